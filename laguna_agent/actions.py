@@ -1,0 +1,67 @@
+"""Typed actions: what a side effect is, as the policy is asked about it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Mode = Literal["ask", "accept-edits", "auto", "allow-all"]
+Verdict = Literal["allow", "ask", "deny"]
+
+
+class _Action(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReadPath(_Action):
+    """Read a file or list a directory. `path` is absolute."""
+
+    kind: Literal["read"] = "read"
+    path: str
+
+
+class WritePath(_Action):
+    """Create, change or remove a file. `path` is absolute; `diff` is what an approval shows."""
+
+    kind: Literal["write"] = "write"
+    path: str
+    diff: str = ""
+
+
+class RunCommand(_Action):
+    """Run a shell command in the persistent shell, whose working directory is `cwd`."""
+
+    kind: Literal["execute"] = "execute"
+    command: str
+    cwd: str
+
+
+class Network(_Action):
+    """Reach `host` over the network."""
+
+    kind: Literal["network"] = "network"
+    host: str
+
+
+class GitWrite(_Action):
+    """Change the repository through git (`operation` is add, commit, stash, ...)."""
+
+    kind: Literal["git"] = "git"
+    operation: str
+    detail: str = ""
+
+
+Action = Annotated[
+    ReadPath | WritePath | RunCommand | Network | GitWrite, Field(discriminator="kind")
+]
+
+
+class Decision(BaseModel):
+    """The policy's answer, with the rule that decided and a reason a person can read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verdict: Verdict
+    rule: str
+    reason: str = ""

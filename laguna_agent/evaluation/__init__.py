@@ -1,0 +1,1 @@
+"""Task suites, their runner, and reports."""

@@ -1,0 +1,1 @@
+"""Faces of the agent: headless, the terminal interface, editors, and the subcommands."""

@@ -1,0 +1,1 @@
+"""Summaries of past work, and their recall."""

@@ -1,0 +1,99 @@
+"""Where things live: configuration, data and state directories, and the one of a repository.
+
+`LAGUNA_HOME`, read from the process environment only, moves all of them under one directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+def _home() -> Path | None:
+    value = os.environ.get("LAGUNA_HOME")
+    return Path(value).expanduser().absolute() if value else None
+
+
+@cache
+def _platform(kind: str) -> Path:
+    from platformdirs import PlatformDirs
+
+    dirs = PlatformDirs("laguna", appauthor=False)
+    return Path(getattr(dirs, f"user_{kind}_dir"))
+
+
+def config_dir() -> Path:
+    """Directory of the user's configuration (`config.toml`, `prompts/`, `skills/`)."""
+    home = _home()
+    return home / "config" if home else _platform("config")
+
+
+def data_dir() -> Path:
+    """Directory of large data that can be fetched or made again: models and KV snapshots."""
+    home = _home()
+    return home / "data" if home else _platform("data")
+
+
+def state_dir() -> Path:
+    """Directory of sessions, memory and logs."""
+    home = _home()
+    return home / "state" if home else _platform("state")
+
+
+def models_dir() -> Path:
+    """Directory of model files."""
+    return data_dir() / "models"
+
+
+def snapshots_dir() -> Path:
+    """Directory of KV snapshots."""
+    return data_dir() / "snapshots"
+
+
+def logs_dir() -> Path:
+    """Directory of log files (llama.cpp's among them)."""
+    return state_dir() / "logs"
+
+
+def repository_root(start: Path) -> Path:
+    """The nearest directory at or above `start` that holds `.git`; `start` itself if none does."""
+    start = start.resolve()
+    for directory in (start, *start.parents):
+        if (directory / ".git").exists():
+            return directory
+    return start
+
+
+def repository_state_dir(root: Path) -> Path:
+    """State directory of one repository: readable name and a digest of its absolute path."""
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:10]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "root"
+    return state_dir() / f"{name}-{digest}"
+
+
+def runtime_dir() -> Path:
+    """Directory (mode 0700, owned by this user) for sockets and locks.
+
+    Raises PermissionError when the directory exists and belongs to somebody else.
+    """
+    home = _home()
+    if home:
+        # A Unix socket path is limited to about 100 bytes, so it does not go under a deep home.
+        digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        path = base / f"laguna-{os.getuid()}-{digest}"
+    elif os.environ.get("XDG_RUNTIME_DIR"):
+        path = Path(os.environ["XDG_RUNTIME_DIR"]) / "laguna"
+    else:
+        path = Path(tempfile.gettempdir()) / f"laguna-{os.getuid()}"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = path.lstat()
+    if info.st_uid != os.getuid() or path.is_symlink():
+        raise PermissionError(f"{path} belongs to somebody else")
+    if info.st_mode & 0o077:
+        path.chmod(0o700)
+    return path

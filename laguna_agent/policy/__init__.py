@@ -1,0 +1,1 @@
+"""What may run: typed actions in, allow, ask or deny out."""

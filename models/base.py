@@ -1,0 +1,127 @@
+"""The nouns of the models package: tool specs, messages, options, a growing conversation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from laguna_agent.events import ModelEvent, ToolCall
+
+
+class ToolSpec(BaseModel):
+    """A tool as it is declared to the model. `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class Message(BaseModel):
+    """A message to append. The model's own replies are never messages: their tokens are kept.
+
+    An `assistant` message is only for seeding a conversation with text the model did not write
+    (a summary's acknowledgement, an example) and is tokenised like any other text.
+    """
+
+    role: Literal["user", "tool", "system", "assistant"]
+    content: str
+    name: str | None = None
+    """Of a tool message: the tool."""
+    call_id: str | None = None
+
+
+class Sampling(BaseModel):
+    """How tokens are drawn. `temperature` 0 is greedy."""
+
+    temperature: float = 0.7
+    top_k: int = 20
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int = 0
+
+
+class ModelInfo(BaseModel):
+    """What is known of a loaded model."""
+
+    name: str
+    sha256: str | None = None
+    format: str
+    """Name of the chat format."""
+    architecture: str = ""
+    quantization: str = ""
+    parameters: int = 0
+    size_bytes: int = 0
+    context: int
+    """Tokens that fit, the reply included."""
+    template_sha256: str | None = None
+    engine: str = ""
+    """Engine name and build."""
+
+
+@dataclass
+class GenerateOptions:
+    """How one reply is to be made."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int = 4096
+    thinking: bool = False
+    thinking_budget: int | None = None
+    """Tokens of thought after which `</think>` is fed; None is no limit."""
+    tool_choice: Literal["auto", "required", "none"] = "auto"
+    """`required`: the reply holds at least one call, held by the grammar."""
+    allowed: Sequence[str] | None = None
+    """Names of tools that may be called in this reply; None is all that were declared."""
+    paths: Sequence[str] = ()
+    """Existing paths that the grammar may hold path arguments to (for formats that do so)."""
+    banned: Sequence[ToolCall] = ()
+    """Calls that must not be made again in this reply."""
+    grammar: str | None = None
+    """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
+    logprobs: bool = False
+
+
+class Conversation(Protocol):
+    """A prompt that only grows. The local one keeps token ids, the HTTP one keeps messages."""
+
+    info: ModelInfo
+
+    async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
+        """Set the static prefix; returns its length in tokens. Once, before anything else."""
+
+    async def append(self, messages: Sequence[Message]) -> int:
+        """Add messages after what is there; returns the tokens added. Decoded at `generate`."""
+
+    def generate(self, options: GenerateOptions) -> AsyncIterator[ModelEvent]:
+        """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
+
+        Raises ContextFullError before anything is decoded, ModelError when the engine fails for
+        good. Closing the iterator cancels; what was generated until then is kept only if `Reply`
+        was seen.
+        """
+
+    def mark(self) -> int:
+        """A position to come back to: the number of tokens (or messages) so far."""
+
+    def rewind(self, mark: int) -> None:
+        """Drop everything after `mark`; nothing is decoded again that is still in the cache."""
+
+    def fork(self) -> Conversation:
+        """A second conversation with the same beginning."""
+
+    async def count(self, text: str) -> int:
+        """Tokens of `text`, exact for a local model."""
+
+    @property
+    def used(self) -> int:
+        """Tokens in the prompt, the pending ones included."""
+
+    @property
+    def limit(self) -> int:
+        """Tokens that fit."""
+
+    async def aclose(self) -> None:
+        """Let go of the engine."""

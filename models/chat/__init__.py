@@ -1,0 +1,1 @@
+"""Chat formats: how a conversation is rendered to tokens, and how replies are parsed."""

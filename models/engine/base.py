@@ -1,0 +1,109 @@
+"""What the engine client gives to a conversation, whatever process is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from laguna_agent.models.base import Sampling
+from laguna_agent.models.chat.base import Grammar, Segment
+
+from laguna_agent.events import (
+    CacheMiss,
+    EngineRestarted,
+    FinishReason,
+    ModelLoading,
+    PrefillProgress,
+    Timings,
+    Usage,
+)
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """What the engine read from the model file."""
+
+    path: str
+    sha256: str | None
+    architecture: str
+    quantization: str
+    parameters: int
+    size_bytes: int
+    context: int
+    """Tokens of the context that was made."""
+    template: str | None
+    """The file's own Jinja chat template."""
+    metadata: dict[str, str]
+    bos: int
+    eos: int
+    build: str
+
+
+@dataclass
+class EngineRequest:
+    """One generation. `tokens` is the whole prompt; the engine finds out what it has of it."""
+
+    tokens: Sequence[int]
+    sampling: Sampling
+    max_tokens: int
+    grammar: Grammar | None = None
+    stops: Sequence[str] = ()
+    marks: Sequence[int] = ()
+    """Positions (token counts) at message boundaries, worth a checkpoint."""
+    static: int = 0
+    """Length of the static prefix, worth a snapshot on disk."""
+    think_close: Sequence[int] = ()
+    """Tokens to feed when `thinking_budget` is spent before they were sampled."""
+    thinking_budget: int | None = None
+    logprobs: bool = False
+    session: str = ""
+    """Names the conversation, for its snapshot at the end of a turn."""
+    snapshot: bool = False
+    """Write a snapshot of the whole conversation after this generation."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Generated tokens. `text` is what they add to the valid UTF-8 text so far."""
+
+    ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a generation. `ids` are all generated tokens that are now in the KV cache or
+    belong to the reply (the end token included)."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    ids: tuple[int, ...]
+    ended: bool
+    """True when the last token is an end-of-generation token."""
+    miss: CacheMiss | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    """Engine totals since its start, `decoded_tokens` among them."""
+
+
+EngineEvent = ModelLoading | EngineRestarted | PrefillProgress | Tokens | Finished
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    model: EngineModel
+
+    async def tokenize(self, segments: Sequence[Segment]) -> list[int]:
+        """Token ids of the segments, one after the other, without added specials."""
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of the ids, specials spelled out, invalid UTF-8 replaced."""
+
+    def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+        """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels."""
+
+    async def aclose(self) -> None:
+        """Let go of the engine (its process ends, or lives on for its keep-alive time)."""
