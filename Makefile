@@ -19,7 +19,7 @@ lint: tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p laguna_agent
-	PYTHONPATH=build/tree $(BIN)/lint-imports
+	cd build/tree && "$(abspath $(BIN))/lint-imports" --no-logo --config "$(CURDIR)/pyproject.toml"
 
 format:
 	$(BIN)/ruff check --fix .
