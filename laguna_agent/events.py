@@ -173,6 +173,8 @@ class Compacted(_Event):
     tokens_after: int
     dropped: list[str] = []
     guidance: str = ""
+    opening: str = ""
+    """The user message that opens the new epoch: the summary, the verbatim part, the plan."""
 
 
 class Rewound(_Event):
@@ -262,7 +264,8 @@ class Reply(_Event):
     discarded: bool = False
     """True when the loop threw the reply away and asked again; it is not in the prompt."""
     prompt_token_ids: list[int] | None = None
-    """Ids appended to the prompt since the previous reply; together they give the prompt."""
+    """Ids appended since the last reply that is still in the prompt, or else since the static
+    prefix; together they give the prompt."""
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
 

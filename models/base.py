@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from laguna_agent.events import ModelEvent, ToolCall
+from laguna_agent.events import ModelEvent, Reply, ToolCall
 
 
 class ToolSpec(BaseModel):
@@ -101,6 +101,19 @@ class Conversation(Protocol):
         Raises ContextFullError before anything is decoded, ModelError when the engine fails for
         good. Closing the iterator cancels; what was generated until then is kept only if `Reply`
         was seen.
+        """
+
+    async def append_reply(self, reply: Reply) -> int:
+        """Add a reply of an earlier epoch or process after what is there; returns tokens added.
+
+        A local conversation opens the turn as the format does and adds `reply.token_ids` as they
+        are (only without them is the text rendered); an HTTP one adds the message.
+        """
+
+    async def restore(self, ids: Sequence[int]) -> int:
+        """Put back the tokens after the static prefix, as an earlier process had them.
+
+        Once, right after `start`; nothing is rendered. The ids end with a reply.
         """
 
     def mark(self) -> int:
