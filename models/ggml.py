@@ -97,8 +97,7 @@ FILE_TYPES: dict[int, str] = {
 }
 """Names of `general.file_type`: the mix a file was quantised with."""
 
-ARCHITECTURES = frozenset(
-    """
+_TEXT = """
     afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bitnet bloom
     chameleon chatglm codeshell cogvlm cohere2 cohere2moe command-r dbrx deci deepseek deepseek2
     deepseek2-ocr deepseek32 deepseek4 dots1 dots3note dream ernie4_5 ernie4_5-moe exaone
@@ -112,17 +111,16 @@ ARCHITECTURES = frozenset(
     plm qwen qwen2 qwen2moe qwen2vl qwen3 qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe
     qwen4exp refact rnd1 rwkv6 rwkv6qwen2 rwkv7 seed_oss smallthinker smollm3 spark2_5 stablelm
     starcoder starcoder2 step35 talkie xverse
-    """.split()
-)
+"""
+ARCHITECTURES = frozenset(_TEXT.split())
 """Architectures that write text."""
 
-NOT_FOR_TEXT = frozenset(
-    """
+_OTHER = """
     bert clip dflash eagle3 eurobert gemma-embedding gemma4-assistant jina-bert-v2 jina-bert-v3
     llama-embed modern-bert neo-bert nomic-bert nomic-bert-moe pockettts qwen3tts t5 t5encoder
     wavtokenizer-dec
-    """.split()
-)
+"""
+NOT_FOR_TEXT = frozenset(_OTHER.split())
 """Architectures that llama.cpp loads and that cannot carry a conversation: encoders, vision
 towers, draft heads, speech."""
 

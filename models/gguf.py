@@ -56,7 +56,7 @@ _EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(?:up|down|gate|gate_up)_(?:ch|)exps")
 _SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
-class _Bad(Exception):
+class _FormatError(Exception):
     """The bytes are not what the format says; the text says in what way."""
 
 
@@ -223,7 +223,7 @@ def _read_one(path: Path, complete: bool) -> GgufHeader:
             if not stat.S_ISREG(info.st_mode):
                 raise ModelError(f"{path} is not a file", hint="Give the path of a GGUF file.")
             return _Reader(file, info.st_size).header(str(path), complete)
-    except _Bad as error:
+    except _FormatError as error:
         raise ModelError(f"{path} {error}") from None
     except IsADirectoryError:
         raise ModelError(f"{path} is a directory", hint="Give the path of a GGUF file.") from None
@@ -255,15 +255,15 @@ class _Reader:
 
     def header(self, path: str, complete: bool) -> GgufHeader:
         if self._size < 4 or self.take(4) != MAGIC:
-            raise _Bad("is not a GGUF file")
+            raise _FormatError("is not a GGUF file")
         version = self.number(_U32)
         if version & 0xFFFF == 0:
-            raise _Bad("is a big-endian GGUF file, which cannot be used on this machine")
+            raise _FormatError("is a big-endian GGUF file, which cannot be used on this machine")
         if version not in (2, 3):
-            raise _Bad(f"is a GGUF file of version {version}; versions 2 and 3 can be read")
+            raise _FormatError(f"is a GGUF file of version {version}; versions 2 and 3 can be read")
         tensors, keys = self.number(_U64), self.number(_U64)
         if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
-            raise _Bad(f"is damaged: it claims {tensors} tensors and {keys} metadata keys")
+            raise _FormatError(f"is damaged: it claims {tensors} tensors and {keys} metadata keys")
         metadata: dict[str, Any] = {}
         for _ in range(keys):
             name = self.text(_MAX_KEY)
@@ -280,12 +280,12 @@ class _Reader:
             name = self.text(_MAX_KEY)
             dimensions = self.number(_U32)
             if dimensions > 8:
-                raise _Bad(f"is damaged: tensor {name[:60]!r} has {dimensions} dimensions")
+                raise _FormatError(f"is damaged: tensor {name[:60]!r} has {dimensions} dimensions")
             shape = [self.number(_U64) for _ in range(dimensions)]
             kind, offset = self.number(_U32), self.number(_U64)
             elements = math.prod(shape)
             if elements > 1 << 50 or offset > 1 << 60:
-                raise _Bad(f"is damaged: tensor {name[:60]!r} has {elements} elements")
+                raise _FormatError(f"is damaged: tensor {name[:60]!r} has {elements} elements")
             size = _tensor_bytes(name, kind, shape, elements)
             parameters += elements
             weights += size
@@ -296,10 +296,10 @@ class _Reader:
                 experts[int(match[1])] += size
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
-            raise _Bad(f"is damaged: its alignment is {str(alignment)[:20]}")
+            raise _FormatError(f"is damaged: its alignment is {str(alignment)[:20]}")
         wanted = -(-self.position // alignment) * alignment + end if end else self.position
         if complete and wanted > self._size:
-            raise _Bad(
+            raise _FormatError(
                 f"is cut short: {gigabytes(self._size)} of {gigabytes(wanted)} are there; "
                 "fetch it again"
             )
@@ -324,7 +324,7 @@ class _Reader:
             self._buffer = rest + self._file.read(max(_CHUNK, count) - have)
             self._at = 0
             if count > len(self._buffer):
-                raise _Bad("was cut short while it was read")
+                raise _FormatError("was cut short while it was read")
         start, self._at = self._at, self._at + count
         return self._buffer[start : self._at]
 
@@ -342,8 +342,10 @@ class _Reader:
         if self.position + count <= self._limit:
             return
         if self._limit < self._size:
-            raise _Bad("is damaged: its header has no end")
-        raise _Bad(f"is cut short or damaged: its header goes on past its {self._size} bytes")
+            raise _FormatError("is damaged: its header has no end")
+        raise _FormatError(
+            f"is cut short or damaged: its header goes on past its {self._size} bytes"
+        )
 
     def number(self, form: struct.Struct) -> Any:
         return form.unpack(self.take(form.size))[0]
@@ -351,7 +353,7 @@ class _Reader:
     def text(self, limit: int) -> str:
         length = self.number(_U64)
         if length > limit:
-            raise _Bad(f"is damaged: it holds a name of {length} bytes")
+            raise _FormatError(f"is damaged: it holds a name of {length} bytes")
         return self.take(length).decode("utf-8", "replace")
 
     def value(self, kind: int, depth: int = 0) -> Any:
@@ -365,7 +367,7 @@ class _Reader:
             return self.take(length).decode("utf-8", "replace")
         if kind == _ARRAY and depth < 2:
             return self._array(self.number(_U32), self.number(_U64), depth)
-        raise _Bad(f"is damaged: it holds a value of the unknown type {kind}")
+        raise _FormatError(f"is damaged: it holds a value of the unknown type {kind}")
 
     def _array(self, kind: int, count: int, depth: int) -> Any:
         form = _SCALARS.get(kind)
@@ -380,7 +382,7 @@ class _Reader:
             self._skip_strings(count)
             return Omitted(count)
         if kind == _ARRAY and count > 64:
-            raise _Bad(f"is damaged: it holds an array of {count} arrays")
+            raise _FormatError(f"is damaged: it holds an array of {count} arrays")
         return [self.value(kind, depth + 1) for _ in range(count)]
 
     def _skip_strings(self, count: int) -> None:
@@ -406,9 +408,9 @@ def _tensor_bytes(name: str, kind: int, shape: list[int], elements: int) -> int:
     known = TENSOR_TYPES.get(kind)
     if known is None:
         gone = "no longer reads" if kind in REMOVED_TENSOR_TYPES else "does not know"
-        raise _Bad(f"has tensors of a type ({kind}) that this llama.cpp {gone}")
+        raise _FormatError(f"has tensors of a type ({kind}) that this llama.cpp {gone}")
     if shape and shape[0] % known.block:
-        raise _Bad(
+        raise _FormatError(
             f"is damaged: tensor {name[:60]!r} has rows of {shape[0]} elements in blocks of "
             f"{known.block}"
         )

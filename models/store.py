@@ -1,0 +1,365 @@
+"""What is installed: the model files of this user, their names, and which one is meant.
+
+Model files lie in one directory, with an index beside them. The index adds what a file does not
+say (its name, digest and origin); a file put there by hand is found as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.models.catalogue import (
+    DEFAULT,
+    STARTER,
+    Catalogued,
+    ModelEntry,
+    load_catalogue,
+)
+from laguna_agent.models.fit import require
+from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
+from pydantic import BaseModel, ValidationError
+
+from laguna_agent.config import Config
+from laguna_agent.errors import ModelError
+from laguna_agent.paths import models_dir
+
+Hashed = Callable[[int, int], None]
+"""Called with the bytes hashed so far and their total."""
+
+_MOST_DIGESTS = 500
+
+
+class IndexEntry(BaseModel):
+    """What the index knows of a file. `linked` is where an imported file was."""
+
+    file: str
+    sha256: str | None = None
+    source: str = ""
+    linked: str | None = None
+    added: str = ""
+
+
+class _Identity(BaseModel):
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+    sha256: str
+
+
+class _Index(BaseModel):
+    version: int = 1
+    default: str | None = None
+    models: dict[str, IndexEntry] = {}
+    recorded: dict[str, str] = {}
+    """Digests of first downloads, by name, for files the catalogue does not pin."""
+    digests: dict[str, _Identity] = {}
+    """Digests that were computed, by path, valid while the file is the same."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model file of this user. `size` is in bytes, 0 when the file is gone."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str | None
+    source: str
+    linked: str | None
+    known: Catalogued | None
+
+    @property
+    def present(self) -> bool:
+        """False when an imported file was taken away."""
+        return self.size > 0
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that is there and can be loaded."""
+
+    path: Path
+    name: str
+    sha256: str
+    entry: ModelEntry | None
+    header: GgufHeader
+
+
+class Store:
+    """The directory of model files. Every change is made under a lock and is atomic."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = directory or models_dir()
+
+    def installed(self) -> list[Installed]:
+        """All models that are there, by name."""
+        index = self._read()
+        found = {name: self._installed(name, entry) for name, entry in index.models.items()}
+        listed = {entry.file for entry in index.models.values()}
+        for path in sorted(self.directory.glob("*.gguf")):
+            if path.name not in listed and path.is_file():
+                name = catalogue_name(path.name) or slug(path.stem)
+                found.setdefault(name, self._installed(name, IndexEntry(file=path.name)))
+        return [found[name] for name in sorted(found)]
+
+    def find(self, name: str) -> Installed | None:
+        """The installed model called `name`, or of which `name` is an alias.
+
+        The bare name of a catalogue's model also finds another quantisation of it.
+        """
+        installed = {one.name: one for one in self.installed()}
+        if name in installed:
+            return installed[name]
+        known = load_catalogue().find(name)
+        if known is None:
+            return installed.get(name.lower())
+        if known.name in installed or ":" in name:
+            return installed.get(known.name)
+        same = (one for one in installed.values() if one.known and one.known.entry == known.entry)
+        return next(same, None)
+
+    def add(self, name: str, entry: IndexEntry) -> Installed:
+        """Note a file that is in the directory now."""
+        stamped = entry.model_copy(update={"added": time.strftime("%Y-%m-%d", time.gmtime())})
+        with self._changing() as index:
+            index.models[name] = stamped
+            if entry.sha256:
+                identity = _identity(self.directory / entry.file, entry.sha256)
+                index.digests[str(self.directory / entry.file)] = identity
+        return self._installed(name, stamped)
+
+    def remove(self, name: str) -> Installed:
+        """Remove a model's file (of an imported one only the link), and what was left of it."""
+        found = self.find(name)
+        if found is None:
+            raise ModelError(
+                f"{name} is not installed", hint="`laguna models list` shows what is there."
+            )
+        leftovers = [found.path.with_name(found.path.name + end) for end in (".part", ".part.json")]
+        for path in (*split_files(found.path), *leftovers):
+            path.unlink(missing_ok=True)
+        with self._changing() as index:
+            index.models.pop(found.name, None)
+            index.digests.pop(str(found.path), None)
+            if index.default == found.name:
+                index.default = None
+        return found
+
+    @property
+    def default(self) -> str | None:
+        """Name of the model that was chosen as the default."""
+        return self._read().default
+
+    def set_default(self, name: str | None) -> None:
+        """Choose the default; None lets laguna choose."""
+        with self._changing() as index:
+            index.default = name
+
+    def recorded(self, name: str) -> str | None:
+        """The digest that the first download of `name` had."""
+        return self._read().recorded.get(name)
+
+    def record(self, name: str, sha256: str) -> None:
+        """Remember the digest of a first download."""
+        with self._changing() as index:
+            index.recorded[name] = sha256
+
+    def digest(self, path: Path, on_progress: Hashed | None = None) -> str:
+        """sha256 of a model file, computed once for as long as the file is the same.
+
+        Of a split model it is the sha256 of the digests of its files, in hexadecimal and joined.
+        """
+        parts = split_files(path)
+        if len(parts) == 1:
+            return self._digest_one(path, on_progress)
+        joined = "".join(self._digest_one(part, on_progress) for part in parts)
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+    def _digest_one(self, path: Path, on_progress: Hashed | None) -> str:
+        key = str(path.resolve())
+        before = _identity(path, "")
+        for known in (key, str(path)):
+            cached = self._read().digests.get(known)
+            if cached and cached.model_copy(update={"sha256": ""}) == before:
+                return cached.sha256
+        sha256 = hash_file(path, on_progress)
+        if _identity(path, "") != before:
+            raise ModelError(f"{path} changed while it was read", hint="Try again.")
+        with self._changing() as index:
+            index.digests[key] = before.model_copy(update={"sha256": sha256})
+        return sha256
+
+    def _installed(self, name: str, entry: IndexEntry) -> Installed:
+        path = self.directory / entry.file
+        size = sum(part.stat().st_size for part in split_files(path) if part.exists())
+        known = load_catalogue().find(name)
+        return Installed(name, path, size, entry.sha256, entry.source, entry.linked, known)
+
+    def _read(self) -> _Index:
+        path = self.directory / "index.json"
+        try:
+            index = _Index.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return _Index()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        except ValidationError:
+            # Everything in it can be found out again, so a damaged index is no reason to stop.
+            return _Index()
+        if index.version > 1:
+            raise ModelError(f"{path} was written by a newer laguna", hint="Update laguna.")
+        inside = {n: e for n, e in index.models.items() if Path(e.file).name == e.file}
+        return index.model_copy(update={"models": inside})
+
+    @contextmanager
+    def _changing(self) -> Iterator[_Index]:
+        path = self.directory / "index.json"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with (self.directory / ".index.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                index = self._read()
+                yield index
+                while len(index.digests) > _MOST_DIGESTS:
+                    index.digests.pop(next(iter(index.digests)))
+                temporary = path.with_suffix(f".{os.getpid()}.tmp")
+                temporary.write_text(_dump(index.model_dump()), encoding="utf-8")
+                temporary.replace(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def resolve(
+    name_or_path: str | None,
+    config: Config,
+    *,
+    store: Store | None = None,
+    on_progress: Hashed | None = None,
+) -> ResolvedModel:
+    """The model to use: what is asked for, else configured, else the default, else the best there.
+
+    The file was found to be a whole GGUF of a known architecture that this machine could hold
+    (whether it fits right now is for `fit.require` to say, when it is about to be loaded).
+    Its digest is computed at the first use. Raises ModelError of one or two lines.
+    """
+    store = store or Store()
+    wanted = name_or_path or config.model or store.default
+    path, name, known = _locate(wanted, store)
+    header = read_header(path)
+    require_supported(header, path)
+    require(name, header, config.engine, free=False)
+    sha256 = store.digest(path, on_progress)
+    known = load_catalogue().by_digest(sha256) or known
+    return ResolvedModel(path, name, sha256, known.entry if known else None, header)
+
+
+def _locate(wanted: str | None, store: Store) -> tuple[Path, str, Catalogued | None]:
+    if wanted is None:
+        found = _best(store)
+        if found is None:
+            raise _none_installed()
+    elif is_path(wanted):
+        path = Path(wanted).expanduser().absolute()
+        return path, catalogue_name(path.name) or slug(path.stem), None
+    else:
+        found = store.find(wanted)
+    if found is None:
+        known = load_catalogue().get(wanted or "")
+        raise ModelError(
+            f"{known.name} is not installed",
+            hint=f"Fetch it ({gigabytes(known.file.size)}): laguna models pull {known.name}",
+        )
+    if not found.present:
+        raise ModelError(
+            f"{found.name} is gone: its file was {found.linked or found.path}",
+            hint=f"Import it again, or forget it: laguna models remove {found.name}",
+        )
+    return found.path, found.name, found.known
+
+
+def _best(store: Store) -> Installed | None:
+    installed = [one for one in store.installed() if one.present]
+    order = {DEFAULT: 0, STARTER: 2}
+    return min(installed, key=lambda one: (order.get(one.name, 1), one.name), default=None)
+
+
+def _none_installed() -> ModelError:
+    catalogue = load_catalogue()
+    large, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
+    return ModelError(
+        "no model is installed",
+        hint=f"laguna models pull {large.name} ({gigabytes(large.file.size)}, the real thing)  or  "
+        f"laguna models pull starter ({gigabytes(starter.file.size)}, for a first try)",
+    )
+
+
+def is_path(text: str) -> bool:
+    """Whether a model was given as a path and not by name."""
+    return text.endswith(".gguf") or text.startswith(("/", "./", "../", "~"))
+
+
+def catalogue_name(file: str) -> str | None:
+    """Name of the catalogue's model whose file is called `file`."""
+    names = {one.file.file.lower(): one.name for one in load_catalogue().all_files()}
+    return names.get(file.lower())
+
+
+def slug(text: str) -> str:
+    """A model's name made of the name of a file."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
+
+
+def split_files(path: Path) -> list[Path]:
+    """All files of the model that begins with `path`: itself, unless it is split."""
+    match = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", path.name)
+    if match is None or not 1 < int(match[2]) < 1000:
+        return [path]
+    count = int(match[2])
+    return [path.with_name(f"{match[1]}-{n:05d}-of-{match[2]}.gguf") for n in range(1, count + 1)]
+
+
+def hash_file(path: Path, on_progress: Hashed | None = None) -> str:
+    """sha256 of a file, in hexadecimal."""
+    sha = hashlib.sha256()
+    done = 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            total = os.fstat(file.fileno()).st_size
+            buffer = memoryview(bytearray(4 << 20))
+            while count := file.readinto(buffer):
+                sha.update(buffer[:count])
+                done += count
+                if on_progress:
+                    on_progress(done, total)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    return sha.hexdigest()
+
+
+def _identity(path: Path, sha256: str) -> _Identity:
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    return _Identity(
+        size=info.st_size,
+        mtime_ns=info.st_mtime_ns,
+        inode=info.st_ino,
+        device=info.st_dev,
+        sha256=sha256,
+    )
+
+
+def _dump(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
