@@ -1,0 +1,55 @@
+"""Model files for tests: the tiny synthetic Laguna and the starter.
+
+The tiny model is written on first use into `~/.cache/laguna-tests` (or `LAGUNA_TEST_CACHE`), under
+a lock, so that parallel test processes share one file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+from laguna_agent.models.engine.synthetic import TINY, XS, Geometry, write_model
+
+TINY_WINDOW = TINY.window
+STARTER = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
+
+
+def cache_dir() -> Path:
+    directory = Path(os.environ.get("LAGUNA_TEST_CACHE") or Path.home() / ".cache" / "laguna-tests")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def tiny_laguna() -> Path:
+    """The tiny Laguna (4 layers, window 64, 4,096 tokens of vocabulary, 8 MB)."""
+    return _made(TINY)
+
+
+def full_laguna() -> Path:
+    """A file of the full XS geometry: 18.95 GB, for measurements."""
+    return _made(XS)
+
+
+def starter() -> Path:
+    """The starter model, where `make test` put it."""
+    return cache_dir() / STARTER
+
+
+def _made(geometry: Geometry) -> Path:
+    import laguna_agent.models.engine.synthetic as writer
+
+    # A changed writer gives another file, never a stale one.
+    version = hashlib.sha256(Path(writer.__file__).read_bytes()).hexdigest()[:8]
+    path = cache_dir() / f"{geometry.name}-{version}.gguf"
+    if path.exists():
+        return path
+    with (cache_dir() / f"{geometry.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            part = path.with_suffix(f".{os.getpid()}.part")
+            write_model(part, geometry)
+            part.rename(path)
+    return path
