@@ -1,0 +1,350 @@
+"""Which places hold secrets, which are protected, and how two spellings of one path are compared.
+
+Everything here is about paths as text and as the file system resolves them; verdicts are given
+by `gate`, and masks are laid by `sandbox`, from the same tables.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from laguna_agent.paths import config_dir, data_dir, state_dir
+
+HOME_SECRETS: tuple[str, ...] = (
+    # keys and agents
+    ".ssh",
+    ".gnupg",
+    ".pki",
+    ".password-store",
+    ".local/share/keyrings",
+    ".local/share/kwalletd",
+    ".local/share/gnome-keyring",
+    ".kde/share/apps/kwallet",
+    "Library/Keychains",
+    "Library/Cookies",
+    # clouds and registries
+    ".aws",
+    ".azure",
+    ".oci",
+    ".aliyun",
+    ".kube",
+    ".docker",
+    ".config/gcloud",
+    ".terraform.d",
+    ".terraformrc",
+    ".vault-token",
+    ".boto",
+    ".s3cfg",
+    ".databrickscfg",
+    ".snowflake",
+    ".snowsql",
+    ".fly",
+    ".wrangler",
+    ".railway",
+    ".netlify",
+    ".vercel",
+    ".heroku",
+    ".sentryclirc",
+    ".netrc",
+    "_netrc",
+    ".authinfo",
+    ".authinfo.gpg",
+    ".pypirc",
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    ".git-credentials",
+    ".gem/credentials",
+    ".bundle/config",
+    ".composer/auth.json",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".m2/settings.xml",
+    ".m2/settings-security.xml",
+    ".gradle/gradle.properties",
+    ".nuget/NuGet",
+    ".cache/huggingface/token",
+    ".huggingface",
+    # databases
+    ".pgpass",
+    ".my.cnf",
+    ".mylogin.cnf",
+    ".mongorc.js",
+    # browsers and mail
+    ".mozilla",
+    ".zen",
+    ".librewolf",
+    ".waterfox",
+    ".thunderbird",
+    ".config/google-chrome",
+    ".config/chromium",
+    ".config/BraveSoftware",
+    ".config/microsoft-edge",
+    ".config/vivaldi",
+    ".config/opera",
+    ".cache/mozilla",
+    ".cache/google-chrome",
+    ".cache/chromium",
+    ".cache/thunderbird",
+    ".var/app",
+    "snap",
+    "Library/Application Support",
+    "Library/Safari",
+    "Library/Mail",
+    "Library/Messages",
+    ".mutt",
+    ".muttrc",
+    ".msmtprc",
+    ".fetchmailrc",
+    ".offlineimaprc",
+    ".mbsyncrc",
+    # what was typed
+    ".bash_history",
+    ".zsh_history",
+    ".zhistory",
+    ".histfile",
+    ".local/share/fish/fish_history",
+    ".python_history",
+    ".node_repl_history",
+    ".psql_history",
+    ".mysql_history",
+    ".sqlite_history",
+    ".rediscli_history",
+    ".irb_history",
+    ".lesshst",
+    ".viminfo",
+    # wallets and messengers
+    ".bitcoin",
+    ".ethereum",
+    ".electrum",
+    ".solana",
+    ".purple",
+    ".irssi",
+    ".weechat",
+    ".local/share/TelegramDesktop",
+    # other agents
+    ".claude",
+    ".claude.json",
+    ".codex",
+    ".gemini",
+    ".qwen",
+    ".copilot",
+    ".cursor",
+    ".continue",
+    ".aider.conf.yml",
+)
+"""Relative to the home directory; a directory covers what is below it."""
+
+CONFIG_SHOWN: tuple[str, ...] = (
+    "git/config",
+    "git/ignore",
+    "git/attributes",
+    "ruff",
+    "black",
+    "flake8",
+    "pycodestyle",
+    "pylintrc",
+    "yamllint",
+    "mypy",
+    "matplotlib",
+    "fontconfig",
+    "clangd",
+    "rustfmt",
+    "ripgrep",
+    "fd",
+    "bat",
+    "go/env",
+    "golangci-lint",
+    "nix/nix.conf",
+    "shellcheckrc",
+    "zig",
+)
+"""What a sandboxed child sees of `~/.config`; applications keep tokens in the rest."""
+
+SYSTEM_SECRETS: tuple[str, ...] = (
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssl/private",
+    "/etc/krb5.keytab",
+    "/etc/NetworkManager/system-connections",
+    "/etc/wireguard",
+    "/etc/openvpn",
+    "/etc/kubernetes",
+    "/etc/rancher",
+    "/etc/docker/key.json",
+    "/etc/letsencrypt",
+    "/etc/ppp",
+    "/etc/mysql/debian.cnf",
+    "/etc/apt/auth.conf",
+    "/etc/apt/auth.conf.d",
+    "/etc/pip.conf",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/var/lib/sss",
+    "/var/spool/cron",
+    "/var/spool/mail",
+    "/var/mail",
+    "/var/backups",
+)
+
+WORKSPACE_SECRETS: tuple[str, ...] = (
+    ".env",
+    ".env.*",
+    ".envrc",
+    "*.env",
+    ".netrc",
+    ".pypirc",
+    ".pgpass",
+    ".git-credentials",
+    ".htpasswd",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "*.kdbx",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.keystore",
+    "credentials.json",
+    "service-account*.json",
+    "secrets.json",
+    "secrets.toml",
+    "secrets.yaml",
+    "secrets.yml",
+)
+"""File names that hold secrets wherever they are; reading one is asked."""
+
+_PUBLIC_NAMES = (".env.example", ".env.sample", ".env.template", ".env.dist", ".env.defaults")
+
+PUBLIC_ROOTS: tuple[str, ...] = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc", "/sys")
+"""Parts of the machine that hold no one's data: reading them is not asked."""
+
+PROTECTED_NAMES: tuple[str, ...] = (".git", ".laguna")
+"""Directories (or files, for a worktree) whose contents are not edited without asking."""
+
+
+def home() -> Path:
+    """The home directory, from the account and not from a variable that a command could set."""
+    return Path(os.path.expanduser("~"))
+
+
+def real(path: str | Path) -> str:
+    """`path` with every symbolic link resolved; what does not exist is kept as it is spelled."""
+    return os.path.realpath(path)
+
+
+@lru_cache(maxsize=8192)
+def fold(text: str) -> str:
+    """A key that is equal for two spellings that a file system may hold to be one name.
+
+    Case is folded, Unicode is composed, and code points that HFS+ ignores are dropped.
+    """
+    if text.isascii():
+        return text.lower()
+    kept = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", kept).casefold())
+
+
+def spellings(path: str | Path) -> tuple[str, ...]:
+    """The absolute forms under which `path` may be known: as written, and fully resolved.
+
+    Links met half-way are included, so that a rule about any hop applies.
+    """
+    current = os.path.normpath(path)
+    found = [current]
+    for _ in range(16):
+        parent, name = os.path.split(current)
+        parent = real(parent)
+        hop = os.path.join(parent, name) if name else parent
+        if hop not in found:
+            found.append(hop)
+        try:
+            target = os.readlink(hop)
+        except OSError:
+            break
+        current = os.path.normpath(os.path.join(parent, target))
+        if current in found:
+            break
+        found.append(current)
+    resolved = real(path)
+    if resolved not in found:
+        found.append(resolved)
+    return tuple(found)
+
+
+def is_under(path: str | Path, root: str | Path) -> bool:
+    """Whether `path` is `root` or lies below it, by whole components and exact spelling."""
+    text, base = os.fspath(path), os.fspath(root).rstrip("/")
+    return text == base or text.startswith(base + "/") or base == ""
+
+
+def is_under_folded(path: str | Path, root: str | Path) -> bool:
+    """Like `is_under`, for any spelling of the same names."""
+    return is_under(fold(os.fspath(path)), fold(os.fspath(root)))
+
+
+def laguna_places() -> tuple[Path, ...]:
+    """laguna's own configuration, data and state directories."""
+    return tuple(Path(real(p)) for p in (config_dir(), data_dir(), state_dir()))
+
+
+def secret_places() -> tuple[Path, ...]:
+    """Existing or not, the absolute places outside a workspace that hold secrets."""
+    base = Path(real(home()))
+    return (*(base / p for p in HOME_SECRETS), *(Path(p) for p in SYSTEM_SECRETS))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a file of this name holds secrets wherever it is."""
+    folded = fold(name)
+    if folded in _PUBLIC_NAMES:
+        return False
+    return any(fnmatch.fnmatchcase(folded, pattern) for pattern in WORKSPACE_SECRETS)
+
+
+def secret_reason(path: str | Path, *, places: Iterable[Path] | None = None) -> str | None:
+    """Why reading `path` would show a secret, or None."""
+    base = real(home())
+    for text in spellings(path):
+        if is_secret_name(os.path.basename(text)):
+            return f"{os.path.basename(text)} may hold secrets"
+        for place in secret_places() if places is None else places:
+            if is_under_folded(text, place):
+                return f"{place} holds secrets"
+        if is_under_folded(text, os.path.join(base, ".config")):
+            inside = os.path.relpath(text, os.path.join(base, ".config"))
+            if not any(is_under(inside, shown) for shown in CONFIG_SHOWN):
+                return "~/.config holds the settings and tokens of applications"
+        if text.startswith("/proc/"):
+            return "/proc shows other processes"
+    return None
+
+
+def protected_reason(path: str | Path, workspace: str | Path) -> str | None:
+    """Why changing `path` would reach beyond the task, or None.
+
+    `.git` and `.laguna` at any depth below the workspace, and laguna's own places.
+    """
+    for text in spellings(path):
+        for place in laguna_places():
+            if is_under_folded(text, place) and not is_under(workspace, place):
+                return f"{place} belongs to laguna itself"
+        inside = os.path.relpath(text, workspace) if is_under_folded(text, workspace) else text
+        for part in inside.split("/"):
+            # Windows-style short names and trailing dots are not names here, but a checkout may
+            # be shared with a system where they are.
+            name = fold(part).rstrip(". ")
+            if name in PROTECTED_NAMES or name == "git~1":
+                return f"{part} decides what runs and what is trusted"
+    return None

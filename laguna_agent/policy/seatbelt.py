@@ -1,0 +1,81 @@
+"""The macOS profile: the same confinement as on Linux, written for sandbox-exec.
+
+Later rules win, so the profile goes from wide to narrow: everything may be read, nothing written;
+then secrets are taken away, the workspace is given, and what decides what git runs is fixed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from laguna_agent.policy import places
+from laguna_agent.policy.repository import git_layout
+
+_SERVICES = ("opendirectoryd.libinfo", "notification_center", "logger")
+
+
+def seatbelt_profile(
+    *,
+    workspace: Path,
+    network: bool,
+    writable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    read_only: Sequence[Path] = (),
+) -> str:
+    """The profile text for one workspace; paths are resolved, as the kernel compares real ones."""
+    root = Path(places.real(workspace))
+    layout = git_layout(root)
+    services = " ".join(f'(global-name "com.apple.system.{name}")' for name in _SERVICES)
+    devices = " ".join(_literal(f"/dev/{name}") for name in ("null", "zero", "tty", "ptmx"))
+    lines = [
+        "(version 1)",
+        "(deny default)",
+        "(allow process-fork process-exec*)",
+        "(allow signal (target same-sandbox))",
+        "(allow process-info* (target same-sandbox))",
+        "(allow sysctl-read)",
+        f"(allow mach-lookup {services})",
+        "(allow ipc-posix-sem ipc-posix-shm)",
+        "(allow pseudo-tty)",
+        '(allow file-ioctl (regex #"^/dev/(tty|pty|ptmx)"))',
+        "(allow file-read*)",
+        f'(allow file-write* {devices} (regex #"^/dev/(tty|pty)"))',
+        ";; secrets",
+    ]
+    secrets = [*places.secret_places(), *places.laguna_places(), *map(Path, hidden)]
+    lines += [f"(deny file-read* file-write* {_below(path)})" for path in secrets]
+    lines.append(";; what may be written")
+    lines += [
+        f"(allow file-read* file-write* {_below(path)})"
+        for path in [root, *writable, *layout.writable]
+    ]
+    lines.append(";; what decides what runs")
+    fixed = [*layout.fixed, *layout.absent, root / ".laguna", *read_only]
+    lines += [f"(deny file-write* {_below(path)})" for path in fixed if path != root / ".git"]
+    lines += [f"(deny file-write-unlink {_literal(path)})" for path in layout.writable]
+    lines += [
+        f"(deny file-read* file-write* {_below(path)})"
+        for path in secrets
+        if places.is_under(path, root)
+    ]
+    lines.append("(allow network*)" if network else "(deny network*)")
+    lines += [
+        '(deny network-outbound (literal "/private/var/run/docker.sock"))',
+        '(deny network-outbound (regex #"/(ssh-[^/]*|com\\.apple\\.launchd\\.[^/]*)/"))',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(path: str | Path) -> str:
+    text = os.fspath(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _below(path: str | Path) -> str:
+    return f"(subpath {_quoted(places.real(path))})"
+
+
+def _literal(path: str | Path) -> str:
+    return f"(literal {_quoted(places.real(path))})"
