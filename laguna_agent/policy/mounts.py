@@ -20,7 +20,7 @@ from laguna_agent.policy.repository import git_layout
 
 Kind = Literal["read-only", "writable", "hidden", "tmpfs", "dev", "proc"]
 
-SCRATCH: tuple[str, ...] = ("/tmp", "/var/tmp", "/run", "/dev/shm")
+SCRATCH: tuple[str, ...] = ("/tmp", "/var/tmp", "/run")
 """Places every process shares; a child gets its own, empty."""
 
 READ_MOSTLY_CACHES: tuple[str, ...] = (
@@ -50,8 +50,8 @@ _TOOL_HOMES = (
     "NVM_DIR",
     "JAVA_HOME",
 )
-_SHOWN_IN_RUN = ("/run/current-system", "/run/booted-system", "/run/opengl-driver")
 _PREFIX_MARKS = ("pyvenv.cfg", "conda-meta", "lib")
+_SHOWN_IN_RUN = ("/run/current-system", "/run/booted-system", "/run/opengl-driver")
 _MAX_SOCKETS = 64
 
 
@@ -88,6 +88,160 @@ class MountPlan:
 
         return [(path, *self.mounts[path]) for path in sorted(self.mounts, key=depth)]
 
+    def arguments(self) -> list[str]:
+        """The plan as bubblewrap's options."""
+        options: list[str] = []
+        for path, kind, source in self.ordered():
+            match kind:
+                case "dev":
+                    options += ["--dev", path]
+                case "proc":
+                    options += ["--proc", path]
+                case "tmpfs":
+                    options += ["--tmpfs", path]
+                case "read-only":
+                    options += ["--ro-bind", source, path]
+                case "writable":
+                    options += ["--bind", source, path]
+                case "hidden":
+                    if os.path.isdir(path):
+                        options += ["--tmpfs", path]
+                    else:
+                        options += ["--ro-bind", self.empty, path]
+        return options
+
+
+def plan_mounts(
+    *,
+    workspace: Path,
+    writable: Sequence[Path] = (),
+    hidden: Sequence[Path] = (),
+    read_only: Sequence[Path] = (),
+    network: bool = False,
+    cache: Path | None = None,
+    empty: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> MountPlan:
+    """The plan for one child.
+
+    `workspace` and `writable` can be written, but for what `.git` and `.laguna` protect; `hidden`
+    and `read_only` come from rules; `cache` stands in for the user's cache directory, and `empty`
+    for hidden files.
+    """
+    environment = os.environ if environment is None else environment
+    root = Path(places.real(workspace))
+    plan = MountPlan(empty=os.fspath(empty or "/dev/null"))
+    plan.add("read-only", "/")
+    plan.add("dev", "/dev")
+    plan.add("proc", "/proc")
+    for place in SCRATCH:
+        if os.path.isdir(place) and not os.path.islink(place):
+            plan.add("tmpfs", place)
+    for place in _SHOWN_IN_RUN:
+        if os.path.exists(place):
+            plan.add("read-only", place, places.real(place))
+    if network:
+        _show_resolver(plan)
+    _mask_home(plan, cache, environment)
+    for secret in places.SYSTEM_SECRETS:
+        plan.hide(secret)
+    for own in places.laguna_places():
+        if places.is_under(own, root):
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        plan.hide(own)
+    _show_tools(plan, environment)
+    for path in writable:
+        if os.path.exists(path):
+            plan.add("writable", places.real(path))
+    plan.add("writable", root)
+    for path, kind in git_layout(root).mounts():
+        plan.add(kind, path)
+    for base in (root, *writable):
+        own_settings = Path(places.real(base)) / ".laguna"
+        if own_settings.exists() and not own_settings.is_symlink():
+            plan.add("read-only", own_settings)
+    for path in read_only:
+        if os.path.exists(path):
+            plan.add("read-only", places.real(path))
+    for path in hidden:
+        plan.hide(path)
+    _mask_sockets(plan, [root, *map(Path, writable)])
+    return plan
+
+
+def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, str]) -> None:
+    base = Path(places.real(places.home()))
+    if base == Path("/") or not base.is_dir():
+        return
+    settings = base / ".config"
+    if settings.is_dir():
+        plan.add("hidden", places.real(settings))
+        for name in places.CONFIG_SHOWN:
+            if (settings / name).exists():
+                plan.add("read-only", os.path.join(places.real(settings), name), settings / name)
+    caches = Path(places.real(environment.get("XDG_CACHE_HOME") or base / ".cache"))
+    if cache is not None and caches.is_dir():
+        plan.add("writable", caches, cache)
+        for name in READ_MOSTLY_CACHES:
+            if (caches / name).is_dir():
+                plan.add("read-only", caches / name)
+    for name in places.HOME_SECRETS:
+        path = base / name
+        if places.is_under(path, base / ".config"):
+            continue  # all of it is hidden already
+        shown = any(places.is_under(path, caches / kept) for kept in READ_MOSTLY_CACHES)
+        if cache is not None and places.is_under(path, caches) and not shown:
+            continue  # the cache is the child's own
+        plan.hide(path)
+
+
+def _show_resolver(plan: MountPlan) -> None:
+    target = places.real("/etc/resolv.conf")
+    if os.path.exists(target) and plan.kind_at(target) != "read-only":
+        plan.add("read-only", target)
+
+
+def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
+    """Show again what the search path and tool homes name in a place that is not a secret."""
+    wanted = [p for p in environment.get("PATH", "").split(os.pathsep) if os.path.isabs(p)]
+    wanted += [environment[name] for name in _TOOL_HOMES if environment.get(name)]
+    for text in wanted:
+        path = places.real(text)
+        if os.path.basename(path) in ("bin", "sbin", "Scripts"):
+            prefix = os.path.dirname(path)
+            if any(os.path.exists(os.path.join(prefix, mark)) for mark in _PREFIX_MARKS):
+                path = prefix
+        shadowed = plan.kind_at(path) in ("tmpfs", "writable")
+        if shadowed and path.count("/") > 1 and os.path.isdir(path):
+            plan.add("read-only", path)
+
+
+def _mask_sockets(plan: MountPlan, writable: Iterable[Path]) -> None:
+    """Mask listening sockets of other programs: a read-only mount does not stop a connection."""
+    roots = [places.real(path) for path in writable]
+    found = 0
+    for path in listening_sockets():
+        if found >= _MAX_SOCKETS:
+            break
+        resolved = places.real(path)
+        if any(places.is_under(resolved, root) for root in roots):
+            continue
+        try:
+            is_socket = stat.S_ISSOCK(os.lstat(resolved).st_mode)
+        except OSError:
+            continue
+        if is_socket and plan.kind_at(resolved) == "read-only":
+            plan.add("hidden", resolved)
+            found += 1
+
+
+def listening_sockets(table: str = "/proc/net/unix") -> list[str]:
+    """Paths of Unix sockets that something listens on, in this network namespace."""
+    try:
+        with open(table, encoding="utf-8", errors="surrogateescape") as lines:
+            text = lines.read()
+    except OSError:
+        return []
     # Num RefCount Protocol Flags Type St Inode Path; the flag 0x10000 means listening.
     pattern = r"^\S+: \S+ \S+ 0001\d{4} \S+ \S+ +\d+ (/.*)$"
     return list(dict.fromkeys(re.findall(pattern, text, re.MULTILINE)))
