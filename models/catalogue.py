@@ -72,6 +72,14 @@ class ModelSampling(_Entry):
     min_p: float = Field(default=0.0, ge=0, le=1)
 
 
+class ModelMemory(_Entry):
+    """Bytes a context takes beside the weights (KV cache at f16): a token, and at any length."""
+
+    token: int = Field(ge=0)
+    fixed: int = Field(ge=0)
+    work: int = Field(ge=0)
+
+
 class ModelFile(_Entry):
     """One quantisation of a model."""
 
@@ -111,6 +119,7 @@ class ModelEntry(_Entry):
     context: int = Field(gt=0)
     licence: str
     sampling: ModelSampling
+    memory: ModelMemory
     files: tuple[ModelFile, ...] = Field(min_length=1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from laguna_agent.models.catalogue import Catalogued
 from laguna_agent.models.ggml import WINDOW_PATTERNS
 from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.models.memory import Gpu, Memory, gpus, machine_memory
@@ -167,6 +168,12 @@ def plan(
         rest -= experts[on_cpu][1]
         on_cpu += 1
     return MemoryPlan(context, header.weights, kv, compute, core + rest, on_cpu)
+
+
+def estimate(known: Catalogued, context: int) -> MemoryPlan:
+    """`plan` in main memory for a model that is not here yet."""
+    memory = known.entry.memory
+    return MemoryPlan(context, known.file.size, memory.token * context + memory.fixed, memory.work)
 
 
 def largest_context(

@@ -166,6 +166,11 @@ class Store:
         with self._changing() as index:
             index.default = name
 
+    def preferred(self) -> str | None:
+        """The model that is used when none is named or chosen: the best that is there."""
+        best = _best(self)
+        return best.name if best else None
+
     def recorded(self, name: str) -> str | None:
         """The digest that the first download of `name` had."""
         return self._read().recorded.get(name)

@@ -1,0 +1,253 @@
+"""A file that is being fetched: locked, resumable, hashed as it is written, renamed when whole.
+
+The bytes go to `NAME.part`; beside it `NAME.part.json` says what they are part of. Nothing else
+ever sees a file that is not whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from laguna_agent.models.gguf import MAGIC, gigabytes
+
+from laguna_agent.errors import ModelError
+
+SPARE = 64 << 20
+"""Bytes of the disk that a download leaves alone."""
+
+
+class SourceError(Exception):
+    """A source cannot give the file; the text is the rest of a sentence that begins with it."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a transfer is. Bytes and bytes a second; `total` None is not known."""
+
+    name: str
+    phase: Literal["checking", "downloading"]
+    done: int
+    total: int | None
+    rate: float
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds that are left at this rate."""
+        if self.total is None or self.rate <= 0:
+            return None
+        return max(0.0, (self.total - self.done) / self.rate)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Meter:
+    """Turns byte counts into Progress, at most ten times a second and at the end.
+
+    The rate is that of the last ten seconds, without what was there before.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        on_progress: OnProgress | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.total: int | None = None
+        self._on_progress = on_progress
+        self._clock = clock
+        self._phase: Literal["checking", "downloading"] | None = None
+        self._samples: list[tuple[float, int]] = []
+        self._shown = float("-inf")
+
+    def at(self, phase: Literal["checking", "downloading"], done: int) -> None:
+        """Say that `done` bytes are done."""
+        now = self._clock()
+        if phase != self._phase or (self._samples and done < self._samples[-1][1]):
+            self._phase, self._samples, self._shown = phase, [(now, done)], float("-inf")
+        if self._on_progress is None or (now - self._shown < 0.1 and done != self.total):
+            return
+        self._shown = now
+        self._samples = [s for s in self._samples if now - s[0] < 10] or self._samples[-1:]
+        self._samples.append((now, done))
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        rate = (after - before) / (last - first) if last > first else 0.0
+        self._on_progress(Progress(self.name, phase, done, self.total, rate))
+
+
+class PartialFile:
+    """The part of `target` that is there. A context manager: it holds the lock meanwhile.
+
+    `pinned` is the digest that the whole must have, if it is known.
+    """
+
+    def __init__(self, target: Path, pinned: str | None, meter: Meter, *, wait: bool) -> None:
+        self.target = target
+        self.pinned = pinned
+        self.meter = meter
+        self.size = 0
+        self.origin = ""
+        self._path = target.with_name(target.name + ".part")
+        self._note = target.with_name(target.name + ".part.json")
+        self._wait = wait
+        self._lock: BinaryIO | None = None
+        self._file: BinaryIO | None = None
+        self._sha = hashlib.sha256()
+
+    def __enter__(self) -> PartialFile:
+        locks = self.target.parent / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        # The lock file stays: removing it would let two processes lock two files of one name.
+        lock = (locks / self.target.name).open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            lock.close()
+            raise ModelError(
+                f"{self.target.name} is being fetched by another laguna",
+                hint="Wait for it, or stop it; what it has fetched is kept.",
+            ) from None
+        self._lock = lock
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+        if self._lock:
+            self._lock.close()
+
+    def open(self) -> None:
+        """Take up what an earlier run left, if it is known to belong to the same bytes."""
+        note = self._read_note()
+        resumes = self._path.exists() and (
+            note.get("sha256") == self.pinned if self.pinned else bool(note.get("origin"))
+        )
+        self._file = self._path.open("r+b" if resumes else "w+b")
+        if resumes:
+            self._rehash()
+            self.origin = note.get("origin", "")
+        if self.pinned:
+            self._write_note()
+
+    def _rehash(self) -> None:
+        assert self._file is not None
+        while chunk := self._file.read(4 << 20):
+            self._sha.update(chunk)
+            self.size += len(chunk)
+            self.meter.at("checking", self.size)
+
+    def belongs_to(self, origin: str) -> None:
+        """Say what the bytes are of (address and version), where no digest pins them.
+
+        Bytes of another origin are thrown away.
+        """
+        if self.pinned or origin == self.origin:
+            return
+        if self.size:
+            self.restart()
+        self.origin = origin
+        self._write_note()
+
+    def reserve(self, total: int | None, extra: int = 0) -> None:
+        """Check the disk for the rest of `total` bytes and for `extra` ones beside it."""
+        self.meter.total = total
+        needed = max(0, (total or 0) - self.size) + extra
+        free = shutil.disk_usage(self.target.parent).free
+        if needed + SPARE > free:
+            raise ModelError(
+                f"not enough disk: {gigabytes(needed)} are needed in {self.target.parent}, "
+                f"{gigabytes(free)} are free",
+                hint="Free some, or move laguna's data (LAGUNA_HOME or XDG_DATA_HOME).",
+            )
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes."""
+        assert self._file is not None
+        if self.size < len(MAGIC):
+            start = bytes(data[: len(MAGIC) - self.size])
+            if start != MAGIC[self.size : self.size + len(start)]:
+                raise SourceError("answers with something that is not a model file")
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise ModelError(f"{self._path} cannot be written: {error.strerror}") from None
+        self._sha.update(data)
+        self.size += len(data)
+        self.meter.at("downloading", self.size)
+
+    def restart(self) -> None:
+        """Throw away what is there."""
+        assert self._file is not None
+        self._file.seek(0)
+        self._file.truncate()
+        self._sha = hashlib.sha256()
+        self.size = 0
+
+    def discard(self) -> None:
+        """Remove it for good."""
+        self.restart()
+        self._path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def finish(self, check: Callable[[Path], None] | None = None) -> str:
+        """Make it the whole file; returns its digest.
+
+        Raises SourceError when the digest is not the pinned one, and what `check` raises; in both
+        cases the bytes are gone.
+        """
+        assert self._file is not None
+        digest = self._sha.hexdigest()
+        if self.pinned and digest != self.pinned:
+            self.discard()
+            raise SourceError(
+                f"gave other bytes than expected (sha256 {digest[:12]}…, expected "
+                f"{self.pinned[:12]}…); they were removed"
+            )
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if check:
+            try:
+                check(self._path)
+            except ModelError:
+                self.discard()
+                raise
+        self._path.replace(self.target)
+        self._note.unlink(missing_ok=True)
+        _sync_directory(self.target.parent)
+        return digest
+
+    @property
+    def kept(self) -> bool:
+        """Whether a next run has something to go on from."""
+        return self.size > 0 and self._path.exists()
+
+    def _read_note(self) -> dict[str, str]:
+        try:
+            note = json.loads(self._note.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _write_note(self) -> None:
+        note = {"sha256": self.pinned} if self.pinned else {"origin": self.origin}
+        self._note.write_text(json.dumps(note), encoding="utf-8")
+
+
+def _sync_directory(path: Path) -> None:
+    with suppress(OSError):  # not every file system can do it, and the file itself is written
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
