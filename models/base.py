@@ -79,6 +79,10 @@ class GenerateOptions:
     """Existing paths that the grammar may hold path arguments to (for formats that do so)."""
     banned: Sequence[ToolCall] = ()
     """Calls that must not be made again in this reply."""
+    text_limit: int | None = None
+    """Characters of free text (before a call, of a thought, of each string argument) after which
+    the grammar moves on. None: none for thoughts and arguments, since cutting a file short would
+    be worse than a reply cut at `max_tokens`."""
     grammar: str | None = None
     """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

@@ -1,1 +1,64 @@
 """Chat formats: how a conversation is rendered to tokens, and how replies are parsed."""
+
+from __future__ import annotations
+
+from laguna_agent.models.chat.base import ChatFormat
+
+from laguna_agent.errors import UsageError
+
+FORMATS = ("laguna", "chatml", "generic", "fenced")
+"""Names that `format_for` takes."""
+
+__all__ = ["FORMATS", "ChatFormat", "format_for"]
+
+
+def format_for(
+    name: str | None,
+    *,
+    architecture: str,
+    template: str | None,
+    model_name: str,
+    thinking: bool | None = None,
+) -> ChatFormat:
+    """The format a model is spoken to in.
+
+    `name` is one of FORMATS, or None to choose by the file's `architecture` and `template` (its
+    own Jinja chat template). `thinking` is for formats that speak of it in the static prefix.
+    Raises UsageError for an unknown name.
+    """
+    chosen = name or _choose(architecture, template)
+    if chosen == "laguna":
+        from laguna_agent.models.chat.laguna import LagunaFormat, version_of
+
+        return LagunaFormat(version_of(template), thinking=thinking)
+    if chosen == "chatml":
+        from laguna_agent.models.chat.chatml import ChatMLFormat
+
+        return ChatMLFormat(
+            thinks="enable_thinking" in (template or ""),
+            native_tags="<tool_call>" in (template or ""),
+        )
+    if chosen == "generic":
+        from laguna_agent.models.chat.generic import GenericFormat
+
+        return GenericFormat(template or "", model_name=model_name, thinking=thinking)
+    if chosen == "fenced":
+        from laguna_agent.models.chat.fenced import FencedFormat
+
+        return FencedFormat()
+    raise UsageError(
+        f"there is no chat format `{chosen}`", hint=f"Known formats: {', '.join(FORMATS)}."
+    )
+
+
+def _choose(architecture: str, template: str | None) -> str:
+    if architecture == "laguna":
+        return "laguna"
+    text = template or ""
+    if not text:
+        return "chatml"
+    if "<|im_start|>" in text:
+        # a template that shows another way of calling is better run than imitated
+        plain = "<tool_call>" not in text or '"arguments"' in text.replace("\\", "")
+        return "chatml" if plain and "<function=" not in text else "generic"
+    return "generic"

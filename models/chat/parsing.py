@@ -1,0 +1,374 @@
+"""The incremental parser of replies: thinking, text and calls, whatever the chunk boundaries.
+
+Only what may still become a tag, a call or trailing white space is held back. The sums of the
+deltas are the texts of `Parsed`; both are without white space at their ends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from laguna_agent.models.chat.base import Parsed, ParserEvent
+from laguna_agent.models.chat.readers import (
+    CallReader,
+    JsonScanner,
+    call_of,
+    load_json,
+    may_begin,
+    partial_suffix,
+)
+
+from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+
+
+def new_call_id() -> str:
+    """An id that no other call of the session has."""
+    return f"call_{uuid.uuid4().hex[:12]}"
+
+
+@dataclass(frozen=True)
+class ReplyShape:
+    """What a format's replies are made of."""
+
+    reader: Callable[[], CallReader] | None
+    """Makes a reader for one call; None when this reply may hold no calls."""
+    names: frozenset[str]
+    """Names of the declared tools."""
+    opener: str = "<tool_call>"
+    call_begins: str = r"\s*[\w.:/-]+\s*[\n<]"
+    """Regular expression of what follows an opener that is meant (in a thought, the opener may
+    be mentioned without being meant)."""
+    starts_thinking: bool = False
+    think_open: str = "<think>"
+    think_close: str = "</think>"
+    stops: tuple[str, ...] = ()
+    """Texts that end the reply when they stand outside a call."""
+    bare_json: bool = False
+    """Also read calls that are JSON objects at the start of a line or in a fence."""
+
+
+class StreamParser:
+    """Parses one reply. See ReplyParser."""
+
+    def __init__(self, shape: ReplyShape) -> None:
+        self._shape = shape
+        self._buffer = ""
+        self._mode = self._thinking if shape.starts_thinking else self._text
+        self._events: list[ParserEvent] = []
+        self._thought, self._said = _Trimmed(), _Trimmed()
+        self._reader: CallReader | None = None
+        self._call_id = ""
+        self._call_text: list[str] = []
+        self._candidate: _JsonCandidate | None = None
+        self._line_start = True
+        self._calls: list[ToolCall] = []
+        self._errors: list[str] = []
+        self._complete = False
+
+    @property
+    def complete(self) -> bool:
+        """True when a literal stop was read."""
+        return self._complete
+
+    def feed(self, text: str) -> list[ParserEvent]:
+        """Take the next text of the reply."""
+        if not self._complete:
+            self._buffer += text
+            self._run(final=False)
+        return self._drain()
+
+    def finish(self) -> tuple[list[ParserEvent], Parsed]:
+        """The last events and the whole."""
+        if not self._complete:
+            self._run(final=True)
+        parsed = Parsed(
+            text=self._said.total(),
+            thinking=self._thought.total(),
+            tool_calls=list(self._calls),
+            error=" ".join(self._errors) or None,
+        )
+        return self._drain(), parsed
+
+    def _drain(self) -> list[ParserEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def _run(self, *, final: bool) -> None:
+        while not self._complete and self._mode(final):
+            pass
+
+    # --- the modes: each takes from the buffer, and returns True when there is more to do -----
+
+    def _thinking(self, final: bool) -> bool:
+        shape = self._shape
+        tags = [shape.think_close, *shape.stops]
+        if shape.reader is not None:
+            tags.append(shape.opener)
+        at, tag = self._find(tags)
+        if tag is None:
+            self._think(self._take(len(self._buffer) - self._held(tags, final)))
+            return False
+        self._think(self._take(at))
+        if tag == shape.opener:
+            begins = self._begins_call(self._buffer[len(tag) :], final)
+            if begins is None:
+                return False
+            if not begins:
+                self._think(self._take(len(tag)))
+                return True
+            self._open_call()
+            return True
+        if tag == shape.think_close:
+            self._take(len(tag))
+            self._mode = self._text
+            return True
+        self._complete = True
+        return False
+
+    def _text(self, final: bool) -> bool:
+        shape = self._shape
+        tags = [*shape.stops]
+        if shape.reader is not None:
+            tags.append(shape.opener)
+        if not self._said.started and not self._calls:
+            tags += [shape.think_open, shape.think_close]
+            # a thought may come first, and its tags may only come before any text
+            if self._buffer.lstrip() and not self._buffer.lstrip().startswith("<"):
+                tags = tags[:-2]
+        at, tag = self._find(tags)
+        json_at = self._json_start(at if tag is not None else len(self._buffer), final)
+        if json_at is not None:
+            self._say(self._take(json_at))
+            if self._buffer:
+                self._candidate = _JsonCandidate(shape.names)
+                self._mode = self._maybe_json
+            return bool(self._buffer)
+        if tag is None:
+            self._say(self._take(len(self._buffer) - self._held(tags, final)))
+            return False
+        if tag in (shape.think_open, shape.think_close) and self._buffer[:at].strip():
+            self._say(self._take(at + 1))
+            return True
+        self._say(self._take(at))
+        if tag == shape.opener:
+            if self._said.last == "`":
+                self._say(self._take(len(tag)))
+            else:
+                self._open_call()
+            return True
+        self._take(len(tag))
+        if tag == shape.think_open:
+            self._mode = self._thinking
+        elif tag in shape.stops:
+            self._complete = True
+        return True
+
+    def _call(self, final: bool) -> bool:
+        reader = self._reader
+        assert reader is not None
+        named = reader.name
+        read, self._buffer, over = reader.feed(self._buffer, final=final)
+        if read or reader.name != named:
+            self._call_text.append(read)
+            self._events.append(ToolCallDelta(id=self._call_id, name=reader.name, text=read))
+        if over:
+            self._close_call(reader)
+        return over
+
+    def _maybe_json(self, final: bool) -> bool:
+        assert self._candidate is not None
+        verdict = self._candidate.judge(self._buffer, final)
+        if verdict is None:
+            return False
+        size, call = verdict
+        raw = self._take(size)
+        self._candidate = None
+        self._mode = self._text
+        if call is None:
+            self._say(raw)
+        else:
+            self._said.interrupt()
+            self._line_start = True
+            call_id = new_call_id()
+            self._events.append(ToolCallDelta(id=call_id, name=call.name, text=raw))
+            self._calls.append(call.model_copy(update={"id": call_id, "raw": raw}))
+        return True
+
+    # --- pieces -------------------------------------------------------------------------------
+
+    def _find(self, tags: Sequence[str]) -> tuple[int, str | None]:
+        found = [(self._buffer.find(tag), tag) for tag in tags]
+        return min(((at, tag) for at, tag in found if at >= 0), default=(-1, None))
+
+    def _held(self, tags: Sequence[str], final: bool) -> int:
+        return 0 if final else partial_suffix(self._buffer, tags)
+
+    def _take(self, size: int) -> str:
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _begins_call(self, after: str, final: bool) -> bool | None:
+        if re.match(self._shape.call_begins, after):
+            return any(name in after[:200] for name in self._shape.names)
+        return None if len(after) < 200 and not final else False
+
+    def _json_start(self, before: int, final: bool) -> int | None:
+        """Where an object or a fence begins a line, before the next tag; None if nowhere."""
+        if not self._shape.bare_json or self._shape.reader is None:
+            return None
+        for found in re.finditer(r"(?m)^[ \t]*(\{|`{1,3})", self._buffer[:before]):
+            if found.start() == 0 and not self._line_start:
+                continue
+            at, mark = found.start(1), found.group(1)
+            if mark in ("{", "```"):
+                return at
+            if found.end() == len(self._buffer) and not final:
+                return at  # may become a fence
+        return None
+
+    def _open_call(self) -> None:
+        assert self._shape.reader is not None
+        self._take(len(self._shape.opener))
+        self._reader = self._shape.reader()
+        self._call_id, self._call_text = new_call_id(), []
+        self._mode = self._call
+
+    def _close_call(self, reader: CallReader) -> None:
+        raw = "".join(self._call_text)
+        for number, (name, arguments) in enumerate(reader.calls):
+            call_id = self._call_id if number == 0 else new_call_id()
+            self._calls.append(ToolCall(id=call_id, name=name, arguments=arguments, raw=raw))
+        if reader.error is not None:
+            self._errors.append(reader.error)
+        self._reader = None
+        self._said.interrupt()
+        self._line_start = True
+        self._mode = self._text
+
+    def _think(self, text: str) -> None:
+        text = self._thought.add(text)
+        if text:
+            self._events.append(ThinkingDelta(text=text))
+
+    def _say(self, text: str) -> None:
+        last_line = text.rpartition("\n")[2]
+        if text:
+            fresh = "\n" in text or self._line_start
+            self._line_start = fresh and not last_line.strip(" \t")
+        text = self._said.add(text)
+        if text:
+            self._events.append(TextDelta(text=text))
+
+
+class _Trimmed:
+    """A text that arrives in pieces, without the white space at its ends."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._space = ""
+        self.last = ""
+        """The last character added, white space included."""
+
+    @property
+    def started(self) -> bool:
+        return bool(self._parts)
+
+    def add(self, text: str) -> str:
+        """What can be shown now."""
+        if text:
+            self.last = text[-1]
+        text = self._space + text
+        if not self._parts:
+            text = text.lstrip()
+        shown = text.rstrip()
+        self._space = text[len(shown) :]
+        if shown:
+            self._parts.append(shown)
+        return shown
+
+    def interrupt(self) -> None:
+        """Something else came between: what follows begins a new line."""
+        self._space = "\n" if self._parts else ""
+        self.last = ""
+
+    def total(self) -> str:
+        return "".join(self._parts)
+
+
+class _JsonCandidate:
+    """Decides whether an object or a fence at the start of a line is a call.
+
+    It sees the same buffer again and again, longer each time.
+    """
+
+    _keys = ("name", "tool", "tool_name", "function", "arguments", "parameters", "type", "args")
+    _fence = re.compile(r"```([\w-]{0,16})[ \t]*\r?\n\s*")
+    _languages = ("", "json", "tool_call", "tool", "xml")
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._scanner = JsonScanner()
+        self._seen: int | None = None
+
+    def judge(self, buffer: str, final: bool) -> tuple[int, ToolCall | None] | None:
+        """(length, call): the call, or None for text of that length; None to wait for more."""
+        start = 0
+        if buffer.startswith("`"):
+            found = self._fence.match(buffer)
+            if found is None or found.end() == len(buffer):
+                possible = re.fullmatch(r"`{1,3}|```[\w-]{0,16}[ \t]*\r?\n?\s*", buffer)
+                return (len(buffer) if final else 1, None) if final or not possible else None
+            if found.group(1).lower() not in self._languages or buffer[found.end()] != "{":
+                return found.end(), None
+            start = found.end()
+        if not self._plausible(buffer[start : start + 200]):
+            return start + 1, None
+        seen = start if self._seen is None else self._seen
+        end = self._scanner.scan(buffer[seen:])
+        if end is None:
+            self._seen = len(buffer)
+            return (start + 1, None) if final else None
+        end += seen
+        if start:
+            rest = buffer[end:].lstrip()
+            if not rest.startswith("```"):
+                if may_begin(rest, ("```",)) and not final:
+                    self._seen, self._scanner = None, JsonScanner()
+                    return None
+                if rest and not final:
+                    return start + 1, None
+        call = self._call(buffer[start:end])
+        if call is None:
+            return start + 1, None
+        if start:
+            end = len(buffer) - len(buffer[end:].lstrip().removeprefix("```"))
+        return end, call
+
+    def _plausible(self, text: str) -> bool:
+        """True as long as the object's first key may be that of a call."""
+        inside = text[1:].lstrip()
+        if not inside:
+            return True
+        if not inside.startswith('"'):
+            return False
+        key, closed, _ = inside[1:].partition('"')
+        return key in self._keys if closed else may_begin(key, self._keys)
+
+    def _call(self, text: str) -> ToolCall | None:
+        try:
+            found = call_of(load_json(text))
+        except ValueError:
+            return None
+        if found is None or found[0] not in self._names:
+            return None
+        return ToolCall(id="", name=found[0], arguments=found[1])
+
+
+def tool_json(name: str, description: str, parameters: object) -> str:
+    """A declaration as one line of JSON, spaced as chat templates space it."""
+    function = {"name": name, "description": description, "parameters": parameters}
+    return json.dumps({"type": "function", "function": function}, ensure_ascii=False)

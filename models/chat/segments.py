@@ -1,0 +1,69 @@
+"""Writes prompt segments: format text, and content that can never be read as format.
+
+A tokenizer asked not to parse specials still matches tokens that the model file calls
+"user defined" (`<tool_call>` in many files), and some formats have turn markers of ordinary text.
+So content is cut inside each marker it spells: segments are tokenised one by one, the text the
+model reads is the same to the byte, and its tokens are never those of the marker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from laguna_agent.models.chat.base import Segment
+
+
+class SegmentWriter:
+    """Collects segments. `markers` are the texts that content must not be able to forge."""
+
+    def __init__(self, markers: Sequence[str]) -> None:
+        longest_first = sorted(set(markers), key=len, reverse=True)
+        self._markers = re.compile("|".join(map(re.escape, longest_first)))
+        self._segments: list[Segment] = []
+
+    def special(self, text: str) -> SegmentWriter:
+        """Format text in which special tokens are parsed."""
+        return self._extend(text, special=True)
+
+    def plain(self, text: str) -> SegmentWriter:
+        """Format text made of ordinary tokens only; it joins the content beside it, so that the
+        tokens are those of the whole text."""
+        return self._extend(text, special=False)
+
+    def content(self, text: str) -> SegmentWriter:
+        """Text of a user, a file or a tool."""
+        text = valid_unicode(text)
+        start = 0
+        for match in self._markers.finditer(text):
+            cut = match.start() + 1
+            self._extend(text[start:cut], special=False)
+            self._segments.append(Segment(""))  # ends the segment; dropped in `segments`
+            start = cut
+        return self._extend(text[start:], special=False)
+
+    def segments(self) -> list[Segment]:
+        """What was written, empty segments left out."""
+        return [segment for segment in self._segments if segment.text]
+
+    def _extend(self, text: str, *, special: bool) -> SegmentWriter:
+        last = self._segments[-1] if self._segments else None
+        if last is not None and last.special == special and last.text:
+            self._segments[-1] = Segment(last.text + text, special)
+        elif text:
+            self._segments.append(Segment(text, special))
+        return self
+
+
+def valid_unicode(text: str) -> str:
+    """Put U+FFFD for lone surrogates, which no tokenizer and no JSON file takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def text_of(segments: Sequence[Segment]) -> str:
+    """The text of segments, one after the other."""
+    return "".join(segment.text for segment in segments)
