@@ -1,0 +1,327 @@
+"""A prompt pack, loaded: what it renders, which tools it declares, what it reminds of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.prompts.layers import TOOLS, Stack, build_stack, choose_pack
+from laguna_agent.prompts.manifest import Limits, Manifest
+from laguna_agent.prompts.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.reminders import Reminder, Reminders
+from laguna_agent.prompts.templates import (
+    DYNAMIC,
+    RESULT,
+    SYSTEM,
+    Renderer,
+    StaticVariables,
+    is_static,
+    reaches_super,
+    values_of,
+)
+from laguna_agent.prompts.toolfile import ToolText, read_tool
+from laguna_agent.tools.base import Tool, ToolKind
+
+from laguna_agent.errors import UsageError
+
+TOOL_ORDER = (
+    "read", "edit", "write", "search", "symbols", "shell", "git", "plan", "recall", "done",
+)  # fmt: skip
+"""The order in which tools are declared when a pack does not give one."""
+
+
+@dataclass(frozen=True)
+class PackTool:
+    """A tool as a pack declares it, and the tool that runs."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of type object."""
+    kind: ToolKind
+    tool: Tool
+    max_output: int
+    """Characters of a result."""
+
+
+@dataclass
+class Pack:
+    """What the model is told, as text. Get one from `load_pack`."""
+
+    name: str
+    stack: Stack
+    sources: dict[str, list[tuple[Path, str, int]]]
+    """Every version of each file, nearest first: path, text, lines taken off its top."""
+    tool_files: dict[str, ToolText]
+    sha256: str
+    """Of every file that can influence what the model sees."""
+    _again: Callable[[], Pack]
+    _renderer: Renderer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._renderer = Renderer(lambda name: self.sources.get(name, []))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the `pack.toml` files add up to."""
+        return self.stack.manifest
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return self.manifest.description
+
+    @property
+    def limits(self) -> Limits:
+        """Budgets."""
+        return self.manifest.limits
+
+    @property
+    def sampling(self) -> dict[str, float | int]:
+        """Overrides of the model's recommended sampling; only what the pack sets."""
+        return self.manifest.sampling.model_dump(exclude_none=True)
+
+    @property
+    def chat_format(self) -> str | None:
+        """A chat format other than the model's own."""
+        return self.manifest.chat_format
+
+    @property
+    def thinking(self) -> bool | None:
+        """Whether the model thinks before it answers; None is the model's own default."""
+        return self.manifest.thinking
+
+    @property
+    def thinking_budget(self) -> int | None:
+        """Tokens of thought in one reply."""
+        return self.manifest.thinking_budget
+
+    @property
+    def toolset(self) -> tuple[str, ...] | None:
+        """Names of the tools to declare, in order; None is every enabled one."""
+        return None if self.manifest.tools is None else tuple(self.manifest.tools)
+
+    def has(self, name: str) -> bool:
+        """True when the pack has a file of this name."""
+        return name in self.sources
+
+    def system(self, variables: StaticVariables) -> str:
+        """The static system prompt. The same variables give the same text, byte for byte."""
+        return self._renderer.render(SYSTEM, values_of(variables))
+
+    def text(self, name: str, **variables: Any) -> str:
+        """A message to append, from the template `name` (`first.md`, `check_failed.md`, …).
+
+        Variables that are not given have the default of `templates.DYNAMIC`. Raises PackError
+        when the template fails, KeyError when laguna has no such template or variable.
+        """
+        known = DYNAMIC[name]
+        strange = set(variables) - set(known)
+        if strange:
+            raise KeyError(f"{name} has no variable {', '.join(sorted(strange))}")
+        return self._renderer.render(name, {**known, **variables})
+
+    def reminders(self) -> Reminders:
+        """Reminders of one turn; ask again for the next turn."""
+        return Reminders(
+            [
+                Reminder(name, spec, self._reminder_text(name))
+                for name, spec in self.manifest.reminders.items()
+                if spec.enabled
+            ]
+        )
+
+    def _reminder_text(self, name: str) -> Any:
+        spec = self.manifest.reminders[name]
+
+        def render(values: Mapping[str, Any]) -> str:
+            if spec.file is not None:
+                return self._renderer.render(spec.file, values)
+            path = self.stack.find("pack.toml")[0]
+            return self._renderer.render_text(spec.text or "", values, path=path, line=1)
+
+        return render
+
+    def tool_names(self, builtin: Iterable[str]) -> list[str]:
+        """The tools that this pack declares, in order, out of the built-in ones and its own."""
+        own = [n for n, t in self.tool_files.items() if t.head.command is not None]
+        known = {*builtin, *own}
+        if self.toolset is None:
+            names = [n for n in TOOL_ORDER if n in known]
+            names[-1:-1] = sorted(known - set(names))
+        else:
+            names = [n for n in self.toolset if n in known]
+        return [n for n in names if n not in self.tool_files or self.tool_files[n].head.enabled]
+
+    def tools(
+        self, builtin: Mapping[str, Tool], variables: StaticVariables | None = None
+    ) -> list[PackTool]:
+        """Declarations in order, with the tools that run. `builtin` must hold `shell` for tools
+        that are written in text. Raises PackError."""
+        from laguna_agent.prompts.declare import pack_parameters
+
+        names = self.tool_names(builtin)
+        static = variables or StaticVariables(model="", format="", tools=tuple(names))
+        declared = []
+        for name in names:
+            text = self.tool_files.get(name)
+            tool = self._tool(name, text, builtin, static)
+            arguments = text.head.arguments if text else {}
+            declared.append(
+                PackTool(
+                    name=name,
+                    description=self._description(name, tool, text, static),
+                    parameters=pack_parameters(tool.arguments, arguments),
+                    kind=tool.kind,
+                    tool=tool,
+                    max_output=(text and text.head.max_output) or self.limits.result_chars,
+                )
+            )
+        return declared
+
+    def _description(
+        self, name: str, tool: Tool, text: ToolText | None, static: StaticVariables
+    ) -> str:
+        if text is None:
+            return tool.description
+        body = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static))
+        description = body or tool.description
+        for example in text.head.examples:
+            description += f"\nExample: {json.dumps(example, ensure_ascii=False)}"
+        return description
+
+    def _tool(
+        self,
+        name: str,
+        text: ToolText | None,
+        builtin: Mapping[str, Tool],
+        static: StaticVariables,
+    ) -> Tool:
+        if text is None or text.head.command is None:
+            return builtin[name]
+        from laguna_agent.prompts.texttool import text_tool
+
+        if name in builtin:
+            message = f"`{name}` is a built-in tool and cannot be given a command"
+            line = key_line(text.front, ["command"], first=2)
+            raise PackError([Problem(text.path, line, message, "Give the file another name.")])
+        if "shell" not in builtin:
+            raise UsageError(f"the tool `{name}` runs in the shell, and there is no shell tool")
+        template, path = text.head.result, text.path
+        line = key_line(text.front, ["result"], first=2) or 1
+
+        def shape(values: Mapping[str, Any]) -> str:
+            rendered = {**RESULT, **values}
+            return self._renderer.render_text(template or "", rendered, path=path, line=line)
+
+        description = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static))
+        return text_tool(name, text, description, builtin["shell"], shape if template else None)
+
+    def check(self) -> list[Problem]:
+        """Problems that make the pack unusable or its prefix change: see `lint` for the rest."""
+        problems: list[Problem] = []
+        for name in (SYSTEM, *DYNAMIC):
+            if name not in self.sources:
+                folder = self.stack.layers[0].directory
+                problems.append(Problem(folder, None, f"the pack has no {name}"))
+        for name in self.sources:
+            if name in DYNAMIC or is_static(name):
+                problems += self._renderer.check(name)
+        for name, spec in self.manifest.reminders.items():
+            if spec.file is not None and spec.file not in self.sources:
+                path = self.stack.find("pack.toml")[0]
+                mend = near(spec.file, self.sources)
+                line = key_line(path.read_text(encoding="utf-8"), ["reminders", name, "file"])
+                problems.append(Problem(path, line, f"there is no file {spec.file}", mend))
+        return list(dict.fromkeys(problems))
+
+    def reload(self) -> Pack:
+        """The pack as its files are now; for the next conversation. Raises as `load_pack` does."""
+        return self._again()
+
+    def changed(self) -> bool:
+        """True when the files on disk no longer give this pack (or give none that works)."""
+        try:
+            return self._again().sha256 != self.sha256
+        except UsageError:
+            return True
+
+
+def load_pack(
+    name: str | None, *, model_name: str, directories: Sequence[Path] = (), check: bool = True
+) -> Pack:
+    """Load a pack by name, by folder (a path with a `/`), or for a model.
+
+    `directories` are folders of packs in order of priority: the trusted project's
+    `.laguna/prompts`, the user's `prompts`; the built-in packs come last. Raises PackError, or
+    UsageError when there is no such pack. `check=False` leaves it to the caller to call `check`.
+    """
+    again = partial(
+        load_pack, name, model_name=model_name, directories=tuple(directories), check=check
+    )
+    folder = None
+    if name is not None and ("/" in name or name in (".", "..")):
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            raise UsageError(f"there is no prompt pack folder {folder}")
+        name = folder.name
+    name = name or choose_pack(model_name, directories)
+    stack = build_stack(name, directories, model_name=model_name, folder=folder)
+    sources, tools = _read(stack)
+    pack = Pack(name, stack, sources, tools, _digest(stack, sources, tools), again)
+    problems = pack.check() if check else []
+    if problems:
+        raise PackError(problems)
+    return pack
+
+
+_Sources = dict[str, list[tuple[Path, str, int]]]
+
+
+def _read(stack: Stack) -> tuple[_Sources, dict[str, ToolText]]:
+    sources: _Sources = {}
+    tools: dict[str, ToolText] = {}
+    for name in stack.names():
+        versions = stack.find(name)
+        if name.startswith(f"{TOOLS}/"):
+            read = [read_tool(path) for path in versions]
+            tools[Path(name).stem] = read[0]
+            sources[name] = [(text.path, _body(text.body), text.offset) for text in read]
+        elif name.endswith(".md"):
+            sources[name] = [(path, _body(_utf8(path)), 0) for path in versions]
+    return sources, tools
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackError([Problem(path, None, f"cannot be read as UTF-8 text: {error}")]) from error
+
+
+def _body(text: str) -> str:
+    # An editor's newline at the end of a file is not part of what the model reads.
+    return text.removesuffix("\n")
+
+
+def _digest(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> str:
+    """Of the merged manifest and, of each file, the versions that are reached."""
+    digest = hashlib.sha256()
+    parts: list[object] = [
+        stack.manifest.model_dump(mode="json", exclude={"description", "models"})
+    ]
+    for name in sorted(sources):
+        reached = []
+        for _, text, _ in sources[name]:
+            reached.append(text)
+            if not reaches_super(text):
+                break
+        parts.append([name, reached])
+    parts += [[name, text.head.model_dump(mode="json")] for name, text in sorted(tools.items())]
+    digest.update(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""What can be wrong with a pack: a file, a line, what it is, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from laguna_agent.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding. `line` counts from 1; None when it is about the file as a whole."""
+
+    path: Path
+    line: int | None
+    message: str
+    mend: str = ""
+    severity: Literal["error", "warning"] = "error"
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or the file alone."""
+        return f"{self.path}:{self.line}" if self.line else str(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" + (f"\n  {self.mend}" if self.mend else "")
+
+
+class PackError(UsageError):
+    """A pack cannot be used. `problems` holds every finding, the first one is the message."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = problems[0]
+        more = len(problems) - 1
+        tail = f" ({more} more: `laguna prompts lint`)" if more else ""
+        super().__init__(f"{first.place}: {first.message}{tail}", hint=first.mend or None)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence that names what was probably meant, or lists what there is."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"Known: {', '.join(names)}." if names else ""
+
+
+def key_line(text: str, location: Sequence[int | str], *, first: int = 1) -> int | None:
+    """The line of a TOML text on which the key at `location` stands, as well as can be told.
+
+    `first` is the number of the text's first line in its file.
+    """
+    keys = [str(part) for part in location if isinstance(part, str)]
+    lines = text.split("\n")
+    for depth in range(len(keys), 0, -1):
+        wanted, found = keys[:depth], None
+        table: list[str] = []
+        for number, line in enumerate(lines):
+            header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+            pair = re.match(r"\s*((?:[\w.-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[\w-]+)*)\s*=", line)
+            if header:
+                table = _parts(header[1])
+                if table == wanted:
+                    found = number
+            elif pair and [*table, *_parts(pair[1])] == wanted:
+                found = number
+            if found is not None:
+                return first + found
+    return None
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip().strip("\"'") for part in dotted.split(".")]
+
+
+def from_validation(
+    error: ValidationError, path: Path, text: str, *, first: int, known: Iterable[str]
+) -> list[Problem]:
+    """A pydantic error as problems that name the line and, for an unknown key, a near one."""
+    problems = []
+    for item in error.errors():
+        location = [part for part in item["loc"] if part != "[key]"]
+        key = ".".join(str(part) for part in location)
+        line = key_line(text, location, first=first)
+        if item["type"] == "extra_forbidden":
+            mend = near(str(location[-1]), known)
+            problems.append(Problem(path, line, f"unknown key `{key}`", mend))
+        else:
+            problems.append(Problem(path, line, f"`{key}`: {_readable(item)}"))
+    return problems
+
+
+def _readable(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def toml_line(message: str) -> int | None:
+    """The line that tomllib names in its message."""
+    found = re.search(r"at line (\d+)", message)
+    return int(found[1]) if found else None
