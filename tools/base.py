@@ -71,6 +71,11 @@ class ToolContext:
     """What tools keep between calls (the shell, hashes of files that were read), by tool name."""
     resources: list[Any] = field(default_factory=list)
     """Objects with an async `aclose()` that the session closes at its end."""
+    cache_dir: Path | None = None
+    """Where caches of this repository that outlive the session are kept; `state_dir` if None."""
+    may_read: Callable[[str], bool] = lambda path: True
+    """Whether the policy lets an absolute path be read that no call named: searches, trees and
+    maps leave out what it refuses."""
 
 
 class Tool(Protocol):

@@ -1,0 +1,230 @@
+"""The edit tool: replace text in a file, with tolerance that never guesses."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from laguna_agent.tools import changing, matching, seen, storage
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.changing import Plan, RefusalError
+from laguna_agent.tools.diffs import shortened, unified
+from laguna_agent.tools.encoding import Document, Splice, printable
+from laguna_agent.tools.languages import syntax_problem
+from laguna_agent.tools.matching import NoMatchError
+from laguna_agent.tools.output import numbered
+from laguna_agent.tools.workspace import PathError, Place, locate
+from pydantic import Field
+
+from laguna_agent.actions import Action
+
+
+class Replacement(ToolArguments):
+    """One more replacement in the same file."""
+
+    old: str
+    new: str
+
+
+class EditArguments(ToolArguments):
+    """What to replace."""
+
+    path: str
+    old: str
+    new: str
+    all: bool = False
+    more: list[Replacement] = Field(default_factory=list)
+
+
+@dataclass
+class _FailedError(Exception):
+    """One replacement of several that could not be made."""
+
+    index: int
+    problem: NoMatchError
+
+
+class EditTool:
+    """Replaces text in a file."""
+
+    name: ClassVar[str] = "edit"
+    kind: ClassVar[ToolKind] = "edit"
+    description: ClassVar[str] = (
+        "Replace text old (copied exactly, unique in the file) by new. more: further replacements."
+    )
+    arguments: ClassVar[type[ToolArguments]] = EditArguments
+    example: ClassVar[dict[str, Any]] = {"path": "NAME.py", "old": "x = 1", "new": "x = 2"}
+
+    def title(self, arguments: EditArguments, context: ToolContext) -> str:
+        """`Edit a.py`."""
+        return f"Edit {printable(arguments.path)}"
+
+    def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
+        """The file that is written, with the diff."""
+        try:
+            plan: Plan | RefusalError = _plan(arguments, context)
+        except PathError as error:
+            plan = RefusalError(str(error))
+        except RefusalError as refusal:
+            plan = refusal
+        return changing.actions(plan, arguments.path, context, arguments)
+
+    async def run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
+        """Make all replacements or none."""
+        return await asyncio.to_thread(self._run, arguments, context)
+
+    def _run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
+        storage.recover(context)
+        try:
+            plan = _plan(arguments, context)
+            changing.check_asked(context, arguments)
+            what = "Created" if plan.old is None else "Edited"
+            return changing.carry_out(plan, context, f"{what} {plan.place.label}")
+        except PathError as error:
+            return ToolResult(ok=False, content=str(error))
+        except RefusalError as refusal:
+            return changing.refused(refusal, context)
+
+
+def _plan(arguments: EditArguments, context: ToolContext) -> Plan:
+    """The change, without side effects."""
+    edits = [(arguments.old, arguments.new), *((item.old, item.new) for item in arguments.more)]
+    place = locate(context, arguments.path, guess=True)
+    if storage.check_writable(place) is None:
+        return _creation(place, edits)
+    document, data = changing.current(place)
+    changing.check_hash(context, place, document, data)
+    if all(old == new for old, new in edits):
+        raise RefusalError("old and new are the same; nothing was changed.")
+    if not document.text.strip() and len(edits) == 1 and not edits[0][0]:
+        return Plan(place, document, document.with_text(edits[0][1]), [], whole=True)
+    known = seen.recall(context, place) is not None
+    try:
+        changed, notes = apply(document, edits, place.relative, every=arguments.all)
+    except _FailedError as failed:
+        message = _explain(place, document, edits, failed)
+        raise RefusalError(message, str(failed.problem), shown=(place, data)) from None
+    if notes and not known:
+        shown = _around(document.text, changed.text)
+        raise RefusalError(
+            f"old is not exactly in {place.label}, which you have not read. It would fit here; "
+            f"if this is meant, make the same edit again:\n{shown}",
+            shown=(place, data),
+        )
+    if changed.raw == document.raw:
+        raise RefusalError(f"{place.label} already is as this edit would leave it.")
+    return Plan(place, document, changed, notes)
+
+
+def _creation(place: Place, edits: Sequence[tuple[str, str]]) -> Plan:
+    if len(edits) == 1 and not edits[0][0] and edits[0][1]:
+        return Plan(place, None, Document(edits[0][1]), [], whole=True)
+    raise PathError(f"{place.label} does not exist; use write to create it.")
+
+
+# --- applying -------------------------------------------------------------------------------
+
+
+def apply(
+    document: Document, edits: Sequence[tuple[str, str]], path: str, *, every: bool = False
+) -> tuple[Document, list[str]]:
+    """Make all replacements; returns the new document and notes on matches that were not exact.
+
+    Each `old` is looked for in the original, and all changes are made at once; where that does
+    not work out they are made one after the other. Raises _FailedError for the first that fails.
+    """
+    edits = [(old, new) for old, new in edits if old != new]
+    try:
+        return _at_once(document, edits, path, every=every)
+    except _FailedError:
+        if len(edits) == 1:
+            raise
+    notes: list[str] = []
+    for index, edit in enumerate(edits):
+        try:
+            document, more = _at_once(document, [edit], path, every=every)
+        except _FailedError as failed:
+            raise _FailedError(index, failed.problem) from None
+        notes += more
+    return document, notes
+
+
+def _at_once(
+    document: Document, edits: Sequence[tuple[str, str]], path: str, *, every: bool
+) -> tuple[Document, list[str]]:
+    splices: list[tuple[Splice, int]] = []
+    notes: list[str] = []
+    parsed = syntax_problem(path, document.text) is None
+    for index, (old, new) in enumerate(edits):
+        try:
+            match = matching.find(document.text, old, new, every=every)
+            settled = _settle(document, match, path) if parsed else match.splices
+            splices += [(splice, index) for splice in settled]
+        except NoMatchError as problem:
+            raise _FailedError(index, problem) from None
+        if match.how:
+            line = document.text.count("\n", 0, match.start) + 1
+            notes.append(f"Matched at line {line} allowing for {match.how}.")
+    for (a, _), (b, index) in itertools.pairwise(sorted(splices)):
+        if a.end > b.start or (a.start, a.end) == (b.start, b.end):
+            raise _FailedError(index, NoMatchError("two of the replacements overlap."))
+    return document.splice([splice for splice, _ in splices]), notes
+
+
+def _settle(document: Document, match: matching.Match, path: str) -> list[Splice]:
+    """The way to make one change after which the file still parses.
+
+    An exact match is carried out even so: the text was given literally. A tolerant one that
+    would break the file is refused.
+    """
+    for splices in [match.splices, *match.alternatives]:
+        if syntax_problem(path, document.splice(splices).text) is None:
+            return splices
+    if match.how:
+        line = document.text.count("\n", 0, match.start) + 1
+        raise NoMatchError(
+            f"old fits at line {line} only allowing for {match.how}, and the result would not "
+            "parse.",
+            [line],
+        )
+    return match.splices
+
+
+# --- explaining -----------------------------------------------------------------------------
+
+
+def _explain(
+    place: Place, document: Document, edits: Sequence[tuple[str, str]], failed: _FailedError
+) -> str:
+    old, new = edits[failed.index]
+    which = f"Replacement {failed.index + 1} of {len(edits)}: " if len(edits) > 1 else ""
+    lines = [f"{which}{failed.problem} Nothing was changed in {place.label}."]
+    text = printable(document.text)
+    source = text.split("\n")
+    if failed.problem.lines:
+        for number in failed.problem.lines[:4]:
+            first = max(1, number - 1)
+            lines.append(numbered(source[first - 1 : number + 2], first))
+            lines.append("…")
+        lines.pop()
+    elif new.strip() and text.count(new) == 1:
+        number = text.count("\n", 0, text.index(new)) + 1
+        lines.append(f"new is already in the file, at line {number}: this may be done.")
+    elif near := matching.nearest(text, old):
+        first, last, _ = near
+        lines.append(f"The nearest text is lines {first}-{last}:")
+        lines.append(numbered(source[first - 1 : last], first))
+        theirs, ours = "\n".join(source[first - 1 : last]) + "\n", old.rstrip("\n") + "\n"
+        diff = [x for x in unified(ours, theirs, context=0).split("\n") if x[:1] in "+-" and x]
+        lines.append("Difference (- your old, + the file):")
+        lines.append(shortened("\n".join(diff), lines=24, chars=1_500))
+    else:
+        lines.append("Nothing in the file is like it; read the file.")
+    return "\n".join(lines)
+
+
+def _around(before: str, after: str) -> str:
+    return shortened(unified(printable(before), printable(after), context=2))

@@ -1,0 +1,92 @@
+"""Bounding what goes to the model: head and tail kept, the whole saved where `read` finds it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from laguna_agent.tools.base import ToolContext
+from laguna_agent.tools.encoding import printable
+
+_DIRECTORY = "output"
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A text that fits. `file` is where the whole was saved, None when nothing was left out."""
+
+    text: str
+    truncated: bool = False
+    file: Path | None = None
+
+
+def save_output(context: ToolContext, text: str | bytes) -> tuple[str, Path]:
+    """Save a whole output, mode 0600; returns the name that `read` takes (`output:N`) and the
+    path."""
+    directory = context.state_dir / _DIRECTORY
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    number = int(context.state.get("output.count", 0))
+    while True:
+        number += 1
+        path = directory / str(number)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileExistsError:
+            continue
+        break
+    context.state["output.count"] = number
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+    return f"output:{number}", path
+
+
+def bound(
+    context: ToolContext,
+    text: str,
+    *,
+    limit: int | None = None,
+    head_share: float = 0.5,
+    save: bool = True,
+) -> Bounded:
+    """Fit text into `limit` characters (the context's limit if None), cut at line ends.
+
+    `head_share` of the room goes to the beginning, the rest to the end.
+    """
+    limit = context.max_output_chars if limit is None else limit
+    text = printable(text)
+    if len(text) <= limit:
+        return Bounded(text)
+    head_room = int(limit * head_share)
+    tail_room = limit - head_room
+    head = text[:head_room]
+    tail = text[len(text) - tail_room :]
+    if "\n" in head:
+        head = head[: head.rindex("\n") + 1]
+    if "\n" in tail[:-1]:
+        tail = tail[tail.index("\n") + 1 :]
+    left_out = text[len(head) : len(text) - len(tail)]
+    what = f"{left_out.count(chr(10)):,} lines" if "\n" in left_out else f"{len(left_out):,} chars"
+    where = ""
+    file = None
+    if save:
+        try:
+            name, file = save_output(context, text)
+            where = f"; all of it: read {name}"
+        except OSError:  # a full or read-only state directory must not cost the result
+            where = "; the whole could not be saved"
+    separator = "" if head.endswith("\n") or not head else "\n"
+    return Bounded(f"{head}{separator}[… {what} left out{where}]\n{tail}", True, file)
+
+
+def clip(line: str, limit: int = 400) -> str:
+    """One line, shortened at its end."""
+    return line if len(line) <= limit else f"{line[:limit]}… (+{len(line) - limit:,} chars)"
+
+
+def numbered(lines: Sequence[str], first: int, *, limit: int = 400) -> str:
+    """Lines with their numbers, counted from `first`."""
+    return "\n".join(f"{first + i}\t{clip(line, limit)}" for i, line in enumerate(lines))

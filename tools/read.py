@@ -1,0 +1,221 @@
+"""The read tool: files with line numbers, directories as a tree, anything else in a line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from laguna_agent.tools import seen, storage
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.encoding import Document, binary_kind, decode, printable
+from laguna_agent.tools.output import clip
+from laguna_agent.tools.tree import render_tree
+from laguna_agent.tools.workspace import (
+    PathError,
+    Place,
+    locate,
+    open_file,
+    protected_name,
+    status,
+)
+from pydantic import Field
+
+from laguna_agent.actions import Action, ReadPath
+
+_STREAMED_FROM = 16 << 20
+"""Bytes from which a file is read piece by piece and not remembered."""
+_CHUNK = 1 << 20
+_SCAN_LIMIT = 1 << 30
+"""Bytes of a streamed file that are looked through for the asked lines."""
+_LINE_LIMIT = 2_000
+
+
+class ReadArguments(ToolArguments):
+    """What to read."""
+
+    path: str
+    start: int | None = Field(None, ge=1)
+    end: int | None = Field(None, ge=1)
+
+
+class ReadTool:
+    """Shows a file or a directory."""
+
+    name: ClassVar[str] = "read"
+    kind: ClassVar[ToolKind] = "read"
+    description: ClassVar[str] = "Read a file (lines start to end) or list a directory."
+    arguments: ClassVar[type[ToolArguments]] = ReadArguments
+    example: ClassVar[dict[str, Any]] = {"path": "NAME.py", "start": 1, "end": 80}
+
+    def title(self, arguments: ReadArguments, context: ToolContext) -> str:
+        """`Read a.py:10-20`."""
+        lines = ""
+        if arguments.start or arguments.end:
+            lines = f":{arguments.start or 1}-{arguments.end or ''}"
+        return f"Read {printable(arguments.path)}{lines}"
+
+    def actions(self, arguments: ReadArguments, context: ToolContext) -> list[Action]:
+        """One path that is read, as what it was taken for."""
+        try:
+            place = locate(context, arguments.path, guess=True)
+        except PathError:
+            return []  # nothing is opened: the call is answered with why
+        return [] if place.saved else [ReadPath(path=str(place.path))]
+
+    async def run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
+        """Read; never raises for what is on disk."""
+        return await asyncio.to_thread(self._run, arguments, context)
+
+    def _run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
+        storage.recover(context)
+        try:
+            place = locate(context, arguments.path, guess=True)
+            info = status(place)
+            if info is not None and stat.S_ISDIR(info.st_mode):
+                return _directory(place, context)
+            return _file(place, arguments, context)
+        except PathError as error:
+            return ToolResult(ok=False, content=str(error))
+
+
+def _directory(place: Place, context: ToolContext) -> ToolResult:
+    text = render_tree(context, place)
+    return ToolResult(ok=True, content=_with_note(place, text), summary=place.label)
+
+
+def _with_note(place: Place, text: str) -> str:
+    return f"{place.note}\n{text}" if place.note else text
+
+
+def _file(place: Place, arguments: ReadArguments, context: ToolContext) -> ToolResult:
+    descriptor = open_file(place)
+    with os.fdopen(descriptor, "rb") as stream:
+        size = os.fstat(descriptor).st_size
+        try:
+            data = stream.read(_STREAMED_FROM + 1)
+        except OSError as error:
+            raise PathError(f"{place.label} cannot be read: {error.strerror}.") from None
+    document = decode(data)
+    if document is None:
+        kind = binary_kind(data)
+        content = f"{place.label} is a {kind} of {max(size, len(data)):,} bytes; it is not shown."
+        return ToolResult(ok=True, content=content, summary=kind)
+    if len(data) > _STREAMED_FROM:
+        return _streamed(place, arguments, context, size)
+    return _lines(place, arguments, context, document, data)
+
+
+def _lines(
+    place: Place,
+    arguments: ReadArguments,
+    context: ToolContext,
+    document: Document,
+    data: bytes,
+) -> ToolResult:
+    text = printable(document.text)
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    total = len(lines)
+    if not total:
+        seen.record(context, place, data)
+        return ToolResult(ok=True, content=_with_note(place, f"{place.label} is empty."))
+    start, end = arguments.start or 1, min(arguments.end or total, total)
+    if start > total:
+        plural = "s" if total != 1 else ""
+        raise PathError(f"{place.label} has {total} line{plural}; line {start} does not exist.")
+    if end < start:
+        start, end = end, start  # the same lines, named the other way round
+    shown, last = _fit(lines, start, end, context.max_output_chars)
+    if not place.saved:
+        seen.record(context, place, data, lines=range(start, last + 1), total=total)
+    notes = [place.note] if place.note else []
+    if described := document.describe():
+        notes.append(f"({described})")
+    more = last < end
+    rest = []
+    if last < total and (more or arguments.end is None):
+        rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
+    elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
+        rest.append("[no newline at the end]")
+    content = "\n".join([*notes, shown, *rest])
+    summary = f"{place.label} ({last - start + 1} of {total} lines)"
+    return ToolResult(ok=True, content=content, summary=summary, truncated=more)
+
+
+def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:
+    """As many numbered lines as fit, at least one; returns them and the last one's number."""
+    shown: list[str] = []
+    for number in range(start, end + 1):
+        line = f"{number}\t{clip(lines[number - 1], _LINE_LIMIT)}"
+        room -= len(line) + 1
+        if room < 0 and shown:
+            return "\n".join(shown), number - 1
+        shown.append(line)
+    return "\n".join(shown), end
+
+
+def _streamed(
+    place: Place, arguments: ReadArguments, context: ToolContext, size: int
+) -> ToolResult:
+    """Lines of a file too large to hold: found piece by piece, in UTF-8."""
+    start = arguments.start or 1
+    room = context.max_output_chars
+    shown: list[str] = []
+    last = start - 1
+    for number, line in _stream_lines(place):
+        if number < start:
+            continue
+        if arguments.end is not None and number > arguments.end:
+            break
+        text = f"{number}\t{clip(line, _LINE_LIMIT)}"
+        room -= len(text) + 1
+        if room < 0 and shown:
+            break
+        shown.append(text)
+        last = number
+    if not shown:
+        raise PathError(f"{place.label}: line {start} was not found in its first GiB.")
+    how = f"[lines {start}-{last} of a file of {size:,} bytes; go on with start={last + 1}]"
+    content = _with_note(place, "\n".join([*shown, how]))
+    return ToolResult(ok=True, content=content, summary=place.label, truncated=True)
+
+
+def _stream_lines(place: Place) -> Iterator[tuple[int, str]]:
+    """Numbered lines, each cut to what is ever shown of it."""
+    number, kept = 1, b""
+    with os.fdopen(open_file(place), "rb") as stream:
+        done = 0
+        while done < _SCAN_LIMIT and (chunk := stream.read(_CHUNK)):
+            done += len(chunk)
+            *whole, rest = chunk.split(b"\n")
+            for piece in whole:
+                line = kept + piece[: max(0, 4 * _LINE_LIMIT - len(kept))]
+                yield number, line.rstrip(b"\r").decode("utf-8", "replace")
+                number, kept = number + 1, b""
+            kept += rest[: max(0, 4 * _LINE_LIMIT - len(kept))]
+    if kept:
+        yield number, kept.decode("utf-8", "replace")
+
+
+def mark_seen(context: ToolContext, path: str) -> None:
+    """Note that the whole file was shown to the model elsewhere, in the first message say.
+
+    A path that cannot be read is passed over.
+    """
+    try:
+        place = locate(context, path)
+        with os.fdopen(open_file(place), "rb") as stream:
+            data = stream.read(_STREAMED_FROM + 1)
+    except (PathError, OSError):
+        return
+    if len(data) <= _STREAMED_FROM:
+        seen.record(context, place, data)
+
+
+def is_protected(path: str) -> bool:
+    """True for paths inside `.git` or `.laguna`, in any case, which file tools never write."""
+    return protected_name(path) is not None

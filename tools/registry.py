@@ -1,0 +1,177 @@
+"""The built-in tools by name, how they are declared, and how a call's arguments are checked."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from importlib.util import find_spec
+from typing import Any, cast
+
+from laguna_agent.tools.base import Tool, ToolArguments
+from pydantic import ValidationError
+
+_BUILT_IN = {
+    "read": ("read", "ReadTool"),
+    "edit": ("edit", "EditTool"),
+    "write": ("write", "WriteTool"),
+    "search": ("search", "SearchTool"),
+    "symbols": ("symbols", "SymbolsTool"),
+    "shell": ("shell", "ShellTool"),
+    "git": ("git", "GitTool"),
+    "plan": ("plan", "PlanTool"),
+    "done": ("done", "DoneTool"),
+}
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+_DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "maximum"}
+
+
+class ArgumentError(Exception):
+    """Arguments that do not fit; the message is one line for the model, with an example."""
+
+
+def builtin_tools(*names: str) -> dict[str, Tool]:
+    """The tools laguna brings, by name, in the order they are declared; only `names` if given.
+
+    Modules are imported here, not before.
+    """
+    tools: dict[str, Tool] = {}
+    for name, (module, class_name) in _BUILT_IN.items():
+        qualified = f"laguna_agent.tools.{module}"
+        if (names and name not in names) or find_spec(qualified) is None:
+            continue
+        tools[name] = cast(Tool, getattr(importlib.import_module(qualified), class_name)())
+    return tools
+
+
+# --- declaration ----------------------------------------------------------------------------
+
+
+def parameters(arguments: type[ToolArguments]) -> dict[str, Any]:
+    """The argument model as a small JSON schema, without what costs tokens and tells nothing."""
+    schema = arguments.model_json_schema()
+    return cast(dict[str, Any], _compact(schema, schema.get("$defs", {})))
+
+
+def declaration(tool: Tool, description: str | None = None) -> dict[str, Any]:
+    """`{"name", "description", "parameters"}` as the model is told of the tool."""
+    return {
+        "name": tool.name,
+        "description": tool.description if description is None else description,
+        "parameters": parameters(tool.arguments),
+    }
+
+
+def _compact(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_compact(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _compact(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    if "anyOf" in node:
+        options = [option for option in node["anyOf"] if option.get("type") != "null"]
+        if len(options) == 1:
+            rest = {key: value for key, value in node.items() if key != "anyOf"}
+            return _compact(options[0] | rest, definitions)
+    compact = {}
+    for key, value in node.items():
+        if key == "properties":
+            compact[key] = {name: _compact(inner, definitions) for name, inner in value.items()}
+        elif key == "description" and node.get("type") == "object" and "properties" in node:
+            continue  # the model's docstring
+        elif key not in _DROPPED:
+            compact[key] = _compact(value, definitions)
+    if "enum" in compact:
+        compact.pop("type", None)
+    return compact
+
+
+# --- validation -----------------------------------------------------------------------------
+
+
+def validate_arguments(tool: Tool, raw: Any) -> ToolArguments:
+    """The checked arguments. Raises ArgumentError with one line and a correct example.
+
+    What can only mean one thing is converted ("12" for 12, "true" for true, one item for a list
+    of one, JSON text for a list); unknown arguments are refused.
+    """
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError:
+            raise ArgumentError(f"arguments must be one object. {_example(tool)}") from None
+    if not isinstance(raw, dict):
+        raise ArgumentError(f"arguments must be one object. {_example(tool)}")
+    schema = parameters(tool.arguments)
+    known = schema.get("properties", {})
+    for name in raw:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
+            raise ArgumentError(f"{tool.name} has no argument {name}; {hint} {_example(tool, raw)}")
+    values = {
+        name: _convert(value, known[name])
+        for name, value in raw.items()
+        # null for an optional argument means that it was left out
+        if value is not None or name in schema.get("required", [])
+    }
+    try:
+        return tool.arguments.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(item) for item in error.errors()[:3]]
+        raise ArgumentError(f"{tool.name}: {'; '.join(problems)}. {_example(tool, raw)}") from None
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{where} is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{where}: {message}" if where else message
+
+
+def _convert(value: Any, schema: dict[str, Any]) -> Any:
+    kind = schema.get("type")
+    if isinstance(value, str):
+        text = value.strip()
+        if kind == "integer":
+            digits = text.replace(",", "").replace("_", "")
+            return int(digits) if digits.removeprefix("-").isdecimal() else value
+        if kind == "boolean":
+            lowered = text.lower()
+            return True if lowered in _TRUE else False if lowered in _FALSE else value
+        if kind in ("array", "object") and text[:1] in ("[", "{"):
+            try:
+                value = json.loads(text, strict=False)
+            except ValueError:
+                return value
+        if "enum" in schema and value not in schema["enum"]:
+            folded = text.strip("\"'").lower()
+            return folded if folded in schema["enum"] else value
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind == "boolean" and isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    if kind == "array" and not isinstance(value, list):
+        value = [value]
+    if kind == "array" and isinstance(value, list):
+        return [_convert(item, schema.get("items", {})) for item in value]
+    return value
+
+
+def _example(tool: Tool, raw: Any = None) -> str:
+    """A call that is right; what was right in the model's own call is kept in it."""
+    example = getattr(tool, "example", None)
+    if not example:
+        return ""
+    given = raw if isinstance(raw, dict) else {}
+    shown = {
+        name: given[name]
+        if isinstance(given.get(name), str) and isinstance(value, str) and len(given[name]) <= 80
+        else value
+        for name, value in example.items()
+    }
+    return f"Example: {json.dumps(shown)}"
