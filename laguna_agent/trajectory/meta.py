@@ -1,0 +1,153 @@
+"""The small file beside a trajectory that says what the session is, so that lists need not read it.
+
+It can be made again from the events and is therefore never the truth.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from laguna_agent.events import (
+    Compacted,
+    Event,
+    PlanUpdated,
+    Reply,
+    SessionStarted,
+    StepStarted,
+    ToolFinished,
+    TurnFinished,
+    TurnStarted,
+    UserMessage,
+)
+
+TITLE_CHARS = 120
+
+
+class Meta(BaseModel):
+    """What is known of a session at a glance. Times are ISO 8601 in UTC."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    title: str = ""
+    """The first line of the first user message."""
+    repository: str = ""
+    branch: str = ""
+    commit: str = ""
+    """The commit that was checked out when the session began."""
+    created: str = ""
+    updated: str = ""
+    model: str = ""
+    status: str = "open"
+    """`open` until a turn ended, `running` in a turn, then the status of the last turn."""
+    parent: str | None = None
+    turns: int = 0
+    steps: int = 0
+    calls: int = 0
+    compactions: int = 0
+    events: int = 0
+    bytes: int = 0
+    files_changed: list[str] = []
+    plan_done: int = 0
+    plan_total: int = 0
+
+    def take(self, ts: str, event: Event) -> None:
+        """Count one stored event."""
+        self.created = self.created or ts
+        self.updated = ts
+        self.events += 1
+        match event:
+            case SessionStarted():
+                self.repository = event.repository
+                self.model = str(event.model.get("name", ""))
+                self.parent = event.parent or self.parent
+            case UserMessage() if not self.title:
+                self.title = title_of(event.text)
+            case TurnStarted():
+                self.turns += 1
+                self.status = "running"
+            case TurnFinished():
+                self.status = event.status
+                known = dict.fromkeys([*self.files_changed, *event.files_changed])
+                self.files_changed = list(known)[:200]
+            case StepStarted():
+                self.steps += 1
+            case Reply():
+                self.calls += len(event.tool_calls)
+            case ToolFinished() if event.files_changed:
+                known = dict.fromkeys([*self.files_changed, *event.files_changed])
+                self.files_changed = list(known)[:200]
+            case Compacted():
+                self.compactions += 1
+            case PlanUpdated():
+                self.plan_total = len(event.steps)
+                self.plan_done = sum(step.status == "done" for step in event.steps)
+            case _:
+                pass
+
+
+def title_of(text: str) -> str:
+    """The first line of a text that says something, cut to a title."""
+    line = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    line = "".join(character if character.isprintable() else " " for character in line)
+    return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+
+def read_meta(directory: Path) -> Meta | None:
+    """The meta of a session directory; None when the file is missing or damaged."""
+    try:
+        return Meta.model_validate_json((directory / "meta.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def write_meta(directory: Path, meta: Meta) -> None:
+    """Write `meta.json` whole or not at all. Raises OSError."""
+    text = meta.model_dump_json(exclude_defaults=True, indent=1, ensure_ascii=False)
+    temporary = directory / f".meta-{os.getpid()}"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, directory / "meta.json")
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def git_head(root: Path) -> tuple[str, str]:
+    """Branch and commit that are checked out at `root`, read from files; empty where unknown."""
+    try:
+        git = root / ".git"
+        if git.is_file():  # a linked worktree or a submodule
+            git = (root / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()).resolve()
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return "", head
+        name = head.removeprefix("ref: ")
+        common = git
+        if (git / "commondir").exists():
+            common = (git / (git / "commondir").read_text(encoding="utf-8").strip()).resolve()
+        return name.removeprefix("refs/heads/"), _resolve(common, name)
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+
+
+def _resolve(git: Path, name: str) -> str:
+    loose = git / name
+    if loose.exists():
+        return loose.read_text(encoding="utf-8").strip()
+    packed = git / "packed-refs"
+    if packed.exists():
+        for line in packed.read_text(encoding="utf-8").split("\n"):
+            commit, _, ref = line.partition(" ")
+            if ref == name:
+                return commit
+    return ""
+
+
+def meta_values(meta: Meta) -> dict[str, Any]:
+    """The fields that are not at their defaults, for machine-readable lists."""
+    return meta.model_dump(exclude_defaults=True)

@@ -1,0 +1,221 @@
+"""What a record says a conversation is now: its prompt, its plan, what was left open.
+
+The prompt comes back as the token ids that the model saw and wrote, so resuming renders nothing
+again. Where ids are missing (another engine, a damaged side file), `history` says the same as
+events, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from laguna_agent.events import (
+    Compacted,
+    PlanStep,
+    PlanUpdated,
+    Reply,
+    Rewound,
+    SessionStarted,
+    SystemNote,
+    SystemPrompt,
+    ToolFinished,
+    TurnFinished,
+    TurnStarted,
+    UserMessage,
+)
+from laguna_agent.trajectory.codec import StoredEvent
+
+INTERRUPTED = (
+    "Interrupted: laguna was stopped before this call ended. It may have run in part; "
+    "look at what it did before you do it again."
+)
+
+
+class Source(Protocol):
+    """Stored events that can be read more than once: a `Trajectory`, or `StoredEvents`."""
+
+    def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
+        """The events from number `start` on, in order."""
+
+    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+        """The events of one type, in order, found without parsing the others."""
+
+
+@dataclass(frozen=True)
+class StoredEvents:
+    """A `Source` in memory."""
+
+    items: Sequence[StoredEvent]
+
+    def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
+        """The events from number `start` on, in order."""
+        return (item for item in self.items if item.seq >= start)
+
+    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+        """The events of one type, in order."""
+        return (item for item in self.items if item.event.type == kind)
+
+
+@dataclass
+class ConversationState:
+    """Where a conversation stands. `take` keeps it up to date as events are stored."""
+
+    started: SessionStarted | None = None
+    system: SystemPrompt | None = None
+    token_ids: list[int] | None = None
+    """The prompt after the static prefix up to the end of the last kept reply, exactly as it was;
+    for `Conversation.restore`. None when some reply was stored without ids; empty when this
+    epoch has no reply yet."""
+    history: list[StoredEvent] = field(default_factory=list)
+    """What the prompt of this epoch is made of, in order: user messages, notes, kept replies and
+    tool results. After a compaction it begins with the Compacted event, whose `opening` is the
+    epoch's first user message, followed by the steps that were kept whole."""
+    user_messages: list[StoredEvent] = field(default_factory=list)
+    """Every user message of all epochs that is part of the conversation."""
+    plan: list[PlanStep] = field(default_factory=list)
+    epoch: int = 0
+    """Compactions so far."""
+    epoch_seq: int = 0
+    """Number of the Compacted event that began this epoch; 0 in the first one."""
+    turns: int = 0
+    turn_open: bool = False
+    """True when the last turn has no end on record."""
+    files_changed: list[str] = field(default_factory=list)
+    first_seq: int = 0
+    """Number of the first event of this epoch."""
+    last_seq: int = 0
+    open_calls: dict[str, str] = field(default_factory=dict)
+    """Calls of the last reply that have no result yet: id to name."""
+    replies: int = 0
+    """Kept replies of this epoch, those of the kept tail left out."""
+    _pending_from: int = 0
+
+    @property
+    def pending(self) -> list[StoredEvent]:
+        """The end of `history` that is not in `token_ids`: to be appended to the prompt.
+
+        All of it, replies included, when `token_ids` is None or this epoch has no reply yet.
+        """
+        return self.history if self.token_ids is None else self.history[self._pending_from :]
+
+    @property
+    def interrupted(self) -> list[ToolFinished]:
+        """Results for calls that never got one.
+
+        They are not on record: on resuming, append them to the record first, then `take` them.
+        """
+        return [
+            ToolFinished(
+                call_id=call_id, name=name, ok=False, content=INTERRUPTED, summary="interrupted"
+            )
+            for call_id, name in self.open_calls.items()
+        ]
+
+    def take(self, stored: StoredEvent) -> None:
+        """Take the next stored event. A Rewound needs `conversation_state` instead."""
+        self.last_seq = stored.seq
+        self.first_seq = self.first_seq or stored.seq
+        event = stored.event
+        match event:
+            case SessionStarted():
+                self.started = event
+            case SystemPrompt():
+                self.system = event
+                if not self.history:
+                    self.token_ids = []
+            case UserMessage():
+                self.user_messages.append(stored)
+                self.history.append(stored)
+            case SystemNote():
+                self.history.append(stored)
+            case Reply() if not event.discarded:
+                self._take_reply(stored, event)
+            case ToolFinished():
+                self.history.append(stored)
+                self.open_calls.pop(event.call_id, None)
+                known = dict.fromkeys([*self.files_changed, *event.files_changed])
+                self.files_changed = list(known)
+            case PlanUpdated():
+                self.plan = event.steps
+            case Compacted():
+                self._take_compaction(stored, event)
+            case TurnStarted():
+                self.turns, self.turn_open = self.turns + 1, True
+            case TurnFinished():
+                self.turn_open = False
+            case _:
+                pass
+
+    def _take_reply(self, stored: StoredEvent, reply: Reply) -> None:
+        self.history.append(stored)
+        self._pending_from = len(self.history)
+        self.replies += 1
+        self.open_calls = {call.id: call.name for call in reply.tool_calls}
+        if reply.token_ids is None or reply.prompt_token_ids is None:
+            self.token_ids = None
+        elif self.token_ids is not None:
+            self.token_ids += reply.prompt_token_ids
+            self.token_ids += reply.token_ids
+
+    def _take_compaction(self, stored: StoredEvent, event: Compacted) -> None:
+        kept = (
+            item
+            for item in self.history
+            if item.seq >= event.kept_from_seq
+            and item.seq <= event.last_seq
+            and not isinstance(item.event, Compacted)
+        )
+        self.history = [stored, *kept]
+        self.token_ids = []
+        self.open_calls = {}
+        self._pending_from = self.replies = 0
+        self.epoch += 1
+        self.epoch_seq = self.first_seq = stored.seq
+
+
+def conversation_state(
+    source: Source | Sequence[StoredEvent], *, at: int | None = None
+) -> ConversationState:
+    """The state after event `at` (None: the last). Rewound events are left out of it."""
+    if isinstance(source, Sequence):
+        source = StoredEvents(source)
+    keeps = kept_ranges(source, at=at)
+    state = ConversationState()
+    for stored in source.events():
+        if at is not None and stored.seq > at:
+            break
+        if keeps(stored.seq):
+            state.take(stored)
+        state.last_seq = stored.seq
+    return state
+
+
+def kept_ranges(source: Source, *, at: int | None = None) -> Callable[[int], bool]:
+    """Whether an event's number is part of the conversation, rewinds considered.
+
+    A rewind goes to the conversation as it was after `to_seq`, so rewinding to a place that an
+    earlier rewind had left undoes that one.
+    """
+    rewinds = [
+        (stored.seq, stored.event.to_seq)
+        for stored in source.of_type("rewound")
+        if isinstance(stored.event, Rewound) and (at is None or stored.seq <= at)
+    ]
+    if not rewinds:
+        return lambda seq: True
+    ranges: list[tuple[int, float]] = []
+    end: float = float("inf")
+    for seq, to_seq in reversed(rewinds):
+        if seq <= end and to_seq < seq:
+            ranges.append((seq + 1, end))
+            end = to_seq
+    ranges.append((0, end))
+    return lambda seq: any(first <= seq <= final for first, final in ranges)
+
+
+def active_events(source: Source, *, whole: bool = False) -> Iterator[StoredEvent]:
+    """The events that are part of the conversation, rewound ones left out."""
+    keeps = kept_ranges(source)
+    return (stored for stored in source.events(whole=whole) if keeps(stored.seq))
