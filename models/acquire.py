@@ -10,18 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
+from laguna_agent.models.files import Hashed, slug, split_files
 from laguna_agent.models.gguf import read_header, require_supported
 from laguna_agent.models.packages import PackageParts
 from laguna_agent.models.partial import OnProgress
-from laguna_agent.models.store import (
-    Hashed,
-    IndexEntry,
-    Installed,
-    Store,
-    catalogue_name,
-    slug,
-    split_files,
-)
+from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
 
 from laguna_agent.errors import ModelError, UsageError
 

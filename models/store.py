@@ -10,9 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from laguna_agent.models.catalogue import (
     ModelEntry,
     load_catalogue,
 )
+from laguna_agent.models.files import Hashed, Identity, hash_file, identity, slug, split_files
 from laguna_agent.models.fit import require
 from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
 from pydantic import BaseModel, ValidationError
@@ -32,9 +32,6 @@ from pydantic import BaseModel, ValidationError
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
 from laguna_agent.paths import models_dir
-
-Hashed = Callable[[int, int], None]
-"""Called with the bytes hashed so far and their total."""
 
 _MOST_DIGESTS = 500
 
@@ -49,21 +46,13 @@ class IndexEntry(BaseModel):
     added: str = ""
 
 
-class _Identity(BaseModel):
-    size: int
-    mtime_ns: int
-    inode: int
-    device: int
-    sha256: str
-
-
 class _Index(BaseModel):
     version: int = 1
     default: str | None = None
     models: dict[str, IndexEntry] = {}
     recorded: dict[str, str] = {}
     """Digests of first downloads, by name, for files the catalogue does not pin."""
-    digests: dict[str, _Identity] = {}
+    digests: dict[str, Identity] = {}
     """Digests that were computed, by path, valid while the file is the same."""
 
 
@@ -135,8 +124,8 @@ class Store:
         with self._changing() as index:
             index.models[name] = stamped
             if entry.sha256:
-                identity = _identity(self.directory / entry.file, entry.sha256)
-                index.digests[str(self.directory / entry.file)] = identity
+                known = identity(self.directory / entry.file, entry.sha256)
+                index.digests[str(self.directory / entry.file)] = known
         return self._installed(name, stamped)
 
     def remove(self, name: str) -> Installed:
@@ -193,13 +182,13 @@ class Store:
 
     def _digest_one(self, path: Path, on_progress: Hashed | None) -> str:
         key = str(path.resolve())
-        before = _identity(path, "")
+        before = identity(path, "")
         for known in (key, str(path)):
             cached = self._read().digests.get(known)
             if cached and cached.model_copy(update={"sha256": ""}) == before:
                 return cached.sha256
         sha256 = hash_file(path, on_progress)
-        if _identity(path, "") != before:
+        if identity(path, "") != before:
             raise ModelError(f"{path} changed while it was read", hint="Try again.")
         with self._changing() as index:
             index.digests[key] = before.model_copy(update={"sha256": sha256})
@@ -318,52 +307,6 @@ def catalogue_name(file: str) -> str | None:
     """Name of the catalogue's model whose file is called `file`."""
     names = {one.file.file.lower(): one.name for one in load_catalogue().all_files()}
     return names.get(file.lower())
-
-
-def slug(text: str) -> str:
-    """A model's name made of the name of a file."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
-
-
-def split_files(path: Path) -> list[Path]:
-    """All files of the model that begins with `path`: itself, unless it is split."""
-    match = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", path.name)
-    if match is None or not 1 < int(match[2]) < 1000:
-        return [path]
-    count = int(match[2])
-    return [path.with_name(f"{match[1]}-{n:05d}-of-{match[2]}.gguf") for n in range(1, count + 1)]
-
-
-def hash_file(path: Path, on_progress: Hashed | None = None) -> str:
-    """sha256 of a file, in hexadecimal."""
-    sha = hashlib.sha256()
-    done = 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            total = os.fstat(file.fileno()).st_size
-            buffer = memoryview(bytearray(4 << 20))
-            while count := file.readinto(buffer):
-                sha.update(buffer[:count])
-                done += count
-                if on_progress:
-                    on_progress(done, total)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    return sha.hexdigest()
-
-
-def _identity(path: Path, sha256: str) -> _Identity:
-    try:
-        info = path.stat()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    return _Identity(
-        size=info.st_size,
-        mtime_ns=info.st_mtime_ns,
-        inode=info.st_ino,
-        device=info.st_dev,
-        sha256=sha256,
-    )
 
 
 def _dump(data: dict[str, Any]) -> str:

@@ -58,10 +58,9 @@ class FitReport:
 
     def heading(self) -> list[str]:
         """What the machine has free."""
-        lines = [f"memory: {fit.gib(self.memory.available)} of {fit.gib(self.memory.total)} free"]
-        for card in self.cards:
-            lines.append(f"{card.name}: {fit.gib(card.free)} of {fit.gib(card.total)} free")
-        return lines
+        pools = [("memory", self.memory.available, self.memory.total)]
+        pools += [(card.name, card.free, card.total) for card in self.cards]
+        return [f"{name}: {fit.gib(free)} of {fit.gib(total)} free" for name, free, total in pools]
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of a table, the heads first."""

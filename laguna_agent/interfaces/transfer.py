@@ -31,6 +31,7 @@ class TransferLine:
         self._width = 0
         self._last = float("-inf")
         self._phase = ""
+        self._whole = False
 
     def __enter__(self) -> TransferLine:
         return self
@@ -51,8 +52,10 @@ class TransferLine:
             return
         now = self._clock()
         whole = progress.done == progress.total
-        if progress.phase != self._phase or whole or now - self._last >= _PLAIN_EVERY:
-            self._phase, self._last = progress.phase, now
+        # The end is always worth a line, and only one.
+        due = whole != self._whole if whole else now - self._last >= _PLAIN_EVERY
+        if progress.phase != self._phase or due:
+            self._phase, self._last, self._whole = progress.phase, now, whole
             self._stream.write(describe(progress) + "\n")
             self._stream.flush()
 

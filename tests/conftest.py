@@ -1,0 +1,45 @@
+"""What all tests share: nothing of the person who runs them, and the starter model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+KEPT = {"LAGUNA_TEST_CACHE"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before anything is imported or collected: not even a module's import sees the user's laguna.
+    for name in list(os.environ):
+        if name.startswith("LAGUNA_") and name not in KEPT:
+            del os.environ[name]
+    # Sockets lie here, and a socket's path may only be about 100 bytes long.
+    scratch = tempfile.mkdtemp(prefix="laguna-test-")
+    config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
+    runtime = Path(scratch, "run")
+    runtime.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    os.environ["LAGUNA_HOME"] = str(Path(scratch, "home"))
+
+
+@pytest.fixture(autouse=True)
+def laguna_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of laguna for each test, and none of the user's settings."""
+    home = tmp_path_factory.mktemp("laguna")
+    for name in list(os.environ):
+        if name.startswith("LAGUNA_") and name not in KEPT:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LAGUNA_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def starter_model() -> Path:
+    """The starter (1.1 GB), fetched once into the cache of test models, its digest checked."""
+    from support.starter import fetch_starter
+
+    return fetch_starter()
