@@ -1,0 +1,102 @@
+"""The done tool: ends the turn with a summary, after the check that the task named."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from laguna_agent.actions import Action, RunCommand
+from laguna_agent.events import CheckRan
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.shell import fresh_session
+from laguna_agent.tools.terminal.bash import ShellError
+
+CHECK_TIMEOUT = 600.0
+_NOT_RUN = 126
+
+
+class DoneArguments(ToolArguments):
+    """What was done."""
+
+    summary: str = Field(min_length=1)
+
+
+class DoneTool:
+    """Ends the turn, if the check passes.
+
+    The result's `data["done"]` says whether the turn ends, `data["check"]` is the `CheckRan` as a
+    dictionary when there was one.
+    """
+
+    name: ClassVar[str] = "done"
+    kind: ClassVar[ToolKind] = "done"
+    description: ClassVar[str] = "End the task."
+    arguments: ClassVar[type[ToolArguments]] = DoneArguments
+    example: ClassVar[dict[str, Any]] = {"summary": "WHAT CHANGED"}
+
+    def title(self, arguments: DoneArguments, context: ToolContext) -> str:
+        """`Done`."""
+        return "Done"
+
+    def actions(self, arguments: DoneArguments, context: ToolContext) -> list[Action]:
+        """The check, if there is one."""
+        if context.check is None:
+            return []
+        return [RunCommand(command=context.check, cwd=str(context.workspace))]
+
+    async def run(self, arguments: DoneArguments, context: ToolContext) -> ToolResult:
+        """End the turn, or say what is still wrong."""
+        if context.check is None:
+            return ToolResult(
+                ok=True, content=arguments.summary, summary="done", data={"done": True}
+            )
+        ran = await run_check(context)
+        if ran is None:  # cannot happen while the check stays named
+            return ToolResult(ok=True, content=arguments.summary, data={"done": True})
+        data = {"done": ran.exit_code == 0, "check": ran.model_dump(mode="json")}
+        if ran.exit_code == 0:
+            return ToolResult(
+                ok=True, content=arguments.summary, summary="check passed", exit_code=0, data=data
+            )
+        return ToolResult(
+            ok=False,
+            content=(
+                f"{ran.output}\n[not done: the check `{ran.command}` failed, exit {ran.exit_code}; "
+                "make it pass, then call done again]"
+            ),
+            summary=f"check failed, exit {ran.exit_code}",
+            exit_code=ran.exit_code,
+            data=data,
+        )
+
+
+async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> CheckRan | None:
+    """Run the check that the task named, or None when it named none. Never raises.
+
+    It runs in a shell of its own in the workspace, so that nothing which the model did to its
+    shell (variables, functions, directory) decides whether it passes. An exit code of 124 means
+    that it took too long, 126 that no shell could be had.
+    """
+    if context.check is None:
+        return None
+    started = time.monotonic()
+    session = fresh_session(context)
+    try:
+        outcome = await session.run(context.check, timeout=timeout, emit=context.emit)
+    except ShellError as error:
+        return CheckRan(command=context.check, exit_code=_NOT_RUN, output=str(error))
+    finally:
+        await session.aclose()
+    code, output = outcome.exit_code, outcome.text.rstrip("\n")
+    if outcome.timed_out or code is None:
+        code = 124
+        why = f"stopped after {timeout:.0f} s" if outcome.timed_out else "stopped"
+        output = f"{output}\n[{why}]".lstrip("\n")
+    return CheckRan(
+        command=context.check,
+        exit_code=code,
+        output=output,
+        duration_s=round(time.monotonic() - started, 3),
+    )

@@ -1,0 +1,205 @@
+"""The shell tool: commands in one bash that keeps its directory and variables."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from laguna_agent.actions import Action, RunCommand
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.cleaning import clean_text
+from laguna_agent.tools.output import save_output
+from laguna_agent.tools.terminal.bash import BashSession, Outcome, ShellError
+from laguna_agent.tools.terminal.capture import FILE_LIMIT
+
+DEFAULT_TIMEOUT = 120
+_SHELL = "shell"
+
+
+class ShellArguments(ToolArguments):
+    """What to run, and for how many seconds at most."""
+
+    command: str = Field(min_length=1)
+    timeout: int = Field(DEFAULT_TIMEOUT, ge=1, le=7200)
+
+    @field_validator("command")
+    @classmethod
+    def _text(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a command cannot hold a NUL character")
+        return value
+
+
+class ShellTool:
+    """Runs a command."""
+
+    name: ClassVar[str] = "shell"
+    kind: ClassVar[ToolKind] = "execute"
+    description: ClassVar[str] = (
+        "Run a bash command. No input is possible. End what goes on (servers) with &."
+    )
+    arguments: ClassVar[type[ToolArguments]] = ShellArguments
+    example: ClassVar[dict[str, Any]] = {"command": "ls -l"}
+
+    def title(self, arguments: ShellArguments, context: ToolContext) -> str:
+        """`$ make test`."""
+        first, *more = clean_text(arguments.command.strip()).split("\n")
+        return f"$ {first}{' …' if more else ''}"
+
+    def actions(self, arguments: ShellArguments, context: ToolContext) -> list[Action]:
+        """The command, with the directory in which it would run."""
+        return [RunCommand(command=arguments.command, cwd=shell_cwd(context))]
+
+    async def run(self, arguments: ShellArguments, context: ToolContext) -> ToolResult:
+        """Run it; what it prints is shown as it comes."""
+        problem = await _syntax_error(arguments.command)
+        if problem:
+            return ToolResult(
+                ok=False,
+                content=f"{problem}\n[syntax error: nothing was run]",
+                summary="syntax error",
+                exit_code=2,
+            )
+        session = await _session(context)
+        before = session.cwd
+        try:
+            outcome = await session.run(
+                arguments.command, timeout=arguments.timeout, emit=context.emit
+            )
+        except ShellError as error:
+            return ToolResult(ok=False, content=str(error), summary="no shell")
+        return _result(outcome, before, arguments.timeout)
+
+
+def shell_cwd(context: ToolContext) -> str:
+    """The directory in which the next command runs."""
+    session = context.state.get(_SHELL)
+    return session.cwd if isinstance(session, BashSession) else str(context.workspace)
+
+
+async def restart_shell(context: ToolContext) -> None:
+    """End the session's shell, background jobs included; the next command starts a new one in
+    the same directory with the same variables. For a change of policy."""
+    session = context.state.get(_SHELL)
+    if isinstance(session, BashSession):
+        await session.restart(context.sandbox)
+
+
+def fresh_session(context: ToolContext) -> BashSession:
+    """A shell of its own in the workspace, which the caller closes."""
+    return _new_session(context)
+
+
+async def _session(context: ToolContext) -> BashSession:
+    session = context.state.get(_SHELL)
+    if not isinstance(session, BashSession):
+        session = _new_session(context)
+        context.state[_SHELL] = session
+        context.resources.append(session)
+    elif session.sandbox is not context.sandbox:
+        await session.restart(context.sandbox)
+    return session
+
+
+def _new_session(context: ToolContext) -> BashSession:
+    def save() -> tuple[str, Path]:
+        return save_output(context, "")
+
+    return BashSession(
+        workspace=context.workspace,
+        directory=context.state_dir / "shell",
+        sandbox=context.sandbox,
+        save=save,
+        limit=context.max_output_chars,
+    )
+
+
+async def _syntax_error(command: str) -> str:
+    """What bash says about the syntax, empty when it is fine. Nothing is run."""
+
+    def check() -> str:
+        try:
+            checked = subprocess.run(
+                ["bash", "--norc", "--noprofile", "-O", "extglob", "-n"],
+                input=command.encode("utf-8", "surrogateescape"),
+                capture_output=True,
+                timeout=10,
+                check=False,
+                env={"PATH": "/usr/bin:/bin:/usr/local/bin:/opt/homebrew/bin", "LC_ALL": "C.UTF-8"},
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        if checked.returncode == 0:  # an open here-document is a mere warning
+            return ""
+        return clean_text(checked.stderr.decode("utf-8", "replace").strip())[:1000]
+
+    return await asyncio.to_thread(check)
+
+
+def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
+    notes = [*_ending(outcome, timeout)]
+    if outcome.cwd != cwd_before and not outcome.restarted:
+        notes.append(f"[now in {clean_text(outcome.cwd)}]")
+    if outcome.background is not None:
+        pids = outcome.background.pids
+        what = f"pid {', '.join(map(str, pids))}" if pids else "something it started"
+        where = f"; its output goes to {outcome.capture.name}" if outcome.capture.name else ""
+        stop = f"; stop with: kill {' '.join(map(str, pids))}" if pids else ""
+        notes.append(f"[{what} runs on in the background{where}{stop}]")
+    for job in outcome.ended:
+        first = clean_text(job.command.strip()).split("\n")[0][:60]
+        notes.append(f"[ended in the background: {first}; its output: {job.capture.name}]")
+    text = outcome.text
+    if not text.strip():
+        text = "" if notes else "(no output)"
+    elif not text.endswith("\n") and notes:
+        text += "\n"
+    failed = outcome.exit_code != 0
+    return ToolResult(
+        ok=not failed,
+        content=text + "\n".join(notes),
+        summary=_summary(outcome, timeout),
+        truncated=outcome.capture.truncated,
+        output_file=str(outcome.capture.file) if outcome.capture.file else None,
+        exit_code=outcome.exit_code,
+        data={"cwd": outcome.cwd, "restarted": outcome.restarted},
+    )
+
+
+def _ending(outcome: Outcome, timeout: int) -> list[str]:
+    if outcome.flooded:
+        return [f"[stopped: it printed more than {FILE_LIMIT >> 20} MB]", *_new_shell(outcome)]
+    if outcome.timed_out:
+        how = "give a longer timeout, or end the command with & if it is to run on"
+        return [f"[stopped after {timeout} s; {how}]", *_new_shell(outcome)]
+    notes = []
+    if outcome.exit_code:
+        notes.append(f"[exit {outcome.exit_code}{_signal_name(outcome.exit_code)}]")
+    if outcome.restarted:
+        notes.append(f"[the command ended the shell; a new one is in {clean_text(outcome.cwd)}]")
+        notes += _new_shell(outcome)
+    return notes
+
+
+def _new_shell(outcome: Outcome) -> list[str]:
+    return ["[variables that were not exported are lost]"] if outcome.state_lost else []
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return f", killed by {signal.Signals(code - 128).name}" if code > 128 else ""
+    except ValueError:
+        return ""
+
+
+def _summary(outcome: Outcome, timeout: int) -> str:
+    if outcome.timed_out:
+        return f"stopped after {timeout} s"
+    if outcome.flooded:
+        return "stopped: too much output"
+    return f"exit {outcome.exit_code}"

@@ -1,0 +1,168 @@
+"""What one command prints: read as it comes, shown live, bounded in memory, whole in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from laguna_agent.tools.cleaning import Cleaner, HeadAndTail
+
+FILE_LIMIT = 64 << 20
+"""Characters of output that are saved; a command that prints more is stopped."""
+_CHUNK = 1 << 16
+_EMIT_EVERY = 0.05
+_EMIT_LIMIT = 4_000
+
+
+class Capture:
+    """The output of one command, which may go on in the background after the command returned."""
+
+    def __init__(
+        self,
+        descriptor: int | None,
+        *,
+        limit: int,
+        emit: Callable[[str], None],
+        save: Callable[[], tuple[str, Path]],
+    ) -> None:
+        self.name = ""
+        """What `read` takes to show the whole (`output:N`), empty when it was not saved."""
+        self.file: Path | None = None
+        self.flooded = False
+        self.closed = asyncio.Event()
+        """Set when nobody holds the other end any more."""
+        self._descriptor = descriptor
+        self._emit: Callable[[str], None] | None = emit
+        self._save = save
+        self._limit = limit
+        self._cleaner = Cleaner()
+        self._shown = HeadAndTail(limit)
+        self._unsaved: list[str] = []
+        self._size = 0
+        self._stream: int | None = None
+        self._cannot_save = False
+        self._live = ""
+        self._timer: asyncio.TimerHandle | None = None
+        if descriptor is not None:
+            asyncio.get_running_loop().add_reader(descriptor, self._on_readable)
+
+    def _on_readable(self) -> None:
+        self.drain(rounds=4)
+
+    def drain(self, rounds: int = 1_000_000) -> None:
+        """Read what is there, without waiting."""
+        while self._descriptor is not None and rounds > 0:
+            rounds -= 1
+            try:
+                data = os.read(self._descriptor, _CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._close_descriptor()
+                return
+            self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        """Take in output."""
+        if self.flooded:
+            return
+        self._take(self._cleaner.feed(data))
+        if self._emit is not None and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_EMIT_EVERY, self._show_live)
+
+    def _take(self, text: str) -> None:
+        if not text:
+            return
+        self._size += len(text)
+        self._shown.add(text)
+        if self._emit is not None:
+            self._live = (self._live + text)[-_EMIT_LIMIT:]
+        if self._stream is None and not self._cannot_save:
+            self._unsaved.append(text)
+            if self._size > self._limit:
+                self.save()
+        elif self._stream is not None:
+            self._write(text)
+        if self._size > FILE_LIMIT:
+            self.flooded = True
+
+    def save(self) -> None:
+        """Have the whole output in a file from now on, what came so far included."""
+        if self._stream is not None or self._cannot_save:
+            return
+        try:
+            self.name, self.file = self._save()
+            self._stream = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError:  # a full or read-only state directory must not cost the result
+            self.name, self.file, self._cannot_save = "", None, True
+            self._unsaved.clear()
+            return
+        self._write("".join(self._unsaved))
+        self._unsaved.clear()
+
+    def _write(self, text: str) -> None:
+        data = memoryview(text.encode("utf-8", "replace"))
+        try:
+            while data and self._stream is not None:
+                data = data[os.write(self._stream, data) :]
+        except OSError:
+            self._cannot_save = True
+            self._close_stream()
+
+    def _show_live(self) -> None:
+        self._timer = None
+        text, self._live = self._live, ""
+        if text and self._emit is not None:
+            self._emit(text)
+
+    def result(self) -> str:
+        """The output so far, bounded; what is printed later goes to the file alone."""
+        if self._descriptor is None:
+            self._take(self._cleaner.finish())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._show_live()
+        self._emit = None
+        where = f"; all of it: read {self.name}" if self.name else ""
+        text = self._shown.text(where)
+        if self._descriptor is not None:
+            text += self._cleaner.waiting()
+        self._shown = HeadAndTail(0)
+        return text
+
+    @property
+    def truncated(self) -> bool:
+        """Whether `result` left something out."""
+        return self._size > self._limit
+
+    def _close_descriptor(self) -> None:
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = None
+        if self._stream is not None:
+            self._take(self._cleaner.finish())
+            self._close_stream()
+        self.closed.set()
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            os.close(self._stream)
+            self._stream = None
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._close_descriptor()
+        self._close_stream()
+        self.closed.set()

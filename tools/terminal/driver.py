@@ -1,0 +1,129 @@
+"""What runs inside bash: a loop that reads commands and reports on descriptors of its own.
+
+Commands come on one inherited pipe and reports leave on another, so nothing that a command prints
+or reads is mistaken for either. Two shells are nested: the keeper starts the inner one, which runs
+the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill), inside the same
+sandbox, so that background jobs live on. Fields end with NUL:
+
+    R nonce status jobs cwd exports      a command has ended (or, with `hello`, the shell is ready)
+    S nonce status jobs cwd state        the inner shell exits; its variables and functions
+    D status                             the inner shell has ended
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REPORT_FD = 230
+COMMAND_FD = 231
+HELLO = "hello"
+
+_INNER = (
+    f'IFS= builtin read -rd "" -u {COMMAND_FD} __laguna_driver && builtin eval "$__laguna_driver"'
+)
+
+KEEPER = (
+    "trap : TERM INT HUP; while :; do "
+    f"LAGUNA_SHELL=$1:shell bash --norc --noprofile -c '{_INNER}' bash; "
+    f"printf 'D\\0%s\\0' $? >&{REPORT_FD}; "
+    f'IFS= read -rd "" -u {COMMAND_FD} go || exit; done'
+)
+"""`bash -c KEEPER bash MARK`. After each `D` it waits for one field (any) before it goes on."""
+
+_FUNCTIONS = (
+    '__laguna_report() { { builtin printf \'%s\\0\' "$1" "$__laguna_nonce" "$2"; '
+    "builtin jobs -rp; builtin printf '\\0'; builtin pwd || :; builtin printf '\\0'; "
+    f"\"$3\"; builtin printf '\\0'; }} >&{REPORT_FD} 2>/dev/null; }}; "
+    "__laguna_hello() { [[ ! -d $__laguna_pipes ]] || builtin printf visible; }; "
+    "__laguna_exports() { builtin export -p; }; "
+    "__laguna_state() { builtin declare -p; builtin declare -f; builtin alias -p; } ; "
+)
+
+# All on one line, so that the line numbers of bash's messages are those of the command.
+_LOOP = (
+    "trap '__laguna_report S $? __laguna_state' EXIT; trap 'builtin exit 143' TERM; "
+    "set -m +H; unset HISTFILE; __laguna_busy=; __laguna_status=0; __laguna_nonce=" + HELLO + "; "
+    "__laguna_report R $$ __laguna_hello; "
+    # A `break` or `continue` in a command acts on these loops, and the report is still made.
+    "while :; do while :; do "
+    "if [[ $__laguna_busy ]]; then __laguna_busy=; "
+    '__laguna_report R "$__laguna_status" __laguna_exports; fi; '
+    f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_nonce || builtin exit 0; "
+    f"IFS= builtin read -rd '' -u {COMMAND_FD} LAGUNA_SHELL || builtin exit 0; "
+    f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_pipe || builtin exit 0; "
+    f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_command || builtin exit 0; "
+    "builtin export LAGUNA_SHELL; __laguna_busy=1; __laguna_status=0; "
+    "if [[ -p $__laguna_pipe ]]; then "
+    'builtin eval "$__laguna_command" 0</dev/null 1>"$__laguna_pipe" 2>&1 '
+    f"{COMMAND_FD}<&-; __laguna_status=$?; "
+    "else "
+    f'builtin eval "$__laguna_command" 0</dev/null {COMMAND_FD}<&-; __laguna_status=$?; '
+    "fi; done; done"
+)
+
+
+def driver(state: str, cwd: str, pipes: str) -> str:
+    """The text that the inner shell evaluates, after `state`, which `S` or `R` reported.
+
+    The hello says `visible` when the directory `pipes` is seen from inside.
+    """
+    text = ""
+    if state:
+        text += f"builtin eval {quote(state)} 2>/dev/null; "
+    text += f"builtin cd -- {quote(cwd)} 2>/dev/null; __laguna_pipes={quote(pipes)}; "
+    return text + _FUNCTIONS + _LOOP
+
+
+def quote(text: str) -> str:
+    """One word for bash, without newlines in it, which would count as lines of the driver."""
+    plain = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{plain}'"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came on the report descriptor. `status` of a hello is the shell's own pid."""
+
+    kind: str
+    nonce: str
+    status: int
+    jobs: tuple[int, ...] = ()
+    cwd: str = ""
+    state: str = ""
+
+
+class ReportParser:
+    """Bytes in, reports out. What is no report is skipped."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def feed(self, data: bytes) -> list[Report]:
+        """The reports that became complete."""
+        self._data += data
+        reports = []
+        while self._data:
+            kind = self._data[:1]
+            count = {b"R": 6, b"S": 6, b"D": 2}.get(kind, 1)
+            fields = self._data.split(b"\0", count)
+            if len(fields) <= count:
+                if len(self._data) > 1 << 23:
+                    self._data = b""
+                break
+            self._data = fields.pop()
+            if count > 1 and fields[0] == kind:
+                report = _report([field.decode("utf-8", "surrogateescape") for field in fields])
+                if report is not None:
+                    reports.append(report)
+        return reports
+
+
+def _report(fields: list[str]) -> Report | None:
+    try:
+        if fields[0] == "D":
+            return Report("D", "", int(fields[1]))
+        kind, nonce, status, jobs, cwd, state = fields
+        pids = tuple(int(word) for word in jobs.split())
+        return Report(kind, nonce, int(status), pids, cwd.removesuffix("\n"), state)
+    except ValueError:
+        return None

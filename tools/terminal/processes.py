@@ -1,0 +1,126 @@
+"""The processes of a shell, found from outside by a mark in their environment or by descent.
+
+A process that made itself a daemon has left the process group, the session and the tree; the mark
+that the shell exports stays in its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "LAGUNA_SHELL"
+_MARK_BYTES = f"{MARK}=".encode()
+_PROC = Path("/proc")
+
+WATCH = r"""
+read -r mark
+read -r end
+round=0
+while [ $round -lt 100 ]; do
+  round=$((round + 1)); found=
+  if [ -e /proc/self/environ ]; then
+    list=$(grep -lsz -- "^LAGUNA_SHELL=$mark:" /proc/[0-9]*/environ)
+  else
+    list=$(ps -axEww -o pid=,command= | grep -F "LAGUNA_SHELL=$mark:" | sed 's/^ *//; s/ .*//')
+  fi
+  for entry in $list; do
+    pid=${entry#/proc/}; pid=${pid%/environ}
+    [ "$pid" = $$ ] || { kill -KILL "$pid" 2>/dev/null && found=1; }
+  done
+  [ -n "$found" ] || break
+done
+"""
+"""For `sh`: waits for the end of its input, which comes however laguna ends, and then kills what
+carries the mark that was its first line."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process. `call` is what follows the mark: the call that it was started by."""
+
+    pid: int
+    parent: int
+    call: str | None
+
+
+def watch(mark: str) -> subprocess.Popen[bytes]:
+    """Start the watcher; closing its `stdin` makes it kill everything that carries the mark."""
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", WATCH],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        start_new_session=True,
+    )
+    assert watcher.stdin is not None
+    watcher.stdin.write(mark.encode() + b"\n")
+    watcher.stdin.flush()
+    return watcher
+
+
+def table(mark: str) -> dict[int, Process]:
+    """All processes that can be seen, by pid; zombies are left out."""
+    if not (_PROC / "self" / "stat").exists():
+        return _table_of_ps()
+    processes = {}
+    prefix = f"{mark}:".encode()
+    for entry in os.listdir(_PROC):
+        if not entry.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as stream:
+                state, parent = stream.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state in (b"Z", b"X"):
+            continue
+        call = None
+        with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as stream:
+            environment = stream.read()
+            at = environment.find(_MARK_BYTES + prefix)
+            if at == 0 or (at > 0 and environment[at - 1] == 0):
+                start = at + len(_MARK_BYTES) + len(prefix)
+                call = environment[start:].partition(b"\0")[0].decode("ascii", "replace")
+        processes[int(entry)] = Process(int(entry), int(parent), call)
+    return processes
+
+
+def _table_of_ps() -> dict[int, Process]:
+    listing = subprocess.run(
+        ["/bin/ps", "-axo", "pid=,ppid=,state="], capture_output=True, text=True, check=False
+    ).stdout
+    rows = (line.split() for line in listing.splitlines())
+    return {
+        int(row[0]): Process(int(row[0]), int(row[1]), None)
+        for row in rows
+        if len(row) == 3 and not row[2].startswith("Z")
+    }
+
+
+def descendants(processes: dict[int, Process], root: int, without: Iterable[int] = ()) -> set[int]:
+    """Pids below `root`, without those at or below `without`."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    excluded, found, waiting = set(without), set(), [root]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in excluded and child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal each; those that are gone or not ours are passed over."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)

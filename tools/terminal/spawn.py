@@ -1,0 +1,162 @@
+"""Starting bash through pexpect, on a terminal that it does not control."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import ptyprocess
+
+from laguna_agent.tools.base import Sandbox
+from laguna_agent.tools.terminal import processes
+from laguna_agent.tools.terminal.driver import COMMAND_FD, KEEPER, REPORT_FD
+
+_KILL_TIMEOUT = 5.0
+_QUIET = {
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+    "PAGER": "cat",
+    "MANPAGER": "cat",
+    "GIT_PAGER": "cat",
+    "SYSTEMD_PAGER": "cat",
+    "EDITOR": "true",
+    "VISUAL": "true",
+    "GIT_EDITOR": "true",
+    "GIT_SEQUENCE_EDITOR": "true",
+    "GIT_TERMINAL_PROMPT": "0",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "PIP_NO_INPUT": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+_UNWANTED = re.compile(
+    r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^(BASH_ENV|ENV|BASH_FUNC_.*|PROMPT_COMMAND|PS4|SHELLOPTS|"
+    r"BASHOPTS|HISTFILE|LD_PRELOAD|LESSOPEN|.*_ASKPASS|LAGUNA_.*)$",
+    re.IGNORECASE,
+)
+
+
+def environment(sandbox: Sandbox | None) -> dict[str, str]:
+    """The environment of the shell: no secrets, and nothing that waits for a person."""
+    if sandbox is not None:
+        return {**_QUIET, **sandbox.environment()}
+    kept = {name: value for name, value in os.environ.items() if not _UNWANTED.search(name)}
+    return {**kept, **_QUIET}
+
+
+class _Terminal(pexpect.spawn):  # type: ignore[misc,unused-ignore]  # pexpect's stubs are partial
+    """pexpect's spawn, with descriptors that the child keeps."""
+
+    def __init__(self, argv: Sequence[str], *, kept: Sequence[int], **options: Any) -> None:
+        self._kept = kept
+        super().__init__(argv[0], list(argv[1:]), **options)
+        self.ptyproc.delayafterclose = self.ptyproc.delayafterterminate = 0.0
+
+    def _spawnpty(self, args: list[str], **options: Any) -> ptyprocess.PtyProcess:
+        in_child = partial(_in_child, self._kept)
+        options["preexec_fn"] = in_child
+        return ptyprocess.PtyProcess.spawn(args, pass_fds=self._kept, **options)
+
+
+@dataclass
+class Spawned:
+    """A keeper that runs. The descriptors are this side's ends, non-blocking."""
+
+    terminal: Any
+    commands: int
+    reports: int
+    mark: str
+    watcher: subprocess.Popen[bytes]
+
+
+def _in_child(kept: Sequence[int]) -> None:
+    # Without a controlling terminal `sudo` and `ssh` fail at once instead of asking on /dev/tty.
+    # Giving it up sends SIGHUP. Python ignores SIGPIPE, and a child would inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    fcntl.ioctl(0, termios.TIOCNOTTY)
+    # bash would open the terminal that it finds on 0 and so get it back.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+    for descriptor in kept:
+        os.set_inheritable(descriptor, True)
+
+
+def _placed(descriptor: int, at_least: int) -> int:
+    """The descriptor moved to `at_least` or above, where commands do not expect one."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, at_least)
+    os.close(descriptor)
+    return moved
+
+
+def spawn(sandbox: Sandbox | None, workspace: Path) -> Spawned:
+    """Start the keeper in the workspace. Raises OSError or pexpect.ExceptionPexpect."""
+    mark = secrets.token_hex(8)
+    command_read, command_write = os.pipe()
+    report_read, report_write = os.pipe()
+    # Two redirections put the inherited ends where the driver has them, whatever is taken here.
+    command_read, report_write = _placed(command_read, 20), _placed(report_write, 20)
+    placing = (
+        f"exec {REPORT_FD}>&{report_write} {COMMAND_FD}<&{command_read} "
+        f"{report_write}>&- {command_read}<&-; "
+    )
+    argv = ["bash", "--norc", "--noprofile", "-c", placing + KEEPER, "bash", mark]
+    watcher = processes.watch(mark)
+    try:
+        if sandbox is not None:
+            argv = sandbox.wrap(argv, cwd=workspace)
+        terminal = _Terminal(
+            argv,
+            kept=(command_read, report_write),
+            cwd=str(workspace),
+            env={**environment(sandbox), processes.MARK: f"{mark}:keeper"},
+            echo=False,
+            timeout=None,
+            dimensions=(24, 120),
+        )
+    except BaseException:
+        os.close(command_write)
+        os.close(report_read)
+        _stop_watching(watcher)
+        raise
+    finally:
+        os.close(command_read)
+        os.close(report_write)
+    for descriptor in (command_write, report_read, terminal.child_fd):
+        os.set_blocking(descriptor, False)
+    return Spawned(terminal, command_write, report_read, mark, watcher)
+
+
+def stop(spawned: Spawned) -> None:
+    """Kill the keeper and all that carries its mark, and wait for both."""
+    processes.send([spawned.terminal.pid], signal.SIGKILL)
+    _stop_watching(spawned.watcher)
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while spawned.terminal.isalive() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    with contextlib.suppress(pexpect.ExceptionPexpect):
+        spawned.terminal.close(force=False)
+
+
+def _stop_watching(watcher: subprocess.Popen[bytes]) -> None:
+    """Let the watcher do its last round, and wait for it."""
+    assert watcher.stdin is not None
+    watcher.stdin.close()
+    try:
+        watcher.wait(timeout=_KILL_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        watcher.kill()
+        watcher.wait()
