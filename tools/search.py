@@ -1,0 +1,360 @@
+"""The search tool: text in files, grouped and best first, and files by name."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import fnmatch
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+from laguna_agent.tools import storage
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.encoding import decode, printable
+from laguna_agent.tools.output import clip
+from laguna_agent.tools.scan import FILE_LIMIT, compiled
+from laguna_agent.tools.searching import Hit, Outcome, Query, search
+from laguna_agent.tools.walk import walk
+from laguna_agent.tools.workspace import PathError, Place, locate, read_bytes
+from pathspec import GitIgnoreSpec
+from pydantic import Field
+
+from laguna_agent.actions import Action, ReadPath
+
+_DEFINES = re.compile(
+    r"(?:^|[\s(])(?:def|class|function\*?|func(?:\s*\([^)]*\))?|fn|interface|struct|enum|type|trait|"
+    r"impl|module|namespace|const|let|var|val|macro_rules!|#\s*define|record|object|static|union)"
+    r"\s+[*&]*$"
+)
+_ASSIGNED = re.compile(r"\s*(?::[^=\n]*)?=(?!=)")
+_TEST_PATH = re.compile(
+    r"(?:^|/)(?:tests?|spec|__tests__)/|(?:^|/)test_|[._]test\.|_spec\.", re.IGNORECASE
+)
+_LINE = 200
+_MAX_NAMES = 60
+_MORE_NAMES = 20
+
+
+class SearchArguments(ToolArguments):
+    """What to look for."""
+
+    pattern: str = Field(min_length=1)
+    path: str = "."
+    glob: str = ""
+    mode: Literal["regex", "literal", "count", "files"] = "regex"
+    context: int = Field(0, ge=0, le=50)
+
+
+class SearchTool:
+    """Finds text or files."""
+
+    name: ClassVar[str] = "search"
+    kind: ClassVar[ToolKind] = "read"
+    description: ClassVar[str] = "Find lines that match pattern, or (mode files) file names."
+    arguments: ClassVar[type[ToolArguments]] = SearchArguments
+    example: ClassVar[dict[str, Any]] = {"pattern": "def main", "glob": "*.py", "mode": "regex"}
+
+    def title(self, arguments: SearchArguments, context: ToolContext) -> str:
+        """`Search "x" in src`."""
+        where = "" if arguments.path in (".", "") else f" in {arguments.path}"
+        what = "Find files" if arguments.mode == "files" else "Search"
+        return printable(f"{what} {arguments.pattern!r}{where}")
+
+    def actions(self, arguments: SearchArguments, context: ToolContext) -> list[Action]:
+        """The file or directory that is searched."""
+        try:
+            place = locate(context, arguments.path, guess=True)
+        except PathError:
+            return []
+        return [] if place.saved else [ReadPath(path=str(place.path))]
+
+    async def run(self, arguments: SearchArguments, context: ToolContext) -> ToolResult:
+        """Search."""
+        await asyncio.to_thread(storage.recover, context)
+        try:
+            place = await asyncio.to_thread(locate, context, arguments.path, guess=True)
+            if arguments.mode == "files":
+                return await asyncio.to_thread(_find_files, arguments, place, context)
+            outcome, notes = await _find_text(arguments, place, context)
+        except PathError as error:
+            return ToolResult(ok=False, content=str(error))
+        return await asyncio.to_thread(_render, arguments, place, context, outcome, notes)
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+async def _find_text(
+    arguments: SearchArguments, place: Place, context: ToolContext
+) -> tuple[Outcome, list[str]]:
+    """The hits; when there are none, those of a wider search, with a note that says so."""
+    notes = [place.note] if place.note else []
+    globs = expand_globs(arguments.glob)
+    query = Query(arguments.pattern, place, literal=arguments.mode == "literal", globs=globs)
+    tries = [query]
+    if not query.literal:
+        try:
+            compiled(query.pattern, literal=False, ignore_case=False)
+        except re.error as error:
+            notes.append(f"The pattern is no regular expression ({error}); searched as plain text.")
+            query.literal = True
+    tries.append(replace(query, ignore_case=True))
+    if not query.literal and re.escape(query.pattern) != query.pattern:
+        tries.append(replace(query, literal=True))
+    outcome = Outcome()
+    for attempt in tries:
+        outcome = await search(attempt, context)
+        if outcome.error:
+            notes.append(f"The pattern cannot be searched for: {outcome.error.splitlines()[-1]}")
+            break
+        outcome.hits = _allowed(outcome.hits, globs, place, context)
+        if outcome.hits:
+            if attempt.ignore_case:
+                notes.append("No match in this spelling; found ignoring case:")
+            elif attempt.literal and not query.literal:
+                notes.append("No match as a regular expression; found as plain text:")
+            break
+    return outcome, notes
+
+
+def expand_globs(text: str) -> list[str]:
+    """One glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` give two."""
+    result: list[str] = []
+    for part in re.split(r"[,\s]+(?![^{]*\})", text.strip()):
+        match = re.search(r"\{([^{}]*)\}", part)
+        if match:
+            for option in match.group(1).split(","):
+                whole = part[: match.start()] + option.strip() + part[match.end() :]
+                result += expand_globs(whole)
+        elif part:
+            result.append(part)
+    return result
+
+
+def _allowed(hits: list[Hit], globs: list[str], place: Place, context: ToolContext) -> list[Hit]:
+    spec = GitIgnoreSpec.from_lines(globs) if globs else None
+    verdicts: dict[str, bool] = {}
+    for hit in hits:
+        if hit.path not in verdicts:
+            verdicts[hit.path] = (spec is None or spec.match_file(hit.path)) and (
+                place.saved or context.may_read(str(place.root / hit.path))
+            )
+    return [hit for hit in hits if verdicts[hit.path]]
+
+
+def rank(hit: Hit, pattern: str) -> int:
+    """How good a hit is: 0 a definition, 1 a whole word, 2 a part of a word."""
+    before = hit.text[: hit.column - 1]
+    length = len(pattern) if re.escape(pattern) == pattern else 0
+    behind = hit.text[hit.column - 1 + length :] if length else ""
+    first = hit.text[hit.column - 1 : hit.column + length]
+    if _DEFINES.search(before) or _DEFINES.search(first.split(pattern)[0] if length else ""):
+        return 0
+    if not before.strip() and (
+        (length and _ASSIGNED.match(behind) and before == "")
+        or re.match(
+            r"(?:async\s+)?(?:def|class|fn|func|function|struct|interface)\s", first + behind
+        )
+    ):
+        return 0
+    boundary = not before[-1:].isidentifier() and not (behind[:1] + "").isidentifier()
+    return 1 if boundary else 2
+
+
+def _render(
+    arguments: SearchArguments,
+    place: Place,
+    context: ToolContext,
+    outcome: Outcome,
+    notes: list[str],
+) -> ToolResult:
+    pattern = arguments.pattern
+    if not outcome.hits:
+        where = "" if place.relative == "." else f" in {place.label}"
+        some = f" in files like {arguments.glob}" if arguments.glob else ""
+        partial = f" ({outcome.partial})" if outcome.partial else ""
+        text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}."])
+        return ToolResult(ok=not outcome.error, content=text, summary="no match")
+    files: dict[str, list[Hit]] = defaultdict(list)
+    for hit in outcome.hits:
+        files[hit.path].append(hit)
+    ranks = {hit: rank(hit, pattern) for hit in outcome.hits}
+
+    def order(path: str) -> tuple[int, bool, int, int, str]:
+        best = min(ranks[hit] for hit in files[path])
+        return best, bool(_TEST_PATH.search(path)), path.count("/"), len(path), path
+
+    paths = sorted(files, key=order)
+    plural = "es" if len(outcome.hits) != 1 else ""
+    many = "s" if len(paths) != 1 else ""
+    total = f"{len(outcome.hits)}{'+' if outcome.partial else ''} match{plural}"
+    header = f"{total} in {len(paths)} file{many}"
+    if outcome.partial:
+        notes.append(f"[{outcome.partial}]")
+    if arguments.mode == "count":
+        body, shown = _counts(paths, files), len(paths)
+    else:
+        body, shown = _lines(arguments, place, context, paths, files, ranks)
+    rest = paths[shown:]
+    if rest:
+        names = ", ".join(f"{printable(p)} ({len(files[p])})" for p in rest[:_MORE_NAMES])
+        left = len(rest) - _MORE_NAMES
+        body.append(f"Also in: {names}" + (f" and {left} more files" if left > 0 else ""))
+    content = "\n".join([*notes, header, *body])
+    return ToolResult(
+        ok=True,
+        content=content,
+        summary=header,
+        truncated=bool(rest or outcome.partial),
+        data={"matches": len(outcome.hits), "files": len(paths)},
+    )
+
+
+def _counts(paths: list[str], files: dict[str, list[Hit]]) -> list[str]:
+    return [f"{printable(path)}: {len(files[path])}" for path in paths[:200]]
+
+
+def _lines(
+    arguments: SearchArguments,
+    place: Place,
+    context: ToolContext,
+    paths: list[str],
+    files: dict[str, list[Hit]],
+    ranks: dict[Hit, int],
+) -> tuple[list[str], int]:
+    """The matching lines of as many files as fit; returns them and the number of files."""
+    room = int(context.max_output_chars * 0.8)
+    share = 30 if len(paths) <= 3 else 10 if len(paths) <= 12 else 4
+    body: list[str] = []
+    for index, path in enumerate(paths):
+        hits = files[path]
+        best = sorted(hits, key=lambda hit: (ranks[hit], hit.line))[:share]
+        chosen = sorted(best, key=lambda hit: hit.line)
+        label = place.label if place.saved else printable(path)
+        block = [f"{label}:"]
+        if arguments.context:
+            block += _with_context(place, path, chosen, arguments.context)
+        else:
+            block += [f"{hit.line}: {_around(hit)}" for hit in chosen]
+        if len(hits) > len(chosen):
+            block.append(f"… {len(hits) - len(chosen)} more in this file")
+        size = sum(len(line) + 1 for line in block)
+        if size > room and index:
+            return body, index
+        body += block
+        room -= size
+        if room <= 0:
+            return body[:], index + 1
+    return body, len(paths)
+
+
+def _around(hit: Hit) -> str:
+    """The line, cut to what stands around the match."""
+    text = printable(hit.text).rstrip()
+    if len(text) <= _LINE:
+        return text
+    start = max(0, min(hit.column - 60, len(text) - _LINE))
+    return ("…" if start else "") + text[start : start + _LINE] + "…"
+
+
+def _with_context(place: Place, path: str, hits: list[Hit], count: int) -> list[str]:
+    try:
+        document = decode(read_bytes(Place(place.root, path, path), FILE_LIMIT))
+    except PathError:
+        document = None
+    if document is None:
+        return [f"{hit.line}: {_around(hit)}" for hit in hits]
+    lines = printable(document.text).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    matching = {hit.line for hit in hits}
+    wanted = sorted(
+        {n for m in matching for n in range(max(1, m - count), min(len(lines), m + count) + 1)}
+    )
+    shown: list[str] = []
+    for position, number in enumerate(wanted):
+        if position and number != wanted[position - 1] + 1:
+            shown.append("--")
+        shown.append(
+            f"{number}{':' if number in matching else '-'} {clip(lines[number - 1], _LINE)}"
+        )
+    return shown
+
+
+# --- file names -----------------------------------------------------------------------------
+
+
+def _find_files(arguments: SearchArguments, place: Place, context: ToolContext) -> ToolResult:
+    globs = expand_globs(arguments.glob)
+    spec = GitIgnoreSpec.from_lines(globs) if globs else None
+    paths = [
+        entry.relative
+        for entry in walk(place.root, place.relative)
+        if (spec is None or spec.match_file(entry.relative))
+        and context.may_read(str(place.root / entry.relative))
+    ]
+    found = match_names(paths, arguments.pattern)
+    notes = [place.note] if place.note else []
+    if not found:
+        wanted = arguments.pattern.rpartition("/")[2].lower()
+        names = {path.rpartition("/")[2].lower(): path for path in paths}
+        close = difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)
+        if not close:
+            text = "\n".join([*notes, f"No file name matches {arguments.pattern!r}."])
+            return ToolResult(ok=True, content=text, summary="no match")
+        notes.append(f"No file name matches {arguments.pattern!r}; nearest:")
+        found = [names[name] for name in close]
+    shown = [printable(path) for path in found[:_MAX_NAMES]]
+    if len(found) > _MAX_NAMES:
+        shown.append(f"[… {len(found) - _MAX_NAMES} more; narrow it down]")
+    header = f"{len(found)} file{'s' if len(found) != 1 else ''}"
+    return ToolResult(
+        ok=True,
+        content="\n".join([*notes, *shown]),
+        summary=header,
+        truncated=len(found) > _MAX_NAMES,
+        data={"files": len(found)},
+    )
+
+
+def match_names(paths: list[str], pattern: str) -> list[str]:
+    """Paths that a name, part of a name, glob or expression matches, best first."""
+    pattern = pattern.strip().removeprefix("./")
+    folded = pattern.lower()
+    ranked: list[tuple[int, int, int, str]] = []
+    expression = None
+    if re.escape(pattern).replace("\\", "") != pattern or any(c in pattern for c in "^$|+()"):
+        try:
+            expression = re.compile(pattern, re.IGNORECASE)
+        except re.error:
+            expression = None
+    is_glob = any(c in pattern for c in "*?[")
+    globs = GitIgnoreSpec.from_lines([pattern]) if is_glob else None
+    for path in paths:
+        lowered = path.lower()
+        name = lowered.rpartition("/")[2]
+        if name == folded or lowered == folded:
+            score = 0
+        elif name.rpartition(".")[0] == folded:
+            score = 1
+        elif is_glob and globs is not None:
+            if globs.match_file(path) or fnmatch.fnmatchcase(name, folded):
+                score = 2
+            elif expression is not None and expression.search(path):
+                score = 5
+            else:
+                continue
+        elif name.startswith(folded):
+            score = 2
+        elif folded in name:
+            score = 3
+        elif folded in lowered:
+            score = 4
+        elif expression is not None and expression.search(path):
+            score = 5
+        else:
+            continue
+        ranked.append((score, path.count("/"), len(path), path))
+    return [path for *_, path in sorted(ranked)]
