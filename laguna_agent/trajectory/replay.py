@@ -31,6 +31,8 @@ INTERRUPTED = (
     "Interrupted: laguna was stopped before this call ended. It may have run in part; "
     "look at what it did before you do it again."
 )
+COMPACTION = "compaction"
+"""Reason of the note that asks for a summary. It and its reply are not part of `history`."""
 
 
 class Source(Protocol):
@@ -91,6 +93,7 @@ class ConversationState:
     replies: int = 0
     """Kept replies of this epoch, those of the kept tail left out."""
     _pending_from: int = 0
+    _summary_asked: bool = False
 
     @property
     def pending(self) -> list[StoredEvent]:
@@ -129,7 +132,10 @@ class ConversationState:
                 self.user_messages.append(stored)
                 self.history.append(stored)
             case SystemNote():
-                self.history.append(stored)
+                if event.reason == COMPACTION:
+                    self._summary_asked = True
+                else:
+                    self.history.append(stored)
             case Reply() if not event.discarded:
                 self._take_reply(stored, event)
             case ToolFinished():
@@ -149,10 +155,13 @@ class ConversationState:
                 pass
 
     def _take_reply(self, stored: StoredEvent, reply: Reply) -> None:
-        self.history.append(stored)
+        if self._summary_asked:
+            self._summary_asked = False
+        else:
+            self.history.append(stored)
+            self.replies += 1
+            self.open_calls = {call.id: call.name for call in reply.tool_calls}
         self._pending_from = len(self.history)
-        self.replies += 1
-        self.open_calls = {call.id: call.name for call in reply.tool_calls}
         if reply.token_ids is None or reply.prompt_token_ids is None:
             self.token_ids = None
         elif self.token_ids is not None:
@@ -170,6 +179,7 @@ class ConversationState:
         self.history = [stored, *kept]
         self.token_ids = []
         self.open_calls = {}
+        self._summary_asked = False
         self._pending_from = self.replies = 0
         self.epoch += 1
         self.epoch_seq = self.first_seq = stored.seq

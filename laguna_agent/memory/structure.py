@@ -1,0 +1,146 @@
+"""The fixed structure of a summary, and claims that point to the events behind them.
+
+The same seven sections serve compaction (the model goes on from them) and memory (a later task
+starts from them). A claim's events are written after it, as `[e12]` or `[e12, e40-e44]`; in a
+week's file the session stands before them, as `[261124-173708-x7qd e12]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+SECTIONS: Mapping[str, str] = {
+    "Goal": "what the user wants",
+    "Constraints": "what the user asked for or ruled out",
+    "Decisions": "what was decided and why",
+    "Files": "what was read or changed, and its state",
+    "Failed": "what was tried and did not work",
+    "Commands": "commands that work",
+    "Open": "the next steps",
+}
+"""Names of the sections, in order, and what each holds."""
+
+Range = tuple[int, int]
+
+_EVENTS = re.compile(r"\s*\[((?:[0-9a-z-]+ )?e\d+(?:-e?\d+)?(?:, e\d+(?:-e?\d+)?)*)\]\s*$")
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
+_HEADING = re.compile(
+    r"^\s*(?:#+\s*|\*\*)?(" + "|".join(SECTIONS) + r")\b[^:\n]{0,40}?(?:\*\*)?:?(?:\*\*)?\s*(.*)$"
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of a summary and the numbers of the events it rests on (first and last)."""
+
+    text: str
+    events: tuple[Range, ...] = ()
+    session: str = ""
+    """The session the numbers belong to, where it is not the file's own."""
+
+    def render(self) -> str:
+        """The line with its pointer."""
+        if not self.events:
+            return self.text
+        numbers = ", ".join(
+            f"e{first}" if first == last else f"e{first}-e{last}" for first, last in self.events
+        )
+        return f"{self.text} [{self.session + ' ' if self.session else ''}{numbers}]"
+
+
+@dataclass
+class Summary:
+    """Claims by section; a section that is missing has none."""
+
+    sections: dict[str, list[Claim]] = field(default_factory=dict)
+
+    def claims(self, name: str) -> list[Claim]:
+        """The claims of one section."""
+        return self.sections.get(name, [])
+
+    def add(self, name: str, *claims: Claim) -> None:
+        """Add claims to a section, those that are there already left out."""
+        known = self.sections.setdefault(name, [])
+        texts = {claim.text for claim in known}
+        known.extend(claim for claim in claims if claim.text not in texts)
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing in it."""
+        return not any(self.sections.values())
+
+    def filled_from(self, other: Summary) -> Summary:
+        """This summary, with the sections it leaves empty taken from another."""
+        return Summary({name: list(self.claims(name) or other.claims(name)) for name in SECTIONS})
+
+    def render(self, *, heading: str = "{}:") -> str:
+        """The text: each section that has claims under its heading, one claim a line."""
+        parts = [
+            "\n".join(
+                [heading.format(name), *(f"- {claim.render()}" for claim in self.claims(name))]
+            )
+            for name in SECTIONS
+            if self.claims(name)
+        ]
+        return "\n\n".join(parts) if heading.startswith("#") else "\n".join(parts)
+
+
+def parse_claim(line: str) -> Claim:
+    """A claim from one line, its bullet and pointer taken off."""
+    text = _BULLET.sub("", line).strip()
+    match = _EVENTS.search(text)
+    if match is None:
+        return Claim(text)
+    session, pointer = "", match.group(1)
+    if " " in (head := pointer.split(", ")[0]):
+        session = head.split(" ")[0]
+        pointer = pointer.removeprefix(session + " ")
+    ranges: list[Range] = []
+    for piece in pointer.split(", "):
+        first, _, last = piece.replace("e", "").partition("-")
+        ranges.append((int(first), int(last or first)))
+    return Claim(text[: match.start()].rstrip(), tuple(ranges), session)
+
+
+def parse_summary(text: str) -> Summary:
+    """A summary from text in the fixed structure; what stands before any section is the goal.
+
+    Forgiving, because people edit these texts and models without a grammar write them: headings
+    may be Markdown ones, claims may lack their bullets.
+    """
+    summary, section = Summary(), "Goal"
+    for line in text.split("\n"):
+        heading = _HEADING.match(line)
+        if heading is not None and not _BULLET.match(line):
+            section = heading.group(1)
+            line = heading.group(2)
+        if line.strip() in ("", "-", "—", "none", "None", "(none)", "- none", "- None"):
+            continue
+        summary.add(section, parse_claim(line))
+    return summary
+
+
+def summary_grammar(*, lines: int = 6, characters: int = 200) -> str:
+    """GBNF that holds a reply to the sections in order, `lines` claims each at most.
+
+    The bounds keep the longest possible summary within what compaction reserves for it.
+    """
+    rules = [
+        "root ::= " + ' "\\n" '.join(f'"{name}:" {name.lower()}' for name in SECTIONS),
+        *(f"{name.lower()} ::= claim{{1,{lines}}}" for name in SECTIONS),
+        'claim ::= "\\n- " [^ \\t\\r\\n-] [^\\r\\n]' + f"{{0,{characters - 1}}}",
+    ]
+    return "\n".join(rules) + "\n"
+
+
+def ranges_of(numbers: Iterable[int]) -> tuple[Range, ...]:
+    """Event numbers as ranges, neighbours joined."""
+    ranges: list[Range] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return tuple(ranges)
