@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
-
 from laguna_agent.events import FinishReason, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
 
 
 class Segment(NamedTuple):

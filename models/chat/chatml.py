@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from laguna_agent.events import FinishReason
 from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat.base import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.grammar import JsonCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, tool_json
 from laguna_agent.models.chat.readers import JsonReader
 from laguna_agent.models.chat.segments import SegmentWriter
-
-from laguna_agent.events import FinishReason
 
 START = "<|im_start|>"
 END = "<|im_end|>"
@@ -160,7 +159,7 @@ def json_shape(
     return ReplyShape(
         reader=reader,
         names=frozenset(tool.name for tool in tools),
-        call_begins=r"\s*\{",
+        call_begins=r'\s*\{\s*"name"\s*:\s*"([^"]*)"',
         starts_thinking=thinking,
         stops=stops,
         bare_json=True,

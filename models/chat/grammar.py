@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from laguna_agent.events import ToolCall
 from laguna_agent.models.base import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
@@ -22,8 +23,6 @@ from laguna_agent.models.chat.schema import (
     same_value,
     types_of,
 )
-
-from laguna_agent.events import ToolCall
 
 PREAMBLE_LIMIT = 600
 """Characters of free text before a call that must come. Small models derail when their natural

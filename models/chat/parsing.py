@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from laguna_agent.models.chat.base import Parsed, ParserEvent
 from laguna_agent.models.chat.readers import (
     CallReader,
@@ -22,7 +23,8 @@ from laguna_agent.models.chat.readers import (
     partial_suffix,
 )
 
-from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+_MAX_BEGINNING = 200
+"""Characters after an opener in a thought within which a call must begin."""
 
 
 def new_call_id() -> str:
@@ -39,9 +41,9 @@ class ReplyShape:
     names: frozenset[str]
     """Names of the declared tools."""
     opener: str = "<tool_call>"
-    call_begins: str = r"\s*[\w.:/-]+\s*[\n<]"
-    """Regular expression of what follows an opener that is meant (in a thought, the opener may
-    be mentioned without being meant)."""
+    call_begins: str = r"\s*([\w.:/-]+)[ \t]*[\n<]"
+    """Regular expression of what follows an opener that is meant, its group the tool's name: in a
+    thought, the opener may be mentioned without being meant."""
     starts_thinking: bool = False
     think_open: str = "<think>"
     think_close: str = "</think>"
@@ -212,9 +214,10 @@ class StreamParser:
         return taken
 
     def _begins_call(self, after: str, final: bool) -> bool | None:
-        if re.match(self._shape.call_begins, after):
-            return any(name in after[:200] for name in self._shape.names)
-        return None if len(after) < 200 and not final else False
+        found = re.match(self._shape.call_begins, after)
+        if found is None:
+            return None if len(after) < _MAX_BEGINNING and not final else False
+        return found.end() <= _MAX_BEGINNING and found.group(1) in self._shape.names
 
     def _json_start(self, before: int, final: bool) -> int | None:
         """Where an object or a fence begins a line, before the next tag; None if nowhere."""

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+
+from laguna_agent.events import ToolCall
 from laguna_agent.models.base import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.chat.chatml import ChatMLFormat
@@ -13,8 +15,6 @@ from laguna_agent.models.chat.gbnf import Gbnf
 from laguna_agent.models.chat.grammar import expressible, is_banned
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.chat.schema import JsonValues
-
-from laguna_agent.events import ToolCall
 from support.grammars import Acceptor, Verdict, Vocabulary, verdict, vocabulary_of
 from support.synthetic import tiny_laguna
 
