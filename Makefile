@@ -1,13 +1,33 @@
 # Every target does its own set-up: see `make help`.
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= auto
+JOBS ?= 2
+STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast lint format tree clean
+.PHONY: help demo test test-fast starter lint format bench tree clean
 help:
-	@echo "make demo    install laguna, fetch the starter model, and let it fix a failing test"
-	@echo "make test    the whole test suite      make test-fast    without the slow part"
-	@echo "make lint    ruff, mypy, import-linter make clean        remove what was built here"
+	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
+	@echo "make test       the whole test suite        make test-fast   without the slow part"
+	@echo "make lint       ruff, mypy, import-linter   make format      what ruff can mend"
+	@echo "make bench      measure speed and memory    make clean       remove what was built here"
+
+demo:
+	./install.sh --demo
+
+# What was installed goes with the dependencies that were asked for then.
+$(STAMP): pyproject.toml install.sh
+	./install.sh --dev
+	@touch $(STAMP)
+
+test: $(STAMP) starter
+	$(BIN)/pytest -n $(JOBS)
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+# Fetched ahead of the tests, whose time is limited, into ~/.cache/laguna-tests.
+starter: $(STAMP)
+	@$(BIN)/python tests/support/starter.py
 
 # mypy and import-linter follow folders, not the package-dir mapping of pyproject.toml,
 # so they look at the package through links.
@@ -15,12 +35,22 @@ tree:
 	@rm -rf build/tree && mkdir -p build/tree/laguna_agent
 	@for f in laguna_agent/* tools models prompts; do ln -s "$(CURDIR)/$$f" build/tree/laguna_agent/; done
 
-lint: tree
+lint: $(STAMP) tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p laguna_agent
 	cd build/tree && "$(abspath $(BIN))/lint-imports" --no-logo --config "$(CURDIR)/pyproject.toml"
+	$(BIN)/shellcheck install.sh .ci/run
 
-format:
+format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+# A .venv that is a link belongs to somebody else: only the link goes.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@if [ -L .venv ]; then rm .venv; else rm -rf .venv; fi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
