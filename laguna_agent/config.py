@@ -108,6 +108,20 @@ class TuiConfig(_Section):
     editor: str | None = None
 
 
+class HookConfig(_Section):
+    """A command of the user's that runs at an event; see `laguna_agent.agent.hooks`."""
+
+    on: Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
+    command: str
+    """Run by bash in the repository, with JSON on its standard input."""
+    tools: list[str] = []
+    """Patterns of tool names (`shell`, `git*`); empty is every tool."""
+    timeout: float = Field(default=30, gt=0, le=600)
+    """Seconds."""
+    required: bool = False
+    """A failure denies the call or prompt instead of only being shown."""
+
+
 class Config(_Section):
     """The whole configuration."""
 
@@ -123,7 +137,7 @@ class Config(_Section):
     providers: dict[str, ProviderConfig] = {}
     memory: MemoryConfig = MemoryConfig()
     tui: TuiConfig = TuiConfig()
-    hooks: list[dict[str, Any]] = []
+    hooks: list[HookConfig] = []
 
 
 PROJECT_FORBIDDEN: tuple[tuple[str, ...], ...] = (

@@ -1,0 +1,232 @@
+"""Hooks: commands of the user's that run before and after a tool, on a prompt, at a turn's end.
+
+A hook reads one JSON object on standard input and may print one on standard output:
+
+- `{"deny": "reason"}` refuses the call (before_tool) or the prompt (on_prompt);
+- `{"add": "text"}` is told to the model, after the result or beside the prompt;
+- `{"continue": "text"}` (turn_end) sends the agent on with that text.
+
+Exit status 2 denies with standard error as the reason, for hooks that are one line of shell. Any
+other failure is shown to the person. A hook can only take away: what it does not deny is still
+asked of the policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fnmatch
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from laguna_agent.config import HookConfig
+from laguna_agent.events import Notice, ToolCall, ToolFinished
+from laguna_agent.policy.environment import is_secret_variable
+
+HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
+MOST_CONTINUES = 3
+"""How often in one turn hooks may send the agent on."""
+_MOST_OUTPUT = 64 << 10
+_MOST_TEXT = 8_000
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    deny: str | None = None
+    add: str | None = None
+    send_on: str | None = Field(default=None, alias="continue")
+
+
+@dataclass
+class Outcome:
+    """What the hooks of one event said."""
+
+    deny: str | None = None
+    """Why the call or prompt is refused; None when no hook objects."""
+    add: list[str] = field(default_factory=list)
+    """Texts for the model."""
+    send_on: str | None = None
+    """Of a turn's end: what the agent is told to go on with."""
+    notices: list[Notice] = field(default_factory=list)
+    """Failures, for a person."""
+
+
+class Hooks:
+    """The hooks of one session. `cwd` is the repository; `environment` what commands inherit."""
+
+    def __init__(
+        self,
+        hooks: Sequence[HookConfig],
+        *,
+        cwd: Path,
+        session: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.hooks = tuple(hooks)
+        self.cwd = cwd
+        self.session = session
+        source = os.environ if environment is None else environment
+        self.environment = {k: v for k, v in source.items() if not is_secret_variable(k, v)}
+        self._continues = 0
+
+    async def before_tool(self, call: ToolCall) -> Outcome:
+        """Ask before a call runs. `deny` goes to the model as the call's result."""
+        about = {"tool": call.name, "arguments": call.arguments}
+        return await self._run("before_tool", about, tool=call.name)
+
+    async def after_tool(self, call: ToolCall, finished: ToolFinished) -> Outcome:
+        """Tell that a call ran; `add` follows its result. A denial is only shown."""
+        about = {
+            "tool": call.name,
+            "arguments": call.arguments,
+            "ok": finished.ok,
+            "content": finished.content,
+            "exit_code": finished.exit_code,
+            "files_changed": finished.files_changed,
+        }
+        return await self._run("after_tool", about, tool=call.name)
+
+    async def on_prompt(self, text: str) -> Outcome:
+        """Show a user's message before the model sees it; begins a turn."""
+        self._continues = 0
+        return await self._run("on_prompt", {"text": text})
+
+    async def turn_end(
+        self, *, status: str, summary: str = "", files_changed: Sequence[str] = ()
+    ) -> Outcome:
+        """Tell that a turn is about to end; `send_on` is None once the limit is reached."""
+        about = {
+            "status": status,
+            "summary": summary,
+            "files_changed": list(files_changed),
+            "continues": self._continues,
+        }
+        outcome = await self._run("turn_end", about)
+        if outcome.send_on is None:
+            return outcome
+        self._continues += 1
+        if self._continues > MOST_CONTINUES:
+            text = f"A hook wanted to send the agent on again; {MOST_CONTINUES} times is the limit."
+            outcome.notices.append(Notice(level="warning", text=text))
+            outcome.send_on = None
+        return outcome
+
+    async def _run(
+        self, event: HookEvent, about: Mapping[str, Any], *, tool: str | None = None
+    ) -> Outcome:
+        outcome, sends = Outcome(), []
+        payload = {"event": event, "session": self.session, "cwd": str(self.cwd), **about}
+        for hook in self.hooks:
+            if hook.on != event:
+                continue
+            if tool and hook.tools and not any(fnmatch.fnmatchcase(tool, p) for p in hook.tools):
+                continue
+            answer = await self._ask(hook, payload, outcome)
+            if answer.add:
+                outcome.add.append(answer.add[:_MOST_TEXT])
+            if answer.send_on:
+                sends.append(answer.send_on[:_MOST_TEXT])
+            if answer.deny is not None:
+                outcome.deny = answer.deny[:_MOST_TEXT] or "a hook said no"
+                if event in ("before_tool", "on_prompt"):
+                    # Later hooks might act on a call that does not happen.
+                    break
+        if sends:
+            outcome.send_on = "\n".join(sends)
+        if outcome.deny is not None and event in ("after_tool", "turn_end"):
+            text = f"A hook denied at {event}, where nothing is left to deny: {outcome.deny}"
+            outcome.notices.append(Notice(level="warning", text=text))
+            outcome.deny = None
+        return outcome
+
+    async def _ask(self, hook: HookConfig, payload: Mapping[str, Any], outcome: Outcome) -> _Answer:
+        try:
+            status, out, err = await self._execute(hook, json.dumps(payload).encode())
+        except TimeoutError:
+            return _failed(hook, f"took longer than {hook.timeout:g} s and was ended", outcome)
+        except OSError as error:
+            return _failed(hook, f"could not be started: {error.strerror}", outcome)
+        if status == 2:
+            return _Answer(deny=err.strip() or out.strip() or "a hook said no")
+        if status != 0:
+            last = err.strip().split("\n")[-1][:200]
+            return _failed(hook, f"exit status {status}{': ' + last if last else ''}", outcome)
+        if not out.strip():
+            return _Answer()
+        try:
+            return _Answer.model_validate_json(out)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            why = f"{where}: {first['msg']}" if where else str(first["msg"])
+            return _failed(hook, f"its output is not an answer: {why}", outcome)
+
+    async def _execute(self, hook: HookConfig, payload: bytes) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            hook.command,
+            cwd=self.cwd,
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out = asyncio.create_task(_bounded(process.stdout))
+        err = asyncio.create_task(_bounded(process.stderr))
+        feed = asyncio.create_task(_feed(process.stdin, payload))
+        try:
+            async with asyncio.timeout(hook.timeout):
+                status = await process.wait()
+        finally:
+            # The whole group, also after a normal end: what a hook leaves in the background would
+            # hold its output open, and a cancelled one must not go on.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            feed.cancel()
+            await asyncio.wait([out, err, feed], timeout=1)
+            for task in (out, err):
+                task.cancel()
+        return status, _settled(out), _settled(err)
+
+
+def _settled(task: asyncio.Task[str]) -> str:
+    return task.result() if task.done() and not task.cancelled() else ""
+
+
+async def _feed(stdin: asyncio.StreamWriter, payload: bytes) -> None:
+    # A hook that does not read its input closes it early, which is its right.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(payload)
+        await stdin.drain()
+    stdin.close()
+
+
+async def _bounded(stream: asyncio.StreamReader) -> str:
+    kept = bytearray()
+    while chunk := await stream.read(16 << 10):
+        if len(kept) < _MOST_OUTPUT:
+            kept += chunk
+    return bytes(kept[:_MOST_OUTPUT]).decode("utf-8", errors="replace")
+
+
+def _failed(hook: HookConfig, why: str, outcome: Outcome) -> _Answer:
+    name = hook.command if len(hook.command) <= 60 else hook.command[:57] + "..."
+    text = f"Hook `{name}` ({hook.on}) failed: {why}."
+    outcome.notices.append(Notice(level="error", text=text))
+    if hook.required:
+        return _Answer(deny="a required hook failed, and nothing is done without it")
+    return _Answer()

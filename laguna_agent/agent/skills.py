@@ -1,0 +1,198 @@
+"""Skills of the agentskills.io form: a folder with `SKILL.md`, told as one line each.
+
+The model sees name and description in the first user message and reads the rest with the tool it
+has already: `skill:NAME`, or `skill:NAME/FILE` for what lies beside it. That costs nothing in the
+static prefix, and reaches the user's own skills, which lie outside the workspace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.actions import Action
+from laguna_agent.events import Notice
+from laguna_agent.tools.base import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
+
+PREFIX = "skill:"
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_MOST_DESCRIPTION = 1024
+_MOST_BYTES = 256 << 10
+_LINE = 200
+"""Characters of a description in the list; the whole is in the file."""
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One skill. `body` is read when it is called."""
+
+    name: str
+    description: str
+    directory: Path
+
+    @property
+    def path(self) -> Path:
+        """Its SKILL.md."""
+        return self.directory / "SKILL.md"
+
+    def body(self) -> str:
+        """The text after the front matter. Raises OSError."""
+        return split_front_matter(_read(self.path))[1].strip()
+
+
+def find_skills(directories: Sequence[Path]) -> tuple[list[Skill], list[Notice]]:
+    """Skills in `directories`, the first of a name wins; notices for those that cannot be used.
+
+    Pass the trusted project's `.laguna/skills` first, then the user's `skills`.
+    """
+    skills: dict[str, Skill] = {}
+    notices = []
+    for directory in directories:
+        for folder in sorted(directory.iterdir()) if directory.is_dir() else []:
+            path = folder / "SKILL.md"
+            if not path.is_file():
+                continue
+            if not path.resolve().is_relative_to(directory.resolve()):
+                notices.append(_notice(path, "it is a link that leads out of the skills folder"))
+                continue
+            try:
+                skill = read_skill(path)
+            except (ValueError, OSError) as error:
+                notices.append(_notice(path, str(error)))
+                continue
+            skills.setdefault(skill.name, skill)
+    return [skills[name] for name in sorted(skills)], notices
+
+
+def _notice(path: Path, why: str) -> Notice:
+    return Notice(level="warning", text=f"Skill {path} is left out: {why}.")
+
+
+def read_skill(path: Path) -> Skill:
+    """Read the front matter of one SKILL.md. Raises ValueError with what is wrong, OSError."""
+    import yaml
+
+    front, _ = split_front_matter(_read(path))
+    if not front:
+        raise ValueError("it does not begin with front matter between lines of `---`")
+    try:
+        data = yaml.safe_load(front)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 2})" if mark else ""
+        raise ValueError(f"its front matter is not YAML{line}; quote values with a colon") from None
+    name, description = (
+        (data.get("name"), data.get("description")) if isinstance(data, dict) else (None, None)
+    )
+    if not isinstance(name, str) or not isinstance(description, str) or not description.strip():
+        raise ValueError("its front matter needs `name` and `description`")
+    if not _NAME.fullmatch(name) or len(name) > 64:
+        raise ValueError(f"`{name}` is no skill name: small letters, digits and single dashes")
+    if name != path.parent.name:
+        raise ValueError(f"it is called `{name}` and lies in a folder called `{path.parent.name}`")
+    if len(description) > _MOST_DESCRIPTION:
+        raise ValueError(f"its description has more than {_MOST_DESCRIPTION} characters")
+    return Skill(name, " ".join(description.split()), path.parent)
+
+
+def split_front_matter(text: str) -> tuple[str, str]:
+    """YAML front matter and the rest; the first is empty when there is none."""
+    lines = text.lstrip("\ufeff").split("\n")
+    if lines[0].strip() != "---":
+        return "", text
+    for number, line in enumerate(lines[1:], start=1):
+        if line.strip() in ("---", "..."):
+            return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :])
+    return "", text
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as stream:
+        raw = stream.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES >> 10} KiB")
+    return raw.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def list_skills(skills: Sequence[Skill]) -> str:
+    """One line for each skill, for the variable `skills` of `first.md`."""
+    return "\n".join(f"- {skill.name}: {_short(skill.description)}" for skill in skills)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LINE else text[: _LINE - 1].rsplit(" ", 1)[0] + "…"
+
+
+def skill_prompt(skill: Skill, words: str = "") -> str:
+    """The user message of `/skill-name words`: the skill's text, then what the user added."""
+    text = f"Use this skill ({skill.name}):\n{skill.body()}"
+    return f"{text}\n\n{words}" if words.strip() else text
+
+
+class SkillReader:
+    """The read tool, which also knows `skill:` paths. `skills` are those in the first message."""
+
+    name = "read"
+    kind: ToolKind = "read"
+
+    def __init__(self, read: Tool, skills: Sequence[Skill]) -> None:
+        self.read = read
+        self.skills = {skill.name: skill for skill in skills}
+        self.description = read.description
+        self.arguments: type[ToolArguments] = read.arguments
+        self.example = getattr(read, "example", None)
+
+    def title(self, arguments: Any, context: ToolContext) -> str:
+        """`Read skill NAME`, or what the read tool says."""
+        if _is_skill(arguments):
+            return f"Read skill {arguments.path.removeprefix(PREFIX)}"
+        return self.read.title(arguments, context)
+
+    def actions(self, arguments: Any, context: ToolContext) -> list[Action]:
+        """None for a skill: reading what the user installed has no side effect."""
+        return [] if _is_skill(arguments) else self.read.actions(arguments, context)
+
+    async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
+        """The skill's text with the files beside it, or what the read tool gives."""
+        if not _is_skill(arguments):
+            return await self.read.run(arguments, context)
+        name, _, rest = arguments.path.removeprefix(PREFIX).strip().partition("/")
+        skill = self.skills.get(name)
+        if skill is None:
+            known = ", ".join(self.skills) or "none"
+            return ToolResult(ok=False, content=f"There is no skill {name}. Skills: {known}.")
+        try:
+            text = self._file(skill, rest) if rest else self._whole(skill)
+        except (OSError, ValueError) as error:
+            return ToolResult(ok=False, content=f"skill:{name}: {error}")
+        kept = text[: context.max_output_chars]
+        cut = len(kept) < len(text)
+        return ToolResult(
+            ok=True, content=kept + ("\n[… cut]" if cut else ""), summary="skill", truncated=cut
+        )
+
+    def _whole(self, skill: Skill) -> str:
+        beside = list(_beside(skill.directory))
+        files = f"\n\nFiles (read skill:{skill.name}/FILE): {', '.join(beside)}" if beside else ""
+        return skill.body() + files
+
+    def _file(self, skill: Skill, rest: str) -> str:
+        target = (skill.directory / rest).resolve()
+        if not target.is_relative_to(skill.directory.resolve()):
+            raise ValueError(f"{rest} lies outside the skill")
+        if not target.is_file():
+            raise ValueError(f"there is no {rest}. Files: {', '.join(_beside(skill.directory))}")
+        return _read(target)
+
+
+def _is_skill(arguments: Any) -> bool:
+    return str(arguments.path).startswith(PREFIX)
+
+
+def _beside(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.rglob("*"))[:200]:
+        if path.is_file() and path.name != "SKILL.md":
+            yield str(path.relative_to(directory))
