@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
+from laguna_agent.actions import Action, ReadPath, WritePath
 from laguna_agent.tools import seen, storage
 from laguna_agent.tools.base import ToolContext, ToolResult
 from laguna_agent.tools.diffs import counts, shortened, unified
@@ -11,9 +14,6 @@ from laguna_agent.tools.encoding import Document, EncodingError, binary_kind, de
 from laguna_agent.tools.languages import syntax_problem
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.workspace import PathError, Place, locate, read_bytes
-from pydantic import BaseModel
-
-from laguna_agent.actions import Action, ReadPath, WritePath
 
 _REFUSED = "files.refused"
 _HEAD_CHARS = 4_000

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pydantic import Field
+
+from laguna_agent.actions import Action
 from laguna_agent.tools import changing, matching, seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.changing import Plan, RefusalError
@@ -17,9 +20,6 @@ from laguna_agent.tools.languages import syntax_problem
 from laguna_agent.tools.matching import NoMatchError
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.workspace import PathError, Place, locate
-from pydantic import Field
-
-from laguna_agent.actions import Action
 
 
 class Replacement(ToolArguments):

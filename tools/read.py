@@ -8,6 +8,9 @@ import stat
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from pydantic import Field
+
+from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.encoding import Document, binary_kind, decode, printable
@@ -21,9 +24,6 @@ from laguna_agent.tools.workspace import (
     protected_name,
     status,
 )
-from pydantic import Field
-
-from laguna_agent.actions import Action, ReadPath
 
 _STREAMED_FROM = 16 << 20
 """Bytes from which a file is read piece by piece and not remembered."""

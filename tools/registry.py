@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import json
 from importlib.util import find_spec
 from typing import Any, cast
 
-from laguna_agent.tools.base import Tool, ToolArguments
 from pydantic import ValidationError
+
+from laguna_agent.tools.base import Tool, ToolArguments
 
 _BUILT_IN = {
     "read": ("read", "ReadTool"),
@@ -25,10 +27,6 @@ _BUILT_IN = {
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "maximum"}
-
-
-class ArgumentError(Exception):
-    """Arguments that do not fit; the message is one line for the model, with an example."""
 
 
 def builtin_tools(*names: str) -> dict[str, Tool]:
@@ -91,26 +89,25 @@ def _compact(node: Any, definitions: dict[str, Any]) -> Any:
 # --- validation -----------------------------------------------------------------------------
 
 
-def validate_arguments(tool: Tool, raw: Any) -> ToolArguments:
-    """The checked arguments. Raises ArgumentError with one line and a correct example.
+def validate_arguments(tool: Tool, raw: Any) -> ToolArguments | str:
+    """The checked arguments, or one line for the model: what is wrong, and a correct example.
 
     What can only mean one thing is converted ("12" for 12, "true" for true, one item for a list
     of one, JSON text for a list); unknown arguments are refused.
     """
     if isinstance(raw, str):
-        try:
+        with contextlib.suppress(ValueError):
             raw = json.loads(raw)
-        except ValueError:
-            raise ArgumentError(f"arguments must be one object. {_example(tool)}") from None
     if not isinstance(raw, dict):
-        raise ArgumentError(f"arguments must be one object. {_example(tool)}")
+        return f"{tool.name}: the arguments must be one object. {_example(tool)}".strip()
     schema = parameters(tool.arguments)
     known = schema.get("properties", {})
     for name in raw:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
-            raise ArgumentError(f"{tool.name} has no argument {name}; {hint} {_example(tool, raw)}")
+            line = f"{tool.name} has no argument {name}; {hint} {_example(tool, raw)}"
+            return line.strip()
     values = {
         name: _convert(value, known[name])
         for name, value in raw.items()
@@ -121,7 +118,7 @@ def validate_arguments(tool: Tool, raw: Any) -> ToolArguments:
         return tool.arguments.model_validate(values)
     except ValidationError as error:
         problems = [_problem(item) for item in error.errors()[:3]]
-        raise ArgumentError(f"{tool.name}: {'; '.join(problems)}. {_example(tool, raw)}") from None
+        return f"{tool.name}: {'; '.join(problems)}. {_example(tool, raw)}".strip()
 
 
 def _problem(item: Any) -> str:

@@ -10,6 +10,10 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+from pathspec import GitIgnoreSpec
+from pydantic import Field
+
+from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.encoding import decode, printable
@@ -18,10 +22,6 @@ from laguna_agent.tools.scan import FILE_LIMIT, compiled
 from laguna_agent.tools.searching import Hit, Outcome, Query, search
 from laguna_agent.tools.walk import walk
 from laguna_agent.tools.workspace import PathError, Place, locate, read_bytes
-from pathspec import GitIgnoreSpec
-from pydantic import Field
-
-from laguna_agent.actions import Action, ReadPath
 
 _DEFINES = re.compile(
     r"(?:^|[\s(])(?:def|class|function\*?|func(?:\s*\([^)]*\))?|fn|interface|struct|enum|type|trait|"

@@ -16,7 +16,7 @@ import stat
 import struct
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,10 +143,11 @@ def similar_paths(workspace: Path, text: str) -> list[str]:
 
 
 @functools.cache
-def _syscall() -> ctypes._CFuncPtr | None:
+def _syscall() -> Callable[..., int] | None:
     if not sys.platform.startswith("linux"):
         return None
-    return ctypes.CDLL(None, use_errno=True).syscall
+    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).syscall
+    return function
 
 
 def _openat2(directory: int, relative: str, flags: int, mode: int) -> int | None:

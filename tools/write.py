@@ -7,14 +7,13 @@ import difflib
 import re
 from typing import Any, ClassVar
 
+from laguna_agent.actions import Action
 from laguna_agent.tools import changing, seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.changing import Plan, RefusalError
 from laguna_agent.tools.encoding import Document, Splice, printable
 from laguna_agent.tools.matching import Lines
 from laguna_agent.tools.workspace import PathError, Place, locate
-
-from laguna_agent.actions import Action
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
 _FENCED_FORMATS = (".md", ".markdown", ".rst", ".txt", ".mdx", ".adoc")
