@@ -1,0 +1,81 @@
+"""The recall tool: what earlier work left behind, and the events behind a claim.
+
+The search itself belongs to memory; the session puts it into `context.state["recall"]`, a callable
+that takes the query and how many results are wanted, may run in a thread, and returns text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from pydantic import Field
+
+from laguna_agent.actions import Action
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.output import bound
+
+RecallSearch = Callable[[str, int], str]
+"""Query and number of results to text for the model; empty text when nothing was found."""
+
+
+class RecallArguments(ToolArguments):
+    """What to look for: words, names, paths; or `e12` to read event 12."""
+
+    query: str
+    limit: int = Field(5, ge=1, le=20)
+
+
+class RecallTool:
+    """Searches memories and the records of sessions."""
+
+    name: ClassVar[str] = "recall"
+    kind: ClassVar[ToolKind] = "read"
+    description: ClassVar[str] = (
+        "Search this and earlier sessions in this repository. "
+        "A query of `e12` or `SESSION e12` shows that event whole."
+    )
+    arguments: ClassVar[type[ToolArguments]] = RecallArguments
+    example: ClassVar[dict[str, Any]] = {"query": "WORDS OR NAMES"}
+
+    def title(self, arguments: RecallArguments, context: ToolContext) -> str:
+        """`Recall "what"`."""
+        query = " ".join(arguments.query.split())
+        return f'Recall "{query if len(query) <= 60 else query[:59] + "…"}"'
+
+    def actions(self, arguments: RecallArguments, context: ToolContext) -> list[Action]:
+        """None: what is searched is laguna's own record of this repository."""
+        return []
+
+    async def run(self, arguments: RecallArguments, context: ToolContext) -> ToolResult:
+        """Search; never raises."""
+        search = context.state.get("recall")
+        if search is None:
+            return ToolResult(
+                ok=False,
+                content="There is no memory in this session. Look at the files instead.",
+                summary="no memory",
+            )
+        query = arguments.query.strip()
+        if not query:
+            return ToolResult(
+                ok=False, content="`query` is empty: give words or names.", summary="no query"
+            )
+        found = await asyncio.to_thread(cast(RecallSearch, search), query, arguments.limit)
+        if not found:
+            return ToolResult(
+                ok=True,
+                content=f"Nothing is on record about `{query}`. Try other names, or search files.",
+                summary="nothing found",
+            )
+        bounded = bound(context, found)
+        count = sum(line.startswith("## ") for line in found.split("\n"))
+        summary = f"{count} result{'s' if count != 1 else ''}" if count else "1 event"
+        return ToolResult(
+            ok=True,
+            content=bounded.text,
+            truncated=bounded.truncated,
+            output_file=str(bounded.file) if bounded.file else None,
+            summary=summary,
+        )
