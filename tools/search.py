@@ -18,6 +18,7 @@ from laguna_agent.tools import storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.encoding import decode, printable
 from laguna_agent.tools.output import clip
+from laguna_agent.tools.repomap import TEST_PATH
 from laguna_agent.tools.scan import FILE_LIMIT, compiled
 from laguna_agent.tools.searching import Hit, Outcome, Query, search
 from laguna_agent.tools.walk import walk
@@ -29,9 +30,6 @@ _DEFINES = re.compile(
     r"\s+[*&]*$"
 )
 _ASSIGNED = re.compile(r"\s*(?::[^=\n]*)?=(?!=)")
-_TEST_PATH = re.compile(
-    r"(?:^|/)(?:tests?|spec|__tests__)/|(?:^|/)test_|[._]test\.|_spec\.", re.IGNORECASE
-)
 _LINE = 200
 _MAX_NAMES = 60
 _MORE_NAMES = 20
@@ -184,7 +182,7 @@ def _render(
 
     def order(path: str) -> tuple[int, bool, int, int, str]:
         best = min(ranks[hit] for hit in files[path])
-        return best, bool(_TEST_PATH.search(path)), path.count("/"), len(path), path
+        return best, bool(TEST_PATH.search(path)), path.count("/"), len(path), path
 
     paths = sorted(files, key=order)
     plural = "es" if len(outcome.hits) != 1 else ""

@@ -1,0 +1,268 @@
+"""The symbols tool: the structure of code, by its syntax."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from laguna_agent.actions import Action, ReadPath
+from laguna_agent.tools import repomap, seen
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.codeindex import Cache, Definition, FileIndex, Source, sources
+from laguna_agent.tools.encoding import printable
+from laguna_agent.tools.output import clip, numbered
+from laguna_agent.tools.references import references
+from laguna_agent.tools.workspace import PathError, Place, locate, status
+
+_CACHE = "symbols.cache"
+_MAP_TOKENS = 1_500
+_MAX_FOUND = 12
+_SHORT = 40
+
+
+class SymbolsArguments(ToolArguments):
+    """What to show."""
+
+    action: Literal["outline", "definition", "references", "source", "map"]
+    name: str = ""
+    path: str = "."
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: str
+    definition: Definition
+
+
+class SymbolsTool:
+    """Shows the structure of code."""
+
+    name: ClassVar[str] = "symbols"
+    kind: ClassVar[ToolKind] = "read"
+    description: ClassVar[str] = (
+        "Code structure: outline or map of path; definition, references or source of name."
+    )
+    arguments: ClassVar[type[ToolArguments]] = SymbolsArguments
+    example: ClassVar[dict[str, Any]] = {"action": "source", "name": "NAME"}
+
+    def title(self, arguments: SymbolsArguments, context: ToolContext) -> str:
+        """`References of f`."""
+        what = arguments.action.capitalize()
+        if arguments.action in ("outline", "map") or not arguments.name:
+            return printable(f"{what} of {arguments.path}")
+        return printable(f"{what} of {arguments.name}")
+
+    def actions(self, arguments: SymbolsArguments, context: ToolContext) -> list[Action]:
+        """The file or directory that is looked through."""
+        try:
+            return [ReadPath(path=str(locate(context, arguments.path, guess=True).path))]
+        except PathError:
+            return []
+
+    async def run(self, arguments: SymbolsArguments, context: ToolContext) -> ToolResult:
+        """Look it up."""
+        return await asyncio.to_thread(self._run, arguments, context)
+
+    def _run(self, arguments: SymbolsArguments, context: ToolContext) -> ToolResult:
+        try:
+            place = locate(context, arguments.path, guess=True)
+            if status(place) is None:
+                raise PathError(f"{place.label} does not exist.")
+        except PathError as error:
+            return ToolResult(ok=False, content=str(error))
+        name = arguments.name.strip().strip("`'\"").removesuffix("()")
+        if arguments.action in ("definition", "references", "source") and not name:
+            text = f"symbols: {arguments.action} needs a name."
+            return ToolResult(ok=False, content=text)
+        files = (s for s in sources(place.root, place.relative) if _readable(s, place, context))
+        if arguments.action == "outline":
+            return _outline(place, files, context, name)
+        if arguments.action == "map":
+            return _map(place, files, context)
+        if arguments.action == "references":
+            return _references(files, context, name)
+        return _definition(place, list(files), context, name, source=arguments.action == "source")
+
+
+def _readable(source: Source, place: Place, context: ToolContext) -> bool:
+    return context.may_read(str(place.root / source.path))
+
+
+def _cache(context: ToolContext) -> Cache:
+    cache = context.state.get(_CACHE)
+    if not isinstance(cache, Cache):
+        cache = Cache(context.cache_dir or context.state_dir)
+        context.state[_CACHE] = cache
+    return cache
+
+
+# --- outline and map ------------------------------------------------------------------------
+
+
+def _outline(place: Place, files: Iterable[Source], context: ToolContext, name: str) -> ToolResult:
+    indexes = _cache(context).indexes(files)
+    if not indexes:
+        text = f"{place.label} holds no source in a language that is known here."
+        return ToolResult(ok=False, content=text)
+    single = len(indexes) == 1
+    room = context.max_output_chars
+    blocks: list[str] = []
+    for count, (path, index) in enumerate(indexes.items()):
+        block = _file_outline(path, index, name, deep=single)
+        room -= len(block) + 1
+        if room < 0 and blocks:
+            left = len(indexes) - count
+            blocks.append(f"[… {left} more files; outline a subfolder or a file]")
+            break
+        blocks.append(block[: context.max_output_chars])
+    text = "\n".join(block for block in blocks if block)
+    return ToolResult(ok=True, content=text, summary=f"{len(indexes)} files", truncated=room < 0)
+
+
+def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:
+    lines = [f"{printable(path)} ({index.lines} lines)"]
+    for d in index.definitions:
+        if (d.depth and not deep and d.kind != "method") or d.depth > (2 if deep else 1):
+            continue
+        if name and name not in d.qualified:
+            continue
+        if not deep and d.kind in ("constant", "variable", "key", "rule"):
+            continue
+        where = f"{d.line}-{d.last}" if d.last > d.line else f"{d.line}"
+        lines.append(f"{where} {'  ' * d.depth}{d.signature}")
+    return "\n".join(lines)
+
+
+def _map(place: Place, files: Iterable[Source], context: ToolContext) -> ToolResult:
+    ranked = repomap.ranking(_cache(context), list(files))
+    text = repomap.fit(ranked, min(_MAP_TOKENS, context.max_output_chars // 4))
+    if not text:
+        return ToolResult(ok=True, content=f"{place.label} holds no code to map.")
+    return ToolResult(ok=True, content=printable(text), summary=f"map of {place.label}")
+
+
+# --- definition, source, references ---------------------------------------------------------
+
+
+def _last_part(name: str) -> str:
+    return name.replace("::", ".").replace("#", ".").rpartition(".")[2]
+
+
+def _find(files: list[Source], context: ToolContext, name: str) -> list[_Found]:
+    """Definitions of the name, `Class.name` narrowing it down; only files that hold the word."""
+    last = _last_part(name)
+    word = last.encode("utf-8", "surrogateescape")
+    holding = [source for source in files if word in source.data]
+    indexes = _cache(context).indexes(holding)
+    wanted = name.replace("::", ".").replace("#", ".")
+    found = [
+        _Found(path, d)
+        for path, index in indexes.items()
+        for d in index.definitions
+        if d.name == name or _last_part(d.name) == last
+    ]
+    narrow = [
+        f
+        for f in found
+        if f"{f.path.replace('/', '.').rpartition('.')[0]}.{f.definition.qualified}".replace(
+            "::", "."
+        ).endswith(f".{wanted}")
+    ]
+    ordered = sorted(
+        narrow or ([] if "." in wanted else found),
+        key=lambda f: (f.definition.kind == "declaration", f.definition.depth, f.path),
+    )
+    return ordered or found
+
+
+def _similar(files: list[Source], context: ToolContext, name: str) -> list[str]:
+    indexes = _cache(context).indexes(files)
+    names = {d.name for index in indexes.values() for d in index.definitions}
+    folded = {n.lower(): n for n in names}
+    last = _last_part(name).lower()
+    if last in folded:
+        return [folded[last]]
+    return [folded[n] for n in difflib.get_close_matches(last, folded, n=3, cutoff=0.6)]
+
+
+def _definition(
+    place: Place, files: list[Source], context: ToolContext, name: str, *, source: bool
+) -> ToolResult:
+    found = _find(files, context, name)
+    if not found:
+        similar = _similar(files, context, name)
+        hint = f" Similar: {', '.join(similar)}." if similar else ""
+        where = "" if place.relative == "." else f" in {place.label}"
+        return ToolResult(ok=False, content=f"{name} is not defined{where}.{hint}")
+    listing = [
+        f"{printable(f.path)}:{f.definition.line} {f.definition.kind} {f.definition.qualified}: "
+        f"{f.definition.signature}"
+        for f in found[:_MAX_FOUND]
+    ]
+    if len(found) > _MAX_FOUND:
+        listing.append(f"[… {len(found) - _MAX_FOUND} more]")
+    first = found[0]
+    data = next(f.data for f in files if f.path == first.path)
+    length = first.definition.last - first.definition.first + 1
+    if source or (len(found) == 1 and length <= _SHORT):
+        shown = _source(place, first, data, context)
+        others = listing[1:]
+        if others:
+            shown += "\nAlso defined at:\n" + "\n".join(others)
+        return ToolResult(ok=True, content=shown, summary=listing[0])
+    return ToolResult(ok=True, content="\n".join(listing), summary=listing[0])
+
+
+def _source(place: Place, found: _Found, data: bytes, context: ToolContext) -> str:
+    lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+    d = found.definition
+    kept, room = [], context.max_output_chars
+    for line in lines[d.first - 1 : d.last]:
+        room -= min(len(line), 400) + 7
+        if room < 0:
+            break
+        kept.append(line)
+    shown = range(d.first, d.first + len(kept))
+    target = Place(place.root, found.path, found.path)
+    seen.record(context, target, data, lines=shown, total=len(lines))
+    text = f"{printable(found.path)}:\n{numbered(kept, d.first)}"
+    if shown.stop <= d.last:
+        text += f"\n[… to line {d.last}; read {found.path} from {shown.stop}]"
+    return text
+
+
+def _references(files: Iterable[Source], context: ToolContext, name: str) -> ToolResult:
+    word = _last_part(name).encode("utf-8", "surrogateescape")
+    holding = [source for source in files if word in source.data]
+    found = references(holding, _last_part(name))
+    if not found:
+        return ToolResult(ok=True, content=f"No reference to {name}.", summary="none")
+    indexes = _cache(context).indexes(holding)
+    defined = {
+        (path, d.line)
+        for path, index in indexes.items()
+        for d in index.definitions
+        if _last_part(d.name) == _last_part(name)
+    }
+    by_file: dict[str, list[str]] = {}
+    room = context.max_output_chars
+    shown = 0
+    paths = {reference.path for reference in found}
+    for reference in sorted(found, key=lambda r: ((r.path, r.line) not in defined, r.path, r.line)):
+        mark = " (definition)" if (reference.path, reference.line) in defined else ""
+        line = f"{reference.line}: {clip(reference.text, 160)}{mark}"
+        room -= len(line) + 1 + (0 if reference.path in by_file else len(reference.path) + 2)
+        if room < 0:
+            break
+        by_file.setdefault(reference.path, []).append(line)
+        shown += 1
+    blocks = [f"{printable(path)}:\n" + "\n".join(lines) for path, lines in by_file.items()]
+    if shown < len(found):
+        blocks.append(f"[… {len(found) - shown} more; narrow down with path]")
+    header = f"{len(found)} reference{'s' if len(found) != 1 else ''} in {len(paths)} file"
+    header += "s" if len(paths) != 1 else ""
+    text = "\n".join([header, *blocks])
+    return ToolResult(ok=True, content=text, summary=header, truncated=shown < len(found))
