@@ -1,0 +1,197 @@
+"""The sessions of one repository, found fast: a cache in SQLite over the `meta.json` files.
+
+Delete `sessions.sqlite` whenever you like: it is made again. Whether a row is still true is seen
+from the size and time of its `meta.json`, so lists need not read any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.errors import UsageError
+from laguna_agent.paths import repository_state_dir
+from laguna_agent.trajectory.meta import Meta, read_meta
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY, updated TEXT NOT NULL, stamp INTEGER NOT NULL, meta TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX by_update ON sessions (updated DESC);
+"""
+
+
+class SessionIndex:
+    """The sessions of the repository at `root`. Cheap to make; a context manager that closes."""
+
+    def __init__(self, root: Path) -> None:
+        self._state = repository_state_dir(root)
+        self._database: sqlite3.Connection | None = None
+
+    def __enter__(self) -> SessionIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @property
+    def sessions_dir(self) -> Path:
+        """Where the sessions are."""
+        return self._state / "sessions"
+
+    def sessions(self, *, limit: int | None = None) -> list[Meta]:
+        """Sessions, the one that was last used first."""
+        database = self._refreshed()
+        rows = database.execute(
+            "SELECT meta FROM sessions ORDER BY updated DESC, id DESC LIMIT ?",
+            (-1 if limit is None else limit,),
+        )
+        return [Meta.model_validate_json(row[0]) for row in rows]
+
+    def count(self) -> int:
+        """How many sessions there are."""
+        row = self._refreshed().execute("SELECT count(*) FROM sessions").fetchone()
+        return int(row[0])
+
+    def latest(self) -> Path | None:
+        """Directory of the session that was last used, for `--continue`."""
+        row = (
+            self._refreshed()
+            .execute("SELECT id FROM sessions ORDER BY updated DESC, id DESC LIMIT 1")
+            .fetchone()
+        )
+        return self.sessions_dir / str(row[0]) if row else None
+
+    def resolve(self, name: str) -> Path:
+        """Directory of the session that `name` means: an id, the beginning or the end of one, or
+        a path. Raises UsageError when none or several are meant."""
+        path = Path(name).expanduser()
+        if "/" in name and (path.is_dir() or path.is_file()):
+            return path.parent if path.name == "events.jsonl" else path
+        if (self.sessions_dir / name / "events.jsonl").is_file() and "/" not in name:
+            return self.sessions_dir / name
+        found = [entry for entry in self._names() if entry.startswith(name) or entry.endswith(name)]
+        if len(found) == 1 and name:
+            return self.sessions_dir / found[0]
+        if found and name:
+            shown = ", ".join(sorted(found)[-5:])
+            raise UsageError(f"`{name}` means {len(found)} sessions: {shown}")
+        raise UsageError(
+            f"there is no session `{name}` in this repository",
+            hint="`laguna sessions list` shows them.",
+        )
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.sessions_dir) as entries:
+                return [entry.name for entry in entries if not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _refreshed(self) -> sqlite3.Connection:
+        database = self._open()
+        try:
+            self._refresh(database)
+        except sqlite3.DatabaseError:  # damaged, or of a shape we do not know: make it anew
+            self.close()
+            database = self._open(anew=True)
+            self._refresh(database)
+        return database
+
+    def _open(self, *, anew: bool = False) -> sqlite3.Connection:
+        if self._database is not None:
+            return self._database
+        path = self._state / "sessions.sqlite"
+        try:
+            if anew:
+                path.unlink(missing_ok=True)
+            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            database = _connect(str(path))
+        except (OSError, sqlite3.OperationalError):  # a state directory that cannot be written
+            database = _connect(":memory:")
+        except sqlite3.DatabaseError:
+            if anew:
+                database = _connect(":memory:")
+            else:
+                return self._open(anew=True)
+        self._database = database
+        return database
+
+    def _refresh(self, database: sqlite3.Connection) -> None:
+        known: dict[str, int] = dict(database.execute("SELECT id, stamp FROM sessions"))
+        stale: list[tuple[str, int]] = []
+        base = str(self.sessions_dir)
+        stat = os.stat
+        for name in self._names():
+            try:
+                info = stat(f"{base}/{name}/meta.json")
+                stamp = info.st_mtime_ns ^ info.st_size
+            except OSError:
+                stamp = 0
+            previous = known.pop(name, None)
+                if previous != stamp or stamp == 0:
+                stale.append((name, stamp))
+        if not stale and not known:
+            return
+        rows = [row for row in (self._row(name, stamp) for name, stamp in stale) if row]
+        with contextlib.suppress(sqlite3.OperationalError), database:  # read-only: only stale
+            database.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", rows)
+            database.executemany("DELETE FROM sessions WHERE id = ?", ((name,) for name in known))
+
+    def _row(self, name: str, stamp: int) -> tuple[str, str, int, str] | None:
+        directory = self.sessions_dir / name
+        meta = read_meta(directory) or _rebuilt(directory)
+        if meta is None:
+            return None
+        meta.id = name
+        return name, meta.updated, stamp, meta.model_dump_json(exclude_defaults=True)
+
+
+def _rebuilt(directory: Path) -> Meta | None:
+    """The meta of a session whose `meta.json` is gone, from the beginning of its events."""
+    from laguna_agent.trajectory.reading import read_events
+
+    try:
+        size = (directory / "events.jsonl").stat().st_size
+        meta = Meta(id=directory.name)
+        for stored in _first(read_events(directory, 0, whole=False, problems=[]), 20):
+            meta.take(stored.ts, stored.event)
+    except (OSError, UsageError):
+        return None
+    meta.bytes = size
+    return meta
+
+
+def _first(items: Iterator[Any], most: int) -> Iterator[Any]:
+    for _, item in zip(range(most), items, strict=False):
+        yield item
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=2.0)
+    try:
+        if path != ":memory:":
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=OFF")  # a cache: losing it costs nothing
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            database.execute("DROP TABLE IF EXISTS sessions")
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version={_VERSION}")
+    except BaseException:
+        database.close()
+        raise
+    return database
