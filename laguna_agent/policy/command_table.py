@@ -1,0 +1,436 @@
+"""Programs that only read, with the options under which they do.
+
+The table allows: an option that is not listed is a reason to ask, so a new version of a program
+or an abbreviation of a long option cannot bring in one that writes or runs something. Where no
+option of a program has a side effect, `any_option` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Operands = Literal["paths", "pattern", "text"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How one program is read.
+
+    `flags` are short options without a value, `valued` those with one; `longs` and `valued_longs`
+    are the same for long options. `operands` says what the other words are: paths, a pattern and
+    then paths, or text that is no path. `path_options` take a path as their value, and
+    `pattern_options` a pattern, so that all operands are paths.
+    """
+
+    flags: str = ""
+    valued: str = ""
+    longs: frozenset[str] = frozenset()
+    valued_longs: frozenset[str] = frozenset()
+    any_option: bool = False
+    operands: Operands = "paths"
+    most: int | None = None
+    """How many operands there may be."""
+    number: bool = False
+    """`-20` is a count."""
+    reads_cwd: bool = False
+    """Without a path operand it reads the working directory."""
+    contents: bool = False
+    """Shows what is in files below a directory, so a rule about one of them matters."""
+    path_options: frozenset[str] = frozenset()
+    pattern_options: frozenset[str] = frozenset()
+    check: Callable[[Sequence[tuple[str, str | None]], Sequence[str]], str | None] | None = None
+    """Looks at option words and operands; returns a reason to ask."""
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+Options = Sequence[tuple[str, str | None]]
+"""Option names as written (`-e`, `--expression`) with their values."""
+
+
+def _sed(options: Options, operands: Sequence[str]) -> str | None:
+    scripts = [value or "" for name, value in options if name in ("-e", "--expression")]
+    if not scripts:
+        scripts = list(operands[:1])
+    if all(_SED_SCRIPT.fullmatch(script) for script in scripts):
+        return None
+    return "sed's script is not a plain print, delete or substitution"
+
+
+_SED_ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\[^\n])*/I?)"
+_SED_RANGE = rf"(?:{_SED_ADDRESS}(?:\s*,\s*(?:{_SED_ADDRESS}|\+\d+))?)?\s*!?\s*"
+_SED_SUBSTITUTE = "|".join(
+    rf"s{d}(?:[^{d}\\\n]|\\[^\n])*{d}(?:[^{d}\\\n]|\\[^\n])*{d}[gpIi0-9]*"
+    for d in ("/", r"\|", "#", ",", ":", "@")
+)
+_SED_ONE = rf"{_SED_RANGE}(?:[pdq=PDnNhHgGx]|q\d+|{_SED_SUBSTITUTE})"
+_SED_SCRIPT = re.compile(rf"\s*{_SED_ONE}\s*(?:[;\n]\s*{_SED_ONE}\s*)*;?\s*")
+
+
+def _awk(options: Options, operands: Sequence[str]) -> str | None:
+    program = operands[0] if operands else ""
+    if re.search(r"[>|@]|system|getline", program):
+        return "awk's program may write or run something"
+    if any(re.match(r"[A-Za-z_]\w*=", word) for word in operands[1:]):
+        return "awk sets a variable"
+    return None
+
+
+def _find(options: Options, operands: Sequence[str]) -> str | None:
+    for word, _ in options:
+        if word not in _FIND_PRIMARIES and not re.fullmatch(r"-\d+[a-zA-Z]?", word):
+            return f"find {word} may change or run something"
+    return None
+
+
+_FIND_PRIMARIES = _names(
+    "-P -O0 -O1 -O2 -O3 -name -iname -path -ipath -wholename -iwholename -regex -iregex "
+    "-regextype -type -xtype -size -empty -mtime -atime -ctime -mmin -amin -cmin -newer -anewer "
+    "-cnewer -newermt -newerat -newerct -newermm -perm -user -group -uid -gid -nouser -nogroup "
+    "-links -inum -samefile -lname -ilname -maxdepth -mindepth -depth -d -mount -xdev -prune "
+    "-print -print0 -printf -ls -quit -not -a -and -o -or -true -false -readable -writable "
+    "-executable -daystart -warn -nowarn -noleaf -ignore_readdir_race -fstype -used"
+)
+
+
+def _date(options: Options, operands: Sequence[str]) -> str | None:
+    if any(not word.startswith("+") for word in operands):
+        return "date may set the clock"
+    return None
+
+
+def _tar(options: Options, operands: Sequence[str]) -> str | None:
+    words = [*(name for name, _ in options), *operands]
+    if not words or not re.fullmatch(r"-?[vzjJ]*t[vzjJ]*f?|-?t?[vzjJ]*tf", words[0]):
+        return "only a plain listing of an archive is known to be harmless"
+    if any(word.startswith("-") for word in words[1:]) or any(":" in word for word in words):
+        return "only a plain listing of an archive is known to be harmless"
+    return None
+
+
+def _printf(options: Options, operands: Sequence[str]) -> str | None:
+    if operands and re.search(r"%[^%a-zA-Z]*n", operands[0]):
+        return "printf %n sets a variable"
+    return None
+
+
+def _test(options: Options, operands: Sequence[str]) -> str | None:
+    # `test -v 'a[$(x)]'` runs x; files and strings do not.
+    bad = [name for name, _ in options if name not in _TEST_OPERATORS]
+    return f"test {bad[0]} may evaluate more than a file" if bad else None
+
+
+_TEST_OPERATORS = _names(
+    "-f -d -e -s -r -w -x -L -h -n -z -p -S -b -c -O -G -k -u -g -nt -ot -ef -eq -ne -lt -le -gt "
+    "-ge -a"
+)
+
+
+def _version(*extra: str) -> Spec:
+    """Only the version is asked for, in one of the spellings that do nothing else."""
+    allowed = {"--version", *extra}
+
+    def check(options: Options, operands: Sequence[str]) -> str | None:
+        if not operands and len(options) == 1 and options[0][0] in allowed:
+            return None
+        return "only asking for its version is known to be harmless"
+
+    return Spec(any_option=True, operands="text", check=check)
+
+
+def _subcommand(allowed: str, options_pattern: str, *versions: str) -> Spec:
+    """One of a few reading subcommands, with options that match a pattern."""
+
+    def check(options: Options, operands: Sequence[str]) -> str | None:
+        if not operands and len(options) == 1 and options[0][0] in versions:
+            return None
+        if not operands or operands[0] not in _names(allowed):
+            return "it may run a script or change what is installed"
+        bad = [name for name, _ in options if not re.fullmatch(options_pattern, name)]
+        return f"{bad[0]} is not known to be harmless" if bad else None
+
+    return Spec(any_option=True, operands="text", check=check)
+
+
+def _one_of(needed: str, otherwise: str) -> Callable[[Options, Sequence[str]], str | None]:
+    """At least one of the options `needed` is there."""
+
+    def check(options: Options, operands: Sequence[str]) -> str | None:
+        return None if {name for name, _ in options} & _names(needed) else otherwise
+
+    return check
+
+
+_PIP = _subcommand(
+    "list show freeze check inspect",
+    r"-[fvlei]|--(files|verbose|local|user|all|not-required|include-editable|exclude-editable|"
+    r"editable|format=(json|columns|freeze))",
+    "--version",
+    "-V",
+)
+_NPM = _subcommand(
+    "ls list ll la root prefix",
+    r"-[gal]|--(all|long|json|parseable|prod|dev|depth=\d+|global)",
+    "--version",
+    "-v",
+)
+_ANY_PATHS = Spec(any_option=True, number=True)
+_ANY_TEXT = Spec(any_option=True, operands="text")
+
+_RG = Spec(
+    flags="aciFHhIlnNopqsSUuvVwxb0.P",
+    valued="ABCEeMgjmrtTd",
+    longs=_names(
+        "--after-context --auto-hybrid-regex --binary --block-buffered --byte-offset "
+        "--case-sensitive --column --context --count --count-matches --crlf --debug --files "
+        "--files-with-matches --files-without-match --fixed-strings --glob-case-insensitive "
+        "--heading --hidden --ignore-case --include-zero --invert-match --json --line-buffered "
+        "--line-number --line-regexp --max-columns-preview --multiline --multiline-dotall "
+        "--no-config --no-filename --no-heading --no-ignore --no-ignore-dot --no-ignore-exclude "
+        "--no-ignore-files --no-ignore-global --no-ignore-parent --no-ignore-vcs --no-line-number "
+        "--no-messages --no-mmap --no-unicode --null --null-data --one-file-system "
+        "--only-matching --passthru --pcre2 --pretty --print0 --quiet --search-binary "
+        "--smart-case --stats --text --trim --type-list --unrestricted --version --vimgrep "
+        "--with-filename --word-regexp"
+    ),
+    valued_longs=_names(
+        "--after-context --before-context --color --colors --context --context-separator "
+        "--encoding --engine --glob --iglob --max-columns --max-count --max-depth --max-filesize "
+        "--regexp --replace --sort --sortr --threads --type --type-not --path-separator"
+    ),
+    operands="pattern",
+    reads_cwd=True,
+    contents=True,
+    pattern_options=frozenset({"-e", "--regexp", "--files", "--type-list"}),
+)
+
+_GREP = Spec(
+    flags="EFGPabcHhILlnoqsTUuVvwxyzZir",
+    valued="ABCDdem",
+    longs=_names(
+        "--extended-regexp --fixed-strings --basic-regexp --perl-regexp --text --byte-offset "
+        "--count --with-filename --no-filename --files-without-match --files-with-matches "
+        "--line-number --only-matching --quiet --silent --no-messages --initial-tab --invert-match "
+        "--version --word-regexp --line-regexp --null-data --null --ignore-case --no-ignore-case "
+        "--recursive --line-buffered --color --colour"
+    ),
+    valued_longs=_names(
+        "--after-context --before-context --context --regexp --max-count --binary-files --devices "
+        "--directories --include --exclude --exclude-dir --label --color --colour --group-separator"
+    ),
+    operands="pattern",
+    number=True,
+    contents=True,
+    reads_cwd=True,
+    pattern_options=frozenset({"-e", "--regexp"}),
+)
+
+READ_ONLY: dict[str, Spec] = {
+    # looking at files
+    **dict.fromkeys(
+        _names(
+            "cat head wc nl cut comm join paste fold fmt expand unexpand rev tac od hexdump "
+            "strings column cmp cksum sum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum "
+            "b2sum base64 base32"
+        ),
+        _ANY_PATHS,
+    ),
+    "tail": Spec(
+        flags="qvz",
+        valued="nc",
+        longs=_names("--quiet --silent --verbose --zero-terminated"),
+        valued_longs=_names("--lines --bytes"),
+        number=True,
+    ),
+    "ls": Spec(any_option=True, reads_cwd=True),
+    "dir": Spec(any_option=True, reads_cwd=True),
+    "stat": _ANY_PATHS,
+    "du": Spec(any_option=True, reads_cwd=True),
+    "df": _ANY_PATHS,
+    "tree": Spec(
+        flags="adfighpsuDFNQAJXrtvSnC",
+        valued="LPI",
+        longs=_names(
+            "--dirsfirst --noreport --gitignore --prune --du --si --inodes --device --filelimit "
+            "--ignore-case --matchdirs --metafirst --version"
+        ),
+        valued_longs=_names("--filelimit --sort --charset"),
+        reads_cwd=True,
+    ),
+    "file": Spec(
+        flags="bEhiIkLnNprsv0",
+        longs=_names("--brief --mime --mime-type --mime-encoding --no-pad --version --keep-going"),
+    ),
+    "diff": Spec(
+        flags="qsceuypwbBiatrNEZTdnH",
+        valued="UCIxWF",
+        longs=_names(
+            "--brief --report-identical-files --unified --context --side-by-side --show-c-function "
+            "--ignore-all-space --ignore-space-change --ignore-blank-lines --ignore-case --text "
+            "--recursive --new-file --minimal --no-dereference --suppress-common-lines --color"
+        ),
+        valued_longs=_names(
+            "--unified --context --label --exclude --width --color --ignore-matching-lines"
+        ),
+        number=True,
+        contents=True,
+    ),
+    "sort": Spec(
+        flags="bdfgiMhnRrVcCmsuz",
+        valued="kt",
+        longs=_names(
+            "--ignore-leading-blanks --dictionary-order --ignore-case --general-numeric-sort "
+            "--ignore-nonprinting --month-sort --human-numeric-sort --numeric-sort --random-sort "
+            "--reverse --version-sort --check --merge --stable --unique --zero-terminated"
+        ),
+        valued_longs=_names("--key --field-separator --sort"),
+    ),
+    "uniq": Spec(
+        flags="cdDiuz",
+        valued="fsw",
+        longs=_names("--count --repeated --ignore-case --unique --zero-terminated"),
+        valued_longs=_names("--skip-fields --skip-chars --check-chars"),
+        most=1,
+    ),
+    "xxd": Spec(flags="abeiupE", valued="cglos", most=1),
+    "tr": Spec(flags="cCdst", operands="text"),
+    "basename": _ANY_TEXT,
+    "dirname": _ANY_TEXT,
+    "realpath": _ANY_PATHS,
+    "readlink": _ANY_PATHS,
+    "jq": Spec(
+        flags="acCejMnrRSsj",
+        longs=_names(
+            "--arg --argjson --args --jsonargs --compact-output --raw-output --slurp "
+            "--null-input --exit-status --sort-keys --tab --raw-input --join-output"
+        ),
+        valued_longs=_names("--indent"),
+        operands="pattern",
+    ),
+    "sed": Spec(
+        flags="nErsuz",
+        valued="e",
+        longs=_names("--quiet --silent --regexp-extended --separate --unbuffered --null-data"),
+        valued_longs=_names("--expression"),
+        operands="pattern",
+        pattern_options=frozenset({"-e", "--expression"}),
+        check=_sed,
+    ),
+    "awk": Spec(valued="F", operands="pattern", check=_awk),
+    "gawk": Spec(valued="F", operands="pattern", check=_awk),
+    "mawk": Spec(valued="F", operands="pattern", check=_awk),
+    "tar": Spec(any_option=True, check=_tar),
+    "unzip": Spec(flags="lvZ1", check=_one_of("-l -v -Z", "unzip writes files")),
+    # searching
+    "rg": _RG,
+    "grep": _GREP,
+    "egrep": _GREP,
+    "fgrep": _GREP,
+    "find": Spec(any_option=True, reads_cwd=True, check=_find),
+    "fd": Spec(
+        flags="HIusgFap0q1",
+        valued="dteEcSj",
+        longs=_names(
+            "--hidden --no-ignore --unrestricted --case-sensitive --ignore-case --glob --regex "
+            "--fixed-strings --absolute-path --full-path --print0 --quiet"
+        ),
+        valued_longs=_names(
+            "--max-depth --min-depth --exact-depth --type --extension --exclude --color --size "
+            "--changed-within --changed-before --max-results"
+        ),
+        operands="pattern",
+        reads_cwd=True,
+    ),
+    # asking the system
+    **dict.fromkeys(
+        _names(
+            "true false : pwd echo seq whoami id groups uname arch nproc uptime free tty "
+            "which "
+            "lscpu getconf locale printenv expr factor"
+        ),
+        _ANY_TEXT,
+    ),
+    "env": Spec(most=0),
+    "hostname": Spec(flags="fsiIdA", most=0),
+    "date": Spec(
+        flags="uR",
+        valued="d",
+        longs=_names("--utc --universal --rfc-email --iso-8601"),
+        valued_longs=_names("--date --iso-8601 --rfc-3339"),
+        operands="text",
+        check=_date,
+    ),
+    "ps": _ANY_TEXT,
+    "lsblk": _ANY_TEXT,
+    "sleep": Spec(operands="text", most=1),
+    "type": Spec(flags="aptPf", operands="text"),
+    "printf": Spec(operands="text", check=_printf),
+    "test": Spec(any_option=True, check=_test),
+    "[": Spec(any_option=True, check=_test),
+    "cd": Spec(most=1),
+    "jobs": Spec(flags="lnprs", operands="text"),
+    "command": Spec(
+        flags="vV", operands="text", check=_one_of("-v -V", "command runs what follows")
+    ),
+    # package queries and versions
+    "pip": _PIP,
+    "pip3": _PIP,
+    "npm": _NPM,
+    **dict.fromkeys(("python", "python3"), _version("-V")),
+    **dict.fromkeys(("node", "make", "php", "perl", "ruby", "gcc", "g++", "cc"), _version("-v")),
+    **dict.fromkeys(("java", "javac"), _version("-version")),
+    **dict.fromkeys(
+        _names(
+            "deno bun c++ clang clang++ cmake ninja lua mypy black ruff uv bash zsh curl wget "
+            "docker "
+            "psql sqlite3 shellcheck pandoc"
+        ),
+        _version(),
+    ),
+    "dpkg": Spec(
+        flags="lLsS",
+        longs=_names("--list --status --listfiles --search --version --get-selections"),
+        operands="text",
+        check=_one_of(
+            "-l -L -s -S --list --status --listfiles --search --version --get-selections",
+            "dpkg may change what is installed",
+        ),
+    ),
+    "dpkg-query": Spec(flags="WlLsS", valued="f", operands="text"),
+    "apt-cache": Spec(operands="text"),
+}
+"""Programs by base name. `git` has its own table."""
+
+WRAPPERS: dict[str, Spec] = {
+    "time": Spec(flags="p"),
+    "timeout": Spec(flags="v", valued="ks", longs=_names("--foreground --preserve-status")),
+    "nice": Spec(valued="n"),
+    "command": Spec(),
+    "builtin": Spec(),
+    "nohup": Spec(),
+    "stdbuf": Spec(valued="ioe"),
+    "setsid": Spec(flags="cfw"),
+    "ionice": Spec(valued="cn"),
+    "chrt": Spec(),
+    "exec": Spec(flags="cl", valued="a"),
+    "sudo": Spec(flags="AbEHnPSi", valued="ugpC"),
+    "doas": Spec(flags="n", valued="u"),
+    "env": Spec(flags="i0", valued="uCS"),
+    "xargs": Spec(flags="0rtpox", valued="nPILsdaE"),
+    "busybox": Spec(),
+    "watch": Spec(flags="tdcegx", valued="n"),
+    "parallel": Spec(),
+    "strace": Spec(flags="f", valued="eo"),
+    "unbuffer": Spec(),
+    "chroot": Spec(),
+    "ssh": Spec(),
+}
+"""Programs that run the command that follows; a deny rule looks through them."""
+
+PURE_WRAPPERS = frozenset({"time", "timeout", "nice"})
+"""Wrappers that add nothing of their own: what they run decides."""

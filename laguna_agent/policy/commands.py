@@ -1,0 +1,385 @@
+"""The verdict on a shell command: only reads, is known to do more, or cannot be known.
+
+Nothing is run and nothing is written; the file system is looked at to see where a `cd` leads and
+what a path really names. Whether a read is allowed is the gate's business: a judgement lists what
+a command reads.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from laguna_agent.policy.command_table import PURE_WRAPPERS, READ_ONLY, WRAPPERS, Spec
+from laguna_agent.policy.git_table import judge_git
+from laguna_agent.policy.shell_syntax import Script, Simple, Word, parse
+
+Class = Literal["read-only", "ordinary", "unknown"]
+
+_SYSTEM_BINS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
+_MOST_MATCHES = 256
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
+
+
+@dataclass
+class Judged:
+    """One simple command with its verdict.
+
+    `reads` are absolute paths it names or walks; `contents` says that it shows what lies below
+    directories among them; `git_at` are directories where it runs git.
+    """
+
+    simple: Simple
+    verdict: Class
+    reason: str
+    reads: list[str] = field(default_factory=list)
+    contents: bool = False
+    git_at: list[str] = field(default_factory=list)
+    program: str = ""
+    """Name that is looked up in the search path, empty for builtins."""
+
+
+@dataclass
+class Judgement:
+    """A whole command line."""
+
+    script: Script
+    commands: list[Judged]
+    cwds: list[str]
+    """Where the shell may be when it is done."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is proved that nothing but reading happens."""
+        return self.script.exact and not self.script.writes and self.all_read
+
+    @property
+    def all_read(self) -> bool:
+        """Whether every simple command only reads, redirections aside."""
+        return bool(self.commands) and all(c.verdict == "read-only" for c in self.commands)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not proved, in a few words; empty when it is."""
+        if self.script.problems:
+            return f"the command {self.script.problems[0]}"
+        for command in self.commands:
+            if command.verdict != "read-only":
+                return command.reason
+        if self.script.writes:
+            return f"it writes to {self.script.writes[0].text}"
+        return "" if self.commands else "there is no command"
+
+
+BUILTINS = frozenset(
+    {"cd", "echo", "printf", "true", "false", ":", "pwd", "test", "[", "type", "command", "jobs"}
+)
+"""Names that bash answers itself, whatever the search path holds."""
+
+
+def judge(command: str, cwd: str) -> Judgement:
+    """Judge a command line run in a shell whose working directory is `cwd` (absolute)."""
+    script = parse(command)
+    cwds = [cwd]
+    judged: list[Judged] = []
+    for simple in script.commands:
+        result = _judge_simple(simple, cwds)
+        judged.append(result)
+        if simple.name == "cd" and result.verdict == "read-only":
+            cwds = _after_cd(simple, cwds)
+    for word in script.reads:
+        if word.value is not None and judged:
+            judged[-1].reads.extend(_resolve(word, cwds))
+    return Judgement(script, judged, cwds)
+
+
+def _after_cd(simple: Simple, cwds: list[str]) -> list[str]:
+    target = simple.words[1].value if len(simple.words) > 1 else os.path.expanduser("~")
+    moved = [os.path.normpath(os.path.join(cwd, target or ".")) for cwd in cwds]
+    return list(dict.fromkeys([*cwds, *moved]))[:8]
+
+
+def _judge_simple(simple: Simple, cwds: list[str]) -> Judged:
+    name = simple.name
+    if simple.assignments:
+        return Judged(simple, "unknown", "the command sets a variable")
+    if name is None:
+        return Judged(simple, "unknown", "the program's name is not plain")
+    base = _program(name)
+    if base is None:
+        return Judged(simple, "ordinary", f"{name} is not a system program", program=name)
+    program = "" if base in BUILTINS else base
+    if base == "git":
+        return _judge_git(simple, cwds)
+    if base in PURE_WRAPPERS:
+        return _judge_wrapped(simple, base, cwds)
+    spec = READ_ONLY.get(base)
+    if spec is None:
+        return Judged(simple, "ordinary", f"{base} is not known only to read", program=program)
+    reading = _apply(spec, base, simple.words[1:])
+    if isinstance(reading, str):
+        return Judged(simple, "ordinary", reading, program=program)
+    if base == "cd" and (reason := _unclear_cd(simple, cwds)):
+        return Judged(simple, "unknown", reason)
+    paths = [path for word in reading for path in _resolve(word, cwds)]
+    if spec.reads_cwd and not reading:
+        paths = list(cwds)
+    return Judged(simple, "read-only", "only reads", paths, spec.contents, program=program)
+
+
+def _program(name: str) -> str | None:
+    """The base name of a program looked up in the path or named in a system directory."""
+    if "/" not in name:
+        return name
+    directory, base = os.path.split(name)
+    return base if directory in _SYSTEM_BINS else None
+
+
+def _judge_wrapped(simple: Simple, base: str, cwds: list[str]) -> Judged:
+    inner = unwrap(simple)
+    if inner is None or len(inner.words) == len(simple.words):
+        return Judged(simple, "unknown", f"what {base} runs is not plain")
+    result = _judge_simple(inner, cwds)
+    return Judged(
+        simple,
+        result.verdict,
+        result.reason,
+        result.reads,
+        result.contents,
+        result.git_at,
+        result.program,
+    )
+
+
+def _judge_git(simple: Simple, cwds: list[str]) -> Judged:
+    if any(word.may_be_option for word in simple.words[1:]):
+        return Judged(simple, "unknown", "a pattern could become an option", program="git")
+    words = [word.value or "" for word in simple.words[1:]]
+    reading = judge_git(words)
+    if isinstance(reading, str):
+        return Judged(simple, "ordinary", reading, program="git")
+    places = list(cwds)
+    for directory in reading.directories:
+        places = [os.path.normpath(os.path.join(place, directory)) for place in places]
+    named = [os.path.join(place, path) for place in places for path in reading.paths]
+    # A revision such as `HEAD:src/a` names a path after the colon.
+    named += [
+        os.path.join(place, path.split(":", 1)[1])
+        for place in places
+        for path in reading.paths
+        if ":" in path
+    ]
+    return Judged(
+        simple,
+        "read-only",
+        "only reads",
+        [*places, *map(os.path.normpath, named)],
+        True,
+        places,
+        "git",
+    )
+
+
+def _unclear_cd(simple: Simple, cwds: list[str]) -> str | None:
+    words = simple.words[1:]
+    if any(word.glob or word.value is None or word.value.startswith("-") for word in words):
+        return "where cd leads is not plain"
+    target = words[0].value if words else None
+    if target and ".." in target.split("/"):
+        for cwd in cwds:
+            path = os.path.join(cwd, target)
+            # bash drops `..` by name, programs follow it through links: they must agree.
+            if os.path.realpath(path) != os.path.realpath(os.path.normpath(path)):
+                return "cd goes back through a symbolic link"
+    return None
+
+
+def _apply(spec: Spec, base: str, words: Sequence[Word]) -> list[Word] | str:
+    """Path operands of a command that keeps to its spec, or the reason why it does not."""
+    options: list[tuple[str, str | None]] = []
+    operands: list[Word] = []
+    paths: list[Word] = []
+    pattern_given = False
+    position = 0
+    after_dashes = False
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word.value is None:
+            return "an argument is not plain"
+        if word.may_be_option and not spec.any_option and not after_dashes:
+            return f"{word.text} could become an option of {base}"
+        text = word.value
+        if after_dashes or not text.startswith("-") or text == "-":
+            operands.append(word)
+            continue
+        if text == "--":
+            after_dashes = True
+            continue
+        if spec.any_option or (spec.number and text[1:].isdigit()):
+            options.append((text, None))
+            if "=" in text and "/" in text:
+                paths.append(Word(text.split("=", 1)[1], text.split("=", 1)[1]))
+            continue
+        split = _split_option(spec, text)
+        if split is None:
+            return f"{base} {text} is not known to be harmless"
+        for name, value, needs_value in split:
+            if needs_value and value is None:
+                if position == len(words) or words[position].value is None:
+                    return f"{base} {name} lacks its value"
+                if words[position].glob:
+                    return f"{words[position].text} could become an option of {base}"
+                value = words[position].value
+                position += 1
+            options.append((name, value))
+            pattern_given = pattern_given or name in spec.pattern_options
+    if spec.most is not None and len(operands) > spec.most:
+        return f"{base} with {len(operands)} operands may write"
+    if spec.most is not None and any(word.glob for word in operands):
+        return f"{base} with a pattern may get more operands than are written"
+    if spec.check and (reason := spec.check(options, [word.value or "" for word in operands])):
+        return reason
+    match spec.operands:
+        case "text":
+            return paths
+        case "pattern" if not pattern_given:
+            return [*paths, *operands[1:]]
+        case _:
+            return [*paths, *operands]
+
+
+def _split_option(spec: Spec, text: str) -> list[tuple[str, str | None, bool]] | None:
+    """Name, attached value and whether a value is needed, for each option in a word."""
+    if text.startswith("--"):
+        name, equals, value = text.partition("=")
+        if equals:
+            return [(name, value, False)] if name in spec.longs | spec.valued_longs else None
+        if name in spec.longs:
+            return [(name, None, False)]
+        return [(name, None, True)] if name in spec.valued_longs else None
+    found: list[tuple[str, str | None, bool]] = []
+    for index, letter in enumerate(text[1:], start=1):
+        if letter in spec.valued:
+            found.append((f"-{letter}", text[index + 1 :] or None, True))
+            return found
+        if letter not in spec.flags:
+            return None
+        found.append((f"-{letter}", None, False))
+    return found
+
+
+def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
+    """Absolute paths a word names in any of the directories; patterns are expanded."""
+    text = word.value or ""
+    found: list[str] = []
+    for cwd in cwds:
+        path = os.path.join(cwd, text)
+        if not word.glob:
+            found.append(path)
+            continue
+        fixed = path[: min(path.find(c) for c in "*?[" if c in path)]
+        found.append(os.path.dirname(fixed) or "/")
+        found.extend(islice(glob.iglob(path, include_hidden=True), _MOST_MATCHES))
+    return found
+
+
+def unwrap(simple: Simple) -> Simple | None:
+    """The command that a wrapper such as `timeout 5 …` runs; None when it cannot be seen.
+
+    A command that is no wrapper comes back as it is.
+    """
+    current = simple
+    for _ in range(16):
+        base = os.path.basename(current.name or "")
+        spec = WRAPPERS.get(base)
+        if spec is None or not current.words:
+            return current
+        rest = _after_options(spec, current.words[1:])
+        if rest is None:
+            return None
+        if base in ("timeout", "chrt", "chroot", "ssh"):
+            rest = rest[1:]
+        while base in ("env", "sudo", "doas") and rest and "=" in (rest[0].value or ""):
+            rest = rest[1:]
+        if not rest:
+            return current
+        current = Simple(list(rest), current.text, current.top)
+    return None
+
+
+def _after_options(spec: Spec, words: Sequence[Word]) -> list[Word] | None:
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word.value is None or word.may_be_option:
+            return None
+        if not word.value.startswith("-") or word.value == "-":
+            break
+        position += 1
+        if word.value == "--":
+            break
+        split = _split_option(spec, word.value)
+        if split is None:
+            return None
+        if split[-1][2] and split[-1][1] is None:
+            position += 1
+    return list(words[position:])
+
+
+def every_command(command: str, depth: int = 0) -> Iterator[tuple[Simple, bool]]:
+    """Every simple command a line can be seen to run, through wrappers, `sh -c` and `find -exec`.
+
+    The flag says whether all of it could be seen from there; False means something more runs
+    that is not known.
+    """
+    script = parse(command)
+    if not script.parsed:
+        # Expansions are visible as unknown words; what does not parse hides anything.
+        yield Simple([], command, True), False
+    for simple in script.commands:
+        yield from _expanded(simple, depth)
+
+
+def _expanded(simple: Simple, depth: int) -> Iterator[tuple[Simple, bool]]:
+    if simple.name is None:
+        yield simple, False
+        return
+    yield simple, True
+    inner = unwrap(simple)
+    if inner is None:
+        yield simple, False
+        return
+    if inner is not simple:
+        if inner.name is None:
+            yield inner, False
+            return
+        yield inner, True
+    base = os.path.basename(inner.name or "")
+    values = [word.value for word in inner.words]
+    if base in ("eval", "source", "."):
+        yield from _text_run(values[1:] if base == "eval" else [None], depth)
+    elif base in _SHELLS:
+        for index, value in enumerate(values[1:], start=1):
+            if value is None:
+                yield inner, False
+                break
+            if value.startswith("-") and not value.startswith("--") and "c" in value:
+                yield from _text_run(values[index + 1 : index + 2], depth)
+                break
+    elif base == "find":
+        for index, value in enumerate(values):
+            if value in ("-exec", "-execdir", "-ok", "-okdir"):
+                yield from _expanded(Simple(inner.words[index + 1 :], inner.text, True), depth)
+
+
+def _text_run(values: Sequence[str | None], depth: int) -> Iterator[tuple[Simple, bool]]:
+    known = [value for value in values if value is not None]
+    if len(known) != len(values) or depth > 4:
+        yield Simple([], "", True), False
+        return
+    yield from every_command(" ".join(known), depth + 1)

@@ -1,0 +1,456 @@
+"""The one gate: every side effect asks it with a typed action and gets allow, ask or deny.
+
+Order: rules that deny; plan mode; `allow-all`; what is protected or secret; rules that ask; rules
+that allow; then what the mode lets pass. Each answer names what decided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from laguna_agent.actions import (
+    Action,
+    Decision,
+    GitWrite,
+    Mode,
+    Network,
+    ReadPath,
+    RunCommand,
+    Verdict,
+    WritePath,
+)
+from laguna_agent.config import RuleConfig
+from laguna_agent.policy import git_config, places, rules
+from laguna_agent.policy.commands import Judged, Judgement, every_command, judge
+from laguna_agent.policy.environment import absolute_path
+from laguna_agent.policy.shell_state import ShellState
+from laguna_agent.policy.shell_syntax import Simple
+from laguna_agent.policy.suggestions import suggested_words
+
+LOCAL_GIT = frozenset({"add", "commit", "stash", "branch", "tag", "init", "unstage"})
+"""Operations of the git tool that lose nothing and stay on this machine."""
+
+
+class Gate:
+    """Decides about actions in one session.
+
+    `sandboxed` says that commands run in a real sandbox, `network` that children have one.
+    `state_dirs` are the places in laguna's own state whose files this session may read (long
+    outputs). `search_path` is where programs are looked up (the process's, by default).
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        plan: bool,
+        workspace: Path,
+        rules: Sequence[RuleConfig],
+        sandboxed: bool,
+        network: bool,
+        trusted: bool,
+        interactive: bool,
+        state_dirs: Sequence[Path] = (),
+        offline: bool = False,
+        search_path: str | None = None,
+    ) -> None:
+        self.mode: Mode = mode
+        self.plan = plan
+        self.workspace = Path(places.real(workspace))
+        self.sandboxed = sandboxed
+        self.network = network
+        self.trusted = trusted
+        self.interactive = interactive
+        self.offline = offline
+        self._root = os.fspath(self.workspace)
+        self._rules = list(rules)
+        self._state_dirs = [places.real(path) for path in state_dirs]
+        self._shell = ShellState()
+        path = absolute_path(os.environ.get("PATH", "") if search_path is None else search_path)
+        self._own_bins = [
+            real
+            for entry in path.split(os.pathsep)
+            if entry and places.is_under(real := places.real(entry), self._root)
+        ]
+
+    # --- the answer -------------------------------------------------------------------------
+
+    def decide(self, action: Action, *, tool: str) -> Decision:
+        """Judge one action of a tool. Looks at the file system; changes nothing."""
+        judgement = (
+            judge(action.command, places.real(action.cwd))
+            if isinstance(action, RunCommand)
+            else None
+        )
+        if denied := self._ruled("deny", action, tool, judgement):
+            return denied
+        if self.plan and (refused := self._planned(action, judgement)):
+            return refused
+        if self.mode == "allow-all":
+            unseen = self._unseen(action)
+            return unseen or _decision("allow", "mode allow-all", "")
+        match action:
+            case ReadPath():
+                return self._read(action, tool)
+            case WritePath():
+                return self._write(action, tool)
+            case RunCommand():
+                assert judgement is not None
+                return self._run(action, tool, judgement)
+            case Network():
+                return self._network(action, tool)
+            case GitWrite():
+                return self._git(action, tool)
+
+    def note_ran(self, command: str) -> None:
+        """Tell the gate that a command ran in the persistent shell."""
+        self._shell.note(command)
+
+    def note_shell_restarted(self) -> None:
+        """Tell the gate that the persistent shell is a new one."""
+        self._shell.reset()
+
+    # --- rules ------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> tuple[RuleConfig, ...]:
+        """The rules in force, in order."""
+        return tuple(self._rules)
+
+    def add_rule(self, rule: RuleConfig) -> None:
+        """Put a rule in force for the rest of the session."""
+        if rule not in self._rules:
+            self._rules.append(rule)
+
+    def rule_text(self, rule: RuleConfig) -> str:
+        """The rule as it would be written in the configuration."""
+        return rules.rule_text(rule)
+
+    def write_rule(self, rule: RuleConfig, config_path: Path) -> None:
+        """Add a rule to the user's configuration file, which is otherwise left as it is."""
+        rules.write_rule(rule, config_path)
+
+    def suggest_rule(self, action: Action, tool: str) -> RuleConfig | None:
+        """The narrowest useful rule that would let this action pass; None when there is none."""
+        match action:
+            case ReadPath() if places.secret_reason(action.path) is None:
+                return RuleConfig(verdict="allow", path=places.real(action.path))
+            case WritePath() if places.protected_reason(action.path, self._root) is None:
+                return RuleConfig(verdict="allow", path=places.real(action.path), write=True)
+            case RunCommand():
+                return self._suggest_command(action)
+            case Network():
+                return RuleConfig(verdict="allow", host=action.host)
+            case GitWrite():
+                return RuleConfig(verdict="allow", command=f"git {action.operation} *")
+            case _:
+                return None
+
+    def denied_paths(self) -> tuple[list[Path], list[Path]]:
+        """What the sandbox must hide and what it must keep read-only, for rules that deny.
+
+        Patterns are expanded to what exists now.
+        """
+        hidden: list[Path] = []
+        fixed: list[Path] = []
+        for rule in self._rules:
+            if rule.verdict == "deny" and rule.path is not None:
+                found = rules.existing(rule, self._root)
+                (fixed if rule.write else hidden).extend(found)
+        return hidden, fixed
+
+    def writable_paths(self) -> list[Path]:
+        """Places outside the workspace that rules let be written, for the sandbox."""
+        return [
+            path
+            for rule in self._rules
+            if rule.verdict == "allow" and rule.path is not None and rule.write
+            for path in rules.existing(rule, self._root)
+            if not places.is_under(path, self._root)
+        ]
+
+    def _ruled(
+        self, verdict: Verdict, action: Action, tool: str, judgement: Judgement | None
+    ) -> Decision | None:
+        for rule in self._rules:
+            if rule.verdict != verdict or not self._covers(rule, action, tool, judgement):
+                continue
+            return _decision(verdict, rules.rule_label(rule), "a rule says so")
+        return None
+
+    def _covers(
+        self, rule: RuleConfig, action: Action, tool: str, judgement: Judgement | None
+    ) -> bool:
+        wide = rule.verdict != "allow"
+        if rule.tool is not None:
+            return rule.tool == tool or (wide and places.fold(rule.tool) == places.fold(tool))
+        match action:
+            case ReadPath() if rule.path is not None:
+                return not (wide and rule.write) and rules.covers_path(
+                    rule, action.path, self._root, wide=wide
+                )
+            case WritePath() if rule.path is not None:
+                return (wide or rule.write) and rules.covers_path(
+                    rule, action.path, self._root, wide=wide
+                )
+            case Network() if rule.host is not None:
+                return rules.covers_host(rule.host, action.host)
+            case GitWrite() if rule.command is not None:
+                words = ["git", action.operation, *action.detail.split()]
+                return rules.covers_words(rule.command, words, wide=wide)
+            case RunCommand() if wide and judgement is not None:
+                return self._covers_command(rule, action, judgement)
+            case _:
+                return False
+
+    def _covers_command(self, rule: RuleConfig, action: RunCommand, judgement: Judgement) -> bool:
+        """Whether a rule that denies or asks is about any part of a command line."""
+        if rule.command is not None:
+            return any(
+                rules.covers_words(rule.command, _known_words(simple), wide=True)
+                for simple, _ in every_command(action.command)
+            )
+        if rule.path is None:
+            return False
+        written = [
+            os.path.join(cwd, word.value)
+            for cwd in judgement.cwds
+            for word in judgement.script.writes
+            if word.value is not None
+        ]
+        named = list(written)
+        if not rule.write or not judgement.all_read:
+            named += [path for command in judgement.commands for path in command.reads]
+            named += [
+                os.path.join(cwd, part)
+                for cwd in judgement.cwds
+                for simple, _ in every_command(action.command)
+                for word in simple.words[1:]
+                for part in _path_parts(word.value)
+            ]
+        return any(rules.covers_path(rule, path, self._root, wide=True) for path in named)
+
+    # --- each kind --------------------------------------------------------------------------
+
+    def _planned(self, action: Action, judgement: Judgement | None) -> Decision | None:
+        rule = "plan mode"
+        match action:
+            case WritePath() | GitWrite():
+                return _decision("deny", rule, "nothing is changed while planning")
+            case Network():
+                return _decision("deny", rule, "nothing is reached over the network while planning")
+            case RunCommand():
+                assert judgement is not None
+                reason = self._not_harmless(judgement)
+                return (
+                    _decision("deny", rule, f"only reading is planned with: {reason}")
+                    if (reason)
+                    else None
+                )
+            case _:
+                return None
+
+    def _unseen(self, action: Action) -> Decision | None:
+        """With rules that deny commands, a command that hides what it runs is asked about."""
+        denies = [r for r in self._rules if r.verdict == "deny" and r.command is not None]
+        if not isinstance(action, RunCommand) or not denies:
+            return None
+        if all(seen for _, seen in every_command(action.command)):
+            return None
+        return _decision(
+            "ask", rules.rule_label(denies[0]), "it cannot be seen whether the rule is about this"
+        )
+
+    def _read(self, action: ReadPath, tool: str) -> Decision:
+        if ruled := self._ruled("ask", action, tool, None):
+            return ruled
+        if ruled := self._ruled("allow", action, tool, None):
+            return ruled
+        if reason := self._unreadable(action.path):
+            return _decision("ask", "built-in: reading", reason)
+        return _decision("allow", "built-in: reading", "")
+
+    def _unreadable(self, path: str) -> str | None:
+        """Why reading `path` is not a matter of course."""
+        real = places.real(path)
+        if any(places.is_under(real, place) for place in self._state_dirs):
+            return None
+        for place in places.laguna_places():
+            if places.is_under_folded(real, place) and not places.is_under(self._root, place):
+                return f"{place} belongs to laguna itself"
+        inside = places.is_under(real, self._root)
+        reason = places.secret_reason(path)
+        # A workspace may itself lie below a place that is secret elsewhere.
+        if reason and (not inside or places.is_secret_name(os.path.basename(real))):
+            return reason
+        if inside or any(places.is_under(real, root) for root in places.PUBLIC_ROOTS):
+            return None
+        if real == "/dev/null":
+            return None
+        return f"{path} is outside the workspace"
+
+    def _write(self, action: WritePath, tool: str) -> Decision:
+        if ruled := self._ruled("ask", action, tool, None):
+            return ruled
+        if reason := places.protected_reason(action.path, self._root):
+            return _decision("ask", "built-in: protected", reason)
+        if ruled := self._ruled("allow", action, tool, None):
+            return ruled
+        if not places.is_under(places.real(action.path), self._root):
+            return _decision(
+                "ask", "built-in: workspace", f"{action.path} is outside the workspace"
+            )
+        if self.mode in ("accept-edits", "auto"):
+            return _decision("allow", f"mode {self.mode}", "an edit in the workspace")
+        return _decision("ask", f"mode {self.mode}", "it changes a file")
+
+    def _network(self, action: Network, tool: str) -> Decision:
+        if self.offline:
+            return _decision("deny", "offline", "the network is switched off")
+        for verdict in ("ask", "allow"):
+            if ruled := self._ruled(verdict, action, tool, None):
+                return ruled
+        if self.mode == "auto" and self.network:
+            return _decision("allow", "policy.network", "")
+        return _decision("ask", f"mode {self.mode}", f"it reaches {action.host}")
+
+    def _git(self, action: GitWrite, tool: str) -> Decision:
+        for verdict in ("ask", "allow"):
+            if ruled := self._ruled(verdict, action, tool, None):
+                return ruled
+        if self.mode == "auto" and action.operation in LOCAL_GIT:
+            return _decision("allow", "mode auto", "a local change that can be undone")
+        return _decision("ask", f"mode {self.mode}", "it changes the repository")
+
+    def _run(self, action: RunCommand, tool: str, judgement: Judgement) -> Decision:
+        if ruled := self._ruled("ask", action, tool, judgement):
+            return ruled
+        if unseen := self._unseen(action):
+            return unseen
+        contained = self.mode == "auto" and self.sandboxed
+        if contained and (secret := self._names_secret(judgement)):
+            return _decision("ask", "built-in: reading", secret)
+        if contained:
+            return _decision("allow", "mode auto", "the sandbox contains it")
+        reason = self._not_harmless(judgement)
+        if reason is None:
+            return _decision("allow", "built-in: only reads", "")
+        for rule in self._rules:
+            if rule.verdict == "allow" and rule.tool == tool:
+                return _decision("allow", rules.rule_label(rule), "a rule says so")
+        if allowed := self._allowed_by_rules(judgement):
+            return allowed
+        return _decision("ask", f"mode {self.mode}", reason)
+
+    def _not_harmless(self, judgement: Judgement) -> str | None:
+        """Why a command is not known only to read what may be read, or None."""
+        if not judgement.read_only:
+            return judgement.reason
+        for command in judgement.commands:
+            if reason := self._spoiled(command):
+                return reason
+            for path in command.reads:
+                if reason := self._unreadable(path):
+                    return reason
+            if command.contents and (rule := self._hidden_below(command)):
+                return f"it may read what is covered by {rules.rule_label(rule)}"
+        return None
+
+    def _spoiled(self, command: Judged) -> str | None:
+        """Why the words of a command may not mean what they say."""
+        names = [os.path.basename(w.value or "") for w in command.simple.words]
+        if reason := self._shell.spoils(names):
+            return reason
+        if command.program:
+            for folder in self._own_bins:
+                if os.path.lexists(os.path.join(folder, command.program)):
+                    return f"{command.program} comes from the workspace ({folder})"
+        for place in command.git_at:
+            if reason := git_config.danger(place):
+                return reason
+        return None
+
+    def _hidden_below(self, command: Judged) -> RuleConfig | None:
+        for rule in self._rules:
+            if rule.verdict == "allow" or rule.path is None or rule.write:
+                continue
+            for path in command.reads:
+                if os.path.isdir(path) and rules.may_lie_below(rule, path, self._root):
+                    return rule
+        return None
+
+    def _names_secret(self, judgement: Judgement) -> str | None:
+        for command in judgement.commands:
+            for word in command.simple.words[1:]:
+                for part in _path_parts(word.value):
+                    if places.is_secret_name(os.path.basename(part)):
+                        return f"{os.path.basename(part)} may hold secrets"
+        return None
+
+    def _allowed_by_rules(self, judgement: Judgement) -> Decision | None:
+        """Allow when each simple command is allowed by a rule or only reads what may be read."""
+        if not judgement.script.exact or judgement.script.writes or not judgement.commands:
+            return None
+        decided: RuleConfig | None = None
+        for command in judgement.commands:
+            values = command.simple.values
+            rule = None if values is None else self._allow_rule(values)
+            if rule is not None:
+                if self._shell.spoils(list(map(os.path.basename, values or []))):
+                    return None
+                decided = rule
+                continue
+            alone = Judgement(judgement.script, [command], judgement.cwds)
+            if self._not_harmless(alone) is not None:
+                return None
+        return (
+            None
+            if decided is None
+            else _decision("allow", rules.rule_label(decided), "a rule says so")
+        )
+
+    def _allow_rule(self, words: Sequence[str]) -> RuleConfig | None:
+        for rule in self._rules:
+            if rule.verdict != "allow" or rule.command is None:
+                continue
+            if rules.covers_words(rule.command, words, wide=False):
+                return rule
+        return None
+
+    def _suggest_command(self, action: RunCommand) -> RuleConfig | None:
+        judgement = judge(action.command, places.real(action.cwd))
+        if not judgement.script.exact or judgement.script.writes:
+            return None
+        asked = [
+            command
+            for command in judgement.commands
+            if self._not_harmless(Judgement(judgement.script, [command], judgement.cwds))
+        ]
+        if len(asked) != 1 or (values := asked[0].simple.values) is None:
+            return None
+        pattern = suggested_words(values)
+        return None if pattern is None else RuleConfig(verdict="allow", command=pattern)
+
+
+def _decision(verdict: Verdict, rule: str, reason: str) -> Decision:
+    return Decision(verdict=verdict, rule=rule, reason=reason)
+
+
+def _known_words(simple: Simple) -> list[str]:
+    return [word.value if word.value is not None else word.text for word in simple.words]
+
+
+def _path_parts(text: str | None) -> list[str]:
+    """What in an argument could be a path: the whole, and what stands after `=` or a flag."""
+    if not text:
+        return []
+    parts = [text]
+    if "=" in text:
+        parts.append(text.split("=", 1)[1])
+    if len(text) > 2 and text[0] == "-" and text[1] != "-":
+        parts.append(text[2:])
+    if text[0] == "@":
+        parts.append(text[1:])
+    return [part for part in parts if part]

@@ -1,0 +1,280 @@
+"""Rules of the configuration: what each is about, how it is written, and how one is added.
+
+A rule names a tool, a path, a command or a host. Paths are globs (`*` stays within a folder, `**`
+crosses them); a path without a pattern covers what is below it; relative ones start at the
+workspace. A command is words: each may hold a pattern, and a last word `*` stands for any more.
+A rule that denies or asks also covers every command that begins with its words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import re
+import shlex
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from laguna_agent.config import RuleConfig
+from laguna_agent.errors import UsageError
+from laguna_agent.policy import places
+
+
+@lru_cache(maxsize=512)
+def _glob_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern over whole paths; what it matches, it matches with everything below."""
+    out: list[str] = []
+    position = 0
+    while position < len(pattern):
+        rest = pattern[position:]
+        if rest.startswith("**/"):
+            out.append(r"(?:.*/)?")
+            position += 3
+        elif rest.startswith("**"):
+            out.append(r".*")
+            position += 2
+        elif rest[0] == "*":
+            out.append(r"[^/]*")
+            position += 1
+        elif rest[0] == "?":
+            out.append(r"[^/]")
+            position += 1
+        elif rest[0] == "[" and (end := rest.find("]", 2)) > 0:
+            body = rest[1:end].replace("\\", "\\\\")
+            out.append("[" + ("^" + body[1:] if body[0] in "!^" else body) + "]")
+            position += end + 1
+        else:
+            out.append(re.escape(rest[0]))
+            position += 1
+    return re.compile("".join(out) + r"(?:/.*)?", re.DOTALL)
+
+
+def _fixed_part(pattern: str) -> str:
+    """The leading folders of a pattern that hold no pattern characters."""
+    if not any(c in pattern for c in "*?["):
+        return pattern
+    head = pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)]
+    return os.path.dirname(head) or "/"
+
+
+@lru_cache(maxsize=512)
+def _absolute(pattern: str, workspace: str) -> str:
+    expanded = os.path.expanduser(pattern)
+    if not os.path.isabs(expanded):
+        expanded = os.path.join(workspace, expanded)
+    return os.path.normpath(expanded)
+
+
+def path_patterns(rule: RuleConfig, workspace: str) -> tuple[str, ...]:
+    """Absolute forms of a rule's path: as written, and with its fixed folders resolved."""
+    written = _absolute(rule.path or "", workspace)
+    fixed = _fixed_part(written)
+    resolved = places.real(fixed)
+    if resolved == fixed:
+        return (written,)
+    return written, resolved.rstrip("/") + written[len(fixed) :]
+
+
+def covers_path(rule: RuleConfig, path: str, workspace: str, *, wide: bool) -> bool:
+    """Whether a path rule is about `path`.
+
+    `wide` (rules that deny or ask) takes every spelling and every link on the way; otherwise the
+    path must match where it really is.
+    """
+    names = places.spellings(path) if wide else (places.real(path),)
+    for pattern in path_patterns(rule, workspace):
+        for name in names:
+            if _glob_pattern(pattern).fullmatch(name):
+                return True
+            if wide and _glob_pattern(places.fold(pattern)).fullmatch(places.fold(name)):
+                return True
+    return False
+
+
+def may_lie_below(rule: RuleConfig, directory: str, workspace: str) -> bool:
+    """Whether a path rule could be about something below `directory`."""
+    top = places.real(directory)
+    return any(
+        places.is_under_folded(_fixed_part(pattern), top)
+        or (places.is_under_folded(top, _fixed_part(pattern)) and pattern != _fixed_part(pattern))
+        for pattern in path_patterns(rule, workspace)
+    )
+
+
+def existing(rule: RuleConfig, workspace: str, limit: int = 256) -> list[Path]:
+    """What a path rule covers now, for a sandbox that needs real places."""
+    found: list[Path] = []
+    for pattern in path_patterns(rule, workspace):
+        if not any(c in pattern for c in "*?["):
+            found += [Path(pattern)] if os.path.lexists(pattern) else []
+            continue
+        top = _fixed_part(pattern)
+        for folder, folders, files in os.walk(top):
+            for name in [*folders, *files]:
+                path = os.path.join(folder, name)
+                if _glob_pattern(pattern).fullmatch(path):
+                    found.append(Path(path))
+            folders[:] = [n for n in folders if Path(folder, n) not in found and n != ".git"]
+            if len(found) >= limit:
+                break
+    return list(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=512)
+def command_words(pattern: str) -> tuple[str, ...]:
+    """The words of a command rule."""
+    try:
+        return tuple(shlex.split(pattern))
+    except ValueError:
+        return tuple(pattern.split())
+
+
+def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
+    """Whether a command rule is about these words.
+
+    `wide` (rules that deny or ask) matches any command that begins so, under any path to the
+    program and in any case.
+    """
+    wanted = command_words(pattern)
+    if not wanted:
+        return False
+    open_ended = wanted[-1] == "*"
+    if open_ended:
+        wanted = wanted[:-1]
+    if len(words) < len(wanted) or (len(words) > len(wanted) and not (open_ended or wide)):
+        return False
+    given = list(words)
+    if wide and wanted:
+        given[0] = os.path.basename(given[0])
+        wanted = (os.path.basename(wanted[0]), *wanted[1:])
+        given = [places.fold(word) for word in given]
+        wanted = tuple(places.fold(word) for word in wanted)
+    return all(
+        fnmatch.fnmatchcase(word, pattern) for word, pattern in zip(given, wanted, strict=False)
+    )
+
+
+def covers_host(pattern: str, host: str) -> bool:
+    """Whether a host rule is about `host`; `*.example.org` covers its subdomains."""
+    return fnmatch.fnmatchcase(host.casefold().rstrip("."), pattern.casefold().rstrip("."))
+
+
+def rule_text(rule: RuleConfig) -> str:
+    """The rule as it would be written in the configuration."""
+    lines = ["[[policy.rules]]", f"verdict = {_quoted(rule.verdict)}"]
+    for key in ("tool", "path", "command", "host"):
+        value = getattr(rule, key)
+        if value is not None:
+            lines.append(f"{key} = {_quoted(value)}")
+    if rule.write:
+        lines.append("write = true")
+    return "\n".join(lines)
+
+
+def rule_label(rule: RuleConfig) -> str:
+    """The rule in one short line: `deny path "~/secret" (write)`."""
+    for key in ("tool", "path", "command", "host"):
+        value = getattr(rule, key)
+        if value is not None:
+            return f"{rule.verdict} {key} {_quoted(value)}" + (" (write)" if rule.write else "")
+    return rule.verdict
+
+
+def _quoted(text: str) -> str:
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    out = "".join(
+        escapes.get(c) or (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in text
+    )
+    return f'"{out}"'
+
+
+def _inline(rule: RuleConfig) -> str:
+    fields = rule_text(rule).split("\n")[1:]
+    return "{ " + ", ".join(fields) + " }"
+
+
+def write_rule(rule: RuleConfig, config_path: Path) -> None:
+    """Add a rule to a configuration file, leaving every other byte of it as it is.
+
+    The file is replaced at once, keeps its mode, and is followed through a symbolic link. Raises
+    UsageError when the file is not valid TOML or cannot take the rule.
+    """
+    target = Path(os.path.realpath(config_path))
+    try:
+        before = target.read_bytes().decode("utf-8")
+        mode = target.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        before, mode = "", 0o600
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{config_path} cannot be read: {error}") from error
+    try:
+        old = tomllib.loads(before)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{config_path} is not valid TOML: {error}", hint="Repair it, then allow again."
+        ) from error
+    wanted = rule.model_dump(exclude_none=True)
+    if not rule.write:
+        wanted.pop("write", None)
+    if wanted in old.get("policy", {}).get("rules", []):
+        return
+    for after in (_appended(before, rule), _inserted(before, rule)):
+        if after is not None and _adds_only(old, after, wanted):
+            _replace(target, after, mode)
+            return
+    raise UsageError(
+        f"{config_path} keeps its rules in a form that cannot be added to",
+        hint=f"Add this to it yourself: {_inline(rule)}",
+    )
+
+
+def _appended(before: str, rule: RuleConfig) -> str:
+    newline = "\r\n" if "\r\n" in before else "\n"
+    gap = "" if not before else newline if before.endswith("\n") else newline * 2
+    return before + gap + rule_text(rule).replace("\n", newline) + newline
+
+
+def _inserted(before: str, rule: RuleConfig) -> str | None:
+    """The text with the rule put first in an inline array `rules = [...]`."""
+    match = re.search(r"^[ \t]*(?:policy\.)?rules[ \t]*=[ \t]*\[", before, re.MULTILINE)
+    if match is None:
+        return None
+    rest = before[match.end() :]
+    comma = "" if re.match(r"\s*\]", rest) else ", "
+    return before[: match.end()] + _inline(rule) + comma + rest
+
+
+def _adds_only(old: dict[str, object], after: str, wanted: dict[str, object]) -> bool:
+    try:
+        new = tomllib.loads(after)
+    except tomllib.TOMLDecodeError:
+        return False
+    rules = new.get("policy", {}).get("rules", [])
+    if wanted not in rules:
+        return False
+    rules.remove(wanted)
+    if not rules and "rules" not in old.get("policy", {}):  # type: ignore[operator]  # a TOML table
+        del new["policy"]["rules"]
+        if not new["policy"] and "policy" not in old:
+            del new["policy"]
+    return new == old
+
+
+def _replace(target: Path, text: str, mode: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".config-")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(text.encode("utf-8"))
+            os.fchmod(out.fileno(), mode)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error

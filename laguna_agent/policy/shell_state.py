@@ -1,0 +1,173 @@
+"""What earlier commands may have left in the persistent shell.
+
+A command is judged by its words, and a function, an alias, an exported variable or an option of
+the shell can give those words another meaning. Once a command ran that may have left such a
+thing, harmless-looking commands are no longer known to be harmless until the shell is new.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from laguna_agent.policy.commands import unwrap
+from laguna_agent.policy.shell_syntax import Simple, parse
+
+_CHANGES_STATE = frozenset(
+    {
+        ".",
+        "bind",
+        "builtin",
+        "caller",
+        "command",
+        "complete",
+        "compopt",
+        "coproc",
+        "declare",
+        "disown",
+        "enable",
+        "eval",
+        "exec",
+        "export",
+        "fc",
+        "getopts",
+        "hash",
+        "history",
+        "let",
+        "local",
+        "mapfile",
+        "read",
+        "readarray",
+        "readonly",
+        "set",
+        "shift",
+        "shopt",
+        "source",
+        "suspend",
+        "trap",
+        "typeset",
+        "unset",
+    }
+)
+_HARMLESS_EXPORTS = frozenset(
+    {
+        "CI",
+        "DEBUG",
+        "NODE_ENV",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUNBUFFERED",
+        "RUST_BACKTRACE",
+        "RUST_LOG",
+        "RAILS_ENV",
+        "GOFLAGS",
+        "VERBOSE",
+    }
+)
+_OWN_VARIABLE = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[\w.+:@-]+")
+_SUSPECT_TEXT = re.compile(
+    r"\$\{[^}]*:?=|\(\(|\$\[|\bcoproc\b|\bselect\b|printf\s+-v|\$\{!|\{[A-Za-z_]\w*\}[<>]"
+)
+
+
+@dataclass
+class ShellState:
+    """Which words have lost their meaning."""
+
+    names: set[str] = field(default_factory=set)
+    """Functions and aliases that were defined."""
+    everything: str = ""
+    """Why nothing is known any more; empty while that is not so."""
+
+    def note(self, command: str) -> None:
+        """Take in a command that ran in the shell."""
+        if self.everything:
+            return
+        script = parse(command)
+        if not script.parsed:
+            self.everything = "an earlier command could not be read"
+            return
+        if _SUSPECT_TEXT.search(command):
+            self.everything = "an earlier command may have set variables of the shell"
+            return
+        for name in script.functions:
+            if not _NAME.fullmatch(name):
+                self.everything = "an earlier command defined a function that cannot be seen"
+            self.names.add(name)
+        for simple in script.commands:
+            if simple.top:
+                self._note_simple(simple)
+        for variable in script.variables:
+            self._note_variable(variable)
+
+    def reset(self) -> None:
+        """The shell is new."""
+        self.names.clear()
+        self.everything = ""
+
+    def spoils(self, names: list[str]) -> str | None:
+        """Why commands of these names are not known any more, or None."""
+        if self.everything:
+            return self.everything
+        for name in names:
+            if name in self.names:
+                return f"an earlier command redefined {name}"
+        return None
+
+    def _note_simple(self, simple: Simple) -> None:
+        name = simple.name
+        if not simple.words:
+            return
+        if name is None:
+            self.everything = "an earlier command ran something that cannot be seen"
+        elif name == "alias":
+            self._note_aliases(simple)
+        elif name == "export":
+            self._note_exports(simple)
+        elif name in self.names:
+            self.everything = f"an earlier command ran {name}, which was redefined"
+        elif name in _CHANGES_STATE:
+            inner = unwrap(simple)
+            if name == "command" and inner is not None and inner is not simple:
+                self._note_simple(inner)
+            elif name != "command" or inner is None:
+                self.everything = f"an earlier command used `{name}`"
+        elif name == "time":
+            inner = unwrap(simple)
+            if inner is None or inner is simple:
+                self.everything = "an earlier command ran something that cannot be seen"
+            else:
+                self._note_simple(inner)
+        elif name == "printf" and any(
+            word.value is None or re.search(r"^-v|%[^%a-zA-Z]*n", word.value)
+            for word in simple.words[1:2]
+        ):
+            self.everything = "an earlier printf may have set a variable"
+        elif name in ("test", "[", "wait") and any(
+            word.value is None or word.value in ("-v", "-p", "-R") for word in simple.words[1:]
+        ):
+            self.everything = f"an earlier `{name}` may have run something"
+
+    def _note_aliases(self, simple: Simple) -> None:
+        for word in simple.words[1:]:
+            if word.value is None:
+                self.everything = "an earlier command defined an alias that cannot be seen"
+            elif "=" in word.value:
+                self.names.add(word.value.split("=", 1)[0])
+
+    def _note_exports(self, simple: Simple) -> None:
+        named = [a.split("=", 1)[0].rstrip("+") for a in simple.assignments]
+        for word in simple.words[1:]:
+            if word.value is None or word.value.startswith("-"):
+                self.everything = "an earlier command exported something that cannot be seen"
+                return
+            named.append(word.value.split("=", 1)[0])
+        for variable in named:
+            if variable not in _HARMLESS_EXPORTS:
+                self.everything = f"an earlier command exported {variable}"
+
+    def _note_variable(self, name: str) -> None:
+        # A variable that is not exported reaches no program, and the words of a command that
+        # passes unasked expand none; the shell's own are in capitals.
+        if not _OWN_VARIABLE.fullmatch(name):
+            self.everything = f"an earlier command set {name}"

@@ -1,0 +1,386 @@
+"""A shell command as the simple commands it is made of, read from its tree-sitter-bash tree.
+
+A `Script` is exact or it says why it is not: words are decoded only where bash and this module
+cannot disagree about them, every byte between two tokens must be blank, and node types that are
+not listed here are a reason to ask. Simple commands are found everywhere in the tree (in loops,
+functions, substitutions), so that a deny rule sees them too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
+
+_PLAIN_NODES = frozenset(
+    {
+        "program",
+        "list",
+        "pipeline",
+        "command",
+        "command_name",
+        "negated_command",
+        "subshell",
+        "compound_statement",
+        "redirected_statement",
+        "file_redirect",
+        "file_descriptor",
+        "word",
+        "number",
+        "string",
+        "string_content",
+        "raw_string",
+        "concatenation",
+        "brace_expression",
+        "test_command",
+        "unary_expression",
+        "binary_expression",
+        "parenthesized_expression",
+        "test_operator",
+        "comment",
+        ";",
+        "&",
+        "&&",
+        "||",
+        "|",
+        "|&",
+        "!",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ">",
+        ">>",
+        ">&",
+        "&>",
+        "<",
+        '"',
+        "\n",
+        "=",
+        "==",
+        "!=",
+        "$",
+    }
+)
+_REASONS = {
+    "simple_expansion": "expands a variable",
+    "expansion": "expands a variable",
+    "arithmetic_expansion": "expands arithmetic",
+    "command_substitution": "runs a command inside another",
+    "process_substitution": "runs a command inside another",
+    "variable_assignment": "sets a variable",
+    "variable_assignments": "sets a variable",
+    "declaration_command": "sets a variable",
+    "unset_command": "changes the shell's state",
+    "function_definition": "defines a function",
+    "heredoc_redirect": "has a here-document",
+    "herestring_redirect": "has a here-string",
+    "ansi_c_string": "has a $'…' string",
+    "translated_string": 'has a $"…" string',
+    "if_statement": "has a condition",
+    "for_statement": "has a loop",
+    "c_style_for_statement": "has a loop",
+    "while_statement": "has a loop",
+    "case_statement": "has a case",
+    "extglob_pattern": "has an extended pattern",
+    "regex": "has a pattern test",
+    "ERROR": "does not parse",
+}
+_UNQUOTED = re.compile(r"(?:[A-Za-z0-9_./:=@%+,\-^#~{}*?\[\]]|\\[!-/:-@\[-`{-~ ])+")
+_DOUBLE = re.compile(r'"(?:[^"\\$`!]|\\[^\n!]|\$(?=["\s|)/.,:;%^&=+~>]))*"')
+_SINGLE = re.compile(r"'[^']*'")
+_BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
+_WEIRD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_TAKES_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
+
+MAX_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word. `value` is what the program receives; None when it cannot be known."""
+
+    text: str
+    value: str | None
+    glob: bool = False
+    """The word has a pattern, so it may become any number of file names."""
+
+    @property
+    def may_be_option(self) -> bool:
+        """Whether the word could reach the program as an option that is not written here."""
+        return self.value is None or (self.glob and self.text[:1] in "*?[")
+
+
+@dataclass
+class Simple:
+    """One simple command: its words, and what stands around it."""
+
+    words: list[Word]
+    text: str
+    top: bool
+    """Runs in the shell itself when the command runs (not in a function body or substitution)."""
+    assignments: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str | None:
+        """The program's name, when it is known."""
+        return self.words[0].value if self.words and not self.words[0].glob else None
+
+    @property
+    def values(self) -> list[str] | None:
+        """All words as the program receives them, or None when one cannot be known."""
+        values = [word.value for word in self.words if word.value is not None and not word.glob]
+        return values if len(values) == len(self.words) else None
+
+
+@dataclass
+class Script:
+    """What a command line says."""
+
+    commands: list[Simple]
+    problems: list[str]
+    """Why it is not exact; empty when it is a list of pipelines of plain words."""
+    writes: list[Word] = field(default_factory=list)
+    """Where output is redirected to, /dev/null aside."""
+    reads: list[Word] = field(default_factory=list)
+    """Files that input is redirected from."""
+    parsed: bool = True
+    functions: list[str] = field(default_factory=list)
+    """Names of functions it defines, as written."""
+    variables: list[str] = field(default_factory=list)
+    """Names of variables that it sets in the shell."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is left open but where redirections go."""
+        return not self.problems
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+@lru_cache(maxsize=256)
+def parse(command: str) -> Script:
+    """Read a command line. The result is shared: do not change it."""
+    problems: list[str] = []
+    try:
+        source = command.encode("utf-8")
+    except UnicodeEncodeError:
+        return Script([], ["has bytes that are not text"], parsed=False)
+    if len(source) > MAX_BYTES:
+        return Script([], ["is too long to be judged"], parsed=False)
+    if _WEIRD.search(command):
+        problems.append("has control characters")
+    tree = _parser().parse(source)
+    if tree.root_node.has_error:
+        problems.append("does not parse")
+    reader = _Reader(source, problems)
+    reader.read(tree.root_node)
+    return Script(
+        reader.commands,
+        sorted(dict.fromkeys(problems), key=lambda reason: reason.startswith("has `")),
+        reader.writes,
+        reader.reads,
+        parsed=not tree.root_node.has_error,
+        functions=reader.functions,
+        variables=reader.variables,
+    )
+
+
+class _Reader:
+    """Walks one tree without recursion, so that depth costs nothing."""
+
+    def __init__(self, source: bytes, problems: list[str]) -> None:
+        self.source = source
+        self.problems = problems
+        self.commands: list[Simple] = []
+        self.writes: list[Word] = []
+        self.reads: list[Word] = []
+        self.functions: list[str] = []
+        self.variables: list[str] = []
+
+    def read(self, root: Node) -> None:
+        last_end = 0
+        stack: list[tuple[Node, bool]] = [(root, True)]
+        while stack:
+            node, top = stack.pop()
+            kind = node.type
+            if node.is_missing:
+                self._problem("does not parse")
+            if kind not in _PLAIN_NODES:
+                self._problem(_REASONS.get(kind, f"has `{kind.replace('_', ' ')}`"))
+            if kind in ("command", "declaration_command", "unset_command", "test_command"):
+                self._command(node, top)
+            elif kind == "file_redirect":
+                self._redirect(node)
+            else:
+                self._names(node)
+            if kind in ("function_definition", "command_substitution", "process_substitution"):
+                top = False
+            # Words are read as a whole by `word`; inside them bytes are theirs.
+            whole = kind in ("word", "number", "string", "raw_string", "concatenation", "comment")
+            if whole or not node.child_count:
+                self._gap(last_end, node)
+                last_end = max(last_end, node.end_byte)
+            if whole:
+                if kind in ("string", "concatenation"):
+                    stack.extend(
+                        (child, top) for child in _substitutions(node) if child is not node
+                    )
+            else:
+                stack.extend((child, top) for child in reversed(node.children))
+        if not _BLANK.fullmatch(self.source[last_end:]):
+            self._problem("does not parse")
+
+    def _names(self, node: Node) -> None:
+        """Note what the shell would know afterwards."""
+        if node.type == "function_definition":
+            name = node.child_by_field_name("name")
+            self.functions.append(self._text(name) if name else "")
+        elif node.type in ("for_statement", "select_statement", "c_style_for_statement"):
+            name = node.child_by_field_name("variable")
+            self.variables.append(self._text(name) if name else "")
+        elif node.type == "variable_assignment":
+            parent = node.parent
+            if parent is None or parent.type != "command":
+                name = node.child_by_field_name("name")
+                self.variables.append(self._text(name) if name else "")
+
+    def _problem(self, reason: str) -> None:
+        self.problems.append(reason)
+
+    def _gap(self, last_end: int, node: Node) -> None:
+        if node.start_byte > last_end and not _BLANK.fullmatch(
+            self.source[last_end : node.start_byte]
+        ):
+            self._problem("does not parse")
+
+    def _text(self, node: Node) -> str:
+        return self.source[node.start_byte : node.end_byte].decode("utf-8", "surrogateescape")
+
+    def _command(self, node: Node, top: bool) -> None:
+        words: list[Word] = []
+        assignments: list[str] = []
+        last_end = -1
+        for child in _word_nodes(node):
+            if child.type == "variable_assignment":
+                assignments.append(self._text(child))
+                continue
+            if last_end >= 0:
+                self._separated(last_end, child)
+            last_end = child.end_byte
+            word = self.word(child)
+            if word.value is None:
+                self._problem(_REASONS.get(child.type, "has a word that is not plain"))
+            words.append(word)
+        if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
+            self._problem("sets a variable")
+        self.commands.append(Simple(words, self._text(node), top, assignments))
+
+    def _separated(self, last_end: int, node: Node) -> None:
+        """Two words of a command are two words for bash only with a blank between them.
+
+        The tree also splits at an escaped newline, where bash joins.
+        """
+        between = self.source[last_end : node.start_byte]
+        if not re.search(rb"[ \t]", between) or b"\n" in between.replace(b"\\\n", b""):
+            self._problem("has words that touch")
+
+    def _redirect(self, node: Node) -> None:
+        if node.start_byte and self.source[node.start_byte - 1 : node.start_byte] == b"}":
+            self._problem("sets a variable to a file descriptor")
+        operator = next((c.type for c in node.children if not c.is_named), "")
+        target = node.child_by_field_name("destination")
+        if target is None:
+            if operator not in (">&-", "<&-"):
+                self._problem("redirects")
+            return
+        word = self.word(target)
+        if operator in (">&", "<&") and re.fullmatch(r"[0-9]", word.text):
+            return
+        if word.value is None or word.glob:
+            self._problem("redirects to a place that is not known")
+        if operator == "<":
+            self.reads.append(word)
+        elif word.value != "/dev/null":
+            self.writes.append(word)
+
+    def word(self, node: Node) -> Word:
+        """Decode a word, as far as that is certain."""
+        text = self._text(node)
+        parts: list[str] = []
+        glob = False
+        position = 0
+        while position < len(text):
+            if text[position] == "'" and (match := _SINGLE.match(text, position)):
+                parts.append(match.group()[1:-1])
+            elif text[position] == '"' and (match := _DOUBLE.match(text, position)):
+                parts.append(re.sub(r'\\([$`"\\])', r"\1", match.group()[1:-1]))
+            elif match := _UNQUOTED.match(text, position):
+                piece, is_glob = _unquoted(match.group(), position == 0, match.group() == text)
+                if piece is None:
+                    return Word(text, None)
+                glob = glob or is_glob
+                parts.append(piece)
+            else:
+                return Word(text, None)
+            position = match.end()
+        return Word(text, "".join(parts), glob)
+
+
+def _unquoted(text: str, first: bool, whole: bool) -> tuple[str | None, bool]:
+    """The value of an unquoted stretch and whether it has a pattern; None when it expands."""
+    bare = re.sub(r"\\.", "_", text)
+    if "{" in bare and ("," in bare or ".." in bare):
+        return None, False  # a brace expansion
+    if "#" in bare and first and bare.startswith("#"):
+        return None, False
+    home = ""
+    if "~" in bare:
+        if first and (bare.startswith("~/") or (bare == "~" and whole)):
+            home, text, bare = os.path.expanduser("~"), text[1:], bare[1:]
+        if re.search(r"(^|[=:])~", bare):
+            return None, False
+    value = home + re.sub(r"\\(.)", r"\1", text)
+    is_glob = bool(re.search(r"[*?]|\[.*\]", bare)) and bare not in ("[", "]")
+    return value, is_glob
+
+
+def _word_nodes(node: Node) -> Iterator[Node]:
+    """The words of a command node, through the tree's own grouping of tests."""
+    if node.type != "test_command":
+        for child in node.children:
+            if child.type == "command_name":
+                yield from child.children
+            elif child.is_named:
+                if not child.type.endswith("redirect"):
+                    yield child
+            elif node.type != "command":
+                yield child  # the keyword of `export` or `unset`
+        return
+    stack = list(reversed(node.children))
+    while stack:
+        child = stack.pop()
+        if child.type.endswith("_expression"):
+            stack.extend(reversed(child.children))
+        else:
+            yield child
+
+
+def _substitutions(node: Node) -> list[Node]:
+    """Nodes inside a word that are more than text."""
+    return [
+        child
+        for child in node.children
+        if child.type
+        not in ("string_content", '"', "word", "raw_string", "number", "brace_expression")
+    ]

@@ -1,0 +1,79 @@
+"""The narrowest useful rule for a command that a person allowed "always".
+
+A rule that is exactly one command is asked again at the next file name, so tools of development
+get their subcommand and any arguments; everything else gets exactly what was approved.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+
+_RUNNERS = frozenset(
+    {
+        "pytest",
+        "ruff",
+        "mypy",
+        "black",
+        "isort",
+        "flake8",
+        "pylint",
+        "pyright",
+        "tox",
+        "nox",
+        "eslint",
+        "prettier",
+        "tsc",
+        "jest",
+        "vitest",
+        "mocha",
+        "ctest",
+        "ninja",
+        "rspec",
+        "rubocop",
+        "phpunit",
+        "golangci-lint",
+        "shellcheck",
+        "clang-format",
+        "clang-tidy",
+        "gofmt",
+        "rustfmt",
+        "cmake",
+    }
+)
+"""Programs whose arguments only choose what is checked or built in the workspace."""
+
+_SUBCOMMANDS: dict[str, frozenset[str]] = {
+    "cargo": frozenset({"build", "check", "test", "clippy", "fmt", "doc", "bench"}),
+    "go": frozenset({"build", "test", "vet", "fmt"}),
+    "npm": frozenset({"test", "ci"}),
+    "yarn": frozenset({"test", "build", "lint"}),
+    "pnpm": frozenset({"test", "build", "lint"}),
+    "dotnet": frozenset({"build", "test", "format"}),
+    "mvn": frozenset({"compile", "test", "verify"}),
+    "git": frozenset({"add", "commit"}),
+    "uv": frozenset({"sync", "lock"}),
+}
+_TWO_WORDS = {("npm", "run"), ("yarn", "run"), ("pnpm", "run")}
+_MODULES = frozenset({"pytest", "unittest", "mypy", "ruff", "black", "compileall"})
+
+
+def suggested_words(words: Sequence[str]) -> str | None:
+    """The pattern of a rule for these words, or None when nothing narrow enough is useful."""
+    if not words or any(re.search(r"[*?\[\x00-\x1f]", word) for word in words):
+        return None  # a pattern in the rule would cover more than was approved
+    name = os.path.basename(words[0])
+    if words[0] != name:
+        return shlex.join(words)
+    if name in _RUNNERS:
+        return f"{name} *"
+    if len(words) > 1 and words[1] in _SUBCOMMANDS.get(name, ()):
+        return f"{name} {words[1]} *"
+    if len(words) > 2 and tuple(words[:2]) in _TWO_WORDS:
+        return shlex.join(words[:3])
+    runs_module = len(words) > 2 and name in ("python", "python3") and words[1] == "-m"
+    if runs_module and words[2] in _MODULES:
+        return f"{name} -m {words[2]} *"
+    return shlex.join(words)

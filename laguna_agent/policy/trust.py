@@ -1,0 +1,224 @@
+"""Trust in what a repository brings along: nothing of it is read before its content is trusted.
+
+Covered are `.laguna/`, `AGENTS.md` and the files in the repository that hooks and tools declared
+there run. Trust is given to a hash of that content and kept in laguna's own state, so a change
+asks again. A symbolic link that leads out of what is covered cannot be trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import stat
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.errors import UsageError
+from laguna_agent.paths import state_dir
+from laguna_agent.policy import places
+
+SETTINGS = ".laguna"
+INSTRUCTIONS = "AGENTS.md"
+_MOST_FILES = 2_000
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """What trust would cover: relative names in order, and one digest of all of it."""
+
+    root: Path
+    files: tuple[str, ...]
+    digest: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to trust."""
+        return not self.files
+
+
+def content(root: Path) -> Content:
+    """Read what trust would cover in `root`. Raises UsageError for what cannot be trusted."""
+    root = Path(places.real(root))
+    digest = hashlib.sha256(b"laguna trust 1\0")
+    names: list[str] = []
+    size = 0
+    for path in _covered(root):
+        name = os.path.relpath(path, root)
+        if len(names) >= _MOST_FILES:
+            raise UsageError(f"{root / SETTINGS} holds more than {_MOST_FILES} files")
+        data, mode = _read(path)
+        size += len(data)
+        if size > _MOST_BYTES:
+            raise UsageError(f"{root / SETTINGS} holds more than {_MOST_BYTES >> 20} MiB")
+        names.append(name)
+        executable = b"x" if mode & 0o111 else b"-"
+        for part in (os.fsencode(name), executable, hashlib.sha256(data).digest()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return Content(root, tuple(names), digest.hexdigest())
+
+
+def is_trusted(root: Path) -> bool:
+    """Whether the present content of `root` is trusted. False when there is nothing to trust."""
+    try:
+        found = content(root)
+    except UsageError:
+        return False
+    return not found.empty and _load().get(os.fspath(found.root)) == found.digest
+
+
+def was_trusted(root: Path) -> bool:
+    """Whether an earlier content of `root` was trusted: the question is then about a change."""
+    return places.real(root) in _load()
+
+
+def trust(root: Path, digest: str | None = None) -> Content:
+    """Trust the content of `root` from now on.
+
+    `digest` is the one a person was shown; if the content is another by now, UsageError is raised.
+    """
+    found = content(root)
+    if digest is not None and digest != found.digest:
+        raise UsageError(
+            f"{found.root / SETTINGS} changed while it was looked at",
+            hint="Look again, then trust it.",
+        )
+    known = _load()
+    known[os.fspath(found.root)] = found.digest
+    _store(known)
+    return found
+
+
+def forget(root: Path) -> bool:
+    """Take trust back. Returns whether there was any."""
+    known = _load()
+    there = known.pop(places.real(root), None) is not None
+    if there:
+        _store(known)
+    return there
+
+
+def _covered(root: Path) -> Iterator[Path]:
+    """Every covered file, in an order that does not depend on the file system."""
+    instructions = root / INSTRUCTIONS
+    if os.path.lexists(instructions):
+        yield instructions
+    settings = root / SETTINGS
+    if not os.path.lexists(settings):
+        return
+    if settings.is_symlink() or not settings.is_dir():
+        raise UsageError(
+            f"{settings} is not a plain directory", hint="A link to somewhere else is not trusted."
+        )
+    inside = sorted(_files_below(settings))
+    yield from inside
+    for path in sorted(_programs(root, inside)):
+        yield path
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for entry in os.scandir(folder):
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(path)
+        else:
+            yield path
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    """Content and mode of a plain file, opened without following a link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        why = "a symbolic link" if path.is_symlink() else (error.strerror or "unreadable")
+        raise UsageError(
+            f"{path} cannot be trusted: {why}", hint="Put a plain file in its place."
+        ) from error
+    with os.fdopen(handle, "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise UsageError(f"{path} cannot be trusted: it is not a plain file")
+        if info.st_size > _MOST_BYTES:
+            raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB")
+        return file.read(_MOST_BYTES + 1), info.st_mode
+
+
+def _programs(root: Path, settings: list[Path]) -> set[Path]:
+    """Files of the repository that commands declared in its settings name."""
+    found: set[Path] = set()
+    for path in settings:
+        for command in _commands_in(path):
+            for word in _words(command):
+                target = Path(os.path.normpath(root / word))
+                named = places.is_under(target, root) and not places.is_under(
+                    target, root / SETTINGS
+                )
+                if named and target.is_file():
+                    found.add(target)
+    return found
+
+
+def _commands_in(path: Path) -> Iterator[str]:
+    data, _ = _read(path)
+    text = data.decode("utf-8", "replace")
+    if path.suffix == ".md" and text.startswith("+++"):
+        text = text[3:].split("+++", 1)[0]
+    elif path.suffix != ".toml":
+        return
+    with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+        yield from _strings(tomllib.loads(text), key="")
+
+
+def _strings(node: Any, key: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _strings(value, name)
+    elif isinstance(node, list):
+        if key in ("command", "run", "argv") and all(isinstance(item, str) for item in node):
+            yield shlex.join(node)
+        else:
+            for value in node:
+                yield from _strings(value, key)
+    elif isinstance(node, str) and key in ("command", "run", "check"):
+        yield node
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
+
+
+def _file() -> Path:
+    return state_dir() / "trust.json"
+
+
+def _load() -> dict[str, str]:
+    try:
+        data = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    trusted = data.get("trusted") if isinstance(data, dict) else None
+    if not isinstance(trusted, dict):
+        return {}
+    return {k: v for k, v in trusted.items() if isinstance(v, str)}
+
+
+def _store(known: dict[str, str]) -> None:
+    path = _file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".trust-")
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            json.dump({"schema": "laguna.trust/1", "trusted": known}, out, indent=1)
+        os.replace(name, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
