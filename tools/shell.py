@@ -167,7 +167,7 @@ def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
         truncated=outcome.capture.truncated,
         output_file=str(outcome.capture.file) if outcome.capture.file else None,
         exit_code=outcome.exit_code,
-        data={"cwd": outcome.cwd, "restarted": outcome.restarted},
+        data={"cwd": outcome.cwd, "restarted": outcome.restarted, "notes": len(notes)},
     )
 
 
