@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import ptyprocess
@@ -57,8 +57,16 @@ def environment(sandbox: Sandbox | None) -> dict[str, str]:
     return {**kept, **_QUIET}
 
 
-class _Terminal(pexpect.spawn):  # type: ignore[misc,unused-ignore]  # pexpect's stubs are partial
+if TYPE_CHECKING:
+    _Spawn = pexpect.spawn[bytes]
+else:  # generic in its stubs only
+    _Spawn = pexpect.spawn
+
+
+class _Terminal(_Spawn):
     """pexpect's spawn, with descriptors that the child keeps."""
+
+    ptyproc: Any
 
     def __init__(self, argv: Sequence[str], *, kept: Sequence[int], **options: Any) -> None:
         self._kept = kept
