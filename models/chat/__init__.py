@@ -18,11 +18,14 @@ def format_for(
     template: str | None,
     model_name: str,
     thinking: bool | None = None,
+    bos: str = "",
+    eos: str = "",
 ) -> ChatFormat:
     """The format a model is spoken to in.
 
     `name` is one of FORMATS, or None to choose by the file's `architecture` and `template` (its
     own Jinja chat template). `thinking` is for formats that speak of it in the static prefix.
+    `bos` and `eos` are the texts of the file's special tokens, for templates that write them.
     Raises UsageError for an unknown name.
     """
     chosen = name or _choose(architecture, template)
@@ -40,7 +43,9 @@ def format_for(
     if chosen == "generic":
         from laguna_agent.models.chat.generic import GenericFormat
 
-        return GenericFormat(template or "", model_name=model_name, thinking=thinking)
+        return GenericFormat(
+            template or "", model_name=model_name, thinking=thinking, bos=bos, eos=eos
+        )
     if chosen == "fenced":
         from laguna_agent.models.chat.fenced import FencedFormat
 
@@ -58,6 +63,6 @@ def _choose(architecture: str, template: str | None) -> str:
         return "chatml"
     if "<|im_start|>" in text:
         # a template that shows another way of calling is better run than imitated
-        plain = "<tool_call>" not in text or '"arguments"' in text.replace("\\", "")
-        return "chatml" if plain and "<function=" not in text else "generic"
+        same_calls = "<tool_call>" in text and "arguments" in text and "<function=" not in text
+        return "chatml" if same_calls or "tools" not in text else "generic"
     return "generic"

@@ -1,0 +1,247 @@
+"""Runs a model file's Jinja chat template in a sandbox, and learns from it how turns are marked.
+
+What a message adds is found by rendering a conversation with it and without it. The content is a
+placeholder then, so that the marks around it are known apart from it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from laguna_agent.errors import ModelError
+
+Conversation = Sequence[Mapping[str, Any]]
+
+_USER, _REPLY, _SYSTEM = "laguna-mark-user", "laguna-mark-reply", "laguna-mark-system"
+"""Placeholders that no template holds."""
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what a model wrote, for training; here it is transparent."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja reads a plain set
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class ChatTemplate:
+    """A compiled template. `render` gives None when the template refuses the conversation."""
+
+    def __init__(self, source: str, *, model_name: str, bos: str = "", eos: str = "") -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, "jinja2.ext.loopcontrols"],
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = _date
+        self._constants = {"bos_token": bos, "eos_token": eos}
+        self._template: Template
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise ModelError(
+                f"the chat template of {model_name} cannot be read: {error}",
+                hint="Name another chat format for this model, such as `chatml`.",
+            ) from error
+
+    def render(
+        self,
+        messages: Conversation,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        opening: bool = False,
+        thinking: bool = False,
+    ) -> str | None:
+        """The text of a conversation. `opening`: with what opens the next reply."""
+        try:
+            return self._template.render(
+                messages=[dict(message) for message in messages],
+                tools=tools or None,
+                add_generation_prompt=opening,
+                enable_thinking=thinking,
+                **self._constants,
+            )
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError, RecursionError):
+            return None
+
+
+def _to_json(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+
+
+def _refuse(message: str) -> str:
+    raise TemplateError(message)
+
+
+def _date(form: str) -> str:
+    # A date in the static prefix would throw the cache away each day.
+    return datetime.date(2025, 1, 1).strftime(form)
+
+
+def user(text: str) -> dict[str, Any]:
+    """A user's message."""
+    return {"role": "user", "content": text}
+
+
+@dataclass
+class Marks:
+    """What a template puts around turns. All texts are format text."""
+
+    before_user: str
+    after_user: str
+    end: str
+    """Ends a reply; the model's own end token as a rule."""
+    after_reply: str
+    """Between that and the next turn."""
+    opening: dict[bool, str]
+    """Opens a reply, without and with thinking."""
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Texts that content must not spell."""
+        texts = (self.before_user, self.after_user, self.end, *self.opening.values())
+        return tuple({text.strip() for text in texts if len(text.strip()) > 2}) or ("\0",)
+
+
+def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
+    """The marks of a template. Where it does not tell, plain headings, with a reason."""
+    answered = [user(_USER), {"role": "assistant", "content": _REPLY}]
+    again = f"{_USER}-again"
+    one = template.render([user(_USER)], thinking=thinking)
+    two = template.render(answered, thinking=thinking)
+    three = template.render([*answered, user(again)], thinking=thinking)
+    if one is None or two is None or _USER not in one or _REPLY not in two:
+        return Marks(
+            "### User:\n",
+            "\n",
+            "",
+            "\n",
+            {False: "### Assistant:\n", True: "### Assistant:\n"},
+            ["the template renders no plain conversation, so turns have headings"],
+        )
+    between = two[two.index(_USER) + len(_USER) : two.index(_REPLY)]
+    after_user = _shared(one.partition(_USER)[2], between)
+    closing = two.partition(_REPLY)[2]
+    reasons = []
+    if three is None or _REPLY not in three or again not in three:
+        before_user = one.partition(_USER)[0]
+        reasons.append("the template refuses a second question, so its turns are like the first")
+    else:
+        middle = three[three.index(_REPLY) + len(_REPLY) : three.index(again)]
+        closing = _shared(closing, middle)
+        before_user = middle[len(closing) :]
+        if not three.startswith(two):
+            reasons.append("the template is not append-only, so turns stand between learned marks")
+    end = closing.strip()
+    after_reply = closing[closing.index(end) + len(end) :] if end else closing
+    opening = {}
+    for thinks in (False, True):
+        text = template.render([user(_USER)], opening=True, thinking=thinks) or ""
+        rest = text.partition(_USER)[2]
+        fits = _USER in text and rest.startswith(after_user)
+        opening[thinks] = (rest if fits else between)[len(after_user) :]
+    return Marks(before_user, after_user, end, after_reply, opening, reasons)
+
+
+def _shared(one: str, other: str) -> str:
+    """The common beginning of two texts, not ending inside a `<…>` or `[…]`."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    shared = "".join(character for character, _ in pairs)
+    if shared not in (one, other):
+        for left, right in ("<>", "[]"):
+            if shared.rfind(left) > shared.rfind(right):
+                shared = shared[: shared.rfind(left)]
+    return shared
+
+
+def defuse(value: Any, markers: Sequence[str]) -> Any:
+    """A JSON value whose strings spell no marker: declarations stand among format text."""
+    if isinstance(value, str):
+        for marker in markers:
+            value = value.replace(marker, f"{marker[0]} {marker[1:]}")
+        return value
+    if isinstance(value, list):
+        return [defuse(item, markers) for item in value]
+    if isinstance(value, Mapping):
+        return {key: defuse(item, markers) for key, item in value.items()}
+    return value
+
+
+def start_of(
+    template: ChatTemplate,
+    marks: Marks,
+    *,
+    system: bool,
+    tools: Sequence[Mapping[str, Any]] | None,
+    thinking: bool,
+) -> tuple[str, str] | None:
+    """What stands before the first user's turn, as the texts around the system text.
+
+    None when the template has no place for a system text, or not before the user's turn.
+    """
+    messages = [{"role": "system", "content": _SYSTEM}, user(_USER)] if system else [user(_USER)]
+    text = template.render(messages, tools=tools, thinking=thinking)
+    if text is None or _USER not in text:
+        return None
+    before = text[: text.index(_USER)]
+    if not before.endswith(marks.before_user):
+        return None
+    before = before[: len(before) - len(marks.before_user)]
+    if not system:
+        return before, ""
+    head, found, tail = before.partition(_SYSTEM)
+    return (head, tail) if found else None
+
+
+def increment_of(
+    template: ChatTemplate, marks: Marks, roles: Sequence[str], tools: Sequence[Mapping[str, Any]]
+) -> list[str] | None:
+    """The texts around each of the messages that follow a reply: one more than there are.
+
+    The first is without `marks.after_reply`. None when the template refuses them, or would
+    change what came before.
+    """
+    name = tools[0]["function"]["name"] if tools else "tool"
+    reply: dict[str, Any] = {"role": "assistant", "content": _REPLY}
+    results = 0
+    while results < len(roles) and roles[results] == "tool":
+        results += 1
+    if results:
+        reply["tool_calls"] = [
+            {"id": f"{n:09d}", "type": "function", "function": {"name": name, "arguments": {}}}
+            for n in range(results)
+        ]
+    placeholders = [f"laguna-mark-{n:04d}" for n in range(len(roles))]
+    messages = [
+        {"role": role, "content": mark, "name": name, "tool_call_id": f"{n:09d}"}
+        if role == "tool"
+        else {"role": role, "content": mark}
+        for n, (role, mark) in enumerate(zip(roles, placeholders, strict=True))
+    ]
+    before = template.render([user(_USER), reply], tools=tools)
+    after = template.render([user(_USER), reply, *messages], tools=tools)
+    if before is None or after is None or not after.startswith(before):
+        return None
+    rest = after[len(before) :]
+    pieces = []
+    for mark in placeholders:
+        piece, found, rest = rest.partition(mark)
+        if not found:
+            return None
+        pieces.append(piece)
+    return [*pieces, rest]
