@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Grammar, Segment
-
 from laguna_agent.events import (
     CacheMiss,
     EngineRestarted,
@@ -18,6 +15,8 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
+from laguna_agent.models.base import Sampling
+from laguna_agent.models.chat.base import Grammar, Segment
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class EngineRequest:
     """Names the conversation, for its snapshot at the end of a turn."""
     snapshot: bool = False
     """Write a snapshot of the whole conversation after this generation."""
+    halt: bool = False
+    """Set it while iterating to end the reply where it is; `Finished` still comes."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,359 @@
+"""The one owner of the KV cache: what it holds, what of it a new prompt can use, and how.
+
+Layers with a sliding window keep only the cells that the newest positions can see. To go on from
+`n` tokens the cells from position `n - window + 1` on must still be there, in every layer;
+llama.cpp does not check that when it trims. So: take the common prefix, trim when the window
+allows, else restore the newest checkpoint of the window layers at or before it, else take a parked
+or stored state, else start anew. At least one token is always decoded, for its logits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from laguna_agent.events import CacheMiss
+from laguna_agent.models.engine.llama import Context, DecodeAbortedError
+
+_SWITCH_GAIN = 32
+"""Tokens that a parked or stored state must save before it replaces what is in the cache."""
+_PARK_WORTH = 128
+"""Tokens that another conversation must lose before its state is parked in memory."""
+_SESSIONS = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what is kept in memory beside the cache, in numbers and bytes."""
+
+    checkpoints: int = 32
+    checkpoint_bytes: int = 1 << 30
+    parked: int = 8
+    parked_bytes: int = 2 << 30
+
+
+@dataclass
+class Prepared:
+    """How a prompt was met: `reused` tokens are in the cache, `restored` of them by a copy."""
+
+    reused: int
+    restored: int = 0
+    source: str = "cache"
+    miss: CacheMiss | None = None
+
+
+@dataclass
+class Counters:
+    """Totals since the engine started."""
+
+    decoded_tokens: int = 0
+    generated_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    settled_tokens: int = 0
+    checkpoint_restores: int = 0
+    state_restores: int = 0
+    snapshot_restores: int = 0
+    clears: int = 0
+
+
+class State(Protocol):
+    """A whole state that can be loaded in place of the cache: parked in memory or on disk."""
+
+    tokens: array[int]
+    """What the state holds, in order."""
+    label: str
+
+    def read(self) -> bytearray | None:
+        """The bytes, or None when they turned out to be bad."""
+
+
+class States(Protocol):
+    """A store of states outside the cache."""
+
+    def find(self, prompt: array[int]) -> list[State]:
+        """States that begin like the prompt, the most promising first."""
+
+
+@dataclass
+class _Parked:
+    tokens: array[int]
+    data: bytearray
+    label: str = "parked"
+
+    def read(self) -> bytearray | None:
+        return self.data
+
+
+@dataclass
+class _Session:
+    tokens: array[int] = field(default_factory=lambda: array("i"))
+    prompt: int = 0
+
+
+class Cache:
+    """Keeps track of the cells of a context."""
+
+    def __init__(
+        self, context: Context, *, limits: Limits | None = None, states: States | None = None
+    ) -> None:
+        self.context = context
+        self.window = context.model.window
+        self.tokens: array[int] = array("i")
+        self.session = ""
+        self.owner: object = None
+        """The generation that uses the cache now."""
+        self.counters = Counters()
+        self.limits = limits or Limits()
+        self._states = states
+        self._checkpoints: OrderedDict[bytes, tuple[int, bytearray]] = OrderedDict()
+        self._parked: OrderedDict[bytes, _Parked] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+
+    # --- meeting a prompt -------------------------------------------------------------------
+
+    def prepare(self, prompt: array[int], session: str = "") -> Prepared:
+        """Make the cache hold the longest usable beginning of `prompt`, short of its last token.
+
+        Afterwards `tokens` is that beginning, and decoding goes on from there.
+        """
+        wanted = len(prompt) - 1
+        keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
+        best: State | None = None
+        best_keep = keep
+        for state in self._others(prompt):
+            possible, _ = self._usable(state.tokens, prompt, self._lowest_of(state.tokens))
+            if possible > best_keep and possible >= keep + min(_SWITCH_GAIN, wanted - keep):
+                best, best_keep = state, possible
+        lost = len(self.tokens) - keep
+        if session != self.session and (best is not None or lost > _PARK_WORTH):
+            self.park()
+        before = self.tokens[:]
+        prepared = Prepared(keep)
+        bad = False
+        if best is not None:
+            if self._load(best):
+                keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
+                prepared = Prepared(keep, keep, best.label)
+            else:
+                bad = True
+                keep, checkpoint, prepared = 0, None, Prepared(0)
+        if checkpoint is not None:
+            if self._restore(checkpoint):
+                prepared.reused = keep = min(keep, len(self.tokens))
+                prepared.restored = max(prepared.restored, keep)
+                prepared.source = "checkpoint" if best is None else prepared.source
+            else:
+                prepared, keep = Prepared(0), 0
+        self._cut(keep)
+        prepared.miss = self._explain(prompt, keep, session, before, bad=bad)
+        self.session = session
+        return prepared
+
+    def _usable(
+        self, held: array[int], prompt: array[int], lowest: int
+    ) -> tuple[int, bytes | None]:
+        """How many tokens of `prompt` can be kept when the base layers hold `held` and the window
+        layers everything from position `lowest`; and the checkpoint it takes, if one."""
+        keep = min(common_prefix(held, prompt), len(prompt) - 1)
+        if keep <= 0:
+            return 0, None
+        if keep == len(held) or self._window_holds(lowest, keep):
+            return keep, None
+        shared = common_prefix(held, prompt)
+        for length in sorted(
+            {n for n, _ in self._checkpoints.values() if n <= shared}, reverse=True
+        ):
+            key = digest(prompt[:length])
+            if key in self._checkpoints:
+                return min(length, keep), key
+        return 0, None
+
+    def _window_holds(self, lowest: int, keep: int) -> bool:
+        if not self.window:
+            return True
+        return 0 <= lowest <= max(0, keep - self.window + 1)
+
+    def _lowest(self) -> int:
+        return self.context.first_position() if self.window else 0
+
+    def _lowest_of(self, tokens: array[int]) -> int:
+        """First position in the window layers of a saved state."""
+        return max(0, len(tokens) - self.window) if self.window else 0
+
+    def _others(self, prompt: array[int]) -> list[State]:
+        found: list[State] = list(self._parked.values())
+        if self._states is not None:
+            found += self._states.find(prompt)
+        return found
+
+    def _load(self, state: State) -> bool:
+        data = state.read()
+        if data is None:
+            return False
+        self.context.clear()
+        self.tokens = array("i")
+        if not self.context.load_state(data, window_only=False):
+            self.context.clear()
+            return False
+        if self.context.last_position() + 1 != len(state.tokens):
+            self.context.clear()
+            return False
+        self.tokens = array("i", state.tokens)
+        if state.label == "parked":
+            self.counters.state_restores += 1
+        else:
+            self.counters.snapshot_restores += 1
+        return True
+
+    def _restore(self, key: bytes) -> bool:
+        length, data = self._checkpoints[key]
+        if not self.context.load_state(data, window_only=True):
+            self._drop_all()
+            del self._checkpoints[key]
+            return False
+        self._checkpoints.move_to_end(key)
+        self.context.trim(length)
+        del self.tokens[length:]
+        self.counters.checkpoint_restores += 1
+        return True
+
+    def _cut(self, keep: int) -> None:
+        if keep <= 0:
+            if self.tokens:
+                self.counters.clears += 1
+            self._drop_all()
+        elif keep < len(self.tokens):
+            self.context.trim(keep)
+            del self.tokens[keep:]
+
+    def _drop_all(self) -> None:
+        self.context.clear()
+        self.tokens = array("i")
+
+    # --- decoding ---------------------------------------------------------------------------
+
+    def decode(self, tokens: Sequence[int], *, every_row: bool = False) -> None:
+        """Decode tokens after what is held. `tokens` is right even after DecodeAbortedError."""
+        start = len(self.tokens)
+        try:
+            self.context.decode(tokens, start, every_row=every_row)
+        except DecodeAbortedError:
+            kept = self.context.last_position() + 1 - start
+            self.tokens.extend(tokens[: max(0, kept)])
+            self.counters.decoded_tokens += max(0, kept)
+            raise
+        self.tokens.extend(tokens)
+        self.counters.decoded_tokens += len(tokens)
+
+    def rollback(self, length: int) -> None:
+        """Drop drafted tokens that were refused. They lie within the last micro-batch, whose
+        cells have only replaced cells that no position after its start can see."""
+        if length < len(self.tokens):
+            self.context.trim(length)
+            del self.tokens[length:]
+
+    def record(self, session: str, prompt: int) -> None:
+        """Note what a session now holds, and how much of it was its prompt."""
+        self._sessions[session] = _Session(array("i", self.tokens), prompt)
+        self._sessions.move_to_end(session)
+        while len(self._sessions) > _SESSIONS:
+            self._sessions.popitem(last=False)
+
+    # --- copies -----------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Keep a copy of the window layers as they are now, under the tokens they belong to."""
+        if not self.window or not self.tokens:
+            return
+        key = digest(self.tokens)
+        if key in self._checkpoints:
+            self._checkpoints.move_to_end(key)
+            return
+        self._checkpoints[key] = (len(self.tokens), self.context.save_state(window_only=True))
+        while len(self._checkpoints) > 1 and (
+            len(self._checkpoints) > self.limits.checkpoints
+            or sum(len(d) for _, d in self._checkpoints.values()) > self.limits.checkpoint_bytes
+        ):
+            self._checkpoints.popitem(last=False)
+
+    def park(self) -> None:
+        """Keep the whole state in memory, for when its conversation comes back."""
+        if len(self.tokens) < _PARK_WORTH:
+            return
+        size = self.context.state_size(window_only=False)
+        if size > self.limits.parked_bytes:
+            return
+        for key in [k for k, p in self._parked.items() if _begins(self.tokens, p.tokens)]:
+            del self._parked[key]
+        state = _Parked(array("i", self.tokens), self.context.save_state(window_only=False))
+        self._parked[digest(self.tokens)] = state
+        while len(self._parked) > self.limits.parked or (
+            sum(len(p.data) for p in self._parked.values()) > self.limits.parked_bytes
+        ):
+            self._parked.popitem(last=False)
+
+    # --- explaining -------------------------------------------------------------------------
+
+    def _explain(
+        self, prompt: array[int], keep: int, session: str, before: array[int], *, bad: bool
+    ) -> CacheMiss | None:
+        """Why fewer tokens are kept than this session could hope for, if so."""
+        known = self._sessions.get(session)
+        if known is None or not session:
+            return None
+        shared = common_prefix(known.tokens, prompt)
+        hoped = min(shared, len(prompt) - 1)
+        if keep < hoped:
+            if bad:
+                return CacheMiss(reason="a saved state could not be read", position=keep)
+            if common_prefix(before, prompt) < hoped:
+                return CacheMiss(
+                    reason="another conversation used the engine in between", position=keep
+                )
+            return CacheMiss(
+                reason="the window layers no longer hold what comes before this position",
+                position=keep,
+            )
+        if shared < min(known.prompt, len(prompt)):
+            return CacheMiss(reason="the prompt differs from the one before", position=shared)
+        return None
+
+    def describe(self) -> dict[str, int]:
+        """Sizes, for `laguna engine status`."""
+        return {
+            "tokens": len(self.tokens),
+            "checkpoints": len(self._checkpoints),
+            "checkpoint_bytes": sum(len(d) for _, d in self._checkpoints.values()),
+            "parked": len(self._parked),
+            "parked_bytes": sum(len(p.data) for p in self._parked.values()),
+        }
+
+
+def digest(tokens: array[int]) -> bytes:
+    """What a sequence of tokens is known by."""
+    return hashlib.blake2b(tokens.tobytes(), digest_size=16).digest()
+
+
+def common_prefix(left: array[int], right: array[int]) -> int:
+    """Number of tokens that two sequences have in common at their beginning."""
+    limit = min(len(left), len(right))
+    low = 0
+    step = 4096
+    while low < limit:
+        end = min(low + step, limit)
+        if left[low:end] == right[low:end]:
+            low = end
+        elif step > 1:
+            step = max(1, min(step, end - low) // 2)
+        else:
+            break
+    return low
+
+
+def _begins(whole: array[int], part: array[int]) -> bool:
+    return len(part) <= len(whole) and common_prefix(whole, part) == len(part)

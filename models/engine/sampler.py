@@ -1,0 +1,244 @@
+"""Draws tokens: llama.cpp's sampler chain, and a grammar that is asked as little as possible.
+
+A token is sampled first and shown to the grammar alone; only when it is refused are other
+candidates tried, the likeliest first. That gives the same distribution as masking the whole
+vocabulary and costs next to nothing, because a model mostly writes what the grammar wants.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from laguna_agent.errors import ModelError
+from laguna_agent.models.base import Sampling
+from laguna_agent.models.chat.base import Grammar
+from laguna_agent.models.engine.llama import Context, Model
+
+_CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+_PENALTY_WINDOW = 256
+
+
+class Gate:
+    """A grammar's say on the next token. Lazy grammars wake up by a trigger."""
+
+    def __init__(self, model: Model, grammar: Grammar) -> None:
+        self._model = model
+        self._grammar = grammar
+        self._tokens = {model.token_of(text) for text in grammar.trigger_tokens} - {None}
+        self._patterns = [re.compile(p, re.DOTALL) for p in grammar.trigger_patterns]
+        self._text = b""
+        self._sampler = self._make()
+        self.active = not grammar.lazy
+        self._one = np.zeros(1, _CANDIDATE)
+        self._one_array = _array(self._one)
+
+    def _make(self) -> Any:
+        sampler = lib.llama_sampler_init_grammar(
+            self._model.vocab, self._grammar.gbnf.encode(), self._grammar.root.encode()
+        )
+        if not sampler:
+            raise ModelError(
+                "the grammar of this reply is not valid GBNF; llama.cpp's log says why"
+            )
+        return sampler
+
+    def allows(self, token: int) -> bool:
+        """True when the reply may go on with this token."""
+        if self.active:
+            return self._fits(token)
+        if token in self._tokens:
+            return self._fits(token)
+        woken = self._woken_by(token)
+        if woken is None:
+            return True
+        probe = lib.llama_sampler_clone(self._sampler)
+        try:
+            return self._feed(probe, woken)
+        finally:
+            lib.llama_sampler_free(probe)
+
+    def accept(self, token: int) -> None:
+        """Take a token that `allows` said yes to."""
+        if self.active:
+            lib.llama_sampler_accept(self._sampler, token)
+        elif token in self._tokens:
+            self.active = True
+            lib.llama_sampler_accept(self._sampler, token)
+        else:
+            woken = self._woken_by(token)
+            self._text += self._model.piece(token)
+            if woken is not None:
+                self.active = True
+                self._feed(self._sampler, woken)
+
+    def mask(self, candidates: np.ndarray[Any, Any]) -> None:
+        """Set the logits of what may not come next to minus infinity."""
+        if self.active:
+            lib.llama_sampler_apply(self._sampler, ctypes.byref(_array(candidates)))
+            return
+        for index, token in enumerate(candidates["id"]):
+            if not self.allows(int(token)):
+                candidates["logit"][index] = -math.inf
+
+    def _fits(self, token: int, sampler: Any = None) -> bool:
+        self._one["id"][0], self._one["logit"][0] = token, 0.0
+        lib.llama_sampler_apply(sampler or self._sampler, ctypes.byref(self._one_array))
+        return bool(self._one["logit"][0] == 0.0)
+
+    def _woken_by(self, token: int) -> str | None:
+        """The text that the grammar is to be fed if this token completes a trigger pattern."""
+        if not self._patterns or self._model.is_end(token):
+            return None
+        text = (self._text + self._model.piece(token)).decode("utf-8", "replace")
+        for pattern in self._patterns:
+            match = pattern.search(text)
+            if match:
+                return text[match.start(1 if pattern.groups else 0) :]
+        return None
+
+    def _feed(self, sampler: Any, text: str) -> bool:
+        for token in self._model.tokenize(text, special=True):
+            if not self._fits(token, sampler):
+                return False
+            lib.llama_sampler_accept(sampler, token)
+        return True
+
+    def close(self) -> None:
+        """Free what C holds."""
+        if self._sampler:
+            lib.llama_sampler_free(self._sampler)
+            self._sampler = None
+
+
+class Sampler:
+    """Draws the tokens of one reply."""
+
+    def __init__(self, model: Model, sampling: Sampling, grammar: Grammar | None) -> None:
+        self._model = model
+        self.greedy = sampling.temperature <= 0
+        self._penalised = sampling.repeat_penalty != 1.0
+        self._keep = 1 if self.greedy else sampling.top_k
+        self.gate = Gate(model, grammar) if grammar else None
+        self._chain = self._make(sampling)
+        self._all = np.zeros(model.vocabulary, _CANDIDATE)
+        self._ids = np.arange(model.vocabulary, dtype=np.int32)
+
+    def _make(self, s: Sampling) -> Any:
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        add = lib.llama_sampler_chain_add
+        if self._penalised:
+            add(
+                chain,
+                lib.llama_sampler_init_penalties(
+                    self._model.vocabulary, _PENALTY_WINDOW, s.repeat_penalty, 0.0, 0.0
+                ),
+            )
+        if self.greedy:
+            add(chain, lib.llama_sampler_init_greedy())
+            return chain
+        if s.top_k > 0:
+            add(chain, lib.llama_sampler_init_top_k(s.top_k))
+        if s.top_p < 1:
+            add(chain, lib.llama_sampler_init_top_p(s.top_p, 1))
+        if s.min_p > 0:
+            add(chain, lib.llama_sampler_init_min_p(s.min_p, 1))
+        add(chain, lib.llama_sampler_init_temp(s.temperature))
+        add(chain, lib.llama_sampler_init_dist(s.seed & 0xFFFFFFFF))
+        return chain
+
+    def sample(self, context: Context, row: int = -1) -> int:
+        """Draw the next token from a row of logits. It is not accepted yet."""
+        if not self._penalised:
+            token = int(lib.llama_sampler_sample(self._chain, context.handle, row))
+        else:
+            # `llama_sampler_sample` would count a refused token as said.
+            token = self._select(self._candidates(context, row))
+        if self.gate is None or self.gate.allows(token):
+            return token
+        return self._resample(context, row)
+
+    def accept(self, token: int) -> None:
+        """Make a token part of the reply, whoever chose it."""
+        if self._penalised:
+            lib.llama_sampler_accept(self._chain, token)
+        if self.gate is not None and self.gate.allows(token):
+            self.gate.accept(token)
+
+    def allows(self, token: int) -> bool:
+        """True when the grammar, if there is one, lets this token be fed."""
+        return self.gate is None or self.gate.allows(token)
+
+    def margin(self, context: Context, row: int) -> float:
+        """By how much the likeliest token's logit is above the next; 0 when it is refused."""
+        logits = np.ctypeslib.as_array(context.logits(row), (self._model.vocabulary,))
+        first = int(logits.argmax())
+        if self.gate is not None and not self.gate.allows(first):
+            return 0.0
+        top = float(logits[first])
+        logits[first] = -math.inf
+        second = float(logits.max())
+        logits[first] = top
+        return top - second
+
+    def _candidates(self, context: Context, row: int) -> np.ndarray[Any, Any]:
+        self._all["id"] = self._ids
+        self._all["logit"] = np.ctypeslib.as_array(context.logits(row), (self._model.vocabulary,))
+        self._all["p"] = 0
+        return self._all
+
+    def _select(self, candidates: np.ndarray[Any, Any]) -> int:
+        data = _array(candidates)
+        lib.llama_sampler_apply(self._chain, ctypes.byref(data))
+        return int(data.data[data.selected].id)
+
+    def _resample(self, context: Context, row: int) -> int:
+        """Draw among what the grammar allows: the likeliest first, until there are enough."""
+        gate = self.gate
+        assert gate is not None
+        candidates = self._candidates(context, row)
+        order = np.argsort(candidates["logit"])[::-1]
+        sorted_ = candidates[order]
+        enough = self._keep or len(sorted_)
+        done, valid = 0, 0
+        size = 64 if self._keep and not self._penalised else len(sorted_)
+        while done < len(sorted_) and valid < enough:
+            chunk = sorted_[done : done + size]
+            gate.mask(chunk)
+            valid += int(np.isfinite(chunk["logit"]).sum())
+            done += len(chunk)
+            size *= 8
+        kept = sorted_[:done]
+        kept = np.ascontiguousarray(kept[np.isfinite(kept["logit"])])
+        if not len(kept):
+            raise ModelError("the grammar of this reply allows no token at all here")
+        return self._select(kept)
+
+    def close(self) -> None:
+        """Free what C holds."""
+        if self._chain:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+        if self.gate is not None:
+            self.gate.close()
+
+
+def log_probability(context: Context, vocabulary: int, row: int, token: int) -> float:
+    """Natural logarithm of the model's own probability of `token`, before any sampler."""
+    logits = np.ctypeslib.as_array(context.logits(row), (vocabulary,)).astype(np.float64)
+    top = logits.max()
+    return float(logits[token] - top - np.log(np.exp(logits - top).sum()))
+
+
+def _array(candidates: np.ndarray[Any, Any]) -> Any:
+    return lib.llama_token_data_array(
+        data=ctypes.cast(candidates.ctypes.data, lib.llama_token_data_p),
+        size=len(candidates),
+        selected=-1,
+        sorted=False,
+    )

@@ -1,0 +1,194 @@
+"""Finds the running engine for a model and its settings, or starts one.
+
+An engine is known by a key: everything its state depends on. The socket's name carries the key;
+whoever starts an engine makes the socket first, so that nobody has to wait for it to appear.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from laguna_agent import __version__
+from laguna_agent.config import EngineConfig
+from laguna_agent.errors import ModelError
+from laguna_agent.models.engine import wire
+from laguna_agent.paths import logs_dir, runtime_dir
+
+_LOG_BYTES = 4 << 20
+_UNSHARED = {"keep_alive", "snapshots", "snapshots_gib", "speculation"}
+"""Settings that two clients of one engine may differ in."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What an engine process is started with."""
+
+    path: Path
+    config: EngineConfig
+    sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the engine: model file, settings, version."""
+        real = self.path.resolve()
+        info = real.stat()
+        settings = self.config.model_dump(exclude=_UNSHARED)
+        parts = [str(real), info.st_size, info.st_mtime_ns, settings, __version__, wire.VERSION]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """For the command line of the process."""
+        return json.dumps(
+            {
+                "path": str(self.path.resolve()),
+                "config": self.config.model_dump(),
+                "sha256": self.sha256,
+                "key": self.key,
+            }
+        )
+
+
+def socket_path(key: str) -> Path:
+    """Where the engine of that key listens."""
+    return runtime_dir() / f"engine-{key}.sock"
+
+
+def log_path(key: str) -> Path:
+    """What the engine of that key and llama.cpp have to say."""
+    return logs_dir() / f"engine-{key}.log"
+
+
+@contextmanager
+def start_lock(key: str, *, wait: bool = True) -> Iterator[bool]:
+    """Held while an engine of that key is being started or is about to end."""
+    with (runtime_dir() / f"engine-{key}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@dataclass
+class Started:
+    """A connected socket, and the process if it was started here."""
+
+    connection: socket.socket
+    process: subprocess.Popen[bytes] | None = None
+
+
+def connect(key: str) -> socket.socket | None:
+    """A connection to the running engine of that key, None when there is none."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(socket_path(key)))
+    except OSError:
+        connection.close()
+        return None
+    if peer_uid(connection) != os.getuid():
+        connection.close()
+        raise ModelError(f"the engine's socket {socket_path(key)} belongs to somebody else")
+    return connection
+
+
+def find_or_start(spec: EngineSpec) -> Started:
+    """Connect to the engine of a spec, which is started if it does not run.
+
+    Raises ModelError when the file is not there or no process can be started.
+    """
+    try:
+        key = spec.key
+    except OSError as error:
+        raise ModelError(f"{spec.path} cannot be read: {error.strerror}") from error
+    connection = connect(key)
+    if connection is not None:
+        return Started(connection)
+    with start_lock(key):
+        connection = connect(key)
+        if connection is not None:
+            return Started(connection)
+        return _start(spec, key)
+
+
+def _start(spec: EngineSpec, key: str) -> Started:
+    path = socket_path(key)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(64)
+        log = log_path(key)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        keep = log.exists() and log.stat().st_size < _LOG_BYTES
+        descriptor = os.open(
+            log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if keep else os.O_TRUNC), 0o600
+        )
+        try:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "laguna_agent.models.engine.process",
+                    str(listener.fileno()),
+                    spec.to_json(),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                cwd="/",
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ModelError(f"the engine process could not be started: {error}") from error
+        finally:
+            os.close(descriptor)
+        # Somebody has to take note of its end, or it stays behind as a zombie.
+        threading.Thread(target=process.wait, daemon=True).start()
+        connection = connect(key)
+        if connection is None:
+            raise ModelError("the engine process could not be reached")
+        return Started(connection, process)
+    finally:
+        listener.close()
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """User id of the process at the other end; -1 when the system does not say."""
+    try:
+        if hasattr(socket, "SO_PEERCRED"):
+            data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return int(struct.unpack("3i", data)[1])
+        # macOS: LOCAL_PEERCRED gives a struct xucred, whose second field is the user.
+        data = connection.getsockopt(0, 1, 76)
+        return int(struct.unpack_from("2I", data)[1])
+    except OSError:
+        return -1
+
+
+def last_log_line(key: str) -> str:
+    """The last line of the engine's log that says something, for an error message."""
+    try:
+        with log_path(key).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 8192))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    useful = [line.strip() for line in lines if line.strip(" .")]
+    errors = [line for line in useful if "error" in line.lower() or "failed" in line.lower()]
+    return (errors or useful or [""])[-1][:300]
