@@ -26,5 +26,18 @@ def pack_parameters(
             del properties[name]
         elif spec.doc:
             properties[name]["description"] = spec.doc
-    schema["properties"] = properties
+    schema["properties"] = _without_lengths(properties)
     return schema
+
+
+def _without_lengths(node: Any) -> Any:
+    # That a text is too long or empty is said when it happens, and rarely does.
+    if isinstance(node, dict):
+        kept = {k: v for k, v in node.items() if not _is_length(k, v)}
+        return {key: _without_lengths(value) for key, value in kept.items()}
+    return [_without_lengths(item) for item in node] if isinstance(node, list) else node
+
+
+def _is_length(key: str, value: Any) -> bool:
+    # An argument may itself be called `minLength`; its value is then a schema.
+    return key in ("minLength", "maxLength") and isinstance(value, int)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.errors import UsageError
 from laguna_agent.prompts.manifest import (
     AUTO,
     OWN,
@@ -22,8 +23,6 @@ from laguna_agent.prompts.manifest import (
     read_manifest,
 )
 from laguna_agent.prompts.problems import PackError, Problem, key_line, near
-
-from laguna_agent.errors import UsageError
 
 BUILT_IN = Path(__file__).resolve().parent
 MANIFEST = "pack.toml"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from laguna_agent.prompts.problems import PackError, Problem, from_validation, toml_line
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from laguna_agent.prompts.problems import PackError, Problem, from_validation, toml_line
 
 ReminderEvent = Literal["after_edit", "after_failed_command", "every_n_steps", "before_done"]
 AUTO = "auto"

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.errors import UsageError
 from laguna_agent.prompts.layers import TOOLS, Stack, build_stack, choose_pack
 from laguna_agent.prompts.manifest import Limits, Manifest
 from laguna_agent.prompts.problems import PackError, Problem, key_line, near
@@ -26,8 +27,6 @@ from laguna_agent.prompts.templates import (
 )
 from laguna_agent.prompts.toolfile import ToolText, read_tool
 from laguna_agent.tools.base import Tool, ToolKind
-
-from laguna_agent.errors import UsageError
 
 TOOL_ORDER = (
     "read", "edit", "write", "search", "symbols", "shell", "git", "plan", "recall", "done",

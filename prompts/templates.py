@@ -26,6 +26,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from laguna_agent.prompts.problems import PackError, Problem, near
 
 SYSTEM = "system.md"

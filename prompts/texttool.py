@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import re
@@ -11,14 +12,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from laguna_agent.prompts.command import fill, option_place
-from laguna_agent.prompts.toolfile import ArgumentSpec, OutputSpec, ToolText
-from laguna_agent.tools.base import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
 from pydantic import Field, create_model
 
 from laguna_agent.actions import Action
+from laguna_agent.prompts.command import fill, option_place
+from laguna_agent.prompts.toolfile import ArgumentSpec, OutputSpec, ToolText
+from laguna_agent.tools.base import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.output import bound
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_LOCK = "prompts.texttool"
+_MOST_BYTES = 16 << 20
 _FIELD: dict[str, Any] = {"string": str, "path": str, "flag": bool}
 
 ResultTemplate = Callable[[Mapping[str, Any]], str]
@@ -53,8 +57,10 @@ class TextTool:
             self.check(arguments, context)
         except BadValueError as error:
             return ToolResult(ok=False, content=f"{self.name}: {error}", summary="bad argument")
-        result = await self.shell.run(self._shell_arguments(arguments), context)
-        return self._shaped(result, arguments)
+        # Tools that only read may run at once, and there is one shell.
+        async with context.state.setdefault(_LOCK, asyncio.Lock()):
+            result = await self.shell.run(self._shell_arguments(arguments), context)
+        return self._shaped(result, arguments, context)
 
     def command_line(self, arguments: Any) -> str:
         """The command with every value quoted. It depends on the arguments and nothing else."""
@@ -93,17 +99,17 @@ class TextTool:
             given["timeout"] = self.text.head.timeout
         return self.shell.arguments.model_validate(given)
 
-    def _shaped(self, result: ToolResult, arguments: Any) -> ToolResult:
+    def _shaped(self, result: ToolResult, arguments: Any, context: ToolContext) -> ToolResult:
         head = self.text.head
-        untouched = head.output == OutputSpec() and self.shape is None
-        ok = result.ok if result.exit_code is None else result.exit_code in head.ok_exit_codes
-        if untouched or result.exit_code is None:
-            return result.model_copy(update={"ok": ok})
-        output = str(result.data.get("output", result.content))
+        if result.exit_code is None:
+            return result
+        result = result.model_copy(update={"ok": result.exit_code in head.ok_exit_codes})
+        if head.output == OutputSpec() and self.shape is None:
+            return result
+        output, notes = _printed(result)
         output, cut = filtered(output, head.output)
         if self.shape is None:
-            content = output or "(no output)"
-            content += f"\n[exit status {result.exit_code}]" if result.exit_code else ""
+            content = "\n".join([output or "(nothing to show)", *notes])
         else:
             content = self.shape(
                 {
@@ -113,8 +119,24 @@ class TextTool:
                     "arguments": arguments.model_dump(),
                 }
             )
-        truncated = result.truncated or cut
-        return result.model_copy(update={"ok": ok, "content": content, "truncated": truncated})
+        bounded = bound(context, content, save=False)
+        truncated = result.truncated or cut or bounded.truncated
+        return result.model_copy(update={"content": bounded.text, "truncated": truncated})
+
+
+def _printed(result: ToolResult) -> tuple[str, list[str]]:
+    """All that the command printed, and the shell's notes about how it ended."""
+    lines = result.content.split("\n")
+    count = int(result.data.get("notes", 0))
+    notes = lines[len(lines) - count :] if count else []
+    if result.output_file is not None:
+        try:
+            with Path(result.output_file).open("rb") as stream:
+                return stream.read(_MOST_BYTES).decode("utf-8", errors="replace"), notes
+        except OSError:
+            pass  # what is in the result is then all there is
+    text = "\n".join(lines[: len(lines) - count])
+    return ("" if text == "(no output)" else text), notes
 
 
 def text_tool(

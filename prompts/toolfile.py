@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from laguna_agent.prompts.problems import PackError, Problem, from_validation, toml_line
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from laguna_agent.prompts.problems import PackError, Problem, from_validation, toml_line
 
 FENCE = "+++"
 
@@ -90,7 +91,7 @@ class ToolFile(_Table):
     examples: list[dict[str, Any]] = []
     """Arguments of calls that are shown to the model after the description."""
     command: str | None = None
-    timeout: float = Field(default=120, gt=0)
+    timeout: int = Field(default=120, ge=1, le=7200)
     """Seconds."""
     output: OutputSpec = OutputSpec()
     result: str | None = None
