@@ -56,6 +56,7 @@ class LocalConversation:
         self._static = 0
         self._place = _Place(after_reply=False, reply_end=0)
         self._places: dict[int, _Place] = {}
+        self._marks: list[int] = []
         self._closed = False
 
     # --- growing ----------------------------------------------------------------------------
@@ -74,6 +75,7 @@ class LocalConversation:
         ids = await self._engine.tokenize(segments)
         self._tokens += ids
         self._at(_Place(after_reply=False, reply_end=self._place.reply_end))
+        self._marks.append(len(self._tokens))
         return len(ids)
 
     async def append_reply(self, reply: Reply) -> int:
@@ -184,7 +186,7 @@ class LocalConversation:
             max_tokens=options.max_tokens,
             grammar=grammar,
             stops=self._format.stops(),
-            marks=sorted(m for m in self._places if 0 < m < len(prompt)),
+            marks=self._marks,
             static=self._static,
             think_close=think_close,
             thinking_budget=options.thinking_budget if think_close else None,
@@ -207,6 +209,7 @@ class LocalConversation:
         del self._tokens[mark:]
         self._place = self._places[mark]
         self._places = {at: place for at, place in self._places.items() if at <= mark}
+        self._marks = [at for at in self._marks if at <= mark]
 
     def fork(self) -> LocalConversation:
         """A second conversation with the same beginning, on the same engine."""
@@ -221,6 +224,7 @@ class LocalConversation:
         other._static = self._static
         other._place = self._place
         other._places = dict(self._places)
+        other._marks = list(self._marks)
         return other
 
     async def count(self, text: str) -> int:

@@ -24,6 +24,8 @@ from laguna_agent.models.engine.text import TextStream
 
 _MARKS = 4
 """Message boundaries of one prompt at which the window layers are copied."""
+_APART = 64
+"""Tokens between such boundaries; nearer ones cost more in small batches than they can save."""
 _TIE = 0.15
 """Logits closer than this are decided again by a batch of one: batches of different sizes differ
 by less in llama.cpp's own arithmetic, so that greedy output is the same with and without drafts."""
@@ -170,10 +172,17 @@ class Generation:
         """Where the prompt is cut so that a copy can be made: the static prefix, and for models
         with a window the last message boundaries."""
         order = self._order
-        found = {order.static} if order.static else set()
+        end = len(order.tokens)
+        found = [order.static] if reused < order.static < end else []
         if self._cache.window:
-            found |= set(sorted(m for m in order.marks if m > reused)[-_MARKS:])
-        return sorted(m for m in found if reused < m < len(order.tokens))
+            last = max(reused, order.static)
+            marks = []
+            for mark in sorted(set(order.marks)):
+                if last + _APART <= mark < end:
+                    marks.append(mark)
+                    last = mark
+            found += marks[-_MARKS:]
+        return found
 
     # --- the reply --------------------------------------------------------------------------
 

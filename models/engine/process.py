@@ -89,6 +89,7 @@ class Engine:
 
     def after(self, order: Order, outcome: Outcome) -> None:
         """What can wait until the client has its answer."""
+        self.cache.checkpoint()
 
     def idle(self) -> None:
         """Called now and then while there is nothing to do."""

@@ -82,13 +82,13 @@ def write_model(path: Path, geometry: Geometry, *, template: str | None = None) 
         pools = _pools(geometry)
         generator = random.Random(1)
         for (_, _, kind, role), size in zip(tensors, sizes, strict=True):
-            for piece in pools[kind if kind != _F32 else role](size, generator):
+            for piece in pools[role or kind](size, generator):
                 file.write(piece)
             file.write(bytes(-size % _ALIGNMENT))
 
 
 def _tensors(g: Geometry) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
-    yield "token_embd.weight", (g.hidden, g.vocabulary), _Q4_K, ""
+    yield "token_embd.weight", (g.hidden, g.vocabulary), _Q4_K, "embedding"
     yield "output_norm.weight", (g.hidden,), _F32, "one"
     yield "output.weight", (g.hidden, g.vocabulary), _Q6_K, ""
     for layer in range(g.layers):
@@ -138,8 +138,14 @@ def _pools(g: Geometry) -> dict[int | str, Pool]:
     generator = random.Random(0)
     blocks = 4096 if g.hidden < 1024 else 65536
     q4 = bytearray(generator.randbytes(144 * blocks))
+    embedding = bytearray(generator.randbytes(144 * 4096))
     # Weights are d * scale * q - dmin * minimum, of mean 0 and a deviation of about 250 * d.
-    d = struct.pack("<ee", 0.00016, 0.00016 * 7.5)
+    # Embeddings outweigh what the layers add: else the noise of arithmetic grows from layer to
+    # layer, experts change places, and nothing can be compared.
+    d = struct.pack("<ee", 0.00008, 0.00008 * 7.5)
+    wide = struct.pack("<ee", 0.002, 0.002 * 7.5)
+    for index in range(4096):
+        embedding[144 * index : 144 * index + 4] = wide
     q6 = bytearray(generator.randbytes(210 * blocks))
     scale = struct.pack("<e", 0.00004)
     for index in range(blocks):
@@ -162,6 +168,7 @@ def _pools(g: Geometry) -> dict[int | str, Pool]:
 
     return {
         _Q4_K: cyclic(bytes(q4), 144),
+        "embedding": cyclic(bytes(embedding), 144),
         _Q6_K: cyclic(bytes(q6), 210),
         "router": cyclic(normal, 4),
         "one": constant(1.0),
