@@ -112,10 +112,10 @@ def child_environment(
     return kept
 
 
-def dropped_names(source: Mapping[str, str] | None = None) -> list[str]:
-    """Names of `source` that children do not get, for launchers that clear them once more."""
+def secret_names(source: Mapping[str, str] | None = None) -> list[str]:
+    """Names of the secrets in `source`, for launchers that clear them once more."""
     source = os.environ if source is None else source
-    return sorted(n for n, v in source.items() if not is_kept(n, v) and n not in QUIET)
+    return sorted(name for name, value in source.items() if is_secret_variable(name, value))
 
 
 def absolute_path(path: str) -> str:

@@ -22,10 +22,9 @@ from laguna_agent.actions import (
     WritePath,
 )
 from laguna_agent.config import RuleConfig
-from laguna_agent.policy import git_config, places, rules
-from laguna_agent.policy.commands import Judged, Judgement, every_command, judge
-from laguna_agent.policy.environment import absolute_path
-from laguna_agent.policy.shell_state import ShellState
+from laguna_agent.policy import places, rules
+from laguna_agent.policy.commands import Judgement, every_command, judge
+from laguna_agent.policy.harmless import Harmless, names_secret, path_parts
 from laguna_agent.policy.shell_syntax import Simple
 from laguna_agent.policy.suggestions import suggested_words
 
@@ -67,13 +66,7 @@ class Gate:
         self._root = os.fspath(self.workspace)
         self._rules = list(rules)
         self._state_dirs = [places.real(path) for path in state_dirs]
-        self._shell = ShellState()
-        path = absolute_path(os.environ.get("PATH", "") if search_path is None else search_path)
-        self._own_bins = [
-            real
-            for entry in path.split(os.pathsep)
-            if entry and places.is_under(real := places.real(entry), self._root)
-        ]
+        self._harmless = Harmless(self._root, self._state_dirs, search_path)
 
     # --- the answer -------------------------------------------------------------------------
 
@@ -106,11 +99,11 @@ class Gate:
 
     def note_ran(self, command: str) -> None:
         """Tell the gate that a command ran in the persistent shell."""
-        self._shell.note(command)
+        self._harmless.shell.note(command)
 
     def note_shell_restarted(self) -> None:
         """Tell the gate that the persistent shell is a new one."""
-        self._shell.reset()
+        self._harmless.shell.reset()
 
     # --- rules ------------------------------------------------------------------------------
 
@@ -228,7 +221,7 @@ class Gate:
                 for cwd in judgement.cwds
                 for simple, _ in every_command(action.command)
                 for word in simple.words[1:]
-                for part in _path_parts(word.value)
+                for part in path_parts(word.value)
             ]
         return any(rules.covers_path(rule, path, self._root, wide=True) for path in named)
 
@@ -268,28 +261,9 @@ class Gate:
             return ruled
         if ruled := self._ruled("allow", action, tool, None):
             return ruled
-        if reason := self._unreadable(action.path):
+        if reason := self._harmless.why_not_read(action.path):
             return _decision("ask", "built-in: reading", reason)
         return _decision("allow", "built-in: reading", "")
-
-    def _unreadable(self, path: str) -> str | None:
-        """Why reading `path` is not a matter of course."""
-        real = places.real(path)
-        if any(places.is_under(real, place) for place in self._state_dirs):
-            return None
-        for place in places.laguna_places():
-            if places.is_under_folded(real, place) and not places.is_under(self._root, place):
-                return f"{place} belongs to laguna itself"
-        inside = places.is_under(real, self._root)
-        reason = places.secret_reason(path)
-        # A workspace may itself lie below a place that is secret elsewhere.
-        if reason and (not inside or places.is_secret_name(os.path.basename(real))):
-            return reason
-        if inside or any(places.is_under(real, root) for root in places.PUBLIC_ROOTS):
-            return None
-        if real == "/dev/null":
-            return None
-        return f"{path} is outside the workspace"
 
     def _write(self, action: WritePath, tool: str) -> Decision:
         if ruled := self._ruled("ask", action, tool, None):
@@ -330,7 +304,7 @@ class Gate:
         if unseen := self._unseen(action):
             return unseen
         contained = self.mode == "auto" and self.sandboxed
-        if contained and (secret := self._names_secret(judgement)):
+        if contained and (secret := names_secret(judgement)):
             return _decision("ask", "built-in: reading", secret)
         if contained:
             return _decision("allow", "mode auto", "the sandbox contains it")
@@ -345,49 +319,8 @@ class Gate:
         return _decision("ask", f"mode {self.mode}", reason)
 
     def _not_harmless(self, judgement: Judgement) -> str | None:
-        """Why a command is not known only to read what may be read, or None."""
-        if not judgement.read_only:
-            return judgement.reason
-        for command in judgement.commands:
-            if reason := self._spoiled(command):
-                return reason
-            for path in command.reads:
-                if reason := self._unreadable(path):
-                    return reason
-            if command.contents and (rule := self._hidden_below(command)):
-                return f"it may read what is covered by {rules.rule_label(rule)}"
-        return None
-
-    def _spoiled(self, command: Judged) -> str | None:
-        """Why the words of a command may not mean what they say."""
-        names = [os.path.basename(w.value or "") for w in command.simple.words]
-        if reason := self._shell.spoils(names):
-            return reason
-        if command.program:
-            for folder in self._own_bins:
-                if os.path.lexists(os.path.join(folder, command.program)):
-                    return f"{command.program} comes from the workspace ({folder})"
-        for place in command.git_at:
-            if reason := git_config.danger(place):
-                return reason
-        return None
-
-    def _hidden_below(self, command: Judged) -> RuleConfig | None:
-        for rule in self._rules:
-            if rule.verdict == "allow" or rule.path is None or rule.write:
-                continue
-            for path in command.reads:
-                if os.path.isdir(path) and rules.may_lie_below(rule, path, self._root):
-                    return rule
-        return None
-
-    def _names_secret(self, judgement: Judgement) -> str | None:
-        for command in judgement.commands:
-            for word in command.simple.words[1:]:
-                for part in _path_parts(word.value):
-                    if places.is_secret_name(os.path.basename(part)):
-                        return f"{os.path.basename(part)} may hold secrets"
-        return None
+        forbidding = [rule for rule in self._rules if rule.verdict != "allow"]
+        return self._harmless.why_not(judgement, forbidding)
 
     def _allowed_by_rules(self, judgement: Judgement) -> Decision | None:
         """Allow when each simple command is allowed by a rule or only reads what may be read."""
@@ -398,7 +331,7 @@ class Gate:
             values = command.simple.values
             rule = None if values is None else self._allow_rule(values)
             if rule is not None:
-                if self._shell.spoils(list(map(os.path.basename, values or []))):
+                if self._harmless.shell.spoils(list(map(os.path.basename, values or []))):
                     return None
                 decided = rule
                 continue
@@ -440,17 +373,3 @@ def _decision(verdict: Verdict, rule: str, reason: str) -> Decision:
 
 def _known_words(simple: Simple) -> list[str]:
     return [word.value if word.value is not None else word.text for word in simple.words]
-
-
-def _path_parts(text: str | None) -> list[str]:
-    """What in an argument could be a path: the whole, and what stands after `=` or a flag."""
-    if not text:
-        return []
-    parts = [text]
-    if "=" in text:
-        parts.append(text.split("=", 1)[1])
-    if len(text) > 2 and text[0] == "-" and text[1] != "-":
-        parts.append(text[2:])
-    if text[0] == "@":
-        parts.append(text[1:])
-    return [part for part in parts if part]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from laguna_agent.policy import places
-from laguna_agent.policy.environment import child_environment, dropped_names
+from laguna_agent.policy.environment import child_environment, secret_names
 from laguna_agent.policy.mounts import plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
 
@@ -257,7 +257,7 @@ def _try(command: list[str], program: str) -> str:
 
 def _cleared(environment: Mapping[str, str] | None = None) -> list[str]:
     """Clears what children must not inherit, for callers that pass their own environment on."""
-    names = dropped_names(environment)
+    names = secret_names(environment)
     if not names:
         return []
     return ["/usr/bin/env", *(option for name in names for option in ("-u", name))]

@@ -119,8 +119,7 @@ def _covered(root: Path) -> Iterator[Path]:
         )
     inside = sorted(_files_below(settings))
     yield from inside
-    for path in sorted(_programs(root, inside)):
-        yield path
+    yield from sorted(_programs(root, inside))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
