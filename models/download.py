@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-_CHUNK = 1 << 20
 _ATTEMPTS = 5
 """Attempts in a row that may bring nothing once a source has been reached."""
 
@@ -99,6 +98,7 @@ def _from_first(
     reason = "there is no place to fetch it from"
     for number, source in enumerate(sources):
         try:
+            part.open()
             if size is not None and part.size > size:
                 part.restart()
             if size is None or part.size < size:
@@ -178,7 +178,7 @@ class HttpSource:
             if total is None and response.status_code >= 400:
                 return False
             part.reserve(total)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():
                 if total is not None and part.size + len(chunk) > total:
                     raise SourceError(f"sends more than the {total} bytes it promised")
                 part.write(chunk)

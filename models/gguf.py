@@ -33,6 +33,7 @@ _MAX_HEADER = 1 << 28
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 17
 _MAX_KEY = 1 << 16
+_MAX_LAYERS = 4096
 _KEPT_STRING = 4 << 20
 _KEPT_ARRAY = 4096
 _CHUNK = 1 << 20
@@ -106,8 +107,9 @@ class GgufHeader:
 
     @property
     def layers(self) -> int:
-        """Transformer blocks."""
-        return self.integer("block_count")
+        """Transformer blocks. What no model has is read as none."""
+        layers = self.integer("block_count")
+        return layers if layers <= _MAX_LAYERS else 0
 
     @property
     def vocabulary(self) -> int:
@@ -207,7 +209,7 @@ def require_supported(header: GgufHeader, path: str | os.PathLike[str]) -> None:
             hint="`laguna models list` shows models that work; a newer laguna may know this one.",
         )
     if not header.tensors or not header.layers:
-        raise ModelError(f"{path} holds no weights", hint="Give the file of the model itself.")
+        raise ModelError(f"{path} holds no layers", hint="Give the file of the model itself.")
 
 
 def _upto(count: int) -> range:

@@ -123,12 +123,20 @@ class PartialFile:
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()
+            if not self.size:
+                self.discard()
+            else:
+                self._file.close()
         if self._lock:
             self._lock.close()
 
     def open(self) -> None:
-        """Take up what an earlier run left, if it is known to belong to the same bytes."""
+        """Take up what an earlier run left, if it is known to belong to the same bytes.
+
+        Does nothing when it is open already.
+        """
+        if self._file:
+            return
         note = self._read_note()
         resumes = self._path.exists() and (
             note.get("sha256") == self.pinned if self.pinned else bool(note.get("origin"))
@@ -195,8 +203,12 @@ class PartialFile:
         self.size = 0
 
     def discard(self) -> None:
-        """Remove it for good."""
+        """Remove it for good; `open` begins anew."""
         self.restart()
+        assert self._file is not None
+        self._file.close()
+        self._file = None
+        self.origin = ""
         self._path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
@@ -222,6 +234,8 @@ class PartialFile:
             except ModelError:
                 self.discard()
                 raise
+        self._file.close()
+        self._file = None
         self._path.replace(self.target)
         self._note.unlink(missing_ok=True)
         _sync_directory(self.target.parent)

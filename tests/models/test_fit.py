@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.errors import ModelError
+from laguna_agent.models import fit
+from laguna_agent.models.catalogue import load_catalogue
+from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
+from laguna_agent.models.memory import Gpu, Memory, gpus, machine_memory
+from support.synthetic import tiny_laguna
+
+GIB = 1 << 30
+KIB = 1 << 10
+
+
+def header(architecture: str, weights: int = GIB, experts: int = 0, **values) -> GgufHeader:
+    metadata = {f"{architecture}.{key}": value for key, value in values.items()}
+    metadata["general.architecture"] = architecture
+    metadata["tokenizer.ggml.tokens"] = Omitted(100_352)
+    layers = values["block_count"]
+    each = experts // (layers - 1) if experts else 0
+    by_layer = dict.fromkeys(range(1, layers), each) if experts else {}
+    return GgufHeader(MappingProxyType(metadata), 1, 1, weights, by_layer, {"Q4_K": 1}, weights)
+
+
+def laguna_xs(**more) -> GgufHeader:
+    """The geometry of Laguna XS at Q4_K_M, 93.6 % of it in routed experts."""
+    weights = load_catalogue().get("laguna").file.size
+    return header(
+        "laguna",
+        weights,
+        int(weights * 0.936),
+        **{
+            "block_count": 40,
+            "context_length": 262_144,
+            "embedding_length": 2048,
+            "feed_forward_length": 8192,
+            "expert_feed_forward_length": 512,
+            "expert_used_count": 8,
+            "attention.head_count": [48, 64, 64, 64] * 10,
+            "attention.head_count_kv": 8,
+            "attention.key_length": 128,
+            "attention.value_length": 128,
+            "attention.sliding_window": 512,
+            **more,
+        },
+    )
+
+
+def test_kv_of_laguna_xs():
+    """Global layers 40 KiB a token, window layers 120 KiB a cell of which there are 1,024."""
+    one, two = (fit.kv_bytes(laguna_xs(), context) for context in (32768, 65536))
+    assert two - one == 32768 * 40 * KIB
+    assert one == 32768 * 40 * KIB + 1024 * 120 * KIB
+    quantised = fit.kv_bytes(laguna_xs(), 32768, "q8_0")
+    assert quantised / one == pytest.approx(0.53, abs=0.002)
+
+
+def test_the_catalogues_memory_of_laguna_is_its_geometrys():
+    memory = load_catalogue().get("laguna").entry.memory
+    for context in (4096, 131_072):
+        assert memory.token * context + memory.fixed == fit.kv_bytes(laguna_xs(), context)
+    assert memory.work == pytest.approx(fit.compute_bytes(laguna_xs(), 4096), rel=0.1)
+
+
+def test_a_small_context_has_no_larger_window():
+    assert fit.kv_bytes(laguna_xs(), 256) == 256 * 160 * KIB
+
+
+def test_window_layers():
+    assert fit.window_layers(laguna_xs())[:6] == [False, True, True, True, False, True]
+    gemma = header("gemma2", block_count=4, **{"attention.sliding_window": 4096})
+    assert fit.window_layers(gemma) == [True, False, True, False]
+    listed = {"attention.sliding_window_pattern": [True, True, False, False]}
+    told = header("gemma2", block_count=4, **{"attention.sliding_window": 9, **listed})
+    assert fit.window_layers(told) == [True, True, False, False]
+    assert fit.window_layers(header("llama", block_count=2)) == [False, False]
+
+
+def test_the_tiny_laguna_counts_its_windows():
+    tiny = read_header(tiny_laguna())
+    assert sum(fit.window_layers(tiny)) == 3
+
+
+def test_grouped_heads_latent_attention_and_states():
+    plain = header(
+        "llama",
+        block_count=2,
+        embedding_length=1024,
+        **{"attention.head_count": 8, "attention.head_count_kv": 2},
+    )
+    assert fit.kv_bytes(plain, 1024) == 2 * 1024 * 2 * (128 + 128) * 2
+    latent = header(
+        "deepseek2",
+        block_count=2,
+        embedding_length=1024,
+        **{
+            "attention.head_count": 16,
+            "attention.head_count_kv": 1,
+            "attention.key_length": 576,
+            "attention.value_length": 512,
+            "attention.key_length_mla": 192,
+            "attention.kv_lora_rank": 512,
+        },
+    )
+    assert fit.kv_bytes(latent, 1024) == 2 * 1024 * 576 * 2
+    hybrid = header(
+        "qwen3next",
+        block_count=4,
+        embedding_length=1024,
+        full_attention_interval=4,
+        **{
+            "attention.head_count": 8,
+            "attention.head_count_kv": 2,
+            "ssm.inner_size": 4096,
+            "ssm.state_size": 128,
+            "ssm.conv_kernel": 4,
+            "ssm.group_count": 16,
+        },
+    )
+    state = 4 * (4096 * 128 + 3 * (4096 + 2 * 16 * 128))
+    assert fit.kv_bytes(hybrid, 1024) == 1024 * 2 * 256 * 2 + 3 * state
+
+
+def test_without_flash_attention_the_work_grows_with_the_context():
+    small, large = (
+        fit.compute_bytes(laguna_xs(), context, flash_attention=False)
+        for context in (32768, 131_072)
+    )
+    assert large > 3 * small
+
+
+def test_experts_go_to_the_card_as_far_as_there_is_room():
+    """VRAM = 0.064 T + (40 - n) 0.936 T / 40 + KV for n layers of experts in main memory."""
+    xs = laguna_xs()
+    size = xs.weights
+    for room in (24, 16, 12):
+        card = Gpu("card", room * GIB, room * GIB)
+        plan = fit.plan(xs, 32768, cards=[card])
+        n = plan.cpu_experts
+        formula = 0.064 * size + (40 - n) * 0.936 * size / 40 + plan.kv + plan.compute
+        assert plan.gpu == pytest.approx(formula, rel=0.03)
+        assert plan.gpu + fit.PROCESS <= card.free
+        assert plan.host + plan.gpu == plan.total
+    assert fit.plan(xs, 32768, cards=[Gpu("card", 24 * GIB, 24 * GIB)]).cpu_experts == 0
+    fixed = fit.plan(xs, 32768, EngineConfig(cpu_experts=30), [Gpu("card", 80 * GIB, 80 * GIB)])
+    assert fixed.cpu_experts == 30
+
+
+def test_a_card_is_left_alone_when_told_so_or_too_small():
+    xs = laguna_xs()
+    assert fit.plan(xs, 4096, EngineConfig(gpu_layers=0), [Gpu("c", 80 * GIB, 80 * GIB)]).gpu == 0
+    assert fit.plan(xs, 4096, cards=[Gpu("c", GIB, 100 << 20)]).gpu == 0
+    part = fit.plan(xs, 4096, cards=[Gpu("c", GIB, GIB)])
+    assert 0 < part.gpu <= GIB
+
+
+def test_the_largest_context_fits_and_the_next_does_not():
+    xs = laguna_xs()
+    memory = Memory(32 * GIB, 22 * GIB)
+    most = fit.largest_context(xs, memory)
+    assert 0 < most < xs.context_length
+    assert fit.plan(xs, most).host <= memory.available < fit.plan(xs, most + 256).host
+    assert fit.largest_context(xs, Memory(512 * GIB, 500 * GIB)) == xs.context_length
+    assert fit.largest_context(xs, Memory(8 * GIB, 8 * GIB)) == 0
+
+
+def test_the_context_is_what_was_asked_for_or_what_fits():
+    xs = laguna_xs()
+    plenty = Memory(64 * GIB, 60 * GIB)
+    assert fit.choose_context(xs, EngineConfig(context=777), plenty) == 777
+    assert fit.choose_context(xs, EngineConfig(), plenty) == 32768
+    tight = Memory(24 * GIB, 20 * GIB)
+    assert 0 < fit.choose_context(xs, EngineConfig(), tight) < 32768
+
+
+def test_what_can_never_fit_is_refused_in_one_line():
+    with pytest.raises(ModelError, match="too large for this machine") as caught:
+        fit.require("m", laguna_xs(), EngineConfig(), Memory(8 * GIB, 8 * GIB), [])
+    assert caught.value.exit_code == 3
+    assert caught.value.message.count("\n") == 0
+    assert "19.5 GiB" in caught.value.message
+    assert "laguna models fit" in str(caught.value)
+
+
+def test_what_does_not_fit_now_is_refused_only_before_loading():
+    memory = Memory(32 * GIB, 8 * GIB)
+    with pytest.raises(ModelError, match=r"does not fit in memory now: .* 8\.0 GiB of 32\.0 GiB"):
+        fit.require("m", laguna_xs(), EngineConfig(), memory, [])
+    assert fit.require("m", laguna_xs(), EngineConfig(), memory, [], free=False).total > 8 * GIB
+
+
+def test_a_context_too_large_is_told_which_would_do():
+    engine = EngineConfig(context=262_144)
+    with pytest.raises(ModelError, match=r"Set engine\.context to \d+ or less"):
+        fit.require("m", laguna_xs(), engine, Memory(24 * GIB, 24 * GIB), [])
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def machine(root: Path, **files: str) -> Memory:
+    files = {"proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n", **files}
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return machine_memory(root)
+
+
+def test_memory_of_this_machine():
+    memory = machine_memory()
+    assert 0 < memory.available <= memory.total
+
+
+def test_memory_of_a_linux_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert machine(tmp_path) == (8 * GIB, 4 * GIB)
+
+
+def test_memory_of_a_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    group = "sys/fs/cgroup/box/inner"
+    limited = {
+        "proc/self/cgroup": "0::/box/inner\n",
+        f"{group}/memory.max": "max\n",
+        "sys/fs/cgroup/box/memory.max": f"{2 * GIB}\n",
+        "sys/fs/cgroup/box/memory.current": f"{GIB}\n",
+        "sys/fs/cgroup/box/memory.stat": f"anon 5\ninactive_file {GIB // 2}\n",
+    }
+    assert machine(tmp_path, **limited) == (2 * GIB, 3 * GIB // 2)
+
+
+def test_memory_of_an_old_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    base = "sys/fs/cgroup/memory/box"
+    limited = {
+        "proc/self/cgroup": "5:cpu:/x\n4:memory:/box\n",
+        f"{base}/memory.limit_in_bytes": f"{GIB}\n",
+        f"{base}/memory.usage_in_bytes": f"{GIB // 4}\n",
+    }
+    assert machine(tmp_path, **limited) == (GIB, 3 * GIB // 4)
+
+
+def test_cards_are_read_from_nvidia_smi(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA A, 24576, 24000'\necho 'odd line'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert gpus() == [Gpu("NVIDIA A", 24 * GIB, 24000 << 20)]
+    tool.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
+    assert gpus() == []
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpus() == []

@@ -1,0 +1,101 @@
+"""An HTTP server on loopback that serves bytes, well or badly, and remembers what was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class FileServer:
+    """Serves `data` at every path. The switches say how it misbehaves."""
+
+    data: bytes
+    ranges: bool = True
+    etag: str = ""
+    status: int = 200
+    statuses: list[int] = field(default_factory=list)
+    """Statuses of the next answers, before `status` holds again."""
+    drops: list[int] = field(default_factory=list)
+    """Of the next answers, the bytes of body after which the connection ends."""
+    lengths: bool = True
+    content_type: str = "application/octet-stream"
+    hold: threading.Event | None = None
+    """If set, the body's second half is only sent once this is."""
+    asked: list[dict[str, str]] = field(default_factory=list)
+    redirect: str = ""
+    """Where every request is sent on to."""
+    url: str = ""
+
+
+@contextmanager
+def serving(data: bytes) -> Iterator[FileServer]:
+    """A running server; `url` is the address of a file called model.gguf."""
+    state = FileServer(data)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            state.asked.append(
+                {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
+            )
+            if state.redirect:
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            status = state.statuses.pop(0) if state.statuses else state.status
+            if status != 200:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            start = 0
+            asked = self.headers.get("Range")
+            condition = self.headers.get("If-Range")
+            if asked and state.ranges and (condition is None or condition == state.etag):
+                start = int(asked.removeprefix("bytes=").rstrip("-"))
+            body = state.data[start:]
+            self.send_response(206 if start else 200)
+            if state.lengths:
+                self.send_header("Content-Length", str(len(body)))
+            else:
+                self.send_header("Connection", "close")
+            if start:
+                total = len(state.data)
+                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            if state.etag:
+                self.send_header("ETag", state.etag)
+            self.send_header("Content-Type", state.content_type)
+            self.end_headers()
+            if state.drops:
+                self.wfile.write(body[: state.drops.pop(0)])
+                self.close_connection = True
+                return
+            half = len(body) // 2
+            self.wfile.write(body[:half])
+            self.wfile.flush()
+            if state.hold:
+                state.hold.wait(30)
+            self.wfile.write(body[half:])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}/model.gguf"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        if state.hold:
+            state.hold.set()
+        server.shutdown()
+        server.server_close()
