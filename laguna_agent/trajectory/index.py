@@ -142,7 +142,7 @@ class SessionIndex:
             except OSError:
                 stamp = 0
             previous = known.pop(name, None)
-                if previous != stamp or stamp == 0:
+            if previous != stamp or stamp == 0:
                 stale.append((name, stamp))
         if not stale and not known:
             return

@@ -54,6 +54,8 @@ class Meta(BaseModel):
     files_changed: list[str] = []
     plan_done: int = 0
     plan_total: int = 0
+    remembered: int = 0
+    """Number of the last event that a memory file tells of."""
 
     def take(self, ts: str, event: Event) -> None:
         """Count one stored event."""

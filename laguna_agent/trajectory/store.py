@@ -13,10 +13,12 @@ written of it is taken back and LagunaError is raised: a turn that cannot be rec
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +34,8 @@ from laguna_agent.trajectory.meta import Meta
 from laguna_agent.trajectory.reading import Tail, read_events, read_tail
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
+_LOCK_PATIENCE = 0.2
+"""Seconds; `is_locked` of another process holds the lock for an instant."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -110,6 +114,9 @@ class Trajectory:
                 trajectory.meta.events = tail.last_seq
             if for_append:
                 trajectory._mend(tail)
+                # Tells caches that a session may change (making one does so by itself).
+                with contextlib.suppress(OSError):
+                    os.utime(directory.parent)
             elif tail.torn:
                 trajectory.problems.append(tail.describe())
         except BaseException as error:
@@ -295,6 +302,7 @@ class Trajectory:
         if known is not None:
             info.repository = info.repository or known.repository
             info.created = known.created or info.created
+            info.remembered = known.remembered
             info.updated = info.updated or known.updated
         info.bytes = self._size
         return info
@@ -304,21 +312,31 @@ def _open_locked(directory: Path, *, create: bool) -> tuple[int, int]:
     """The lock's descriptor and the one to append with. The lock is the directory itself."""
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"session {directory.name} is in use by another laguna",
-                hint=f"Go on in a copy of it with `--fork {directory.name}`.",
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:  # a file system without locks: go on without
-                raise
+        _take_lock(lock, directory)
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         return lock, os.open(directory / "events.jsonl", flags, 0o600)
     except BaseException:
         os.close(lock)
         raise
+
+
+def _take_lock(lock: int, directory: Path) -> None:
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"session {directory.name} is in use by another laguna",
+                    hint=f"Go on in a copy of it with `--fork {directory.name}`.",
+                ) from error
+            time.sleep(0.01)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:  # a file system without locks: go on without
+                return
+            raise
 
 
 def is_locked(directory: Path) -> bool:

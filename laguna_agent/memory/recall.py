@@ -1,0 +1,200 @@
+"""Finding what earlier work left behind: memories, and the events of every session.
+
+Memories and records are compared with a question by BM25 (SQLite FTS5), with names of paths and
+symbols weighing more than other words. The database is a cache of the files: delete it and it is
+made again; edit a file and the edit counts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from laguna_agent.errors import LagunaError
+from laguna_agent.memory.extract import clip
+from laguna_agent.memory.recall_index import RecallIndex
+from laguna_agent.memory.summaries import Memory, read_memory
+from laguna_agent.memory.words import names_in, words_in
+from laguna_agent.trajectory.meta import title_of
+from laguna_agent.trajectory.store import Trajectory
+from laguna_agent.trajectory.text import event_text
+
+Count = Callable[[str], int] | Callable[[str], Awaitable[int]]
+
+_POINTER = re.compile(
+    r"^(?:(?:session\s+)?([0-9a-z][0-9a-z-]*)[\s:]+)?e(?:vent\s*)?(\d+)(?:\s*-\s*e?(\d+))?$"
+)
+_OPEN_CHARS = 12_000
+_LINES = 3
+"""Lines of a memory that go into a first message, at most, beside its title."""
+
+
+@dataclass(frozen=True)
+class MemoryHit:
+    """A memory that answers a question; a higher `score` is better."""
+
+    memory: Memory
+    score: float
+    lines: tuple[str, ...]
+    """Its claims that have most to do with the question, pointers included."""
+
+
+@dataclass(frozen=True)
+class EventHit:
+    """A stored event that answers a question."""
+
+    session: str
+    seq: int
+    ts: str
+    kind: str
+    snippet: str
+    score: float
+
+
+class Recall:
+    """Search in the memories and records of the repository at `root`. Safe to use in threads."""
+
+    def __init__(self, root: Path, *, session: str | None = None) -> None:
+        self.root = root
+        self.session = session
+        """The session that asks: `e12` alone means its event 12."""
+        self._index = RecallIndex(root)
+
+    def refresh(self) -> None:
+        """Bring the index up to date with the files."""
+        self._index.refresh()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._index.close()
+
+    # --- search -------------------------------------------------------------------------------
+
+    def memories(self, query: str, *, limit: int = 5) -> list[MemoryHit]:
+        """The memories that fit a question best, one a session, best first."""
+        self._index.refresh()
+        wanted = set(words_in(query))
+        names = set(names_in(query))
+        hits: list[MemoryHit] = []
+        seen: set[str] = set()
+        for path, score in self._index.memories(query, limit * 6):
+            memory = read_memory(path)
+            if memory is None or (memory.session or memory.id) in seen:
+                continue
+            text = f"{memory.title} {' '.join(memory.files)} {memory.body}"
+            shared = wanted & set(words_in(text))
+            if len(shared) < min(2, len(wanted)) and not any(name in text for name in names):
+                continue
+            seen.add(memory.session or memory.id)
+            hits.append(MemoryHit(memory, score, tuple(_best_lines(memory, wanted))))
+            if len(hits) == limit:
+                break
+        return hits
+
+    def events(self, query: str, *, limit: int = 5, session: str | None = None) -> list[EventHit]:
+        """The events that fit a question best, best first."""
+        self._index.refresh()
+        return [EventHit(*row) for row in self._index.events(query, limit, session)]
+
+    def open(self, session: str, first: int, last: int | None = None) -> str:
+        """The events behind a claim, as text. Raises UsageError when there is no such session."""
+        directory = self._index.sessions_dir / session
+        trajectory = Trajectory.open(directory, for_append=False)
+        parts: list[str] = []
+        room = _OPEN_CHARS
+        for stored in trajectory.events(first):
+            if stored.seq > (last or first):
+                break
+            text = event_text(stored.event)
+            head = f"## {session} e{stored.seq} {stored.event.type} ({stored.ts[:16]})"
+            if len(text) > room:
+                text = (
+                    f"{text[: room * 2 // 3]}\n[… {len(text) - room} characters …]\n"
+                    + (text[-room // 3 :])
+                )
+            parts.append(f"{head}\n{text}")
+            room = max(200, room - len(text))
+        return "\n\n".join(parts)
+
+    def answer(self, query: str, limit: int = 5) -> str:
+        """What the recall tool says: an event for a pointer, else memories and events found.
+
+        Empty when there is nothing. Problems come back as text.
+        """
+        try:
+            pointer = _POINTER.match(query.strip().strip("[]`"))
+            if pointer is not None:
+                session = self._session_named(pointer.group(1))
+                if session is not None:
+                    first = int(pointer.group(2))
+                    return self.open(session, first, int(pointer.group(3) or first))
+            parts = [_memory_text(hit) for hit in self.memories(query, limit=max(1, limit // 2))]
+            parts += [
+                f"## {hit.session} e{hit.seq} {hit.kind} ({hit.ts[:16]})\n{hit.snippet}"
+                for hit in self.events(query, limit=limit)
+            ]
+        except LagunaError as error:
+            return str(error)
+        return "\n\n".join(parts)
+
+    async def for_task(self, task: str, *, budget: int, count: Count) -> str:
+        """The few memories that a new task should begin with, in at most `budget` tokens.
+
+        `count` counts the tokens of a text. Empty when nothing fits the task.
+        """
+        text = ""
+        if budget <= 0:
+            return text
+        for hit in self.memories(task, limit=4):
+            memory = hit.memory
+            head = f"- {memory.ended[:10]} {memory.outcome or 'open'}: {memory.title}"
+            if memory.files:
+                head += f" ({', '.join(memory.files[:4])})"
+            name = memory.session or memory.id
+            lines = [f"{head} [{name}]", *(f"  - {clip(line, 220)}" for line in hit.lines)]
+            while lines:
+                longer = f"{text}\n" * bool(text) + "\n".join(lines)
+                if await _count(count, longer) <= budget:
+                    text = longer
+                    break
+                lines.pop()
+            else:
+                break
+        return text
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _session_named(self, name: str | None) -> str | None:
+        if name is None:
+            return self.session
+        if (self._index.sessions_dir / name).is_dir():
+            return name
+        found = [entry.name for entry in self._index.sessions_dir.glob(f"*{name}*")]
+        return found[0] if len(found) == 1 else None
+
+
+def _best_lines(memory: Memory, wanted: set[str]) -> Iterator[str]:
+    lines = [
+        (len(wanted & set(words_in(claim.text))), -place, f"{name}: {claim.render()}")
+        for name, claims in memory.summary.sections.items()
+        for place, claim in enumerate(claims)
+        if name != "Goal" or not claim.text.startswith(memory.title[:40])
+    ]
+    ranked = sorted((line for line in lines if line[0]), reverse=True)[:_LINES]
+    for _, _, line in ranked or sorted(lines, reverse=True)[:1]:
+        yield line
+
+
+def _memory_text(hit: MemoryHit) -> str:
+    memory = hit.memory
+    head = f"## memory {memory.id} ({memory.ended[:10]}, {memory.outcome or 'open'})"
+    files = [f"Files: {', '.join(memory.files[:8])}"] if memory.files else []
+    return "\n".join([head, title_of(memory.title), *files, *(f"- {line}" for line in hit.lines)])
+
+
+async def _count(count: Count, text: str) -> int:
+    value = count(text)
+    return await value if inspect.isawaitable(value) else value

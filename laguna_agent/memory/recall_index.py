@@ -1,0 +1,386 @@
+"""The full-text index behind recall: a cache in SQLite over memory files and records.
+
+Records are indexed as they grow: of a session that is being written only the new end is read.
+Which sessions can have changed is known without looking at each: opening or making one changes
+the time of the directory they are in, and the ones that were in use at the last look are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from laguna_agent.errors import UsageError
+from laguna_agent.events import (
+    CheckRan,
+    Event,
+    PlanUpdated,
+    Reply,
+    SystemNote,
+    ToolFinished,
+    TurnFinished,
+    UserMessage,
+)
+from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
+from laguna_agent.memory.words import names_in, split_name, words_in
+from laguna_agent.paths import repository_state_dir
+from laguna_agent.trajectory.reading import read_events
+from laguna_agent.trajectory.replay import COMPACTION
+from laguna_agent.trajectory.store import is_locked
+from laguna_agent.trajectory.text import event_text
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE files (path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, row INTEGER NOT NULL);
+CREATE VIRTUAL TABLE memories USING fts5 (title, names, body, tokenize='porter unicode61');
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY, size INTEGER NOT NULL, seq INTEGER NOT NULL, live INTEGER NOT NULL,
+    asked INTEGER NOT NULL
+);
+CREATE TABLE rows (
+    row INTEGER PRIMARY KEY, session TEXT NOT NULL, seq INTEGER NOT NULL, ts TEXT NOT NULL,
+    kind TEXT NOT NULL
+);
+CREATE INDEX rows_of_session ON rows (session);
+CREATE VIRTUAL TABLE events USING fts5 (names, body, tokenize='porter unicode61');
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+_BODY_CHARS = 60_000
+_MOST_TERMS = 24
+_COMMON = 0.05
+"""A word that more than this share of the events hold says little; rarer ones are preferred."""
+
+
+class RecallIndex:
+    """The index of one repository. Its methods may be called from any thread."""
+
+    def __init__(self, root: Path) -> None:
+        self._state = repository_state_dir(root)
+        self.sessions_dir = self._state / "sessions"
+        self._store = MemoryStore(root)
+        self._lock = threading.RLock()
+        self._database: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of the database."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def refresh(self) -> None:
+        """Follow the files. A damaged database is made anew."""
+        with self._lock:
+            try:
+                self._refresh(self._open())
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) and "readonly" not in str(error):
+                    self._anew()
+                # Another laguna is at it, or nothing can be written: search what is there.
+            except sqlite3.DatabaseError:
+                self._anew()
+
+    def memories(self, query: str, limit: int) -> list[tuple[Path, float]]:
+        """Files of memories that hold words of the query, best first, with a score."""
+        with self._lock:
+            sql = (
+                "SELECT files.path, -bm25(memories, 4.0, 6.0, 1.0) AS score "
+                "FROM memories JOIN files ON files.row = memories.rowid "
+                "WHERE memories MATCH ? ORDER BY score DESC LIMIT ?"
+            )
+            terms = self._telling(terms_of(query), "memories")
+            if not terms:
+                return []
+            rows = self._open().execute(sql, (" OR ".join(terms), limit))
+            return [(Path(path), score) for path, score in rows]
+
+    def events(
+        self, query: str, limit: int, session: str | None
+    ) -> list[tuple[str, int, str, str, str, float]]:
+        """Events that hold the words of the query: session, number, time, kind, snippet, score.
+
+        Events with all words come first; if they are too few, those with some.
+        """
+        with self._lock:
+            terms = terms_of(query)
+            if not terms:
+                return []
+            found = self._match(" AND ".join(terms), limit, session)
+            if len(found) < limit and len(terms) > 1:
+                some = self._match(
+                    " OR ".join(self._telling(terms, "events")), limit + len(found), session
+                )
+                known = {row[:2] for row in found}
+                found += [row for row in some if row[:2] not in known]
+            return found[:limit]
+
+    # --- queries ------------------------------------------------------------------------------
+
+    def _match(
+        self, match: str, limit: int, session: str | None
+    ) -> list[tuple[str, int, str, str, str, float]]:
+        where = "AND rows.session = ?" if session else ""
+        sql = f"""
+            SELECT rows.session, rows.seq, rows.ts, rows.kind,
+                   snippet(events, 1, '', '', ' … ', 48), -bm25(events, 5.0, 1.0) AS score
+            FROM events JOIN rows ON rows.row = events.rowid
+            WHERE events MATCH ? {where} ORDER BY score DESC LIMIT ?
+        """
+        arguments = (match, session, limit) if session else (match, limit)
+        return self._open().execute(sql, arguments).fetchall()
+
+    def _telling(self, terms: list[str], table: str) -> list[str]:
+        """The terms without those that are everywhere, unless all are."""
+        if len(terms) < 2:
+            return terms
+        database = self._open()
+        (total,) = database.execute(
+            "SELECT coalesce(max(row), 0) FROM " + ("rows" if table == "events" else "files")
+        ).fetchone()
+        most = max(50, int(total * _COMMON))
+        counts = {}
+        for term in terms:
+            sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT ?)"
+            (counts[term],) = database.execute(sql, (term, most)).fetchone()
+        rare = [term for term in terms if 0 < counts[term] < most]
+        return rare or [term for term in terms if counts[term]] or terms
+
+    # --- following the files ------------------------------------------------------------------
+
+    def _refresh(self, database: sqlite3.Connection) -> None:
+        with database:
+            self._refresh_memories(database)
+            self._refresh_sessions(database)
+
+    def _refresh_memories(self, database: sqlite3.Connection) -> None:
+        known = {
+            path: (stamp, row)
+            for path, stamp, row in database.execute("SELECT path, stamp, row FROM files")
+        }
+        for directory in ("segments", "sessions", "weeks"):
+            base = self._store.directory / directory
+            with contextlib.suppress(FileNotFoundError), os.scandir(base) as entries:
+                for entry in entries:
+                    if not entry.name.endswith(".md") or entry.name.startswith("."):
+                        continue
+                    info = entry.stat()
+                    stamp = info.st_mtime_ns ^ info.st_size
+                    previous = known.pop(entry.path, None)
+                    if previous is not None and previous[0] == stamp:
+                        continue
+                    if previous is not None:
+                        _drop_memory(database, previous[1])
+                    memory = read_memory(Path(entry.path))
+                    if memory is not None:
+                        _add_memory(database, entry.path, stamp, memory)
+        for _, row in known.values():
+            _drop_memory(database, row)
+
+    def _refresh_sessions(self, database: sqlite3.Connection) -> None:
+        try:
+            changed = self.sessions_dir.stat().st_mtime_ns
+        except FileNotFoundError:
+            changed = 0
+        state = dict(database.execute("SELECT name, value FROM state"))
+        known = {
+            name: (size, seq, live, asked)
+            for name, size, seq, live, asked in database.execute(
+                "SELECT id, size, seq, live, asked FROM sessions"
+                + ("" if state.get("changed") != changed else " WHERE live")
+            )
+        }
+        if state.get("changed") != changed:
+            names = self._names()
+            for name in set(known) - set(names):
+                _drop_session(database, name)
+        else:
+            names = list(known)
+        for name in names:
+            self._follow(database, name, known.get(name))
+        database.execute("INSERT OR REPLACE INTO state VALUES ('changed', ?)", (changed,))
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.sessions_dir) as entries:
+                return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def _follow(
+        self, database: sqlite3.Connection, name: str, known: tuple[int, int, int, int] | None
+    ) -> None:
+        size, seq, live, asked = known or (0, 0, 0, 0)
+        directory = self.sessions_dir / name
+        try:
+            now = os.stat(f"{self.sessions_dir}/{name}/events.jsonl").st_size
+            # Asked before reading: what is written until then is read, what comes later is not
+            # missed, because the session counts as in use.
+            in_use = int((known is None or now != size or live) and is_locked(directory))
+        except OSError:
+            return
+        if known is not None and now == size and in_use == live:
+            return
+        if now < size:  # mended, or another file: begin again
+            _drop_session(database, name)
+            seq, asked = 0, 0
+        try:
+            for stored in read_events(directory, seq + 1, whole=True, problems=[]):
+                text, asked = _searchable(stored.event, asked)
+                seq = stored.seq
+                if text.strip():
+                    _add_event(database, name, seq, stored.ts, stored.event, text)
+        except (OSError, UsageError):
+            return
+        database.execute(
+            "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)",
+            (name, now, seq, in_use, asked),
+        )
+
+    # --- the database -------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            path = self._state / "memory" / "recall.sqlite"
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._database = _connect(str(path))
+            except (OSError, sqlite3.OperationalError):
+                self._database = _connect(":memory:")
+            except sqlite3.DatabaseError:
+                _remove(path)
+                self._database = _connect(str(path))
+        return self._database
+
+    def _anew(self) -> None:
+        self.close()
+        _remove(self._state / "memory" / "recall.sqlite")
+        self._refresh(self._open())
+
+
+def terms_of(query: str) -> list[str]:
+    """FTS5 terms of a question: each word once, names as phrases first."""
+    terms: dict[str, None] = {}
+    for name in names_in(query):
+        words = list(_tokens(name))
+        if len(words) > 1:
+            terms.setdefault('"' + " ".join(words) + '"')
+    for word in words_in(query):
+        terms.setdefault(f'"{word}"')
+    if not terms:  # nothing but stop words: better those than nothing
+        for word in _tokens(query):
+            terms.setdefault(f'"{word}"')
+    return list(terms)[:_MOST_TERMS]
+
+
+def _tokens(text: str) -> Iterator[str]:
+    word = ""
+    for character in text:
+        if character.isalnum():
+            word += character
+        elif word:
+            yield word
+            word = ""
+    if word:
+        yield word
+
+
+def _searchable(event: Event, asked: int) -> tuple[str, int]:
+    """The text of an event that search should find, and whether a summary was asked for.
+
+    Left out: recall's own questions and answers, and summaries of what is there already.
+    """
+    match event:
+        case SystemNote():
+            return ("", 1) if event.reason == COMPACTION else (event.text, asked)
+        case Reply():
+            if event.discarded:
+                return "", asked
+            if asked:
+                return "", 0
+            calls = [call for call in event.tool_calls if call.name != "recall"]
+            return event_text(event.model_copy(update={"tool_calls": calls})), 0
+        case ToolFinished() if event.name == "recall":
+            return "", asked
+        case UserMessage() | ToolFinished() | CheckRan() | PlanUpdated() | TurnFinished():
+            return event_text(event), asked
+        case _:
+            return "", asked
+
+
+def names_column(text: str, more: Iterable[str] = ()) -> str:
+    """Paths and symbols of a text, each whole and in parts, at most 200."""
+    names: dict[str, None] = dict.fromkeys(more)
+    for name in names_in(text):
+        names.setdefault(name)
+        if len(names) >= 200:
+            break
+    return " ".join(f"{name} {' '.join(split_name(name))}" for name in names)
+
+
+def _add_event(
+    database: sqlite3.Connection, session: str, seq: int, ts: str, event: Event, text: str
+) -> None:
+    if len(text) > _BODY_CHARS:
+        text = text[: _BODY_CHARS * 2 // 3] + "\n…\n" + text[-_BODY_CHARS // 3 :]
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+    files = event.files_changed if isinstance(event, ToolFinished | TurnFinished) else []
+    row = database.execute(
+        "INSERT INTO rows (session, seq, ts, kind) VALUES (?, ?, ?, ?)",
+        (session, seq, ts, event.type),
+    ).lastrowid
+    database.execute(
+        "INSERT INTO events (rowid, names, body) VALUES (?, ?, ?)",
+        (row, names_column(text, files), text),
+    )
+
+
+def _add_memory(database: sqlite3.Connection, path: str, stamp: int, memory: Memory) -> None:
+    more = [*memory.files, *memory.symbols]
+    commands = "\n".join(command.run for command in memory.commands)
+    body = f"{memory.body}\n{commands}".replace("\0", " ")
+    row = database.execute(
+        "INSERT INTO memories (title, names, body) VALUES (?, ?, ?)",
+        (memory.title, names_column(memory.body, more), body),
+    ).lastrowid
+    database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, row))
+
+
+def _drop_memory(database: sqlite3.Connection, row: int) -> None:
+    database.execute("DELETE FROM memories WHERE rowid = ?", (row,))
+    database.execute("DELETE FROM files WHERE row = ?", (row,))
+
+
+def _drop_session(database: sqlite3.Connection, name: str) -> None:
+    database.execute(
+        "DELETE FROM events WHERE rowid IN (SELECT row FROM rows WHERE session = ?)", (name,)
+    )
+    database.execute("DELETE FROM rows WHERE session = ?", (name,))
+    database.execute("DELETE FROM sessions WHERE id = ?", (name,))
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=2.0, check_same_thread=False)
+    try:
+        if path != ":memory:":
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=OFF")  # a cache: losing it costs nothing
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            for table in ("files", "memories", "sessions", "rows", "events", "state"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version={_VERSION}")
+            database.commit()
+    except BaseException:
+        database.close()
+        raise
+    return database

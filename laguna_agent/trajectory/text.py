@@ -1,0 +1,70 @@
+"""An event as text a person can read: for search, for opening it, for Markdown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from laguna_agent.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    CheckRan,
+    Compacted,
+    Event,
+    Notice,
+    PlanUpdated,
+    Reply,
+    SystemNote,
+    SystemPrompt,
+    ToolCall,
+    ToolFinished,
+    TurnFinished,
+    UserMessage,
+)
+
+PLAN_MARKS = {"pending": "[ ]", "active": "[>]", "done": "[x]", "dropped": "[-]"}
+
+
+def event_text(event: Event) -> str:
+    """What an event says, without its kind; empty for events that only mark a moment."""
+    match event:
+        case UserMessage() | SystemNote() | Notice() | SystemPrompt():
+            return event.text
+        case Reply():
+            return "\n".join(
+                part
+                for part in (event.thinking, event.text, *map(call_text, event.tool_calls))
+                if part
+            )
+        case ToolFinished():
+            exit_code = "" if event.exit_code is None else f" (exit {event.exit_code})"
+            head = f"{event.title or event.name}{exit_code}"
+            return "\n".join(part for part in (head, event.content, event.diff) if part)
+        case CheckRan():
+            return f"{event.command} (exit {event.exit_code})\n{event.output}"
+        case PlanUpdated():
+            return "\n".join(f"{PLAN_MARKS[step.status]} {step.text}" for step in event.steps)
+        case Compacted():
+            return event.summary
+        case TurnFinished():
+            parts = (event.status, event.summary, event.error or "")
+            return ": ".join(part for part in parts if part)
+        case ApprovalRequested():
+            return f"{event.tool}: {event.action.model_dump_json(exclude_defaults=True)}"
+        case ApprovalGiven():
+            return " ".join(part for part in (event.answer, event.reason) if part)
+        case _:
+            return ""
+
+
+def call_text(call: ToolCall) -> str:
+    """A call as one or more lines: its name, then each argument."""
+    lines = [call.name]
+    for name, value in call.arguments.items():
+        shown = _value(value)
+        lines.append(f"  {name}:\n{shown}" if "\n" in shown else f"  {name}: {shown}")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
