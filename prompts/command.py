@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from laguna_agent.prompts.problems import near
-from laguna_agent.prompts.toolfile import ArgumentSpec
+from laguna_agent.prompts.problems import Problem, key_line, near
+from laguna_agent.prompts.toolfile import ArgumentSpec, ToolText
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -235,3 +235,33 @@ def _reader_fault(words: list[str], name: str, *, is_path: bool) -> Fault | None
         f"`{culprit}` would take `{{{name}}}` as a command or program",
         f"Put the command into a script of its own and pass {{{name}}} to that.",
     )
+
+
+def command_problems(text: ToolText) -> list[Problem]:
+    """What is wrong with the command line of a tool file; any of it makes the tool unusable."""
+    command = text.head.command or ""
+    line = _line(text, "command")
+    faults = check_command(command, text.head.arguments)
+    problems = [Problem(text.path, line, fault.message, fault.mend) for fault in faults]
+    for argument, spec in text.head.arguments.items():
+        if spec.type is None:
+            where = _line(text, "arguments", argument)
+            mend = "Give one of string, path, choice, number, flag."
+            problems.append(Problem(text.path, where, f"`{argument}` has no type", mend))
+        elif not _default_fits(spec):
+            where = _line(text, "arguments", argument, "default")
+            message = f"the default of `{argument}` is not a {spec.type}"
+            problems.append(Problem(text.path, where, message))
+    return problems
+
+
+def _default_fits(spec: ArgumentSpec) -> bool:
+    if spec.default is None:
+        return True
+    if spec.type == "number":
+        return isinstance(spec.default, float) and not isinstance(spec.default, bool)
+    return isinstance(spec.default, bool) if spec.type == "flag" else isinstance(spec.default, str)
+
+
+def _line(text: ToolText, *location: str) -> int | None:
+    return key_line(text.front, location, first=2)

@@ -2,12 +2,101 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
-from laguna_agent.prompts.toolfile import ArgumentSpec
-from laguna_agent.tools.base import ToolArguments
+from laguna_agent.errors import UsageError
+from laguna_agent.prompts.problems import PackError, Problem, key_line
+from laguna_agent.prompts.templates import RESULT
+from laguna_agent.prompts.toolfile import ArgumentSpec, ToolText
+from laguna_agent.tools.base import Tool, ToolArguments, ToolKind
 from laguna_agent.tools.registry import parameters
+
+
+@dataclass(frozen=True)
+class PackTool:
+    """A tool as a pack declares it, and the tool that runs."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of type object."""
+    kind: ToolKind
+    tool: Tool
+    max_output: int
+    """Characters of a result."""
+
+
+class RenderText(Protocol):
+    """Renders a template that stands at `line` of the file `path`."""
+
+    def __call__(self, text: str, values: Mapping[str, Any], *, path: Path, line: int) -> str:
+        """The text. Raises PackError."""
+
+
+def declare(
+    name: str,
+    text: ToolText | None,
+    body: str,
+    builtin: Mapping[str, Tool],
+    *,
+    max_output: int,
+    render: RenderText,
+) -> PackTool:
+    """One declaration. `text` is the tool's file in the pack, `body` its rendered description.
+
+    Raises PackError when the file declares a command that is not safe to fill with values.
+    """
+    if text is None:
+        tool = builtin[name]
+        description, arguments = tool.description, {}
+    else:
+        own = text.head.command is not None
+        tool = _own(name, text, body, builtin, render) if own else builtin[name]
+        description = "\n".join(
+            [
+                body or tool.description,
+                *(f"Example: {json.dumps(e, ensure_ascii=False)}" for e in text.head.examples),
+            ]
+        )
+        arguments, max_output = text.head.arguments, text.head.max_output or max_output
+    return PackTool(
+        name=name,
+        description=description,
+        parameters=pack_parameters(tool.arguments, arguments),
+        kind=tool.kind,
+        tool=tool,
+        max_output=max_output,
+    )
+
+
+def _own(
+    name: str, text: ToolText, body: str, builtin: Mapping[str, Tool], render: RenderText
+) -> Tool:
+    from laguna_agent.prompts.command import command_problems
+    from laguna_agent.prompts.texttool import text_tool
+
+    if name in builtin:
+        message = f"`{name}` is a built-in tool and cannot be given a command"
+        line = key_line(text.front, ["command"], first=2)
+        raise PackError([Problem(text.path, line, message, "Give the file another name.")])
+    problems = command_problems(text)
+    if problems:
+        raise PackError(problems)
+    if "shell" not in builtin:
+        raise UsageError(f"the tool `{name}` runs in the shell, and there is no shell tool")
+    template, path = text.head.result, text.path
+    if template is None:
+        return text_tool(name, text, body, builtin["shell"], None)
+    line = key_line(text.front, ["result"], first=2) or 1
+
+    def shape(values: Mapping[str, Any]) -> str:
+        return render(template, {**RESULT, **values}, path=path, line=line)
+
+    return text_tool(name, text, body, builtin["shell"], shape)
 
 
 def pack_parameters(

@@ -87,7 +87,15 @@ class Manifest(_Table):
     thinking_budget: int | None = Field(default=None, ge=1)
     """Tokens of thought in one reply."""
     tools: list[str] | None = None
-    """The tools that are declared, in this order; None is every enabled one."""
+    """The built-in tools that are declared, in this order; None is every enabled one."""
+    own_tools: Literal["all", "read", "none"] = "all"
+    """Which tools written in text are declared besides; `read` takes those of that kind."""
+    call_required: bool = False
+    """Every reply must hold a call, held by the grammar."""
+    check_first: bool = True
+    """The task's check runs before the first reply, and its output stands in the first message."""
+    check_after_change: bool = False
+    """The task's check runs after each change, and its passing ends the turn."""
     limits: Limits = Limits()
     sampling: SamplingOverrides = SamplingOverrides()
     reminders: dict[str, ReminderSpec] = {}

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import UsageError
+from laguna_agent.prompts.declare import PackTool, declare
 from laguna_agent.prompts.layers import TOOLS, Stack, build_stack, choose_pack
 from laguna_agent.prompts.manifest import Limits, Manifest
 from laguna_agent.prompts.problems import PackError, Problem, key_line, near
 from laguna_agent.prompts.reminders import Reminder, Reminders
 from laguna_agent.prompts.templates import (
     DYNAMIC,
-    RESULT,
     SYSTEM,
     Renderer,
     StaticVariables,
@@ -25,27 +25,18 @@ from laguna_agent.prompts.templates import (
     reaches_super,
     values_of,
 )
-from laguna_agent.prompts.toolfile import ToolText, read_tool
-from laguna_agent.tools.base import Tool, ToolKind
+from laguna_agent.prompts.toolfile import ToolFile, ToolText, read_tool
+from laguna_agent.tools.base import Tool
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TOOL_ORDER = (
     "read", "edit", "write", "search", "symbols", "shell", "git", "plan", "recall", "done",
 )  # fmt: skip
 """The order in which tools are declared when a pack does not give one."""
 
-
-@dataclass(frozen=True)
-class PackTool:
-    """A tool as a pack declares it, and the tool that runs."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    """JSON schema of type object."""
-    kind: ToolKind
-    tool: Tool
-    max_output: int
-    """Characters of a result."""
+__all__ = ["Pack", "PackTool", "load_pack"]
 
 
 @dataclass
@@ -64,6 +55,11 @@ class Pack:
 
     def __post_init__(self) -> None:
         self._renderer = Renderer(lambda name: self.sources.get(name, []))
+
+    @property
+    def environment(self) -> Environment:
+        """The Jinja environment that renders this pack, for checks."""
+        return self._renderer.environment
 
     @property
     def manifest(self) -> Manifest:
@@ -148,78 +144,44 @@ class Pack:
 
     def tool_names(self, builtin: Iterable[str]) -> list[str]:
         """The tools that this pack declares, in order, out of the built-in ones and its own."""
-        own = [n for n, t in self.tool_files.items() if t.head.command is not None]
+        order = TOOL_ORDER if self.toolset is None else self.toolset
+        own = {n for n, text in self.tool_files.items() if self._declares_own(text.head)}
         known = {*builtin, *own}
-        if self.toolset is None:
-            names = [n for n in TOOL_ORDER if n in known]
-            names[-1:-1] = sorted(known - set(names))
-        else:
-            names = [n for n in self.toolset if n in known]
+        names = [n for n in order if n in known]
+        rest = own if self.toolset is not None else known
+        # What ends the work stands last.
+        place = names.index("done") if "done" in names else len(names)
+        names[place:place] = sorted(rest - set(names))
         return [n for n in names if n not in self.tool_files or self.tool_files[n].head.enabled]
+
+    def _declares_own(self, head: ToolFile) -> bool:
+        wanted = self.manifest.own_tools
+        return head.command is not None and (
+            wanted == "all" or (wanted == "read" and head.kind == "read")
+        )
 
     def tools(
         self, builtin: Mapping[str, Tool], variables: StaticVariables | None = None
     ) -> list[PackTool]:
         """Declarations in order, with the tools that run. `builtin` must hold `shell` for tools
         that are written in text. Raises PackError."""
-        from laguna_agent.prompts.declare import pack_parameters
-
         names = self.tool_names(builtin)
         static = variables or StaticVariables(model="", format="", tools=tuple(names))
         declared = []
         for name in names:
             text = self.tool_files.get(name)
-            tool = self._tool(name, text, builtin, static)
-            arguments = text.head.arguments if text else {}
+            body = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static)) if text else ""
             declared.append(
-                PackTool(
-                    name=name,
-                    description=self._description(name, tool, text, static),
-                    parameters=pack_parameters(tool.arguments, arguments),
-                    kind=tool.kind,
-                    tool=tool,
-                    max_output=(text and text.head.max_output) or self.limits.result_chars,
+                declare(
+                    name,
+                    text,
+                    body,
+                    builtin,
+                    max_output=self.limits.result_chars,
+                    render=self._renderer.render_text,
                 )
             )
         return declared
-
-    def _description(
-        self, name: str, tool: Tool, text: ToolText | None, static: StaticVariables
-    ) -> str:
-        if text is None:
-            return tool.description
-        body = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static))
-        description = body or tool.description
-        for example in text.head.examples:
-            description += f"\nExample: {json.dumps(example, ensure_ascii=False)}"
-        return description
-
-    def _tool(
-        self,
-        name: str,
-        text: ToolText | None,
-        builtin: Mapping[str, Tool],
-        static: StaticVariables,
-    ) -> Tool:
-        if text is None or text.head.command is None:
-            return builtin[name]
-        from laguna_agent.prompts.texttool import text_tool
-
-        if name in builtin:
-            message = f"`{name}` is a built-in tool and cannot be given a command"
-            line = key_line(text.front, ["command"], first=2)
-            raise PackError([Problem(text.path, line, message, "Give the file another name.")])
-        if "shell" not in builtin:
-            raise UsageError(f"the tool `{name}` runs in the shell, and there is no shell tool")
-        template, path = text.head.result, text.path
-        line = key_line(text.front, ["result"], first=2) or 1
-
-        def shape(values: Mapping[str, Any]) -> str:
-            rendered = {**RESULT, **values}
-            return self._renderer.render_text(template or "", rendered, path=path, line=line)
-
-        description = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static))
-        return text_tool(name, text, description, builtin["shell"], shape if template else None)
 
     def check(self) -> list[Problem]:
         """Problems that make the pack unusable or its prefix change: see `lint` for the rest."""
