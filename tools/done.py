@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.events import CheckRan
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
@@ -20,7 +18,7 @@ _NOT_RUN = 126
 class DoneArguments(ToolArguments):
     """What was done."""
 
-    summary: str = Field(min_length=1)
+    summary: str
 
 
 class DoneTool:

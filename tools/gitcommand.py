@@ -26,7 +26,6 @@ SAFE_OPTIONS: tuple[str, ...] = (
     "core.alternateRefsCommand=false",
     "core.quotePath=false",
     "credential.helper=",
-    "diff.external=",
     "diff.trustExitCode=false",
     "interactive.diffFilter=cat",
     "commit.gpgSign=false",
@@ -44,6 +43,9 @@ SAFE_OPTIONS: tuple[str, ...] = (
     "gc.auto=0",
     "uploadpack.packObjectsHook=",
     "safe.bareRepository=explicit",
+    "blame.ignoreRevsFile=",
+    "diff.orderFile=/dev/null",
+    "core.safecrlf=false",
     "color.ui=false",
     "column.ui=false",
     "advice.addEmbeddedRepo=false",
@@ -51,15 +53,21 @@ SAFE_OPTIONS: tuple[str, ...] = (
 """Configuration that goes before the repository's own, as `name=value`."""
 
 _DROPPED = re.compile(r"^(GIT_.*|SSH_ASKPASS|PAGER|LESS|EDITOR|VISUAL)$")
+_KEPT = re.compile(r"^GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)$")
 
 
 class GitError(Exception):
     """git ended with an error; the message is what it said."""
 
 
+def dropped(name: str) -> bool:
+    """Whether git must not inherit this variable."""
+    return bool(_DROPPED.match(name)) and not _KEPT.match(name)
+
+
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for git: none of the user's git variables, no prompt, plain English."""
-    environment = {k: v for k, v in os.environ.items() if not _DROPPED.match(k)}
+    environment = {k: v for k, v in os.environ.items() if not dropped(k)}
     environment |= {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
@@ -69,6 +77,10 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "GIT_ASKPASS": "true",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_LITERAL_PATHSPECS": "1",
+        # A partial clone fetches what is missing, through whatever its configuration names.
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_SSH_COMMAND": "false",
         "LC_ALL": "C.UTF-8",
         "TERM": "dumb",
     }

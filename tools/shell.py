@@ -24,12 +24,14 @@ _SHELL = "shell"
 class ShellArguments(ToolArguments):
     """What to run, and for how many seconds at most."""
 
-    command: str = Field(min_length=1)
+    command: str
     timeout: int = Field(DEFAULT_TIMEOUT, ge=1, le=7200)
 
     @field_validator("command")
     @classmethod
     def _text(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a command cannot be empty")
         if "\0" in value:
             raise ValueError("a command cannot hold a NUL character")
         return value
@@ -40,9 +42,7 @@ class ShellTool:
 
     name: ClassVar[str] = "shell"
     kind: ClassVar[ToolKind] = "execute"
-    description: ClassVar[str] = (
-        "Run a bash command. No input is possible. End what goes on (servers) with &."
-    )
+    description: ClassVar[str] = "Run a bash command, without input. End servers with &."
     arguments: ClassVar[type[ToolArguments]] = ShellArguments
     example: ClassVar[dict[str, Any]] = {"command": "ls -l"}
 

@@ -1,0 +1,338 @@
+"""The git tool: what changed, what was, and commits, shaped for a model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from laguna_agent.actions import Action, GitWrite, ReadPath
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.cleaning import clean_text
+from laguna_agent.tools.gitcommand import GitError
+from laguna_agent.tools.gitrepository import Repository
+from laguna_agent.tools.gitstatus import render_status, staged_paths
+from laguna_agent.tools.output import bound
+
+_WRITES = {"add", "commit"}
+_STASH_READS = {"list", "show"}
+_STASH_WORDS = {"push", "pop", "apply", "drop", *_STASH_READS}
+_FLAGS = {
+    "diff": {"--staged", "--cached", "--stat", "--name-only", "HEAD"},
+    "log": {"--stat", "--oneline", "--all", "-p", "--reverse"},
+    "show": {"--stat", "--name-only"},
+    "add": {"-A", "--all", "-u"},
+    "commit": {"-a", "--all", "--amend"},
+    "stash": {"-u", "--include-untracked", "-p"},
+}
+_COUNT = re.compile(r"-(?:n|n=|-max-count=)?(\d{1,4})$")
+_STASH_NAME = re.compile(r"stash@\{\d{1,4}\}$|\d{1,4}$")
+_LINES = re.compile(r"(.+):(\d+)(?:-(\d+))?$")
+_LOG_FORMAT = "--format=%h %ad %an: %s%d"
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
+
+
+class GitArguments(ToolArguments):
+    """What to do, on what. `target` is paths, revisions, or both."""
+
+    action: Literal["status", "diff", "log", "show", "blame", "add", "commit", "stash"]
+    target: str = Field("", description="paths or revision")
+    message: str = ""
+
+
+@dataclass
+class _Target:
+    revisions: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    count: int | None = None
+
+
+class GitTool:
+    """Speaks to the workspace's repository. Nothing that it configures is run."""
+
+    name: ClassVar[str] = "git"
+    kind: ClassVar[ToolKind] = "git"
+    description: ClassVar[str] = "Look at or commit changes."
+    arguments: ClassVar[type[ToolArguments]] = GitArguments
+    example: ClassVar[dict[str, Any]] = {"action": "diff", "target": "NAME.py"}
+
+    def title(self, arguments: GitArguments, context: ToolContext) -> str:
+        """`git diff a.py`."""
+        words = ["git", arguments.action, clean_text(arguments.target.replace("\n", " "))]
+        return " ".join(word for word in words if word)
+
+    def actions(self, arguments: GitArguments, context: ToolContext) -> list[Action]:
+        """A change of the repository, or the files that are named."""
+        words = _words(arguments.target, context.workspace)
+        stash_reads = arguments.action == "stash" and words and words[0] in _STASH_READS
+        if arguments.action in _WRITES or (arguments.action == "stash" and not stash_reads):
+            detail = " ".join(p for p in (arguments.target, arguments.message) if p)
+            return [GitWrite(operation=arguments.action, detail=detail)]
+        named = (_LINES.sub(r"\1", word.rpartition(":")[2] or word) for word in words)
+        return [
+            ReadPath(path=os.path.realpath(context.workspace / word))
+            for word in named
+            if word and not word.startswith("-") and os.path.lexists(context.workspace / word)
+        ]
+
+    async def run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
+        """Do it; what git complains of is the result."""
+        return await asyncio.to_thread(self._run, arguments, context)
+
+    def _run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
+        try:
+            trusted = bool(context.state.get("git.trusted"))
+            repository = Repository(context.workspace, trusted=trusted)
+            run: Callable[[_Call], str] = getattr(_Call, arguments.action)
+            text = run(_Call(repository, arguments, context))
+        except GitError as error:
+            said = clean_text(str(error)).strip()
+            said = re.sub(r"^(fatal|error): ", "", said)
+            return ToolResult(ok=False, content=said, summary=said.split("\n")[0][:80])
+        bounded = bound(context, clean_text(text).rstrip("\n"))
+        lines = bounded.text.count("\n") + 1
+        return ToolResult(
+            ok=True,
+            content=bounded.text,
+            summary=f"{lines} lines" if lines > 1 else bounded.text[:80],
+            truncated=bounded.truncated,
+            output_file=str(bounded.file) if bounded.file else None,
+        )
+
+
+class _Call:
+    """One call, with a method for each action that returns what the model is told."""
+
+    def __init__(
+        self, repository: Repository, arguments: GitArguments, context: ToolContext
+    ) -> None:
+        self.git = repository
+        self.context = context
+        self.message = arguments.message.strip()
+        self.action = arguments.action
+        self.words = _words(arguments.target, context.workspace)
+
+    def status(self) -> str:
+        return render_status(self.git)
+
+    def diff(self) -> str:
+        target = self._target()
+        cached = ["--cached"] if target.flags & {"--staged", "--cached"} else []
+        revisions = target.revisions
+        if not revisions and not cached and self.git.has_commits():
+            revisions = ["HEAD"]
+        extra = sorted(target.flags & {"--stat", "--name-only"})
+        paths = self._readable(["diff", "--name-only", *cached, *revisions], target.paths)
+        text = ""
+        if paths is not None:
+            text = self.git.text("diff", *_PLAIN, "-M", *extra, *cached, *revisions, "--", *paths)
+        if target.revisions or cached:
+            return text or "no differences"
+        new = self._untracked(target.paths)
+        if new:
+            more = f" and {len(new) - 20} more" if len(new) > 20 else ""
+            text += f"[new, not known to git: {', '.join(new[:20])}{more}]"
+        return text or "no changes"
+
+    def log(self) -> str:
+        target = self._target()
+        if not self.git.has_commits():
+            return "no commits yet"
+        options = ["--date=short", "--no-show-signature", f"-n{target.count or 20}", *_PLAIN[:3]]
+        options += sorted(target.flags - {"--oneline"})
+        text = self.git.text("log", _LOG_FORMAT, *options, *target.revisions, "--", *target.paths)
+        return text or "no commits"
+
+    def show(self) -> str:
+        target = self._target()
+        revisions = target.revisions or ["HEAD"]
+        form = "--format=commit %H%nauthor %an%ndate %ad%n%n%B"
+        options = [form, "--date=iso", "--no-show-signature", *_PLAIN]
+        options += sorted(target.flags) or ["--stat", "--patch"]
+        if any(":" in revision for revision in revisions):
+            for revision in revisions:
+                self._refuse_unreadable(revision.partition(":")[2])
+            return self.git.text("show", *_PLAIN[:3], *revisions)
+        names = ["show", "--format=", "--name-only", *revisions]
+        paths = self._readable(names, target.paths)
+        if paths is None:
+            return self.git.text("show", "--no-patch", *options[:3], *revisions)
+        return self.git.text("show", *options, *revisions, "--", *paths)
+
+    def blame(self) -> str:
+        lines: list[str] = []
+        words = []
+        for word in self.words:
+            match = _LINES.fullmatch(word)
+            if match and not (self.context.workspace / word).exists():
+                lines = ["-L", f"{match[2]},{match[3] or match[2]}"]
+                word = match[1]
+            words.append(word)
+        self.words = words
+        target = self._target()
+        if len(target.paths) != 1:
+            raise GitError("blame takes one file, e.g. target: NAME.py or NAME.py:10-20")
+        self._refuse_unreadable(target.paths[0])
+        options = ["--date=short", "--abbrev=7", "--no-textconv", *lines]
+        return self.git.text("blame", *options, *target.revisions, "--", *target.paths)
+
+    def add(self) -> str:
+        target = self._target(paths_only=True)
+        if not target.paths and not target.flags:
+            raise GitError("add takes paths, or . for all")
+        self._stage(target.paths, tracked_only="-u" in target.flags)
+        staged = staged_paths(self.git)
+        return f"staged: {', '.join(staged)}" if staged else "nothing to stage"
+
+    def commit(self) -> str:
+        target = self._target(paths_only=True)
+        if not self.message and "--amend" not in target.flags:
+            raise GitError("commit takes a message")
+        if target.paths:
+            self._stage(target.paths, tracked_only=False)
+        elif target.flags & {"-a", "--all"}:
+            self._stage([], tracked_only=True)
+        if not staged_paths(self.git) and "--amend" not in target.flags:
+            raise GitError("nothing is staged; name the paths to commit in target, or . for all")
+        options = ["--no-gpg-sign", "--no-verify", "--no-status", "--cleanup=strip"]
+        if "--amend" in target.flags:
+            options.append("--amend")
+        options += ["-m", self.message] if self.message else ["--no-edit"]
+        try:
+            text = self.git.text("commit", *options)
+        except GitError as error:
+            if "empty ident" in str(error) or "tell me who you are" in str(error):
+                raise GitError(
+                    "git does not know who commits; the user must set user.name and user.email"
+                ) from None
+            raise
+        return text
+
+    def stash(self) -> str:
+        words = self.words or ["push"]
+        what = words[0]
+        if what not in _STASH_WORDS:
+            raise GitError(f"stash takes {', '.join(sorted(_STASH_WORDS))}")
+        names = [word for word in words[1:] if _STASH_NAME.match(word)]
+        flags = [word for word in words[1:] if word in _FLAGS["stash"]]
+        if len(names) + len(flags) != len(words) - 1 or len(names) > 1:
+            raise GitError(f"stash {what} takes at most a name like stash@{{0}}")
+        if what == "push":
+            message = ["-m", self.message] if self.message else []
+            untracked = ["-u"] if {"-u", "--include-untracked"} & set(flags) else []
+            return self.git.text("stash", "push", *untracked, *message)
+        options = [*_PLAIN[:3], "-p"] if what == "show" else []
+        return self.git.text("stash", what, *options, *names) or "no stash"
+
+    # --- targets ----------------------------------------------------------------------------
+
+    def _target(self, *, paths_only: bool = False) -> _Target:
+        """The words sorted into flags, revisions and paths. Raises GitError for all else."""
+        target = _Target()
+        flags = _FLAGS.get(self.action, set())
+        words = iter(self.words)
+        for word in words:
+            if word in flags and word != "HEAD":
+                target.flags.add(word)
+            elif self.action in ("log", "show") and word in ("-n", "--max-count"):
+                count = next(words, "")
+                if not count.isdecimal():
+                    raise GitError(f"{word} takes a number")
+                target.count = int(count)
+            elif self.action == "log" and (match := _COUNT.fullmatch(word)):
+                target.count = int(match[1])
+            elif word == "--":
+                continue
+            elif word.startswith("-"):
+                known = f"; it knows {' '.join(sorted(flags))}" if flags else ""
+                raise GitError(f"{self.action} does not take {word}{known}")
+            elif self._is_path(word):
+                target.paths.append(self._relative(word))
+            elif not paths_only and self.git.is_revision(word):
+                target.revisions.append(word)
+            elif self._was_path(word):
+                target.paths.append(self._relative(word))
+            else:
+                raise GitError(f"{word} is neither a path nor a revision")
+        return target
+
+    def _is_path(self, word: str) -> bool:
+        return os.path.lexists(self.context.workspace / word)
+
+    def _was_path(self, word: str) -> bool:
+        return bool(self.git.bytes("ls-files", "-z", "--", self._relative(word))) or (
+            self.action in ("log", "show", "diff")
+            and self.git.has_commits()
+            and bool(self.git.bytes("log", "-n1", "--format=%h", "HEAD", "--", word))
+        )
+
+    def _relative(self, word: str) -> str:
+        workspace = self.context.workspace
+        path = os.path.relpath(os.path.normpath(workspace / word), workspace)
+        if path == ".." or path.startswith("../"):
+            raise GitError(f"{word} is outside the workspace")
+        return path
+
+    def _untracked(self, paths: Sequence[str]) -> list[str]:
+        out = self.git.bytes("ls-files", "-o", "--exclude-standard", "-z", "--", *paths)
+        return [os.fsdecode(path) for path in out.split(b"\0") if path]
+
+    # --- what may be read -------------------------------------------------------------------
+
+    def _may_read(self, path: str) -> bool:
+        return self.context.may_read(str(self.context.workspace / path))
+
+    def _refuse_unreadable(self, path: str) -> None:
+        if not self._may_read(path):
+            raise GitError(f"{path} may not be read")
+
+    def _readable(self, names: Sequence[str], paths: Sequence[str]) -> Sequence[str] | None:
+        """`paths`, or the files among them that may be read; None when that is none of them."""
+        listing = self.git.bytes(names[0], "-z", *_PLAIN, *names[1:], "--", *paths)
+        files = [os.fsdecode(name).lstrip("\n") for name in listing.split(b"\0") if name]
+        allowed = [name for name in files if self._may_read(name)]
+        if len(allowed) == len(files):
+            return paths
+        return allowed or None
+
+    def _stage(self, paths: Sequence[str], *, tracked_only: bool) -> None:
+        """Add what changed below the paths. git is given files, so it looks into no submodule."""
+        kinds = ["-m", "-d"] if tracked_only else ["-m", "-d", "-o"]
+        options = ["-z", *kinds, "--exclude-standard", "--"]
+        listing = self.git.bytes("ls-files", *options, *paths)
+        links = self.git.links()
+        files = {os.fsdecode(path) for path in listing.split(b"\0") if path}
+        nested = {path for path in files if path.endswith("/")}
+        wanted = sorted(files - links - nested)
+        if nested and not wanted:
+            raise GitError(f"{', '.join(sorted(nested))} is a repository of its own")
+        if not wanted and paths:
+            ignored = self.git.text(
+                "check-ignore", "-z", "--stdin", data=list(paths), accepted=(0, 1)
+            )
+            if ignored.strip("\0"):
+                raise GitError(f"{ignored.strip(chr(0)).replace(chr(0), ', ')} is ignored by git")
+        if wanted:
+            self.git.bytes(
+                "add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", data=wanted
+            )
+
+
+def _words(target: str, workspace: Path) -> list[str]:
+    text = target.strip()
+    if not text:
+        return []
+    if os.path.lexists(workspace / text) and "\0" not in text:
+        return [text]
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()

@@ -1,0 +1,104 @@
+"""The plan tool: a short list of steps with states, which the interfaces show."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from pydantic import field_validator
+
+from laguna_agent.actions import Action
+from laguna_agent.events import PlanStep
+from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+
+MAX_STEPS = 12
+_STATE = "plan"
+_MARK = re.compile(
+    r"^\s*(?:[-*]\s+|\d+[.)]\s*)?(?:\[(?P<mark>[ xX>~!-]?)\]\s*)?(?P<text>.*)$", re.DOTALL
+)
+_STATUS = {"x": "done", "X": "done", ">": "active", "~": "dropped", "-": "dropped", "!": "active"}
+_SIGN = {"done": "[x]", "active": "[>]", "pending": "[ ]", "dropped": "[~]"}
+
+
+class PlanArguments(ToolArguments):
+    """All steps, the old ones too."""
+
+    steps: list[str]
+
+    @field_validator("steps")
+    @classmethod
+    def _not_empty(cls, value: list[str]) -> list[str]:
+        if not any(_step(text).text for text in value):
+            raise ValueError("give at least one step")
+        if len(value) > MAX_STEPS:
+            raise ValueError(f"give at most {MAX_STEPS} steps")
+        return value
+
+
+class PlanTool:
+    """Keeps the model's plan. Each call gives the whole list."""
+
+    name: ClassVar[str] = "plan"
+    kind: ClassVar[ToolKind] = "plan"
+    description: ClassVar[str] = "Set the plan. Mark steps [x] done, [>] active."
+    arguments: ClassVar[type[ToolArguments]] = PlanArguments
+    example: ClassVar[dict[str, Any]] = {"steps": ["[x] FIRST", "[>] SECOND", "THIRD"]}
+
+    def title(self, arguments: PlanArguments, context: ToolContext) -> str:
+        """`Plan: 1 of 3`."""
+        steps = [_step(text) for text in arguments.steps]
+        return f"Plan: {sum(step.status == 'done' for step in steps)} of {len(steps)} done"
+
+    def actions(self, arguments: PlanArguments, context: ToolContext) -> list[Action]:
+        """A plan touches nothing."""
+        return []
+
+    async def run(self, arguments: PlanArguments, context: ToolContext) -> ToolResult:
+        """Keep the steps and say which is next."""
+        steps = [step for step in map(_step, arguments.steps) if step.text]
+        before = current_plan(context)
+        open_steps = [step for step in steps if step.status in ("pending", "active")]
+        active = [step for step in open_steps if step.status == "active"]
+        if open_steps and not active:
+            open_steps[0].status = "active"
+            active = [open_steps[0]]
+        for extra in active[1:]:
+            extra.status = "pending"
+        context.state[_STATE] = [step.model_copy() for step in steps]
+        done = sum(step.status == "done" for step in steps)
+        if steps == before:
+            content = f"The plan is the same. Do the next step: {active[0].text}" if active else ""
+        elif active:
+            content = f"Plan kept, {done} of {len(steps)} done. Now: {active[0].text}"
+        else:
+            content = "Every step is done."
+        return ToolResult(
+            ok=True,
+            content=content or "Every step is done.",
+            summary=f"{done} of {len(steps)} done",
+            plan=steps,
+        )
+
+
+def current_plan(context: ToolContext) -> list[PlanStep]:
+    """The plan as it stands, empty when there is none."""
+    steps = context.state.get(_STATE)
+    return list(steps) if isinstance(steps, list) else []
+
+
+def restore_plan(context: ToolContext, steps: list[PlanStep]) -> None:
+    """Take up the plan of a resumed session."""
+    context.state[_STATE] = [step.model_copy() for step in steps]
+
+
+def render_plan(steps: list[PlanStep]) -> str:
+    """The plan as text, a step a line, in the form in which the model gives it."""
+    return "\n".join(f"{_SIGN[step.status]} {step.text}" for step in steps)
+
+
+def _step(text: str) -> PlanStep:
+    match = _MARK.match(text)
+    assert match is not None
+    status = _STATUS.get(match["mark"] or "", "pending")
+    plain = " ".join(match["text"].split())[:200]
+    return PlanStep.model_validate({"text": plain, "status": status})
