@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ RESTARTS = 3
 """How often an engine that dies is started again for one request."""
 _CANCEL_S = 60.0
 _LIMIT = 1 << 26
+_DEATH_CHECKS = 25
+"""How often, 20 ms apart, it is looked for what a process died of."""
 
 OnEvent = Callable[[EngineEvent], None]
 
@@ -89,16 +92,20 @@ class _Connection:
 
     async def send(self, header: wire.Header, payload: bytes = b"") -> None:
         if self.lost:
-            raise EngineLostError(self.reason())
+            raise EngineLostError(await self.reason())
         try:
             self.writer.write(wire.pack(header, payload))
             await self.writer.drain()
         except OSError as error:
-            raise EngineLostError(self.reason()) from error
+            raise EngineLostError(await self.reason()) from error
 
-    def reason(self) -> str:
+    async def reason(self) -> str:
         """Why the engine is gone, as far as it can be known from here."""
         process = self.started.process
+        for _ in range(_DEATH_CHECKS):
+            if process is None or process.returncode is not None:
+                break
+            await asyncio.sleep(0.02)
         if process is not None and process.returncode is not None:
             code = process.returncode
             if code < 0:
@@ -123,6 +130,7 @@ class EngineClient:
         self.spec = spec
         self.model: EngineModel
         self._connection: _Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._next = 0
         self._opening = asyncio.Lock()
 
@@ -168,8 +176,7 @@ class EngineClient:
             )
             await self._handshake(connection, on_event)
         except wire.WireError as error:
-            await asyncio.sleep(0.05)
-            reason = connection.reason()
+            reason = await connection.reason()
             await connection.close()
             raise EngineLostError(f"{reason} while it was loading") from error
         except BaseException:
@@ -246,6 +253,15 @@ class EngineClient:
         frame = await self._ask({"type": "status"})
         return dict(frame.header["status"])
 
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The engine process, if it was started from here."""
+        return self._connection.started.process if self._connection else self._process
+
+    async def stop(self) -> None:
+        """End the engine, whoever else uses it."""
+        await self._ask({"type": "stop"})
+
     async def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels.
 
@@ -277,7 +293,7 @@ class EngineClient:
     ) -> AsyncIterator[EngineEvent]:
         connection = self._connection
         if connection is None or connection.lost:
-            raise EngineLostError(connection.reason() if connection else "the engine was closed")
+            raise EngineLostError(await connection.reason() if connection else "it was closed")
         number, queue = self._register(connection)
         finished = halted = False
         try:
@@ -290,7 +306,7 @@ class EngineClient:
                 frame = await queue.get()
                 if frame is None:
                     finished = True
-                    raise EngineLostError(connection.reason())
+                    raise EngineLostError(await connection.reason())
                 event = _event(frame)
                 finished = isinstance(event, Finished)
                 yield event
@@ -321,6 +337,7 @@ class EngineClient:
     async def aclose(self) -> None:
         """Let go of the engine; it lives on for its keep-alive time."""
         if self._connection is not None:
+            self._process = self._connection.started.process
             await self._connection.close()
             self._connection = None
 

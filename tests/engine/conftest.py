@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.models.base import ModelInfo
+from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.local import LocalConversation
+from support.synthetic import tiny_laguna
+
+CONTEXT = 2048
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has engines, logs and snapshots of its own."""
+    monkeypatch.setenv("LAGUNA_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def config() -> EngineConfig:
+    return EngineConfig(context=CONTEXT, micro_batch=64, keep_alive=0, threads=1)
+
+
+@pytest.fixture
+async def engine(home: Path, config: EngineConfig) -> AsyncIterator[EngineClient]:
+    client = await open_engine(tiny_laguna(), config=config)
+    yield client
+    await client.aclose()
+
+
+def conversation(engine: EngineClient, session: str = "test") -> LocalConversation:
+    chat = LagunaFormat("v4")
+    info = ModelInfo(name="tiny", format=chat.name, context=engine.model.context)
+    return LocalConversation(engine, chat, info, session)
