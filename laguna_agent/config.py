@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laguna_agent.actions import Mode, Verdict
 from laguna_agent.errors import UsageError
@@ -71,6 +71,13 @@ class RuleConfig(_Section):
     write: bool = False
     command: str | None = None
     host: str | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> RuleConfig:
+        subjects = (self.tool, self.path, self.command, self.host)
+        if sum(bool(subject) for subject in subjects) != 1:
+            raise ValueError("a rule needs exactly one of `tool`, `path`, `command`, `host`")
+        return self
 
 
 class PolicyConfig(_Section):
@@ -197,6 +204,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _refuse_forbidden(path: Path, data: Mapping[str, Any]) -> None:
+    policy = data.get("policy")
+    given = policy.get("rules") if isinstance(policy, Mapping) else None
+    for rule in given if isinstance(given, list) else ():
+        if not isinstance(rule, Mapping) or rule.get("verdict") not in ("ask", "deny"):
+            raise UsageError(
+                f"{path}: a project's rules may only ask or deny",
+                hint=f"A rule that allows belongs in {config_dir() / 'config.toml'}.",
+            )
     for keys in PROJECT_FORBIDDEN:
         node: Any = data
         for key in keys:
