@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -83,6 +83,8 @@ class GenerateOptions:
     """Characters of free text (before a call, of a thought, of each string argument) after which
     the grammar moves on. None: none for thoughts and arguments, since cutting a file short would
     be worse than a reply cut at `max_tokens`."""
+    max_calls: int | None = None
+    """Most calls in one reply, as far as a grammar holds it; None is the format's own limit."""
     grammar: str | None = None
     """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False
@@ -99,7 +101,7 @@ class Conversation(Protocol):
     async def append(self, messages: Sequence[Message]) -> int:
         """Add messages after what is there; returns the tokens added. Decoded at `generate`."""
 
-    def generate(self, options: GenerateOptions) -> AsyncIterator[ModelEvent]:
+    def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
 
         Raises ContextFullError before anything is decoded, ModelError when the engine fails for

@@ -6,7 +6,7 @@ else is rendered by the chat format, tokenised once, and appended.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -116,7 +116,7 @@ class LocalConversation:
 
     # --- generating -------------------------------------------------------------------------
 
-    async def generate(self, options: GenerateOptions) -> AsyncIterator[ModelEvent]:
+    async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
 
         Raises ContextFullError before anything is decoded, ModelError when the engine fails for

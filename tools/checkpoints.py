@@ -16,7 +16,7 @@ import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,11 +162,12 @@ class Checkpoints:
             )
             return out.decode("utf-8", "replace")
 
-    def restore(self, checkpoint: str) -> RestoreReport:
+    def restore(self, checkpoint: str, *, only: Collection[str] | None = None) -> RestoreReport:
         """Make the working tree what it was: contents, permissions, links, missing files.
 
-        Files that were ignored then are left alone. Raises CheckpointError when the checkpoint
-        does not exist or the present could not be recorded first.
+        `only` limits it to these paths. Files that were ignored then are left alone. Raises
+        CheckpointError when the checkpoint does not exist or the present could not be recorded
+        first.
         """
         with self._locked(), self._errors():
             meta = self._meta(checkpoint)
@@ -175,7 +176,9 @@ class Checkpoints:
             now = self._entries(before)
             report = RestoreReport(before=before)
             restorer = Restorer(self.workspace, recorded=set(now))
-            differing = sorted(p for p in then if then[p] != now.get(p))
+            differing = sorted(
+                p for p in then if then[p] != now.get(p) and (only is None or p in only)
+            )
             for start in range(0, len(differing), _BATCH):
                 batch = differing[start : start + _BATCH]
                 blobs = self._blobs(then[path].blob for path in batch)
@@ -192,7 +195,7 @@ class Checkpoints:
             self._git("read-tree", f"{self._ref(checkpoint)}:tree")
             kept = set(meta.get("skipped", ()))
             for path in sorted(self._untracked()):
-                if path in kept or path not in now:
+                if path in kept or path not in now or (only is not None and path not in only):
                     continue
                 problem = restorer.remove(path)
                 if problem:

@@ -1,0 +1,78 @@
+"""What one agent works with: its conversation, tools, gate and limits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from laguna_agent.agent.compaction import message_of
+from laguna_agent.agent.hooks import Hooks
+from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
+from laguna_agent.models.base import Conversation, Message, Sampling
+from laguna_agent.policy.gate import Gate
+from laguna_agent.prompts.pack import Pack, PackTool
+from laguna_agent.tools.base import ToolContext
+from laguna_agent.tools.checkpoints import Checkpoints
+
+
+class Approval(NamedTuple):
+    """A person's answer to an approval."""
+
+    answer: Literal["once", "always", "no"]
+    reason: str = ""
+
+
+Approver = Callable[[ApprovalRequested], Awaitable[Approval]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a turn stops by itself. `tokens` are generated ones, `timeout` is in seconds."""
+
+    steps: int = 100
+    tokens: int | None = None
+    timeout: float | None = None
+    reply_tokens: int = 4096
+
+
+@dataclass
+class Agent:
+    """The parts of a session that the loop uses."""
+
+    conversation: Conversation
+    tools: dict[str, PackTool]
+    gate: Gate
+    context: ToolContext
+    pack: Pack
+    sampling: Sampling
+    limits: Limits
+    approver: Approver | None = None
+    """None: nobody can be asked, so what would ask is denied."""
+    hooks: Hooks | None = None
+    thinking: bool = False
+    steering: deque[UserMessage] = field(default_factory=deque)
+    """What a person typed while the agent worked; it goes in before the next model call."""
+    plan: list[PlanStep] = field(default_factory=list)
+    turns: int = 0
+    opening: dict[str, str] = field(default_factory=dict)
+    """Variables of `first.md` for the first message: date, cwd, git, instructions, memory."""
+    opened: bool = False
+    """Whether the first message was said."""
+    check_known: str | None = None
+    """A check that a person gave outside the task's text (`--check`)."""
+    live: Callable[[str, str], None] = lambda call_id, text: None
+    """Takes live output of a running tool: call id, text."""
+    seq: int = 0
+    """Number of the last event on record."""
+    checkpoints: Checkpoints | None = None
+    paths: tuple[str, ...] = ()
+    """Files that a small model may be held to when it names one to write."""
+
+    def message_of(self, event: Event) -> Message:
+        """The message that the model reads of a recorded event; the one place that renders it."""
+        if isinstance(event, UserMessage) and event.origin == "steer":
+            text = self.pack.text("steer.md", text=event.text)
+            return Message(role="user", content=text)
+        return message_of(event)

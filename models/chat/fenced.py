@@ -1,0 +1,284 @@
+"""The form that suits small models: one line that names the call, and code in a fence.
+
+A reply is a few sentences, then `### tool argument`, and for a tool that takes a text, the text in
+a fence, verbatim. Small models write code far better than they write code inside JSON. Turns are
+ChatML's. A tool's first plain argument stands on the line; a tool with more of them takes one JSON
+object there; a text argument (`content`, `text`, `body`, `code`) stands in the fence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laguna_agent.events import (
+    FinishReason,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
+from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.chat.base import Grammar, Parsed, ParserEvent, ReplyParser, Segment
+from laguna_agent.models.chat.chatml import ChatMLTurns
+from laguna_agent.models.chat.gbnf import choice, literal
+from laguna_agent.models.chat.grammar import offered
+from laguna_agent.models.chat.parsing import new_call_id
+
+MARK = "### "
+FENCE = "```"
+BODIES = ("content", "text", "body", "code")
+_FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one tool is written: what stands on its line and in its fence."""
+
+    tool: ToolSpec
+    line: tuple[str, ...]
+    """Arguments on the line: none, one as plain text, several as a JSON object."""
+    body: str | None
+
+    @staticmethod
+    def of(tool: ToolSpec) -> Form:
+        """Take it from the schema: required arguments count, optional ones are left out."""
+        required = [str(name) for name in tool.parameters.get("required", [])]
+        body = next((name for name in BODIES if name in required), None)
+        return Form(tool, tuple(name for name in required if name != body), body)
+
+    def usage(self) -> str:
+        """The declaration the model reads."""
+        if len(self.line) > 1:
+            argument = " {" + ", ".join(f'"{name}": ...' for name in self.line) + "}"
+        else:
+            argument = "".join(f" {name.upper()}" for name in self.line)
+        fence = f"\n{FENCE}\n{self.body.upper()}\n{FENCE}" if self.body else ""
+        return f"{MARK}{self.tool.name}{argument}{fence}"
+
+
+class FencedFormat:
+    """Calls as `### tool argument` and fenced text, between ChatML turn markers."""
+
+    name = "fenced"
+
+    def __init__(self) -> None:
+        self.turns = ChatMLTurns(wrap_tool_results=False)
+
+    def render_start(self, system: str, tools: Sequence[ToolSpec]) -> list[Segment]:
+        """See ChatFormat."""
+        text = system.rstrip()
+        if tools:
+            forms = [Form.of(tool) for tool in tools]
+            text += "\n\nTools, one in each reply, written exactly so:\n"
+            text += "".join(f"\n{form.usage()}\n{form.tool.description}\n" for form in forms)
+        return self.turns.system(text.rstrip())
+
+    def render_messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
+        """See ChatFormat. Everything appended at once is one user turn: small models lose the
+        thread between several."""
+        merged: list[Message] = []
+        for message in messages:
+            role = "user" if message.role == "tool" else message.role
+            if merged and merged[-1].role == role:
+                joined = f"{merged[-1].content}\n\n{message.content}"
+                merged[-1] = Message(role=role, content=joined)
+            else:
+                merged.append(Message(role=role, content=message.content))
+        return self.turns.messages(merged, after_reply=after_reply)
+
+    def render_generation(self, options: GenerateOptions) -> list[Segment]:
+        """See ChatFormat."""
+        return self.turns.generation()
+
+    def render_close(self, reason: FinishReason) -> list[Segment]:
+        """See ChatFormat."""
+        return self.turns.close()
+
+    def grammar(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> Grammar | None:
+        """See ChatFormat. Thoughts come first, as the model wants; then one call, bound."""
+        if options.grammar is not None:
+            return Grammar(options.grammar)
+        if options.tool_choice == "none" or not tools:
+            return None
+        rules = [
+            "thought ::= (tline newlines)*",
+            "tline ::= [^\\n#`] [^\\n]*",
+            'newlines ::= "\\n" "\\n"?',
+            "line ::= [^\\n {] [^\\n]* | " + literal("{") + " [^\\n]*",
+            'lang ::= [a-z0-9+]* "\\n"',
+            'code ::= (cline "\\n")*',
+            'cline ::= ([^`\\n] [^\\n]*)? | "`" ([^`\\n] [^\\n]*)? | "``" ([^`\\n] [^\\n]*)?',
+            f'fence ::= "\\n" {literal(FENCE)} lang code {literal(FENCE)} "\\n"?',
+        ]
+        calls = [self._call(Form.of(tool), options) for tool in offered(tools, options)]
+        root = f"thought {choice(calls)}"
+        if options.tool_choice == "auto":
+            rules.append('prose ::= (tline "\\n"?)+')
+            root = f"({root} | prose)"
+        return Grammar("\n".join([f"root ::= {root}", *rules]) + "\n")
+
+    def _call(self, form: Form, options: GenerateOptions) -> str:
+        parts = [literal(MARK + form.tool.name)]
+        if form.line:
+            parts.append('" "')
+            known = [path for path in options.paths if "\n" not in path]
+            if form.line == ("path",) and form.body is not None and known:
+                parts.append(choice([literal(path) for path in known]))
+            else:
+                parts.append("line")
+        if form.body is not None:
+            parts.append("fence")
+        return "(" + " ".join(parts) + ")"
+
+    def parser(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> ReplyParser:
+        """See ChatFormat."""
+        return FencedParser(tools)
+
+    def stops(self) -> tuple[str, ...]:
+        """See ChatFormat."""
+        return ()
+
+    def think_close(self) -> list[Segment]:
+        """See ChatFormat."""
+        return []
+
+
+class FencedParser:
+    """Reads a reply line by line; a line is only judged when it is whole."""
+
+    def __init__(self, tools: Sequence[ToolSpec]) -> None:
+        self._forms = {tool.name: Form.of(tool) for tool in tools}
+        self._pending = ""
+        self._text: list[str] = []
+        self._held_newlines = ""
+        self._calls: list[ToolCall] = []
+        self._errors: list[str] = []
+        self._form: Form | None = None
+        self._id = ""
+        self._argument = ""
+        self._raw: list[str] = []
+        self._body: list[str] | None = None
+        self._fence = ""
+        self._shown = 0
+        self._emitted_name = False
+
+    @property
+    def complete(self) -> bool:
+        """The end is the model's own end token, or the grammar's."""
+        return False
+
+    def feed(self, text: str) -> list[ParserEvent]:
+        """See ReplyParser."""
+        events: list[ParserEvent] = []
+        self._pending += text
+        while "\n" in self._pending:
+            line, self._pending = self._pending.split("\n", 1)
+            self._line(line, "\n", events)
+        if self._pending and self._form is None and not self._may_be_mark(self._pending):
+            # Prose streams on; a whole line is only needed where a call may begin.
+            self._say(self._pending[self._shown :], events)
+            self._shown = len(self._pending)
+        return events
+
+    def finish(self) -> tuple[list[ParserEvent], Parsed]:
+        """See ReplyParser."""
+        events: list[ParserEvent] = []
+        if self._pending:
+            line, self._pending = self._pending, ""
+            self._line(line, "", events)
+        if self._form is not None:
+            self._end_call(closed=False)
+        text = "".join(self._text).strip()
+        error = self._errors[0] if self._errors and not self._calls else None
+        return events, Parsed(text=text, tool_calls=self._calls, error=error)
+
+    def _may_be_mark(self, line: str) -> bool:
+        return MARK.startswith(line) or line.startswith(MARK)
+
+    def _say(self, text: str, events: list[ParserEvent]) -> None:
+        if text:
+            self._text.append(text)
+            events.append(TextDelta(text=text))
+
+    def _line(self, line: str, end: str, events: list[ParserEvent]) -> None:
+        shown, self._shown = self._shown, 0
+        if self._body is not None:
+            self._raw.append(line + end)
+            if line.rstrip() == self._fence:
+                self._delta(line + end, events)
+                self._end_call(closed=True)
+                return
+            self._body.append(line + end)
+            self._delta(line + end, events)
+            return
+        if self._form is not None and (match := _FENCE_LINE.fullmatch(line)):
+            self._fence, self._body = match.group(1), []
+            self._raw.append(line + end)
+            self._delta(line + end, events)
+            return
+        form = self._form_of(line)
+        if form is None and self._form is not None and not line.strip():
+            self._raw.append(line + end)
+            return
+        if self._form is not None:
+            self._end_call(closed=False)
+        if form is not None:
+            self._begin(form, line, end, events)
+        else:
+            self._say(line[shown:] + end, events)
+
+    def _form_of(self, line: str) -> Form | None:
+        if not line.startswith(MARK):
+            return None
+        return self._forms.get(line[len(MARK) :].split(" ", 1)[0].strip())
+
+    def _begin(self, form: Form, line: str, end: str, events: list[ParserEvent]) -> None:
+        self._form, self._id = form, new_call_id()
+        self._argument = line[len(MARK) + len(form.tool.name) :].strip()
+        self._raw, self._emitted_name = [line + end], False
+        self._delta(line + end, events)
+        if form.body is None:
+            self._end_call(closed=True)
+
+    def _delta(self, text: str, events: list[ParserEvent]) -> None:
+        name = None if self._emitted_name or self._form is None else self._form.tool.name
+        self._emitted_name = True
+        events.append(ToolCallDelta(id=self._id, name=name, text=text))
+
+    def _end_call(self, *, closed: bool) -> None:
+        form, body = self._form, self._body
+        self._form = self._body = None
+        if form is None:
+            return
+        if form.body is not None and not closed:
+            what = "the closing fence is missing" if body is not None else "its fence is missing"
+            self._errors.append(f"{form.tool.name}: {what}. Write it as:\n{form.usage()}")
+            return
+        arguments = self._on_line(form)
+        if arguments is None:
+            return
+        if form.body is not None:
+            arguments[form.body] = "".join(body or [])
+        self._calls.append(
+            ToolCall(id=self._id, name=form.tool.name, arguments=arguments, raw="".join(self._raw))
+        )
+
+    def _on_line(self, form: Form) -> dict[str, Any] | None:
+        if not form.line:
+            return {}
+        if len(form.line) == 1:
+            value = self._argument
+            if len(value) > 1 and value[0] == value[-1] == "`":
+                value = value[1:-1]
+            return {form.line[0]: value}
+        try:
+            arguments = json.loads(self._argument)
+            if isinstance(arguments, dict):
+                return arguments
+        except ValueError:
+            pass
+        self._errors.append(f"{form.tool.name}: write it as:\n{form.usage()}")
+        return None
