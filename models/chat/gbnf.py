@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 _MAX_REPETITION = 500
 """Above this, repetitions are nested; llama.cpp's own limit is 2000 rules."""
+_MAX_RESTARTS = 8
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _CLASS_ESCAPES = {"\\": "\\\\", "]": "\\]", "[": "\\[", "-": "\\-"} | {
     "\n": "\\n",
@@ -193,28 +194,37 @@ class Text:
         after_unit = f"{self._unit(state)} {self._rest('', high)}"
         return f"({after_unit} | {self._tail(state)})"
 
-    def _unit(self, state: str) -> str:
+    def _unit(self, state: str, restarts: int = _MAX_RESTARTS) -> str:
         """One character, or the beginning of a forbidden text up to what rules it out."""
 
         def body() -> str:
             steps = [
-                f"{literal(c)} {self._unit(after)}"
-                for c, after in self.notable(state).items()
-                if after is not None
+                f"{literal(c)} {self._unit(after, left)}"
+                for c, after, left in self._steps(state, restarts)
             ]
             return " | ".join([char_class(self.notable(state), negated=True), *steps])
 
-        return self._grammar.rule((self._forbidden, "unit", state), "unit", body)
+        return self._grammar.rule((self._forbidden, "unit", state, restarts), "unit", body)
 
-    def _tail(self, state: str) -> str:
+    def _tail(self, state: str, restarts: int = _MAX_RESTARTS) -> str:
         """The beginning of a forbidden text at the end of the text, or nothing."""
 
         def body() -> str:
             steps = [
-                f"{literal(c)} {self._tail(after)}"
-                for c, after in self.notable(state).items()
-                if after is not None
+                f"{literal(c)} {self._tail(after, left)}"
+                for c, after, left in self._steps(state, restarts)
             ]
             return " | ".join(['""', *steps])
 
-        return self._grammar.rule((self._forbidden, "tail", state), "tail", body)
+        return self._grammar.rule((self._forbidden, "tail", state, restarts), "tail", body)
+
+    def _steps(self, state: str, restarts: int) -> list[tuple[str, str, int]]:
+        """Steps to states that are not empty. A beginning may be begun anew (`<<`) so often only:
+        a bounded text must end."""
+        found = []
+        for character, after in self.notable(state).items():
+            if after is not None:
+                left = restarts - (after != state + character)
+                if left >= 0:
+                    found.append((character, after, left))
+        return found

@@ -116,7 +116,8 @@ def call_grammar(
     if not possible:
         return None
     call = grammar.rule("call", "call", lambda: choice(possible))
-    more = f"({style.separator} {call})" + f"{{0,{MAX_CALLS - 1}}}"
+    most = MAX_CALLS if options.max_calls is None else max(options.max_calls, 1)
+    more = f"({style.separator} {call}){{0,{most - 1}}}" if most > 1 else ""
     root = f"{call} {more} {style.separator}"
     if options.tool_choice == "auto":
         return Grammar(

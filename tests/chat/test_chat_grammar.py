@@ -339,3 +339,10 @@ def test_text_limit_ends_thought_preamble_and_arguments(vocabulary: Vocabulary) 
 def test_an_argument_has_no_limit_of_its_own(vocabulary: Vocabulary) -> None:
     call = laguna_call("edit", ("path", "a"), ("old", "line <x>\n" * 3000))
     assert verdict(vocabulary, laguna(), call) == "complete"
+
+
+def test_the_number_of_calls_can_be_limited(vocabulary: Vocabulary) -> None:
+    for most, expected in ((1, "refused"), (2, "complete")):
+        grammar = laguna(GenerateOptions(tool_choice="required", max_calls=most))
+        assert verdict(vocabulary, grammar, laguna_call("done")) == "complete"
+        assert verdict(vocabulary, grammar, laguna_call("done") + laguna_call("done")) == expected

@@ -1,0 +1,134 @@
+"""Random weights at temperature 1, held by the grammars: every reply is a valid call.
+
+Nothing but the grammar makes these replies what they are. Strings end by `text_limit`, since
+random weights would never spell a closing tag.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.events import Reply, ToolCall
+from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
+from laguna_agent.models.chat.base import ChatFormat
+from laguna_agent.models.chat.chatml import ChatMLFormat
+from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.local import LocalConversation
+from support.synthetic import tiny_laguna
+
+pytestmark = pytest.mark.slow
+
+
+class Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Span(Arguments):
+    first: int
+    last: int | None = None
+
+
+class Read(Arguments):
+    path: str
+    start: int | None = None
+    span: Span | None = None
+
+
+class Write(Arguments):
+    path: str
+    content: str
+    executable: bool = False
+
+
+class Plan(Arguments):
+    steps: list[str] = Field(max_length=3)
+    mode: str = Field(default="all", json_schema_extra={"enum": ["all", "none"]})
+
+
+class Done(Arguments):
+    pass
+
+
+MODELS: dict[str, type[Arguments]] = {"read": Read, "write": Write, "plan": Plan, "done": Done}
+TOOLS = [
+    ToolSpec(name=name, description="…", parameters=model.model_json_schema())
+    for name, model in MODELS.items()
+]
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EngineClient]:
+    monkeypatch.setenv("LAGUNA_HOME", str(tmp_path))
+    config = EngineConfig(context=3072, keep_alive=0, threads=1, snapshots=False)
+    client = await open_engine(tiny_laguna(), config=config)
+    yield client
+    await client.aclose()
+
+
+async def replies(
+    engine: EngineClient, chat: ChatFormat, count: int, **options: Any
+) -> AsyncIterator[Reply]:
+    info = ModelInfo(name="tiny", format=chat.name, context=3072)
+    conversation = LocalConversation(engine, chat, info)
+    await conversation.start("You are laguna.", TOOLS)
+    await conversation.append([Message(role="user", content="Go.")])
+    mark = conversation.mark()
+    for seed in range(count):
+        made = GenerateOptions(
+            sampling=Sampling(temperature=1.0, top_k=0, seed=seed),
+            max_tokens=1800,
+            tool_choice="required",
+            text_limit=12,
+            max_calls=2,
+            **options,
+        )
+        last = None
+        async for event in conversation.generate(made):
+            last = event
+        assert isinstance(last, Reply)
+        yield last
+        conversation.rewind(mark)
+
+
+def check(reply: Reply) -> None:
+    assert reply.error is None, reply
+    assert reply.finish_reason == "tool_calls", reply
+    assert reply.tool_calls
+    for call in reply.tool_calls:
+        MODELS[call.name].model_validate(call.arguments)
+        json.dumps(call.arguments, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("chat", "options"),
+    [
+        (LagunaFormat("v4"), {}),
+        (LagunaFormat("v8"), {"thinking": True}),
+        (ChatMLFormat(), {}),
+    ],
+    ids=["laguna", "laguna-v8-thinking", "chatml"],
+)
+async def test_two_hundred_random_replies_are_valid_calls(
+    engine: EngineClient, chat: ChatFormat, options: dict[str, Any]
+) -> None:
+    names: set[str] = set()
+    async for reply in replies(engine, chat, 200, **options):
+        check(reply)
+        names |= {call.name for call in reply.tool_calls}
+    assert names == set(MODELS)
+
+
+async def test_allowed_and_banned_hold_under_random_weights(engine: EngineClient) -> None:
+    done = ToolCall(id="x", name="done", arguments={})
+    allowed = ["done", "read"]
+    async for reply in replies(engine, LagunaFormat(), 40, allowed=allowed, banned=[done]):
+        check(reply)
+        assert {call.name for call in reply.tool_calls} == {"read"}
