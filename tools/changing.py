@@ -11,7 +11,7 @@ from laguna_agent.tools import seen, storage
 from laguna_agent.tools.base import ToolContext, ToolResult
 from laguna_agent.tools.diffs import counts, shortened, unified
 from laguna_agent.tools.encoding import Document, EncodingError, binary_kind, decode, printable
-from laguna_agent.tools.languages import syntax_problem
+from laguna_agent.tools.languages import strict_problem, syntax_problem
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.workspace import PathError, Place, locate, read_bytes
 
@@ -168,10 +168,11 @@ def carry_out(plan: Plan, context: ToolContext, done: str) -> ToolResult:
 
 def _parse_note(plan: Plan) -> list[str]:
     label = plan.place.relative
-    problem = syntax_problem(label, plan.new.text)
+    check = syntax_problem if plan.old is None else strict_problem
+    problem = check(label, plan.new.text)
     if problem is None:
         return []
-    if plan.old is not None and syntax_problem(label, plan.old.text) is not None:
+    if plan.old is not None and check(label, plan.old.text) is not None:
         return []  # it did not parse before either
     source = plan.new.text.split("\n")
     near = range(max(1, problem.line - 2), min(len(source), problem.line + 2) + 1)

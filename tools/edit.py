@@ -16,10 +16,12 @@ from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolRe
 from laguna_agent.tools.changing import Plan, RefusalError
 from laguna_agent.tools.diffs import shortened, unified
 from laguna_agent.tools.encoding import Document, Splice, printable
-from laguna_agent.tools.languages import syntax_problem
+from laguna_agent.tools.languages import strict_problem
 from laguna_agent.tools.matching import NoMatchError
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.workspace import PathError, Place, locate
+
+_UNCLEAR = "old leaves out lines, and it is unclear on which side of them the change belongs."
 
 
 class Replacement(ToolArguments):
@@ -157,10 +159,12 @@ def _at_once(
 ) -> tuple[Document, list[str]]:
     splices: list[tuple[Splice, int]] = []
     notes: list[str] = []
-    parsed = syntax_problem(path, document.text) is None
+    parsed = strict_problem(path, document.text) is None
     for index, (old, new) in enumerate(edits):
         try:
             match = matching.find(document.text, old, new, every=every)
+            if match.ambiguous and not parsed:
+                raise NoMatchError(_UNCLEAR)
             settled = _settle(document, match, path) if parsed else match.splices
             splices += [(splice, index) for splice in settled]
         except NoMatchError as problem:
@@ -180,9 +184,15 @@ def _settle(document: Document, match: matching.Match, path: str) -> list[Splice
     An exact match is carried out even so: the text was given literally. A tolerant one that
     would break the file is refused.
     """
-    for splices in [match.splices, *match.alternatives]:
-        if syntax_problem(path, document.splice(splices).text) is None:
-            return splices
+    good = [
+        splices
+        for splices in match.choices()
+        if strict_problem(path, document.splice(splices).text) is None
+    ]
+    if good and not (match.ambiguous and len(good) > 1):
+        return good[0]
+    if match.ambiguous:
+        raise NoMatchError(_UNCLEAR)
     if match.how:
         line = document.text.count("\n", 0, match.start) + 1
         raise NoMatchError(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import gcd
 
 _LEADING = re.compile(r"[ \t]*")
 
@@ -17,15 +16,27 @@ def indent_of(line: str) -> str:
     return match.group() if match else ""
 
 
-def _unit(indents: Sequence[str], default: int = 4) -> str:
-    """One level of indentation as it is used: a tab, or so many spaces."""
-    if sum("\t" in indent for indent in indents) * 2 > sum(bool(indent) for indent in indents):
-        return "\t"
-    widths = {len(indent) for indent in indents if indent and "\t" not in indent}
-    ordered = sorted(widths | {0})
-    steps = [b - a for a, b in pairwise(ordered)]
-    step = gcd(*steps) if steps else default
-    return " " * (step if step > 1 else default)
+def unit_of(lines: Sequence[str], default: str = "    ") -> str:
+    """One level of indentation as the lines use it: a tab, or so many spaces.
+
+    What counts is how much deeper than the line before it a line stands, the most frequent step.
+    """
+    steps: Counter[str] = Counter()
+    before = ""
+    for line in lines:
+        if not line.strip():
+            continue
+        indent = indent_of(line)
+        if indent.startswith(before) and indent != before:
+            step = indent[len(before) :]
+            if step.strip("\t") == "":
+                steps["\t"] += 1
+            elif step in ("  ", "   ", "    ", " " * 8):
+                steps[step] += 1
+        before = indent
+    if steps:
+        return max(steps, key=lambda step: (steps[step], step == default))
+    return "\t" if any(line.startswith("\t") for line in lines) else default
 
 
 def _width(indent: str, tab: int) -> int:
@@ -57,12 +68,9 @@ class Translation:
         self, anchors: Sequence[Anchor], written_lines: Sequence[str], file_lines: Sequence[str]
     ) -> None:
         self._anchors = list(anchors)
-        file_unit = _unit([indent_of(line) for line in file_lines if line.strip()])
-        written = [indent_of(line) for line in written_lines if line.strip()]
-        differences = [a.written for a in anchors] + written
-        default = 4 if file_unit == "\t" else len(file_unit)
-        self._file_unit = file_unit
-        self._written_unit = _relative_unit(differences, default)
+        self._file_unit = unit_of(file_lines)
+        default = "    " if self._file_unit == "\t" else self._file_unit
+        self._written_unit = unit_of(written_lines, default)
         self.identical = all(a.written == a.file for a in self._anchors)
 
     def line(self, line: str, position: int) -> str:
@@ -79,7 +87,7 @@ class Translation:
         for anchor in near:
             if anchor.written == indent:
                 return anchor.file
-        tab = 4 if self._written_unit == "\t" else max(len(self._written_unit), 1)
+        tab = 4 if self._written_unit == "\t" else len(self._written_unit)
         wanted = _width(indent, tab)
         anchor = min(near, key=lambda a: abs(_width(a.written, tab) - wanted))
         columns = wanted - _width(anchor.written, tab)
@@ -93,13 +101,3 @@ class Translation:
         if near_tabs:
             return anchor.file[: max(0, len(anchor.file) - levels)]
         return anchor.file[: max(0, len(anchor.file) - levels * len(unit) - rest)]
-
-
-def _relative_unit(indents: Sequence[str], default: int) -> str:
-    """The unit of text that may as a whole stand at any level: what indents differ by."""
-    if any("\t" in indent for indent in indents):
-        return "\t"
-    widths = sorted({len(indent) for indent in indents})
-    steps = [b - a for a, b in pairwise(widths)]
-    step = gcd(*steps) if steps else default
-    return " " * (step if step > 1 else default)

@@ -21,6 +21,7 @@ _NUMBERED = re.compile(r"^ *\d+(?:\t|\||: ?)")
 _FOLDED = str.maketrans("‘’‚‛“”„‟‐‑‒–—―−\u00a0\u2009\u202f", "''''\"\"\"\"-------   ")
 _MAX_GAP = 2
 _MAX_ELIDED = 400
+_MAX_PLACEMENTS = 40
 
 
 @dataclass
@@ -30,7 +31,13 @@ class Match:
     splices: list[Splice]
     how: str = ""
     alternatives: list[list[Splice]] = field(default_factory=list)
-    """Other ways to carry the indentation over, to be tried if the first does not parse."""
+    """Other ways to make the change, to be tried if the first does not parse."""
+    ambiguous: bool = False
+    """True when nothing but the parser can choose among the ways."""
+
+    def choices(self) -> list[list[Splice]]:
+        """All ways to make the change."""
+        return [self.splices, *self.alternatives]
 
     @property
     def start(self) -> int:
@@ -178,6 +185,8 @@ def _tolerant(lines: Lines, old: str, new: str) -> Match | None:
         return None
     for how, key in _TIERS:
         windows = _windows(lines.lines, old_lines, key)
+        if len(windows) > 1:
+            windows = _between_blanks(lines.lines, windows, *_edges(old)) or windows
         if len(windows) > 1 and key is not str.rstrip:
             windows = _same_shape(lines.lines, old_lines, windows)
         if len(windows) > 1:
@@ -228,6 +237,18 @@ def _windows(file: Sequence[str], old: Sequence[str], key: _Key) -> list[list[in
     ]
 
 
+def _between_blanks(
+    file: Sequence[str], windows: list[list[int]], head: int, tail: int
+) -> list[list[int]]:
+    """Of several places, those with as many empty lines around as `old` has at its ends."""
+    return [
+        w
+        for w in windows
+        if not any(map(str.strip, file[max(0, w[0] - head) : w[0]]))
+        and not any(map(str.strip, file[w[-1] + 1 : w[-1] + 1 + tail]))
+    ]
+
+
 def _same_shape(
     file: Sequence[str], old: Sequence[str], windows: list[list[int]]
 ) -> list[list[int]]:
@@ -242,43 +263,51 @@ def _same_shape(
 
 
 def _elided(lines: Lines, old: list[str], new: list[str]) -> Match | None:
-    """`old` with lines left out: marked by `...`, or up to two that were forgotten."""
-    alignment = _align(lines.lines, old)
-    if alignment is None:
+    """`old` with lines left out: marked by `...`, or up to two that were forgotten.
+
+    It may fit in several ways, if the change is the same in all of them.
+    """
+    placements = _alignments(lines.lines, old)
+    matches = [_merge(lines, p, old, new, "lines left out of old") for p in placements]
+    first = matches[0] if matches else None
+    if first is None or any(m is None or m.choices() != first.choices() for m in matches[1:]):
         return None
-    return _merge(lines, alignment, old, new, "lines left out of old")
+    return first
 
 
-def _align(file: Sequence[str], old: Sequence[str]) -> list[int] | None:
-    """The one way to place `old` in the file in order with gaps; None when none or several.
+def _alignments(file: Sequence[str], old: Sequence[str]) -> list[list[int]]:
+    """The ways to place `old` in the file in order with gaps; none when there are too many.
 
     The index of an ellipsis is −1.
     """
     marks = [bool(_ELLIPSIS.match(line)) for line in old]
+    while marks and marks[0]:
+        marks, old = marks[1:], old[1:]
     solid = [line.strip() for line, mark in zip(old, marks, strict=True) if not mark]
-    if not solid or marks[0] or marks[-1]:
-        return None
-    telling = [line for line in solid if len(line) > 3]
-    if not any(marks) and len(telling) < 3:
-        return None
+    if not solid or marks[-1] or sum(marks) > 3:
+        return []
+    telling = sum(len(line) > 3 for line in solid)
+    budget = min(_MAX_GAP, telling - 1) if telling > 1 else 0
+    if not any(marks) and not budget:
+        return []
     keys = [line.strip() for line in file]
     found: list[list[int]] = []
     for start, key in enumerate(keys):
         if key == solid[0]:
-            found += _placements(keys, old, marks, start)
-            if len({(w[0], w[-1]) for w in found}) > 1 or len(found) > 1:
-                return None
-    return found[0] if found else None
+            found += _placements(keys, old, marks, start, budget)
+            if len(found) > _MAX_PLACEMENTS:
+                return []
+    return found
 
 
 def _placements(
-    keys: Sequence[str], old: Sequence[str], marks: Sequence[bool], start: int
+    keys: Sequence[str], old: Sequence[str], marks: Sequence[bool], start: int, gap: int
 ) -> list[list[int]]:
-    """Up to two placements of `old` that begin at `start`."""
+    """The placements of `old` that begin at `start`, with up to `gap` forgotten lines."""
     results: list[list[int]] = []
 
     def place(index: int, at: int, budget: int, so_far: list[int], marked: bool) -> None:
-        if len(results) > 1:
+        if len(results) > _MAX_PLACEMENTS:
             return
         if index == len(old):
             results.append(so_far)
@@ -295,7 +324,7 @@ def _placements(
                 if results and skip == 0 and not marked:
                     return
 
-    place(0, start, _MAX_GAP, [], False)
+    place(0, start, gap, [], False)
     return results
 
 
@@ -313,66 +342,101 @@ def _merge(
         if index >= 0 and written.strip()
     ]
     translation = Translation(anchors, [*old, *new], lines.lines)
-    splices: list[Splice] = []
+    old, new = _with_file_ends(lines.lines, alignment, old, new)
+    options: list[list[Splice]] = [[]]
     matcher = difflib.SequenceMatcher(
-        None, [_comparable(x) for x in old], [_comparable(x) for x in new], autojunk=False
+        None, [_comparable(x, marks) for x in old], [_comparable(x, marks) for x in new], False
     )
     for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":
             continue
-        if any(marks[old_start:old_end]) or any(map(_ELLIPSIS.match, new[new_start:new_end])):
+        wanted = new[new_start:new_end]
+        if any(marks[old_start:old_end]) or (any(marks) and any(map(_ELLIPSIS.match, wanted))):
             return None  # what stands behind an ellipsis is neither replaced nor written
-        change = _change(lines.lines, alignment, old_start, old_end, new[new_start:new_end])
-        if change is None:
+        changes = _changes(lines.lines, alignment, old_start, old_end, wanted)
+        if not changes or len(options) * len(changes) > 4:
             return None
-        first, after, kept = change
-        written = [translation.line(x, old_start) for x in kept]
-        if written or first != after:
-            splices.append(_line_splice(lines, first, after, written))
-    if not splices:
+        made = [
+            [_line_splice(lines, first, after, [translation.line(x, old_start) for x in kept])]
+            if kept or first != after
+            else []
+            for first, after, kept in changes
+        ]
+        options = [[*option, *splices] for option in options for splices in made]
+    options = [option for i, option in enumerate(options) if option not in options[:i]]
+    if not all(options):
         return None
-    return Match(splices, how)
+    return Match(options[0], how, options[1:], ambiguous=len(options) > 1)
 
 
-def _comparable(line: str) -> str:
-    return "..." if _ELLIPSIS.match(line) else line.rstrip()
+def _with_file_ends(
+    file: Sequence[str], alignment: Sequence[int], old: list[str], new: list[str]
+) -> tuple[list[str], list[str]]:
+    """Both texts with the file's blanks at line ends, where `old` has others."""
+    right: dict[str, str] = {}
+    for line, index in zip(old, alignment, strict=True):
+        bare = line.rstrip()
+        if bare and index >= 0 and line[len(bare) :] != file[index][len(file[index].rstrip()) :]:
+            right[bare] = bare + file[index][len(file[index].rstrip()) :]
+    return [right.get(x.rstrip(), x) for x in old], [right.get(x.rstrip(), x) for x in new]
 
 
-def _change(
+def _comparable(line: str, marks: Sequence[bool]) -> str:
+    return "..." if any(marks) and _ELLIPSIS.match(line) else line
+
+
+_Change = tuple[int, int, Sequence[str]]
+
+
+def _changes(
     file: Sequence[str], alignment: Sequence[int], start: int, end: int, written: Sequence[str]
-) -> tuple[int, int, Sequence[str]] | None:
+) -> list[_Change]:
     """Which file lines `old[start:end]` stands for, and what of `written` replaces them.
 
-    Lines of the file that `old` left out beside the change are not written a second time. None
-    when it cannot be told what should become of such a line.
+    Lines of the file that `old` left out beside the change are not written a second time. Empty
+    when it cannot be told what should become of such a line, two when there are two ways.
     """
     before = alignment[start - 1] if start else -1
     behind = alignment[end] if end < len(alignment) else -1
     stripped = [line.strip() for line in written]
     if start == end:
         if before < 0 and behind < 0:
-            return None
-        first = after = before + 1 if before >= 0 else behind
+            return []
+        first = before + 1 if before >= 0 else behind
         gap = _stripped(file, first, behind) if before >= 0 and behind >= 0 else []
-        if not gap:
-            return first, after, written
-        if stripped[: len(gap)] == gap:
-            return first + len(gap), first + len(gap), written[len(gap) :]
-        if stripped[-len(gap) :] == gap:
-            return first, first, written[: -len(gap)]
-        return (first, first, written) if not any(gap) else None
+        return _insertions(first, gap, written, stripped)
     first, after = alignment[start], alignment[end - 1] + 1
     covered = iter(stripped)
     forgotten = set(range(first, after)) - set(alignment[start:end])
     if not all(file[i].strip() in covered for i in sorted(forgotten)):
-        return None
+        return []
     gap = _stripped(file, before + 1, first) if before >= 0 else []
     if gap and stripped[: len(gap)] == gap:
         written, stripped = written[len(gap) :], stripped[len(gap) :]
     gap = _stripped(file, after, behind) if behind >= 0 else []
     if gap and stripped[-len(gap) :] == gap:
         written = written[: -len(gap)]
-    return first, after, written
+    return [(first, after, written)]
+
+
+def _insertions(
+    first: int, gap: list[str], written: Sequence[str], stripped: list[str]
+) -> list[_Change]:
+    """Where lines go that are new between two lines with `gap` between them in the file."""
+    behind = first + len(gap)
+    if not gap:
+        return [(first, first, written)]
+    ways: list[_Change] = []
+    if stripped[: len(gap)] == gap:
+        rest = written[len(gap) :]
+        # Empty lines that stood between stay between.
+        ways.append((behind, behind, [*rest, *gap] if rest and not any(gap) else rest))
+    if stripped[-len(gap) :] == gap:
+        rest = written[: -len(gap)]
+        ways.append((first, first, [*gap, *rest] if rest and not any(gap) else rest))
+    if any(gap) or not ways:  # a line of code may well be meant to be there twice
+        ways += [(first, first, written), (behind, behind, written)]
+    return ways
 
 
 def _stripped(file: Sequence[str], start: int, end: int) -> list[str]:
