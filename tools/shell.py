@@ -143,6 +143,8 @@ async def _syntax_error(command: str) -> str:
 
 def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
     notes = [*_ending(outcome, timeout)]
+    if outcome.renewed:
+        notes.append("[this ran in a new shell: the one before had been killed]")
     if outcome.cwd != cwd_before and not outcome.restarted:
         notes.append(f"[now in {clean_text(outcome.cwd)}]")
     if outcome.background is not None:
@@ -154,10 +156,10 @@ def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
     for job in outcome.ended:
         first = clean_text(job.command.strip()).split("\n")[0][:60]
         notes.append(f"[ended in the background: {first}; its output: {job.capture.name}]")
-    text = outcome.text
+    text = outcome.text.rstrip("\n")
     if not text.strip():
         text = "" if notes else "(no output)"
-    elif not text.endswith("\n") and notes:
+    elif notes:
         text += "\n"
     failed = outcome.exit_code != 0
     return ToolResult(

@@ -20,14 +20,15 @@ from pathlib import Path
 from laguna_agent.tools.base import Sandbox
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.capture import Capture
-from laguna_agent.tools.terminal.driver import HELLO, Report, ReportParser, driver
-from laguna_agent.tools.terminal.spawn import Spawned, spawn, stop
+from laguna_agent.tools.terminal.driver import HELLO, Report, driver
+from laguna_agent.tools.terminal.link import Link
 
 _START_TIMEOUT = 20.0
 _TERM_GRACE = 2.0
 _LATE_OUTPUT = 0.1
 _POLL = 0.05
 _FLOOD_CHECK = 0.2
+_ATTEMPTS = 3
 
 
 class ShellError(Exception):
@@ -59,6 +60,8 @@ class Outcome:
     """The command ended the shell; a new one is there."""
     state_lost: bool = False
     """The new shell has no more than the exported variables of before the command."""
+    renewed: bool = False
+    """The shell had ended since the last command; this one ran in a new one."""
     background: Background | None = None
     ended: list[Background] = field(default_factory=list)
     """Background commands that ended since the last command."""
@@ -86,9 +89,7 @@ class BashSession:
         self.sandbox = sandbox
         self._save = save
         self._limit = limit
-        self._spawned: Spawned | None = None
-        self._parser = ReportParser()
-        self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        self._link: Link | None = None
         self._shell_pid: int | None = None
         self._state = ""
         self._exports = ""
@@ -97,11 +98,7 @@ class BashSession:
         self._lock = asyncio.Lock()
         self._settling: asyncio.Task[None] | None = None
         self._current: Capture | None = None
-        self._exit_watch: int | None = None
-        self._unsent = bytearray()
-        self._gone = False
         self._pipes_hidden = False
-        self._last_words = ""
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -112,26 +109,42 @@ class BashSession:
         """
         async with self._lock:
             await self._settled()
-            if self._spawned is None or self._shell_pid is None:
+            renewed = self._link is not None and self._link.ended_meanwhile()
+            if renewed:
+                await self._restart()
+            if self._link is None or self._shell_pid is None:
                 self._discard()
                 await self._start()
-            self._call += 1
-            nonce = secrets.token_hex(8)
-            before = self._older_children()
-            capture, pipe = self._open_capture(emit)
-            self._current = capture
-            try:
-                self._send(nonce, f"{self._mark}:{self._call}", str(pipe), command)
-                outcome = await self._finish(command, nonce, capture, timeout, before)
-            except asyncio.CancelledError:
-                call = self._call
-                self._settling = asyncio.ensure_future(self._abandon(capture, call, before))
-                raise
-            finally:
-                self._current = None
-                with contextlib.suppress(OSError):
-                    pipe.unlink()
-            return outcome
+            for _ in range(_ATTEMPTS):
+                outcome = await self._attempt(command, timeout, emit)
+                if outcome is not None:
+                    outcome.renewed = renewed
+                    return outcome
+                renewed = True
+            raise ShellError("bash ends again and again before it runs a command")
+
+    async def _attempt(
+        self, command: str, timeout: float, emit: Callable[[str], None]
+    ) -> Outcome | None:
+        """Run it once; None when the shell was gone before the command began."""
+        assert self._link is not None
+        link = self._link
+        self._call += 1
+        nonce = secrets.token_hex(8)
+        before = self._older_children()
+        capture, pipe = self._open_capture(emit)
+        self._current = capture
+        try:
+            link.send(nonce, f"{link.mark}:{self._call}", str(pipe), command)
+            return await self._finish(link, command, nonce, capture, timeout, before)
+        except asyncio.CancelledError:
+            abandoned = self._abandon(capture, self._call, before)
+            self._settling = asyncio.ensure_future(abandoned)
+            raise
+        finally:
+            self._current = None
+            with contextlib.suppress(OSError):
+                pipe.unlink()
 
     async def _settled(self) -> None:
         """Wait until a cancelled command has been cleared away."""
@@ -140,15 +153,21 @@ class BashSession:
             self._settling = None
 
     async def _finish(
-        self, command: str, nonce: str, capture: Capture, timeout: float, before: set[int]
-    ) -> Outcome:
+        self,
+        link: Link,
+        command: str,
+        nonce: str,
+        capture: Capture,
+        timeout: float,
+        before: set[int],
+    ) -> Outcome | None:
         deadline = time.monotonic() + timeout
         status: int | None = None
-        timed_out = flooded = restarted = False
+        timed_out = flooded = restarted = begun = False
         saved = None
         while True:
             wait = min(deadline - time.monotonic(), _FLOOD_CHECK)
-            report = await self._next_report(max(wait, 0.0))
+            report = await link.next_report(max(wait, 0.0))
             if isinstance(report, Report) and report.nonce == nonce and report.kind == "R":
                 status = report.status
                 self._learn(report)
@@ -157,7 +176,14 @@ class BashSession:
                 saved = report
                 self._learn(report)
                 continue
+            if isinstance(report, Report) and report.kind == "B":
+                begun = begun or report.nonce == nonce
+                continue
             if report is None or (isinstance(report, Report) and report.kind == "D"):
+                if not begun:
+                    capture.close()
+                    await self._restart()
+                    return None
                 status = report.status if report else None
                 restarted = True
                 break
@@ -217,13 +243,16 @@ class BashSession:
         the rest of the command is not begun.
         """
         saved: Report | None = None
+        link = self._link
+        if link is None:
+            return None
         if self._shell_pid is not None:
             processes.send([self._shell_pid], signal.SIGTERM)
         processes.send(self._started_by(call, before), signal.SIGTERM)
         for kill_after in (_TERM_GRACE, 1.0, 1.0, 1.0):
             deadline = time.monotonic() + kill_after
             while (left := deadline - time.monotonic()) > 0:
-                report = await self._next_report(min(left, _POLL))
+                report = await link.next_report(min(left, _POLL))
                 if isinstance(report, Report) and report.kind == "S" and report.nonce == nonce:
                     saved = report
                     self._learn(report)
@@ -245,27 +274,25 @@ class BashSession:
 
     # --- processes --------------------------------------------------------------------------
 
-    @property
-    def _mark(self) -> str:
-        return self._spawned.mark if self._spawned is not None else ""
-
     def _older_children(self) -> set[int]:
         """The shell's children from before a call: background jobs of earlier ones."""
-        if not self._jobs or self._shell_pid is None:
+        if not self._jobs or self._shell_pid is None or self._link is None:
             return set()
-        table = processes.table(self._mark)
+        table = processes.table(self._link.mark)
         return {p.pid for p in table.values() if p.parent == self._shell_pid}
 
     def _started_by(self, call: int, before: set[int]) -> set[int]:
-        table = processes.table(self._mark)
+        if self._link is None:
+            return set()
+        table = processes.table(self._link.mark)
         found = {p.pid for p in table.values() if p.call == str(call)}
         if self._shell_pid is not None:
             found |= processes.descendants(table, self._shell_pid, before)
         return found - {self._shell_pid, os.getpid()}
 
-    def _find_shell(self, reported: int) -> int:
+    def _find_shell(self, mark: str, reported: int) -> int:
         """The pid, as it is known here, of the inner shell that calls itself `reported`."""
-        table = processes.table(self._mark)
+        table = processes.table(mark)
         shells = {p.pid for p in table.values() if p.call == "shell"}
         tops = [pid for pid in shells if table[pid].parent not in shells]
         return tops[-1] if tops else reported
@@ -273,124 +300,47 @@ class BashSession:
     # --- life -------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._spawned = spawn(self.sandbox, self._workspace)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._link = Link(self.sandbox, self._workspace, self._on_terminal)
         except Exception as error:  # pexpect wraps all kinds of failures to start a process
             raise ShellError(f"bash could not be started: {error}") from error
-        loop = asyncio.get_running_loop()
-        self._parser = ReportParser()
-        self._reports = asyncio.Queue()
-        self._unsent.clear()
-        self._gone = False
-        loop.add_reader(self._spawned.reports, self._on_report)
-        loop.add_reader(self._spawned.terminal.child_fd, self._on_terminal)
-        if hasattr(os, "pidfd_open"):
-            self._exit_watch = os.pidfd_open(self._spawned.terminal.pid)
-            loop.add_reader(self._exit_watch, self._on_exit)
-        await self._greet()
+        await self._greet(self._link)
 
-    async def _greet(self) -> None:
+    async def _greet(self, link: Link) -> None:
         """Give the inner shell its driver and wait until it is ready."""
-        self._send(driver(self._state or self._exports, self.cwd, str(self._directory)))
+        link.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
         deadline = time.monotonic() + _START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
-            report = await self._next_report(left)
+            report = await link.next_report(left)
             if report is None:
                 break
             if isinstance(report, Report) and report.kind == "R" and report.nonce == HELLO:
-                self._shell_pid = self._find_shell(report.status)
+                self._shell_pid = self._find_shell(link.mark, report.status)
                 self.cwd = report.cwd or self.cwd
                 self._pipes_hidden = report.state != "visible"
                 self._state = ""
                 self._jobs = ()
                 return
-        said = self._last_words
         self._discard()
+        said = link.last_words
         raise ShellError(f"bash did not start{': ' + said if said else ''}")
 
     async def _restart(self) -> None:
         """Have a shell again, after the inner one ended or all of it."""
         self._shell_pid = None
-        if self._gone or self._spawned is None:
-            self._discard()
-            await self._start()
-            return
-        self._send("go")
-        try:
-            await self._greet()
-        except ShellError:
-            await self._start()
+        if self._link is not None and not self._link.gone:
+            self._link.send("go")
+            with contextlib.suppress(ShellError):
+                await self._greet(self._link)
+                return
+        self._discard()
+        await self._start()
 
-    def _send(self, *fields: str) -> None:
-        assert self._spawned is not None
-        waiting = bool(self._unsent)
-        for text in fields:
-            self._unsent += text.encode("utf-8", "surrogateescape") + b"\0"
-        if not waiting:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._spawned is None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            while self._unsent:
-                del self._unsent[: os.write(self._spawned.commands, self._unsent)]
-        except BlockingIOError:
-            loop.add_writer(self._spawned.commands, self._flush)
-            return
-        except OSError:  # the shell is gone, which is noticed elsewhere
-            self._unsent.clear()
-        loop.remove_writer(self._spawned.commands)
-
-    async def _next_report(self, timeout: float) -> Report | bool | None:
-        """The next report; None when the whole shell is gone, False after `timeout` seconds."""
-        if self._spawned is None:
-            return None
-        report: Report | bool | None = False
-        try:
-            report = await asyncio.wait_for(self._reports.get(), timeout)
-        except TimeoutError:
-            if self._exit_watch is None and not self._spawned.terminal.isalive():
-                report = None
-        self._gone = self._gone or report is None
-        return report
-
-    def _on_report(self) -> None:
-        assert self._spawned is not None
-        try:
-            data = os.read(self._spawned.reports, 1 << 16)
-        except BlockingIOError:
-            return
-        if not data:
-            asyncio.get_running_loop().remove_reader(self._spawned.reports)
-            self._reports.put_nowait(None)
-        for report in self._parser.feed(data):
-            self._reports.put_nowait(report)
-
-    def _on_terminal(self) -> None:
-        """Keep the terminal empty: a command's own output comes through a pipe, if it can."""
-        assert self._spawned is not None
-        try:
-            data = os.read(self._spawned.terminal.child_fd, 1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            asyncio.get_running_loop().remove_reader(self._spawned.terminal.child_fd)
-            return
-        self._last_words = data[-500:].decode("utf-8", "replace").strip()
+    def _on_terminal(self, data: bytes) -> None:
+        """Where a command's pipe is hidden from the sandbox, its output comes this way."""
         if self._current is not None and self._pipes_hidden:
             self._current.feed(data)
-
-    def _on_exit(self) -> None:
-        if self._exit_watch is not None:
-            asyncio.get_running_loop().remove_reader(self._exit_watch)
-            os.close(self._exit_watch)
-            self._exit_watch = None
-        self._reports.put_nowait(None)
 
     def _open_capture(self, emit: Callable[[str], None]) -> tuple[Capture, Path]:
         pipe = self._directory / secrets.token_hex(8)
@@ -399,23 +349,12 @@ class BashSession:
         return Capture(descriptor, limit=self._limit, emit=emit, save=self._save), pipe
 
     def _discard(self) -> None:
-        """Kill all that is left of the shell, background jobs too, and close what it held."""
-        spawned, self._spawned = self._spawned, None
+        """Kill all that is left of the shell, background jobs too."""
+        link, self._link = self._link, None
         self._shell_pid = None
         self._jobs = ()
-        if spawned is None:
-            return
-        loop = asyncio.get_running_loop()
-        for descriptor in (spawned.reports, spawned.terminal.child_fd, spawned.commands):
-            loop.remove_reader(descriptor)
-        loop.remove_writer(spawned.commands)
-        if self._exit_watch is not None:
-            loop.remove_reader(self._exit_watch)
-            os.close(self._exit_watch)
-            self._exit_watch = None
-        os.close(spawned.commands)
-        os.close(spawned.reports)
-        stop(spawned)
+        if link is not None:
+            link.close()
 
     async def restart(self, sandbox: Sandbox | None) -> None:
         """End the shell; the next command starts one in `sandbox`, where this one was."""
@@ -427,14 +366,15 @@ class BashSession:
         if self._settling is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._settling), 10)
-        if self._spawned is not None:
-            table = processes.table(self._mark)
+        if self._link is not None:
+            mark = self._link.mark
+            table = processes.table(mark)
             left = {p.pid for p in table.values() if p.call is not None and p.call.isdecimal()}
             processes.send(left, signal.SIGTERM)
             deadline = time.monotonic() + 0.5
             while left and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
-                left &= processes.table(self._mark).keys()
+                left &= processes.table(mark).keys()
         self._discard()
         for job in self.background:
             job.capture.close()

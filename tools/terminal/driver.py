@@ -5,6 +5,7 @@ or reads is mistaken for either. Two shells are nested: the keeper starts the in
 the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill), inside the same
 sandbox, so that background jobs live on. Fields end with NUL:
 
+    B nonce                              a command begins
     R nonce status jobs cwd exports      a command has ended (or, with `hello`, the shell is ready)
     S nonce status jobs cwd state        the inner shell exits; its variables and functions
     D status                             the inner shell has ended
@@ -53,6 +54,7 @@ _LOOP = (
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_pipe || builtin exit 0; "
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_command || builtin exit 0; "
     "builtin export LAGUNA_SHELL; __laguna_busy=1; __laguna_status=0; "
+    f"builtin printf 'B\\0%s\\0' \"$__laguna_nonce\" >&{REPORT_FD}; "
     "if [[ -p $__laguna_pipe ]]; then "
     'builtin eval "$__laguna_command" 0</dev/null 1>"$__laguna_pipe" 2>&1 '
     f"{COMMAND_FD}<&-; __laguna_status=$?; "
@@ -104,7 +106,7 @@ class ReportParser:
         reports = []
         while self._data:
             kind = self._data[:1]
-            count = {b"R": 6, b"S": 6, b"D": 2}.get(kind, 1)
+            count = {b"R": 6, b"S": 6, b"B": 2, b"D": 2}.get(kind, 1)
             fields = self._data.split(b"\0", count)
             if len(fields) <= count:
                 if len(self._data) > 1 << 23:
@@ -120,6 +122,8 @@ class ReportParser:
 
 def _report(fields: list[str]) -> Report | None:
     try:
+        if fields[0] == "B":
+            return Report("B", fields[1], 0)
         if fields[0] == "D":
             return Report("D", "", int(fields[1]))
         kind, nonce, status, jobs, cwd, state = fields
