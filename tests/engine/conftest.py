@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.models.base import ModelInfo
-from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.engine.client import EngineClient, open_engine
-from laguna_agent.models.local import LocalConversation
 from support.synthetic import tiny_laguna
 
 CONTEXT = 2048
@@ -32,9 +29,3 @@ async def engine(home: Path, config: EngineConfig) -> AsyncIterator[EngineClient
     client = await open_engine(tiny_laguna(), config=config)
     yield client
     await client.aclose()
-
-
-def conversation(engine: EngineClient, session: str = "test") -> LocalConversation:
-    chat = LagunaFormat("v4")
-    info = ModelInfo(name="tiny", format=chat.name, context=engine.model.context)
-    return LocalConversation(engine, chat, info, session)

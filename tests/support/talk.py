@@ -1,0 +1,14 @@
+"""A conversation with the tiny Laguna."""
+
+from __future__ import annotations
+
+from laguna_agent.models.base import ModelInfo
+from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.engine.client import EngineClient
+from laguna_agent.models.local import LocalConversation
+
+
+def conversation(engine: EngineClient, session: str = "test") -> LocalConversation:
+    chat = LagunaFormat("v4")
+    info = ModelInfo(name="tiny", format=chat.name, context=engine.model.context)
+    return LocalConversation(engine, chat, info, session)
