@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
 from laguna_agent.models.files import Hashed, slug, split_files
@@ -15,8 +16,6 @@ from laguna_agent.models.gguf import read_header, require_supported
 from laguna_agent.models.packages import PackageParts
 from laguna_agent.models.partial import OnProgress
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
-
-from laguna_agent.errors import ModelError, UsageError
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 

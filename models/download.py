@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from laguna_agent.models.gguf import gigabytes
-from laguna_agent.models.partial import Meter, OnProgress, PartialFile, SourceError
-
 from laguna_agent import __version__
 from laguna_agent.errors import ModelError
+from laguna_agent.models.gguf import gigabytes
+from laguna_agent.models.partial import Meter, OnProgress, PartialFile, SourceError
 
 if TYPE_CHECKING:
     import httpx

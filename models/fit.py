@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from laguna_agent.config import EngineConfig
+from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import Catalogued
 from laguna_agent.models.ggml import WINDOW_PATTERNS
 from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.models.memory import Gpu, Memory, gpus, machine_memory
-
-from laguna_agent.config import EngineConfig
-from laguna_agent.errors import ModelError
 
 MICRO_BATCH = 512
 SMALLEST_CONTEXT = 4096

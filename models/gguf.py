@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from laguna_agent.errors import ModelError
 from laguna_agent.models.ggml import (
     ARCHITECTURES,
     FILE_TYPES,
@@ -25,8 +26,6 @@ from laguna_agent.models.ggml import (
     REMOVED_TENSOR_TYPES,
     TENSOR_TYPES,
 )
-
-from laguna_agent.errors import ModelError
 
 MAGIC = b"GGUF"
 _MAX_HEADER = 1 << 28

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from laguna_agent.models.gguf import MAGIC, gigabytes
-
 from laguna_agent.errors import ModelError
+from laguna_agent.models.gguf import MAGIC, gigabytes
 
 SPARE = 64 << 20
 """Bytes of the disk that a download leaves alone."""

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from laguna_agent.config import Config
+from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import (
     DEFAULT,
     STARTER,
@@ -27,10 +31,6 @@ from laguna_agent.models.catalogue import (
 from laguna_agent.models.files import Hashed, Identity, hash_file, identity, slug, split_files
 from laguna_agent.models.fit import require
 from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
-from pydantic import BaseModel, ValidationError
-
-from laguna_agent.config import Config
-from laguna_agent.errors import ModelError
 from laguna_agent.paths import models_dir
 
 _MOST_DIGESTS = 500
