@@ -35,6 +35,8 @@ class LoadOptions:
     cpu_experts: int = 0
     mmap: bool = True
     repack: bool = True
+    vocabulary_only: bool = False
+    """Read no weights: enough to tokenise."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Model:
         params.n_gpu_layers = 999 if options.gpu_layers is None else options.gpu_layers
         params.load_mode = _LOAD_MMAP if options.mmap else _LOAD_NONE
         params.use_extra_bufts = options.repack
+        params.vocab_only = options.vocabulary_only
 
         def progress(fraction: float, _: Any) -> bool:
             if on_progress:

@@ -1,0 +1,122 @@
+"""The tokenizer of a model file by itself: seconds and megabytes instead of the whole model.
+
+`open_vocabulary` asks a child process, which loads the vocabulary and answers.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from laguna_agent.errors import ModelError
+from laguna_agent.models.chat.base import Segment
+
+
+@dataclass(frozen=True)
+class VocabularyInfo:
+    """What the file says that chat formats need; `bos` and `eos` are the texts of the tokens."""
+
+    architecture: str
+    template: str | None
+    bos: str
+    eos: str
+
+
+class Vocabulary:
+    """A model file whose tokenizer can be asked; made by `open_vocabulary`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        command = [sys.executable, "-m", "laguna_agent.models.engine.vocabulary", str(path)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.info = VocabularyInfo(**self._answer())
+
+    def pieces(self, texts: Sequence[Sequence[Segment]]) -> list[list[str]]:
+        """The tokens of each text, spelled out. Joined they are the text again, but for
+        characters that are cut between tokens, which are shown as replacements."""
+        question = [[[part.text, part.special] for part in text] for text in texts]
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            self._fail()
+        return [[str(piece) for piece in text] for text in self._answer()]
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else self._fail()
+
+    def _fail(self) -> NoReturn:
+        self._process.kill()
+        _, errors = self._process.communicate()
+        last = errors.decode("utf-8", "replace").strip().split("\n")[-1]
+        raise ModelError(f"the vocabulary of {self.path} could not be read: {last}")
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
+    """The vocabulary of a GGUF file. Raises ModelError when it cannot be read."""
+    vocabulary = Vocabulary(path)
+    try:
+        yield vocabulary
+    finally:
+        vocabulary.close()
+
+
+def _serve(path: Path) -> None:
+    from laguna_agent.models.engine.llama import LoadOptions, Model, redirect_log
+    from laguna_agent.paths import logs_dir
+
+    redirect_log(logs_dir() / "vocabulary.log")
+    model = Model(path, LoadOptions(vocabulary_only=True))
+    _say(
+        {
+            "architecture": model.architecture,
+            "template": model.template,
+            "bos": _spelled(model.piece(model.bos)) if model.bos >= 0 else "",
+            "eos": _spelled(model.piece(model.eos)) if model.eos >= 0 else "",
+        }
+    )
+    for line in sys.stdin:
+        _say(
+            [
+                [
+                    _spelled(model.piece(token))
+                    for part, special in text
+                    for token in model.tokenize(part, special=special)
+                ]
+                for text in json.loads(line)
+            ]
+        )
+
+
+def _say(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _spelled(piece: bytes) -> str:
+    return piece.decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))
