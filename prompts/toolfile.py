@@ -26,7 +26,8 @@ class _Table(BaseModel):
 class ArgumentSpec(_Table):
     """One argument. For a built-in tool only `doc` and `hidden` may be given."""
 
-    doc: str = ""
+    doc: str | None = None
+    """What the model is told of it; "" leaves a built-in tool's own doc out."""
     hidden: bool = False
     """Not declared to the model; the argument must have a default."""
     type: Literal["string", "path", "choice", "number", "flag"] | None = None
