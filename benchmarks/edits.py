@@ -95,9 +95,8 @@ def main() -> int:
                     print(f"--- new\n{drifted.new}\n--- result\n{message}")
             tried = results["right"] + results["wrong"] + results["refused"]
             rate = results["right"] / tried
-            wrong_total += results["wrong"]
             if kind not in AMBIGUOUS:
-                worst = min(worst, rate)
+                worst, wrong_total = min(worst, rate), wrong_total + results["wrong"]
             print(
                 f"{kind:16} right {results['right']:3}/{tried:3} ({rate:6.1%})  "
                 f"wrong {results['wrong']}  refused {results['refused']}"

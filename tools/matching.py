@@ -377,8 +377,8 @@ def _with_file_ends(
     for line, index in zip(old, alignment, strict=True):
         bare = line.rstrip()
         if bare and index >= 0 and line[len(bare) :] != file[index][len(file[index].rstrip()) :]:
-            right[bare] = bare + file[index][len(file[index].rstrip()) :]
-    return [right.get(x.rstrip(), x) for x in old], [right.get(x.rstrip(), x) for x in new]
+            right[line] = bare + file[index][len(file[index].rstrip()) :]
+    return [right.get(x, x) for x in old], [right.get(x, x) for x in new]
 
 
 def _comparable(line: str, marks: Sequence[bool]) -> str:
