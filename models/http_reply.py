@@ -23,8 +23,9 @@ from laguna_agent.events import (
 from laguna_agent.models.base import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.base import Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import json_shape
+from laguna_agent.models.chat.loose_json import clean, load_json
 from laguna_agent.models.chat.parsing import StreamParser, new_call_id
-from laguna_agent.models.chat.readers import clean, load_json, malformed
+from laguna_agent.models.chat.readers import malformed
 from laguna_agent.models.chat.segments import valid_unicode
 
 

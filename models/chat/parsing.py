@@ -13,15 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from laguna_agent.models.chat.bare_json import JsonCandidate
 from laguna_agent.models.chat.base import Parsed, ParserEvent
-from laguna_agent.models.chat.readers import (
-    CallReader,
-    JsonScanner,
-    call_of,
-    load_json,
-    may_begin,
-    partial_suffix,
-)
+from laguna_agent.models.chat.readers import CallReader, partial_suffix
 
 _MAX_BEGINNING = 200
 """Characters after an opener in a thought within which a call must begin."""
@@ -65,7 +59,7 @@ class StreamParser:
         self._reader: CallReader | None = None
         self._call_id = ""
         self._call_text: list[str] = []
-        self._candidate: _JsonCandidate | None = None
+        self._candidate: JsonCandidate | None = None
         self._line_start = True
         self._calls: list[ToolCall] = []
         self._errors: list[str] = []
@@ -146,7 +140,7 @@ class StreamParser:
         if json_at is not None:
             self._say(self._take(json_at))
             if self._buffer:
-                self._candidate = _JsonCandidate(shape.names)
+                self._candidate = JsonCandidate(shape.names)
                 self._mode = self._maybe_json
             return bool(self._buffer)
         if tag is None:
@@ -300,75 +294,6 @@ class _Trimmed:
 
     def total(self) -> str:
         return "".join(self._parts)
-
-
-class _JsonCandidate:
-    """Decides whether an object or a fence at the start of a line is a call.
-
-    It sees the same buffer again and again, longer each time.
-    """
-
-    _keys = ("name", "tool", "tool_name", "function", "arguments", "parameters", "type", "args")
-    _fence = re.compile(r"```([\w-]{0,16})[ \t]*\r?\n\s*")
-    _languages = ("", "json", "tool_call", "tool", "xml")
-
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
-        self._scanner = JsonScanner()
-        self._seen: int | None = None
-
-    def judge(self, buffer: str, final: bool) -> tuple[int, ToolCall | None] | None:
-        """(length, call): the call, or None for text of that length; None to wait for more."""
-        start = 0
-        if buffer.startswith("`"):
-            found = self._fence.match(buffer)
-            if found is None or found.end() == len(buffer):
-                possible = re.fullmatch(r"`{1,3}|```[\w-]{0,16}[ \t]*\r?\n?\s*", buffer)
-                return (len(buffer) if final else 1, None) if final or not possible else None
-            if found.group(1).lower() not in self._languages or buffer[found.end()] != "{":
-                return found.end(), None
-            start = found.end()
-        if not self._plausible(buffer[start : start + 200]):
-            return start + 1, None
-        seen = start if self._seen is None else self._seen
-        end = self._scanner.scan(buffer[seen:])
-        if end is None:
-            self._seen = len(buffer)
-            return (start + 1, None) if final else None
-        end += seen
-        if start:
-            rest = buffer[end:].lstrip()
-            if not rest.startswith("```"):
-                if may_begin(rest, ("```",)) and not final:
-                    self._seen, self._scanner = None, JsonScanner()
-                    return None
-                if rest and not final:
-                    return start + 1, None
-        call = self._call(buffer[start:end])
-        if call is None:
-            return start + 1, None
-        if start:
-            end = len(buffer) - len(buffer[end:].lstrip().removeprefix("```"))
-        return end, call
-
-    def _plausible(self, text: str) -> bool:
-        """True as long as the object's first key may be that of a call."""
-        inside = text[1:].lstrip()
-        if not inside:
-            return True
-        if not inside.startswith('"'):
-            return False
-        key, closed, _ = inside[1:].partition('"')
-        return key in self._keys if closed else may_begin(key, self._keys)
-
-    def _call(self, text: str) -> ToolCall | None:
-        try:
-            found = call_of(load_json(text))
-        except ValueError:
-            return None
-        if found is None or found[0] not in self._names:
-            return None
-        return ToolCall(id="", name=found[0], arguments=found[1])
 
 
 def tool_json(name: str, description: str, parameters: object) -> str:
