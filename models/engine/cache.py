@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,6 +78,9 @@ class States(Protocol):
     def find(self, prompt: array[int]) -> list[State]:
         """States that begin like the prompt, the most promising first."""
 
+    def forget(self, state: State) -> None:
+        """Take note that a state is of no use."""
+
 
 @dataclass
 class _Parked:
@@ -110,6 +113,8 @@ class Cache:
         self.counters = Counters()
         self.limits = limits or Limits()
         self._states = states
+        self.on_park: Callable[[str, array[int], bytearray], None] | None = None
+        """Told of a state that leaves the cache: session, tokens, bytes."""
         self._checkpoints: OrderedDict[bytes, tuple[int, bytearray]] = OrderedDict()
         self._parked: OrderedDict[bytes, _Parked] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
@@ -121,38 +126,46 @@ class Cache:
 
         Afterwards `tokens` is that beginning, and decoding goes on from there.
         """
-        wanted = len(prompt) - 1
-        keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
-        best: State | None = None
-        best_keep = keep
-        for state in self._others(prompt):
-            possible, _ = self._usable(state.tokens, prompt, self._lowest_of(state.tokens))
-            if possible > best_keep and possible >= keep + min(_SWITCH_GAIN, wanted - keep):
-                best, best_keep = state, possible
-        lost = len(self.tokens) - keep
-        if session != self.session and (best is not None or lost > _PARK_WORTH):
-            self.park()
         before = self.tokens[:]
-        prepared = Prepared(keep)
-        bad = False
-        if best is not None:
-            if self._load(best):
+        keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
+        better = self._better(prompt, keep)
+        if session != self.session and (better or len(self.tokens) - keep > _PARK_WORTH):
+            self.park()
+        prepared, bad = Prepared(keep), ""
+        for state in better:
+            bad = self._load(state)
+            if not bad:
                 keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
-                prepared = Prepared(keep, keep, best.label)
-            else:
-                bad = True
+                prepared = Prepared(keep, keep, state.label)
+                break
+            if not self.tokens:
                 keep, checkpoint, prepared = 0, None, Prepared(0)
         if checkpoint is not None:
             if self._restore(checkpoint):
-                prepared.reused = keep = min(keep, len(self.tokens))
-                prepared.restored = max(prepared.restored, keep)
-                prepared.source = "checkpoint" if best is None else prepared.source
+                prepared.restored = keep
+                if prepared.source == "cache":
+                    prepared.source = "checkpoint"
             else:
                 prepared, keep = Prepared(0), 0
+                bad = "llama.cpp refused a checkpoint"
         self._cut(keep)
-        prepared.miss = self._explain(prompt, keep, session, before, bad=bad)
+        prepared.miss = self._explain(prompt, keep, session, before, bad)
         self.session = session
         return prepared
+
+    def _better(self, prompt: array[int], keep: int) -> list[State]:
+        """States outside the cache that would give clearly more than `keep`, the best first."""
+        least = keep + min(_SWITCH_GAIN, len(prompt) - 1 - keep)
+        found: list[State] = list(self._parked.values())
+        if self._states is not None:
+            found += self._states.find(prompt)
+        gains = [
+            (self._usable(state.tokens, prompt, self._lowest_of(state.tokens))[0], state)
+            for state in found
+        ]
+        gains = [(gain, state) for gain, state in gains if gain > keep and gain >= least]
+        gains.sort(key=lambda pair: (-pair[0], pair[1].label != "parked", len(pair[1].tokens)))
+        return [state for _, state in gains]
 
     def _usable(
         self, held: array[int], prompt: array[int], lowest: int
@@ -185,30 +198,30 @@ class Cache:
         """First position in the window layers of a saved state."""
         return max(0, len(tokens) - self.window) if self.window else 0
 
-    def _others(self, prompt: array[int]) -> list[State]:
-        found: list[State] = list(self._parked.values())
-        if self._states is not None:
-            found += self._states.find(prompt)
-        return found
-
-    def _load(self, state: State) -> bool:
+    def _load(self, state: State) -> str:
+        """Put a state in place of the cache; returns what was wrong with it, or nothing."""
         data = state.read()
         if data is None:
-            return False
-        self.context.clear()
-        self.tokens = array("i")
-        if not self.context.load_state(data, window_only=False):
+            self._discard(state)
+            return "a stored state was damaged"
+        self._drop_all()
+        if not self.context.load_state(
+            data, window_only=False
+        ) or self.context.last_position() + 1 != len(state.tokens):
             self.context.clear()
-            return False
-        if self.context.last_position() + 1 != len(state.tokens):
-            self.context.clear()
-            return False
+            self._discard(state)
+            return "llama.cpp refused a stored state"
         self.tokens = array("i", state.tokens)
         if state.label == "parked":
             self.counters.state_restores += 1
         else:
             self.counters.snapshot_restores += 1
-        return True
+        return ""
+
+    def _discard(self, state: State) -> None:
+        self._parked = OrderedDict((k, p) for k, p in self._parked.items() if p is not state)
+        if self._states is not None:
+            self._states.forget(state)
 
     def _restore(self, key: bytes) -> bool:
         length, data = self._checkpoints[key]
@@ -292,6 +305,8 @@ class Cache:
             del self._parked[key]
         state = _Parked(array("i", self.tokens), self.context.save_state(window_only=False))
         self._parked[digest(self.tokens)] = state
+        if self.on_park is not None:
+            self.on_park(self.session, state.tokens, state.data)
         while len(self._parked) > self.limits.parked or (
             sum(len(p.data) for p in self._parked.values()) > self.limits.parked_bytes
         ):
@@ -300,17 +315,17 @@ class Cache:
     # --- explaining -------------------------------------------------------------------------
 
     def _explain(
-        self, prompt: array[int], keep: int, session: str, before: array[int], *, bad: bool
+        self, prompt: array[int], keep: int, session: str, before: array[int], bad: str
     ) -> CacheMiss | None:
         """Why fewer tokens are kept than this session could hope for, if so."""
+        if bad:
+            return CacheMiss(reason=bad, position=keep)
         known = self._sessions.get(session)
         if known is None or not session:
             return None
         shared = common_prefix(known.tokens, prompt)
         hoped = min(shared, len(prompt) - 1)
         if keep < hoped:
-            if bad:
-                return CacheMiss(reason="a saved state could not be read", position=keep)
             if common_prefix(before, prompt) < hoped:
                 return CacheMiss(
                     reason="another conversation used the engine in between", position=keep

@@ -5,12 +5,16 @@ Started by `spawn`, with the listening socket as its first argument and a JSON o
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import signal
 import socket
 import sys
 import time
+from array import array
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,18 @@ from laguna_agent.models.engine.llama import (
     redirect_log,
 )
 from laguna_agent.models.engine.service import Service
+from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
 from laguna_agent.models.fit import MICRO_BATCH, choose_context
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.memory import machine_memory
+from laguna_agent.paths import snapshots_dir
 
 _PROGRESS_S = 0.1
+_REST_S = 1.0
+"""Seconds without a request after which a session's state is stored."""
+_WORTH_SAVING = 64
+"""Tokens that a session must have changed by since its last snapshot."""
 _LEAST_FREE = 0.04
 """Share of main memory below which an idle engine gives way."""
 
@@ -76,7 +86,14 @@ class Engine:
             kv_type=config.kv_type,
         )
         self.context = Context(self.model, self.options)
-        self.cache = Cache(self.context, limits=_limits())
+        self.snapshots: SnapshotStore | None = None
+        if config.snapshots and config.snapshots_gib > 0:
+            limit = int(config.snapshots_gib * (1 << 30))
+            self.snapshots = SnapshotStore(snapshots_dir(), self._snapshot_key(), limit)
+        self.cache = Cache(self.context, limits=_limits(), states=self.snapshots)
+        self.cache.on_park = self._parked
+        self._unsaved: _Unsaved | None = None
+        self._saved: dict[str, int] = {}
         self.load_s = time.perf_counter() - started
 
     def welcome(self) -> dict[str, Any]:
@@ -85,14 +102,68 @@ class Engine:
 
     def generation(self, order: Order, sinks: Sinks) -> Generation:
         """A generation to advance."""
+        if order.snapshot:
+            sinks.at_static = self._at_static
         return Generation(self.model, self.cache, order, sinks)
+
+    # --- snapshots --------------------------------------------------------------------------
+
+    def _snapshot_key(self) -> dict[str, Any]:
+        """Everything but the tokens that a state depends on. The size of the context is not
+        part of it, except where it decides about the scaling of positions."""
+        get = self.model.metadata.get
+        rope = {k: v for k, v in self.model.metadata.items() if ".rope." in k}
+        original = self.model.number("rope.scaling.original_context_length")
+        return {
+            "model": self.sha256 or fingerprint(self.model.path),
+            "name": get("general.name"),
+            "build": build_info(),
+            "kv_type": self.options.kv_type,
+            "flash_attention": self.options.flash_attention,
+            "rope": rope,
+            "beyond_original_context": bool(original and self.context.size > original),
+        }
+
+    def _at_static(self) -> None:
+        tokens = array("i", self.cache.tokens)
+        if self.snapshots is not None and not self.snapshots.has(tokens):
+            self.snapshots.save_static(tokens, self.context.save_state(window_only=False))
 
     def after(self, order: Order, outcome: Outcome) -> None:
         """What can wait until the client has its answer."""
         self.cache.checkpoint()
+        if order.snapshot:
+            self._unsaved = _Unsaved(order.session, time.monotonic())
 
-    def idle(self) -> None:
-        """Called now and then while there is nothing to do."""
+    def idle(self, *, alone: bool) -> None:
+        """Called while there is nothing to do: store the session that rests. `alone` is True
+        when no client is left, and there is nothing to wait for."""
+        unsaved = self._unsaved
+        if unsaved is None or not (alone or time.monotonic() - unsaved.since > _REST_S):
+            return
+        self._unsaved = None
+        tokens = array("i", self.cache.tokens)
+        if self.snapshots is None or self.cache.session != unsaved.session:
+            return
+        if abs(len(tokens) - self._saved.get(unsaved.session, 0)) >= _WORTH_SAVING:
+            self._save(unsaved.session, tokens, self.context.save_state(window_only=False))
+
+    def _parked(self, session: str, tokens: array[int], data: bytearray) -> None:
+        unsaved = self._unsaved
+        if unsaved is not None and unsaved.session == session:
+            self._unsaved = None
+            self._save(session, tokens, data)
+
+    def _save(self, session: str, tokens: array[int], data: bytearray) -> None:
+        if self.snapshots is not None:
+            self._saved[session] = len(tokens)
+            self.snapshots.save_session(session, tokens, data)
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        self.idle(alone=True)
+        if self.snapshots is not None:
+            self.snapshots.flush()
 
     def short(self) -> bool:
         """True when memory is short and an idle engine should give way."""
@@ -101,15 +172,30 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """What `laguna engine status` shows."""
-        import dataclasses
-
         return {
             "model": describe(self),
-            "context": dataclasses.asdict(self.options),
+            "context": asdict(self.options),
             "load_s": self.load_s,
             "cache": self.cache.describe(),
-            "counters": dataclasses.asdict(self.cache.counters),
+            "snapshots": self.snapshots.describe() if self.snapshots else None,
+            "counters": asdict(self.cache.counters),
         }
+
+
+@dataclass(frozen=True)
+class _Unsaved:
+    session: str
+    since: float
+
+
+def fingerprint(path: Path) -> str:
+    """What a model file is known by when nobody told its digest: size, times, both ends."""
+    info = path.stat()
+    with path.open("rb") as file:
+        ends = file.read(1 << 20)
+        file.seek(max(0, info.st_size - (1 << 20)))
+        ends += file.read(1 << 20)
+    return f"{info.st_size}-{info.st_mtime_ns}-{hashlib.sha256(ends).hexdigest()[:16]}"
 
 
 def describe(engine: Engine) -> dict[str, Any]:
@@ -173,6 +259,7 @@ def main(arguments: list[str]) -> int:
     spec = json.loads(arguments[1])
     key = spec["key"]
     redirect_log(log_path(key))
+    logging.basicConfig(level=logging.INFO, format="laguna: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(fileno=int(arguments[0]))
     inode = socket_path(key).stat().st_ino
@@ -214,6 +301,7 @@ def main(arguments: list[str]) -> int:
     service.ready(engine)
     service.run(may_end)
     remove_socket()
+    engine.close()
     # Freeing gigabytes page by page takes time that the system does not need for it.
     os._exit(0)
 

@@ -26,7 +26,9 @@ from laguna_agent.models.engine.spawn import peer_uid
 
 TURN_S = 4.0
 """Seconds a generation may go on while another client waits."""
-_WATCH_S = 5.0
+_WATCH_S = 1.0
+"""Seconds between looks at memory and at what can be stored while there is nothing to do."""
+_SHORT_S = 5.0
 
 
 class Client:
@@ -269,10 +271,12 @@ class Service:
                     self._running = self._jobs.popleft()
                     self.engine.cache.context.clear_abort()
                     return self._running
-                self.engine.idle()
+                self.engine.idle(alone=not self._clients)
                 self._work.wait(min(_WATCH_S, max(0.02, self.keep_alive)))
+                if self._jobs:
+                    continue
                 idle = time.monotonic() - self._idle_since
-                done = idle >= self.keep_alive or (idle >= _WATCH_S and self.engine.short())
+                done = idle >= self.keep_alive or (idle >= _SHORT_S and self.engine.short())
                 if not self._clients and not self._jobs and done and may_end():
                     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from laguna_agent.models.engine.synthetic import TINY, XS, Geometry, write_model
@@ -26,6 +27,12 @@ def cache_dir() -> Path:
 def tiny_laguna() -> Path:
     """The tiny Laguna (4 layers, window 64, 4,096 tokens of vocabulary, 8 MB)."""
     return _made(TINY)
+
+
+def smooth_laguna() -> Path:
+    """The tiny Laguna with all experts in use. Where a router chooses, a rounding error can
+    exchange one expert for another; where it only weighs, small errors stay small."""
+    return _made(replace(TINY, name="laguna-smooth", experts_used=TINY.experts))
 
 
 def full_laguna() -> Path:
