@@ -95,9 +95,11 @@ class Store:
         """All models that are there, by name."""
         index = self._read()
         found = {name: self._installed(name, entry) for name, entry in index.models.items()}
-        listed = {entry.file for entry in index.models.values()}
+        files = [self.directory / entry.file for entry in index.models.values()]
+        listed = {part for file in files for part in split_files(file)}
         for path in sorted(self.directory.glob("*.gguf")):
-            if path.name not in listed and path.is_file():
+            listed.update(split_files(path)[1:])
+            if path not in listed and path.is_file():
                 name = catalogue_name(path.name) or slug(path.stem)
                 found.setdefault(name, self._installed(name, IndexEntry(file=path.name)))
         return [found[name] for name in sorted(found)]

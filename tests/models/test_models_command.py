@@ -130,11 +130,13 @@ def test_pulling_from_a_mirror_asks_for_the_files_name(server, capsys):
     assert "another file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pulling_from_a_disk(starter_model, tmp_path, capsys):
     assert main(["pull", "starter", "--offline", "--from", str(starter_model)]) == 0
     done = Store().find("starter")
     assert done.sha256 == load_catalogue().get("starter").file.sha256
     assert "100 %" in capsys.readouterr().err
+    done.path.unlink()  # a gigabyte that pytest would keep
 
 
 def test_a_hub_that_is_a_mirror_is_asked_first(server, capsys, monkeypatch):

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -221,15 +222,18 @@ def test_an_index_cannot_point_outside(store, tmp_path):
     assert victim.exists()
 
 
-def _record(directory: Path, number: int) -> None:
-    Store(directory).record(f"model-{number}", f"{number:064d}")
-
-
-def test_changes_of_many_processes_are_all_kept(store):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        pool.starmap(_record, [(store.directory, number) for number in range(20)])
-    assert all(store.recorded(f"model-{n}") == f"{n:064d}" for n in range(20))
+def test_changes_of_several_processes_are_all_kept(store):
+    code = """
+import sys
+from pathlib import Path
+from laguna_agent.models.store import Store
+for number in range(int(sys.argv[2]), 40, 2):
+    Store(Path(sys.argv[1])).record(f"model-{number}", f"{number:064d}")
+"""
+    command = [sys.executable, "-c", code, str(store.directory)]
+    children = [subprocess.Popen([*command, first]) for first in ("0", "1")]
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert all(store.recorded(f"model-{n}") == f"{n:064d}" for n in range(40))
 
 
 def test_removing_takes_the_file_and_what_was_left_of_it(store):
