@@ -175,7 +175,7 @@ class HttpConversation:
         """
         self._close_calls()
         failures = 0
-        waited = 0.0
+        waited, waits = 0.0, 0
         while True:
             builder = ReplyBuilder(self._tools, options)
             try:
@@ -188,13 +188,13 @@ class HttpConversation:
                 continue
             except BusyError as error:
                 pause = min(error.wait_s or 2.0, 30.0)
-                waited += pause
+                waited, waits = waited + pause, waits + 1
                 if waited > self._patience.loading_s:
                     raise ModelError(
                         f"the model server at {self._url} stays busy: {error}",
                         hint="Wait until it is ready, or see its log.",
                     ) from error
-                yield EngineRestarted(reason=f"the server is busy: {error}", attempt=1)
+                yield EngineRestarted(reason=f"the server is busy: {error}", attempt=waits)
             except (StreamBrokenError, httpx.TransportError, httpx.InvalidURL) as error:
                 failures += 1
                 if failures > _RETRIES or isinstance(error, httpx.InvalidURL):

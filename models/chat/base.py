@@ -12,7 +12,8 @@ from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
 
 class Segment(NamedTuple):
     """A piece of prompt text. Only text of the format itself is tokenised with specials parsed;
-    text of users, files and tools is not, so that it can never forge a turn."""
+    text of users, files and tools is not, so that it can never forge a turn. Segments are tokenised
+    one by one and must not be joined: content is cut inside each marker that it spells."""
 
     text: str
     special: bool = False
@@ -86,7 +87,9 @@ class ChatFormat(Protocol):
         """A parser for one reply, made with the options it is generated with."""
 
     def stops(self) -> tuple[str, ...]:
-        """Literal texts that end a reply as well as the model's end-of-generation tokens do."""
+        """Literal texts that end a reply as well as the model's end-of-generation tokens do,
+        wherever they stand. What ends a reply in some places only is told by the parser's
+        `complete`."""
 
     def think_close(self) -> list[Segment]:
         """What is fed to end a thought whose budget is spent; empty when the format has none."""
