@@ -17,16 +17,16 @@ from laguna_agent.tools.workspace import PathError, Place, locate
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
 _FENCED_FORMATS = (".md", ".markdown", ".rst", ".txt", ".mdx", ".adoc")
-_ELISION = re.compile(
-    r"^\s*(?:#|//|/\*+|\*|--|<!--|;|%)?\s*(?:\.{3}|…|\[|\()?\s*"
-    r"(?:(?:the |all |your )?(?:rest|remainder|remaining|existing|previous|other|same|unchanged)\b"
-    r".{0,50}\b(?:code|file|lines?|functions?|methods?|class(?:es)?|imports?|content|"
-    r"implementation|unchanged|same|as before|here|stays?|remains?)\b"
-    r"|(?:unchanged|omitted|as before|same as (?:before|above))\b)"
-    r"[^=(){}]{0,40}$",
+_COMMENT = re.compile(r"^\s*(?:#|//|/\*+|\*|--|<!--|;|%)\s*(.*?)\s*(?:\*/|-->)?\s*$")
+_DOTS = re.compile(r"\.{3,}|…")
+_OMISSION = re.compile(
+    r"(?:(?:the|all|your) )?(?:rest|remainder|remaining|existing|previous|other|unchanged)"
+    r"(?: (?:of|the|this|your|existing|other|same|code|file|lines?|functions?|methods?|class|"
+    r"classes|imports?|contents?|implementations?|logic|tests?|helpers?|remains?|stays?|unchanged|"
+    r"unmodified|as|before|here|goes|is|are|omitted|above|below|for|brevity|and))*"
+    r"|(?:unchanged|omitted(?: for brevity)?|(?:same )?as (?:before|above)|snip)",
     re.IGNORECASE,
 )
-_BARE_ELLIPSIS = re.compile(r"^\s*(?:#|//|/\*+|--|<!--|;)\s*(?:\.{3}|…)\s*(?:\*/|-->)?\s*$")
 
 
 class WriteArguments(ToolArguments):
@@ -131,13 +131,26 @@ def _check_known(context: ToolContext, place: Place, document: Document, data: b
     )
 
 
+def leaves_out(line: str) -> bool:
+    """True for a comment that stands for code: `# ... rest unchanged`, `// existing code`."""
+    comment = _COMMENT.match(line)
+    if comment is None:
+        return False
+    dots = _DOTS.search(comment.group(1)) is not None
+    words = " ".join(_DOTS.sub(" ", comment.group(1)).strip("()[]{} .:").split())
+    if not words:
+        return dots
+    known = _OMISSION.fullmatch(words) is not None
+    return known and (dots or " " in words or words.lower() in ("unchanged", "omitted", "snip"))
+
+
 def _check_complete(place: Place, old: str, new: str) -> None:
     """Raises RefusalError when the new content leaves code out and says so in a comment."""
+    if new.count("\n") >= old.count("\n"):
+        return
     before = set(old.split("\n"))
     for number, line in enumerate(new.split("\n"), 1):
-        if line in before or not (_ELISION.match(line) or _BARE_ELLIPSIS.match(line)):
-            continue
-        if new.count("\n") < old.count("\n"):
+        if line not in before and leaves_out(line):
             raise RefusalError(
                 f"line {number} leaves code out ({line.strip()[:60]}); {place.label} was not "
                 "changed. Write the whole file, or use edit for a part of it.",

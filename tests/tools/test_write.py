@@ -1,0 +1,138 @@
+"""write: whole files, and the things a small model must not destroy with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.actions import WritePath
+from laguna_agent.tools.read import mark_seen
+from support.toolbox import Toolbox
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Toolbox:
+    return Toolbox.at(tmp_path)
+
+
+async def test_new_file_is_created_with_its_directories(box: Toolbox) -> None:
+    result = await box.call("write", path="a/b/c.py", content="x = 1\ny = 2\n")
+    assert result.ok
+    assert box.text("a/b/c.py") == "x = 1\ny = 2\n"
+    assert result.content == "Created a/b/c.py (+2 -0)."
+    assert result.files_changed == ["a/b/c.py"]
+
+
+def test_policy_is_asked_about_a_new_file_and_nothing_is_made(box: Toolbox) -> None:
+    [action] = box.actions("write", path="a/new.py", content="x = 1\n")
+    assert isinstance(action, WritePath)
+    assert "+x = 1" in action.diff
+    assert list(box.workspace.iterdir()) == []
+
+
+async def test_unread_file_is_shown_first_and_then_may_be_replaced(box: Toolbox) -> None:
+    box.add({"a.py": "important = 1\n"})
+    result = await box.call("write", path="a.py", content="x = 1\n")
+    assert not result.ok
+    assert "1\timportant = 1" in result.content
+    assert box.text("a.py") == "important = 1\n"
+    assert (await box.call("write", path="a.py", content="x = 1\n")).ok
+    assert box.text("a.py") == "x = 1\n"
+
+
+async def test_partly_read_file_is_not_replaced(box: Toolbox) -> None:
+    text = "".join(f"line_{n} = {n}\n" for n in range(2_000))
+    box.add({"a.py": text})
+    await box.call("read", path="a.py", start=1, end=20)
+    for _ in range(2):
+        result = await box.call("write", path="a.py", content="x = 1\n")
+        assert not result.ok
+        assert "only a part" in result.content
+    assert box.text("a.py") == text
+
+
+async def test_file_read_in_pieces_counts_as_read(box: Toolbox) -> None:
+    box.add({"a.py": "".join(f"line_{n} = {n}\n" for n in range(100))})
+    await box.call("read", path="a.py", start=1, end=50)
+    await box.call("read", path="a.py", start=51)
+    assert (await box.call("write", path="a.py", content="x = 1\n")).ok
+
+
+async def test_file_shown_in_the_first_message_counts_as_read(box: Toolbox) -> None:
+    box.add({"a.py": "x = 1\n"})
+    mark_seen(box.context, "a.py")
+    mark_seen(box.context, "missing.py")
+    assert (await box.call("write", path="a.py", content="x = 2\n")).ok
+
+
+async def test_file_that_changed_since_is_not_replaced(box: Toolbox) -> None:
+    box.add({"a.py": "x = 1\n"})
+    await box.call("read", path="a.py")
+    box.add({"a.py": "x = 5\n"})
+    result = await box.call("write", path="a.py", content="x = 2\n")
+    assert not result.ok
+    assert "+x = 5" in result.content
+    assert box.text("a.py") == "x = 5\n"
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# ... rest of the code unchanged",
+        "# rest of the file stays the same",
+        "// existing code",
+        "# ... existing methods ...",
+        "# (other functions remain unchanged)",
+        "# ...",
+        "    # unchanged",
+        "/* ... remaining implementation ... */",
+    ],
+)
+async def test_content_that_leaves_code_out_is_refused(box: Toolbox, comment: str) -> None:
+    before = "".join(f"def f{n}():\n    return {n}\n\n\n" for n in range(10))
+    box.add({"a.py": before})
+    await box.call("read", path="a.py")
+    result = await box.call("write", path="a.py", content=f"def f0():\n    return 5\n\n{comment}\n")
+    assert not result.ok
+    assert "line 4 leaves code out" in result.content
+    assert box.text("a.py") == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# Return the rest of the list", "rest = other[1:]", "# the same code path as f", "..."],
+)
+async def test_ordinary_lines_are_not_taken_for_an_omission(box: Toolbox, line: str) -> None:
+    box.add({"a.py": "a = 1\nb = 2\nc = 3\nd = 4\n"})
+    await box.call("read", path="a.py")
+    assert (await box.call("write", path="a.py", content=f"a = 1\n{line}\n")).ok
+
+
+async def test_lines_that_stay_keep_their_bytes(box: Toolbox) -> None:
+    box.add({"a.txt": b"one\r\ntwo\nthree\r\n"})
+    await box.call("read", path="a.txt")
+    assert (await box.call("write", path="a.txt", content="one\ntwo\nTHREE\nfour")).ok
+    assert box.data("a.txt") == b"one\r\ntwo\nTHREE\r\nfour\r\n"
+
+
+async def test_fence_around_the_whole_content_is_not_written(box: Toolbox) -> None:
+    await box.call("write", path="a.py", content="```python\nx = 1\n```")
+    assert box.text("a.py") == "x = 1\n"
+    await box.call("write", path="a.md", content="```python\nx = 1\n```\n")
+    assert box.text("a.md") == "```python\nx = 1\n```\n"
+
+
+async def test_new_file_that_does_not_parse_is_pointed_out(box: Toolbox) -> None:
+    result = await box.call("write", path="a.py", content="def f(:\n    pass\n")
+    assert result.ok
+    assert "a.py does not parse; line 1" in result.content
+
+
+async def test_directory_is_not_written(box: Toolbox) -> None:
+    (box.workspace / "d").mkdir()
+    for path in ("d", "new/", "."):
+        result = await box.call("write", path=path, content="x")
+        assert not result.ok
+        assert "directory" in result.content
+    assert not (box.workspace / "new").exists()
