@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-WORDS = (
+_TEXT = (
     "parser token cache engine retry socket schema policy sandbox render widget queue index "
     "template grammar session summary recall trajectory budget prefix decoder sampler scheduler"
-).split()
+)
+WORDS = _TEXT.split()
 
 
 def main() -> int:

@@ -33,9 +33,10 @@ from laguna_agent.trajectory.replay import COMPACTION
 from laguna_agent.trajectory.store import is_locked
 from laguna_agent.trajectory.text import event_text
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE files (path TEXT PRIMARY KEY, stamp INTEGER NOT NULL, row INTEGER NOT NULL);
+CREATE UNIQUE INDEX files_by_row ON files (row);
 CREATE VIRTUAL TABLE memories USING fts5 (title, names, body, tokenize='porter unicode61');
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY, size INTEGER NOT NULL, seq INTEGER NOT NULL, live INTEGER NOT NULL,
@@ -87,14 +88,16 @@ class RecallIndex:
     def memories(self, query: str, limit: int) -> list[tuple[Path, float]]:
         """Files of memories that hold words of the query, best first, with a score."""
         with self._lock:
-            sql = (
-                "SELECT files.path, -bm25(memories, 4.0, 6.0, 1.0) AS score "
-                "FROM memories JOIN files ON files.row = memories.rowid "
-                "WHERE memories MATCH ? ORDER BY score DESC LIMIT ?"
-            )
             terms = self._telling(terms_of(query), "memories")
             if not terms:
                 return []
+            sql = """
+                SELECT files.path, -best.rank FROM (
+                    SELECT rowid, rank FROM memories
+                    WHERE memories MATCH ? AND rank MATCH 'bm25(4.0, 6.0, 1.0)'
+                    ORDER BY rank LIMIT ?
+                ) AS best JOIN files ON files.row = best.rowid ORDER BY best.rank
+            """
             rows = self._open().execute(sql, (" OR ".join(terms), limit))
             return [(Path(path), score) for path, score in rows]
 
@@ -123,15 +126,26 @@ class RecallIndex:
     def _match(
         self, match: str, limit: int, session: str | None
     ) -> list[tuple[str, int, str, str, str, float]]:
-        where = "AND rows.session = ?" if session else ""
+        # The best are found first: a snippet of every match would cost far more than they do.
+        only = "AND rowid IN (SELECT row FROM rows WHERE session = ?)" if session else ""
         sql = f"""
-            SELECT rows.session, rows.seq, rows.ts, rows.kind,
-                   snippet(events, 1, '', '', ' … ', 48), -bm25(events, 5.0, 1.0) AS score
-            FROM events JOIN rows ON rows.row = events.rowid
-            WHERE events MATCH ? {where} ORDER BY score DESC LIMIT ?
+            SELECT rows.session, rows.seq, rows.ts, rows.kind, rows.row, -best.rank FROM (
+                SELECT rowid, rank FROM events
+                WHERE events MATCH ? AND rank MATCH 'bm25(5.0, 1.0)' {only}
+                ORDER BY rank LIMIT ?
+            ) AS best JOIN rows ON rows.row = best.rowid ORDER BY best.rank
         """
+        database = self._open()
         arguments = (match, session, limit) if session else (match, limit)
-        return self._open().execute(sql, arguments).fetchall()
+        found = database.execute(sql, arguments).fetchall()
+        snippet = (
+            "SELECT snippet(events, 1, '', '', ' … ', 48) FROM events "
+            "WHERE events MATCH ? AND rowid = ?"
+        )
+        return [
+            (*hit[:4], str(database.execute(snippet, (match, hit[4])).fetchone()[0]), hit[5])
+            for hit in found
+        ]
 
     def _telling(self, terms: list[str], table: str) -> list[str]:
         """The terms without those that are everywhere, unless all are."""
@@ -157,35 +171,43 @@ class RecallIndex:
             self._refresh_sessions(database)
 
     def _refresh_memories(self, database: sqlite3.Connection) -> None:
-        known = {
-            path: (stamp, row)
-            for path, stamp, row in database.execute("SELECT path, stamp, row FROM files")
-        }
+        # An edit in place changes only the file's own time, so each is looked at; their sum
+        # tells whether any changed, without asking the database for each.
+        seen: dict[str, int] = {}
+        total = 0
         for directory in ("segments", "sessions", "weeks"):
             base = self._store.directory / directory
             with contextlib.suppress(FileNotFoundError), os.scandir(base) as entries:
                 for entry in entries:
-                    if not entry.name.endswith(".md") or entry.name.startswith("."):
-                        continue
-                    info = entry.stat()
-                    stamp = info.st_mtime_ns ^ info.st_size
-                    previous = known.pop(entry.path, None)
-                    if previous is not None and previous[0] == stamp:
-                        continue
-                    if previous is not None:
-                        _drop_memory(database, previous[1])
-                    memory = read_memory(Path(entry.path))
-                    if memory is not None:
-                        _add_memory(database, entry.path, stamp, memory)
-        for _, row in known.values():
-            _drop_memory(database, row)
+                    name = entry.path
+                    if name.endswith(".md") and not entry.name.startswith("."):
+                        info = entry.stat()
+                        seen[name] = stamp = info.st_mtime_ns ^ info.st_size
+                        total += stamp
+        total = (total * 31 + len(seen)) & 0x7FFF_FFFF_FFFF_FFFF
+        if _state(database).get("memories") == total:
+            return
+        known = {
+            path: (stamp, row)
+            for path, stamp, row in database.execute("SELECT path, stamp, row FROM files")
+        }
+        for path, (stamp, row) in known.items():
+            if seen.get(path) == stamp:
+                del seen[path]
+            else:
+                _drop_memory(database, row)
+        for path, stamp in seen.items():
+            memory = read_memory(Path(path))
+            if memory is not None:
+                _add_memory(database, path, stamp, memory)
+        database.execute("INSERT OR REPLACE INTO state VALUES ('memories', ?)", (total,))
 
     def _refresh_sessions(self, database: sqlite3.Connection) -> None:
         try:
             changed = self.sessions_dir.stat().st_mtime_ns
         except FileNotFoundError:
             changed = 0
-        state = dict(database.execute("SELECT name, value FROM state"))
+        state = _state(database)
         known = {
             name: (size, seq, live, asked)
             for name, size, seq, live, asked in database.execute(
@@ -347,6 +369,10 @@ def _add_memory(database: sqlite3.Connection, path: str, stamp: int, memory: Mem
         (memory.title, names_column(memory.body, more), body),
     ).lastrowid
     database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, row))
+
+
+def _state(database: sqlite3.Connection) -> dict[str, int]:
+    return dict(database.execute("SELECT name, value FROM state"))
 
 
 def _drop_memory(database: sqlite3.Connection, row: int) -> None:
