@@ -307,6 +307,10 @@ step() {
     if grep -qi 'no space left' "$log"; then
         die "the disk is full (log: $kept)"
     fi
+    if grep -qi 'no matching distribution' "$log"; then
+        missing=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | head -n 1)
+        die "the package index does not give $missing: check the network, or pip's configuration of mirrors and proxies (log: $kept)"
+    fi
     reason=$(grep -E '(ERROR|error|Error):' "$log" | tail -n 1 | cut -c 1-200)
     die "$what failed: ${reason:-see the log} (log: $kept)"
 }
