@@ -8,6 +8,7 @@ so a literal is met by a single special token or by the same text spelled in ord
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 _MAX_REPETITION = 500
@@ -51,6 +52,8 @@ class Gbnf:
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
         self._names: dict[object, str] = {}
+        self._waiting: deque[tuple[str, Callable[[], str]]] = deque()
+        self._working = False
 
     def rule(self, key: object, hint: str, body: Callable[[], str]) -> str:
         """The name of the rule known by `key`; `body` makes it at the first use. Recursion
@@ -62,7 +65,15 @@ class Gbnf:
             name = f"{name}-x{len(self._rules)}"
         self._names[key] = name
         self._rules[name] = ""
-        self._rules[name] = body()
+        self._waiting.append((name, body))
+        if not self._working:  # not by recursion: a banned file makes a rule for each character
+            self._working = True
+            try:
+                while self._waiting:
+                    waiting, make = self._waiting.popleft()
+                    self._rules[waiting] = make()
+            finally:
+                self._working = False
         return name
 
     def source(self, root: str) -> str:

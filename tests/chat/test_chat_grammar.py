@@ -363,3 +363,18 @@ def test_the_starters_own_tokens_are_those_of_the_format() -> None:
     assert ids.count(vocabulary.tokens("<|im_start|>")[0]) == 1
     assert ids.count(vocabulary.tokens("<|im_end|>")[0]) == 1
     assert vocabulary.tokens("<tool_call>")[0] not in ids
+
+
+@pytest.mark.parametrize("which", ["laguna", "chatml"])
+def test_a_long_call_can_be_banned(vocabulary: Vocabulary, which: str) -> None:
+    arguments = {"path": "src/a.py", "old": "    x = [<1>]\n" * 300}
+    banned = [ToolCall(id="1", name="edit", arguments=arguments)]
+    options = GenerateOptions(tool_choice="required", banned=banned)
+    grammar = laguna(options) if which == "laguna" else chatml(options)
+    write = as_laguna if which == "laguna" else (lambda given: json_call("edit", given))
+    assert expressible(banned[0], EDIT)
+    assert verdict(vocabulary, grammar, write(arguments)) == "refused"
+    longer = {**arguments, "old": arguments["old"] + "\n"}
+    assert verdict(vocabulary, grammar, write(longer)) == "complete"
+    huge = ToolCall(id="1", name="edit", arguments={"path": "a", "old": "x" * 10_000})
+    assert not expressible(huge, EDIT)
