@@ -1,17 +1,183 @@
-"""Commands and flags, nothing else."""
+"""Commands and flags, nothing else: what is asked for is imported when it is asked for."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import argparse
+
+    from laguna_agent.agent.session import Settings
+
+COMMANDS = {
+    "models": "list, fetch and choose models",
+    "prompts": "prompt packs: what the model is told",
+    "sessions": "past sessions",
+    "memory": "what laguna remembers of past work",
+    "engine": "the engine process",
+    "demo": "watch laguna fix a failing test in a temporary copy",
+    "bench": "measure the engine on this machine",
+    "doctor": "what works here and what does not",
+    "undo": "take back the file changes of the last turn",
+}
+"""Subcommands: each is `main(argv)` of `laguna_agent.interfaces.<name>_command`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit code. Never shows a traceback for bad input."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["-V"]):
         from laguna_agent import __version__
 
         sys.stdout.write(f"laguna {__version__}\n")
         return 0
-    return 2
+    from laguna_agent.errors import ExitCode, LagunaError
+
+    try:
+        if arguments and arguments[0] in COMMANDS:
+            return int(_command(arguments[0])(arguments[1:]))
+        return _main(arguments)
+    except LagunaError as error:
+        sys.stderr.write(f"laguna: {error}\n")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (nothing may be written any more)
+        return 0
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    run: Callable[[list[str]], int] = import_module(f"laguna_agent.interfaces.{name}_command").main
+    return run
+
+
+def _main(arguments: list[str]) -> int:
+    options = make_parser().parse_args(arguments)
+    settings = make_settings(options)
+    if options.task is not None:
+        import asyncio
+
+        from laguna_agent.interfaces.headless import read_task, run_task
+
+        task = read_task(options.task)
+        return int(asyncio.run(run_task(task, settings, options.output)))
+    from laguna_agent.interfaces.tui import run_tui
+
+    return int(run_tui(settings, prompt=options.prompt))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of `laguna [PROMPT]` and `laguna --task TEXT`."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            from laguna_agent.errors import UsageError
+
+            raise UsageError(message, hint="`laguna --help` shows the flags.")
+
+    commands = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+    parser = Parser(
+        prog="laguna",
+        description="A coding agent that runs its model on your own machine.",
+        epilog=f"commands (laguna COMMAND --help):\n{commands}\n\nexit codes of --task: 0 done, "
+        "1 failed, 2 usage, 3 model, 4 denied, 5 limit, 130 interrupted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("prompt", nargs="?", metavar="PROMPT", help="what to begin with in the terminal interface")
+    add("--task", metavar="TEXT", help="do one task without a terminal; - reads standard input")
+    add("--check", metavar="COMMAND", help="the command whose success means that it is done")
+    add("--model", metavar="NAME", help="a model's name, a GGUF file, or PROVIDER/NAME")
+    add("--pack", metavar="NAME", help="a prompt pack's name or directory")
+    add("--mode", choices=["ask", "accept-edits", "auto", "allow-all"], help="what passes unasked")
+    add("--plan", action="store_true", help="look and plan; change nothing")
+    add("--output", choices=["text", "json", "stream-json"], default="text")
+    add("-C", dest="directory", metavar="DIR", help="work in this directory")
+    resume = parser.add_mutually_exclusive_group()
+    resume.add_argument("--continue", dest="continue_last", action="store_true",
+                        help="go on with the last session here")  # fmt: skip
+    resume.add_argument("--resume", metavar="ID", help="go on with a session")
+    resume.add_argument("--fork", metavar="ID", help="go on with a copy of a session")
+    add("--max-steps", type=_positive, metavar="N", help="stop after N replies")
+    add("--max-tokens", type=_positive, metavar="N", help="stop after N generated tokens")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this time")
+    add("--seed", type=int, metavar="N")
+    add("--temperature", type=float, metavar="T")
+    add("--thinking", action=argparse.BooleanOptionalAction, default=None,
+        help="think before answering, for models that can")  # fmt: skip
+    add("--no-memory", action="store_true", help="neither recall nor write memories")
+    add("--offline", action="store_true", help="no network for anything")
+    add("--trust", action="store_true", help="read this repository's .laguna/ for this run")
+    add("--version", action="store_true", help="show the version")
+    return parser
+
+
+def make_settings(options: argparse.Namespace) -> Settings:
+    """Flags, environment and files as one. Raises UsageError."""
+    from laguna_agent.agent.session import Settings
+    from laguna_agent.config import load_config
+    from laguna_agent.errors import UsageError
+    from laguna_agent.paths import repository_root
+    from laguna_agent.policy import trust
+
+    cwd = Path(options.directory or ".").expanduser()
+    if not cwd.is_dir():
+        raise UsageError(f"there is no directory {cwd}")
+    cwd = cwd.resolve()
+    root = repository_root(cwd)
+    trusted = options.trust or trust.is_trusted(root)
+    flags: dict[str, Any] = {
+        "model": options.model,
+        "pack": options.pack,
+        "mode": options.mode,
+        "thinking": options.thinking,
+        "offline": options.offline or None,
+        "sampling": {"seed": options.seed, "temperature": options.temperature},
+        "limits": {
+            "steps": options.max_steps,
+            "tokens": options.max_tokens,
+            "timeout": options.timeout,
+        },
+        "memory": {"enabled": False if options.no_memory else None},
+    }
+    project = root / ".laguna" / "config.toml" if trusted else None
+    config = load_config(flags=flags, project=project)
+    interactive = options.task is None
+    return Settings(
+        cwd=cwd,
+        config=config,
+        mode=config.mode or ("ask" if interactive else "auto"),
+        plan=options.plan,
+        interactive=interactive,
+        trusted=trusted,
+        check=options.check,
+        resume=options.resume,
+        fork=options.fork,
+        continue_last=options.continue_last,
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,7 +58,11 @@ class Settings:
     interactive: bool = False
     trusted: bool = False
     check: str | None = None
-    limits: Limits | None = None
+    resume: str | None = None
+    """Id of a session to go on with."""
+    fork: str | None = None
+    """Id of a session to go on with a copy of."""
+    continue_last: bool = False
 
 
 @dataclass
@@ -266,7 +270,7 @@ class Session:
             max_output_chars=self.pack.limits.result_chars,
         )
         tools = {tool.name: tool for tool in self.pack.tools(builtin_tools())}
-        limits = settings.limits or Limits(
+        limits = Limits(
             steps=config.limits.steps or self.pack.limits.steps,
             tokens=config.limits.tokens,
             timeout=config.limits.timeout,

@@ -29,6 +29,8 @@ from laguna_agent.models.chat.parsing import new_call_id
 
 MARK = "### "
 FENCE = "```"
+THOUGHT_LINES = 6
+"""Lines of prose before a call."""
 BODIES = ("content", "text", "body", "code")
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
 
@@ -104,8 +106,10 @@ class FencedFormat:
         if options.tool_choice == "none" or not tools:
             return None
         rules = [
-            "thought ::= (tline newlines)*",
-            "tline ::= [^\\n#`] [^\\n]*",
+            f"thought ::= (tline newlines){{0,{THOUGHT_LINES}}}",
+            # No turn marker: a model that lost the thread would write them without end.
+            'tline ::= ([^\\n#`<] | "<" [^|\\n]) tchar*',
+            'tchar ::= [^\\n<] | "<" [^|\\n]',
             'newlines ::= "\\n" "\\n"?',
             "line ::= [^\\n {] [^\\n]* | " + literal("{") + " [^\\n]*",
             'lang ::= [a-z0-9+]* "\\n"',

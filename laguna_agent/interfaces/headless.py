@@ -1,0 +1,158 @@
+"""`laguna --task`: one task from start to end, for scripts.
+
+Standard output holds the answer (`text`), one object (`json`) or one event a line with the object
+last (`stream-json`), and nothing else. Progress goes to standard error: one live line on a
+terminal, plain lines elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import IO, Any, Literal
+
+from laguna_agent.agent.session import Session, Settings
+from laguna_agent.errors import ExitCode, LagunaError, UsageError
+from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
+from laguna_agent.interfaces.progress import Progress
+
+Output = Literal["text", "json", "stream-json"]
+SCHEMA = "laguna.result/1"
+
+_EXIT = {
+    "done": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "denied": ExitCode.DENIED,
+    "limit": ExitCode.LIMIT,
+    "error": ExitCode.MODEL,
+    "interrupted": ExitCode.INTERRUPTED,
+}
+
+
+async def run_task(
+    task: str,
+    settings: Settings,
+    output: Output,
+    *,
+    open_session: Callable[..., Any] = Session.open,
+    watch: Callable[[Event], None] | None = None,
+) -> ExitCode:
+    """Run one task to its end and print the outcome; returns the exit code."""
+    progress = Progress(sys.stderr, quiet=output == "stream-json")
+    finished = TurnFinished(status="error", error="nothing happened")
+    session: Session | None = None
+    started: SessionStarted | None = None
+    code: ExitCode | None = None
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop() -> None:
+        if session is not None and session.busy:
+            session.cancel()
+        elif main is not None:
+            main.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with suppress(NotImplementedError, RuntimeError):
+            loop.add_signal_handler(number, stop)
+
+    def loading(event: Any) -> None:
+        if isinstance(event, ModelLoading):
+            progress.show(event)
+
+    try:
+        session = await open_session(settings, on_loading=loading)
+        async with aclosing(session.turn(task)) as events:
+            timeout = settings.config.limits.timeout
+            deadline = loop.time() + timeout if timeout else None
+            timer = loop.call_at(deadline, session.cancel) if deadline else None
+            async for event in events:
+                if isinstance(event, SessionStarted):
+                    started = event
+                if isinstance(event, TurnFinished):
+                    finished = event
+                    if event.status == "interrupted" and deadline and loop.time() >= deadline:
+                        why = f"{timeout:g} seconds were not enough (--timeout)"
+                        finished = event.model_copy(update={"status": "limit", "error": why})
+                        event = finished
+                if watch is not None:
+                    watch(event)
+                progress.show(event)
+                if output == "stream-json":
+                    _print(event.model_dump_json(exclude_none=True))
+            if timer is not None:
+                timer.cancel()
+    except asyncio.CancelledError:
+        finished = TurnFinished(status="interrupted", error="interrupted")
+    except LagunaError as error:
+        finished = TurnFinished(status="error", error=str(error))
+        code = error.exit_code
+    finally:
+        progress.close()
+        if session is not None:
+            await session.aclose()
+    code = _EXIT[finished.status] if code is None else code
+    _report(finished, session, started, output)
+    return code
+
+
+def _report(
+    finished: TurnFinished,
+    session: Session | None,
+    started: SessionStarted | None,
+    output: Output,
+) -> None:
+    if output == "text":
+        if finished.summary:
+            _print(finished.summary)
+        if finished.status != "done":
+            reason = finished.error or finished.status
+            sys.stderr.write(f"laguna: {finished.status}: {reason}\n")
+        return
+    model = started.model if started is not None else {}
+    _print(
+        json.dumps(
+            {
+                "schema": SCHEMA,
+                "session": session.trajectory.id if session is not None else None,
+                "status": finished.status,
+                "summary": finished.summary,
+                "error": finished.error,
+                "steps": finished.steps,
+                "duration_s": finished.duration_s,
+                "files_changed": finished.files_changed,
+                "usage": finished.usage.model_dump(),
+                "model": {key: model.get(key) for key in ("name", "sha256", "format")},
+                "trajectory": str(session.trajectory.path) if session is not None else None,
+            },
+            ensure_ascii=False,
+        )
+    )
+
+
+def _print(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`| head -1`); what is left has nowhere to go.
+        sys.stdout = _null()
+
+
+def _null() -> IO[str]:
+    stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (lives as long as the process)
+    with suppress(OSError, ValueError):
+        os.dup2(stream.fileno(), 1)
+    return stream
+
+
+def read_task(argument: str) -> str:
+    """The task's text: the argument, or standard input for `-`. Raises UsageError if empty."""
+    text = sys.stdin.buffer.read().decode("utf-8", "replace") if argument == "-" else argument
+    if not text.strip():
+        raise UsageError("the task is empty", hint='Give it as text: laguna --task "..."')
+    return text.strip()

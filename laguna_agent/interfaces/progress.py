@@ -1,0 +1,140 @@
+"""Progress for people who watch a headless run: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TextIO
+
+from laguna_agent.events import (
+    CheckRan,
+    EngineRestarted,
+    Event,
+    ModelLoading,
+    Notice,
+    PrefillProgress,
+    Reply,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolFinished,
+    ToolStarted,
+)
+from laguna_agent.policy.display import visible
+
+_REDRAW_S = 0.1
+_PLAIN_S = 10.0
+
+
+class Progress:
+    """Writes to `stream` (standard error). On a terminal the last line is live."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._line = ""
+        self._drawn = 0.0
+        self._generated = 0
+        self._began = 0.0
+
+    def show(self, event: Event) -> None:
+        """Show an event, if a person wants to know of it."""
+        if self._quiet:
+            return
+        match event:
+            case ModelLoading(done=done, total=total) if total:
+                self._update(f"loading the model: {_size(done)} of {_size(total)}")
+            case PrefillProgress():
+                self._update(_prefill(event))
+            case TextDelta() | ThinkingDelta() | ToolCallDelta():
+                self._generating(event)
+            case Reply():
+                self._replied(event)
+            case ToolStarted(title=title):
+                self._update(f"{title} ...")
+            case ToolFinished():
+                mark = "✓" if event.ok else "✗"
+                detail = f"  {event.summary}" if event.summary else ""
+                self._say(f"{mark} {event.title}{detail}{_seconds(event.duration_s)}")
+                self._update("")
+            case CheckRan(command=command, exit_code=code):
+                mark = "✓" if code == 0 else "✗"
+                status = "passes" if code == 0 else f"fails (exit {code})"
+                self._say(f"{mark} check `{command}` {status}{_seconds(event.duration_s)}")
+            case Notice(text=text):
+                self._say(f"- {text}")
+            case EngineRestarted(reason=reason):
+                self._say(f"- the engine was started again: {reason}")
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Clear the live line."""
+        self._erase()
+
+    def _generating(self, event: TextDelta | ThinkingDelta | ToolCallDelta) -> None:
+        now = time.monotonic()
+        if not self._generated:
+            self._began = now
+        self._generated += 1
+        kind = {"thinking_delta": "thinking", "text_delta": "writing"}.get(event.type, "calling")
+        if isinstance(event, ToolCallDelta) and event.name:
+            kind = event.name
+        self._update(f"{kind}: {now - self._began:.0f} s")
+
+    def _replied(self, reply: Reply) -> None:
+        self._generated = 0
+        text = " ".join(reply.text.split())
+        if reply.discarded:
+            self._say("- the same again; asking once more")
+        elif text:
+            self._say(f"· {text if len(text) <= 200 else text[:199] + '…'}")
+
+    def _update(self, line: str) -> None:
+        """Replace the live line; elsewhere than on a terminal, say it now and then."""
+        now = time.monotonic()
+        if self._live:
+            if line == self._line or (line and now - self._drawn < _REDRAW_S):
+                return
+            self._erase()
+            width = shutil.get_terminal_size().columns
+            self._line = visible(line)[: max(10, width - 1)]
+            self._write(self._line)
+            self._drawn = now
+        elif line and now - self._drawn >= _PLAIN_S:
+            if self._drawn:
+                self._write(visible(line) + "\n")
+            self._drawn = now
+
+    def _say(self, line: str) -> None:
+        self._erase()
+        self._write(visible(line) + "\n")
+
+    def _erase(self) -> None:
+        if self._live and self._line:
+            self._write("\r\x1b[K")
+            self._line = ""
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._quiet = True
+
+
+def _prefill(event: PrefillProgress) -> str:
+    reused = f", {event.reused} reused" if event.reused else ""
+    rate = f", {event.rate:.0f} tokens/s" if event.rate else ""
+    eta = f", {event.eta_s:.0f} s left" if event.eta_s else ""
+    return f"reading: {event.done} of {event.total} tokens{reused}{rate}{eta}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"  {seconds:.1f} s" if seconds >= 0.1 else ""
