@@ -21,6 +21,7 @@ from laguna_agent import __version__
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Reply
 from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.models.chat.segments import valid_unicode
 from laguna_agent.models.http_reply import ReplyBuilder
 from laguna_agent.models.http_request import extras, progress, reply_message, size
 from laguna_agent.models.sse import (
@@ -114,7 +115,7 @@ class HttpConversation:
             for t in tools
         ]
         if system:
-            self._state.messages.append({"role": "system", "content": system})
+            self._state.messages.append({"role": "system", "content": valid_unicode(system)})
         return self.used
 
     async def append(self, messages: Sequence[Message]) -> int:
@@ -133,14 +134,12 @@ class HttpConversation:
         return self.used - before
 
     def _append(self, message: Message) -> None:
-        messages = self._state.messages
+        messages, content = self._state.messages, valid_unicode(message.content)
         if message.role == "tool" and message.call_id in self._open_calls():
-            messages.append(
-                {"role": "tool", "tool_call_id": message.call_id, "content": message.content}
-            )
+            messages.append({"role": "tool", "tool_call_id": message.call_id, "content": content})
             return
         self._close_calls()
-        content, role = message.content, message.role
+        role = message.role
         if role == "tool":
             content, role = f"Result of `{message.name or 'a tool'}`:\n{content}", "user"
         if role == "system" and messages:
@@ -195,9 +194,9 @@ class HttpConversation:
                         hint="Wait until it is ready, or see its log.",
                     ) from error
                 yield EngineRestarted(reason=f"the server is busy: {error}", attempt=waits)
-            except (StreamBrokenError, httpx.TransportError, httpx.InvalidURL) as error:
+            except (StreamBrokenError, httpx.HTTPError) as error:
                 failures += 1
-                if failures > _RETRIES or isinstance(error, httpx.InvalidURL):
+                if failures > _RETRIES:
                     raise self._gave_up(error) from error
                 pause = 0.5 * 2 ** (failures - 1)
                 yield EngineRestarted(reason=self._reason(error), attempt=failures)

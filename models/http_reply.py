@@ -23,6 +23,7 @@ from laguna_agent.events import (
 from laguna_agent.models.base import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.base import Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import json_shape
+from laguna_agent.models.chat.grammar import is_banned
 from laguna_agent.models.chat.loose_json import clean, load_json
 from laguna_agent.models.chat.parsing import StreamParser, new_call_id
 from laguna_agent.models.chat.readers import malformed
@@ -74,7 +75,8 @@ class ReplyBuilder:
 
     def reply(self, options: GenerateOptions) -> Reply:
         """The whole. Calls that could not be read are told of in `error`."""
-        calls, errors = list(self._parsed.tool_calls), []
+        calls = list(self._parsed.tool_calls)
+        errors: list[str] = []
         if self._parsed.error:
             errors.append(self._parsed.error)
         for call in self._calls.values():
@@ -89,6 +91,7 @@ class ReplyBuilder:
             made = json.dumps(arguments, ensure_ascii=False)
             kept = raw if _is_strict(raw) else made
             calls.append(ToolCall(id=call.id, name=call.name, arguments=clean(arguments), raw=kept))
+        calls = [call for call in calls if self._may_be_made(call, options, errors)]
         thinking = "".join(self._reasoning) or self._parsed.thinking
         first = self._ended if self._first is None else self._first
         return Reply(
@@ -106,6 +109,18 @@ class ReplyBuilder:
             seed=options.sampling.seed,
             temperature=options.sampling.temperature,
         )
+
+    @staticmethod
+    def _may_be_made(call: ToolCall, options: GenerateOptions, errors: list[str]) -> bool:
+        """What a grammar holds a local model to is checked here, after the fact."""
+        if options.allowed is not None and call.name not in options.allowed:
+            names = ", ".join(f"`{name}`" for name in options.allowed)
+            errors.append(f"`{call.name}` cannot be called now. Call one of: {names}.")
+        elif is_banned(call, options.banned):
+            errors.append(f"You made this very call of `{call.name}` before. Do something else.")
+        else:
+            return True
+        return False
 
     def _reason(self, calls: bool) -> FinishReason:
         if self._finish == "length":

@@ -117,7 +117,7 @@ async def _parts(
             return
         except TimeoutError:
             raise StreamBrokenError(f"the server sent nothing for {patience:g} s") from None
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             raise StreamBrokenError(f"the connection broke: {reason_of(error)}") from error
         yield part
         patience = stall_s

@@ -452,6 +452,43 @@ async def test_a_call_that_cannot_be_read_is_told_to_the_model_and_not_made(
     assert "tool_calls" not in server.requests[1]["messages"][2]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (GenerateOptions(allowed=["done"]), "Call one of: `done`"),
+        (
+            GenerateOptions(banned=[ToolCall(id="x", name="read", arguments={"path": "a.py"})]),
+            "before",
+        ),
+    ],
+)
+async def test_calls_that_may_not_be_made_now_are_told_and_not_made(
+    options: GenerateOptions, told: str
+) -> None:
+    async with ModelServer(calls_read) as server:
+        conversation = await talk(server)
+        reply = reply_of(await collect(conversation, options))
+        await conversation.aclose()
+    assert reply.tool_calls == []
+    assert reply.finish_reason == "stop"
+    assert reply.error is not None
+    assert told in reply.error
+
+
+async def test_bytes_that_are_no_text_and_encodings_that_lie_are_no_traceback() -> None:
+    async def lies(exchange: Exchange) -> None:
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+        await exchange.send(head.encode() + b"Content-Length: 5\r\n\r\nhello")
+
+    async with ModelServer(lies, says_hi) as server:
+        conversation = await talk(server)
+        await conversation.append([Message(role="user", content="a\udcffb")])
+        events = await collect(conversation)
+        await conversation.aclose()
+    assert any(isinstance(event, EngineRestarted) for event in events)
+    assert server.requests[1]["messages"][-1]["content"] == "a\ufffdb"
+
+
 async def test_closing_the_iterator_cancels_at_the_server_and_keeps_the_messages() -> None:
     gone = asyncio.Event()
 
