@@ -28,6 +28,7 @@ _OVERSTRUCK = re.compile("[^\x08\n]\x08")
 _PENDING_LIMIT = 1 << 16
 _REPEATS_SHOWN = 3
 _REPEATS_FOLDED = 20
+_FOLD_LIMIT = 4096
 
 
 def clean_line(line: str) -> str:
@@ -104,6 +105,14 @@ class HeadAndTail:
 
     def add(self, text: str) -> None:
         """Append text. Lines are told apart by newlines; the last may be unfinished."""
+        if self._line and len(text) > _FOLD_LIMIT:
+            # A flood of one line, of which a program prints millions in a second.
+            count = len(text) // len(self._line)
+            if self._line.endswith("\n") and text == self._line * count:
+                for _ in range(_REPEATS_SHOWN - 1 - self._repeats):
+                    self._put(self._line)
+                self._repeats += count
+                return
         lines = text.split("\n")
         last = lines.pop()
         for line in [*(line + "\n" for line in lines), *([last] if last else [])]:

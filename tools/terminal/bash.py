@@ -12,6 +12,7 @@ import contextlib
 import os
 import secrets
 import signal
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from laguna_agent.tools.terminal.driver import HELLO, Report, driver
 from laguna_agent.tools.terminal.link import Link
 
 _START_TIMEOUT = 20.0
-_TERM_GRACE = 2.0
+_TERM_GRACE = 1.0
+_KILL_GRACES = (0.5, 0.6, 2.0)
 _LATE_OUTPUT = 0.1
 _POLL = 0.05
 _FLOOD_CHECK = 0.2
@@ -194,6 +196,8 @@ class BashSession:
                 restarted = True
                 break
         capture.drain()
+        if self._pipes_hidden and not link.gone:
+            link.drain_terminal()
         jobs = self._jobs
         if restarted:
             await self._restart()
@@ -249,7 +253,7 @@ class BashSession:
         if self._shell_pid is not None:
             processes.send([self._shell_pid], signal.SIGTERM)
         processes.send(self._started_by(call, before), signal.SIGTERM)
-        for kill_after in (_TERM_GRACE, 1.0, 1.0, 1.0):
+        for kill_after in (_TERM_GRACE, *_KILL_GRACES):
             deadline = time.monotonic() + kill_after
             while (left := deadline - time.monotonic()) > 0:
                 report = await link.next_report(min(left, _POLL))
@@ -262,7 +266,7 @@ class BashSession:
                     processes.send(self._started_by(call, before), signal.SIGKILL)
                     return saved
             processes.send(self._started_by(call, before), signal.SIGKILL)
-            if kill_after < _TERM_GRACE and self._shell_pid is not None:
+            if kill_after in _KILL_GRACES and self._shell_pid is not None:
                 processes.send([self._shell_pid], signal.SIGKILL)
         self._discard()  # not even that: the whole sandbox goes
         return saved
@@ -302,7 +306,7 @@ class BashSession:
     async def _start(self) -> None:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._link = Link(self.sandbox, self._workspace, self._on_terminal)
+            self._link = Link(self.sandbox, self._workspace, self._directory, self._on_terminal)
         except Exception as error:  # pexpect wraps all kinds of failures to start a process
             raise ShellError(f"bash could not be started: {error}") from error
         await self._greet(self._link)
@@ -345,7 +349,11 @@ class BashSession:
     def _open_capture(self, emit: Callable[[str], None]) -> tuple[Capture, Path]:
         pipe = self._directory / secrets.token_hex(8)
         os.mkfifo(pipe, 0o600)
-        descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(pipe, flags)
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ShellError(f"{pipe} was replaced by something else")
         return Capture(descriptor, limit=self._limit, emit=emit, save=self._save), pipe
 
     def _discard(self) -> None:

@@ -19,7 +19,11 @@ class Link:
     """A keeper that runs, seen from the event loop. Made in a running loop, closed in it."""
 
     def __init__(
-        self, sandbox: Sandbox | None, workspace: Path, on_terminal: Callable[[bytes], None]
+        self,
+        sandbox: Sandbox | None,
+        workspace: Path,
+        pipes: Path,
+        on_terminal: Callable[[bytes], None],
     ) -> None:
         """Start it. `on_terminal` gets what is written to the terminal itself.
 
@@ -28,7 +32,7 @@ class Link:
         self.gone = False
         """True once the keeper's end has been read from the reports."""
         self.last_words = ""
-        self._spawned = spawn(sandbox, workspace)
+        self._spawned = spawn(sandbox, workspace, pipes)
         self.mark = self._spawned.mark
         self._on_terminal_bytes = on_terminal
         self._parser = ReportParser()
@@ -94,18 +98,24 @@ class Link:
         for report in self._parser.feed(data):
             self._reports.put_nowait(report)
 
-    def _on_terminal(self) -> None:
+    def drain_terminal(self) -> None:
+        """Read what is on the terminal, without waiting."""
+        while self._on_terminal():
+            pass
+
+    def _on_terminal(self) -> bool:
         try:
             data = os.read(self._spawned.terminal.child_fd, 1 << 16)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._loop.remove_reader(self._spawned.terminal.child_fd)
-            return
+            return False
         self.last_words = data[-_LAST_WORDS:].decode("utf-8", "replace").strip()
         self._on_terminal_bytes(data)
+        return True
 
     def _on_exit(self) -> None:
         self._forget_exit_watch()

@@ -12,10 +12,10 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pexpect
 import ptyprocess
@@ -110,8 +110,25 @@ def _placed(descriptor: int, at_least: int) -> int:
     return moved
 
 
-def spawn(sandbox: Sandbox | None, workspace: Path) -> Spawned:
-    """Start the keeper in the workspace. Raises OSError or pexpect.ExceptionPexpect."""
+def _showing(sandbox: Sandbox, directory: Path) -> Sandbox:
+    """The sandbox, which shows `directory` too though it lies in laguna's state, if it can.
+
+    Where files are mounted, a pipe on a read-only mount can be written; elsewhere writing has to
+    be allowed.
+    """
+    option = "read_only" if sandbox.name == "bubblewrap" else "writable"
+    confinement: Any = sandbox
+    if not is_dataclass(confinement) or not hasattr(confinement, option):
+        return sandbox
+    shown = {option: [*getattr(confinement, option), directory]}
+    return cast(Sandbox, replace(cast(Any, confinement), **shown))
+
+
+def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> Spawned:
+    """Start the keeper in the workspace, able to see the directory `pipes` where that can be had.
+
+    Raises OSError, pexpect.ExceptionPexpect, or what the sandbox raises.
+    """
     mark = secrets.token_hex(8)
     command_read, command_write = os.pipe()
     report_read, report_write = os.pipe()
@@ -125,7 +142,7 @@ def spawn(sandbox: Sandbox | None, workspace: Path) -> Spawned:
     watcher = processes.watch(mark)
     try:
         if sandbox is not None:
-            argv = sandbox.wrap(argv, cwd=workspace)
+            argv = _showing(sandbox, pipes).wrap(argv, cwd=workspace)
         terminal = _Terminal(
             argv,
             kept=(command_read, report_write),
