@@ -67,9 +67,11 @@ def _main(arguments: list[str]) -> int:
 
         task = read_task(options.task)
         return int(asyncio.run(run_task(task, settings, options.output)))
-    from laguna_agent.interfaces.tui import run_tui
+    from laguna_agent.errors import UsageError
 
-    return int(run_tui(settings, prompt=options.prompt))
+    raise UsageError(
+        "there is no terminal interface in this version", hint='Use laguna --task "...".'
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:

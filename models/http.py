@@ -166,6 +166,12 @@ class HttpConversation:
 
     # --- generating -------------------------------------------------------------------------
 
+    async def restore(self, ids: Sequence[int]) -> int:
+        """See Conversation. A server keeps its own tokens, so there are none to put back."""
+        if ids:
+            raise ModelError("token ids of a local model cannot be put back on a server")
+        return 0
+
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """Yield progress and deltas, and last a `Reply`, which is then part of the messages.
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from laguna_agent.agent.attempts import Attempts
+from laguna_agent.agent.compaction import reply_room, summary_reserve
 from laguna_agent.agent.state import Agent
 from laguna_agent.agent.watchdog import Watchdog
 from laguna_agent.events import ModelEvent, Notice, Reply
@@ -52,10 +53,12 @@ async def ask(
 
 def make_options(agent: Agent, attempts: Attempts) -> GenerateOptions:
     """How the next reply is to be made."""
-    manifest = agent.pack.manifest
+    manifest, conversation = agent.pack.manifest, agent.conversation
+    reserve = summary_reserve(conversation.limit)
+    room = reply_room(conversation.used, conversation.limit, reserve)
     return GenerateOptions(
         sampling=attempts.sampling(),
-        max_tokens=agent.limits.reply_tokens,
+        max_tokens=max(1, min(agent.limits.reply_tokens, room)),
         thinking=agent.thinking,
         thinking_budget=agent.pack.thinking_budget,
         tool_choice="required" if manifest.call_required else "auto",

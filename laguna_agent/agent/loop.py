@@ -16,6 +16,7 @@ from laguna_agent.agent.asking import ask
 from laguna_agent.agent.attempts import Attempts
 from laguna_agent.agent.calls import Calls
 from laguna_agent.agent.checking import Checking
+from laguna_agent.agent.compaction import needs_compaction, summary_reserve
 from laguna_agent.agent.opening import open_conversation
 from laguna_agent.agent.state import Agent
 from laguna_agent.agent.watchdog import Watchdog
@@ -118,6 +119,8 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
     if _limit_reached(turn):
         return
     async for event in _steer(agent):
+        yield event
+    async for event in _make_room(turn):
         yield event
     turn.steps += 1
     yield StepStarted(step=turn.steps)
@@ -232,6 +235,22 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
         return
     yield SystemNote(text=text, reason="no usable call")
     await agent.conversation.append([Message(role="user", content=text)])
+
+
+async def _make_room(turn: Turn) -> AsyncGenerator[Event, None]:
+    """Summarise and begin a new epoch when the context nears its end."""
+    agent, conversation = turn.agent, turn.agent.conversation
+    reserve = summary_reserve(conversation.limit)
+    if agent.compact is None or not needs_compaction(
+        conversation.used, conversation.limit, reserve
+    ):
+        return
+    async with aclosing(agent.compact()) as events:
+        async for event in events:
+            yield event
+    turn.attempts.begin()
+    if needs_compaction(conversation.used, conversation.limit, reserve):
+        raise ContextFullError(conversation.used, reserve, conversation.limit)
 
 
 async def _steer(agent: Agent) -> AsyncGenerator[Event, None]:

@@ -7,43 +7,37 @@ before it is shown.
 from __future__ import annotations
 
 import asyncio
-import datetime
-import hashlib
 import platform
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from laguna_agent import __version__
 from laguna_agent.actions import Mode
-from laguna_agent.agent.hooks import Hooks
-from laguna_agent.agent.instructions import Instructions
+from laguna_agent.agent import compaction
+from laguna_agent.agent.assembly import make_agent, restore_files, static_variables
+from laguna_agent.agent.compaction import plan_text
+from laguna_agent.agent.loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
-from laguna_agent.agent.opening import git_state
-from laguna_agent.agent.state import Agent, Approver, Limits
+from laguna_agent.agent.record import Recollection, Record
+from laguna_agent.agent.state import Approver
 from laguna_agent.config import Config
-from laguna_agent.errors import LagunaError
+from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import (
+    Compacted,
     Event,
     Notice,
+    Rewound,
     SessionStarted,
     SystemPrompt,
     ToolOutput,
     TurnFinished,
     UserMessage,
 )
-from laguna_agent.models.base import Conversation, ModelInfo, Sampling, ToolSpec
-from laguna_agent.paths import config_dir, repository_root, repository_state_dir
-from laguna_agent.policy.gate import Gate
-from laguna_agent.policy.sandbox import make_sandbox
-from laguna_agent.prompts.pack import Pack, load_pack
-from laguna_agent.prompts.templates import StaticVariables
-from laguna_agent.tools.base import ToolContext
-from laguna_agent.tools.checkpoints import Checkpoints
-from laguna_agent.tools.registry import builtin_tools
+from laguna_agent.models.base import ToolSpec
+from laguna_agent.paths import repository_root
+from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.store import Trajectory
 
 
@@ -65,43 +59,44 @@ class Settings:
     continue_last: bool = False
 
 
-@dataclass
-class _Loaded:
-    conversation: Conversation
-    info: ModelInfo
-    pack: Pack
-
-
 class Session:
     """Get one from `Session.open`; close it with `aclose`."""
 
-    def __init__(self, settings: Settings, trajectory: Trajectory, loaded: _Loaded) -> None:
+    def __init__(
+        self, settings: Settings, trajectory: Trajectory, mind: Mind, *, resumed: bool
+    ) -> None:
         self.settings = settings
         self.trajectory = trajectory
-        self.info = loaded.info
-        self.pack = loaded.pack
-        self.conversation = loaded.conversation
         self.root = repository_root(settings.cwd)
-        self.notices: list[Notice] = []
-        """Said before the first turn; interfaces show them once."""
+        self.info, self.pack, self.conversation = mind.info, mind.pack, mind.conversation
+        self.record = Record(trajectory, resumed=resumed)
+        self.agent, self.notices = make_agent(settings, self.root, trajectory, mind)
+        self.agent.live = self._live
+        self.agent.compact = self.compact
+        self.memory = Recollection(self.agent, trajectory, settings.config.memory)
+        self._resumed = resumed
         self._queue: asyncio.Queue[Event | None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._started = False
-        self.agent = self._make_agent()
+        self._prefix_mark: int | None = None
 
     @classmethod
-    async def open(
-        cls, settings: Settings, *, on_loading: Any = None, session_id: str | None = None
-    ) -> Session:
-        """Load the model and begin a session. Raises LagunaError when it cannot be had."""
+    async def open(cls, settings: Settings, *, on_loading: OnLoading | None = None) -> Session:
+        """Load the model, and begin a session or go on with one. Raises LagunaError."""
         root = repository_root(settings.cwd)
-        trajectory = Trajectory.create(root, session_id=session_id)
+        trajectory, resumed = open_trajectory(settings, root)
         try:
-            loaded = await load(settings, trajectory.id, root, on_loading)
+            mind = await load(
+                settings.config,
+                root=root,
+                session=trajectory.id,
+                trusted=settings.trusted,
+                plan=settings.plan,
+                on_loading=on_loading,
+            )
+            return cls(settings, trajectory, mind, resumed=resumed)
         except BaseException:
             trajectory.close()
             raise
-        return cls(settings, trajectory, loaded)
 
     # --- turns ------------------------------------------------------------------------------
 
@@ -143,6 +138,62 @@ class Session:
         """Who is asked."""
         self.agent.approver = approver
 
+    async def compact(self, guidance: str = "") -> AsyncGenerator[Event, None]:
+        """Summarise and go on in a new epoch; yields what happens, which the caller records."""
+        pack, state = self.pack, self.record.state
+        plan = plan_text(self.agent.plan)
+
+        def opening(summary: str, messages: list[str], plan: str) -> str:
+            return pack.text(
+                "epoch.md",
+                **{**self.agent.opening, "memory": ""},
+                summary=summary,
+                messages=messages,
+                plan=plan,
+            )
+
+        events = compaction.compact(
+            self.conversation,
+            state,
+            prefix_mark=await self.begin(),
+            request=pack.text("compact.md", guidance=guidance, plan=plan),
+            opening=opening,
+            evidence=self.record.epoch(),
+            guidance=guidance,
+            render=self.agent.message_of,
+            pending_appended=True,
+        )
+        async for event in events:
+            yield event
+
+    async def compact_now(self, guidance: str = "") -> AsyncGenerator[Event, None]:
+        """`/compact`: like `compact`, between turns, recorded."""
+        await self.begin()
+        async for event in self.compact(guidance):
+            self._record(event)
+            yield event
+        self.trajectory.sync()
+
+    async def rewind(self, seq: int, *, code: bool) -> list[str]:
+        """Go back to before user message `seq`, with the files if `code`.
+
+        Returns the files that were restored. Raises LagunaError; not while a turn goes on.
+        """
+        if self.busy:
+            raise UsageError("a turn is going on", hint="Stop it first.")
+        mark = await self.begin()
+        target, checkpoint = self.record.turn_before(seq)
+        restored: list[str] = []
+        if code and checkpoint is not None and self.agent.checkpoints is not None:
+            restored = await restore_files(self.agent, checkpoint)
+        self._record(Rewound(to_seq=target, code=code))
+        self.conversation.rewind(mark)
+        await compaction.reenter(self.conversation, self.record.state, render=self.agent.message_of)
+        self.agent.plan = list(self.record.state.plan)
+        self.agent.opened = bool(self.record.state.user_messages)
+        self.trajectory.sync()
+        return restored
+
     async def aclose(self) -> None:
         """End the shell, let go of the engine, and close the record."""
         self.cancel()
@@ -151,6 +202,7 @@ class Session:
                 await resource.aclose()
         with suppress(Exception):
             await self.conversation.aclose()
+        self.memory.close()
         self.trajectory.close()
 
     # --- within -----------------------------------------------------------------------------
@@ -158,51 +210,105 @@ class Session:
     async def _drive(self, message: UserMessage, queue: asyncio.Queue[Event | None]) -> None:
         finished = False
         try:
-            if not self._started:
-                await self._begin(queue)
+            await self.begin(queue)
+            if not self.agent.opened:
+                await self.memory.begin(message.text)
             async with aclosing(run_turn(self.agent, message)) as events:
                 async for event in events:
-                    self._record(event)
-                    finished = finished or isinstance(event, TurnFinished)
                     if isinstance(event, TurnFinished):
-                        self.trajectory.sync()
-                    queue.put_nowait(event)
+                        finished = True
+                        self._end(queue, event)
+                    else:
+                        self._record(event)
+                        queue.put_nowait(event)
         except asyncio.CancelledError:
             if not finished:
-                self._interrupted(queue)
+                self._end(queue, TurnFinished(status="interrupted", error="interrupted"))
         except LagunaError as error:
             if not finished:
                 self._end(queue, TurnFinished(status="error", error=str(error)))
         except Exception as error:
-            if not finished:
-                said = f"unexpected {type(error).__name__}: {error}"
-                self._end(queue, TurnFinished(status="error", error=said))
-            raise
+            if finished:
+                raise
+            said = f"unexpected {type(error).__name__}: {error}"
+            self._end(queue, TurnFinished(status="error", error=said))
         finally:
             queue.put_nowait(None)
 
-    def _interrupted(self, queue: asyncio.Queue[Event | None]) -> None:
-        self._end(queue, TurnFinished(status="interrupted", error="interrupted"))
-
     def _end(self, queue: asyncio.Queue[Event | None], event: TurnFinished) -> None:
-        with suppress(LagunaError):
+        """A turn's end is on disk before it is told."""
+        try:
             self._record(event)
+            self.memory.remember()
             self.trajectory.sync()
+        except LagunaError as error:
+            queue.put_nowait(Notice(level="error", text=f"not recorded: {error}"))
         queue.put_nowait(event)
 
     def _record(self, event: Event) -> None:
         if not event.transient:
-            self.agent.seq = self.trajectory.append(event)
+            self.agent.seq = self.record.add(event)
+            if isinstance(event, Compacted):
+                self.memory.remember(event.summary)
 
-    async def _begin(self, queue: asyncio.Queue[Event | None]) -> None:
-        """Put the static prefix, and say what the session runs with."""
+    def _live(self, call_id: str, text: str) -> None:
+        if self._queue is not None:
+            self._queue.put_nowait(ToolOutput(call_id=call_id, text=text))
+
+    async def begin(self, queue: asyncio.Queue[Event | None] | None = None) -> int:
+        """Put the static prefix, once; returns the conversation's mark after it."""
+        if self._prefix_mark is not None:
+            return self._prefix_mark
+        old = self.record.state.system if self._resumed else None
+        same = old is not None and self._same_model()
         specs = [
             ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
             for t in self.agent.tools.values()
         ]
-        system = self.pack.system(self._static())
+        system = self.pack.system(static_variables(self.agent, self.info))
+        if old is not None and same:
+            # What was said before stays as it was, or none of it could be reused.
+            system, specs = old.text, [ToolSpec.model_validate(tool) for tool in old.tools]
         tokens = await self.conversation.start(system, specs)
-        started = SessionStarted(
+        self._prefix_mark = self.conversation.mark()
+        opening: list[Event] = [*self.notices]
+        if old is None or not same:
+            opening = [self._started(), self._prompt(system, specs, tokens), *opening]
+        if self._resumed:
+            await self._reenter(opening, same=same)
+        for event in opening:
+            self._record(event)
+            if queue is not None:
+                queue.put_nowait(event)
+        return self._prefix_mark
+
+    async def _reenter(self, opening: list[Event], *, same: bool) -> None:
+        state = self.record.state
+        for result in state.interrupted:
+            self._record(result)
+        if not same:
+            state.token_ids = None
+            for stored in state.history:
+                if stored.event.type == "reply":
+                    stored.event.token_ids = None
+        await compaction.reenter(self.conversation, state, render=self.agent.message_of)
+        self.agent.plan = list(state.plan)
+        self.agent.opened = bool(state.user_messages)
+        self.agent.turns = state.turns
+        problems = self.trajectory.problems
+        opening += [Notice(level="warning", text=problem) for problem in problems]
+
+    def _same_model(self) -> bool:
+        started = self.record.state.started
+        model = started.model if started is not None else {}
+        return (
+            self.info.sha256 is not None
+            and model.get("sha256") == self.info.sha256
+            and model.get("format") == self.info.format
+        )
+
+    def _started(self) -> SessionStarted:
+        return SessionStarted(
             session=self.trajectory.id,
             repository=str(self.root),
             cwd=str(self.settings.cwd),
@@ -218,167 +324,28 @@ class Session:
             mode=self.agent.gate.mode,
             parent=self.trajectory.meta.parent,
         )
+
+    def _prompt(self, system: str, specs: list[ToolSpec], tokens: int) -> SystemPrompt:
         ids = getattr(self.conversation, "tokens", None)
-        prompt = SystemPrompt(
+        return SystemPrompt(
             text=system,
             tools=[spec.model_dump(mode="json") for spec in specs],
             tokens=tokens,
             token_ids=list(ids) if ids is not None else None,
         )
-        opening: list[Event] = [started, prompt, *self.notices]
-        for event in opening:
-            self._record(event)
-            queue.put_nowait(event)
-        self._started = True
-
-    def _static(self) -> StaticVariables:
-        return StaticVariables(
-            model=self.info.name,
-            format=self.info.format,
-            tools=tuple(self.agent.tools),
-            thinking=self.agent.thinking,
-        )
-
-    def _make_agent(self) -> Agent:
-        settings, config = self.settings, self.settings.config
-        state = repository_state_dir(self.root)
-        choice = make_sandbox(
-            workspace=self.root,
-            enabled=config.policy.sandbox,
-            network=config.policy.network and not config.offline,
-            writable=[Path(path).expanduser() for path in config.policy.writable],
-            state_dir=state,
-        )
-        if choice.reason:
-            self.notices.append(Notice(level="warning", text=f"No sandbox: {choice.reason}"))
-        gate = Gate(
-            mode=settings.mode,
-            plan=settings.plan,
-            workspace=self.root,
-            rules=config.policy.rules,
-            sandboxed=choice.sandbox.name != "none",
-            network=config.policy.network and not config.offline,
-            trusted=settings.trusted,
-            interactive=settings.interactive,
-            state_dirs=[self.trajectory.directory],
-            offline=config.offline,
-        )
-        context = ToolContext(
-            workspace=self.root,
-            state_dir=self.trajectory.outputs,
-            sandbox=choice.sandbox,
-            max_output_chars=self.pack.limits.result_chars,
-        )
-        tools = {tool.name: tool for tool in self.pack.tools(builtin_tools())}
-        limits = Limits(
-            steps=config.limits.steps or self.pack.limits.steps,
-            tokens=config.limits.tokens,
-            timeout=config.limits.timeout,
-            reply_tokens=self.pack.limits.reply_tokens,
-        )
-        agent = Agent(
-            conversation=self.conversation,
-            tools=tools,
-            gate=gate,
-            context=context,
-            pack=self.pack,
-            sampling=self._sampling(),
-            limits=limits,
-            hooks=Hooks(config.hooks, cwd=self.root, session=self.trajectory.id)
-            if config.hooks
-            else None,
-            thinking=self._thinking(),
-            check_known=settings.check,
-            checkpoints=Checkpoints(self.root, state),
-            opening=self._opening(),
-        )
-        agent.live = self._live
-        return agent
-
-    def _live(self, call_id: str, text: str) -> None:
-        if self._queue is not None:
-            self._queue.put_nowait(ToolOutput(call_id=call_id, text=text))
-
-    def _thinking(self) -> bool:
-        chosen = self.settings.config.thinking
-        return bool(self.pack.thinking if chosen is None else chosen)
-
-    def _sampling(self) -> Sampling:
-        config = self.settings.config.sampling
-        values: dict[str, Any] = {**recommended(self.info), **self.pack.sampling}
-        values |= {k: v for k, v in config.model_dump().items() if v is not None}
-        if values.get("seed") is None:
-            values["seed"] = 0 if values.get("temperature") == 0 else secrets.randbelow(2**31)
-        return Sampling(**values)
-
-    def _opening(self) -> dict[str, str]:
-        instructions = Instructions(
-            root=self.root,
-            cwd=self.settings.cwd,
-            limit=self.pack.limits.instructions_chars,
-            user=config_dir(),
-            trusted=True,
-        )
-        cwd = self.settings.cwd
-        text = instructions.opening()
-        self.notices += instructions.notices
-        return {
-            "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
-            "cwd": str(cwd),
-            "git": git_state(self.root),
-            "instructions": text,
-        }
 
 
-def recommended(info: ModelInfo) -> dict[str, Any]:
-    """Sampling that the model's makers recommend, as the catalogue knows it."""
-    from laguna_agent.models.catalogue import load_catalogue
-
-    known = load_catalogue().by_digest(info.sha256) if info.sha256 else None
-    sampling = getattr(known.entry, "sampling", None) if known else None
-    return sampling.model_dump(exclude_none=True) if sampling is not None else {}
-
-
-async def load(settings: Settings, session: str, root: Path, on_loading: Any) -> _Loaded:
-    """Find and load the model, choose its pack, and make a conversation with it."""
-    from laguna_agent.models.chat import format_for
-    from laguna_agent.models.engine.client import open_engine
-    from laguna_agent.models.fit import choose_context
-    from laguna_agent.models.local import LocalConversation
-    from laguna_agent.models.store import resolve
-
-    config = settings.config
-    model = await asyncio.to_thread(resolve, None, config)
-    directories = [config_dir() / "prompts"]
-    if settings.trusted:
-        directories.insert(0, root / ".laguna" / "prompts")
-    name = "plan" if settings.plan and config.pack is None else config.pack
-    pack = load_pack(name, model_name=model.name, directories=directories)
-    context = choose_context(model.header, config.engine)
-    engine_config = config.engine.model_copy(update={"context": context})
-    engine = await open_engine(
-        model.path, config=engine_config, sha256=model.sha256, on_event=on_loading
-    )
-    loaded = engine.model
-    thinking = pack.thinking if config.thinking is None else config.thinking
-    form = format_for(
-        pack.chat_format,
-        architecture=loaded.architecture,
-        template=loaded.template,
-        model_name=model.name,
-        thinking=thinking,
-    )
-    template = loaded.template
-    info = ModelInfo(
-        name=model.name,
-        sha256=model.sha256,
-        format=form.name,
-        architecture=loaded.architecture,
-        quantization=loaded.quantization,
-        parameters=loaded.parameters,
-        size_bytes=loaded.size_bytes,
-        context=loaded.context,
-        template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
-        engine=loaded.build,
-    )
-    return _Loaded(LocalConversation(engine, form, info, session), info, pack)
+def open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
+    """The record to append to, and whether it was there before. Raises UsageError."""
+    if not (settings.resume or settings.fork or settings.continue_last):
+        return Trajectory.create(root), False
+    with SessionIndex(root) as index:
+        if settings.continue_last:
+            path = index.latest()
+            if path is None:
+                raise UsageError("there is no session in this repository to go on with")
+        else:
+            path = index.resolve(settings.resume or settings.fork or "")
+    if settings.fork:
+        return Trajectory.fork(path, root), True
+    return Trajectory.open(path), True

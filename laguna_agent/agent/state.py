@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -64,6 +64,8 @@ class Agent:
     """A check that a person gave outside the task's text (`--check`)."""
     live: Callable[[str, str], None] = lambda call_id, text: None
     """Takes live output of a running tool: call id, text."""
+    compact: Callable[[], AsyncGenerator[Event, None]] | None = None
+    """Summarises and begins a new epoch; yields what happens."""
     seq: int = 0
     """Number of the last event on record."""
     checkpoints: Checkpoints | None = None

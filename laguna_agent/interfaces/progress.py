@@ -1,4 +1,4 @@
-"""Progress for people who watch a headless run: a live line on a terminal, plain lines elsewhere."""
+"""Progress for people who watch a headless run: a live line, or plain lines in a log."""
 
 from __future__ import annotations
 

@@ -1,0 +1,139 @@
+"""Puts an agent together: sandbox, gate, tools, limits and what the first message says."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.instructions import Instructions
+from laguna_agent.agent.loading import Mind, recommended_sampling
+from laguna_agent.agent.opening import git_state
+from laguna_agent.agent.state import Agent, Limits
+from laguna_agent.config import Config
+from laguna_agent.events import Notice
+from laguna_agent.models.base import ModelInfo, Sampling
+from laguna_agent.paths import config_dir, repository_state_dir
+from laguna_agent.policy import trust
+from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.sandbox import make_sandbox
+from laguna_agent.prompts.templates import StaticVariables
+from laguna_agent.tools.base import ToolContext
+from laguna_agent.tools.checkpoints import Checkpoints
+from laguna_agent.tools.registry import builtin_tools
+from laguna_agent.trajectory.store import Trajectory
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.session import Settings
+
+
+def make_agent(
+    settings: Settings, root: Path, trajectory: Trajectory, mind: Mind
+) -> tuple[Agent, list[Notice]]:
+    """The agent of a session, and what should be said before its first turn."""
+    config, pack = settings.config, mind.pack
+    notices: list[Notice] = []
+    state = repository_state_dir(root)
+    network = config.policy.network and not config.offline
+    gate = Gate(
+        mode=settings.mode,
+        plan=settings.plan,
+        workspace=root,
+        rules=config.policy.rules,
+        sandboxed=False,
+        network=network,
+        trusted=settings.trusted,
+        interactive=settings.interactive,
+        state_dirs=[trajectory.directory],
+        offline=config.offline,
+    )
+    hidden, read_only = gate.denied_paths()
+    choice = make_sandbox(
+        workspace=root,
+        enabled=config.policy.sandbox,
+        network=network,
+        writable=[Path(path).expanduser() for path in config.policy.writable],
+        state_dir=state,
+        hidden=hidden,
+        read_only=read_only,
+    )
+    gate.sandboxed = choice.sandbox.name != "none"
+    if not gate.sandboxed and config.policy.sandbox:
+        notices.append(Notice(level="warning", text=f"No sandbox here: {choice.reason}"))
+    thinking = bool(pack.thinking if config.thinking is None else config.thinking)
+    agent = Agent(
+        conversation=mind.conversation,
+        tools={},
+        gate=gate,
+        context=ToolContext(
+            workspace=root,
+            state_dir=trajectory.outputs,
+            sandbox=choice.sandbox,
+            max_output_chars=pack.limits.result_chars,
+        ),
+        pack=pack,
+        sampling=make_sampling(config, mind),
+        limits=Limits(
+            steps=config.limits.steps or pack.limits.steps,
+            tokens=config.limits.tokens,
+            timeout=config.limits.timeout,
+            reply_tokens=pack.limits.reply_tokens,
+        ),
+        hooks=Hooks(config.hooks, cwd=root, session=trajectory.id) if config.hooks else None,
+        thinking=thinking,
+        check_known=settings.check,
+        checkpoints=Checkpoints(root, state),
+        opening=_opening(settings, root, mind, notices),
+    )
+    builtin = builtin_tools()
+    if not config.memory.enabled:
+        builtin.pop("recall", None)
+    variables = static_variables(agent, mind.info)
+    agent.tools = {tool.name: tool for tool in pack.tools(builtin, variables)}
+    return agent, notices
+
+
+def static_variables(agent: Agent, info: ModelInfo) -> StaticVariables:
+    """What the static prefix may say."""
+    return StaticVariables(
+        model=info.name, format=info.format, tools=tuple(agent.tools), thinking=agent.thinking
+    )
+
+
+def make_sampling(config: Config, mind: Mind) -> Sampling:
+    """What the makers recommend, under what the pack sets, under what the user sets."""
+    values: dict[str, Any] = {**recommended_sampling(mind.info), **mind.pack.sampling}
+    values |= {k: v for k, v in config.sampling.model_dump().items() if v is not None}
+    if values.get("seed") is None:
+        values["seed"] = 0 if values.get("temperature") == 0 else secrets.randbelow(2**31)
+    return Sampling(**values)
+
+
+async def restore_files(agent: Agent, checkpoint: str) -> list[str]:
+    """Put the files back to a checkpoint; returns what was written or removed."""
+    if agent.checkpoints is None:
+        return []
+    report = await asyncio.to_thread(agent.checkpoints.restore, checkpoint)
+    return sorted({*report.written, *report.removed})
+
+
+def _opening(settings: Settings, root: Path, mind: Mind, notices: list[Notice]) -> dict[str, str]:
+    """The dynamic variables of the first message."""
+    instructions = Instructions(
+        root=root,
+        cwd=settings.cwd,
+        limit=mind.pack.limits.instructions_chars,
+        user=config_dir(),
+        trusted=settings.trusted or trust.content(root).empty or not settings.interactive,
+    )
+    text = instructions.opening()
+    notices += instructions.notices
+    return {
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+        "cwd": str(settings.cwd),
+        "git": git_state(root),
+        "instructions": text,
+    }

@@ -1,0 +1,81 @@
+"""The record of a session and the state it adds up to, kept together as events happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from laguna_agent.agent.state import Agent
+from laguna_agent.config import MemoryConfig
+from laguna_agent.events import Checkpointed, Event, Rewound, TurnStarted, UserMessage
+from laguna_agent.memory.recall import Recall
+from laguna_agent.memory.summaries import MemoryStore
+from laguna_agent.trajectory.codec import StoredEvent
+from laguna_agent.trajectory.replay import ConversationState, conversation_state
+from laguna_agent.trajectory.store import Trajectory
+
+
+class Record:
+    """Appends events, and knows where the conversation stands."""
+
+    def __init__(self, trajectory: Trajectory, *, resumed: bool) -> None:
+        self.trajectory = trajectory
+        self.state = conversation_state(trajectory) if resumed else ConversationState()
+
+    def add(self, event: Event) -> int:
+        """Store an event that is not transient; returns its number."""
+        seq = self.trajectory.append(event)
+        if isinstance(event, Rewound):
+            self.state = conversation_state(self.trajectory)
+        else:
+            self.state.take(StoredEvent(seq, "", event))
+        return seq
+
+    def epoch(self) -> Iterator[StoredEvent]:
+        """The events of this epoch."""
+        return self.trajectory.events(self.state.first_seq)
+
+    def turn_before(self, seq: int) -> tuple[int, str | None]:
+        """Where to go back to so that user message `seq` was never said: the number of the last
+        event before its turn, and the checkpoint of the files at its beginning."""
+        start, checkpoint = 0, None
+        for stored in self.trajectory.events(whole=False):
+            if stored.seq > seq:
+                break
+            if isinstance(stored.event, TurnStarted):
+                start, checkpoint = stored.seq - 1, None
+            elif isinstance(stored.event, Checkpointed):
+                checkpoint = stored.event.id
+            elif isinstance(stored.event, UserMessage) and stored.seq < seq:
+                start = max(start, stored.seq)
+        return start, checkpoint
+
+
+class Recollection:
+    """Long-horizon memory of one session: recalled at its start, written at each turn's end."""
+
+    def __init__(self, agent: Agent, trajectory: Trajectory, config: MemoryConfig) -> None:
+        self.agent = agent
+        self.trajectory = trajectory
+        self.config = config
+        self._recall: Recall | None = None
+
+    async def begin(self, task: str) -> None:
+        """Put the few memories that fit the task into the first message."""
+        if not self.config.enabled:
+            return
+        agent = self.agent
+        self._recall = Recall(agent.context.workspace, session=self.trajectory.id)
+        agent.context.state["recall"] = self._recall.answer
+        agent.opening["memory"] = await self._recall.for_task(
+            task, budget=self.config.budget, count=agent.conversation.count
+        )
+
+    def remember(self, text: str | None = None) -> None:
+        """Write what happened since the last time. Raises LagunaError."""
+        if self.config.enabled:
+            MemoryStore(self.agent.context.workspace).remember(self.trajectory, text=text)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        if self._recall is not None:
+            self._recall.close()
