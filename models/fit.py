@@ -202,10 +202,21 @@ def choose_context(
     memory: Memory | None = None,
     cards: list[Gpu] | None = None,
 ) -> int:
-    """The context to make: what was asked for, else up to USUAL_CONTEXT tokens that fit."""
+    """The context to make: what was asked for, else USUAL_CONTEXT or a half of it that fits.
+
+    It depends on the machine and the model alone, never on what happens to be free: a context of
+    another size is another engine, and none of the saved prefixes would serve it.
+    """
     if engine.context is not None:
         return engine.context
-    return min(USUAL_CONTEXT, largest_context(header, memory, engine, cards))
+    memory = machine_memory() if memory is None else memory
+    room = memory.total * 9 // 10
+    context = min(USUAL_CONTEXT, header.context_length or USUAL_CONTEXT)
+    if plan(header, context, engine).host > room:
+        empty = [card._replace(free=card.total) for card in (gpus() if cards is None else cards)]
+        while context > SMALLEST_CONTEXT and plan(header, context, engine, empty).host > room:
+            context //= 2
+    return context
 
 
 def require(
@@ -220,11 +231,17 @@ def require(
     """The plan at the context asked for (else at the smallest useful one), if that fits.
 
     With `free`, into what is free now; without, into what the machine has at all: for when the
-    model may be loaded already. Raises ModelError of one line otherwise.
+    model may be loaded already. Cards are only asked for when main memory alone does not do.
+    Raises ModelError of one line otherwise.
     """
     memory = machine_memory() if memory is None else memory
-    cards = gpus() if cards is None else cards
     context = engine.context or min(SMALLEST_CONTEXT, header.context_length or SMALLEST_CONTEXT)
+    needed = plan(header, context, engine, cards)
+    if cards is None and needed.host > (memory.available if free else memory.total):
+        cards = gpus()
+    cards = list(cards or ())
+    if not free:
+        cards = [card._replace(free=card.total) for card in cards]
     needed = plan(header, context, engine, cards)
     if needed.host > memory.total:
         raise ModelError(

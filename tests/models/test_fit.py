@@ -170,13 +170,37 @@ def test_the_largest_context_fits_and_the_next_does_not():
     assert fit.largest_context(xs, Memory(8 * GIB, 8 * GIB)) == 0
 
 
-def test_the_context_is_what_was_asked_for_or_what_fits():
+def test_the_context_is_what_was_asked_for_or_what_the_machine_can_hold():
     xs = laguna_xs()
-    plenty = Memory(64 * GIB, 60 * GIB)
-    assert fit.choose_context(xs, EngineConfig(context=777), plenty) == 777
-    assert fit.choose_context(xs, EngineConfig(), plenty) == 32768
-    tight = Memory(24 * GIB, 20 * GIB)
-    assert 0 < fit.choose_context(xs, EngineConfig(), tight) < 32768
+    large, small = Memory(64 * GIB, 60 * GIB), Memory(22 * GIB, 22 * GIB)
+    assert fit.choose_context(xs, EngineConfig(context=777), large, []) == 777
+    assert fit.choose_context(xs, EngineConfig(), large, []) == 32768
+    assert fit.choose_context(xs, EngineConfig(), small, []) == 8192
+    assert fit.choose_context(xs, EngineConfig(), Memory(GIB, GIB), []) == fit.SMALLEST_CONTEXT
+    card = [Gpu("card", 16 * GIB, 0)]
+    assert fit.choose_context(xs, EngineConfig(), small, card) == 32768
+
+
+def test_the_context_does_not_depend_on_what_happens_to_be_free():
+    xs = laguna_xs()
+    chosen = {
+        fit.choose_context(xs, EngineConfig(), Memory(32 * GIB, n * GIB), []) for n in (1, 30)
+    }
+    assert chosen == {32768}
+
+
+def test_a_short_trained_context_is_not_exceeded():
+    short = laguna_xs(context_length=2048)
+    assert fit.choose_context(short, EngineConfig(), Memory(64 * GIB, 64 * GIB), []) == 2048
+
+
+def test_cards_that_are_in_use_still_count_as_what_the_machine_has():
+    """A loaded engine fills the card; the model it has loaded is not refused for that."""
+    full = [Gpu("card", 24 * GIB, 0)]
+    memory = Memory(16 * GIB, 4 * GIB)
+    assert fit.require("m", laguna_xs(), EngineConfig(), memory, full, free=False).gpu
+    with pytest.raises(ModelError, match="too large"):
+        fit.require("m", laguna_xs(), EngineConfig(), memory, full)
 
 
 def test_what_can_never_fit_is_refused_in_one_line():
