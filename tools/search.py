@@ -108,6 +108,8 @@ async def _find_text(
             notes.append(f"The pattern cannot be searched for: {outcome.error.splitlines()[-1]}")
             break
         outcome.hits = _allowed(outcome.hits, globs, place, context)
+        if outcome.partial and not outcome.hits:
+            break
         if outcome.hits:
             if attempt.ignore_case:
                 notes.append("No match in this spelling; found ignoring case:")

@@ -19,8 +19,10 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from laguna_agent.tools.base import ToolContext
+if TYPE_CHECKING:
+    from laguna_agent.tools.base import ToolContext
 
 _OPENAT2 = 437  # the same number on every Linux architecture but alpha
 _RESOLVE_NO_MAGICLINKS = 0x02

@@ -1,0 +1,244 @@
+"""search: the same answers with ripgrep and without, bounded, best first, never stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.tools import searching
+from laguna_agent.tools.search import expand_globs, match_names
+from support.toolbox import Toolbox
+
+FILES = {
+    ".gitignore": "ignored/\n*.gen.py\n",
+    "src/core/app.py": "def start():\n    return helper_start() + 1\n\n\nrestart = start\n",
+    "src/use.py": "from core.app import start\n\nvalue = start()\n",
+    "tests/test_app.py": "def test_start():\n    assert start() == 1\n",
+    "ignored/app.py": "start = 1\n",
+    "a.gen.py": "start = 2\n",
+    "web/app.js": "function start() {}\n",
+    ".env": "TOKEN=start\n",
+    ".git/config": "start\n",
+}
+
+
+@pytest.fixture(params=["ripgrep", "own"])
+def box(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
+    if request.param == "own":
+        monkeypatch.setattr(searching, "ripgrep", lambda workspace: None)
+    else:
+        assert searching.ripgrep(tmp_path), "the tests need ripgrep"
+    return Toolbox.at(tmp_path)
+
+
+def files_in(content: str) -> list[str]:
+    return [line[:-1] for line in content.split("\n") if line.endswith(":") and " " not in line]
+
+
+async def test_results_are_grouped_with_definitions_first(box: Toolbox) -> None:
+    box.add(FILES)
+    result = await box.call("search", pattern="start")
+    assert result.content.split("\n")[0] == "9 matches in 5 files"
+    assert files_in(result.content) == [
+        "web/app.js",
+        "src/core/app.py",
+        ".env",
+        "src/use.py",
+        "tests/test_app.py",
+    ] or files_in(result.content)[:2] == ["web/app.js", "src/core/app.py"]
+    assert "src/core/app.py:\n1: def start():\n2:     return helper_start() + 1" in result.content
+    assert ".git/config" not in result.content
+    assert "ignored" not in result.content
+    assert "gen.py" not in result.content
+
+
+async def test_glob_narrows_down_and_does_not_bring_ignored_files_back(box: Toolbox) -> None:
+    box.add(FILES)
+    result = await box.call("search", pattern="start", glob="*.gen.py")
+    assert "No match" in result.content
+    result = await box.call("search", pattern="start", glob="*.{js,ts}")
+    assert files_in(result.content) == ["web/app.js"]
+    result = await box.call("search", pattern="start", glob="src/**/*.py")
+    assert set(files_in(result.content)) == {"src/core/app.py", "src/use.py"}
+
+
+async def test_counts(box: Toolbox) -> None:
+    box.add(FILES)
+    result = await box.call("search", pattern="start", glob="*.py", mode="count")
+    assert "src/core/app.py: 3" in result.content
+    assert "tests/test_app.py: 2" in result.content
+
+
+async def test_context_lines(box: Toolbox) -> None:
+    box.add(FILES)
+    result = await box.call("search", pattern="helper_start", context=1)
+    assert "1- def start():\n2:     return helper_start() + 1\n3- " in result.content
+
+
+async def test_search_in_a_folder_honours_the_ignore_files_above(box: Toolbox) -> None:
+    box.add({".gitignore": "*.log\n", "d/a.txt": "needle\n", "d/b.log": "needle\n"})
+    result = await box.call("search", pattern="needle", path="d")
+    assert files_in(result.content) == ["d/a.txt"]
+
+
+async def test_search_in_one_file(box: Toolbox) -> None:
+    box.add({"a.txt": "one\nneedle\r\n", "b.txt": "needle\n"})
+    result = await box.call("search", pattern="needle$", path="a.txt")
+    assert result.content == "1 match in 1 file\na.txt:\n2: needle"
+
+
+async def test_broken_expression_is_searched_as_text_and_said(box: Toolbox) -> None:
+    box.add({"a.py": "call(x)\n"})
+    result = await box.call("search", pattern="call(x")
+    assert result.ok
+    first, *rest = result.content.split("\n")
+    assert "no regular expression" in first
+    assert rest == ["1 match in 1 file", "a.py:", "1: call(x)"]
+
+
+async def test_expression_that_is_meant_as_text_is_found(box: Toolbox) -> None:
+    box.add({"a.py": "x = items[0]\n"})
+    result = await box.call("search", pattern="items[0]")
+    assert "found as plain text" in result.content
+    assert "1: x = items[0]" in result.content
+
+
+async def test_other_case_is_found_and_said(box: Toolbox) -> None:
+    box.add({"a.py": "class HttpServer: ...\n"})
+    result = await box.call("search", pattern="httpserver")
+    assert "ignoring case" in result.content
+    assert "1: class HttpServer: ..." in result.content
+
+
+async def test_looking_behind_and_back_references_work(box: Toolbox) -> None:
+    box.add({"a.txt": "abab\nprice: 5\n"})
+    assert "1: abab" in (await box.call("search", pattern=r"(ab)\1")).content
+    assert "2: price: 5" in (await box.call("search", pattern=r"(?<=price: )\d")).content
+
+
+async def test_literal_mode(box: Toolbox) -> None:
+    box.add({"a.txt": "a.c\nabc\n"})
+    result = await box.call("search", pattern="a.c", mode="literal")
+    assert result.content == "1 match in 1 file\na.txt:\n1: a.c"
+
+
+async def test_pattern_that_looks_like_a_flag_is_a_pattern(box: Toolbox) -> None:
+    box.add({"a.txt": "--pre=./x.sh\n", "x.sh": "#!/bin/sh\ntouch canary\n"})
+    (box.workspace / "x.sh").chmod(0o755)
+    result = await box.call("search", pattern="--pre=./x.sh")
+    assert files_in(result.content) == ["a.txt"]
+    assert not (box.workspace / "canary").exists()
+
+
+async def test_configuration_of_ripgrep_is_not_read(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add({"a.txt": "needle\n", "rc": "--pre=./x.sh\n", "x.sh": "#!/bin/sh\ntouch canary\n"})
+    (box.workspace / "x.sh").chmod(0o755)
+    monkeypatch.setenv("RIPGREP_CONFIG_PATH", str(box.workspace / "rc"))
+    assert (await box.call("search", pattern="needle")).ok
+    assert not (box.workspace / "canary").exists()
+
+
+async def test_nothing_of_the_workspace_is_run_or_imported(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "#!/bin/sh\ntouch canary\n"
+    module = "open('canary', 'w').close()\n"
+    box.add({"bin/rg": script, "json.py": module, "re.py": module, "a.txt": "needle\n"})
+    (box.workspace / "bin/rg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{box.workspace / 'bin'}:bin:.:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(box.workspace))
+    monkeypatch.chdir(box.workspace)
+    result = await box.call("search", pattern="needle", glob="*.txt")
+    assert files_in(result.content) == ["a.txt"]
+    assert not (box.workspace / "canary").exists()
+
+
+async def test_special_and_huge_files_do_not_hold_it_up(box: Toolbox) -> None:
+    os.mkfifo(box.workspace / "pipe")
+    with (box.workspace / "huge.bin").open("wb") as stream:
+        stream.truncate(5 << 30)
+    (box.workspace / "zero").symlink_to("/dev/zero")
+    box.add({"a.txt": "needle\n", "bin": b"\0needle\n"})
+    async with asyncio.timeout(30):
+        result = await box.call("search", pattern="needle")
+        assert files_in(result.content) == ["a.txt"]
+        for name in ("pipe", "huge.bin", "bin", "zero"):
+            result = await box.call("search", pattern="needle", path=name)
+            assert not result.ok
+            assert "\n" not in result.content
+
+
+async def test_links_are_not_followed(box: Toolbox, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/secret.txt").write_text("needle\n")
+    (box.workspace / "out").symlink_to(tmp_path / "out")
+    (box.workspace / "file").symlink_to(tmp_path / "out/secret.txt")
+    assert "No match" in (await box.call("search", pattern="needle")).content
+
+
+async def test_many_matches_are_bounded(box: Toolbox) -> None:
+    box.add({f"d{n}/f.txt": f"needle {n} {'x' * 150}\n" * 40 for n in range(60)})
+    result = await box.call("search", pattern="needle")
+    assert "2400 matches in 60 files" in result.content
+    assert len(result.content) < box.context.max_output_chars
+    assert "Also in: " in result.content
+    assert result.truncated
+
+
+async def test_endless_expression_is_ended(box: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.add({"a.txt": "a" * 40 + "!\n"})
+    monkeypatch.setattr(searching, "TIME_LIMIT", 1.0)
+    async with asyncio.timeout(60):
+        # Looking ahead sends it to Python, whose matching takes exponential time on this.
+        result = await box.call("search", pattern=r"(?=a)(a+)+$")
+    assert "ended after 1 s" in result.content
+
+
+async def test_latin_1_and_utf_16_are_searched(box: Toolbox) -> None:
+    box.add({"l.txt": "grün needle\n".encode("latin-1"), "w.txt": "needle\n".encode("utf-16")})
+    result = await box.call("search", pattern="needle")
+    assert set(files_in(result.content)) == {"l.txt", "w.txt"}
+    assert "1: grün needle" in result.content
+
+
+async def test_what_the_policy_does_not_let_be_read_is_left_out(box: Toolbox) -> None:
+    box.add({"a.txt": "needle\n", "secrets/key.txt": "needle\n"})
+    box.context.may_read = lambda path: "/secrets" not in path
+    for arguments in ({"pattern": "needle"}, {"pattern": "txt", "mode": "files"}):
+        result = await box.call("search", **arguments)
+        assert "a.txt" in result.content
+        assert "secrets" not in result.content
+    assert "secrets" not in (await box.call("read", path=".")).content
+
+
+async def test_files_are_found_by_name(box: Toolbox) -> None:
+    box.add(FILES)
+    result = await box.call("search", pattern="app", mode="files")
+    assert result.content.split("\n") == ["web/app.js", "src/core/app.py", "tests/test_app.py"]
+    result = await box.call("search", pattern="ap.py", mode="files")
+    assert "nearest:\nsrc/core/app.py" in result.content
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("app.py", ["src/app.py", "src/my_app.py"]),
+        ("*.js", ["web/app.js"]),
+        ("src/*.py", ["src/app.py", "src/my_app.py"]),
+        (r"app\.(js|ts)$", ["web/app.js"]),
+        ("APP.JS", ["web/app.js"]),
+        ("src", ["src/app.py", "src/my_app.py"]),
+    ],
+)
+def test_names_match_by_part_glob_or_expression(pattern: str, found: list[str]) -> None:
+    assert match_names(["src/app.py", "src/my_app.py", "web/app.js"], pattern) == found
+
+
+def test_globs_are_taken_apart() -> None:
+    assert expand_globs("*.{js,ts}, *.py a/{b,c}/*") == ["*.js", "*.ts", "*.py", "a/b/*", "a/c/*"]
+    assert expand_globs("") == []

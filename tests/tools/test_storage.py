@@ -1,0 +1,211 @@
+"""Writing: mode, owner and links are kept, and a crash leaves the old or the new content."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.tools import storage
+from laguna_agent.tools.base import ToolContext
+from support.toolbox import Toolbox
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Toolbox:
+    return Toolbox.at(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o600, 0o664, 0o4711])
+async def test_mode_is_kept(box: Toolbox, mode: int) -> None:
+    box.add({"run.sh": "echo 1\n"})
+    (box.workspace / "run.sh").chmod(mode)
+    assert (await box.call("edit", path="run.sh", old="1", new="2")).ok
+    assert (box.workspace / "run.sh").stat().st_mode & 0o7777 == mode
+    assert box.text("run.sh") == "echo 2\n"
+
+
+async def test_owner_is_kept(box: Toolbox) -> None:
+    box.add({"a.txt": "1\n"})
+    # Root gives it to somebody; anybody else gives it to another of their groups, if any.
+    group = 54321 if os.geteuid() == 0 else os.getgroups()[-1]
+    owner = 12345 if os.geteuid() == 0 else os.geteuid()
+    os.chown(box.workspace / "a.txt", owner, group)
+    assert (await box.call("edit", path="a.txt", old="1", new="2")).ok
+    info = (box.workspace / "a.txt").stat()
+    assert (info.st_uid, info.st_gid) == (owner, group)
+
+
+async def test_owner_that_cannot_be_given_is_kept_by_writing_in_place(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add({"a.txt": "1\n"})
+    inode = (box.workspace / "a.txt").stat().st_ino
+    monkeypatch.setattr(storage, "_keep_attributes", lambda *a: False)
+    assert (await box.call("edit", path="a.txt", old="1", new="2")).ok
+    assert (box.workspace / "a.txt").stat().st_ino == inode
+    assert box.text("a.txt") == "2\n"
+
+
+async def test_hard_links_stay_links(box: Toolbox) -> None:
+    box.add({"a.txt": "one\ntwo\n"})
+    os.link(box.workspace / "a.txt", box.workspace / "b.txt")
+    assert (await box.call("edit", path="a.txt", old="one\ntwo", new="1")).ok
+    assert box.text("b.txt") == "1\n"
+    assert (box.workspace / "a.txt").samefile(box.workspace / "b.txt")
+
+
+async def test_symbolic_link_stays_a_link(box: Toolbox) -> None:
+    box.add({"d/a.txt": "one\n"})
+    (box.workspace / "link").symlink_to("d/a.txt")
+    assert (await box.call("write", path="link", content="x\n")).ok is False
+    assert (await box.call("write", path="link", content="x\n")).ok
+    assert os.readlink(box.workspace / "link") == "d/a.txt"
+    assert box.text("d/a.txt") == "x\n"
+
+
+async def test_extended_attributes_are_kept(box: Toolbox) -> None:
+    box.add({"a.txt": "1\n"})
+    path = box.workspace / "a.txt"
+    os.setxattr(path, "user.laguna.test", b"kept")
+    assert (await box.call("edit", path="a.txt", old="1", new="2")).ok
+    assert os.getxattr(path, "user.laguna.test") == b"kept"
+
+
+async def test_no_temporary_file_is_left(box: Toolbox) -> None:
+    box.add({"a.txt": "1\n"})
+    assert (await box.call("edit", path="a.txt", old="1", new="2")).ok
+    assert (await box.call("write", path="b.txt", content="1\n")).ok
+    assert sorted(p.name for p in box.workspace.iterdir()) == ["a.txt", "b.txt"]
+
+
+async def test_new_file_has_the_mode_that_the_umask_leaves(box: Toolbox) -> None:
+    old = os.umask(0o027)
+    try:
+        assert (await box.call("write", path="b.txt", content="1\n")).ok
+    finally:
+        os.umask(old)
+    assert (box.workspace / "b.txt").stat().st_mode & 0o777 == 0o640
+
+
+async def test_change_between_planning_and_writing_is_not_lost(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add({"a.txt": "1\n"})
+    real = storage.check_writable
+    calls = []
+
+    def meddle(place: object) -> object:
+        calls.append(place)
+        if len(calls) == 2:  # planned by now
+            box.add({"a.txt": "3\n"})
+        return real(place)  # type: ignore[arg-type] # passed through as it came
+
+    monkeypatch.setattr(storage, "check_writable", meddle)
+    tool = box.tools["edit"]
+    arguments = tool.arguments.model_validate({"path": "a.txt", "old": "1", "new": "2"})
+    result = await tool.run(arguments, box.context)
+    assert not result.ok
+    assert "changed just now" in result.content
+    assert box.text("a.txt") == "3\n"
+
+
+CHILD = """
+    import os, signal, sys
+    from pathlib import Path
+    from laguna_agent.tools import storage
+    from laguna_agent.tools.base import ToolContext
+    from laguna_agent.tools.workspace import Place
+
+    workspace, state, when = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    context = ToolContext(workspace=workspace, state_dir=state)
+    place = Place(workspace, "a.txt", "a.txt")
+    old = (workspace / "a.txt").read_bytes()
+
+    def die(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class Dying:
+        def __init__(self, stream):
+            self.stream = stream
+        def __enter__(self):
+            return self
+        def __exit__(self, *args):
+            pass
+        def write(self, data):
+            os.write(self.stream.fileno(), data[: len(data) // 2])
+            die()
+
+    if when == "before rename":
+        os.rename = die
+    elif when == "within the write":
+        fdopen = os.fdopen
+        def dying(fd, mode="r"):
+            stream = fdopen(fd, mode)
+            return Dying(stream) if mode == "wb" else stream
+        os.fdopen = dying
+    elif when == "within the overwrite":
+        real = storage._overwrite
+        def torn(place, data):
+            fd = os.open(place.path, os.O_WRONLY)
+            os.write(fd, data[: len(data) // 2])
+            die()
+        storage._overwrite = torn
+    storage.replace_file(context, place, b"new content, " * 2000, expected=old)
+"""
+
+
+def crash(box: Toolbox, when: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(CHILD)]
+    where = [str(box.workspace), str(box.context.state_dir)]
+    process = subprocess.run([*command, *where, when], check=False, timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("when", ["before rename", "within the write"])
+def test_crash_leaves_the_old_content(box: Toolbox, when: str) -> None:
+    old = b"old content\n" * 1000
+    box.add({"a.txt": old})
+    crash(box, when)
+    assert box.data("a.txt") == old
+
+
+def fresh(box: Toolbox) -> ToolContext:
+    return ToolContext(workspace=box.workspace, state_dir=box.context.state_dir)
+
+
+def test_crash_within_a_hard_linked_file_is_finished_by_the_next_session(box: Toolbox) -> None:
+    box.add({"a.txt": b"old content\n" * 5000})
+    os.link(box.workspace / "a.txt", box.workspace / "b.txt")
+    crash(box, "within the overwrite")
+    assert b"old" in box.data("a.txt")  # torn by now
+    assert b"new" in box.data("a.txt")
+    assert storage.recover(fresh(box)) == ["a.txt"]
+    assert box.data("a.txt") == b"new content, " * 2000
+    assert box.data("b.txt") == b"new content, " * 2000
+    assert storage.recover(fresh(box)) == []
+
+
+def test_recovery_leaves_a_file_alone_that_was_written_since(box: Toolbox) -> None:
+    box.add({"a.txt": b"old content\n" * 5000})
+    os.link(box.workspace / "a.txt", box.workspace / "b.txt")
+    crash(box, "within the overwrite")
+    (box.workspace / "a.txt").write_text("mine\n")
+    assert storage.recover(fresh(box)) == []
+    assert box.text("a.txt") == "mine\n"
+
+
+async def test_files_to_write_may_not_be_special_or_huge(box: Toolbox) -> None:
+    os.mkfifo(box.workspace / "pipe")
+    with (box.workspace / "huge").open("wb") as stream:
+        stream.truncate(5 << 30)
+    for name, why in (("pipe", "a named pipe"), ("huge", "too large")):
+        for tool, arguments in (("edit", {"old": "x", "new": "y"}), ("write", {"content": "x"})):
+            result = await box.call(tool, path=name, **arguments)
+            assert not result.ok
+            assert why in result.content
