@@ -64,7 +64,12 @@ class Drafter:
         matched = self._matched(start)
         for least, length in _LENGTHS:
             if matched >= least:
-                return self._tokens[start : start + min(length, most)]
+                draft = self._tokens[start : start + min(length, most)]
+                # A match that reaches the present is a cycle: what follows is what began it.
+                cycle = len(draft)
+                while len(draft) < min(length, most):
+                    draft.append(draft[-cycle])
+                return draft
         return array("i")
 
     def _matched(self, start: int) -> int:

@@ -175,11 +175,12 @@ class Sampler:
         return self.gate is None or self.gate.allows(token)
 
     def margin(self, context: Context, row: int) -> float:
-        """By how much the likeliest token's logit is above the next; 0 when it is refused."""
+        """By how much the likeliest allowed token's logit is above that of the next."""
         logits = np.ctypeslib.as_array(context.logits(row), (self._model.vocabulary,))
         first = int(logits.argmax())
         if self.gate is not None and not self.gate.allows(first):
-            return 0.0
+            best = np.sort(self._allowed(context, row, 2)["logit"])[::-1]
+            return float(best[0] - best[1]) if len(best) > 1 else math.inf
         top = float(logits[first])
         logits[first] = -math.inf
         second = float(logits.max())
@@ -198,26 +199,29 @@ class Sampler:
         return int(data.data[data.selected].id)
 
     def _resample(self, context: Context, row: int) -> int:
-        """Draw among what the grammar allows: the likeliest first, until there are enough."""
+        """Draw among what the grammar allows."""
+        kept = self._allowed(context, row, self._keep)
+        if not len(kept):
+            raise ModelError("the grammar of this reply allows no token at all here")
+        return self._select(kept)
+
+    def _allowed(self, context: Context, row: int, enough: int) -> np.ndarray[Any, Any]:
+        """Candidates that the grammar allows, the likeliest first: at least `enough` of them if
+        there are, all of them when `enough` is 0."""
         gate = self.gate
         assert gate is not None
         candidates = self._candidates(context, row)
-        order = np.argsort(candidates["logit"])[::-1]
-        sorted_ = candidates[order]
-        enough = self._keep or len(sorted_)
+        ordered = candidates[np.argsort(candidates["logit"])[::-1]]
         done, valid = 0, 0
-        size = 64 if self._keep and not self._penalised else len(sorted_)
-        while done < len(sorted_) and valid < enough:
-            chunk = sorted_[done : done + size]
+        size = 64 if enough and not self._penalised else len(ordered)
+        while done < len(ordered) and (not enough or valid < enough):
+            chunk = ordered[done : done + size]
             gate.mask(chunk)
             valid += int(np.isfinite(chunk["logit"]).sum())
             done += len(chunk)
             size *= 8
-        kept = sorted_[:done]
-        kept = np.ascontiguousarray(kept[np.isfinite(kept["logit"])])
-        if not len(kept):
-            raise ModelError("the grammar of this reply allows no token at all here")
-        return self._select(kept)
+        kept = ordered[:done]
+        return np.ascontiguousarray(kept[np.isfinite(kept["logit"])])
 
     def close(self) -> None:
         """Free what C holds."""

@@ -1,0 +1,159 @@
+"""Drafts from the prompt change how fast a reply comes and never what it says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.models.base import Sampling
+from laguna_agent.models.chat.base import Grammar, Segment
+from laguna_agent.models.engine.base import EngineRequest, Finished
+from laguna_agent.models.engine.cache import Cache
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
+from laguna_agent.models.engine.lookup import Drafter
+from support.synthetic import smooth_laguna
+
+
+async def finish(client: EngineClient, request: EngineRequest) -> Finished:
+    last = [event async for event in client.generate(request)][-1]
+    assert isinstance(last, Finished)
+    return last
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    model = Model(smooth_laguna(), LoadOptions())
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def context(model: Model) -> Iterator[Context]:
+    context = Context(model, ContextOptions(1024, 64, 64))
+    yield context
+    context.close()
+
+
+accepted: list[int] = []
+
+
+def reply(context: Context, number: int, *, speculate: bool, temperature: float) -> list[int]:
+    """A reply of few letters, so that it soon repeats itself and drafts are right."""
+    context.clear()
+    cache = Cache(context)
+    prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
+    sampling = Sampling(temperature=temperature, top_k=0, seed=number)
+    grammar = Grammar('root ::= ("a" | "b"){400}')
+    order = Order(prompt, sampling, 200, grammar=grammar, speculate=speculate)
+    generation = Generation(context.model, cache, order, Sinks(lambda *_: None, lambda *_: None))
+    for _ in generation.steps:
+        pass
+    assert generation.outcome is not None
+    assert len(cache.tokens) == len(prompt) + len(generation.outcome.ids) - 1
+    assert speculate or not cache.counters.drafted_tokens
+    accepted.append(cache.counters.accepted_tokens)
+    return generation.outcome.ids
+
+
+def distance(context: Context, number: int, ids: list[int], left: int, right: int) -> float:
+    """How far two candidates' logits are apart after these tokens, decoded one by one."""
+    context.clear()
+    prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
+    for at, token in enumerate([*prompt, *ids]):
+        context.decode([token], at)
+    logits = context.logits()
+    return abs(float(logits[left]) - float(logits[right]))
+
+
+def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -> None:
+    """They can part only where two tokens are closer to each other than other batch sizes move
+    them, which is no choice of the model's."""
+    same = 0
+    for number in range(8):
+        plain = reply(context, number, speculate=False, temperature=0)
+        drafted = reply(context, number, speculate=True, temperature=0)
+        if plain == drafted:
+            same += 1
+            continue
+        at = next(i for i, pair in enumerate(zip(plain, drafted, strict=True)) if len({*pair}) > 1)
+        assert distance(context, number, plain[:at], plain[at], drafted[at]) < 0.05
+    assert same >= 5
+    assert sum(accepted) > 100, "the drafts were put to the test"
+
+
+def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context) -> None:
+    """Every row is drawn from its own logits by the same sampler with the same random numbers,
+    whether its token was drafted or not: so nothing but the noise of batches makes them part."""
+    agreed = total = 0
+    for number in range(8):
+        plain = reply(context, number, speculate=False, temperature=0.05)
+        drafted = reply(context, number, speculate=True, temperature=0.05)
+        pairs = list(zip(plain, drafted, strict=True))
+        agreed += next((i for i, pair in enumerate(pairs) if len({*pair}) > 1), len(pairs))
+        total += len(pairs)
+    assert agreed / total > 0.5
+
+
+async def test_what_was_refused_is_out_of_the_cache(config: EngineConfig) -> None:
+    client = await open_engine(smooth_laguna(), config=config)
+    prompt = await client.tokenize([Segment("one two three four five six " * 30)])
+    first = await finish(client, EngineRequest(prompt, Sampling(temperature=0), 300, session="s"))
+    longer = [*prompt, *first.ids, *await client.tokenize([Segment("next")])]
+    second = await finish(client, EngineRequest(longer, Sampling(temperature=0), 2, session="s"))
+    assert second.usage.reused_tokens == len(prompt) + len(first.ids) - 1
+    fresh = await finish(client, EngineRequest([*longer], Sampling(temperature=0), 2, session="t"))
+    assert fresh.ids == second.ids
+    await client.aclose()
+
+
+def test_a_repetition_is_continued_and_drafts_grow_with_it() -> None:
+    generator = random.Random(0)
+    text = [generator.randrange(1000) for _ in range(400)]
+    drafter = Drafter(text)
+    lengths = []
+    for at in range(20, 120):
+        drafter.append(text[at])
+        draft = drafter.propose(500)
+        if draft:
+            assert list(draft) == text[at + 1 : at + 1 + len(draft)]
+            lengths.append(len(draft))
+    assert lengths == sorted(lengths)
+    assert set(lengths) == {16, 32, 64}
+
+
+def test_drafting_rests_when_it_does_not_pay() -> None:
+    drafter = Drafter([*range(40)] * 3)
+    drafter.single(1.0)
+    assert drafter.propose(100)
+    for _ in range(3):
+        drafter.drafted(accepted=0, seconds=6.0)
+    assert not drafter.propose(100)
+    for token in [*range(40)] * 2:
+        drafter.append(token)
+    assert drafter.propose(100), "it tries again after a while"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 2), max_size=200), st.integers(0, 200))
+def test_a_draft_is_always_what_followed_an_equal_run(tokens: list[int], cut: int) -> None:
+    drafter = Drafter(tokens[:cut])
+    for token in tokens[cut:]:
+        drafter.append(token)
+    draft = list(drafter.propose(64))
+    if not draft:
+        return
+    run = tokens[-12:]
+    # What follows the place is the draft, going round when the place is in the present.
+    places = [
+        at
+        for at in range(12, len(tokens))
+        if tokens[at - 12 : at] == run and (tokens[at:] * 64)[: len(draft)] == draft
+    ]
+    assert places
