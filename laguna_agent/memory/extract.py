@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from laguna_agent.events import (
@@ -126,15 +126,24 @@ class Evidence:
         return ranges_of(seq for score, seq in good if score >= 0.6 * best)
 
 
-def extract(events: Iterable[StoredEvent]) -> Extract:
-    """Read a stretch of events once and say what it holds."""
+def extract(
+    events: Iterable[StoredEvent], *, keeps: Callable[[int], bool] = lambda seq: True
+) -> Extract:
+    """Read a stretch of events once and say what it holds.
+
+    Of events that were rewound (`keeps` is false for their number) only what failed counts.
+    """
     found = Extract()
     calls: OrderedDict[str, dict[str, object]] = OrderedDict()
     for stored in events:
         found.first_seq = found.first_seq or stored.seq
         found.started = found.started or stored.ts
         found.last_seq, found.ended = stored.seq, stored.ts
-        _take(found, stored, calls)
+        if keeps(stored.seq):
+            _take(found, stored, calls)
+        elif isinstance(stored.event, CheckRan) and stored.event.exit_code:
+            check = stored.event
+            _command(found, stored.seq, check.command, check.exit_code, check.output)
     _summarise(found)
     return found
 

@@ -27,6 +27,7 @@ from laguna_agent.memory.structure import Summary, parse_summary
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.meta import git_head, title_of
+from laguna_agent.trajectory.replay import kept_ranges
 from laguna_agent.trajectory.store import Trajectory
 
 Level = Literal["segment", "session", "week"]
@@ -150,7 +151,9 @@ class MemoryStore:
         # What a person deleted is not written again, so the record says how far it was read.
         first = 1 + max([meta.remembered, *(last for m in segments for _, last in m.events)])
         last = trajectory.last_seq if last_seq is None else last_seq
-        found = extract(_between(trajectory.events(first, whole=False), last))
+        found = extract(
+            _between(trajectory.events(first, whole=False), last), keeps=kept_ranges(trajectory)
+        )
         if not found.tasks and not found.files and not found.commands and not text:
             return None
         known = {commit for memory in segments for commit in memory.commits}

@@ -1,0 +1,123 @@
+"""Taking secrets out of what is exported, by pattern, and saying what was taken out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from laguna_agent.events import Event, Reply, SystemPrompt
+from laguna_agent.trajectory.codec import StoredEvent
+from laguna_agent.trajectory.replay import Source
+
+_ASSIGNED = (
+    r"(?i)(?<![A-Za-z])(?:[A-Za-z0-9]+[_-])*(?:password|passwd|secret|token|api[_-]?key|"
+    r"access[_-]?key|private[_-]?key)[\"']?\s*[:=]\s*[\"']?"
+    r"(?P<value>(?!\[removed)[^\s\"',;(){}\[\]]{6,})"
+)
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        "private key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    ),
+    ("AWS key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    ("GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,})\b"),
+    ("GitLab token", r"\bgl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}"),
+    ("Slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    ("Slack webhook", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]+"),
+    ("API key", r"\bsk-(?:ant-|proj-|or-)?[A-Za-z0-9_-]{20,}"),
+    ("Stripe key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    ("Google key", r"\bAIza[0-9A-Za-z_-]{35}"),
+    ("Hugging Face token", r"\bhf_[A-Za-z0-9]{30,}"),
+    ("npm token", r"\bnpm_[A-Za-z0-9]{36}"),
+    ("PyPI token", r"\bpypi-[A-Za-z0-9_-]{50,}"),
+    ("JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    ("password in a URL", r"(?<=://)[^\s/:@]{1,80}:[^\s/@]{1,200}(?=@)"),
+    ("authorization header", r"(?i)(?<=authorization: )(?:basic|bearer|token) +[^\s\"']{6,}"),
+    ("bearer token", r"(?i)\bbearer +[A-Za-z0-9._~+/-]{16,}=*"),
+    ("assigned secret", _ASSIGNED),
+)
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+@dataclass
+class Redactor:
+    """Replaces secrets; `counts` says how many of each kind it found."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    _patterns: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+        (kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _PATTERNS
+    )
+
+    def text(self, text: str) -> str:
+        """The text with `[removed: kind]` where secrets were."""
+        for kind, pattern in self._patterns:
+            text = pattern.sub(lambda match, kind=kind: self._replace(match, kind), text)  # type: ignore[misc]  # bound by default
+        return text
+
+    def value(self, value: Any) -> Any:
+        """The same for every text in a JSON value."""
+        match value:
+            case str():
+                return self.text(value)
+            case list():
+                return [self.value(item) for item in value]
+            case dict():
+                return {name: self._named(name, item) for name, item in value.items()}
+            case _:
+                return value
+
+    def event(self, event: Event) -> Event:
+        """An event without secrets, and without token ids, which spell the text."""
+        cleaned = _ADAPTER.validate_python(self.value(event.model_dump()))
+        if isinstance(cleaned, Reply):
+            cleaned.token_ids = cleaned.prompt_token_ids = cleaned.logprobs = None
+        elif isinstance(cleaned, SystemPrompt):
+            cleaned.token_ids = None
+        return cleaned
+
+    def report(self) -> str:
+        """What was removed, in one line."""
+        if not self.counts:
+            return "nothing that looks like a secret was found; token ids were left out"
+        what = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+        return f"removed: {what}; token ids were left out, because they spell the text"
+
+    def _named(self, name: str, value: Any) -> Any:
+        # {"password": "x"} has its name and its value apart, where no pattern sees both.
+        if isinstance(value, str) and value:
+            joined = f"{name}={value}"
+            if self._patterns[-1][1].fullmatch(joined):
+                self.counts["assigned secret"] += 1
+                return "[removed: assigned secret]"
+        return self.value(value)
+
+    def _replace(self, match: re.Match[str], kind: str) -> str:
+        self.counts[kind] += 1
+        if "value" in match.groupdict():
+            start, end = match.span("value")
+            whole, offset = match.group(), match.start()
+            return f"{whole[: start - offset]}[removed: {kind}]{whole[end - offset :]}"
+        return f"[removed: {kind}]"
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """A `Source` whose events have passed a redactor."""
+
+    source: Source
+    redactor: Redactor
+
+    def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
+        """The events from number `start` on, without secrets."""
+        for stored in self.source.events(start, whole=whole):
+            yield stored._replace(event=self.redactor.event(stored.event))
+
+    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+        """The events of one type, without secrets."""
+        for stored in self.source.of_type(kind):
+            yield stored._replace(event=self.redactor.event(stored.event))
