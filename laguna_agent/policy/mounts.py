@@ -140,6 +140,9 @@ def plan_mounts(
     for place in _SHOWN_IN_RUN:
         if os.path.exists(place):
             plan.add("read-only", place, places.real(place))
+    base = places.real(places.home())
+    if plan.kind_at(base) == "tmpfs" and os.path.isdir(base):
+        plan.add("read-only", base)
     if network:
         _show_resolver(plan)
     _mask_home(plan, cache, environment)

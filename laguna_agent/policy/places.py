@@ -235,7 +235,7 @@ PROTECTED_NAMES: tuple[str, ...] = (".git", ".laguna")
 
 
 def home() -> Path:
-    """The home directory, from the account and not from a variable that a command could set."""
+    """The home directory of the person who started laguna."""
     return Path(os.path.expanduser("~"))
 
 

@@ -1,0 +1,488 @@
+"""The sandbox, by what a child in it cannot do and by what a developer still can."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from laguna_agent import paths
+from laguna_agent.policy.sandbox import NoSandbox, SandboxChoice, make_sandbox
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def boxed(workspace: Path, tmp_path: Path) -> Callable[..., SandboxChoice]:
+    def make(**options: object) -> SandboxChoice:
+        choice = make_sandbox(
+            **{
+                "workspace": workspace,
+                "enabled": True,
+                "network": False,
+                "writable": [],
+                "state_dir": paths.state_dir() / "repo",
+                **options,
+            }  # type: ignore[arg-type]  # a test's own options
+        )
+        assert choice.confined, choice.reason
+        return choice
+
+    return make
+
+
+@pytest.fixture
+def inside(boxed: Callable[..., SandboxChoice], workspace: Path) -> Run:
+    def run(script: str, **options: object) -> subprocess.CompletedProcess[str]:
+        sandbox = boxed(**options).sandbox
+        return subprocess.run(
+            sandbox.wrap(["bash", "--norc", "--noprofile", "-c", script], cwd=workspace),
+            env=sandbox.environment(),
+            cwd=workspace,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in sorted(root.rglob("*"))
+        if "objects" not in path.parts
+    }
+
+
+# --- what a child cannot change -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "touch {home}/C",
+        "echo x >> {home}/.bashrc",
+        "touch {outside}/C",
+        "cd / && touch C tmp2 && touch {outside}/C",
+        "ln -s {outside} d && touch d/C",
+        "ln {outside}/f hard && echo x > hard",
+        "mount -o remount,rw / ; touch {outside}/C",
+        "unshare -Ur sh -c 'mount -o remount,rw,bind / /; touch {outside}/C'",
+        "unshare -Urm sh -c 'umount -l {outside}; touch {outside}/C'",
+        "rm -rf {outside}",
+        "mv {outside} {outside}2",
+        "echo x > /proc/1/root{outside}/C",
+        "touch /proc/1/cwd/../repo-evil/C",
+        "setsid touch {outside}/C",
+        "sudo -n touch {outside}/C",
+    ],
+)
+def test_nothing_outside_the_workspace_changes(
+    script: str, inside: Run, workspace: Path, home: Path
+) -> None:
+    outside = workspace.parent / "repo-evil"
+    before = tree(home), tree(outside)
+    inside(script.format(home=home, outside=outside) + f"; touch {workspace}/ran")
+    assert (workspace / "ran").exists()
+    assert (tree(home), tree(outside)) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo x > .git/hooks/pre-commit",
+        "mkdir -p .git/hooks; touch .git/hooks/C",
+        "rm -rf .git/hooks; mkdir .git/hooks; touch .git/hooks/C",
+        "mv .git/hooks .git/old; mkdir .git/hooks; touch .git/hooks/C",
+        "git config core.fsmonitor ./x.sh",
+        "git config --local core.hooksPath .",
+        "echo '[core] fsmonitor = ./x.sh' >> .git/config",
+        "mv .git/config .git/c; echo '[core] fsmonitor = ./x.sh' > .git/config",
+        "cp .git/config c; echo '[core] fsmonitor = ./x.sh' >> c; mv -f c .git/config",
+        "ln -sf ../x.sh .git/config",
+        "mv .git old; git init -q; git config core.fsmonitor ./x.sh",
+        "cp -r .git new; rm -rf .git; mv new .git; git config core.fsmonitor ./x.sh",
+        "chmod 777 .git/config; echo x >> .git/config",
+        "mkdir -p .laguna; echo '[policy]' > .laguna/config.toml",
+        "mv .laguna old; mkdir .laguna; touch .laguna/C",
+        "rm -rf .laguna; mkdir .laguna; touch .laguna/C",
+        "umount .git/config; echo x >> .git/config",
+    ],
+)
+def test_what_decides_what_git_and_laguna_run_stays_as_it_is(
+    script: str, inside: Run, workspace: Path
+) -> None:
+    (workspace / ".laguna").mkdir()
+    (workspace / ".laguna" / "config.toml").write_text("# mine\n")
+    guarded = [workspace / ".git" / "hooks", workspace / ".laguna"]
+    config = workspace / ".git" / "config"
+    before = [tree(path) for path in guarded], config.read_bytes()
+    inside(script + "; touch ran")
+    assert (workspace / "ran").exists()
+    assert ([tree(path) for path in guarded], config.read_bytes()) == before
+
+
+def test_hooks_and_includes_that_the_configuration_names_are_fixed_too(
+    inside: Run, workspace: Path
+) -> None:
+    (workspace / ".husky").mkdir()
+    (workspace / ".husky" / "pre-commit").write_text("#!/bin/sh\n")
+    (workspace / ".gitconfig").write_text("[alias]\n\tx = status\n")
+    with (workspace / ".git" / "config").open("a") as config:
+        config.write("[include]\n\tpath = ../.gitconfig\n[core]\n\thooksPath = .husky\n")
+    inside("echo touch C >> .husky/pre-commit; echo '[core] fsmonitor=x' >> .gitconfig")
+    assert (workspace / ".husky" / "pre-commit").read_text() == "#!/bin/sh\n"
+    assert (workspace / ".gitconfig").read_text() == "[alias]\n\tx = status\n"
+
+
+def test_nothing_is_left_in_a_repository_by_the_sandbox_itself(
+    inside: Run, workspace: Path
+) -> None:
+    shutil.rmtree(workspace / ".git" / "hooks")
+    before = tree(workspace)
+    assert inside("true").returncode == 0
+    assert tree(workspace) == before
+
+
+def test_a_deny_rule_s_places_are_hidden_or_fixed(inside: Run, workspace: Path) -> None:
+    (workspace / "private").mkdir()
+    (workspace / "private" / "f").write_text("hunter2\n")
+    done = inside(
+        "cat private/f; ls private; echo x > README.md; cat README.md",
+        hidden=[workspace / "private"],
+        read_only=[workspace / "README.md"],
+    )
+    assert "hunter2" not in done.stdout
+    assert (workspace / "README.md").read_text() == "foo\nbar\n"
+
+
+def test_extra_places_can_be_made_writable(inside: Run, workspace: Path) -> None:
+    extra = workspace.parent / "extra"
+    extra.mkdir()
+    assert inside(f"touch {extra}/f", writable=[extra]).returncode == 0
+    assert (extra / "f").exists()
+
+
+# --- what a child cannot see or reach -------------------------------------------------------
+
+
+def test_secrets_of_the_home_are_invisible(inside: Run, home: Path, workspace: Path) -> None:
+    done = inside(
+        f"cat {home}/.ssh/* {home}/.aws/* {home}/.gnupg/* {home}/.config/gh/*; "
+        f"grep -r hunter2 {home}"
+    )
+    assert "hunter2" not in done.stdout
+    assert "hunter2" in (workspace / ".env").read_text(), "the canary of this test"
+
+
+def test_a_secret_behind_a_link_is_invisible(inside: Run, home: Path, tmp_path: Path) -> None:
+    real = tmp_path / "vault"
+    real.mkdir()
+    (real / "key").write_text("hunter2\n")
+    (home / ".kube").symlink_to(real)
+    assert "hunter2" not in inside(f"cat {home}/.kube/key {real}/key").stdout
+
+
+def test_laguna_s_own_places_are_invisible(inside: Run, workspace: Path) -> None:
+    for place in (paths.config_dir(), paths.state_dir(), paths.data_dir()):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "f").write_text("hunter2\n")
+    script = "; ".join(
+        f"cat {p}/f; touch {p}/C" for p in (paths.config_dir(), paths.state_dir(), paths.data_dir())
+    )
+    assert "hunter2" not in inside(script).stdout
+    assert not (paths.config_dir() / "C").exists()
+
+
+def test_laguna_s_places_inside_a_workspace_are_invisible_and_cannot_be_made(
+    inside: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAGUNA_HOME", str(workspace / ".l"))
+    inside("mkdir -p .l/config; echo '[policy]' > .l/config/config.toml", state_dir=workspace / "s")
+    assert not (workspace / ".l" / "config" / "config.toml").exists()
+
+
+def test_the_environment_has_no_secrets(inside: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MY_API_KEY", "GITHUB_TOKEN", "DB_PASSWORD", "CLIENT_SECRET", "aws_secret_x"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:hunter2@h/d")
+    monkeypatch.setenv("INDEX", "https://u:hunter2@h/simple")
+    monkeypatch.setenv("BASH_ENV", "/hunter2")
+    done = inside("env; cat /proc/*/environ | tr '\\0' '\\n'; ps auxeww")
+    assert "hunter2" not in done.stdout
+    assert "PATH=" in done.stdout
+
+
+def test_a_caller_that_passes_its_own_environment_on_still_leaks_nothing(
+    boxed: Callable[..., SandboxChoice], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "hunter2")
+    argv = boxed().sandbox.wrap(["sh", "-c", "env; cat /proc/*/environ"], cwd=workspace)
+    done = subprocess.run(argv, capture_output=True, check=True)
+    assert b"hunter2" not in done.stdout
+
+
+def test_tmp_is_its_own(inside: Run) -> None:
+    canary = Path("/tmp") / f"laguna-canary-{os.getpid()}"
+    canary.write_text("hunter2")
+    try:
+        done = inside(f"cat {canary}; echo mine > /tmp/mine && cat /tmp/mine; rm -f {canary}")
+    finally:
+        assert canary.exists()
+        canary.unlink()
+    assert done.stdout == "mine\n"
+    assert not Path("/tmp/mine").exists()
+
+
+def test_a_virtual_environment_under_tmp_stays_visible(
+    inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bins = tmp_path / "venv" / "bin"
+    bins.mkdir(parents=True)
+    (tmp_path / "venv" / "pyvenv.cfg").write_text("")
+    (bins / "tool").write_text("#!/bin/sh\necho works\n")
+    (bins / "tool").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bins}:{os.environ['PATH']}")
+    assert inside("tool").stdout == "works\n"
+
+
+def test_other_processes_are_out_of_sight_and_reach(inside: Run) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        done = inside(f"kill -9 {other.pid}; ls /proc | grep -c '^[0-9]'; kill -9 -1")
+        assert other.poll() is None
+        other.kill()
+    assert int(done.stdout.split()[0]) < 10
+
+
+@pytest.fixture
+def tcp_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec 3<>/dev/tcp/127.0.0.1/{port} && echo reached",
+        "exec 3<>/dev/udp/127.0.0.1/53 && echo x >&3 && read -t 1 <&3 && echo reached",
+        "getent hosts example.org && echo reached",
+        "ping -c1 -W1 1.1.1.1 && echo reached",
+        "timeout 2 bash -c 'exec 3<>/dev/tcp/1.1.1.1/443' && echo reached",
+    ],
+)
+def test_the_network_is_unreachable(script: str, inside: Run, tcp_port: int) -> None:
+    assert "reached" not in inside(script.format(port=tcp_port)).stdout
+
+
+def test_the_network_is_reached_when_it_is_allowed(inside: Run, tcp_port: int) -> None:
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{tcp_port} && echo reached"
+    assert "reached" in inside(script, network=True).stdout
+
+
+CONNECT = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+address = sys.argv[1]
+s.connect(chr(0) + address[1:] if address[0] == '@' else address)
+print('reached')
+"""
+
+
+@pytest.mark.parametrize(
+    "place", ["@laguna-test-{pid}", "{home}/agent.sock", "{home}/.docker.sock", "/tmp/l-{pid}.sock"]
+)
+def test_unix_sockets_of_other_programs_are_unreachable(
+    place: str, inside: Run, workspace: Path, home: Path
+) -> None:
+    address = place.format(pid=os.getpid(), home=home)
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.bind("\0" + address[1:] if address.startswith("@") else address)
+            server.listen()
+            client = workspace / "connect.py"
+            client.write_text(CONNECT)
+            outside = subprocess.run(
+                [sys.executable, client, address], capture_output=True, check=True
+            )
+            assert outside.stdout == b"reached\n"
+            done = inside(f"{sys.executable} connect.py '{address}'")
+        finally:
+            if not address.startswith("@"):
+                os.unlink(address)
+    assert "reached" not in done.stdout
+
+
+def test_the_runtime_directory_with_laguna_s_socket_is_hidden(inside: Run) -> None:
+    runtime = paths.runtime_dir()
+    (runtime / "engine.sock").touch()
+    done = inside(f"ls {runtime}; echo ${{XDG_RUNTIME_DIR-unset}} ${{SSH_AUTH_SOCK-unset}}")
+    assert done.stdout == "unset unset\n"
+
+
+def test_nothing_survives_its_parent(boxed: Callable[..., SandboxChoice], workspace: Path) -> None:
+    beat = workspace / "beat"
+    script = f"trap '' TERM HUP; (setsid sh -c 'while :; do date +%N > {beat}; done') & wait"
+    argv = boxed().sandbox.wrap(["bash", "-c", script], cwd=workspace)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *argv]
+    )
+    deadline = time.monotonic() + 20
+    while not beat.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert beat.exists()
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    last = -1
+    while time.monotonic() < deadline:
+        beat.write_text("mine")
+        time.sleep(0.1)
+        last = beat.read_text() == "mine"
+        if last:
+            break
+    assert last
+
+
+# --- what still works -----------------------------------------------------------------------
+
+
+def test_inherited_descriptors_pass_through(
+    boxed: Callable[..., SandboxChoice], workspace: Path
+) -> None:
+    read, write = os.pipe()
+    argv = boxed().sandbox.wrap(["sh", "-c", f"echo done > /proc/self/fd/{write}"], cwd=workspace)
+    subprocess.run(argv, pass_fds=[write], check=True)
+    os.close(write)
+    with os.fdopen(read) as report:
+        assert report.read() == "done\n"
+
+
+def test_a_cwd_outside_widens_nothing(boxed: Callable[..., SandboxChoice], workspace: Path) -> None:
+    outside = workspace.parent / "repo-evil"
+    for cwd in (Path("/"), outside):
+        argv = boxed().sandbox.wrap(["touch", str(outside / "C"), "C"], cwd=cwd)
+        subprocess.run(argv, check=False, capture_output=True)
+    assert not (outside / "C").exists()
+    assert not Path("/C").exists()
+
+
+LOOPBACK = """python3 - <<'E'
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    socket.create_connection(server.getsockname()).close()
+E"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "git status --short",
+        "echo more >> README.md && git commit -qam more && git log --oneline",
+        "git checkout -q -b topic && git stash list",
+        "python3 -m compileall -q src",
+        "python3 -m venv --without-pip v && v/bin/python -c 'print(1)'",
+        "python3 -m pip list",
+        "printf 'all:\\n\\techo made\\n' > Makefile && make",
+        "echo 'int main(void){return 0;}' > m.c && gcc m.c -o m && ./m",
+        'node -e \'require("fs").writeFileSync("n", "1")\'',
+        'echo \'{"scripts":{"test":"echo ok"}}\' > package.json && npm test && npm ls',
+        "mkdir -p ~/.cache/tool && touch ~/.cache/tool/x",
+        "f=$(mktemp) && test -f $f",
+        "python3 -c 'import multiprocessing as m; m.Manager()'",
+        "python3 -c 'import pty; pty.openpty()'",
+        LOOPBACK,
+    ],
+)
+def test_the_tools_of_development_work(script: str, inside: Run) -> None:
+    done = inside(script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pytest_runs_in_it(inside: Run, workspace: Path) -> None:
+    (workspace / "test_a.py").write_text("def test_a(tmp_path):\n    (tmp_path / 'x').touch()\n")
+    done = inside(f"{sys.executable} -m pytest -q test_a.py -p no:cacheprovider")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_linked_worktree_can_commit(inside: Run, workspace: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    subprocess.run(
+        ["git", "worktree", "add", "-q", str(linked)],
+        cwd=workspace,
+        check=True,
+        capture_output=True,
+    )
+    script = f"cd {linked} && echo x > new && git add new && git commit -qm new && git status"
+    done = inside(script, workspace=linked)
+    assert done.returncode == 0, done.stderr
+    config = (workspace / ".git" / "config").read_bytes()
+    inside("git config core.fsmonitor x; touch C", workspace=linked)
+    assert (workspace / ".git" / "config").read_bytes() == config
+
+
+def test_a_git_file_cannot_name_a_directory_that_does_not_point_back(
+    inside: Run, workspace: Path, home: Path
+) -> None:
+    shutil.rmtree(workspace / ".git")
+    victim = home / "victim"
+    subprocess.run(["git", "init", "-q", str(victim)], check=True)
+    (workspace / ".git").write_text(f"gitdir: {victim}/.git\n")
+    inside(f"touch {victim}/.git/C")
+    assert not (victim / ".git" / "C").exists()
+
+
+# --- when there is none ---------------------------------------------------------------------
+
+
+def test_a_switched_off_sandbox_says_so(workspace: Path, tmp_path: Path) -> None:
+    choice = make_sandbox(
+        workspace=workspace, enabled=False, network=False, writable=[], state_dir=tmp_path
+    )
+    assert isinstance(choice.sandbox, NoSandbox)
+    assert "switched off" in choice.reason
+    assert choice.sandbox.wrap(["ls"], cwd=workspace) == ["ls"]
+
+
+def test_a_missing_bubblewrap_says_how_to_get_it(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    choice = make_sandbox(
+        workspace=workspace, enabled=True, network=False, writable=[], state_dir=tmp_path
+    )
+    assert not choice.confined
+    assert "apt install bubblewrap" in choice.reason
+
+
+def test_a_bubblewrap_that_does_not_work_is_not_believed(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "bwrap"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    choice = make_sandbox(
+        workspace=workspace, enabled=True, network=False, writable=[], state_dir=tmp_path
+    )
+    assert not choice.confined
+    assert "No permissions to create new namespace" in choice.reason
+
+
+def test_a_home_directory_is_no_workspace_for_a_sandbox(home: Path, tmp_path: Path) -> None:
+    for root in (home, home.parent):
+        choice = make_sandbox(
+            workspace=root, enabled=True, network=False, writable=[], state_dir=tmp_path
+        )
+        assert not choice.confined
+        assert "home directory" in choice.reason
