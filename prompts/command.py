@@ -259,7 +259,8 @@ def _default_fits(spec: ArgumentSpec) -> bool:
     if spec.default is None:
         return True
     if spec.type == "number":
-        return isinstance(spec.default, float) and not isinstance(spec.default, bool)
+        kinds = int if spec.integer else (int, float)
+        return isinstance(spec.default, kinds) and not isinstance(spec.default, bool)
     return isinstance(spec.default, bool) if spec.type == "flag" else isinstance(spec.default, str)
 
 

@@ -45,11 +45,11 @@ class TextTool:
 
     def title(self, arguments: Any, context: ToolContext) -> str:
         """The command line, on one line."""
-        return " ".join(self.command_line(arguments).split())
+        return " ".join(self.command_line(arguments, context).split())
 
     def actions(self, arguments: Any, context: ToolContext) -> list[Action]:
         """What the shell would do: the command is judged as if the model had written it."""
-        return self.shell.actions(self._shell_arguments(arguments), context)
+        return self.shell.actions(self._shell_arguments(arguments, context), context)
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
         """Check the values, run the command, keep what the file says of its output."""
@@ -59,14 +59,21 @@ class TextTool:
             return ToolResult(ok=False, content=f"{self.name}: {error}", summary="bad argument")
         # Tools that only read may run at once, and there is one shell.
         async with context.state.setdefault(_LOCK, asyncio.Lock()):
-            result = await self.shell.run(self._shell_arguments(arguments), context)
+            result = await self.shell.run(self._shell_arguments(arguments, context), context)
         return self._shaped(result, arguments, context)
 
-    def command_line(self, arguments: Any) -> str:
-        """The command with every value quoted. It depends on the arguments and nothing else."""
+    def command_line(self, arguments: Any, context: ToolContext) -> str:
+        """The command with every value quoted.
+
+        It depends on the arguments and on the shell's directory: from elsewhere, paths are
+        written out, since they are meant in the workspace.
+        """
+        from laguna_agent.tools.shell import shell_cwd
+
+        away = None if shell_cwd(context) == str(context.workspace) else context.workspace
         specs, values = self.text.head.arguments, {}
         for name, spec in specs.items():
-            values[name] = _word(spec, getattr(arguments, name))
+            values[name] = _word(spec, getattr(arguments, name), away)
         return fill(self.text.head.command or "", values)
 
     def check(self, arguments: Any, context: ToolContext) -> None:
@@ -92,9 +99,9 @@ class TextTool:
                 "Give a value without it."
             )
 
-    def _shell_arguments(self, arguments: Any) -> ToolArguments:
+    def _shell_arguments(self, arguments: Any, context: ToolContext) -> ToolArguments:
         fields = self.shell.arguments.model_fields
-        given: dict[str, Any] = {"command": self.command_line(arguments)}
+        given: dict[str, Any] = {"command": self.command_line(arguments, context)}
         if "timeout" in fields:
             given["timeout"] = self.text.head.timeout
         return self.shell.arguments.model_validate(given)
@@ -115,7 +122,7 @@ class TextTool:
                 {
                     "output": output,
                     "exit_code": result.exit_code,
-                    "command": self.command_line(arguments),
+                    "command": self.command_line(arguments, context),
                     "arguments": arguments.model_dump(),
                 }
             )
@@ -197,7 +204,7 @@ def _field(spec: ArgumentSpec) -> tuple[Any, Any]:
     return kind, Field(**limits)
 
 
-def _word(spec: ArgumentSpec, value: Any) -> str | None:
+def _word(spec: ArgumentSpec, value: Any, away: Path | None) -> str | None:
     if spec.type == "flag":
         return spec.flag if value else None
     if value is None:
@@ -205,6 +212,8 @@ def _word(spec: ArgumentSpec, value: Any) -> str | None:
     if spec.type == "number":
         return format(value, "d") if isinstance(value, int) else repr(float(value))
     text = str(value)
+    if spec.type == "path" and away is not None:
+        return str(away / text)
     if spec.type == "path" and text.startswith("-"):
         return f"./{text}"
     return text

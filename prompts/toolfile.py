@@ -31,7 +31,7 @@ class ArgumentSpec(_Table):
     hidden: bool = False
     """Not declared to the model; the argument must have a default."""
     type: Literal["string", "path", "choice", "number", "flag"] | None = None
-    default: str | float | bool | None = None
+    default: str | int | float | bool | None = None
     optional: bool = False
     choices: list[str] = []
     flag: str | None = None
