@@ -16,39 +16,20 @@ import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from laguna_agent.errors import LagunaError
-from laguna_agent.tools.gitcommand import SAFE_OPTIONS, GitError, git_environment, run_git
+from laguna_agent.tools.gitcommand import GitError
 from laguna_agent.tools.restoring import Restorer
+from laguna_agent.tools.treestore import Entry, TreeStore
 
 MAX_FILE_BYTES = 64 << 20
 """Larger files are not recorded; a restore leaves them as they are."""
 _BATCH = 100
 _REFS = "refs/checkpoints"
-_CONFIG = """\
-[core]
-\tbare = false
-\tautocrlf = false
-\tsafecrlf = false
-\tfileMode = true
-\tsymlinks = true
-\tignoreCase = false
-\tprecomposeUnicode = false
-\tprotectHFS = false
-\tprotectNTFS = false
-\tlooseCompression = 1
-\tfsync = none
-[index]
-\tversion = 4
-[gc]
-\tauto = 0
-"""
-# The repository's own .gitattributes would convert line ends, encodings and run filters.
-_ATTRIBUTES = "* -text !eol !crlf !filter !ident !working-tree-encoding !diff !merge\n"
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -80,13 +61,6 @@ class RestoreReport:
     """The checkpoint of the state that the restore replaced."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    mode: int
-    """Type and permission bits, as `lstat` gives them."""
-    blob: str
-
-
 class Checkpoints:
     """The checkpoints of one workspace. Methods block; they may be called from any thread."""
 
@@ -95,20 +69,10 @@ class Checkpoints:
     ) -> None:
         """`state` is the repository's state directory (`paths.repository_state_dir`)."""
         self.workspace = workspace
-        self._state = state
         self._store = state / "checkpoints"
-        self._git_dir = self._store / "git"
-        self._max_file_bytes = max_file_bytes
-        self._environment = git_environment(
-            {
-                "GIT_CONFIG_GLOBAL": os.devnull,
-                "GIT_DIR": str(self._git_dir),
-                "GIT_WORK_TREE": str(workspace),
-                "GIT_INDEX_FILE": str(self._git_dir / "index"),
-            }
+        self._trees = TreeStore(
+            workspace, self._store / "git", own=state, max_file_bytes=max_file_bytes
         )
-        self._options = [o for o in SAFE_OPTIONS if not o.startswith("safe.bareRepository")]
-        self._excludes: str | None = None
 
     # --- public -----------------------------------------------------------------------------
 
@@ -122,16 +86,10 @@ class Checkpoints:
 
     def history(self) -> list[Checkpoint]:
         """All checkpoints, the newest first."""
-        if not self._git_dir.is_dir():
+        if not self._trees.git_dir.is_dir():
             return []
         with self._errors():
-            out = self._git(
-                "for-each-ref",
-                "--sort=-creatordate",
-                "--sort=-refname",
-                "--format=%(refname)",
-                _REFS,
-            )
+            out = self._trees.git("for-each-ref", "--format=%(refname)", _REFS)
             found = [self.info(ref.rpartition("/")[2]) for ref in out.decode().split()]
         return sorted(found, key=lambda checkpoint: -checkpoint.time)
 
@@ -144,16 +102,15 @@ class Checkpoints:
 
     def changed_since(self, checkpoint: str) -> list[str]:
         """Paths, relative to the workspace, that are not now as they were."""
-        with self._locked():
-            then, now = self._entries(checkpoint), self._present()[0]
+        with self._locked(), self._errors():
+            then, now = self._entries(checkpoint), self._trees.present()[1]
             return sorted(p for p in then.keys() | now.keys() if then.get(p) != now.get(p))
 
     def diff(self, checkpoint: str) -> str:
         """What has changed since, as a unified diff. Binary files are named only."""
         with self._locked(), self._errors():
-            self._refresh_index()
-            now = self._git("write-tree").decode().strip()
-            out = self._git(
+            now = self._trees.present()[0]
+            out = self._trees.git(
                 "diff-tree",
                 *("-r", "-p", "--no-ext-diff", "--no-textconv", "--no-color", "-M"),
                 *("--src-prefix=a/", "--dst-prefix=b/"),
@@ -181,9 +138,9 @@ class Checkpoints:
             )
             for start in range(0, len(differing), _BATCH):
                 batch = differing[start : start + _BATCH]
-                blobs = self._blobs(then[path].blob for path in batch)
+                blobs = self._trees.blobs(then[path].blob for path in batch)
                 for path in batch:
-                    content = None if _same_content(then[path], now.get(path)) else then[path].blob
+                    content = None if then[path].same_content(now.get(path)) else then[path].blob
                     problem = restorer.write(
                         path, then[path].mode, None if content is None else blobs[content]
                     )
@@ -192,9 +149,9 @@ class Checkpoints:
                     else:
                         report.written.append(path)
             # With the ignore files as they were, what is neither recorded nor ignored is new.
-            self._git("read-tree", f"{self._ref(checkpoint)}:tree")
+            self._trees.git("read-tree", "--reset", f"{self._ref(checkpoint)}:tree")
             kept = set(meta.get("skipped", ()))
-            for path in sorted(self._untracked()):
+            for path in sorted(self._trees.untracked()):
                 if path in kept or path not in now or (only is not None and path not in only):
                     continue
                 problem = restorer.remove(path)
@@ -210,22 +167,16 @@ class Checkpoints:
         with self._locked(), self._errors():
             old = self.history()[keep:]
             for checkpoint in old:
-                self._git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
-            self._git("repack", "-adq")
-            self._git("prune", "--expire=now")
+                self._trees.git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
+            self._trees.git("repack", "-adq")
+            self._trees.git("prune", "--expire=now")
             return len(old)
 
     # --- recording --------------------------------------------------------------------------
 
     def _record(self, label: str) -> str:
         with self._errors():
-            try:
-                entries, skipped = self._present()
-            except GitError:
-                # The index is only a cache of what was recorded; a damaged one is made again.
-                (self._git_dir / "index").unlink(missing_ok=True)
-                entries, skipped = self._present()
-            tree = self._git("write-tree").decode().strip()
+            tree, entries, skipped = self._trees.present()
             defaults, exceptions = _permissions(entries)
             meta = {
                 "label": label,
@@ -235,93 +186,12 @@ class Checkpoints:
                 "exceptions": exceptions,
                 "skipped": skipped,
             }
-            blob = self._git("hash-object", "-w", "--stdin", data=json.dumps(meta).encode())
+            blob = self._trees.git("hash-object", "-w", "--stdin", data=json.dumps(meta).encode())
             listing = f"100644 blob {blob.decode().strip()}\tmeta\n040000 tree {tree}\ttree\n"
-            top = self._git("mktree", data=listing.encode()).decode().strip()
-            commit = self._git("commit-tree", top, data=b"checkpoint\n").decode().strip()
-            self._git("update-ref", f"{_REFS}/{commit[:12]}", commit)
+            top = self._trees.git("mktree", data=listing.encode()).decode().strip()
+            commit = self._trees.git("commit-tree", top, data=b"checkpoint\n").decode().strip()
+            self._trees.git("update-ref", f"{_REFS}/{commit[:12]}", commit)
             return commit[:12]
-
-    def _present(self) -> tuple[dict[str, _Entry], list[str]]:
-        """What is there now, by path, and what had to be left out. Refreshes the index."""
-        skipped = self._refresh_index()
-        entries = {}
-        for line in self._git("ls-files", "-s", "-z").split(b"\0"):
-            if not line:
-                continue
-            head, _, raw = line.partition(b"\t")
-            path = os.fsdecode(raw)
-            try:
-                mode = os.lstat(self.workspace / path).st_mode
-            except OSError:
-                continue
-            entries[path] = _Entry(mode, head.split()[1].decode())
-        return entries, skipped
-
-    def _refresh_index(self) -> list[str]:
-        self._prepare()
-        changed = [p for p in self._git("diff-files", "--name-only", "-z").split(b"\0") if p]
-        changed += [os.fsencode(path) for path in self._untracked()]
-        known = None
-        for path in self._tracked_but_ignored():
-            if known is None:
-                known = set(self._git("ls-files", "-z").split(b"\0"))
-            if path not in known:
-                changed.append(path)
-        updates, dropped, skipped = [], [], []
-        for path in changed:
-            problem = self._unrecordable(path)
-            if problem is None:
-                updates.append(path)
-            else:
-                dropped.append(path)
-                if problem:
-                    skipped.append(os.fsdecode(path))
-        if dropped:
-            self._git("update-index", "-z", "--force-remove", "--stdin", data=_joined(dropped))
-        if updates:
-            options = ("-z", "--add", "--remove", "--replace", "--stdin")
-            self._git("update-index", *options, data=_joined(updates))
-        return skipped
-
-    def _unrecordable(self, path: bytes) -> str | None:
-        """Why a path cannot be recorded; empty when it is not there, None when it can be."""
-        full = os.path.join(os.fsencode(self.workspace), path)
-        try:
-            info = os.lstat(full)
-        except OSError:
-            return ""
-        if stat.S_ISLNK(info.st_mode):
-            return None
-        if not stat.S_ISREG(info.st_mode):
-            return ""
-        if info.st_size > self._max_file_bytes:
-            return "too large"
-        return None if os.access(full, os.R_OK) else "unreadable"
-
-    def _untracked(self, under: str = "") -> Iterator[str]:
-        """Paths not in the index and not ignored, nested repositories looked into."""
-        environment = dict(self._environment)
-        if under:
-            environment["GIT_WORK_TREE"] = str(self.workspace / under)
-            environment["GIT_INDEX_FILE"] = str(self._git_dir / "no-index")
-        out = self._git("ls-files", "-o", "-z", "--exclude-standard", environment=environment)
-        for raw in out.split(b"\0"):
-            path = under + os.fsdecode(raw)
-            if raw.endswith(b"/"):
-                yield from self._untracked(path)
-            elif raw:
-                yield path
-
-    def _tracked_but_ignored(self) -> list[bytes]:
-        if not (self.workspace / ".git").exists():
-            return []
-        arguments = ("ls-files", "-c", "-i", "-z", "--exclude-standard")
-        try:
-            out = run_git(arguments, cwd=self.workspace, environment=git_environment())
-        except GitError:  # a broken repository: its index decides nothing
-            return []
-        return [path for path in out.split(b"\0") if path]
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -333,87 +203,18 @@ class Checkpoints:
     def _meta(self, checkpoint: str) -> dict[str, Any]:
         reference = self._ref(checkpoint)
         try:
-            return dict(json.loads(self._git("cat-file", "blob", f"{reference}:meta")))
+            return dict(json.loads(self._trees.git("cat-file", "blob", f"{reference}:meta")))
         except (GitError, ValueError):
             raise CheckpointError(f"there is no checkpoint {checkpoint}") from None
 
-    def _entries(self, checkpoint: str) -> dict[str, _Entry]:
+    def _entries(self, checkpoint: str) -> dict[str, Entry]:
         meta = self._meta(checkpoint)
         entries = {}
-        listing = self._git("ls-tree", "-r", "-z", f"{self._ref(checkpoint)}:tree")
-        for line in listing.split(b"\0"):
-            if not line:
-                continue
-            head, _, raw = line.partition(b"\t")
-            git_mode, _, blob = head.decode().split(" ")
-            path = os.fsdecode(raw)
+        for path, git_mode, blob in self._trees.listing(f"{self._ref(checkpoint)}:tree"):
             mode = meta["exceptions"].get(path, meta["modes"].get(git_mode))
             if mode is not None:
-                entries[path] = _Entry(mode, blob)
+                entries[path] = Entry(mode, blob)
         return entries
-
-    def _blobs(self, names: Iterable[str]) -> dict[str, bytes]:
-        wanted = sorted(set(names))
-        if not wanted:
-            return {}
-        out = self._git("cat-file", "--batch", data="\n".join(wanted).encode() + b"\n")
-        blobs, at = {}, 0
-        for name in wanted:
-            end = out.index(b"\n", at)
-            size = int(out[at:end].split()[2])
-            blobs[name] = out[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
-        return blobs
-
-    # --- the private repository -------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        if not (self._git_dir / "HEAD").exists():
-            self._git_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in ("objects", "refs", "info"):
-                (self._git_dir / folder).mkdir(exist_ok=True)
-            (self._git_dir / "config").write_text(_CONFIG, encoding="utf-8")
-            (self._git_dir / "info" / "attributes").write_text(_ATTRIBUTES, encoding="utf-8")
-            (self._git_dir / "HEAD").write_text("ref: refs/heads/none\n", encoding="utf-8")
-        excludes = self._user_excludes()
-        if excludes != self._excludes:
-            (self._git_dir / "info" / "exclude").write_text(
-                excludes, encoding="utf-8", errors="surrogateescape"
-            )
-            self._excludes = excludes
-
-    def _user_excludes(self) -> str:
-        """The user's ignore rules that stand in no file of the working tree."""
-        texts = []
-        with contextlib.suppress(ValueError):
-            inside = self._state.resolve().relative_to(self.workspace.resolve())
-            texts.append(f"/{inside}/")
-        candidates = [self.workspace / ".git" / "info" / "exclude"]
-        with contextlib.suppress(GitError):
-            arguments = ("config", "--global", "--type=path", "core.excludesFile")
-            out = run_git(arguments, cwd=Path("/"), environment=git_environment(), accepted=(0, 1))
-            if out.strip():
-                candidates.insert(0, Path(os.fsdecode(out.strip())))
-        for path in candidates:
-            with contextlib.suppress(OSError):
-                texts.append(path.read_text(encoding="utf-8", errors="surrogateescape"))
-        return "\n".join(texts)
-
-    def _git(
-        self, *arguments: str, data: bytes = b"", environment: dict[str, str] | None = None
-    ) -> bytes:
-        environment = environment or self._environment
-        cwd = Path(environment["GIT_WORK_TREE"])
-        if arguments[0] == "commit-tree":
-            who = {"NAME": "laguna", "EMAIL": "laguna@localhost"}
-            environment = environment | {
-                f"GIT_{role}_{key}": value
-                for role in ("AUTHOR", "COMMITTER")
-                for key, value in who.items()
-            }
-        return run_git(
-            arguments, cwd=cwd, environment=environment, options=self._options, data=data
-        )
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -425,7 +226,7 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint: {error}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (self._git_dir / "index.lock").unlink(missing_ok=True)
+            (self._trees.git_dir / "index.lock").unlink(missing_ok=True)
             yield
         finally:
             os.close(lock)
@@ -441,25 +242,13 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoint failed: {error}") from error
 
 
-def _same_content(then: _Entry, now: _Entry | None) -> bool:
-    return (
-        now is not None
-        and now.blob == then.blob
-        and stat.S_IFMT(now.mode) == stat.S_IFMT(then.mode)
-    )
-
-
-def _joined(paths: Iterable[bytes]) -> bytes:
-    return b"".join(path + b"\0" for path in paths)
-
-
 def _git_mode(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "120000"
     return "100755" if mode & 0o100 else "100644"
 
 
-def _permissions(entries: dict[str, _Entry]) -> tuple[dict[str, int], dict[str, int]]:
+def _permissions(entries: dict[str, Entry]) -> tuple[dict[str, int], dict[str, int]]:
     """The commonest full mode of each of git's modes, and the paths that have another."""
     counts: dict[str, Counter[int]] = {}
     for entry in entries.values():
