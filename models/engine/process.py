@@ -33,10 +33,13 @@ from laguna_agent.models.engine.llama import (
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
+from laguna_agent.models.engine.tuning import Tuning, measure, physical_cores
+from laguna_agent.models.engine.tuning import load as load_tuning
+from laguna_agent.models.engine.tuning import store as store_tuning
 from laguna_agent.models.fit import MICRO_BATCH, choose_context
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.memory import machine_memory
-from laguna_agent.paths import snapshots_dir
+from laguna_agent.paths import data_dir, snapshots_dir
 
 _PROGRESS_S = 0.1
 _REST_S = 1.0
@@ -74,18 +77,19 @@ class Engine:
             on_progress,
         )
         _check_ends(self.model)
-        threads = config.threads or physical_cores()
+        cores = config.threads or physical_cores()
         micro = config.micro_batch or MICRO_BATCH
         self.options = ContextOptions(
             context=size,
             batch=config.batch or micro,
             micro_batch=micro,
-            threads=threads,
-            threads_batch=threads,
+            threads=cores,
+            threads_batch=cores,
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
         self.context = Context(self.model, self.options)
+        self.tuning = self._tune(cores)
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
@@ -95,6 +99,21 @@ class Engine:
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
         self.load_s = time.perf_counter() - started
+
+    def _tune(self, cores: int) -> Tuning:
+        """Threads: as configured, as once measured, or as measured now."""
+        if self.config.threads is not None:
+            return Tuning(cores, cores)
+        path = data_dir() / "engine-tuning.json"
+        key = f"{self.sha256 or fingerprint(self.model.path)} {build_info()} {cores}"
+        known = load_tuning(path, key)
+        if known is not None:
+            self.context.set_threads(known.threads, known.threads_batch)
+            return known
+        tuning = measure(self.context, cores)
+        if os.getloadavg()[0] <= cores:
+            store_tuning(path, key, tuning)
+        return tuning
 
     def welcome(self) -> dict[str, Any]:
         """What a client is told of the model."""
@@ -175,7 +194,9 @@ class Engine:
         return {
             "model": describe(self),
             "context": asdict(self.options),
+            "tuning": asdict(self.tuning),
             "load_s": self.load_s,
+            "resident": _resident(),
             "cache": self.cache.describe(),
             "snapshots": self.snapshots.describe() if self.snapshots else None,
             "counters": asdict(self.cache.counters),
@@ -237,21 +258,15 @@ def _limits() -> Limits:
     )
 
 
-def physical_cores() -> int:
-    """Cores this process may use, not counting a second thread of the same core."""
-    allowed = (
-        os.sched_getaffinity(0)
-        if hasattr(os, "sched_getaffinity")
-        else set(range(os.cpu_count() or 1))
-    )
-    cores = set()
-    for cpu in allowed:
-        try:
-            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-            cores.add(topology.read_text())
-        except OSError:
-            cores.add(str(cpu))
-    return max(1, len(cores))
+def _resident() -> int:
+    """Bytes of main memory this process occupies now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(arguments: list[str]) -> int:

@@ -29,6 +29,8 @@ TURN_S = 4.0
 _WATCH_S = 1.0
 """Seconds between looks at memory and at what can be stored while there is nothing to do."""
 _SHORT_S = 5.0
+_FIRST_S = 10.0
+"""Seconds that an engine waits for its first client."""
 
 
 class Client:
@@ -39,6 +41,8 @@ class Client:
         self.number = number
         self.jobs: dict[int, Job] = {}
         self.closed = False
+        self.greeted = False
+        """True for those who came to work, not only to ask how things are."""
         self._lock = threading.Lock()
         self._backlog = bytearray()
         self._filled = threading.Condition(self._lock)
@@ -116,6 +120,7 @@ class Service:
         self._jobs: deque[Job] = deque()
         self._running: Job | None = None
         self._numbers = 0
+        self._greeted = False
         self._stopping = False
         self._loading: wire.Header | None = None
         self._idle_since = time.monotonic()
@@ -150,7 +155,8 @@ class Service:
                 self._clients.discard(client)
                 for job in client.jobs.values():
                     self._cancel(job)
-                self._idle_since = time.monotonic()
+                if client.greeted:
+                    self._idle_since = time.monotonic()
                 self._work.notify()
             client.close()
 
@@ -188,6 +194,7 @@ class Service:
             client.send({"type": "refused", "version": wire.VERSION, "pid": os.getpid()})
             return
         with self._lock:
+            client.greeted = self._greeted = True
             if header.get("keep_alive") is not None:
                 self.keep_alive = float(header["keep_alive"])
             answer = self._loading if self.engine is None else self.engine.welcome()
@@ -222,7 +229,7 @@ class Service:
         with self._lock:
             state = {
                 "pid": os.getpid(),
-                "clients": len(self._clients),
+                "clients": sum(client.greeted for client in self._clients),
                 "waiting": len(self._jobs),
                 "busy": self._running is not None,
                 "keep_alive": self.keep_alive,
@@ -271,13 +278,14 @@ class Service:
                     self._running = self._jobs.popleft()
                     self.engine.cache.context.clear_abort()
                     return self._running
-                self.engine.idle(alone=not self._clients)
+                used = any(client.greeted for client in self._clients)
+                self.engine.idle(alone=not used)
                 self._work.wait(min(_WATCH_S, max(0.02, self.keep_alive)))
-                if self._jobs:
+                if self._jobs or any(client.greeted for client in self._clients):
                     continue
                 idle = time.monotonic() - self._idle_since
-                done = idle >= self.keep_alive or (idle >= _SHORT_S and self.engine.short())
-                if not self._clients and not self._jobs and done and may_end():
+                keep = self.keep_alive if self._greeted else max(self.keep_alive, _FIRST_S)
+                if (idle >= keep or (idle >= _SHORT_S and self.engine.short())) and may_end():
                     return None
 
     def _advance(self, job: Job) -> None:

@@ -17,18 +17,17 @@ import threading
 import time
 import zlib
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from laguna_agent.models.engine.cache import State, common_prefix, digest
+from laguna_agent.models.engine.stored import SUFFIX, snapshot_files
 
 log = logging.getLogger(__name__)
 
 _MAGIC = b"LAGUNAKV"
 _HEAD = struct.Struct("<8sI")
-_SUFFIX = ".kv"
 _MAX_HEADER = 1 << 16
 
 
@@ -99,7 +98,7 @@ class SnapshotStore:
         """True when exactly these tokens are stored or about to be."""
         self._scan()
         with self._lock:
-            return f"static-{digest(tokens).hex()}{_SUFFIX}" in self._known
+            return f"static-{digest(tokens).hex()}{SUFFIX}" in self._known
 
     def forget(self, state: State) -> None:
         """Remove a snapshot that turned out to be bad."""
@@ -117,7 +116,7 @@ class SnapshotStore:
         if seen == self._seen:
             return
         self._seen = seen
-        names = {entry.name for entry in self.directory.glob(f"*{_SUFFIX}")}
+        names = {entry.name for entry in self.directory.glob(f"*{SUFFIX}")}
         with self._lock:
             for name in self._known.keys() - names:
                 del self._known[name]
@@ -134,14 +133,14 @@ class SnapshotStore:
 
     def save_static(self, tokens: array[int], data: bytearray) -> None:
         """Store a static prefix. Returns at once."""
-        name = f"static-{digest(tokens).hex()}{_SUFFIX}"
+        name = f"static-{digest(tokens).hex()}{SUFFIX}"
         self._queue.put((name, tokens, data, {"kind": "static"}))
 
     def save_session(self, session: str, tokens: array[int], data: bytearray) -> None:
         """Store the state of a session, in place of its last. Returns at once."""
         label = hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()[:24]
         header = {"kind": "session", "session": session}
-        self._queue.put((f"session-{label}{_SUFFIX}", tokens, data, header))
+        self._queue.put((f"session-{label}{SUFFIX}", tokens, data, header))
 
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until everything is written."""
@@ -188,7 +187,7 @@ class SnapshotStore:
 
     def prune(self, limit: int) -> None:
         """Remove the least recently used snapshots of all models until `limit` bytes are left."""
-        files = sorted(_files(self.root), key=lambda entry: entry[1])
+        files = sorted(snapshot_files(self.root), key=lambda entry: entry[1])
         total = sum(size for _, _, size in files)
         for path, _, size in files:
             if total <= limit:
@@ -198,7 +197,7 @@ class SnapshotStore:
 
     def describe(self) -> dict[str, Any]:
         """Numbers and bytes, of this model and of all."""
-        files = list(_files(self.root))
+        files = list(snapshot_files(self.root))
         own = [size for path, _, size in files if path.parent == self.directory]
         return {
             "directory": str(self.root),
@@ -207,15 +206,6 @@ class SnapshotStore:
             "bytes_of_all_models": sum(size for _, _, size in files),
             "limit": self.limit,
         }
-
-
-def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
-    for path in root.glob(f"*/*{_SUFFIX}"):
-        try:
-            info = path.stat()
-        except OSError:
-            continue
-        yield path, info.st_mtime, info.st_size
 
 
 def _same_file(known: Snapshot, path: Path) -> bool:
