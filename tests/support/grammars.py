@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import llama_cpp.llama_cpp as lib
+
 from laguna_agent.models.chat.base import Grammar
 
 Verdict = Literal["complete", "partial", "refused", "invalid"]
