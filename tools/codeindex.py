@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from laguna_agent.tools.languages import language_of, load, parse
 from laguna_agent.tools.queries import MENTIONS, QUERIES
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FILE_LIMIT = 1 << 20
 """Bytes of the largest file that is indexed; larger ones are generated."""
 MAX_FILES = 20_000
-_VERSION = 1
+_VERSION = 2
 """Part of every cache key: raise it when what is extracted changes."""
 _CACHE_LIMIT = 512 << 20
 _SIGNATURE = 160
@@ -87,6 +87,16 @@ class FileIndex:
 # --- extraction -----------------------------------------------------------------------------
 
 
+class _Capture(NamedTuple):
+    """A definition as a query found it; ordered by where it begins, the longer one first."""
+
+    start: int
+    negative_end: int
+    node: Node
+    name: Node
+    kind: str
+
+
 @functools.cache
 def _query(language: str) -> Query:
     from tree_sitter import Query
@@ -116,24 +126,21 @@ def index_source(language: str, data: bytes) -> FileIndex:
     from tree_sitter import QueryCursor
 
     root = parse(language, data).root_node
-    found: list[tuple[int, int, Node, Node, str]] = []
-    taken: set[tuple[int, int]] = set()
+    by_name: dict[tuple[int, int], _Capture] = {}
     for _, captures in QueryCursor(_query(language)).matches(root):
-        names = captures["name"]
         kind, nodes = next((k, v) for k, v in captures.items() if k not in ("name", "attribute"))
-        node, name = nodes[0], names[0]
+        node, name = nodes[0], captures["name"][0]
         span = (name.start_byte, name.end_byte)
-        if span not in taken:
-            taken.add(span)
-            found.append((node.start_byte, -node.end_byte, node, name, kind))
-    found.sort(key=lambda item: item[:2])
+        # `const f = () => 1` is a constant and a function: the more telling one is kept.
+        if span not in by_name or by_name[span].kind == "constant":
+            by_name[span] = _Capture(node.start_byte, -node.end_byte, node, name, kind)
+    found = list(by_name.values())
+    found.sort(key=lambda capture: capture[:2])
     definitions = tuple(_definitions(found, data))
     return FileIndex(language, definitions, _words(language, root, data), data.count(b"\n") + 1)
 
 
-def _definitions(
-    found: list[tuple[int, int, Node, Node, str]], data: bytes
-) -> Iterator[Definition]:
+def _definitions(found: list[_Capture], data: bytes) -> Iterator[Definition]:
     open_: list[tuple[int, str]] = []  # end and name of what encloses the present definition
     for start, negative_end, node, name_node, kind in found:
         end = -negative_end

@@ -143,6 +143,7 @@ class SyntaxProblem(NamedTuple):
     message: str
 
 
+@functools.lru_cache(maxsize=8)  # a change is planned for the policy and again for the run
 def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
     """The first place where the text does not parse; None when it does or no grammar knows."""
     data = text.encode("utf-8", "replace")
@@ -153,6 +154,7 @@ def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
     return _first_problem(root, data) if root.has_error else None
 
 
+@functools.lru_cache(maxsize=8)
 def strict_problem(path: str, text: str) -> SyntaxProblem | None:
     """Like `syntax_problem`; Python is also asked itself, for its grammar is a lenient one.
 

@@ -22,11 +22,12 @@ _BUILT_IN = {
     "shell": ("shell", "ShellTool"),
     "git": ("git", "GitTool"),
     "plan": ("plan", "PlanTool"),
+    "recall": ("recall", "RecallTool"),
     "done": ("done", "DoneTool"),
 }
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
-_DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "maximum"}
+_DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "minLength"}
 
 
 def builtin_tools(*names: str) -> dict[str, Tool]:
@@ -165,10 +166,12 @@ def _example(tool: Tool, raw: Any = None) -> str:
     if not example:
         return ""
     given = raw if isinstance(raw, dict) else {}
-    shown = {
-        name: given[name]
-        if isinstance(given.get(name), str) and isinstance(value, str) and len(given[name]) <= 80
-        else value
-        for name, value in example.items()
-    }
+    known = parameters(tool.arguments).get("properties", {})
+
+    def right(name: str, value: Any) -> bool:
+        own = given.get(name)
+        both_text = isinstance(own, str) and isinstance(value, str)
+        return both_text and len(str(own)) <= 80 and "enum" not in known.get(name, {})
+
+    shown = {name: given[name] if right(name, value) else value for name, value in example.items()}
     return f"Example: {json.dumps(shown)}"
