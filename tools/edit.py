@@ -18,6 +18,7 @@ from laguna_agent.tools.diffs import shortened, unified
 from laguna_agent.tools.encoding import Document, Splice, printable
 from laguna_agent.tools.languages import strict_problem
 from laguna_agent.tools.matching import NoMatchError
+from laguna_agent.tools.merging import Match
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.workspace import PathError, Place, locate
 
@@ -178,7 +179,7 @@ def _at_once(
     return document.splice([splice for splice, _ in splices]), notes
 
 
-def _settle(document: Document, match: matching.Match, path: str) -> list[Splice]:
+def _settle(document: Document, match: Match, path: str) -> list[Splice]:
     """The way to make one change after which the file still parses.
 
     An exact match is carried out even so: the text was given literally. A tolerant one that

@@ -21,7 +21,6 @@ from laguna_agent.tools.workspace import (
     Place,
     locate,
     open_file,
-    protected_name,
     status,
 )
 
@@ -214,8 +213,3 @@ def mark_seen(context: ToolContext, path: str) -> None:
         return
     if len(data) <= _STREAMED_FROM:
         seen.record(context, place, data)
-
-
-def is_protected(path: str) -> bool:
-    """True for paths inside `.git` or `.laguna`, in any case, which file tools never write."""
-    return protected_name(path) is not None

@@ -79,10 +79,11 @@ def locate(context: ToolContext, raw: str, *, guess: bool = False) -> Place:
     With `guess`, a path that does not exist but ends like exactly one file that does is taken as
     that one, and `note` says so.
     """
-    text = raw.strip().strip("`\"'") or "."
-    if "\0" in text:
+    if "\0" in raw:
         raise PathError("a path cannot hold a NUL character")
     workspace = os.path.realpath(context.workspace)
+    bare = raw.strip().strip("`\"'") or "."  # models quote paths; files may have such names too
+    text = raw if raw != bare and os.path.lexists(os.path.join(workspace, raw)) else bare
     state = os.path.realpath(context.state_dir)
     if text.startswith(OUTPUT_PREFIX):
         name = text.removeprefix(OUTPUT_PREFIX)

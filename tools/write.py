@@ -12,7 +12,7 @@ from laguna_agent.tools import changing, seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.changing import Plan, RefusalError
 from laguna_agent.tools.encoding import Document, Splice, printable
-from laguna_agent.tools.matching import Lines
+from laguna_agent.tools.merging import Lines
 from laguna_agent.tools.workspace import PathError, Place, locate
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)

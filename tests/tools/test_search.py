@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.tools import searching
-from laguna_agent.tools.search import expand_globs, match_names
+from laguna_agent.tools.names import match_names
+from laguna_agent.tools.search import expand_globs
 from support.toolbox import Toolbox
 
 FILES = {
