@@ -38,6 +38,8 @@ class Calls:
     checking: Checking
     results: list[ToolFinished] = field(default_factory=list)
     denied: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What hooks add for the model."""
     finished: ToolFinished | None = None
     """The result of `done`, when the model called it and it was accepted."""
 
@@ -83,6 +85,14 @@ class Calls:
     ) -> AsyncGenerator[Event, None]:
         """Yield approvals, and a ToolFinished when the call may not run."""
         agent = self.agent
+        if agent.hooks is not None:
+            said = await agent.hooks.before_tool(call)
+            for notice in said.notices:
+                yield notice
+            if said.deny is not None:
+                yield refused(call, f"A hook said no: {said.deny}")
+                return
+            self.notes += said.add
         try:
             actions = await asyncio.to_thread(tool.tool.actions, arguments, agent.context)
         except Exception as error:
@@ -148,6 +158,8 @@ class Calls:
             return
         for finished, plan in await asyncio.gather(*(self._run_one(*item) for item in batch)):
             yield self._report(finished)
+            async for notice in self._after(finished):
+                yield notice
             if plan is not None:
                 self.agent.plan = plan.steps
                 yield plan
@@ -161,6 +173,8 @@ class Calls:
         if tool.kind != "read":
             context.emit = lambda text: agent.live(call.id, text)
         context.max_output_chars = tool.max_output
+        if tool.kind == "done":
+            await asyncio.to_thread(self.checking.restore_tests)
         try:
             result = await tool.tool.run(arguments, context)
         except Exception as error:  # a tool must never end the turn
@@ -182,6 +196,15 @@ class Calls:
             self.finished = finished
         plan = PlanUpdated(steps=result.plan) if result.plan is not None else None
         return finished, plan
+
+    async def _after(self, finished: ToolFinished) -> AsyncGenerator[Event, None]:
+        if self.agent.hooks is None:
+            return
+        call = next(call for call in self.calls if call.id == finished.call_id)
+        said = await self.agent.hooks.after_tool(call, finished)
+        self.notes += said.add
+        for notice in said.notices:
+            yield notice
 
     def _note_ran(self, call: ToolCall, arguments: ToolArguments) -> None:
         command = getattr(arguments, "command", None)

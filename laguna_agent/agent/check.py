@@ -33,7 +33,9 @@ _PLAIN = re.compile(
     r"|pytest(?: -[a-z]+| [\w./:\[\]-]*test[\w./:\[\]-]*)+|make (?:test|check)|npm test|cargo test"
     r"|go test \./\.\.\.)"
 )
-_LINE = re.compile(r"^\s*(?:check|verify|test with|run)\s*:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(
+    r"(?:^|[.;!?]\s)\s*(?:check|verify|test with)\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE
+)
 _TEST_FILE = re.compile(r"[\w./-]*test[\w-]*\.py|[\w./-]+_test\.py", re.IGNORECASE)
 _ABOUT_TESTS = re.compile(
     r"\b(?:write|add|extend|update|create|improve|rewrite|change|correct|delete|remove)\b"

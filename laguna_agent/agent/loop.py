@@ -49,6 +49,8 @@ class Turn:
     usage: Usage = field(default_factory=Usage)
     changed: list[str] = field(default_factory=list)
     denied: int = 0
+    stopped: bool = False
+    """Whether all calls of the last reply were denied."""
     nudges: int = 0
     outcome: tuple[Status, str, str | None] | None = None
     """Status, summary, error."""
@@ -94,6 +96,8 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
         while turn.outcome is None:
             async for event in _step(turn):
                 yield event
+            async for event in _hooks_at_end(turn):
+                yield event
     except ContextFullError as error:
         turn.end("limit", error=str(error))
     except LagunaError as error:
@@ -108,9 +112,34 @@ async def _open(turn: Turn) -> AsyncGenerator[Event, None]:
         async for event in events:
             yield event
     message, turn.attempts.shown = await open_conversation(agent, turn.message, turn.checking)
+    said = await agent.hooks.on_prompt(message.text) if agent.hooks is not None else None
+    if said is not None and said.deny is not None:
+        turn.end("denied", error=f"a hook refused this prompt: {said.deny}")
     await agent.conversation.append([agent.message_of(message)])
     yield message
+    for event in said.notices if said is not None else ():
+        yield event
+    for text in said.add if said is not None else ():
+        note = agent.pack.text("hook.md", text=text)
+        yield SystemNote(text=note, reason="hook")
+        await agent.conversation.append([Message(role="user", content=note)])
     turn.attempts.begin()
+
+
+async def _hooks_at_end(turn: Turn) -> AsyncGenerator[Event, None]:
+    """Tell the hooks that the turn is about to end; one may send the agent on."""
+    agent = turn.agent
+    if turn.outcome is None or agent.hooks is None:
+        return
+    status, summary, _ = turn.outcome
+    said = await agent.hooks.turn_end(status=status, summary=summary, files_changed=turn.changed)
+    for notice in said.notices:
+        yield notice
+    if said.send_on is not None and status == "done":
+        turn.outcome = None
+        note = agent.pack.text("hook.md", text=said.send_on)
+        yield SystemNote(text=note, reason="hook")
+        await agent.conversation.append([Message(role="user", content=note)])
 
 
 async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
@@ -151,6 +180,7 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
 async def _after_calls(turn: Turn, calls: Calls) -> None:
     """Count what the calls did."""
     turn.denied += calls.denied
+    turn.stopped = calls.denied == len(calls.calls)
     for call, result in zip(calls.calls, calls.results, strict=True):
         turn.note_changed(result.files_changed)
         turn.watchdog.saw(call, result.content, changed=bool(result.files_changed))
@@ -203,6 +233,8 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
 
 def _notes(turn: Turn, calls: Calls, note: str) -> list[tuple[str, str]]:
     notes = [(note, "check" if turn.attempts.looks else "loop")] if note else []
+    pack = turn.agent.pack
+    notes += [(pack.text("hook.md", text=text), "hook") for text in calls.notes]
     reminders = turn.checking.reminders(turn.steps, calls.results)
     return [*notes, *((text, "reminder") for text in reminders)]
 
@@ -218,7 +250,10 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
             else agent.pack.text("cut.md", limit=agent.limits.reply_tokens)
         )
     elif turn.checking.command is None or turn.checking.passed:
-        turn.end("done", reply.text)
+        if turn.stopped and agent.approver is None:
+            turn.end("denied", reply.text, error="what the task needs was not allowed")
+        else:
+            turn.end("done", reply.text)
         return
     elif agent.context.check is not None and turn.changed:
         ran = await turn.checking.run()

@@ -1,0 +1,352 @@
+"""How a turn goes: with a scripted model, and real tools, gate, shell and record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laguna_agent.events import (
+    CheckRan,
+    Notice,
+    Reply,
+    Rewound,
+    StepStarted,
+    ToolFinished,
+    TurnFinished,
+    UserMessage,
+)
+from laguna_agent.trajectory.store import Trajectory
+from support.scripted import ScriptedConversation, call, calls, open_scripted, take
+
+Opened = Callable[..., Any]
+BROKEN = "def double(x):\n    return x + x + 1\n"
+MENDED = "def double(x):\n    return 2 * x\n"
+TEST = (
+    "import unittest\nfrom doubling import double\n\n\n"
+    "class DoubleTest(unittest.TestCase):\n    def test_two(self):\n"
+    "        self.assertEqual(double(2), 4)\n"
+)
+CHECK = "python3 -m unittest -q test_code.py"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "doubling.py").write_text(BROKEN)
+    (root / "test_code.py").write_text(TEST)
+    return root
+
+
+@pytest.fixture
+async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    sessions = []
+
+    async def make(script: list[Any], **more: Any) -> tuple[Any, ScriptedConversation]:
+        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
+        sessions.append(session)
+        return session, conversation
+
+    yield make
+    for session in sessions:
+        await session.aclose()
+
+
+def end_of(events: list[Any]) -> TurnFinished:
+    assert isinstance(events[-1], TurnFinished)
+    return events[-1]
+
+
+def results_of(events: list[Any]) -> list[ToolFinished]:
+    return [event for event in events if isinstance(event, ToolFinished)]
+
+
+async def test_an_answer_without_calls_ends_the_turn(opened: Opened) -> None:
+    session, _ = await opened([Reply(text="It doubles x.")])
+    finished = end_of(await take(session, "What does the code do?"))
+    assert (finished.status, finished.summary) == ("done", "It doubles x.")
+
+
+async def test_the_first_message_shows_files_that_the_task_names(opened: Opened) -> None:
+    session, conversation = await opened([Reply(text="ok")])
+    await take(session, "Explain doubling.py")
+    assert BROKEN in conversation.told
+    assert "Explain doubling.py" in conversation.told
+
+
+async def test_what_a_tool_gives_back_is_told_and_done_ends(opened: Opened) -> None:
+    session, conversation = await opened(
+        [call("read", path="test_code.py"), call("done", summary="Looked.")]
+    )
+    finished = end_of(await take(session, "Look around"))
+    assert finished.status == "done"
+    assert finished.steps == 2
+    assert "class DoubleTest" in conversation.told
+
+
+async def test_calls_that_only_read_run_at_once_and_keep_their_order(opened: Opened) -> None:
+    session, conversation = await opened(
+        [
+            calls(("read", {"path": "test_code.py"}), ("read", {"path": "doubling.py"})),
+            call("done", summary="x"),
+        ]
+    )
+    await take(session, "Look")
+    tools = [e for e in conversation.entries if getattr(e, "role", "") == "tool"]
+    assert "DoubleTest" in tools[0].content
+    assert "def double" in tools[1].content
+
+
+async def test_done_is_refused_while_the_check_fails(opened: Opened, workspace: Path) -> None:
+    session, conversation = await opened(
+        [
+            call("done", summary="It works."),
+            call("write", path="doubling.py", content=MENDED),
+            call("done", summary="Mended double."),
+        ]
+    )
+    events = await take(session, f"Mend double. Check: {CHECK}")
+    finished = end_of(events)
+    assert [result.ok for result in results_of(events)] == [False, True, True], results_of(events)
+    assert finished.status == "done"
+    assert finished.files_changed == ["doubling.py"]
+    assert "AssertionError" in conversation.told
+
+
+async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) -> None:
+    session, conversation = await opened(
+        [call("write", path="doubling.py", content=MENDED)], pack="small"
+    )
+    events = await take(session, "Fix the failing test in test_code.py")
+    assert end_of(events).status == "done"
+    assert [e.exit_code for e in events if isinstance(e, CheckRan)] == [1, 0]
+    assert conversation.options[0].allowed == ["write"]
+    assert conversation.options[0].paths == ["doubling.py"]
+
+
+async def test_a_small_model_starts_afresh_after_two_failures(
+    opened: Opened, workspace: Path
+) -> None:
+    wrong = [BROKEN.replace("+ 1", f"+ {n}") for n in (2, 3)]
+    session, conversation = await opened(
+        [
+            *(call("write", path="doubling.py", content=text) for text in wrong),
+            call("write", path="doubling.py", content=MENDED),
+        ],
+        pack="small",
+    )
+    events = await take(session, "Fix the failing test in test_code.py")
+    assert end_of(events).status == "done"
+    assert any(isinstance(event, Rewound) for event in events)
+    # What failed is no longer in the prompt, and the third reply was drawn more freely.
+    assert "+ 3" not in conversation.told
+    assert (
+        conversation.options[2].sampling.temperature > conversation.options[0].sampling.temperature
+    )
+    assert (workspace / "doubling.py").read_text() == MENDED
+
+
+async def test_a_check_that_never_passes_ends_as_failed(opened: Opened) -> None:
+    numbers = iter(range(2, 100))
+
+    def wrong() -> Reply:
+        text = BROKEN.replace("+ 1", f"+ {next(numbers)}")
+        return call("write", path="doubling.py", content=text)
+
+    session, _ = await opened([wrong], pack="small")
+    finished = end_of(await take(session, "Fix the failing test in test_code.py"))
+    assert finished.status == "failed"
+    assert "still fails" in (finished.error or "")
+
+
+async def test_a_test_is_not_changed_to_make_it_pass(opened: Opened, workspace: Path) -> None:
+    session, _ = await opened(
+        [
+            call("write", path="test_code.py", content="# nothing\n"),
+            call("shell", command="echo '# nothing' > test_code.py"),
+            call("done", summary="It passes."),
+            Reply(text="I give up."),
+        ]
+    )
+    events = await take(session, "Fix the failing test in test_code.py")
+    assert not results_of(events)[0].ok
+    assert "is a test" in results_of(events)[0].content
+    assert end_of(events).status == "failed"
+    assert (workspace / "test_code.py").read_text() == TEST
+
+
+async def test_a_repeated_call_is_drawn_again_and_not_kept(opened: Opened) -> None:
+    again = call("read", path="test_code.py")
+    session, conversation = await opened([again, again, again, call("done", summary="x")])
+    events = await take(session, "Look")
+    replies = [event for event in events if isinstance(event, Reply)]
+    assert [reply.discarded for reply in replies] == [False, True, True, False]
+    assert end_of(events).status == "done"
+    assert len([e for e in conversation.entries if isinstance(e, Reply)]) == 2
+
+
+async def test_a_model_that_only_repeats_is_stopped(opened: Opened) -> None:
+    session, _ = await opened([call("read", path="test_code.py")])
+    finished = end_of(await take(session, "Look"))
+    assert finished.status == "limit"
+    assert "repeats" in (finished.error or "")
+
+
+async def test_a_cycle_of_several_calls_is_stopped(opened: Opened) -> None:
+    names = iter(list("abcd") * 50)
+
+    def cycling() -> Reply:
+        return call("shell", command=f"echo {next(names)}; touch made")
+
+    session, _ = await opened([cycling])
+    finished = end_of(await take(session, "Go round"))
+    assert finished.status == "limit"
+    assert finished.steps < 40
+
+
+async def test_steps_are_limited(opened: Opened) -> None:
+    numbers = iter(range(1000))
+    session, _ = await opened(
+        [lambda: call("shell", command=f"echo {next(numbers)}")], flags={"limits": {"steps": 3}}
+    )
+    finished = end_of(await take(session, "Count"))
+    assert (finished.status, finished.steps) == ("limit", 3)
+    assert "--max-steps" in (finished.error or "")
+
+
+async def test_tokens_are_limited(opened: Opened) -> None:
+    numbers = iter(range(1000))
+    session, _ = await opened(
+        [lambda: call("shell", command=f"echo {next(numbers)}")], flags={"limits": {"tokens": 25}}
+    )
+    finished = end_of(await take(session, "Count"))
+    assert (finished.status, finished.usage.completion_tokens) == ("limit", 30)
+
+
+async def test_what_nobody_can_approve_is_denied_and_said_so(opened: Opened) -> None:
+    session, conversation = await opened(
+        [call("shell", command="touch x"), Reply(text="I could not.")], mode="ask"
+    )
+    events = await take(session, "Make a file. Check: false")
+    assert not results_of(events)[0].ok
+    assert "nobody can be asked" in conversation.told
+    assert end_of(events).status == "denied"
+
+
+async def test_an_answer_after_a_denial_is_not_called_done(opened: Opened) -> None:
+    session, _ = await opened(
+        [call("shell", command="touch x"), Reply(text="I could not.")], mode="ask"
+    )
+    assert end_of(await take(session, "Make a file.")).status == "denied"
+
+
+async def test_an_unknown_tool_is_answered_with_the_tools_there_are(opened: Opened) -> None:
+    session, _ = await opened([call("reed", path="x"), Reply(text="ok")])
+    events = await take(session, "Look")
+    assert not results_of(events)[0].ok
+    assert "read" in results_of(events)[0].content
+
+
+async def test_steering_goes_in_before_the_next_reply(opened: Opened) -> None:
+    session, conversation = await opened(
+        [call("read", path="test_code.py"), call("done", summary="x")]
+    )
+    events = []
+    async for event in session.turn("Look"):
+        events.append(event)
+        if isinstance(event, StepStarted) and event.step == 1:
+            session.steer("Only the tests, please.")
+    steered = [e for e in events if isinstance(e, UserMessage) and e.origin == "steer"]
+    assert [event.text for event in steered] == ["Only the tests, please."]
+    told = [e.content for e in conversation.entries if not isinstance(e, Reply)]
+    assert "Only the tests, please." in told[-2] + told[-1]
+
+
+async def test_cancelling_ends_the_turn_as_interrupted_and_on_record(opened: Opened) -> None:
+    session, _ = await opened([call("shell", command="sleep 30"), Reply(text="never")])
+    events = []
+    async for event in session.turn("Wait"):
+        events.append(event)
+        if event.type == "tool_started":
+            asyncio.get_running_loop().call_soon(session.cancel)
+    assert end_of(events).status == "interrupted"
+    stored = list(Trajectory.open(session.trajectory.path, for_append=False).events())
+    assert isinstance(stored[-1].event, TurnFinished)
+
+
+async def test_a_tool_that_breaks_does_not_end_the_turn(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, _ = await opened([call("read", path="test_code.py"), call("done", summary="x")])
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(type(session.agent.tools["read"].tool), "run", broken)
+    events = await take(session, "Look")
+    assert "boom" in results_of(events)[0].content
+    assert end_of(events).status == "done"
+
+
+async def test_a_cut_reply_is_told_to_go_on_in_smaller_pieces(opened: Opened) -> None:
+    session, conversation = await opened(
+        [Reply(text="def", finish_reason="length"), call("done", summary="x")]
+    )
+    assert end_of(await take(session, "Write")).status == "done"
+    assert "cut off" in conversation.told
+
+
+async def test_the_next_turn_sees_the_first_one(opened: Opened) -> None:
+    session, conversation = await opened([Reply(text="one"), Reply(text="two")])
+    await take(session, "First")
+    await take(session, "Second")
+    said = [e for e in conversation.entries if not isinstance(e, Reply)]
+    assert len(said) == 2
+    assert "Date:" in said[0].content
+    assert said[1].content == "Second"
+
+
+async def test_resuming_goes_on_where_the_session_ended(opened: Opened, workspace: Path) -> None:
+    session, _ = await opened([call("read", path="test_code.py"), Reply(text="Seen.")])
+    await take(session, "Look")
+    identity = session.trajectory.id
+    await session.aclose()
+    again, conversation = await opened([Reply(text="Still here.")], resume=identity)
+    finished = end_of(await take(again, "And now?"))
+    assert finished.summary == "Still here."
+    assert "class DoubleTest" in conversation.told
+    assert again.trajectory.id == identity
+
+
+async def test_rewinding_takes_back_messages_and_files(opened: Opened, workspace: Path) -> None:
+    session, conversation = await opened(
+        [call("write", path="new.txt", content="new"), call("done", summary="x"), Reply(text="ok")]
+    )
+    events = await take(session, "Make new.txt")
+    message = next(e for e in session.record.state.user_messages if e.event.text == "Make new.txt")
+    assert (workspace / "new.txt").exists()
+    await session.rewind(message.seq, code=True)
+    assert not (workspace / "new.txt").exists()
+    assert conversation.told == ""
+    assert end_of(events).status == "done"
+
+
+async def test_a_full_context_is_compacted_and_the_turn_goes_on(opened: Opened) -> None:
+    numbers = iter(range(1000))
+
+    def reading() -> Reply:
+        number = next(numbers)
+        if number > 14:
+            return call("done", summary="all read")
+        return call("shell", command=f"seq {number * 1000} {number * 1000 + 220}")
+
+    session, conversation = await opened([reading], limit=4096)
+    events = await take(session, "Read the numbers and never forget the word periwinkle.")
+    assert end_of(events).status == "done"
+    assert any(event.type == "compacted" for event in events)
+    assert "periwinkle" in conversation.told
+    assert not any(isinstance(e, Notice) and e.level == "error" for e in events)

@@ -1,0 +1,148 @@
+"""A conversation whose replies are written beforehand: the edge at which the loop is tested."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import laguna_agent.agent.session as session_module
+from laguna_agent.agent.loading import Mind
+from laguna_agent.agent.session import Session, Settings
+from laguna_agent.config import load_config
+from laguna_agent.errors import ContextFullError
+from laguna_agent.events import Event, ModelEvent, Reply, TextDelta, ToolCall, Usage
+from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.prompts.pack import load_pack
+
+Script = Sequence[Reply | Callable[[], Reply]]
+
+
+def call(name: str, **arguments: Any) -> Reply:
+    """A reply that makes one call."""
+    return calls((name, arguments))
+
+
+def calls(*made: tuple[str, dict[str, Any]]) -> Reply:
+    """A reply that makes several calls."""
+    return Reply(
+        tool_calls=[
+            ToolCall(id=f"call_{next(_ids)}", name=name, arguments=arguments)
+            for name, arguments in made
+        ],
+        finish_reason="tool_calls",
+    )
+
+
+_ids = itertools.count(1)
+
+
+class ScriptedConversation:
+    """Plays replies in order and keeps everything that was appended. The last reply repeats."""
+
+    def __init__(self, script: Script, *, limit: int = 32_768) -> None:
+        self.info = ModelInfo(name="scripted", format="scripted", context=limit, sha256="5" * 64)
+        self.script = list(script)
+        self.entries: list[Message | Reply] = []
+        self.options: list[GenerateOptions] = []
+        self.system = ""
+        self.tools: list[ToolSpec] = []
+        self.played = 0
+
+    async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
+        self.system, self.tools = system, list(tools)
+        return len(system) // 4
+
+    async def append(self, messages: Sequence[Message]) -> int:
+        self.entries += messages
+        return sum(len(message.content) // 4 for message in messages)
+
+    async def append_reply(self, reply: Reply) -> int:
+        self.entries.append(reply)
+        return len(reply.text) // 4
+
+    async def restore(self, ids: Sequence[int]) -> int:
+        return len(ids)
+
+    async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
+        if self.used > self.limit:
+            raise ContextFullError(self.used, 1, self.limit)
+        self.options.append(options)
+        item = self.script[min(self.played, len(self.script) - 1)]
+        self.played += 1
+        reply = (item() if callable(item) else item).model_copy(deep=True)
+        for made in reply.tool_calls:
+            made.id = f"call_{next(_ids)}"
+        reply.usage = Usage(prompt_tokens=self.used, completion_tokens=10)
+        if reply.text:
+            yield TextDelta(text=reply.text)
+        self.entries.append(reply)
+        yield reply
+
+    def mark(self) -> int:
+        return len(self.entries)
+
+    def rewind(self, mark: int) -> None:
+        del self.entries[mark:]
+
+    def fork(self) -> ScriptedConversation:
+        other = ScriptedConversation(self.script, limit=self.limit)
+        other.entries = list(self.entries)
+        return other
+
+    async def count(self, text: str) -> int:
+        return len(text) // 4
+
+    @property
+    def used(self) -> int:
+        return sum(
+            len(entry.content if isinstance(entry, Message) else entry.text) // 4 + 4
+            for entry in self.entries
+        )
+
+    @property
+    def limit(self) -> int:
+        return self.info.context
+
+    async def aclose(self) -> None:
+        pass
+
+    @property
+    def told(self) -> str:
+        """Everything that was said to the model."""
+        return "\n".join(e.content for e in self.entries if isinstance(e, Message))
+
+
+async def open_scripted(
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Path,
+    script: Script,
+    *,
+    pack: str = "base",
+    limit: int = 32_768,
+    flags: dict[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[Session, ScriptedConversation]:
+    """A real session in `workspace` whose model is a script. The caller closes it."""
+    conversation = ScriptedConversation(script, limit=limit)
+
+    async def load(config: Any, **_: Any) -> Mind:
+        loaded = load_pack(pack, model_name="scripted")
+        return Mind(conversation, conversation.info, loaded)
+
+    monkeypatch.setattr(session_module, "load", load)
+    made = Settings(
+        cwd=workspace,
+        config=load_config(flags={"sampling": {"temperature": 0.0}, **(flags or {})}),
+        mode=settings.pop("mode", "auto"),
+        **settings,
+    )
+    return await Session.open(made), conversation
+
+
+async def take(session: Session, text: str) -> list[Event]:
+    """All events of one turn."""
+    return [event async for event in session.turn(text)]
