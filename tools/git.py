@@ -76,11 +76,15 @@ class GitTool:
         if arguments.action in _WRITES or (arguments.action == "stash" and not stash_reads):
             detail = " ".join(p for p in (arguments.target, arguments.message) if p)
             return [GitWrite(operation=arguments.action, detail=detail)]
-        named = (_LINES.sub(r"\1", word.rpartition(":")[2] or word) for word in words)
+        named: dict[str, None] = {}
+        for word in words:
+            for text in (word, _LINES.sub(r"\1", word), word.partition(":")[2]):
+                if text and not text.startswith("-"):
+                    named[text] = None
         return [
-            ReadPath(path=os.path.realpath(context.workspace / word))
-            for word in named
-            if word and not word.startswith("-") and os.path.lexists(context.workspace / word)
+            ReadPath(path=os.path.realpath(context.workspace / name))
+            for name in named
+            if os.path.lexists(context.workspace / name)
         ]
 
     async def run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
@@ -147,8 +151,14 @@ class _Call:
         if not self.git.has_commits():
             return "no commits yet"
         options = ["--date=short", "--no-show-signature", f"-n{target.count or 20}", *_PLAIN[:3]]
+        paths: Sequence[str] | None = target.paths
+        if target.flags & {"-p", "--stat"}:
+            names = ["log", "--format=", "--name-only", *options, *target.revisions]
+            paths = self._readable(names, target.paths)
+            if paths is None:
+                target.flags -= {"-p", "--stat"}
         options += sorted(target.flags - {"--oneline"})
-        text = self.git.text("log", _LOG_FORMAT, *options, *target.revisions, "--", *target.paths)
+        text = self.git.text("log", _LOG_FORMAT, *options, *target.revisions, "--", *(paths or []))
         return text or "no commits"
 
     def show(self) -> str:
@@ -182,7 +192,15 @@ class _Call:
             raise GitError("blame takes one file, e.g. target: NAME.py or NAME.py:10-20")
         self._refuse_unreadable(target.paths[0])
         options = ["--date=short", "--abbrev=7", "--no-textconv", *lines]
-        return self.git.text("blame", *options, *target.revisions, "--", *target.paths)
+        try:
+            return self.git.text("blame", *options, *target.revisions, "--", *target.paths)
+        except GitError as error:
+            if "invalid object name" in str(error):
+                # What git quotes is a line of whatever file the repository named.
+                raise GitError(
+                    "blame.ignoreRevsFile of this repository is no list of commits"
+                ) from None
+            raise
 
     def add(self) -> str:
         target = self._target(paths_only=True)
@@ -228,9 +246,29 @@ class _Call:
         if what == "push":
             message = ["-m", self.message] if self.message else []
             untracked = ["-u"] if {"-u", "--include-untracked"} & set(flags) else []
-            return self.git.text("stash", "push", *untracked, *message)
+            return self._stash_push([*untracked, *message], untracked=bool(untracked))
+        if what in ("pop", "apply"):
+            # Not quiet, git ends with a status of its own, which looks into submodules.
+            self.git.text("stash", what, "-q", *names)
+            return f"stash applied; {render_status(self.git)}"
         options = [*_PLAIN[:3], "-p"] if what == "show" else []
         return self.git.text("stash", what, *options, *names) or "no stash"
+
+    def _stash_push(self, options: list[str], *, untracked: bool) -> str:
+        links = self.git.links()
+        if not links:
+            return self.git.text("stash", "push", *options)
+        # Given paths, git does not look into submodules, whose configuration is their own.
+        kinds = ["-m", "-d", *(["-o", "--exclude-standard"] if untracked else [])]
+        listing = self.git.bytes("ls-files", "-z", *kinds) + self.git.bytes(
+            "diff-index", "--cached", "--name-only", "-z", *_PLAIN[:2], "HEAD"
+        )
+        paths = {os.fsdecode(path) for path in listing.split(b"\0") if path} - links
+        paths = {path for path in paths if not path.endswith("/")}
+        if not paths:
+            return "no local changes to save"
+        read = ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        return self.git.text("stash", "push", *options, *read, data=sorted(paths))
 
     # --- targets ----------------------------------------------------------------------------
 

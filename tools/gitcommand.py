@@ -47,7 +47,7 @@ SAFE_OPTIONS: tuple[str, ...] = (
     "diff.orderFile=/dev/null",
     "core.safecrlf=false",
     "color.ui=false",
-    "column.ui=false",
+    "column.ui=never",
     "advice.addEmbeddedRepo=false",
 )
 """Configuration that goes before the repository's own, as `name=value`."""

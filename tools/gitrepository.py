@@ -91,7 +91,9 @@ class Repository:
         settings = [part for option in self._options for part in ("-c", option)]
         command = [*prefix, "git", "--no-pager", *settings, *arguments]
         with _input(data) as stream:
-            process = _start(command, self.workspace, self._environment, stream).proc
+            # GitPython ends the process when its wrapper is collected, so that is kept.
+            running = _start(command, self.workspace, self._environment, stream)
+        process = running.proc
         errors: list[bytes] = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
         reader.start()
