@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from laguna_agent.events import (
@@ -103,7 +103,7 @@ class Evidence:
 
     def add(self, seq: int, text: str) -> None:
         """Know the words of an event."""
-        words = frozenset(words_in(text[:8_000]))
+        words = frozenset(_stems(text[:8_000]))
         if words and len(self._events) < _WINDOW:
             self._events.append((seq, words))
             self._counts.update(words)
@@ -112,7 +112,7 @@ class Evidence:
         """Ranges of the events behind a sentence; all events when none fits better."""
         if not self._events:
             return ()
-        wanted = {word for word in words_in(text) if word in self._counts}
+        wanted = {word for word in _stems(text) if word in self._counts}
         scored = []
         for seq, words in self._events:
             shared = wanted & words
@@ -124,6 +124,11 @@ class Evidence:
         best = max(scored)[0]
         good = sorted(scored, key=lambda item: (-item[0], item[1]))[:most]
         return ranges_of(seq for score, seq in good if score >= 0.6 * best)
+
+
+def _stems(text: str) -> Iterator[str]:
+    """Words by their beginnings, so that `subtracted` meets `subtracts`."""
+    return (word[:6] for word in words_in(text))
 
 
 def extract(

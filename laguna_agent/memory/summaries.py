@@ -11,6 +11,7 @@ is neither written again nor removed when it is condensed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -82,8 +83,8 @@ class Memory(BaseModel):
     @property
     def summary(self) -> Summary:
         """The claims of the body."""
-        lines = [line for line in self.body.split("\n") if not line.startswith("# ")]
-        return parse_summary("\n".join(lines))
+        start = self.body.find("## ")  # before it stand the title and how it ended
+        return parse_summary(self.body[start:] if start >= 0 else self.body)
 
 
 class MemoryStore:
@@ -242,7 +243,8 @@ class MemoryStore:
             temporary.chmod(0o600)
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise LagunaError(f"a memory cannot be written to {path}: {error.strerror}") from error
         return path
 

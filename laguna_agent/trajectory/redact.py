@@ -14,6 +14,9 @@ from laguna_agent.events import Event, Reply, SystemPrompt
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.replay import Source
 
+_GITHUB = (
+    r"gh[pousr]_[A-Za-z0-9]{36,255}?(?=gh[pousr]_|[^A-Za-z0-9]|\Z)|github_pat_[A-Za-z0-9_]{40,}"
+)
 _ASSIGNED = (
     r"(?i)(?<![A-Za-z])(?:[A-Za-z0-9]+[_-])*(?:password|passwd|secret|token|api[_-]?key|"
     r"access[_-]?key|private[_-]?key)[\"']?\s*[:=]\s*[\"']?"
@@ -25,7 +28,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     ),
     ("AWS key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    ("GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,})\b"),
+    ("GitHub token", _GITHUB),
     ("GitLab token", r"\bgl(?:pat|dt|rt)-[A-Za-z0-9_-]{16,}"),
     ("Slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
     ("Slack webhook", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]+"),

@@ -1,0 +1,142 @@
+"""`laguna sessions` as a person and a script use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.errors import UsageError
+from laguna_agent.events import UserMessage
+from laguna_agent.interfaces.sessions_command import main
+from laguna_agent.trajectory.store import Trajectory, sessions_dir
+from support import sessions as samples
+from support.atif import Document
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def session(root: Path) -> str:
+    with Trajectory.create(root, session_id="261124-173708-x7qd") as trajectory:
+        for event in samples.session():
+            trajectory.append(event)
+    return trajectory.id
+
+
+def run(root: Path, action: str, *arguments: str) -> int:
+    return main([action, "-C", str(root), *arguments])
+
+
+def test_list_shows_what_a_session_was_about(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "list") == 0
+    line = capsys.readouterr().out
+    for part in (session, "now", "done", "2 steps", "Fix calc.add"):
+        assert part in line
+
+
+def test_list_as_json_is_one_array(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "list", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["id"], row["status"], row["files_changed"]) == (session, "done", ["calc.py"])
+
+
+def test_list_without_sessions_says_so_on_standard_error(root: Path, capsys: Captured) -> None:
+    assert run(root, "list") == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "No sessions" in captured.err
+
+
+def test_show_tells_the_story(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "show", "x7qd") == 0
+    out = capsys.readouterr().out
+    assert "## e4 User" in out
+    assert "never touch the tests" in out
+    assert "## e19 Turn ended: done" in out
+
+
+def test_show_a_range(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "show", session, "--from", "4", "--to", "4") == 0
+    out = capsys.readouterr().out
+    assert "## e4 " in out
+    assert "## e7 " not in out
+
+
+def test_replay_steps_through_every_event(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "show", session, "--replay") == 0
+    out = capsys.readouterr().out
+    places = [out.index(f"## e{seq} ") for seq in (4, 7, 11, 15, 17, 19)]
+    assert places == sorted(places)
+    assert out.startswith("## e2 System prompt")
+
+
+def test_show_tells_what_is_damaged(root: Path, session: str, capsys: Captured) -> None:
+    path = sessions_dir(root) / session / "events.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert run(root, "show", session) == 0
+    assert "cut off after event 18" in capsys.readouterr().err
+
+
+def test_export_is_a_valid_document(root: Path, session: str, capsys: Captured) -> None:
+    assert run(root, "export", session) == 0
+    document = Document.model_validate(json.loads(capsys.readouterr().out))
+    assert document.session_id == session
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("a.html", "<!doctype"), ("a.md", "# Fix"), ("a.json", "{")]
+)
+def test_export_goes_by_the_ending_of_the_file(
+    root: Path, session: str, tmp_path: Path, name: str, beginning: str, capsys: Captured
+) -> None:
+    target = tmp_path / name
+    assert run(root, "export", session, "-o", str(target)) == 0
+    assert target.read_text().startswith(beginning)
+    assert capsys.readouterr().out == ""
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_export_redacted_says_what_was_removed(root: Path, capsys: Captured) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    with Trajectory.create(root, session_id="one") as trajectory:
+        trajectory.append(UserMessage(text=f"token is {secret}"))
+    for form in ("atif", "html", "markdown", "jsonl"):
+        assert run(root, "export", "one", "--redact", "--format", form) == 0
+        captured = capsys.readouterr()
+        assert secret not in captured.out
+        assert "removed: 1 GitHub token" in captured.err
+
+
+def test_delete_needs_a_yes_and_then_is_for_good(
+    root: Path, session: str, capsys: Captured
+) -> None:
+    with pytest.raises(UsageError, match="needs a yes"):
+        run(root, "delete", session)
+    assert (sessions_dir(root) / session).exists()
+    assert run(root, "delete", session, "--yes") == 0
+    assert not (sessions_dir(root) / session).exists()
+    assert run(root, "list") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_session_in_use_is_not_deleted(root: Path) -> None:
+    with (
+        Trajectory.create(root, session_id="busy"),
+        pytest.raises(UsageError, match="in use"),
+    ):
+        run(root, "delete", "busy", "--yes")
+
+
+def test_delete_by_age_spares_what_is_fresh(root: Path, session: str) -> None:
+    with pytest.raises(UsageError, match="no session to delete"):
+        run(root, "delete", "--older-than", "1", "--yes")
+    assert run(root, "delete", "--older-than", "0", "--yes") == 0
+    assert not (sessions_dir(root) / session).exists()
+
+
+def test_wrong_words_are_usage_errors(root: Path) -> None:
+    for arguments in (["dance"], ["show"], ["show", "nothing"], ["export", "x", "--format", "pdf"]):
+        with pytest.raises(UsageError):
+            run(root, *arguments) if arguments != ["dance"] else main(arguments)
