@@ -80,7 +80,8 @@ def _describe(state: dict[str, Any]) -> list[str]:
         ),
         f"  file      {model['path']}",
         (
-            f"  memory    {_size(state['resident'])} resident; context of {model['context']} tokens, "
+            f"  memory    {_size(state['resident'])} resident; context of {model['context']} "
+            f"tokens, "
             f"KV {context['kv_type']}, flash attention {flash}"
         ),
         (
@@ -93,7 +94,8 @@ def _describe(state: dict[str, Any]) -> list[str]:
             f"({_size(cache['parked_bytes'])})"
         ),
         (
-            f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} of them "
+            f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} "
+            f"of them "
             f"written; {counters['drafted_tokens']} drafted, "
             f"{counters['accepted_tokens']} rightly"
         ),

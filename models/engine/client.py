@@ -24,6 +24,7 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
+from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Segment
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.base import (
@@ -333,6 +334,17 @@ class EngineClient:
                         return
         except (EngineLostError, TimeoutError):
             pass
+
+    async def bare(self, tokens: Sequence[int], count: int) -> Finished:
+        """Time llama.cpp alone on a prompt and `count` tokens; empties the cache. For `bench`."""
+        request = EngineRequest(tokens, Sampling(temperature=0), count, session="bare")
+        frame = await self._ask(
+            {**_request(request, self.spec.config), "bare": True, "resume": 0},
+            wire.pack_tokens(tokens),
+        )
+        event = _event(frame)
+        assert isinstance(event, Finished)
+        return event
 
     async def aclose(self) -> None:
         """Let go of the engine; it lives on for its keep-alive time."""

@@ -50,6 +50,8 @@ class Order:
     snapshot: bool = False
     speculate: bool = True
     resume: int = 0
+    bare: bool = False
+    """Measure llama.cpp alone instead."""
 
 
 @dataclass

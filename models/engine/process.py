@@ -20,6 +20,7 @@ from typing import Any
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import LagunaError, ModelError
+from laguna_agent.models.engine.bare import BareLoop
 from laguna_agent.models.engine.cache import Cache, Limits
 from laguna_agent.models.engine.generation import Generation, Order, Outcome, Sinks
 from laguna_agent.models.engine.llama import (
@@ -119,8 +120,10 @@ class Engine:
         """What a client is told of the model."""
         return {"type": "ready", "model": describe(self)}
 
-    def generation(self, order: Order, sinks: Sinks) -> Generation:
+    def generation(self, order: Order, sinks: Sinks) -> Generation | BareLoop:
         """A generation to advance."""
+        if order.bare:
+            return BareLoop(self.cache, order)
         if order.snapshot:
             sinks.at_static = self._at_static
         return Generation(self.model, self.cache, order, sinks)
@@ -150,6 +153,8 @@ class Engine:
 
     def after(self, order: Order, outcome: Outcome) -> None:
         """What can wait until the client has its answer."""
+        if order.bare:
+            return
         self.cache.checkpoint()
         if order.snapshot:
             self._unsaved = _Unsaved(order.session, time.monotonic())

@@ -21,6 +21,7 @@ from laguna_agent.errors import LagunaError
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.engine import wire
+from laguna_agent.models.engine.bare import BareLoop
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.spawn import peer_uid
 
@@ -101,7 +102,7 @@ class Job:
     client: Client
     id: int
     order: Order
-    generation: Generation | None = None
+    generation: Generation | BareLoop | None = None
     cancelled: bool = False
     queued: float = dataclasses.field(default_factory=time.perf_counter)
     waited_s: float = 0.0
@@ -378,6 +379,7 @@ def _order(header: wire.Header, payload: bytes, client: Client) -> Order:
         snapshot=bool(header["snapshot"]),
         speculate=bool(header["speculate"]),
         resume=int(header["resume"]),
+        bare=bool(header.get("bare")),
     )
 
 

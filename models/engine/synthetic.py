@@ -16,6 +16,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.errors import ModelError
+from laguna_agent.paths import data_dir
+
 _ALIGNMENT = 32
 _F32, _Q4_K, _Q6_K = 0, 12, 14
 _BLOCK = {_Q4_K: (256, 144), _Q6_K: (256, 210)}
@@ -313,3 +316,31 @@ def _pairs() -> Iterator[tuple[str, str]]:
     for first, second, third in product(frequent, frequent, frequent):
         yield first + second, third
         yield space + first, second + third
+
+
+def cached_model(name: str, on_write: Callable[[str], None] = lambda _: None) -> Path:
+    """The `tiny` or the `xs` model in the data directory, written on first use.
+
+    Raises ModelError when there is no room for it.
+    """
+    import os
+    import shutil
+
+    geometry = {"tiny": TINY, "xs": XS}[name]
+    path = data_dir() / "synthetic" / f"{geometry.name}.gguf"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(_size(shape, kind) for _, shape, kind, _ in _tensors(geometry))
+    if shutil.disk_usage(path.parent).free < size + (1 << 30):
+        raise ModelError(
+            f"the synthetic model takes {size / 1e9:.1f} GB of disk, which is not free"
+        )
+    on_write(f"writing {path} ({size / 1e9:.2f} GB)")
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        write_model(part, geometry)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

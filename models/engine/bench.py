@@ -1,0 +1,235 @@
+"""Measures an engine against the bare llama.cpp loop, in one run and in alternation.
+
+Every figure that depends on the machine's mood is a ratio of two that were taken side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.models.base import GenerateOptions, Message, Sampling
+from laguna_agent.models.chat import format_for
+from laguna_agent.models.chat.base import ChatFormat, Grammar, Segment
+from laguna_agent.models.engine.base import EngineRequest, Finished, Tokens
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.workloads import FILE, PROSE, QUOTE, REWRITE, code
+
+GREEDY = Sampling(temperature=0)
+_ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
+"""Allows everything but an end, so that both loops write the same number of tokens."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Figure:
+    """One measurement. `ratio` is to the bare loop, or to what `against` says."""
+
+    name: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    against: str = "bare llama.cpp"
+
+
+@dataclass
+class Report:
+    """All measurements of a run."""
+
+    model: dict[str, Any]
+    figures: list[Figure] = field(default_factory=list)
+
+    def add(self, *values: Any, **named: Any) -> None:
+        """Add a figure."""
+        self.figures.append(Figure(*values, **named))
+
+
+async def measure(
+    path: Path,
+    *,
+    config: EngineConfig,
+    depths: Sequence[int],
+    tokens: int,
+    rounds: int,
+    speculation: bool,
+    say: Say,
+) -> Report:
+    """Run all measurements. `tokens` are decoded at each of `depths`, `rounds` times."""
+    config = config.model_copy(update={"keep_alive": 0})
+    started = time.perf_counter()
+    client = await open_engine(path, config=config)
+    loaded = time.perf_counter() - started
+    model = client.model
+    chat = format_for(
+        None, architecture=model.architecture, template=model.template, model_name=path.stem
+    )
+    status = await client.status()
+    report = Report(
+        {
+            "path": str(path),
+            "architecture": model.architecture,
+            "quantization": model.quantization,
+            "size_bytes": model.size_bytes,
+            "context": model.context,
+            "build": model.build,
+            "tuning": status["tuning"],
+        }
+    )
+    report.add("load", loaded, "s")
+    try:
+        for depth in depths:
+            if depth + tokens + 600 > model.context:
+                continue
+            say(f"depth {depth}")
+            await _depth(client, chat, report, depth, tokens, rounds)
+        if speculation:
+            await _speculation(client, chat, report, path, config, say)
+        report.add("memory of the engine", (await client.status())["resident"] / 1e9, "GB")
+        say("first token, cold and from a snapshot")
+        client = await _first_token(client, report, path, config)
+    finally:
+        await client.aclose()
+    return report
+
+
+async def _prompt(client: EngineClient, length: int) -> list[int]:
+    tokens = await client.tokenize([Segment(code(length * 5))])
+    return tokens[:length]
+
+
+async def _depth(
+    client: EngineClient,
+    chat: ChatFormat,
+    report: Report,
+    depth: int,
+    count: int,
+    rounds: int,
+) -> None:
+    prompt = await _prompt(client, max(depth, 512))
+    prefill: list[tuple[float, float]] = []
+    decode: list[tuple[float, float]] = []
+    for number in range(rounds):
+        full = await _full(client, chat, prompt, count, f"bench {depth} {number}")
+        bare = (await client.bare(prompt, count)).timings
+        prefill.append((full[0], bare.prefill_s))
+        decode.append((full[1], bare.decode_s))
+    name = f"prefill of {len(prompt)} tokens"
+    ours = statistics.median(pair[0] for pair in prefill)
+    ratio = statistics.median(bare / full for full, bare in prefill)
+    report.add(name, len(prompt) / ours, "tokens/s", ratio)
+    ours = statistics.median(pair[0] for pair in decode)
+    ratio = statistics.median(bare / full for full, bare in decode)
+    report.add(f"decode at depth {len(prompt)}", (count - 1) / ours, "tokens/s", ratio)
+
+
+async def _full(
+    client: EngineClient, chat: ChatFormat, prompt: list[int], count: int, session: str
+) -> tuple[float, float]:
+    """Seconds to the first token and from there to the last, through the whole stack."""
+    parser = chat.parser([], GenerateOptions())
+    request = EngineRequest(
+        prompt, GREEDY, count, grammar=_ENDLESS, stops=chat.stops(), session=session
+    )
+    began = first = last = time.perf_counter()
+    seen = 0
+    async for event in client.generate(request):
+        if isinstance(event, Tokens):
+            parser.feed(event.text)
+            last = time.perf_counter()
+            first = last if not seen else first
+            seen += len(event.ids)
+    scale = (count - 1) / max(1, seen - 1)
+    return first - began, (last - first) * scale
+
+
+async def _speculation(
+    client: EngineClient,
+    chat: ChatFormat,
+    report: Report,
+    path: Path,
+    config: EngineConfig,
+    say: Say,
+) -> None:
+    """Three workloads, each with drafts and without, on the same engine."""
+    plain = await open_engine(path, config=config.model_copy(update={"speculation": False}))
+    drafting = await open_engine(path, config=config.model_copy(update={"speculation": True}))
+    try:
+        for name, task, limit in (
+            ("rewrite a file with three changes", REWRITE + FILE, 1400),
+            ("quote a passage", QUOTE + FILE, 500),
+            ("free prose", PROSE, 200),
+        ):
+            say(f"speculation: {name}")
+            segments = [
+                *chat.render_start("You are a careful programmer.", []),
+                *chat.render_messages([Message(role="user", content=task)], after_reply=False),
+                *chat.render_generation(GenerateOptions()),
+            ]
+            prompt = await client.tokenize(segments)
+            results: list[Finished] = []
+            for number, engine in enumerate((plain, drafting)):
+                request = EngineRequest(
+                    prompt, GREEDY, limit, stops=chat.stops(), session=f"{name} {number}"
+                )
+                events = [event async for event in engine.generate(request)]
+                assert isinstance(events[-1], Finished)
+                results.append(events[-1])
+            rates = [len(r.ids) / r.timings.decode_s for r in results]
+            report.add(
+                f"{name} ({len(results[1].ids)} tokens)",
+                rates[1],
+                "tokens/s",
+                rates[1] / rates[0],
+                against="without drafts",
+            )
+            same = results[0].ids == results[1].ids
+            report.add(f"{name}: same tokens", float(same), "", None)
+    finally:
+        await plain.aclose()
+        await drafting.aclose()
+
+
+async def _first_token(
+    client: EngineClient, report: Report, path: Path, config: EngineConfig
+) -> EngineClient:
+    """First token of a prompt of 2,000 tokens: cold, in the same process, and in a new one."""
+    length = min(2000, client.model.context // 2)
+    prompt = await client.tokenize([Segment(f"run {time.time_ns()}\n" + code(length * 5))])
+    static, prompt = prompt[: length - 20], prompt[:length]
+
+    async def once(engine: EngineClient, session: str) -> tuple[float, Finished]:
+        request = EngineRequest(
+            prompt, GREEDY, 1, session=session, static=len(static), snapshot=True
+        )
+        began = time.perf_counter()
+        first = 0.0
+        finished: Finished | None = None
+        async for event in engine.generate(request):
+            if isinstance(event, Tokens) and not first:
+                first = time.perf_counter() - began
+            if isinstance(event, Finished):
+                finished = event
+        assert finished is not None
+        return first, finished
+
+    cold, _ = await once(client, "cold")
+    report.add(f"first token of {length} tokens, cold", cold, "s")
+    warm, _ = await once(client, "cold")
+    report.add("first token, same process", warm, "s", warm / cold, against="cold")
+    process = client.process
+    await client.aclose()
+    if process is not None:
+        await asyncio.to_thread(process.wait)
+    client = await open_engine(path, config=config)
+    restored, finished = await once(client, "another")
+    report.add("first token, new process", restored, "s", restored / cold, against="cold")
+    share = finished.usage.restored_tokens / len(static)
+    report.add("static prefix restored", 100 * min(1.0, share), "%")
+    return client
