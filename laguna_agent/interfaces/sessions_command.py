@@ -178,15 +178,16 @@ def _range(trajectory: Trajectory, options: argparse.Namespace) -> Iterator[Stor
 
 
 def _export(root: Path, options: argparse.Namespace) -> int:
-    from laguna_agent.trajectory.redact import Redacted, Redactor
+    from laguna_agent.trajectory.redact import Redacted, Redactor, redacted_meta
 
     trajectory = _open(root, options.session)
-    redactor = Redactor() if options.redact else None
-    source = trajectory if redactor is None else Redacted(trajectory, redactor)
+    redactor: Redactor | None = None
+    source: Trajectory | Redacted = trajectory
     meta = trajectory.meta
-    if redactor is not None:
-        meta = type(meta).model_validate(redactor.value(meta.model_dump()))
-        redactor.counts.clear()  # the title is counted where it was said
+    if options.redact:
+        redactor = Redactor()
+        source = Redacted(trajectory, redactor)
+        meta = redacted_meta(source, meta)
     form = options.format or _form_of(options.output)
     with _out(options.output) as out:
         match form:

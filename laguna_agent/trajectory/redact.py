@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from laguna_agent.events import Event, Reply, SystemPrompt
+from laguna_agent.events import Event, Reply, SystemPrompt, UserMessage
 from laguna_agent.trajectory.codec import StoredEvent
+from laguna_agent.trajectory.meta import Meta, title_of
 from laguna_agent.trajectory.replay import Source
 
 _GITHUB = (
@@ -124,3 +125,13 @@ class Redacted:
         """The events of one type, without secrets."""
         for stored in self.source.of_type(kind):
             yield stored._replace(event=self.redactor.event(stored.event))
+
+
+def redacted_meta(source: Redacted, meta: Meta) -> Meta:
+    """A session's meta without secrets. Its title is made anew: a cut secret fits no pattern."""
+    cleaned = Meta.model_validate(Redactor().value(meta.model_dump()))
+    said = next(Redacted(source.source, Redactor()).of_type("user_message"), None)
+    cleaned.title = (
+        title_of(said.event.text) if said and isinstance(said.event, UserMessage) else ""
+    )
+    return cleaned

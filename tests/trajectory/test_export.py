@@ -11,7 +11,7 @@ import pytest
 from laguna_agent.events import Event, Reply, Rewound, ToolFinished, UserMessage
 from laguna_agent.trajectory.atif import write_atif
 from laguna_agent.trajectory.pages import write_html, write_markdown
-from laguna_agent.trajectory.redact import Redacted, Redactor
+from laguna_agent.trajectory.redact import Redacted, Redactor, redacted_meta
 from laguna_agent.trajectory.replay import Source
 from laguna_agent.trajectory.store import Trajectory
 from support import sessions as samples
@@ -220,6 +220,13 @@ def test_ordinary_text_stays(text: str) -> None:
     assert Redactor().text(text) == text
 
 
+def test_a_secret_that_the_title_cuts_is_removed_from_it_too(trajectory: Trajectory) -> None:
+    fill(trajectory, UserMessage(text="x" * 100 + " ghp_" + "a1B2" * 9))
+    assert "ghp_" in trajectory.meta.title
+    meta = redacted_meta(Redacted(trajectory, Redactor()), trajectory.meta)
+    assert "ghp_" not in meta.title
+
+
 def test_a_redacted_export_holds_no_secret_in_any_form(trajectory: Trajectory) -> None:
     secret = "ghp_" + "a1B2" * 9
     fill(
@@ -233,8 +240,8 @@ def test_a_redacted_export_holds_no_secret_in_any_form(trajectory: Trajectory) -
     source = Redacted(trajectory, redactor)
     outs = [io.StringIO() for _ in range(3)]
     write_atif(source, outs[0], session="s", token_ids=False)
-    write_html(source.events(), trajectory.meta, outs[1])
-    write_markdown(source.events(), trajectory.meta, outs[2])
+    write_html(source.events(), redacted_meta(source, trajectory.meta), outs[1])
+    write_markdown(source.events(), redacted_meta(source, trajectory.meta), outs[2])
     for out in outs:
         assert secret not in out.getvalue()
         assert "plainword" not in out.getvalue()
