@@ -15,7 +15,7 @@ from laguna_agent.tools import changing, matching, seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.changing import Plan, RefusalError
 from laguna_agent.tools.diffs import shortened, unified
-from laguna_agent.tools.encoding import Document, Splice, printable
+from laguna_agent.tools.encoding import Document, Splice, printable, printable_name
 from laguna_agent.tools.languages import strict_problem
 from laguna_agent.tools.matching import NoMatchError
 from laguna_agent.tools.merging import Match
@@ -63,7 +63,7 @@ class EditTool:
 
     def title(self, arguments: EditArguments, context: ToolContext) -> str:
         """`Edit a.py`."""
-        return f"Edit {printable(arguments.path)}"
+        return f"Edit {printable_name(arguments.path)}"
 
     def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""

@@ -218,5 +218,16 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8") if _has_surrogates(text) else text
 
 
+_HIDDEN = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+def printable_name(name: str) -> str:
+    """A file name that is one line and looks like what it is: controls are shown as escapes."""
+    return printable(name).translate(_HIDDEN)
+
+
 def _has_surrogates(text: str) -> bool:
     return re.search("[\ud800-\udfff]", text) is not None

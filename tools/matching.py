@@ -233,7 +233,7 @@ def _alignments(file: Sequence[str], old: Sequence[str]) -> list[list[int]]:
     while marks and marks[0]:
         marks, old = marks[1:], old[1:]
     solid = [line.strip() for line, mark in zip(old, marks, strict=True) if not mark]
-    if not solid or marks[-1] or sum(marks) > 3:
+    if not solid or marks[-1] or sum(marks) > 3 or len(old) > _MAX_ELIDED:
         return []
     telling = sum(len(line) > 3 for line in solid)
     budget = min(_MAX_GAP, telling - 1) if telling > 1 else 0

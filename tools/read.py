@@ -13,7 +13,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.encoding import Document, binary_kind, decode, printable
+from laguna_agent.tools.encoding import Document, binary_kind, decode, printable, printable_name
 from laguna_agent.tools.output import clip
 from laguna_agent.tools.tree import render_tree
 from laguna_agent.tools.workspace import (
@@ -54,7 +54,7 @@ class ReadTool:
         lines = ""
         if arguments.start or arguments.end:
             lines = f":{arguments.start or 1}-{arguments.end or ''}"
-        return f"Read {printable(arguments.path)}{lines}"
+        return f"Read {printable_name(arguments.path)}{lines}"
 
     def actions(self, arguments: ReadArguments, context: ToolContext) -> list[Action]:
         """One path that is read, as what it was taken for."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from laguna_agent.tools.codeindex import Cache, Definition, FileIndex, Source, sources
+from laguna_agent.tools.encoding import printable_name
 from laguna_agent.tools.seen import digest
 
 _CHARS_PER_TOKEN = 3.4
@@ -155,7 +156,7 @@ def render(ranked: Sequence[Ranked]) -> str:
         by_file[item.path].append(item.definition)
     lines: list[str] = []
     for path, definitions in by_file.items():
-        lines.append(f"{path}:")
+        lines.append(f"{printable_name(path)}:")
         chosen = sorted(definitions, key=lambda d: d.line)
         names = {d.qualified for d in chosen}
         for d in chosen:

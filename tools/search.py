@@ -15,7 +15,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.encoding import decode, printable
+from laguna_agent.tools.encoding import decode, printable, printable_name
 from laguna_agent.tools.names import match_names
 from laguna_agent.tools.output import clip
 from laguna_agent.tools.repomap import TEST_PATH
@@ -58,7 +58,7 @@ class SearchTool:
         """`Search "x" in src`."""
         where = "" if arguments.path in (".", "") else f" in {arguments.path}"
         what = "Find files" if arguments.mode == "files" else "Search"
-        return printable(f"{what} {arguments.pattern!r}{where}")
+        return printable_name(f"{what} {arguments.pattern!r}{where}")
 
     def actions(self, arguments: SearchArguments, context: ToolContext) -> list[Action]:
         """The file or directory that is searched."""
@@ -199,7 +199,7 @@ def _render(
         body, shown = _lines(arguments, place, context, paths, files, ranks)
     rest = paths[shown:]
     if rest:
-        names = ", ".join(f"{printable(p)} ({len(files[p])})" for p in rest[:_MORE_NAMES])
+        names = ", ".join(f"{printable_name(p)} ({len(files[p])})" for p in rest[:_MORE_NAMES])
         left = len(rest) - _MORE_NAMES
         body.append(f"Also in: {names}" + (f" and {left} more files" if left > 0 else ""))
     content = "\n".join([*notes, header, *body])
@@ -213,7 +213,7 @@ def _render(
 
 
 def _counts(paths: list[str], files: dict[str, list[Hit]]) -> list[str]:
-    return [f"{printable(path)}: {len(files[path])}" for path in paths[:200]]
+    return [f"{printable_name(path)}: {len(files[path])}" for path in paths[:200]]
 
 
 def _lines(
@@ -232,7 +232,7 @@ def _lines(
         hits = files[path]
         best = sorted(hits, key=lambda hit: (ranks[hit], hit.line))[:share]
         chosen = sorted(best, key=lambda hit: hit.line)
-        label = place.label if place.saved else printable(path)
+        label = place.label if place.saved else printable_name(path)
         block = [f"{label}:"]
         if arguments.context:
             block += _with_context(place, path, chosen, arguments.context)
@@ -306,7 +306,7 @@ def _find_files(arguments: SearchArguments, place: Place, context: ToolContext) 
             return ToolResult(ok=True, content=text, summary="no match")
         notes.append(f"No file name matches {arguments.pattern!r}; nearest:")
         found = [names[name] for name in close]
-    shown = [printable(path) for path in found[:_MAX_NAMES]]
+    shown = [printable_name(path) for path in found[:_MAX_NAMES]]
     if len(found) > _MAX_NAMES:
         shown.append(f"[… {len(found) - _MAX_NAMES} more; narrow it down]")
     header = f"{len(found)} file{'s' if len(found) != 1 else ''}"

@@ -120,9 +120,9 @@ async def _ripgrep(program: str, query: Query, context: ToolContext, is_director
         argv.append("--fixed-strings")
     argv += ["-e", query.pattern, "--", "." if is_directory else "-"]
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
-    start = query.place.path if is_directory else query.place.root
+    start = query.place.path if is_directory else Path("/")
     sandbox = context.sandbox
-    if sandbox is not None and sandbox.name != "none":
+    if is_directory and sandbox is not None and sandbox.name != "none":
         # A link that is put into the tree while ripgrep walks it leads nowhere in there.
         argv, environment = sandbox.wrap(argv, cwd=start), sandbox.environment()
     source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.place)

@@ -207,7 +207,7 @@ def recover(context: ToolContext) -> list[str]:
             place = Place(Path(header["root"]), header["relative"], header["relative"])
             if (
                 digest(data) == header["hash"]
-                and place.root == context.workspace
+                and place.root == Path(os.path.realpath(context.workspace))
                 and check_writable(place) is not None
                 and _is_torn(read_bytes(place, FILE_LIMIT + 1), old, new)
             ):

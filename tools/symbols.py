@@ -12,7 +12,7 @@ from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import repomap, seen
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.codeindex import Cache, Definition, FileIndex, Source, sources
-from laguna_agent.tools.encoding import printable
+from laguna_agent.tools.encoding import printable, printable_name
 from laguna_agent.tools.output import clip, numbered
 from laguna_agent.tools.references import references
 from laguna_agent.tools.workspace import PathError, Place, locate, status
@@ -52,8 +52,8 @@ class SymbolsTool:
         """`References of f`."""
         what = arguments.action.capitalize()
         if arguments.action in ("outline", "map") or not arguments.name:
-            return printable(f"{what} of {arguments.path}")
-        return printable(f"{what} of {arguments.name}")
+            return printable_name(f"{what} of {arguments.path}")
+        return printable_name(f"{what} of {arguments.name}")
 
     def actions(self, arguments: SymbolsArguments, context: ToolContext) -> list[Action]:
         """The file or directory that is looked through."""
@@ -123,7 +123,7 @@ def _outline(place: Place, files: Iterable[Source], context: ToolContext, name: 
 
 
 def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:
-    lines = [f"{printable(path)} ({index.lines} lines)"]
+    lines = [f"{printable_name(path)} ({index.lines} lines)"]
     for d in index.definitions:
         if (d.depth and not deep and d.kind != "method") or d.depth > (2 if deep else 1):
             continue
@@ -198,9 +198,8 @@ def _definition(
         where = "" if place.relative == "." else f" in {place.label}"
         return ToolResult(ok=False, content=f"{name} is not defined{where}.{hint}")
     listing = [
-        f"{printable(f.path)}:{f.definition.line} {f.definition.kind} {f.definition.qualified}: "
-        f"{f.definition.signature}"
-        for f in found[:_MAX_FOUND]
+        f"{printable_name(path)}:{d.line} {d.kind} {d.qualified}: {d.signature}"
+        for path, d in ((f.path, f.definition) for f in found[:_MAX_FOUND])
     ]
     if len(found) > _MAX_FOUND:
         listing.append(f"[… {len(found) - _MAX_FOUND} more]")
@@ -228,7 +227,7 @@ def _source(place: Place, found: _Found, data: bytes, context: ToolContext) -> s
     shown = range(d.first, d.first + len(kept))
     target = Place(place.root, found.path, found.path)
     seen.record(context, target, data, lines=shown, total=len(lines))
-    text = f"{printable(found.path)}:\n{numbered(kept, d.first)}"
+    text = f"{printable_name(found.path)}:\n{numbered(kept, d.first)}"
     if shown.stop <= d.last:
         text += f"\n[… to line {d.last}; read {found.path} from {shown.stop}]"
     return text
@@ -259,7 +258,7 @@ def _references(files: Iterable[Source], context: ToolContext, name: str) -> Too
             break
         by_file.setdefault(reference.path, []).append(line)
         shown += 1
-    blocks = [f"{printable(path)}:\n" + "\n".join(lines) for path, lines in by_file.items()]
+    blocks = [f"{printable_name(path)}:\n" + "\n".join(lines) for path, lines in by_file.items()]
     if shown < len(found):
         blocks.append(f"[… {len(found) - shown} more; narrow down with path]")
     header = f"{len(found)} reference{'s' if len(found) != 1 else ''} in {len(paths)} file"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from laguna_agent.tools.base import ToolContext
-from laguna_agent.tools.encoding import printable
+from laguna_agent.tools.encoding import printable_name
 from laguna_agent.tools.walk import Entry, walk
 from laguna_agent.tools.workspace import Place
 
@@ -93,7 +93,7 @@ def _render(
     entries = _ordered(children.get(directory, []))
     shown = opened.get(directory, 0)
     for entry in entries[:shown]:
-        name = printable(entry.name).replace("\n", "\\n")
+        name = printable_name(entry.name)
         if not entry.is_directory:
             lines.append(f"{indent}{name}{_size(entry.size)}")
         elif entry.relative in opened:

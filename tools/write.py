@@ -11,7 +11,7 @@ from laguna_agent.actions import Action
 from laguna_agent.tools import changing, seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.changing import Plan, RefusalError
-from laguna_agent.tools.encoding import Document, Splice, printable
+from laguna_agent.tools.encoding import Document, Splice, printable_name
 from laguna_agent.tools.merging import Lines
 from laguna_agent.tools.workspace import PathError, Place, locate
 
@@ -47,7 +47,7 @@ class WriteTool:
 
     def title(self, arguments: WriteArguments, context: ToolContext) -> str:
         """`Write a.py`."""
-        return f"Write {printable(arguments.path)}"
+        return f"Write {printable_name(arguments.path)}"
 
     def actions(self, arguments: WriteArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""

@@ -127,6 +127,15 @@ async def test_tree_of_a_folder_honours_the_ignore_files_above_it(box: Toolbox) 
     assert (await box.call("read", path="src")).content == "a.c"
 
 
+async def test_file_name_cannot_forge_a_line_or_a_colour(box: Toolbox) -> None:
+    box.add({"a\nb/\x1b[31mred\u202etxt": "needle\n"})
+    shown = "a\\x0ab/\\x1b[31mred\\u202etxt"
+    tree = await box.call("read", path=".")
+    assert tree.content == "a\\x0ab/\n  \\x1b[31mred\\u202etxt"
+    found = await box.call("search", pattern="needle")
+    assert found.content == f"1 match in 1 file\n{shown}:\n1: needle"
+
+
 async def test_large_tree_is_bounded_and_counts_what_it_leaves_out(box: Toolbox) -> None:
     box.add({f"data/{n:04}.txt": "" for n in range(600)} | {"src/a.py": "", "README": ""})
     result = await box.call("read", path=".")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.policy.sandbox import make_sandbox
 from laguna_agent.tools import searching
 from laguna_agent.tools.names import match_names
+from laguna_agent.tools.output import save_output
 from laguna_agent.tools.search import expand_globs
 from support.toolbox import Toolbox
 
@@ -180,6 +182,25 @@ async def test_links_are_not_followed(box: Toolbox, tmp_path: Path) -> None:
     (box.workspace / "out").symlink_to(tmp_path / "out")
     (box.workspace / "file").symlink_to(tmp_path / "out/secret.txt")
     assert "No match" in (await box.call("search", pattern="needle")).content
+
+
+async def test_search_in_the_sandbox_finds_the_same(box: Toolbox, tmp_path: Path) -> None:
+    box.add(FILES)
+    outside = await box.call("search", pattern="start")
+    choice = make_sandbox(
+        workspace=box.workspace,
+        enabled=True,
+        network=False,
+        writable=(),
+        state_dir=box.context.state_dir,
+    )
+    assert choice.sandbox.name != "none", choice.reason
+    box.context.sandbox = choice.sandbox
+    inside = await box.call("search", pattern="start")
+    assert inside.content == outside.content
+    name, _ = save_output(box.context, "one\nstart here\n")
+    saved = await box.call("search", pattern="start", path=name)
+    assert saved.content == f"1 match in 1 file\n{name}:\n2: start here"
 
 
 async def test_many_matches_are_bounded(box: Toolbox) -> None:
