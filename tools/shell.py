@@ -82,12 +82,16 @@ def shell_cwd(context: ToolContext) -> str:
     return session.cwd if isinstance(session, BashSession) else str(context.workspace)
 
 
-async def restart_shell(context: ToolContext) -> None:
+async def restart_shell(context: ToolContext, *, clean: bool = False) -> None:
     """End the session's shell, background jobs included; the next command starts a new one in
-    the same directory with the same variables. For a change of policy."""
+    the same directory.
+
+    It has the variables of the old one, unless `clean`. A shell that a command ended is replaced
+    with its variables and functions, so only a clean restart makes words mean what they say.
+    """
     session = context.state.get(_SHELL)
     if isinstance(session, BashSession):
-        await session.restart(context.sandbox)
+        await session.restart(context.sandbox, clean=clean)
 
 
 def fresh_session(context: ToolContext) -> BashSession:

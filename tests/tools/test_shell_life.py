@@ -29,7 +29,7 @@ async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_closing_ends_everything(shell: Shell) -> None:
     number = unique()
     await shell(f"sleep {number} & (setsid sleep {number} &); nohup sleep {number} >/dev/null &")
-    assert len(processes_with(number)) == 3
+    assert await until(lambda: len(processes_with(number)) == 3)
     await shell.close()
     assert await until(lambda: not processes_with(number))
 
@@ -123,6 +123,16 @@ async def test_another_sandbox_means_another_shell_in_the_same_place(tmp_path: P
     await restart_shell(shell.context)
     assert shell_cwd(shell.context) == "/usr"
     assert (await shell("pwd")).content == "/usr"
+    await shell.close()
+
+
+async def test_a_clean_restart_takes_over_nothing_but_the_directory(tmp_path: Path) -> None:
+    shell = Shell(make_context(tmp_path, False))
+    await shell("export A=1; ls() { echo fake; }; cd /usr")
+    await shell("exit")
+    assert (await shell("ls; echo $A")).content == "fake\n1"
+    await restart_shell(shell.context, clean=True)
+    assert (await shell('type -t ls; echo "[$A]"; pwd')).content == "file\n[]\n/usr"
     await shell.close()
 
 

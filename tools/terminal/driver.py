@@ -3,7 +3,8 @@
 Commands come on one inherited pipe and reports leave on another, so nothing that a command prints
 or reads is mistaken for either. Two shells are nested: the keeper starts the inner one, which runs
 the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill), inside the same
-sandbox, so that background jobs live on. Fields end with NUL:
+sandbox, so that background jobs live on. A report begins with NUL, which ends whatever a command
+wrote to the descriptor, and its fields end with NUL:
 
     B nonce                              a command begins
     R nonce status jobs cwd exports      a command has ended (or, with `hello`, the shell is ready)
@@ -26,13 +27,14 @@ _INNER = (
 KEEPER = (
     "trap : TERM INT HUP; while :; do "
     f"LAGUNA_SHELL=$1:shell bash --norc --noprofile -c '{_INNER}' bash; "
-    f"printf 'D\\0%s\\0' $? >&{REPORT_FD}; "
+    f"printf '\\0D\\0%s\\0' $? >&{REPORT_FD}; "
     f'IFS= read -rd "" -u {COMMAND_FD} go || exit; done'
 )
 """`bash -c KEEPER bash MARK`. After each `D` it waits for one field (any) before it goes on."""
 
 _FUNCTIONS = (
-    '__laguna_report() { { builtin printf \'%s\\0\' "$1" "$__laguna_nonce" "$2"; '
+    "__laguna_report() { { builtin printf '\\0%s\\0%s\\0%s\\0' "
+    '"$1" "$__laguna_nonce" "$2"; '
     "builtin jobs -rp; builtin printf '\\0'; builtin pwd || :; builtin printf '\\0'; "
     f"\"$3\"; builtin printf '\\0'; }} >&{REPORT_FD} 2>/dev/null; }}; "
     "__laguna_hello() { [[ ! -d $__laguna_pipes ]] || builtin printf visible; }; "
@@ -54,7 +56,7 @@ _LOOP = (
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_pipe || builtin exit 0; "
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_command || builtin exit 0; "
     "builtin export LAGUNA_SHELL; __laguna_busy=1; __laguna_status=0; "
-    f"builtin printf 'B\\0%s\\0' \"$__laguna_nonce\" >&{REPORT_FD}; "
+    f"builtin printf '\\0B\\0%s\\0' \"$__laguna_nonce\" >&{REPORT_FD}; "
     "if [[ -p $__laguna_pipe ]]; then "
     'builtin eval "$__laguna_command" 0</dev/null 1>"$__laguna_pipe" 2>&1 '
     f"{COMMAND_FD}<&-; __laguna_status=$?; "
@@ -94,6 +96,10 @@ class Report:
     state: str = ""
 
 
+_FIELDS = {b"R": 6, b"S": 6, b"B": 2, b"D": 2}
+_REPORT_LIMIT = 1 << 23
+
+
 class ReportParser:
     """Bytes in, reports out. What is no report is skipped."""
 
@@ -105,15 +111,15 @@ class ReportParser:
         self._data += data
         reports = []
         while self._data:
-            kind = self._data[:1]
-            count = {b"R": 6, b"S": 6, b"B": 2, b"D": 2}.get(kind, 1)
+            first, found, _ = self._data.partition(b"\0")
+            count = _FIELDS.get(first, 1)
             fields = self._data.split(b"\0", count)
-            if len(fields) <= count:
-                if len(self._data) > 1 << 23:
+            if not found or len(fields) <= count:
+                if len(self._data) > _REPORT_LIMIT:
                     self._data = b""
                 break
             self._data = fields.pop()
-            if count > 1 and fields[0] == kind:
+            if first in _FIELDS:
                 report = _report([field.decode("utf-8", "surrogateescape") for field in fields])
                 if report is not None:
                     reports.append(report)
