@@ -127,8 +127,13 @@ def _opening(settings: Settings, root: Path, mind: Mind, notices: list[Notice]) 
         cwd=settings.cwd,
         limit=mind.pack.limits.instructions_chars,
         user=config_dir(),
-        trusted=settings.trusted or trust.content(root).empty or not settings.interactive,
+        trusted=settings.trusted,
     )
+    covered = trust.content(root)
+    if not settings.trusted and not covered.empty:
+        names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
+        text = f"Not trusted, so not read: {names}. --trust reads it for one run."
+        notices.append(Notice(level="warning", text=text))
     text = instructions.opening()
     notices += instructions.notices
     return {

@@ -85,12 +85,15 @@ async def _local(
     )
     loaded = engine.model
     template = loaded.template
+    bos, eos = [await engine.detokenize([t]) if t >= 0 else "" for t in (loaded.bos, loaded.eos)]
     form = format_for(
         pack.chat_format,
         architecture=loaded.architecture,
         template=template,
         model_name=model.name,
         thinking=pack.thinking if config.thinking is None else config.thinking,
+        bos=bos,
+        eos=eos,
     )
     info = ModelInfo(
         name=model.name,

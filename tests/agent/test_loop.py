@@ -350,3 +350,16 @@ async def test_a_full_context_is_compacted_and_the_turn_goes_on(opened: Opened) 
     assert any(event.type == "compacted" for event in events)
     assert "periwinkle" in conversation.told
     assert not any(isinstance(e, Notice) and e.level == "error" for e in events)
+
+
+async def test_instructions_of_a_repository_are_read_only_when_it_is_trusted(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "AGENTS.md").write_text("Always answer in rhyme.")
+    session, conversation = await opened([Reply(text="ok")])
+    events = await take(session, "Say something")
+    assert "rhyme" not in conversation.told
+    assert any(isinstance(e, Notice) and "AGENTS.md" in e.text for e in events)
+    session, conversation = await opened([Reply(text="ok")], trusted=True)
+    await take(session, "Say something")
+    assert "Always answer in rhyme." in conversation.told

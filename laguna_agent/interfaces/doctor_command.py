@@ -1,0 +1,152 @@
+"""`laguna doctor`: what works here, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from laguna_agent import __version__, paths
+from laguna_agent.errors import ExitCode, LagunaError
+
+State = Literal["ok", "note", "bad"]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    text: str
+    mend: str = ""
+
+
+def main(argv: list[str]) -> int:
+    """Look at everything; 1 when something does not work."""
+    parser = argparse.ArgumentParser(
+        prog="laguna doctor", description="Say what works here, what does not, and what to do."
+    )
+    parser.add_argument("-C", dest="directory", metavar="DIR", default=".")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args(argv)
+    found = list(examine(Path(options.directory)))
+    if options.json:
+        sys.stdout.write(json.dumps([finding._asdict() for finding in found]) + "\n")
+    else:
+        marks = {"ok": "✓", "note": "-", "bad": "✗"}
+        for finding in found:
+            sys.stdout.write(f"{marks[finding.state]} {finding.name:12} {finding.text}\n")
+            if finding.mend:
+                sys.stdout.write(f"{'':15}{finding.mend}\n")
+    return ExitCode.FAILED if any(f.state == "bad" for f in found) else ExitCode.DONE
+
+
+def examine(directory: Path) -> Iterator[Finding]:
+    """Everything that laguna depends on, in the order in which it would fail."""
+    yield Finding("laguna", "ok", f"{__version__}, Python {platform.python_version()}")
+    root = paths.repository_root(directory)
+    for look in (_places, _configuration, _model, _engine, _sandbox, _programs, _trust):
+        try:
+            yield from look(root)
+        except LagunaError as error:
+            yield Finding(look.__name__.strip("_"), "bad", error.message, error.hint or "")
+
+
+def _places(root: Path) -> Iterator[Finding]:
+    for name, place in (
+        ("config", paths.config_dir()),
+        ("data", paths.data_dir()),
+        ("state", paths.repository_state_dir(root)),
+    ):
+        nearest = next(p for p in (place, *place.parents) if p.exists())
+        free = shutil.disk_usage(nearest).free / 1e9
+        yield Finding(name, "ok", f"{place}  ({free:.0f} GB free)")
+
+
+def _configuration(root: Path) -> Iterator[Finding]:
+    from laguna_agent.config import load_config
+
+    config = load_config()
+    rules = config.policy.rules
+    yield Finding("rules", "ok", f"{len(rules)} of the user's own")
+    for rule in rules:
+        about = rule.tool or rule.path or rule.command or rule.host
+        yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
+
+
+def _model(root: Path) -> Iterator[Finding]:
+    from laguna_agent.config import load_config
+    from laguna_agent.models.fit import choose_context, gib, plan
+    from laguna_agent.models.memory import machine_memory
+    from laguna_agent.models.store import resolve
+
+    config = load_config()
+    model = resolve(None, config)
+    context = choose_context(model.header, config.engine)
+    needed = plan(model.header, context, config.engine)
+    memory = machine_memory()
+    text = f"{model.name}: {gib(needed.host)} at {context} tokens, {gib(memory.available)} free"
+    state: State = "ok" if needed.host <= memory.available else "note"
+    mend = "" if state == "ok" else "`laguna models fit` shows what fits."
+    yield Finding("model", state, text, mend)
+
+
+def _engine(root: Path) -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    if find_spec("llama_cpp") is None:
+        mend = "Run install.sh again, or `pip install llama-cpp-python`."
+        yield Finding("engine", "bad", "llama-cpp-python is not installed", mend)
+    else:
+        yield Finding("engine", "ok", "llama-cpp-python is there")
+
+
+def _sandbox(root: Path) -> Iterator[Finding]:
+    from laguna_agent.policy.sandbox import make_sandbox
+
+    choice = make_sandbox(
+        workspace=root,
+        enabled=True,
+        network=False,
+        writable=[],
+        state_dir=paths.repository_state_dir(root),
+    )
+    if choice.sandbox.name == "none":
+        mend = "Debian: apt-get install bubblewrap" if sys.platform == "linux" else ""
+        yield Finding("sandbox", "note", choice.reason, mend)
+    else:
+        yield Finding("sandbox", "ok", choice.sandbox.name)
+
+
+def _programs(root: Path) -> Iterator[Finding]:
+    needs: tuple[tuple[str, State, str], ...] = (
+        ("bash", "bad", "laguna's shell is bash"),
+        ("git", "bad", "checkpoints and the git tool need it"),
+        ("rg", "note", "without ripgrep, searching is slower"),
+    )
+    which: Callable[[str], str | None] = shutil.which
+    for name, state, why in needs:
+        path = which(name)
+        yield Finding(name, "ok" if path else state, path or "not found", "" if path else why)
+
+
+def _trust(root: Path) -> Iterator[Finding]:
+    from laguna_agent.policy import trust
+
+    content = trust.content(root)
+    if content.empty:
+        yield Finding("trust", "ok", f"{root} brings nothing that needs trust")
+    elif trust.is_trusted(root):
+        yield Finding("trust", "ok", f"trusted: {', '.join(content.files[:5])}")
+    else:
+        yield Finding(
+            "trust",
+            "note",
+            f"not trusted, so not read: {', '.join(content.files[:5])}",
+            "`laguna` asks; `laguna --task ... --trust` reads them for one run.",
+        )
