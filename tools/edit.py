@@ -55,9 +55,7 @@ class EditTool:
 
     name: ClassVar[str] = "edit"
     kind: ClassVar[ToolKind] = "edit"
-    description: ClassVar[str] = (
-        "Replace text old, unique in the file, by new. more: further edits."
-    )
+    description: ClassVar[str] = "Replace old, unique in the file, by new. more: further edits."
     arguments: ClassVar[type[ToolArguments]] = EditArguments
     example: ClassVar[dict[str, Any]] = {"path": "NAME.py", "old": "x = 1", "new": "x = 2"}
 

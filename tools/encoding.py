@@ -119,7 +119,7 @@ class Document:
         except UnicodeEncodeError as error:
             character = self.raw[error.start]
             raise EncodingError(
-                f"the file is {self.describe()} and cannot hold {character!r}; "
+                f"the file is {self.describe() or 'UTF-8'} and cannot hold {character!r}; "
                 "use an escape or other characters"
             ) from None
 

@@ -45,7 +45,7 @@ class ReadTool:
 
     name: ClassVar[str] = "read"
     kind: ClassVar[ToolKind] = "read"
-    description: ClassVar[str] = "Read a file (lines start to end) or list a directory."
+    description: ClassVar[str] = "Read a file (lines start to end) or list a folder."
     arguments: ClassVar[type[ToolArguments]] = ReadArguments
     example: ClassVar[dict[str, Any]] = {"path": "NAME.py", "start": 1, "end": 80}
 

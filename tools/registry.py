@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from laguna_agent.tools.base import Tool, ToolArguments
+from laguna_agent.tools.encoding import printable
 
 _BUILT_IN = {
     "read": ("read", "ReadTool"),
@@ -134,6 +135,7 @@ def _problem(item: Any) -> str:
 def _convert(value: Any, schema: dict[str, Any]) -> Any:
     kind = schema.get("type")
     if isinstance(value, str):
+        value = printable(value)  # half a surrogate pair can be neither stored nor shown
         text = value.strip()
         if kind == "integer":
             digits = text.replace(",", "").replace("_", "")

@@ -50,7 +50,7 @@ class SearchTool:
 
     name: ClassVar[str] = "search"
     kind: ClassVar[ToolKind] = "read"
-    description: ClassVar[str] = "Find lines that match pattern, or (mode files) file names."
+    description: ClassVar[str] = "Find lines that match pattern, or files by name."
     arguments: ClassVar[type[ToolArguments]] = SearchArguments
     example: ClassVar[dict[str, Any]] = {"pattern": "def main", "glob": "*.py", "mode": "regex"}
 

@@ -220,7 +220,7 @@ async def _collect(
             env=environment,
             start_new_session=True,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the pattern
         outcome.error = str(error)
         return
     assert process.stdout is not None

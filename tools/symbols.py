@@ -42,9 +42,7 @@ class SymbolsTool:
 
     name: ClassVar[str] = "symbols"
     kind: ClassVar[ToolKind] = "read"
-    description: ClassVar[str] = (
-        "Code structure: outline or map of path; definition, references or source of name."
-    )
+    description: ClassVar[str] = "Code structure. outline, map: of path; others: of name."
     arguments: ClassVar[type[ToolArguments]] = SymbolsArguments
     example: ClassVar[dict[str, Any]] = {"action": "source", "name": "NAME"}
 

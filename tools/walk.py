@@ -110,7 +110,10 @@ def walk(
     `.gitignore` and `.ignore` files from `root` down and `.git/info/exclude` are honoured.
     Directories are opened by descriptor without following links. At most `limit` entries.
     """
-    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
     descriptor = top
     rules: list[_Rules] = []
     base = ""

@@ -41,7 +41,7 @@ class WriteTool:
 
     name: ClassVar[str] = "write"
     kind: ClassVar[ToolKind] = "edit"
-    description: ClassVar[str] = "Create a file, or replace it with its whole new content."
+    description: ClassVar[str] = "Create a file, or replace all of it."
     arguments: ClassVar[type[ToolArguments]] = WriteArguments
     example: ClassVar[dict[str, Any]] = {"path": "NAME.py", "content": "x = 1\n"}
 

@@ -178,3 +178,63 @@ async def test_impossible_path_is_answered_in_a_line(box: Toolbox, path: str) ->
         result = await box.call(tool, path=path, **arguments)
         assert not result.ok
         assert "\n" not in result.content
+
+
+STRANGE = [
+    "",
+    " ",
+    "\0",
+    "\ud800",
+    "\n",
+    "..",
+    "/",
+    "~",
+    "-",
+    "--",
+    "*",
+    "[",
+    "output:",
+    "output:../x",
+    "a" * 5000,
+    "\u202e",
+    "é\u0301",
+    "%s",
+    "$(touch x)",
+    "'",
+    "./.",
+    "a/./b/../c",
+]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+async def test_no_argument_makes_a_tool_raise(box: Toolbox, text: str) -> None:
+    box.add({"a.py": "x = 1\n"})
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("read", {"path": text}),
+        ("edit", {"path": text, "old": "x", "new": text}),
+        ("edit", {"path": "a.py", "old": text, "new": "y"}),
+        ("write", {"path": f"new/{text}", "content": text}),
+        ("search", {"pattern": text or "x", "path": text}),
+        ("search", {"pattern": text or "x", "glob": text}),
+        ("search", {"pattern": text or "x", "mode": "files"}),
+        ("symbols", {"action": "source", "name": text, "path": text}),
+        ("symbols", {"action": "references", "name": text}),
+    ]
+    for tool, arguments in calls:
+        result = await box.call(tool, **arguments)
+        assert result.content
+        assert len(result.content) < 20_000
+    assert box.text("a.py").encode("utf-8", "strict")
+
+
+async def test_workspace_that_is_gone_is_answered(box: Toolbox) -> None:
+    box.workspace.rmdir()
+    for tool, arguments in (
+        ("read", {"path": "."}),
+        ("search", {"pattern": "x"}),
+        ("write", {"path": "a", "content": "x"}),
+        ("symbols", {"action": "map"}),
+    ):
+        result = await box.call(tool, **arguments)
+        assert not result.ok
+        assert "\n" not in result.content
