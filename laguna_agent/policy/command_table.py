@@ -356,6 +356,7 @@ READ_ONLY: dict[str, Spec] = {
         _ANY_TEXT,
     ),
     "env": Spec(most=0),
+    "xargs": Spec(most=0),
     "hostname": Spec(flags="fsiIdA", most=0),
     "date": Spec(
         flags="uR",

@@ -22,6 +22,7 @@ Class = Literal["read-only", "ordinary", "unknown"]
 
 _SYSTEM_BINS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
 _MOST_MATCHES = 256
+_MOST_CWDS = 32
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
@@ -90,7 +91,9 @@ def judge(command: str, cwd: str) -> Judgement:
         result = _judge_simple(simple, cwds)
         judged.append(result)
         if simple.name == "cd" and result.verdict == "read-only":
-            cwds = _after_cd(simple, cwds)
+            moved = _after_cd(simple, cwds)
+            sure = script.chain and not simple.piped
+            cwds = moved if sure else list(dict.fromkeys([*cwds, *moved]))
     for word in script.reads:
         if word.value is not None and judged:
             judged[-1].reads.extend(_resolve(word, cwds))
@@ -100,7 +103,7 @@ def judge(command: str, cwd: str) -> Judgement:
 def _after_cd(simple: Simple, cwds: list[str]) -> list[str]:
     target = simple.words[1].value if len(simple.words) > 1 else os.path.expanduser("~")
     moved = [os.path.normpath(os.path.join(cwd, target or ".")) for cwd in cwds]
-    return list(dict.fromkeys([*cwds, *moved]))[:8]
+    return list(dict.fromkeys(moved))
 
 
 def _judge_simple(simple: Simple, cwds: list[str]) -> Judged:
@@ -125,6 +128,8 @@ def _judge_simple(simple: Simple, cwds: list[str]) -> Judged:
         return Judged(simple, "ordinary", reading, program=program)
     if base == "cd" and (reason := _unclear_cd(simple, cwds)):
         return Judged(simple, "unknown", reason)
+    if base == "cd":
+        return Judged(simple, "read-only", "only reads")  # what is read there counts, not the way
     paths = [path for word in reading for path in _resolve(word, cwds)]
     if spec.reads_cwd and not reading:
         paths = list(cwds)
@@ -186,6 +191,8 @@ def _judge_git(simple: Simple, cwds: list[str]) -> Judged:
 
 def _unclear_cd(simple: Simple, cwds: list[str]) -> str | None:
     words = simple.words[1:]
+    if len(cwds) > _MOST_CWDS:
+        return "it changes directory too often to be followed"
     if any(word.glob or word.value is None or word.value.startswith("-") for word in words):
         return "where cd leads is not plain"
     target = words[0].value if words else None

@@ -2,7 +2,7 @@
 
 The nearest mount above a path decides: the plan is laid from the root down, so a directory can be
 hidden and one thing below it shown again. Nothing is created on the machine: a mount needs an
-existing place to stand on, and what does not exist is left to `residue`.
+existing place to stand on, so what does not exist is not masked (a new `.laguna` is not trusted).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A sandbox wraps a command line. The child sees the workspace writable and the rest of the machine
 read-only, no secrets, its own /tmp, no other process, and no network unless that is allowed.
-Inherited file descriptors pass through, and a terminal given to the child stays usable: it cannot
-push input back into it.
+Inherited file descriptors pass through. A terminal given to the child is not its controlling one,
+so it cannot push input into it.
 
 The child dies with the thread that started it: start it from one that lives as long.
 """
@@ -120,6 +120,7 @@ _NAMESPACES = (
     "--unshare-uts",
     "--unshare-cgroup-try",
     "--die-with-parent",
+    "--new-session",  # no controlling terminal, so nothing can be typed into it (TIOCSTI)
     "--cap-drop",
     "ALL",
 )

@@ -126,6 +126,8 @@ class ShellState:
             self._note_exports(simple)
         elif name in self.names:
             self.everything = f"an earlier command ran {name}, which was redefined"
+        elif name == "command" and [w.value for w in simple.words[1:2]] in (["-v"], ["-V"]):
+            pass
         elif name in _CHANGES_STATE:
             inner = unwrap(simple)
             if name == "command" and inner is not None and inner is not simple:

@@ -93,7 +93,7 @@ _REASONS = {
     "regex": "has a pattern test",
     "ERROR": "does not parse",
 }
-_UNQUOTED = re.compile(r"(?:[A-Za-z0-9_./:=@%+,\-^#~{}*?\[\]]|\\[!-/:-@\[-`{-~ ])+")
+_UNQUOTED = re.compile(r"(?:[A-Za-z0-9_./:=@%+,\-^#~{}*?\[\]]|\\[ -~])+")
 _DOUBLE = re.compile(r'"(?:[^"\\$`!]|\\[^\n!]|\$(?=["\s|)/.,:;%^&=+~>]))*"')
 _SINGLE = re.compile(r"'[^']*'")
 _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
@@ -126,6 +126,8 @@ class Simple:
     text: str
     top: bool
     """Runs in the shell itself when the command runs (not in a function body or substitution)."""
+    piped: bool = False
+    """Stands in a pipeline or a subshell, so that a `cd` does not last."""
     assignments: list[str] = field(default_factory=list)
 
     @property
@@ -156,6 +158,8 @@ class Script:
     """Names of functions it defines, as written."""
     variables: list[str] = field(default_factory=list)
     """Names of variables that it sets in the shell."""
+    chain: bool = False
+    """It is one list joined by `&&`: each command runs only when those before succeeded."""
 
     @property
     def exact(self) -> bool:
@@ -193,6 +197,7 @@ def parse(command: str) -> Script:
         parsed=not tree.root_node.has_error,
         functions=reader.functions,
         variables=reader.variables,
+        chain=reader.chain,
     )
 
 
@@ -207,13 +212,17 @@ class _Reader:
         self.reads: list[Word] = []
         self.functions: list[str] = []
         self.variables: list[str] = []
+        self.chain = True
 
     def read(self, root: Node) -> None:
+        self.chain = sum(child.type != "comment" for child in root.named_children) == 1
         last_end = 0
         stack: list[tuple[Node, bool]] = [(root, True)]
         while stack:
             node, top = stack.pop()
             kind = node.type
+            if kind in ("||", ";", "&", "(", "{", "!"):
+                self.chain = False
             if node.is_missing:
                 self._problem("does not parse")
             if kind not in _PLAIN_NODES:
@@ -284,7 +293,8 @@ class _Reader:
             words.append(word)
         if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
             self._problem("sets a variable")
-        self.commands.append(Simple(words, self._text(node), top, assignments))
+        piped = bool(words) and words[0].value == "cd" and _is_piped(node)
+        self.commands.append(Simple(words, self._text(node), top, piped, assignments))
 
     def _separated(self, last_end: int, node: Node) -> None:
         """Two words of a command are two words for bash only with a blank between them.
@@ -353,6 +363,15 @@ def _unquoted(text: str, first: bool, whole: bool) -> tuple[str | None, bool]:
     value = home + re.sub(r"\\(.)", r"\1", text)
     is_glob = bool(re.search(r"[*?]|\[.*\]", bare)) and bare not in ("[", "]")
     return value, is_glob
+
+
+def _is_piped(node: Node) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if parent.type in ("pipeline", "subshell"):
+            return True
+        parent = parent.parent
+    return False
 
 
 def _word_nodes(node: Node) -> Iterator[Node]:

@@ -1,0 +1,158 @@
+"""Trust in a repository's own settings, and text that is shown to a person."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from laguna_agent import paths
+from laguna_agent.errors import UsageError
+from laguna_agent.policy.display import is_plain, visible
+from laguna_agent.policy.trust import content, forget, is_trusted, trust, was_trusted
+
+
+@pytest.fixture
+def project(workspace: Path) -> Path:
+    settings = workspace / ".laguna"
+    (settings / "prompts").mkdir(parents=True)
+    (settings / "config.toml").write_text('[[hooks]]\nevent = "stop"\ncommand = "./x.sh --now"\n')
+    (settings / "prompts" / "system.md").write_text("be good\n")
+    (workspace / "AGENTS.md").write_text("use tabs\n")
+    return workspace
+
+
+def test_nothing_is_trusted_before_it_is(project: Path) -> None:
+    assert not is_trusted(project)
+    found = trust(project)
+    assert is_trusted(project)
+    assert set(found.files) == {
+        "AGENTS.md",
+        ".laguna/config.toml",
+        ".laguna/prompts/system.md",
+        "x.sh",
+    }
+
+
+def test_a_repository_without_anything_to_trust_has_nothing(workspace: Path) -> None:
+    assert content(workspace).empty
+    assert not is_trusted(workspace)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / ".laguna/config.toml").write_text("# other\n"),
+        lambda root: (root / ".laguna/new.toml").write_text(""),
+        lambda root: (root / ".laguna/prompts/system.md").unlink(),
+        lambda root: (root / ".laguna/prompts/system.md").rename(root / ".laguna/prompts/s.md"),
+        lambda root: (root / ".laguna/config.toml").chmod(0o755),
+        lambda root: (root / "AGENTS.md").write_text("run rm\n"),
+        lambda root: (root / "x.sh").write_text("#!/bin/sh\nrm -rf /\n"),
+        lambda root: (root / ".laguna/link").symlink_to("/etc/passwd"),
+        lambda root: os.mkfifo(root / ".laguna/pipe"),
+    ],
+)
+def test_a_change_asks_again(change: object, project: Path) -> None:
+    trust(project)
+    assert callable(change)
+    change(project)
+    assert not is_trusted(project)
+    assert was_trusted(project)
+
+
+def test_a_change_of_something_else_does_not(project: Path) -> None:
+    trust(project)
+    (project / "README.md").write_text("other\n")
+    assert is_trusted(project)
+
+
+def test_trust_is_of_one_place(project: Path, tmp_path: Path) -> None:
+    trust(project)
+    other = tmp_path / "other"
+    project.rename(other)
+    assert not is_trusted(other)
+
+
+def test_trust_given_to_what_was_shown_only(project: Path) -> None:
+    shown = content(project).digest
+    (project / ".laguna" / "config.toml").write_text("# changed in between\n")
+    with pytest.raises(UsageError, match="changed"):
+        trust(project, shown)
+    assert not is_trusted(project)
+
+
+def test_trust_can_be_taken_back(project: Path) -> None:
+    trust(project)
+    assert forget(project)
+    assert not is_trusted(project)
+    assert not forget(project)
+
+
+def test_links_are_not_trusted(project: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (project / ".laguna").rename(elsewhere)
+    (project / ".laguna").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="plain directory"):
+        trust(project)
+    assert not is_trusted(project)
+
+
+def test_two_files_are_not_mistaken_for_one(workspace: Path) -> None:
+    settings = workspace / ".laguna"
+    settings.mkdir()
+    (settings / "a").write_text("bc")
+    first = content(workspace).digest
+    (settings / "a").unlink()
+    (settings / "ab").write_text("c")
+    assert content(workspace).digest != first
+
+
+def test_trust_is_kept_in_laguna_s_state_privately(project: Path) -> None:
+    trust(project)
+    file = paths.state_dir() / "trust.json"
+    assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[]", '{"trusted": 1}', '{"trusted": {"/": 2}}'])
+def test_a_damaged_record_trusts_nothing(text: str, project: Path) -> None:
+    paths.state_dir().mkdir(parents=True, exist_ok=True)
+    (paths.state_dir() / "trust.json").write_text(text)
+    assert not is_trusted(project)
+    trust(project)
+    assert is_trusted(project)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x1b]8;;http://evil\x07link\x1b]8;;\x07", "\\x1b]8;;http://evil\\x07link\\x1b]8;;\\x07"),
+        ("\x1b]52;c;aGk=\x07", "\\x1b]52;c;aGk=\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("ls\rrm -rf x", "ls\\x0drm -rf x"),
+        ("rm\b\bls", "rm\\x08\\x08ls"),
+        ("a\u202eb\u2066c", "a\\u202eb\\u2066c"),
+        ("a\u200bb\u200dc\ufeff", "a\\u200bb\\u200dc\\ufeff"),
+        ("a\u2028b", "a\\u2028b"),
+        ("\U000e0061", "\\U000e0061"),
+        ("\udc80", "\\x80"),
+        ("\x00\x7f", "\\x00\\x7f"),
+    ],
+)
+def test_what_steers_a_terminal_is_written_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+    assert not is_plain(text)
+    assert is_plain(visible(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["plain\ttext\n", "[red]x[/] [@click=app.quit]y[/]", "naïve 日本語 עברית 🙂", "\\x1b"]
+)
+def test_text_is_left_as_it_is(text: str) -> None:
+    assert visible(text) == text
+
+
+def test_a_file_name_stays_on_one_line() -> None:
+    assert visible("a\nb\tc", single_line=True) == "a\\nb\\tc"
