@@ -63,6 +63,7 @@ def make_agent(
     gate.sandboxed = choice.sandbox.name != "none"
     if not gate.sandboxed and config.policy.sandbox:
         notices.append(Notice(level="warning", text=f"No sandbox here: {choice.reason}"))
+    instructions = _instructions(settings, root, mind, notices)
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
     agent = Agent(
         conversation=mind.conversation,
@@ -86,8 +87,10 @@ def make_agent(
         thinking=thinking,
         check_known=settings.check,
         checkpoints=Checkpoints(root, state),
-        opening=_opening(settings, root, mind, notices),
+        instructions=instructions,
+        opening=_opening(settings, root, instructions),
     )
+    notices += instructions.notices
     builtin = builtin_tools()
     if not config.memory.enabled:
         builtin.pop("recall", None)
@@ -120,25 +123,29 @@ async def restore_files(agent: Agent, checkpoint: str) -> list[str]:
     return sorted({*report.written, *report.removed})
 
 
-def _opening(settings: Settings, root: Path, mind: Mind, notices: list[Notice]) -> dict[str, str]:
-    """The dynamic variables of the first message."""
-    instructions = Instructions(
+def _instructions(
+    settings: Settings, root: Path, mind: Mind, notices: list[Notice]
+) -> Instructions:
+    """Those of the user, and of the repository when it is trusted."""
+    covered = trust.content(root)
+    if not settings.trusted and not covered.empty:
+        names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
+        text = f"Not trusted, so not read: {names}. --trust reads it for one run."
+        notices.append(Notice(level="warning", text=text))
+    return Instructions(
         root=root,
         cwd=settings.cwd,
         limit=mind.pack.limits.instructions_chars,
         user=config_dir(),
         trusted=settings.trusted,
     )
-    covered = trust.content(root)
-    if not settings.trusted and not covered.empty:
-        names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
-        text = f"Not trusted, so not read: {names}. --trust reads it for one run."
-        notices.append(Notice(level="warning", text=text))
-    text = instructions.opening()
-    notices += instructions.notices
+
+
+def _opening(settings: Settings, root: Path, instructions: Instructions) -> dict[str, str]:
+    """The dynamic variables of the first message."""
     return {
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
         "cwd": str(settings.cwd),
         "git": git_state(root),
-        "instructions": text,
+        "instructions": instructions.opening(),
     }

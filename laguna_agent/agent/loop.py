@@ -234,9 +234,21 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
 def _notes(turn: Turn, calls: Calls, note: str) -> list[tuple[str, str]]:
     notes = [(note, "check" if turn.attempts.looks else "loop")] if note else []
     pack = turn.agent.pack
+    notes += [(text, "instructions") for text in _instructions_met(turn.agent, calls)]
     notes += [(pack.text("hook.md", text=text), "hook") for text in calls.notes]
     reminders = turn.checking.reminders(turn.steps, calls.results)
     return [*notes, *((text, "reminder") for text in reminders)]
+
+
+def _instructions_met(agent: Agent, calls: Calls) -> list[str]:
+    """Instructions of the folders that these calls came into, each told once."""
+    paths = [call.arguments.get("path") for call in calls.calls]
+    if agent.instructions is None:
+        return []
+    near = [
+        agent.instructions.near(agent.context.workspace / p) for p in paths if isinstance(p, str)
+    ]
+    return [text for text in near if text]
 
 
 async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None]:

@@ -30,7 +30,16 @@ _LANGUAGES = {
     ".c": "c", ".h": "c", ".cpp": "cpp", ".java": "java", ".rb": "ruby", ".sh": "bash",
     ".json": "json", ".toml": "toml", ".yaml": "yaml", ".html": "html", ".css": "css",
 }  # fmt: skip
-_NOISE = {"LICENSE", "LICENSE.md", "package-lock.json", "poetry.lock", "uv.lock", "Cargo.lock"}
+_NOISE = {
+    "LICENSE",
+    "LICENSE.md",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "package-lock.json",
+    "poetry.lock",
+    "uv.lock",
+    "Cargo.lock",
+}
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from laguna_agent.agent.compaction import message_of
 from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.instructions import Instructions
 from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
 from laguna_agent.models.base import Conversation, Message, Sampling
 from laguna_agent.policy.gate import Gate
@@ -51,6 +52,7 @@ class Agent:
     approver: Approver | None = None
     """None: nobody can be asked, so what would ask is denied."""
     hooks: Hooks | None = None
+    instructions: Instructions | None = None
     thinking: bool = False
     steering: deque[UserMessage] = field(default_factory=deque)
     """What a person typed while the agent worked; it goes in before the next model call."""

@@ -363,3 +363,16 @@ async def test_instructions_of_a_repository_are_read_only_when_it_is_trusted(
     session, conversation = await opened([Reply(text="ok")], trusted=True)
     await take(session, "Say something")
     assert "Always answer in rhyme." in conversation.told
+
+
+async def test_instructions_of_a_folder_are_told_when_it_is_come_into(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "lib").mkdir()
+    (workspace / "lib" / "AGENTS.md").write_text("In here, tabs only.")
+    (workspace / "lib" / "big.py").write_text("x = 1\n" * 3000)
+    session, conversation = await opened(
+        [call("read", path="lib/big.py"), call("done", summary="x")], trusted=True
+    )
+    await take(session, "Look")
+    assert conversation.told.count("In here, tabs only.") == 1
