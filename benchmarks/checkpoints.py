@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from laguna_agent.tools.checkpoints import Checkpoints
@@ -60,11 +61,11 @@ def main() -> int:
                 path.write_text(f"changed {number}\n")
             command = ["git", "status", "--porcelain"]
             status.append(
-                seconds(lambda: subprocess.run(command, cwd=root, check=True, capture_output=True))
+                seconds(partial(subprocess.run, command, cwd=root, check=True, capture_output=True))
             )
             later.append(seconds(lambda: checkpoints.record("later")))
-            changed.append(seconds(lambda: checkpoints.changed_since(base)))
-            restore.append(seconds(lambda: checkpoints.restore(base)))
+            changed.append(seconds(partial(checkpoints.changed_since, base)))
+            restore.append(seconds(partial(checkpoints.restore, base)))
         figures = {
             "files": arguments.files,
             "first_s": first,

@@ -28,6 +28,8 @@ from laguna_agent.tools.treestore import Entry, TreeStore
 
 MAX_FILE_BYTES = 64 << 20
 """Larger files are not recorded; a restore leaves them as they are."""
+KEEP = 400
+"""Checkpoints that are kept of one workspace."""
 _BATCH = 100
 _REFS = "refs/checkpoints"
 _ID = re.compile(r"[0-9a-f]{12}")
@@ -65,11 +67,20 @@ class Checkpoints:
     """The checkpoints of one workspace. Methods block; they may be called from any thread."""
 
     def __init__(
-        self, workspace: Path, state: Path, *, max_file_bytes: int = MAX_FILE_BYTES
+        self,
+        workspace: Path,
+        state: Path,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        keep: int = KEEP,
     ) -> None:
-        """`state` is the repository's state directory (`paths.repository_state_dir`)."""
+        """`state` is the repository's state directory (`paths.repository_state_dir`).
+
+        The oldest checkpoints go when there are a quarter more than `keep`.
+        """
         self.workspace = workspace
         self._store = state / "checkpoints"
+        self._keep = keep
         self._trees = TreeStore(
             workspace, self._store / "git", own=state, max_file_bytes=max_file_bytes
         )
@@ -82,7 +93,11 @@ class Checkpoints:
         Raises CheckpointError.
         """
         with self._locked():
-            return self._record(label)
+            checkpoint = self._record(label)
+            with self._errors():
+                if len(os.listdir(self._trees.git_dir / _REFS)) > self._keep + self._keep // 4:
+                    self._prune(self._keep)
+            return checkpoint
 
     def history(self) -> list[Checkpoint]:
         """All checkpoints, the newest first."""
@@ -165,12 +180,15 @@ class Checkpoints:
     def prune(self, keep: int) -> int:
         """Forget all but the newest `keep` checkpoints and free their space; returns how many."""
         with self._locked(), self._errors():
-            old = self.history()[keep:]
-            for checkpoint in old:
-                self._trees.git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
-            self._trees.git("repack", "-adq")
-            self._trees.git("prune", "--expire=now")
-            return len(old)
+            return self._prune(keep)
+
+    def _prune(self, keep: int) -> int:
+        old = self.history()[keep:]
+        for checkpoint in old:
+            self._trees.git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
+        self._trees.git("repack", "-adq")
+        self._trees.git("prune", "--expire=now")
+        return len(old)
 
     # --- recording --------------------------------------------------------------------------
 

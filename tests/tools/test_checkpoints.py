@@ -395,6 +395,20 @@ def test_history_diff_and_pruning(workspace: Path, checkpoints: Checkpoints) -> 
     assert (workspace / "a").read_text() == "line 3\n"
 
 
+def test_old_checkpoints_go_by_themselves(workspace: Path, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(workspace, tmp_path / "state", keep=4)
+    (workspace / "a").write_text("kept")
+    for number in range(7):
+        (workspace / "b").write_text(str(number))
+        last = checkpoints.record(str(number))
+    labels = [checkpoint.label for checkpoint in checkpoints.history()]
+    assert labels[0] == "6"
+    assert 4 <= len(labels) <= 5
+    (workspace / "a").unlink()
+    checkpoints.restore(last)
+    assert (workspace / "a").read_text() == "kept"
+
+
 @pytest.mark.parametrize("name", ["--help", "HEAD", "../x", "abc", "a" * 12])
 def test_what_is_no_checkpoint_is_refused(
     workspace: Path, checkpoints: Checkpoints, name: str

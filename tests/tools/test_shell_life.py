@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.paths import state_dir
 from laguna_agent.tools.base import Sandbox
 from laguna_agent.tools.shell import restart_shell, shell_cwd
 from laguna_agent.tools.terminal.bash import BashSession
@@ -110,6 +111,20 @@ async def test_where_the_pipes_are_hidden_the_terminal_carries_the_output(tmp_pa
     )
     assert (await shell("exit 3")).exit_code == 3
     assert (await shell("seq 1 30000")).content.endswith("29999\n30000")
+    await shell.close()
+
+
+async def test_a_command_sees_its_pipe_and_nothing_else_of_lagunas_state(tmp_path: Path) -> None:
+    context = make_context(tmp_path, True)
+    context.state_dir = state_dir() / "repository" / "outputs"
+    context.state_dir.mkdir(parents=True)
+    (context.state_dir / "secret").write_text("x")
+    shell = Shell(context)
+    await shell("while :; do echo NOISE; sleep 0.01; done &")
+    assert "NOISE" not in (await shell("sleep 0.1; echo quiet")).content
+    listing = await shell(f"find {state_dir()} -type f; touch {context.state_dir}/shell/x")
+    assert "secret" not in listing.content
+    assert "Read-only" in listing.content
     await shell.close()
 
 
