@@ -76,6 +76,9 @@ class Recall:
     def memories(self, query: str, *, limit: int = 5) -> list[MemoryHit]:
         """The memories that fit a question best, one a session, best first."""
         self._index.refresh()
+        return self._memories(query, limit)
+
+    def _memories(self, query: str, limit: int) -> list[MemoryHit]:
         wanted = set(words_in(query))
         names = set(names_in(query))
         hits: list[MemoryHit] = []
@@ -97,6 +100,9 @@ class Recall:
     def events(self, query: str, *, limit: int = 5, session: str | None = None) -> list[EventHit]:
         """The events that fit a question best, best first."""
         self._index.refresh()
+        return self._events(query, limit, session)
+
+    def _events(self, query: str, limit: int, session: str | None = None) -> list[EventHit]:
         return [EventHit(*row) for row in self._index.events(query, limit, session)]
 
     def open(self, session: str, first: int, last: int | None = None) -> str:
@@ -131,10 +137,11 @@ class Recall:
                 if session is not None:
                     first = int(pointer.group(2))
                     return self.open(session, first, int(pointer.group(3) or first))
-            parts = [_memory_text(hit) for hit in self.memories(query, limit=max(1, limit // 2))]
+            self._index.refresh()
+            parts = [_memory_text(hit) for hit in self._memories(query, max(1, limit // 2))]
             parts += [
                 f"## {hit.session} e{hit.seq} {hit.kind} ({hit.ts[:16]})\n{hit.snippet}"
-                for hit in self.events(query, limit=limit)
+                for hit in self._events(query, limit)
             ]
         except LagunaError as error:
             return str(error)

@@ -11,27 +11,16 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from laguna_agent.errors import UsageError
-from laguna_agent.events import (
-    CheckRan,
-    Event,
-    PlanUpdated,
-    Reply,
-    SystemNote,
-    ToolFinished,
-    TurnFinished,
-    UserMessage,
-)
+from laguna_agent.events import Event, ToolFinished, TurnFinished
+from laguna_agent.memory.matching import STEM, closeness, names_column, searchable, terms_of
 from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
-from laguna_agent.memory.words import names_in, split_name, words_in
+from laguna_agent.memory.words import words_in
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.reading import read_events
-from laguna_agent.trajectory.replay import COMPACTION
 from laguna_agent.trajectory.store import is_locked
-from laguna_agent.trajectory.text import event_text
 
 _VERSION = 2
 _SCHEMA = """
@@ -51,7 +40,10 @@ CREATE VIRTUAL TABLE events USING fts5 (names, body, tokenize='porter unicode61'
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _BODY_CHARS = 60_000
-_MOST_TERMS = 24
+_RERANKED = 25
+"""Matches beyond those asked for that are compared by how close together the words stand."""
+_MOST_RANKED = 5_000
+"""Matches that are ranked; of more than that the oldest are left out."""
 _COMMON = 0.05
 """A word that more than this share of the events hold says little; rarer ones are preferred."""
 
@@ -112,10 +104,14 @@ class RecallIndex:
             terms = terms_of(query)
             if not terms:
                 return []
-            found = self._match(" AND ".join(terms), limit, session)
+            wanted = [word[:STEM] for word in words_in(query)]
+            found = self._match(" AND ".join(terms), wanted, limit, session)
             if len(found) < limit and len(terms) > 1:
                 some = self._match(
-                    " OR ".join(self._telling(terms, "events")), limit + len(found), session
+                    " OR ".join(self._telling(terms, "events")),
+                    wanted,
+                    limit + len(found),
+                    session,
                 )
                 known = {row[:2] for row in found}
                 found += [row for row in some if row[:2] not in known]
@@ -124,27 +120,44 @@ class RecallIndex:
     # --- queries ------------------------------------------------------------------------------
 
     def _match(
-        self, match: str, limit: int, session: str | None
+        self, match: str, wanted: list[str], limit: int, session: str | None
     ) -> list[tuple[str, int, str, str, str, float]]:
+        """Matches of an FTS5 expression, best first, as `events` gives them."""
+        database = self._open()
+        only, bound = "", tuple[str | int, ...]()
+        if session is not None:
+            only, bound = "AND rowid IN (SELECT row FROM rows WHERE session = ?)", (session,)
+        else:
+            # Of very many matches only the newest are ranked: ranking costs time for each.
+            oldest = database.execute(
+                "SELECT rowid FROM events WHERE events MATCH ? "
+                "ORDER BY rowid DESC LIMIT 1 OFFSET ?",
+                (match, _MOST_RANKED),
+            ).fetchone()
+            if oldest is not None:
+                only, bound = "AND rowid >= ?", oldest
         # The best are found first: a snippet of every match would cost far more than they do.
-        only = "AND rowid IN (SELECT row FROM rows WHERE session = ?)" if session else ""
         sql = f"""
             SELECT rows.session, rows.seq, rows.ts, rows.kind, rows.row, -best.rank FROM (
                 SELECT rowid, rank FROM events
                 WHERE events MATCH ? AND rank MATCH 'bm25(5.0, 1.0)' {only}
                 ORDER BY rank LIMIT ?
-            ) AS best JOIN rows ON rows.row = best.rowid ORDER BY best.rank
+            ) AS best JOIN rows ON rows.row = best.rowid
         """
-        database = self._open()
-        arguments = (match, session, limit) if session else (match, limit)
-        found = database.execute(sql, arguments).fetchall()
+        ranked = []
+        for hit in database.execute(sql, (match, *bound, limit + _RERANKED)).fetchall():
+            (body,) = database.execute(
+                "SELECT body FROM events WHERE rowid = ?", hit[4:5]
+            ).fetchone()
+            ranked.append((hit[5] * (1 + 2 * closeness(wanted, body)), hit))
+        ranked.sort(key=lambda item: -item[0])
         snippet = (
             "SELECT snippet(events, 1, '', '', ' … ', 48) FROM events "
             "WHERE events MATCH ? AND rowid = ?"
         )
         return [
-            (*hit[:4], str(database.execute(snippet, (match, hit[4])).fetchone()[0]), hit[5])
-            for hit in found
+            (*hit[:4], str(database.execute(snippet, (match, hit[4])).fetchone()[0]), score)
+            for score, hit in ranked[:limit]
         ]
 
     def _telling(self, terms: list[str], table: str) -> list[str]:
@@ -251,7 +264,7 @@ class RecallIndex:
             seq, asked = 0, 0
         try:
             for stored in read_events(directory, seq + 1, whole=True, problems=[]):
-                text, asked = _searchable(stored.event, asked)
+                text, asked = searchable(stored.event, asked)
                 seq = stored.seq
                 if text.strip():
                     _add_event(database, name, seq, stored.ts, stored.event, text)
@@ -281,66 +294,6 @@ class RecallIndex:
         self.close()
         _remove(self._state / "memory" / "recall.sqlite")
         self._refresh(self._open())
-
-
-def terms_of(query: str) -> list[str]:
-    """FTS5 terms of a question: each word once, names as phrases first."""
-    terms: dict[str, None] = {}
-    for name in names_in(query):
-        words = list(_tokens(name))
-        if len(words) > 1:
-            terms.setdefault('"' + " ".join(words) + '"')
-    for word in words_in(query):
-        terms.setdefault(f'"{word}"')
-    if not terms:  # nothing but stop words: better those than nothing
-        for word in _tokens(query):
-            terms.setdefault(f'"{word}"')
-    return list(terms)[:_MOST_TERMS]
-
-
-def _tokens(text: str) -> Iterator[str]:
-    word = ""
-    for character in text:
-        if character.isalnum():
-            word += character
-        elif word:
-            yield word
-            word = ""
-    if word:
-        yield word
-
-
-def _searchable(event: Event, asked: int) -> tuple[str, int]:
-    """The text of an event that search should find, and whether a summary was asked for.
-
-    Left out: recall's own questions and answers, and summaries of what is there already.
-    """
-    match event:
-        case SystemNote():
-            return ("", 1) if event.reason == COMPACTION else (event.text, asked)
-        case Reply():
-            if event.discarded:
-                return "", asked
-            if asked:
-                return "", 0
-            calls = [call for call in event.tool_calls if call.name != "recall"]
-            return event_text(event.model_copy(update={"tool_calls": calls})), 0
-        case ToolFinished() if event.name == "recall":
-            return "", asked
-        case UserMessage() | ToolFinished() | CheckRan() | PlanUpdated() | TurnFinished():
-            return event_text(event), asked
-        case _:
-            return "", asked
-
-
-def names_column(text: str, more: Iterable[str] = ()) -> str:
-    """Paths and symbols of a text, each whole and in parts, at most 200."""
-    names: dict[str, None] = dict.fromkeys(more)
-    for name in names_in(text):
-        names.setdefault(name)
-        if len(names) >= 200:
-            break
-    return " ".join(f"{name} {' '.join(split_name(name))}" for name in names)
 
 
 def _add_event(

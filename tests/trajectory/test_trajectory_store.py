@@ -151,6 +151,7 @@ def test_a_single_line_of_80_mb_is_read(trajectory: Trajectory) -> None:
 # --- crashes --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte_the_whole_events_come_back_and_it_goes_on(
     trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
