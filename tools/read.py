@@ -13,7 +13,9 @@ from pydantic import Field
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools import seen, storage
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.codeindex import FILE_LIMIT, index_source
 from laguna_agent.tools.encoding import Document, binary_kind, decode, printable, printable_name
+from laguna_agent.tools.languages import language_of
 from laguna_agent.tools.output import clip
 from laguna_agent.tools.tree import render_tree
 from laguna_agent.tools.workspace import (
@@ -30,6 +32,7 @@ _CHUNK = 1 << 20
 _SCAN_LIMIT = 1 << 30
 """Bytes of a streamed file that are looked through for the asked lines."""
 _LINE_LIMIT = 2_000
+_OUTLINE_CHARS = 1_500
 
 
 class ReadArguments(ToolArguments):
@@ -129,13 +132,16 @@ def _lines(
     if end < start:
         start, end = end, start  # the same lines, named the other way round
     shown, last = _fit(lines, start, end, context.max_output_chars)
+    if last < end:  # room for how to go on
+        room = context.max_output_chars - _OUTLINE_CHARS
+        shown, last = _fit(lines, start, end, max(room, context.max_output_chars // 2))
     if not place.saved:
         seen.record(context, place, data, lines=range(start, last + 1), total=total)
     notes = [place.note] if place.note else []
     if described := document.describe():
         notes.append(f"({described})")
     more = last < end
-    rest = []
+    rest = _later(place, text, last) if more and start == 1 else []
     if last < total and (more or arguments.end is None):
         rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
     elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
@@ -143,6 +149,25 @@ def _lines(
     content = "\n".join([*notes, shown, *rest])
     summary = f"{place.label} ({last - start + 1} of {total} lines)"
     return ToolResult(ok=True, content=content, summary=summary, truncated=more)
+
+
+def _later(place: Place, text: str, last: int) -> list[str]:
+    """What is defined after the head of a large source file, so that it can be gone to."""
+    language = language_of(place.relative, text[:200].encode())
+    data = text.encode("utf-8", "replace")
+    if language is None or place.saved or len(data) > FILE_LIMIT:
+        return []
+    lines, room = [], _OUTLINE_CHARS
+    for d in index_source(language, data).definitions:
+        if d.line <= last or d.depth > 1 or d.kind in ("constant", "variable", "field", "key"):
+            continue
+        line = f"{d.line}{' ' * (1 + 2 * d.depth)}{d.signature}"
+        room -= len(line) + 1
+        if room < 0:
+            lines.append("…")
+            break
+        lines.append(line)
+    return ["[further down:]", *lines] if lines else []
 
 
 def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:

@@ -161,9 +161,10 @@ def _check_complete(place: Place, old: str, new: str) -> None:
 def _rewritten(document: Document, content: str) -> Document:
     """The new content, with the bytes of every line that stays."""
     old, new = Lines.of(document.text), Lines.of(content)
-    matcher = difflib.SequenceMatcher(None, old.lines, new.lines, autojunk=False)
-    if len(old.lines) * len(new.lines) > 25_000_000 or not document.text:
+    if not document.text:
         return document.with_text(content)
+    long = len(old.lines) * len(new.lines) > 4_000_000
+    matcher = difflib.SequenceMatcher(None, old.lines, new.lines, autojunk=long)
     splices = []
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag != "equal":

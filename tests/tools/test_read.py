@@ -50,6 +50,17 @@ async def test_large_file_shows_its_head_and_the_next_call_continues(box: Toolbo
     assert shown == lines
 
 
+async def test_large_source_shows_what_is_further_down(box: Toolbox) -> None:
+    body = "".join(f"    value = {n}\n" for n in range(1500))
+    box.add({"big.py": f"def first():\n{body}\n\nclass Second:\n    def go(self): ...\n"})
+    result = await box.call("read", path="big.py")
+    below = "[further down:]\n1504 class Second\n1505   def go(self)\n[lines 1-"
+    assert below in result.content
+    assert len(result.content) < box.context.max_output_chars
+    result = await box.call("read", path="big.py", start=1504)
+    assert result.content == "1504\tclass Second:\n1505\t    def go(self): ..."
+
+
 async def test_line_past_the_end_is_answered_with_the_length(box: Toolbox) -> None:
     box.add({"a.txt": "one\n"})
     result = await box.call("read", path="a.txt", start=5)
