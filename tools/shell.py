@@ -14,7 +14,7 @@ from laguna_agent.actions import Action, RunCommand
 from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.cleaning import clean_text
 from laguna_agent.tools.output import save_output
-from laguna_agent.tools.terminal.bash import BashSession, Outcome, ShellError
+from laguna_agent.tools.terminal.bash import Background, BashSession, Outcome, ShellError
 from laguna_agent.tools.terminal.capture import FILE_LIMIT
 
 DEFAULT_TIMEOUT = 120
@@ -154,12 +154,15 @@ def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
     if outcome.background is not None:
         pids = outcome.background.pids
         what = f"pid {', '.join(map(str, pids))}" if pids else "something it started"
-        where = f"; its output goes to {outcome.capture.name}" if outcome.capture.name else ""
-        stop = f"; stop with: kill {' '.join(map(str, pids))}" if pids else ""
-        notes.append(f"[{what} runs on in the background{where}{stop}]")
+        notes.append(f"[{what} runs on in the background{_handles(outcome.background)}]")
+    if outcome.restarted or outcome.renewed:  # the new shell's `jobs` does not know them
+        notes += [
+            f"[still in the background: {_first_line(job.command)}{_handles(job)}]"
+            for job in outcome.running
+        ]
     for job in outcome.ended:
-        first = clean_text(job.command.strip()).split("\n")[0][:60]
-        notes.append(f"[ended in the background: {first}; its output: {job.capture.name}]")
+        output = f"; its output: {job.capture.name}" if job.capture.name else ""
+        notes.append(f"[ended in the background: {_first_line(job.command)}{output}]")
     text = outcome.text.rstrip("\n")
     if not text.strip():
         text = "" if notes else "(no output)"
@@ -175,6 +178,17 @@ def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
         exit_code=outcome.exit_code,
         data={"cwd": outcome.cwd, "restarted": outcome.restarted, "notes": len(notes)},
     )
+
+
+def _handles(job: Background) -> str:
+    """How a background command is read and stopped."""
+    where = f"; its output goes to {job.capture.name}" if job.capture.name else ""
+    stop = f"; stop with: kill {' '.join(map(str, job.pids))}" if job.pids else ""
+    return where + stop
+
+
+def _first_line(command: str) -> str:
+    return clean_text(command.strip()).split("\n")[0][:60]
 
 
 def _ending(outcome: Outcome, timeout: int) -> list[str]:

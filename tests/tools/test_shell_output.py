@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.tools.terminal import capture
 from support.shells import Shell, make_context, until
 
 
@@ -16,6 +17,17 @@ async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     shell = Shell(make_context(tmp_path, request.param))
     yield shell
     await shell.close()
+
+
+@pytest.mark.parametrize("device", ["/dev/urandom", "/dev/zero"])
+async def test_an_endless_device_is_stopped(
+    shell: Shell, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "FILE_LIMIT", 8 << 20)
+    result = await shell(f"cat {device}", timeout=100)
+    assert "stopped: it printed more than" in result.content
+    assert len(result.content) < shell.context.max_output_chars + 500
+    result.content.encode("utf-8")
 
 
 async def test_endless_output_is_bounded_and_stopped(shell: Shell) -> None:

@@ -48,7 +48,10 @@ async def test_a_timeout_ends_the_whole_tree(shell: Shell, command: str) -> None
 async def test_a_timeout_keeps_what_was_set_before_and_the_jobs(shell: Shell) -> None:
     number = unique()
     await shell(f"plain=kept; f() {{ echo function; }}; sleep {number} &")
-    await shell("mkdir -p deep; cd deep; sleep 1000", timeout=0.3)
+    stopped = await shell("mkdir -p deep; cd deep; sleep 1000", timeout=0.3)
+    assert f"still in the background: plain=kept; f() {{ echo function; }}; sleep {number} &" in (
+        stopped.content
+    )
     after = await shell('echo "$plain $(f)"; basename "$PWD"')
     assert after.content == "kept function\ndeep"
     assert processes_with(number)

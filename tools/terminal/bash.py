@@ -65,6 +65,8 @@ class Outcome:
     renewed: bool = False
     """The shell had ended since the last command; this one ran in a new one."""
     background: Background | None = None
+    running: list[Background] = field(default_factory=list)
+    """Background commands of before that still run."""
     ended: list[Background] = field(default_factory=list)
     """Background commands that ended since the last command."""
 
@@ -216,6 +218,7 @@ class BashSession:
             background = Background(self._call, command, capture, pids)
         ended = [job for job in self.background if job.capture.closed.is_set()]
         self.background = [job for job in self.background if job not in ended]
+        running = list(self.background)
         if background is not None:
             self.background.append(background)
         return Outcome(
@@ -228,6 +231,7 @@ class BashSession:
             restarted=restarted,
             state_lost=restarted and saved is None,
             background=background,
+            running=running,
             ended=ended,
         )
 

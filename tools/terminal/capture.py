@@ -11,7 +11,8 @@ from pathlib import Path
 from laguna_agent.tools.cleaning import Cleaner, HeadAndTail
 
 FILE_LIMIT = 64 << 20
-"""Characters of output that are saved; a command that prints more is stopped."""
+"""Bytes of output that are read and saved; a command that prints more is stopped."""
+_PAUSE = 0.05
 _CHUNK = 1 << 16
 _EMIT_EVERY = 0.05
 _EMIT_LIMIT = 4_000
@@ -42,6 +43,8 @@ class Capture:
         self._shown = HeadAndTail(limit)
         self._unsaved: list[str] = []
         self._size = 0
+        self._read = 0
+        self._pause: asyncio.TimerHandle | None = None
         self._stream: int | None = None
         self._cannot_save = False
         self._live = ""
@@ -51,6 +54,16 @@ class Capture:
 
     def _on_readable(self) -> None:
         self.drain(rounds=4)
+        if self.flooded and self._descriptor is not None:
+            # Nobody looks at it any more: do not keep a processor busy with throwing it away.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._descriptor)
+            self._pause = loop.call_later(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if self._descriptor is not None:
+            asyncio.get_running_loop().add_reader(self._descriptor, self._on_readable)
 
     def drain(self, rounds: int = 1_000_000) -> None:
         """Read what is there, without waiting."""
@@ -71,6 +84,8 @@ class Capture:
         """Take in output."""
         if self.flooded:
             return
+        self._read += len(data)
+        self.flooded = self._read > FILE_LIMIT
         self._take(self._cleaner.feed(data))
         if self._emit is not None and self._timer is None:
             loop = asyncio.get_running_loop()
@@ -89,8 +104,6 @@ class Capture:
                 self.save()
         elif self._stream is not None:
             self._write(text)
-        if self._size > FILE_LIMIT:
-            self.flooded = True
 
     def save(self) -> None:
         """Have the whole output in a file from now on, what came so far included."""
@@ -148,6 +161,9 @@ class Capture:
             asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._stream is not None:
             self._take(self._cleaner.finish())
             self._close_stream()
