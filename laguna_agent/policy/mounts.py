@@ -69,9 +69,8 @@ class MountPlan:
 
     def hide(self, path: str | Path) -> None:
         """Mask `path` where it really is, if it exists."""
-        resolved = places.real(path)
-        if os.path.lexists(resolved):
-            self.add("hidden", resolved)
+        if os.path.lexists(path):
+            self.add("hidden", places.real(path))
 
     def kind_at(self, path: str | Path) -> Kind:
         """What the nearest mount at or above `path` makes of it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -296,7 +295,12 @@ def is_under_folded(path: str | Path, root: str | Path) -> bool:
 
 def laguna_places() -> tuple[Path, ...]:
     """laguna's own configuration, data and state directories."""
-    return tuple(Path(real(p)) for p in (config_dir(), data_dir(), state_dir()))
+    return _resolved(config_dir(), data_dir(), state_dir())
+
+
+@lru_cache(maxsize=64)
+def _resolved(*named: Path) -> tuple[Path, ...]:
+    return tuple(Path(real(path)) for path in named)
 
 
 def secret_places() -> tuple[Path, ...]:
@@ -305,6 +309,14 @@ def secret_places() -> tuple[Path, ...]:
     return (*(base / p for p in HOME_SECRETS), *(Path(p) for p in SYSTEM_SECRETS))
 
 
+@lru_cache(maxsize=16)
+def _folded_secrets(base: str) -> tuple[tuple[str, str], ...]:
+    """Secret places for one home directory: how they are named, and folded for comparison."""
+    shown = [*(os.path.join(base, p) for p in HOME_SECRETS), *SYSTEM_SECRETS]
+    return tuple((path, fold(path)) for path in shown)
+
+
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a file of this name holds secrets wherever it is."""
     folded = fold(name)
@@ -313,14 +325,15 @@ def is_secret_name(name: str) -> bool:
     return any(fnmatch.fnmatchcase(folded, pattern) for pattern in WORKSPACE_SECRETS)
 
 
-def secret_reason(path: str | Path, *, places: Iterable[Path] | None = None) -> str | None:
+def secret_reason(path: str | Path) -> str | None:
     """Why reading `path` would show a secret, or None."""
     base = real(home())
     for text in spellings(path):
         if is_secret_name(os.path.basename(text)):
             return f"{os.path.basename(text)} may hold secrets"
-        for place in secret_places() if places is None else places:
-            if is_under_folded(text, place):
+        folded = fold(text)
+        for place, key in _folded_secrets(base):
+            if folded.startswith(key) and is_under(folded, key):
                 return f"{place} holds secrets"
         if is_under_folded(text, os.path.join(base, ".config")):
             inside = os.path.relpath(text, os.path.join(base, ".config"))
