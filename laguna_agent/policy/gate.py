@@ -22,9 +22,11 @@ from laguna_agent.actions import (
     WritePath,
 )
 from laguna_agent.config import RuleConfig
+from laguna_agent.paths import state_dir
 from laguna_agent.policy import places, rules
 from laguna_agent.policy.commands import Judgement, every_command, judge
 from laguna_agent.policy.harmless import Harmless, names_secret, path_parts
+from laguna_agent.policy.residue import Residue
 from laguna_agent.policy.shell_syntax import Simple
 from laguna_agent.policy.suggestions import suggested_words
 
@@ -67,6 +69,9 @@ class Gate:
         self._rules = list(rules)
         self._state_dirs = [places.real(path) for path in state_dirs]
         self._harmless = Harmless(self._root, self._state_dirs, search_path)
+        self._residue = Residue(self.workspace, state_dir() / "planted") if sandboxed else None
+        self.notices: list[str] = []
+        """What a person should be told; whoever tells it empties the list."""
 
     # --- the answer -------------------------------------------------------------------------
 
@@ -98,8 +103,13 @@ class Gate:
                 return self._git(action, tool)
 
     def note_ran(self, command: str) -> None:
-        """Tell the gate that a command ran in the persistent shell."""
+        """Tell the gate that a command ran in the persistent shell.
+
+        What it planted in the repository is moved away; `notices` says so.
+        """
         self._harmless.shell.note(command)
+        if self._residue is not None:
+            self.notices.extend(self._residue.clear())
 
     def note_shell_restarted(self) -> None:
         """Tell the gate that the persistent shell is a new one."""

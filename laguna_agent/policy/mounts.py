@@ -2,7 +2,7 @@
 
 The nearest mount above a path decides: the plan is laid from the root down, so a directory can be
 hidden and one thing below it shown again. Nothing is created on the machine: a mount needs an
-existing place to stand on, so what does not exist is not masked (a new `.laguna` is not trusted).
+existing place to stand on. A new `.laguna` is not trusted, and `residue` has the rest.
 """
 
 from __future__ import annotations
@@ -139,9 +139,9 @@ def plan_mounts(
     for place in _SHOWN_IN_RUN:
         if os.path.exists(place):
             plan.add("read-only", place, places.real(place))
-    base = places.real(places.home())
-    if plan.kind_at(base) == "tmpfs" and os.path.isdir(base):
-        plan.add("read-only", base)
+    home = places.real(places.home())
+    if plan.kind_at(home) == "tmpfs" and os.path.isdir(home):
+        plan.add("read-only", home)
     if network:
         _show_resolver(plan)
     _mask_home(plan, cache, environment)
