@@ -175,6 +175,8 @@ class Compacted(_Event):
     guidance: str = ""
     opening: str = ""
     """The user message that opens the new epoch: the summary, the verbatim part, the plan."""
+    token_ids: list[int] | None = None
+    """The new epoch's prompt after the static prefix, up to the end of the last kept reply."""
 
 
 class Rewound(_Event):

@@ -164,7 +164,7 @@ async def compact(
         limit=conversation.limit,
     )
     conversation.rewind(prefix_mark)
-    await enter_epoch(conversation, epoch)
+    token_ids = await enter_epoch(conversation, epoch)
     yield Compacted(
         summary=text,
         first_seq=state.first_seq,
@@ -175,6 +175,7 @@ async def compact(
         dropped=epoch.dropped,
         guidance=guidance,
         opening=epoch.opening,
+        token_ids=token_ids,
     )
 
 
@@ -229,9 +230,28 @@ async def build_epoch(
     return Epoch(text, entries, kept_from, dropped + _dropped(steps[:kept]))
 
 
-async def enter_epoch(conversation: Conversation, epoch: Epoch) -> None:
-    """Append an epoch to a conversation that holds only its static prefix."""
-    await _append_all(conversation, [Message(role="user", content=epoch.opening), *epoch.entries])
+async def enter_epoch(conversation: Conversation, epoch: Epoch) -> list[int] | None:
+    """Append an epoch to a conversation that holds only its static prefix.
+
+    Returns what a local conversation holds after the prefix up to the end of the last reply.
+    """
+    start = len(_tokens(conversation) or ())
+    opening = Message(role="user", content=epoch.opening)
+    closed = await _append_all(conversation, [opening, *epoch.entries])
+    tokens = _tokens(conversation)
+    if tokens is None:
+        return None
+    replies = [entry for entry in epoch.entries if isinstance(entry, Reply)]
+    if not replies:
+        return []
+    if replies[-1].token_ids is None:
+        return None
+    # What closes a reply that was cut stands after it, and is not part of it.
+    last = tuple(replies[-1].token_ids)
+    for end in range(closed, start + len(last) - 1, -1):
+        if tokens[end - len(last) : end] == last:
+            return list(tokens[start:end])
+    return None
 
 
 async def reenter(
@@ -255,8 +275,15 @@ async def reenter(
 # --- inside ---------------------------------------------------------------------------------
 
 
-async def _append_all(conversation: Conversation, entries: Sequence[Message | Reply]) -> None:
+def _tokens(conversation: Conversation) -> tuple[int, ...] | None:
+    tokens: tuple[int, ...] | None = getattr(conversation, "tokens", None)
+    return tokens
+
+
+async def _append_all(conversation: Conversation, entries: Sequence[Message | Reply]) -> int:
+    """Append in order; returns where the last reply ended, what closes it included."""
     messages: list[Message] = []
+    closed = conversation.used
     for entry in entries:
         if isinstance(entry, Message):
             messages.append(entry)
@@ -265,8 +292,10 @@ async def _append_all(conversation: Conversation, entries: Sequence[Message | Re
             await conversation.append(messages)
             messages = []
         await conversation.append_reply(entry)
+        closed = conversation.used
     if messages:
         await conversation.append(messages)
+    return closed
 
 
 async def _append_pending(

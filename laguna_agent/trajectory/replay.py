@@ -177,10 +177,18 @@ class ConversationState:
             and not isinstance(item.event, Compacted)
         )
         self.history = [stored, *kept]
-        self.token_ids = []
+        self.replies = 0
+        self._pending_from = 0
+        for place, item in enumerate(self.history):
+            if isinstance(item.event, Reply):
+                self._pending_from = place + 1
+        if event.token_ids is not None:
+            self.token_ids = list(event.token_ids)
+        else:
+            # Without ids of the kept replies the epoch can only be rendered again.
+            self.token_ids = None if self._pending_from else []
         self.open_calls = {}
         self._summary_asked = False
-        self._pending_from = self.replies = 0
         self.epoch += 1
         self.epoch_seq = self.first_seq = stored.seq
 

@@ -98,7 +98,7 @@ def test_without_token_ids_everything_is_to_be_appended() -> None:
     assert [item.seq for item in state.pending] == [2, 3, 4]
 
 
-def compaction(first: int, last: int, kept: int) -> list[Event]:
+def compaction(first: int, last: int, kept: int, ids: list[int] | None = None) -> list[Event]:
     return [
         SystemNote(text="summarise", reason=COMPACTION),
         reply(text="Goal:\n- x", prompt=[70], ids=[71]),
@@ -110,6 +110,7 @@ def compaction(first: int, last: int, kept: int) -> list[Event]:
             tokens_before=100,
             tokens_after=10,
             opening="the opening",
+            token_ids=ids,
         ),
     ]
 
@@ -122,18 +123,30 @@ def test_an_epoch_begins_with_its_opening_and_the_kept_steps() -> None:
         result("a"),
         reply(call("b"), prompt=[6], ids=[7]),
         result("b"),
-        *compaction(1, 6, 5),
+        *compaction(1, 6, 5, ids=[60, 61, 7]),
     )
     state = conversation_state(events)
     assert state.epoch == 1
-    assert state.token_ids == []
-    assert [item.seq for item in state.pending] == [9, 5, 6]
+    assert state.token_ids == [60, 61, 7]
+    assert [item.seq for item in state.history] == [9, 5, 6]
+    assert [item.seq for item in state.pending] == [6]
     assert [item.seq for item in state.user_messages] == [2]
     later = conversation_state(
         [*events, StoredEvent(10, "t", reply(text="on", prompt=[30, 31], ids=[32]))]
     )
-    assert later.token_ids == [30, 31, 32]
+    assert later.token_ids == [60, 61, 7, 30, 31, 32]
     assert later.pending == []
+
+
+def test_an_epoch_without_ids_is_rendered_again() -> None:
+    steps = [reply(call("b"), prompt=[6], ids=[7]), result("b")]
+    events = [samples.system(), UserMessage(text="go"), *steps]
+    kept = conversation_state(stored(*events, *compaction(1, 4, 3)))
+    assert kept.token_ids is None
+    assert [item.seq for item in kept.pending] == [7, 3, 4]
+    nothing_kept = conversation_state(stored(*events, *compaction(1, 4, 5)))
+    assert nothing_kept.token_ids == []
+    assert [item.seq for item in nothing_kept.pending] == [7]
 
 
 def test_a_second_compaction_replaces_the_first() -> None:
