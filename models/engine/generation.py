@@ -94,7 +94,7 @@ class Generation:
         self.outcome: Outcome | None = None
         self.steps = self._run()
         cut = len(order.tokens) - order.resume
-        self._prompt = order.tokens[:cut]
+        self.prompt = order.tokens[:cut]
         self._ids: list[int] = []
         self._stream = TextStream(order.stops)
         self._forced: deque[int] = deque()
@@ -116,7 +116,7 @@ class Generation:
             self._model, order.sampling.model_copy(update={"seed": seed}), order.grammar
         )
         try:
-            for token in order.tokens[len(self._prompt) :]:
+            for token in order.tokens[len(self.prompt) :]:
                 self._take(token, emit=False)
             prepared = cache.prepare(order.tokens, order.session)
             cache.owner = self
@@ -128,7 +128,7 @@ class Generation:
             except (_CancelledError, DecodeAbortedError):
                 prefill_s = (self._first or time.perf_counter()) - self._started
                 reason = "cancelled"
-            cache.record(order.session, len(self._prompt))
+            cache.record(order.session, len(self.prompt))
             now = time.perf_counter()
             self.outcome = Outcome(
                 reason,
@@ -136,7 +136,7 @@ class Generation:
                 len(self._ids),
                 bool(self._ids) and self._model.is_end(self._ids[-1]),
                 prepared,
-                len(self._prompt),
+                len(self.prompt),
                 self._prefilled,
                 prefill_s,
                 now - self._started - prefill_s,
@@ -332,7 +332,7 @@ class Generation:
             raise _CancelledError
         if cache.owner is owner:
             return
-        sequence = self._prompt + array("i", self._ids)
+        sequence = self.prompt + array("i", self._ids)
         # One more than is wanted back: `prepare` always leaves the last token to be decoded.
         cache.prepare(sequence[: held + 1], self._order.session)
         cache.owner = owner
