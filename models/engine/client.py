@@ -34,6 +34,7 @@ from laguna_agent.models.engine.base import (
     Finished,
     Tokens,
 )
+from laguna_agent.models.engine.running import make_room
 from laguna_agent.models.engine.spawn import (
     EngineSpec,
     Started,
@@ -163,7 +164,7 @@ class EngineClient:
         )
 
     async def _open(self, on_event: OnEvent | None) -> None:
-        started = await asyncio.to_thread(find_or_start, self.spec)
+        started = await asyncio.to_thread(_find_or_start, self.spec)
         started.connection.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=started.connection, limit=_LIMIT)
         connection = _Connection(reader, writer, started)
@@ -352,6 +353,17 @@ class EngineClient:
             self._process = self._connection.started.process
             await self._connection.close()
             self._connection = None
+
+
+def _find_or_start(spec: EngineSpec) -> Started:
+    """As `spawn.find_or_start`, after idle engines have made room for a new one."""
+    try:
+        needed = int(spec.path.stat().st_size * 1.1)
+        if not socket_path(spec.key).exists():
+            make_room(spec.key, needed)
+    except OSError:
+        pass
+    return find_or_start(spec)
 
 
 def _request(request: EngineRequest, config: EngineConfig) -> wire.Header:

@@ -8,6 +8,7 @@ from typing import Any
 from laguna_agent.errors import ModelError
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.spawn import connect
+from laguna_agent.models.memory import machine_memory
 from laguna_agent.paths import runtime_dir
 
 _PATIENCE_S = 10.0
@@ -29,6 +30,19 @@ def status(key: str) -> dict[str, Any] | None:
 def stop(key: str) -> bool:
     """End an engine and wait until it is gone; False when there was none."""
     return _ask(key, {"type": "stop", "id": 1}, until_gone=True) is not None
+
+
+def make_room(key: str, needed: int) -> list[str]:
+    """End engines that nobody uses when fewer than `needed` bytes are free for the engine of
+    `key`; returns the keys of those that ended."""
+    ended: list[str] = []
+    for other in running_keys():
+        if other == key or machine_memory().available >= needed:
+            continue
+        state = status(other)
+        if state is not None and not state["clients"] and not state["busy"] and stop(other):
+            ended.append(other)
+    return ended
 
 
 def _ask(key: str, header: wire.Header, *, until_gone: bool = False) -> wire.Header | None:

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.paths import runtime_dir
 from support.synthetic import tiny_laguna
 
 CONTEXT = 2048
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Every test has engines, logs and snapshots of its own."""
     monkeypatch.setenv("LAGUNA_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    runtime = runtime_dir()
+    yield tmp_path / "home"
+    shutil.rmtree(runtime, ignore_errors=True)
 
 
 @pytest.fixture
