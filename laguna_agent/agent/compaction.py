@@ -276,8 +276,7 @@ async def reenter(
 
 
 def _tokens(conversation: Conversation) -> tuple[int, ...] | None:
-    tokens: tuple[int, ...] | None = getattr(conversation, "tokens", None)
-    return tokens
+    return getattr(conversation, "tokens", None)
 
 
 async def _append_all(conversation: Conversation, entries: Sequence[Message | Reply]) -> int:
