@@ -288,6 +288,8 @@ async def test_five_hundred_steps_in_8k(large: Script) -> None:
         await large.step(number)
     assert len(large.compactions) >= 10
     assert large.highest <= large.talk.limit
+    # The script's last words and results are on record, and not yet appended.
+    await large.talk.append([message_of(item.event) for item in large.state.pending])
     prompt = await large.prompt()
     for text in large.said:
         assert text in prompt
