@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.actions import ReadPath
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.loading import Mind, recommended_sampling
@@ -55,7 +56,10 @@ def make_agent(
         workspace=root,
         enabled=config.policy.sandbox,
         network=network,
-        writable=[Path(path).expanduser() for path in config.policy.writable],
+        writable=[
+            *(Path(path).expanduser() for path in config.policy.writable),
+            *gate.writable_paths(),
+        ],
         state_dir=state,
         hidden=hidden,
         read_only=read_only,
@@ -74,6 +78,9 @@ def make_agent(
             state_dir=trajectory.outputs,
             sandbox=choice.sandbox,
             max_output_chars=pack.limits.result_chars,
+            cache_dir=state / "cache",
+            may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
+            state={"git.trusted": settings.trusted},
         ),
         pack=pack,
         sampling=make_sampling(config, mind),

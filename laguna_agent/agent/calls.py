@@ -160,6 +160,8 @@ class Calls:
             yield self._report(finished)
             async for notice in self._after(finished):
                 yield notice
+            while self.agent.gate.notices:
+                yield Notice(level="warning", text=self.agent.gate.notices.pop(0))
             if plan is not None:
                 self.agent.plan = plan.steps
                 yield plan

@@ -60,7 +60,7 @@ class Checking:
 
     async def run(self) -> CheckRan:
         """Run it now, on the tests as they were."""
-        self.restore_tests()
+        await asyncio.to_thread(self.restore_tests)
         ran = await run_check(self.agent.context)
         if ran is None:
             raise LagunaError("the check is gone")

@@ -1,0 +1,174 @@
+"""`laguna --task` as scripts see it: exit codes and what stands on which stream.
+
+The model is the tiny random Laguna: it says nothing sensible, which is enough here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.synthetic import tiny_laguna
+
+from .conftest import interrupt
+
+KEYS = {
+    "schema",
+    "session",
+    "status",
+    "summary",
+    "error",
+    "steps",
+    "duration_s",
+    "files_changed",
+    "usage",
+    "model",
+    "trajectory",
+}
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    return ["--model", str(tiny_laguna()), "--max-steps", "1", "--no-thinking", "--seed", "3"]
+
+
+def test_json_is_exactly_one_object_and_a_limit_exits_with_5(
+    laguna: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    run = laguna(
+        "--task", "Say hello", "--output", "json", "--max-tokens", "8", *tiny, cwd=tmp_path
+    )
+    assert set(run.result) == KEYS
+    assert run.result["schema"] == "laguna.result/1"
+    assert run.result["status"] == "limit", run.err
+    assert run.code == 5
+    assert Path(run.result["trajectory"]).is_file()
+    assert run.result["model"]["format"] == "laguna"
+
+
+def test_stream_json_ends_with_the_same_object(
+    laguna: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    run = laguna("--task", "-", "--output", "stream-json", *tiny, cwd=tmp_path, stdin="Say hello")
+    lines = [json.loads(line) for line in run.out.split("\n") if line]
+    assert lines[0]["type"] == "session_started"
+    assert set(lines[-1]) == KEYS
+    assert {"reply", "turn_finished", "step_started"} <= {line.get("type") for line in lines}
+    assert run.err == ""
+
+
+def test_text_puts_progress_on_standard_error_only(
+    laguna: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    run = laguna("--task", "Say hello", *tiny, cwd=tmp_path)
+    assert "laguna: limit:" in run.err
+    assert "\x1b" not in run.err
+
+
+def test_nothing_is_written_into_the_repository(
+    laguna: Any, tiny: list[str], repository: Callable[[str], Path]
+) -> None:
+    root = repository("roman")
+    laguna("--task", "Say hello", "--mode", "ask", *tiny, cwd=root)
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--ignored"], cwd=root, capture_output=True, check=True
+    )
+    assert status.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", " "], "task is empty"),
+        (["--task", "x", "--max-steps", "0"], "--max-steps"),
+        (["--task", "x", "--nonsense"], "--nonsense"),
+        (["--task", "x", "-C", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--task", "x", "--mode", "sometimes"], "sometimes"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(
+    laguna: Any, arguments: list[str], said: str
+) -> None:
+    run = laguna(*arguments)
+    assert run.code == 2
+    assert said in run.err
+    assert run.out == ""
+    assert "Traceback" not in run.err
+
+
+def test_a_bad_configuration_names_file_and_key(laguna: Any, laguna_home: Path) -> None:
+    (laguna_home / "config").mkdir(parents=True)
+    (laguna_home / "config" / "config.toml").write_text("[engine]\ncontexts = 3\n")
+    run = laguna("--task", "x")
+    assert run.code == 2
+    assert "config.toml" in run.err
+    assert "engine.contexts" in run.err
+
+
+def test_without_a_model_the_way_to_one_is_said(laguna: Any, tmp_path: Path) -> None:
+    run = laguna("--task", "x", "--output", "json", cwd=tmp_path)
+    assert run.code == 3
+    assert run.result["status"] == "error"
+    assert "laguna models pull" in run.result["error"]
+
+
+def test_a_file_that_is_no_model_exits_with_3(laguna: Any, tmp_path: Path) -> None:
+    path = tmp_path / "not.gguf"
+    path.write_text("nothing of the kind")
+    run = laguna("--task", "x", "--model", str(path), cwd=tmp_path)
+    assert run.code == 3
+    assert len(run.err.strip().split("\n")) <= 2
+    assert "not.gguf" in run.err
+
+
+def test_an_interrupt_exits_with_130_and_is_on_record(tmp_path: Path, laguna: Any) -> None:
+    arguments = ["--task", "Say hello", "--output", "stream-json", "--max-tokens", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "laguna_agent.cli", *arguments, "--model", str(tiny_laguna())],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(json.loads(line))
+        if lines[-1].get("type") == "step_started":
+            interrupt(process)
+    assert process.wait() == 130
+    assert lines[-1]["status"] == "interrupted"
+    assert "turn_finished" in Path(lines[-1]["trajectory"]).read_text()
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
+    command = [sys.executable, "-m", "laguna_agent.cli", "--task", "x", "--output", "stream-json"]
+    process = subprocess.Popen(
+        [*command, *tiny],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait() in (0, 1, 4, 5)
+
+
+def test_the_client_stays_small(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
+    command = [sys.executable, "-m", "laguna_agent.cli", "--task", "Say hello", *tiny]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, _, usage = os.wait4(process.pid, 0)
+    kilobytes = usage.ru_maxrss if sys.platform == "linux" else usage.ru_maxrss // 1024
+    assert kilobytes < 100_000
