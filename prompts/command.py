@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_][a-z0-9_]*)\}")
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
+"""What a placeholder may stand against; a backslash before it would undo its quotes."""
 _WORD = r"[^\s;|&()<>]*"
 _MARK = "LAGUNA{}VALUE"
 
@@ -186,8 +188,16 @@ def _inside(name: str) -> Fault:
     )
 
 
+def _joined_plainly(node: Node) -> bool:
+    return node.type != "concatenation" or all(
+        child.type in ("string", "raw_string", "number")
+        or (child.type == "word" and _PLAIN.fullmatch(_text(child)))
+        for child in node.children
+    )
+
+
 def _place_fault(node: Node, name: str, spec: ArgumentSpec) -> Fault | None:
-    if node.type != "word":
+    if node.type != "word" or not _PLAIN.fullmatch(_text(node)):
         return _inside(name)
     current = node.parent
     while current is not None:
@@ -201,7 +211,7 @@ def _place_fault(node: Node, name: str, spec: ArgumentSpec) -> Fault | None:
                 f"`{{{name}}}` is the target of a redirection",
                 'Only an argument of type "path" that is always given may be one.',
             )
-        if current.type not in _AROUND:
+        if current.type not in _AROUND or not _joined_plainly(current):
             return _inside(name)
         current = current.parent
     command = _command_of(node)
