@@ -155,7 +155,7 @@ commands = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(commands, st.sampled_from([" ", " ", " ", ""]))
 @example(["echo", "{v}"], " ")
 @example(["./argv", "{v}", "|", "cat", "-", "{v}"], " ")

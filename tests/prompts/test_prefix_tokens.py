@@ -1,0 +1,75 @@
+"""What the static prefix costs, by real tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.interfaces.pack_cost import Meter, Subject
+from laguna_agent.models.chat import format_for
+from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.engine.vocabulary import Vocabulary, open_vocabulary
+from laguna_agent.prompts.pack import load_pack
+from laguna_agent.prompts.templates import StaticVariables
+from laguna_agent.tools.registry import builtin_tools
+from support.packs import laguna_vocabulary, specs_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("pack", "limit"), [("laguna", 1000), ("small", 600), ("plan", 1000)])
+def test_packs_keep_to_their_budget_on_the_starters_tokenizer(
+    starter_model: Path, pack: str, limit: int
+) -> None:
+    with open_vocabulary(starter_model) as vocabulary:
+        meter = Meter(Subject("laguna-xs-2.1", starter_model), vocabulary)
+        sight = meter.look(load_pack(pack, model_name="laguna-xs-2.1"), builtin_tools())
+    assert sight.exact
+    assert 100 < sight.tokens < limit
+    assert sight.tokens == len(sight.pieces)
+    assert "".join(sight.pieces) == sight.prefix
+    assert sum(part.tokens for part in sight.parts) == sight.tokens
+    if pack == "laguna":
+        names = {part.name.removeprefix("tools/") for part in sight.parts}
+        assert set(builtin_tools()) <= names
+
+
+@pytest.mark.parametrize("version", ["v4", "v5", "v8"])
+@pytest.mark.parametrize("thinking", [False, True])
+def test_the_default_pack_costs_under_a_thousand_tokens_on_lagunas_stand_in(
+    starter_model: Path, version: str, thinking: bool
+) -> None:
+    with open_vocabulary(laguna_vocabulary(starter_model)) as vocabulary:
+        assert vocabulary.info.architecture == "laguna"
+        tokens = count(vocabulary, version, thinking)
+    assert 500 < tokens < 1000
+
+
+def count(vocabulary: Vocabulary, version: str, thinking: bool) -> int:
+    tools = builtin_tools()
+    pack = load_pack("laguna", model_name="laguna-xs-2.1")
+    static = StaticVariables(
+        model="laguna-xs-2.1",
+        format="laguna",
+        tools=tuple(pack.tool_names(tools)),
+        thinking=thinking,
+    )
+    form = format_for(
+        None,
+        architecture="laguna",
+        template=f"{{#- laguna_{version} #}}",
+        model_name="laguna-xs-2.1",
+        thinking=thinking,
+    )
+    prefix = form.render_start(pack.system(static), specs_of(pack.tools(tools, static)))
+    return len(vocabulary.pieces([prefix])[0])
+
+
+def test_pieces_are_the_tokens_of_the_model(starter_model: Path) -> None:
+    with open_vocabulary(starter_model) as vocabulary:
+        parts = [Segment("<|im_start|>", special=True), Segment("<|im_start|> é")]
+        assert vocabulary.pieces([parts, []]) == [
+            ["<|im_start|>", "<", "|", "im", "_start", "|", ">", " é"],
+            [],
+        ]
