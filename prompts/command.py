@@ -93,7 +93,8 @@ def check_command(template: str, arguments: Mapping[str, ArgumentSpec]) -> list[
         for name in names
         if name not in arguments
     ]
-    faults += [
+    # A misspelt placeholder leaves its argument unused: one finding is enough.
+    faults = faults or [
         Fault(f"argument `{name}` is not used in `command`", f"Put {{{name}}} where it belongs.")
         for name in arguments
         if name not in names

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from laguna_agent.actions import Action
 from laguna_agent.events import Notice
@@ -186,6 +186,11 @@ class SkillReader:
         if not target.is_file():
             raise ValueError(f"there is no {rest}. Files: {', '.join(_beside(skill.directory))}")
         return _read(target)
+
+
+def reading_skills(read: Tool, skills: Sequence[Skill]) -> Tool:
+    """The read tool, made to know `skill:` paths; `read` itself when there are no skills."""
+    return cast(Tool, SkillReader(read, skills)) if skills else read
 
 
 def _is_skill(arguments: Any) -> bool:

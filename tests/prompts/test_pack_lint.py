@@ -1,0 +1,83 @@
+"""Lint: each problem with its file, its line and the way to mend it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.models.chat import FORMATS
+from laguna_agent.prompts.layers import pack_names
+from laguna_agent.prompts.lint import lint_pack
+from laguna_agent.prompts.pack import load_pack
+from laguna_agent.prompts.problems import PackError
+from laguna_agent.tools.registry import builtin_tools
+from support.packs import write_files
+
+
+def lint(root: Path, name: str = "base", tokens: int = 0) -> list[str]:
+    problems = lint_pack(
+        name,
+        model_name="laguna-xs-2.1",
+        directories=[root],
+        builtin=builtin_tools(),
+        chat_formats=FORMATS,
+        count=lambda pack, static: tokens,
+    )
+    return [str(p).replace(f"{root}/", "").replace("\n  ", " | ") for p in problems]
+
+
+@pytest.mark.parametrize("name", pack_names([]))
+def test_built_in_packs_have_nothing_wrong(tmp_path: Path, name: str) -> None:
+    assert lint(tmp_path, name) == []
+
+
+CASES = tomllib.loads(Path(__file__).with_name("lint_cases.toml").read_text())["case"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["says"][:60])
+def test_a_problem_is_named_with_file_line_and_mend(tmp_path: Path, case: dict[str, str]) -> None:
+    write_files(tmp_path, {f"mine/{case['file']}": case["text"]})
+    found = lint(tmp_path, "mine")
+    assert len(found) == 1, found
+    assert case["says"] in found[0], found
+
+
+def test_a_part_that_the_prefix_includes_is_held_to_the_same(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {"mine/system.md": "{% include 'part.md' %}", "mine/part.md": "today is\n{{ date }}"},
+    )
+    [problem] = lint(tmp_path, "mine")
+    assert problem.startswith("mine/part.md:2: `date` changes between runs")
+
+
+def test_what_lies_under_an_override_is_checked_when_it_is_reached(tmp_path: Path) -> None:
+    write_files(tmp_path, {"mine/pack.toml": 'extends = "other"', "other/system.md": "{{ date }}"})
+    assert lint(tmp_path, "mine")
+    write_files(tmp_path, {"mine/system.md": "x"})
+    assert lint(tmp_path, "mine") == []
+    write_files(tmp_path, {"mine/system.md": "x {{ super() }}"})
+    assert lint(tmp_path, "mine")
+
+
+def test_a_budget_that_is_exceeded_names_the_line_that_sets_it(tmp_path: Path) -> None:
+    write_files(tmp_path, {"mine/pack.toml": "\n[limits]\nprefix_tokens = 50\n"})
+    assert lint(tmp_path, "mine", tokens=50) == []
+    [problem] = lint(tmp_path, "mine", tokens=81)
+    assert problem.startswith(
+        "mine/pack.toml:3: the static prefix has 81 tokens, 31 over its budget"
+    )
+
+
+def test_a_pack_whose_prefix_would_change_is_not_loaded_either(tmp_path: Path) -> None:
+    write_files(tmp_path, {"mine/system.md": "at {{ cwd }}"})
+    with pytest.raises(PackError) as caught:
+        load_pack("mine", model_name="m", directories=[tmp_path])
+    assert str(caught.value).startswith(f"{tmp_path}/mine/system.md:1: `cwd` changes")
+
+
+def test_several_problems_are_all_found(tmp_path: Path) -> None:
+    write_files(tmp_path, {"mine/system.md": "{{ a }}\n{{ b }}", "mine/cut.md": "{{ c }}"})
+    assert len(lint(tmp_path, "mine")) == 3
