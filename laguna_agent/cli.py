@@ -59,19 +59,17 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 def _main(arguments: list[str]) -> int:
     options = make_parser().parse_args(arguments)
-    settings = make_settings(options)
     if options.task is not None:
         import asyncio
 
         from laguna_agent.interfaces.headless import read_task, run_task
 
+        settings = make_settings(options)
         task = read_task(options.task)
         return int(asyncio.run(run_task(task, settings, options.output)))
-    from laguna_agent.errors import UsageError
+    from laguna_agent.interfaces.tui import run_tui
 
-    raise UsageError(
-        "there is no terminal interface in this version", hint='Use laguna --task "...".'
-    )
+    return int(run_tui(lambda: make_settings(options), prompt=options.prompt))
 
 
 def make_parser() -> argparse.ArgumentParser:

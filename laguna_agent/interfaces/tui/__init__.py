@@ -1,0 +1,36 @@
+"""The terminal interface: small widgets that show a session's events and send it what is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.session import Settings
+
+
+def run_tui(start: Callable[[], Settings], *, prompt: str | None = None) -> int:
+    """Run the interface until it is left; returns the exit code.
+
+    `start` makes the settings. It is called beside the interface, whose first paint waits for
+    nothing. Raises what `start` raised, and UsageError without a terminal that can show it.
+    """
+    import os
+    import sys
+
+    from laguna_agent.errors import UsageError
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("this is not a terminal", hint='Without one, use: laguna --task "..."')
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError("this terminal cannot be drawn on (TERM=dumb)",
+                         hint='Set TERM, or use: laguna --task "..."')  # fmt: skip
+    from laguna_agent.interfaces.tui.app import LagunaApp
+
+    app = LagunaApp(start, prompt=prompt)
+    code = app.run(mouse=app.preferences.mouse)
+    if app.fatal is not None:
+        raise app.fatal
+    if app.farewell:
+        sys.stdout.write(app.farewell + "\n")
+    return app.return_code or code or 0

@@ -1,0 +1,330 @@
+"""What keys do: the actions that the table in `keys` names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.text import Text
+from textual.widgets import Input
+
+from laguna_agent.interfaces.tui.clipboard import system_copy
+from laguna_agent.interfaces.tui.dialogs import Choice, Picker
+from laguna_agent.interfaces.tui.entries import Entry
+from laguna_agent.interfaces.tui.rendering import code_blocks
+from laguna_agent.policy.display import visible
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from laguna_agent.interfaces.tui.app import LagunaApp
+
+    _Base = App[int]
+else:
+    _Base = object
+
+_IN_DIALOGS = {"redraw", "toggle_mouse"}
+
+
+class Actions(_Base):
+    """Mixed into the app."""
+
+    _code_at = 0
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of the app rest while a dialog is open."""
+        app: LagunaApp = self  # type: ignore[assignment]  # mixed into it
+        if len(app.screen_stack) > 1 and hasattr(Actions, f"action_{action}"):
+            return action in _IN_DIALOGS
+        if action in ("interrupt", "leave", "page") and app.screen.focused is None:
+            return True
+        return True
+
+    # --- leaving and stopping --------------------------------------------------------------
+
+    def action_escape(self) -> None:
+        """Close what is open, say no, or stop what goes on; the nearest first."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        search = app.query_one("#search-line", Input)
+        if app.completion.is_open:
+            app.completion.offer("", [])
+            app.composer.completing = False
+        elif search.has_class("shown"):
+            self._end_search()
+        elif app.approval.asking:
+            app.approval.answer("no")
+        elif app.transcript.has_focus:
+            app.composer.focus()
+            app.transcript.go_to_end()
+        elif app.busy:
+            self._stop()
+
+    def _stop(self) -> None:
+        app: LagunaApp = self  # type: ignore[assignment]
+        if app.stop_download is not None:
+            app.stop_download()
+            return
+        loading = app.agent.session is None
+        app.agent.cancel()
+        if waiting := app.outbox.drop():
+            typed = app.composer.text
+            app.composer.put(f"{waiting}\n{typed}" if typed else waiting)
+        app.wait.say("stopping")
+        if loading:
+            app.ledger.note("loading was stopped; enter sends and loads again", "warning")
+
+    def action_interrupt(self) -> None:
+        """Copy a selection, else clear what is typed, else stop, else leave."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if selected := app.composer.selected_text or app.screen.get_selected_text():
+            self.copy(selected)
+        elif app.approval.asking:
+            app.approval.answer("no")
+        elif app.composer.text:
+            app.history.add(app.composer.text)
+            app.composer.put("")
+        elif app.busy and app.agent.session is not None:
+            self._stop()
+        elif app.status.flash.startswith("ctrl+c again"):
+            self.leave()
+        else:
+            app.status.say("ctrl+c again leaves", 2.0)
+
+    def action_leave(self) -> None:
+        """Leave when nothing is typed; else what the key does in text."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if app.composer.text:
+            app.composer.action_delete_right()
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """End the interface."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        session = app.agent.session
+        if session is not None and session.record.state.user_messages:
+            app.farewell = f"Go on with: laguna --resume {session.trajectory.id}"
+        app.save_draft()
+        app.exit(0)
+
+    # --- the transcript --------------------------------------------------------------------
+
+    def action_page(self, step: int) -> None:
+        """Scroll by a page."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        height = max(1, app.transcript.size.height - 2)
+        app.transcript.scroll_relative(y=step * height, animate=False)
+
+    def action_choose(self, step: int) -> None:
+        """Choose the message above or below."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        transcript = app.transcript
+        if not transcript.has_focus:
+            transcript.focus()
+            return
+        transcript.choose((transcript.cursor or 0) + step)
+
+    def action_to_end(self) -> None:
+        """To the end of the transcript."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.transcript.go_to_end()
+        app.composer.focus()
+
+    def action_toggle_last(self, kind: str) -> None:
+        """Open or close the last entry of a kind, or the chosen one."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        last = next((e for e in reversed(app.transcript.entries) if e.kind == kind), None)
+        app.transcript.toggle(app.transcript.at_cursor or last)
+
+    def action_search(self) -> None:
+        """Open the search line."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        line = app.query_one("#search-line", Input)
+        line.add_class("shown")
+        line.value = ""
+        line.focus()
+
+    def search_for(self, text: str) -> None:
+        """Go to the last message that holds `text`; n and N go on."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        self._end_search()
+        app.transcript.focus()
+        app.transcript.cursor = None
+        if not app.transcript.find(text):
+            app.status.say(f"not in what is loaded: {text}")
+            app.composer.focus()
+
+    def _end_search(self) -> None:
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.query_one("#search-line", Input).remove_class("shown")
+        app.composer.focus()
+
+    def transcript_key(self, key: str) -> bool:
+        """A key pressed in the transcript; returns whether it meant something."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        transcript, entry = app.transcript, app.transcript.at_cursor
+        if key in ("up", "k", "down", "j"):
+            transcript.choose((transcript.cursor or 0) + (1 if key in ("down", "j") else -1))
+        elif key in ("enter", "space"):
+            transcript.toggle(entry)
+        elif key == "c" and entry is not None:
+            self.copy(entry.text)
+        elif key == "x" and entry is not None:
+            self.copy_code(entry)
+        elif key in ("n", "N"):
+            transcript.find(transcript.query_text, backward=key == "n")
+        elif key in ("home", "g"):
+            transcript.choose(0)
+        elif key in ("end", "G"):
+            transcript.go_to_end()
+        else:
+            return False
+        return True
+
+    # --- copying ---------------------------------------------------------------------------
+
+    def copy(self, text: str) -> None:
+        """Copy to the clipboard, and say so."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.copy_to_clipboard(text)
+        app.run_worker(asyncio.to_thread(system_copy, text), group="copy")
+        lines = text.count("\n") + 1
+        app.status.say(f"copied {lines} lines" if lines > 1 else "copied")
+
+    def copy_code(self, entry: Entry) -> None:
+        """Copy the next code block of a message, or its diff or output."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        blocks = code_blocks(entry.body) if entry.kind == "answer" else [entry.diff or entry.body]
+        if not blocks:
+            app.status.say("no code in it")
+            return
+        self.copy(blocks[self._code_at % len(blocks)])
+        self._code_at += 1
+
+    # --- typing ----------------------------------------------------------------------------
+
+    def action_take_back(self) -> None:
+        """Edit the last message that waits."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if (text := app.outbox.take_back()) is not None:
+            app.composer.put(text)
+            app.composer.focus()
+
+    def action_search_history(self) -> None:
+        """Choose from the prompts of the past."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        prompts = dict.fromkeys(reversed(app.history.prompts))
+        choices = [
+            Choice(p, Text(visible(p, single_line=True), no_wrap=True, overflow="ellipsis"))
+            for p in prompts
+        ]
+        preview = lambda p: Text(visible(p))
+        app.push_screen(
+            Picker("Earlier prompts", choices[:500], preview=preview),
+            lambda chosen: app.composer.put(chosen) if chosen else None,
+        )
+
+    def action_external_editor(self) -> None:
+        """Write in the person's editor."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        settings = app.agent.settings
+        configured = settings.config.tui.editor if settings is not None else None
+        editor = configured or os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        with tempfile.TemporaryDirectory(prefix="laguna-") as folder:
+            path = Path(folder, "prompt.md")
+            path.write_text(app.composer.expanded, encoding="utf-8")
+            try:
+                with app.suspend():
+                    done = subprocess.run([*shlex.split(editor), str(path)], check=False)
+                if done.returncode == 0:
+                    app.composer.put(path.read_text(encoding="utf-8", errors="replace").rstrip())
+            except (OSError, ValueError) as error:
+                app.ledger.note(f"the editor `{editor}` did not start: {error}", "error")
+        app.refresh(layout=True)
+
+    async def complete(self, word: str) -> None:
+        """Offer completions of the word that is being typed."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if word.startswith("/"):
+            choices = app.commands.matching(word)
+        elif word.startswith("@"):
+            found = await app.workspace.find(word[1:])
+            choices = [("@" + name, about) for name, about in found]
+        else:
+            choices = []
+        app.completion.offer(word, choices)
+        app.composer.completing = bool(choices)
+
+    def completion_key(self, key: str) -> None:
+        """A key for the open completion."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        completion = app.completion
+        if not completion.is_open:
+            app.composer.completing = False
+            return
+        if key in ("up", "down"):
+            completion.move(1 if key == "down" else -1)
+            return
+        word, chosen = completion.word, completion.chosen
+        completion.offer("", [])
+        app.composer.completing = False
+        end = "" if chosen.endswith("/") and chosen.startswith("@") else " "
+        app.composer.complete(word, chosen + end)
+        if key == "enter" and chosen.startswith("/") and app.commands.takes_nothing(chosen):
+            app.composer.post_message(app.composer.Sent(app.composer.expanded, "steer"))
+
+    # --- the rest --------------------------------------------------------------------------
+
+    def action_next_mode(self) -> None:
+        """The next mode."""
+        from laguna_agent.actions import Mode
+
+        app: LagunaApp = self  # type: ignore[assignment]
+        modes: tuple[Any, ...] = get_args(Mode)[:3]  # allow-all takes more than a key: /mode
+        now = app.status.status.mode
+        app.commands.set_mode(modes[(modes.index(now) + 1) % 3] if now in modes else modes[0])
+
+    def action_toggle_panel(self) -> None:
+        """Show or hide the side panel from now on."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.preferences.panel = not app.side.has_class("shown")
+        app.preferences.save()
+        app.on_resize()
+        if app.preferences.panel and not app.side.has_class("shown"):
+            app.status.say("no room for the side panel")
+
+    def action_toggle_mouse(self) -> None:
+        """Give the mouse to the terminal, for its own selection, or take it back."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.owns_mouse = not app.owns_mouse
+        driver: Any = app._driver
+        name = "_enable_mouse_support" if app.owns_mouse else "_disable_mouse_support"
+        switch = getattr(driver, name, None)  # only drivers of real terminals have it
+        if switch is not None:
+            switch()
+        app.preferences.mouse = app.owns_mouse
+        app.preferences.save()
+        app.set_status(mouse=app.owns_mouse)
+        app.status.say("mouse: laguna" if app.owns_mouse else "mouse: your terminal selects")
+
+    def action_redraw(self) -> None:
+        """Draw everything again."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.refresh(layout=True, repaint=True)
+        app.screen.refresh(layout=True)
+
+    def action_scroll_asked(self, lines: int) -> None:
+        """Scroll what an approval shows."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if app.approval.asking:
+            app.query_one("#asked-scroll").scroll_relative(y=lines, animate=False)
+
+    def action_help(self) -> None:
+        """Show the help."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        app.commands.run("/help")

@@ -1,0 +1,269 @@
+"""Runs the session in a thread with a loop of its own, so that nothing it does delays a key.
+
+The interface calls the methods here from its own thread; what happens comes back as messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from laguna_agent.errors import LagunaError
+from laguna_agent.interfaces.tui import messages
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.session import Session, Settings
+    from laguna_agent.agent.state import Approval
+    from laguna_agent.events import ApprovalRequested
+
+T = TypeVar("T")
+OpenSession = Callable[..., Awaitable["Session"]]
+_CLOSING_S = 5.0
+
+
+class AgentThread:
+    """One session at a time. `post` takes messages and must be safe to call from any thread."""
+
+    def __init__(
+        self,
+        start: Callable[[], Settings],
+        post: Callable[[messages.AgentMessage], Any],
+        *,
+        open_session: OpenSession | None = None,
+    ) -> None:
+        self._start_settings = start
+        self._post = post
+        self._open_session = open_session
+        self.settings: Settings | None = None
+        self.session: Session | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: asyncio.Task[Any] | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="laguna-agent", daemon=True)
+
+    # --- called by the interface -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to make the settings and open a session."""
+        self._thread.start()
+
+    def turn(self, text: str) -> None:
+        """Take a turn; its events are posted, TurnEnded last."""
+        self._begin(self._turn(text))
+
+    def compact(self, guidance: str) -> None:
+        """Summarise now; ends like a turn."""
+        self._begin(self._compact(guidance))
+
+    def shell(self, key: str, command: str) -> None:
+        """Run a command of the person's in the repository; ends like a turn."""
+        self._begin(self._shell(key, command))
+
+    def reopen(self, **changes: Any) -> None:
+        """Close the session and open one with other settings (or the same, to try again)."""
+        self._begin(self._reopen(changes))
+
+    def restart(self) -> None:
+        """Make the settings anew and open a session with them."""
+        self._begin(self._restart())
+
+    def cancel(self) -> None:
+        """Stop what goes on: loading, a turn, a command."""
+        self._soon(self._cancel)
+
+    def run(self, make: Callable[[Session], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Await a coroutine of the session from the interface's loop."""
+        session, loop = self.session, self._loop
+        if session is None or loop is None:
+            raise LagunaError("the model is not there yet", hint="Wait until it is loaded.")
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(session), loop))
+
+    def close(self) -> None:
+        """End the session and the thread. Blocks for a few seconds at most."""
+        if not self._thread.is_alive():
+            return
+        self._soon(lambda: self._stop.set() if self._stop is not None else None)
+        self._thread.join(_CLOSING_S)
+
+    # --- in the thread ---------------------------------------------------------------------
+
+    def _soon(self, callback: Callable[[], Any]) -> None:
+        self._ready.wait(1.0)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing to tell any more
+                self._loop.call_soon_threadsafe(callback)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        def start() -> None:
+            before = self._work
+            self._work = asyncio.get_running_loop().create_task(self._guarded(work, before))
+
+        self._soon(start)
+
+    async def _guarded(
+        self, work: Coroutine[Any, Any, None], before: asyncio.Task[Any] | None = None
+    ) -> None:
+        if before is not None and not before.done():
+            before.cancel()
+            await asyncio.wait([before])
+        try:
+            await work
+        except asyncio.CancelledError:
+            self._post(messages.TurnEnded())
+        except LagunaError as error:
+            self._post(messages.Failed(error, fatal=False))
+        except Exception as error:
+            said = LagunaError(f"unexpected {type(error).__name__}: {error}")
+            self._post(messages.Failed(said, fatal=False))
+
+    def _cancel(self) -> None:
+        if self.session is not None and self.session.busy:
+            self.session.cancel()
+        elif self._work is not None:
+            self._work.cancel()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception as error:  # the interface must hear of it, whatever it was
+            said = LagunaError(f"unexpected {type(error).__name__}: {error}")
+            self._post(messages.Failed(said, fatal=True))
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        try:
+            self.settings = self._start_settings()
+        except LagunaError as error:
+            self._post(messages.Failed(error, fatal=True))
+            return
+        self._ask_trust()
+        self._work = asyncio.create_task(self._guarded(self._open()))
+        await self._stop.wait()
+        self._cancel()
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait([self._work], timeout=_CLOSING_S / 2)
+        await self._close_session()
+
+    def _ask_trust(self) -> None:
+        from laguna_agent.paths import repository_root
+        from laguna_agent.policy import trust
+
+        assert self.settings is not None
+        if self.settings.trusted:
+            return
+        root = repository_root(self.settings.cwd)
+        try:
+            found = trust.content(root)
+        except LagunaError as error:
+            self._post(messages.Failed(error, fatal=False))
+            return
+        if not found.empty:
+            changed = trust.was_trusted(root)
+            self._post(messages.Untrusted(found.files, found.digest, changed=changed))
+
+    async def _open(self) -> None:
+        from laguna_agent.agent.session import Session
+
+        assert self.settings is not None
+        open_session = self._open_session or Session.open
+        session = await open_session(
+            self.settings, on_loading=lambda event: self._post(messages.Happened(event))
+        )
+        session.set_approver(self._approve)
+        self.session = session
+        self._post(messages.Opened(session))
+
+    async def _reopen(self, changes: dict[str, Any]) -> None:
+        await self._close_session()
+        assert self.settings is not None
+        self.settings = dataclasses.replace(self.settings, **changes)
+        await self._open()
+
+    async def _restart(self) -> None:
+        await self._close_session()
+        self.settings = self._start_settings()
+        await self._open()
+
+    async def _close_session(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(session.aclose(), _CLOSING_S)
+
+    async def _turn(self, text: str) -> None:
+        session = self.session
+        if session is None:
+            raise LagunaError("there is no session to take a turn in")
+        async with aclosing(session.turn(text)) as events:
+            async for event in events:
+                self._post(messages.Happened(event))
+        self._post(messages.TurnEnded())
+
+    async def _compact(self, guidance: str) -> None:
+        session = self.session
+        if session is None:
+            raise LagunaError("there is nothing to summarise yet")
+        async with aclosing(session.compact_now(guidance)) as events:
+            async for event in events:
+                self._post(messages.Happened(event))
+        self._post(messages.TurnEnded())
+
+    async def _approve(self, request: ApprovalRequested) -> Approval:
+        future: Future[Approval] = Future()
+        self._post(messages.Asked(request, future))
+        approval = await asyncio.wrap_future(future)
+        if approval.answer == "always" and self.session is not None:
+            await asyncio.to_thread(self._write_rule, request)
+        return approval
+
+    def _write_rule(self, request: ApprovalRequested) -> None:
+        from laguna_agent.paths import config_dir
+
+        assert self.session is not None
+        gate = self.session.agent.gate
+        rule = gate.suggest_rule(request.action, tool=request.tool)
+        if rule is not None:
+            try:
+                gate.write_rule(rule, config_dir() / "config.toml")
+            except LagunaError as error:
+                self._post(messages.Failed(error, fatal=False))
+
+    async def _shell(self, key: str, command: str) -> None:
+        """Run a command as the person would in a terminal beside: their shell, no sandbox."""
+        from laguna_agent.paths import repository_root
+
+        assert self.settings is not None
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", command),
+            cwd=repository_root(self.settings.cwd),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        code: int | None = None
+        try:
+            while data := await process.stdout.read(65_536):
+                self._post(messages.ShellSaid(key, data.decode("utf-8", "replace")))
+            code = await process.wait()
+        finally:
+            if code is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await process.wait()
+            self._post(messages.ShellSaid(key, "", -1 if code is None else code))
+            self._post(messages.TurnEnded())

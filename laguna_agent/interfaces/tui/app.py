@@ -1,0 +1,307 @@
+"""The app: lays the widgets out, passes what happens to them and what is typed to the session."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.widgets import Input, Static
+
+from laguna_agent.interfaces.tui import keys, messages, themes
+from laguna_agent.interfaces.tui.actions import Actions
+from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
+from laguna_agent.interfaces.tui.approval import ApprovalPanel
+from laguna_agent.interfaces.tui.commands import Commands
+from laguna_agent.interfaces.tui.completion import CompletionList, Workspace
+from laguna_agent.interfaces.tui.composer import Composer
+from laguna_agent.interfaces.tui.entries import Entry, Ledger
+from laguna_agent.interfaces.tui.outbox import Outbox
+from laguna_agent.interfaces.tui.panel import ROOM, SidePanel
+from laguna_agent.interfaces.tui.past import Past
+from laguna_agent.interfaces.tui.preferences import History, Preferences
+from laguna_agent.interfaces.tui.rendering import Renderer
+from laguna_agent.interfaces.tui.status import StatusLine
+from laguna_agent.interfaces.tui.transcript import Transcript
+from laguna_agent.interfaces.tui.waiting import Waiting, WaitLine
+from laguna_agent.paths import repository_root
+from laguna_agent.policy.display import visible
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.session import Settings
+    from laguna_agent.errors import LagunaError
+
+DRAFT_S = 0.5
+
+
+class LagunaApp(Actions, App[int]):
+    """Get its exit code from `run`; see `run_tui`."""
+
+    CSS_PATH = "laguna.tcss"
+    TITLE = "laguna"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
+
+    def __init__(
+        self,
+        start: Callable[[], Settings],
+        *,
+        prompt: str | None = None,
+        cwd: Path | None = None,
+        open_session: OpenSession | None = None,
+    ) -> None:
+        super().__init__()
+        self.cwd = cwd or Path.cwd()
+        self.root = repository_root(self.cwd)
+        self.preferences = Preferences()
+        for theme in themes.themes():
+            self.register_theme(theme)
+        self.theme = self._first_theme()
+        self.history = History(self.cwd)
+        self.agent = AgentThread(start, self.post_message, open_session=open_session)
+        self.workspace = Workspace(self.root)
+        self.ledger = Ledger(self._added, self._changed, self._removed)
+        self.outbox = Outbox(self)
+        self.past = Past(self)
+        self.commands = Commands(self)
+        self.fatal: LagunaError | None = None
+        self.farewell = ""
+        self.stop_download: Callable[[], None] | None = None
+        self.busy = False
+        self.owns_mouse = self.preferences.mouse
+        self._prompt = prompt
+        self._draft_due = False
+
+    def _first_theme(self) -> str:
+        wanted = self.preferences.theme
+        if wanted in themes.PALETTES:
+            return str(wanted)
+        poor = self.console.color_system in (None, "standard")
+        return themes.SIXTEEN if poor else themes.DEFAULT
+
+    @property
+    def palette(self) -> themes.Palette:
+        """Colours of the present theme."""
+        return themes.PALETTES[self.theme]
+
+    def compose(self) -> ComposeResult:
+        p = self.palette
+        self.transcript = Transcript(id="transcript")
+        self.side = SidePanel(p, id="panel")
+        self.completion = CompletionList(p, id="completion")
+        self.wait = WaitLine(p, id="wait")
+        self.waiting = Waiting(p, id="waiting")
+        self.composer = Composer(self.history, id="composer")
+        self.approval = ApprovalPanel(p, id="approval")
+        self.status = StatusLine(p, id="status")
+        with Horizontal(id="main"):
+            yield self.transcript
+            yield self.side
+        yield Input(placeholder="search the transcript", id="search-line")
+        yield self.completion
+        yield self.wait
+        yield self.waiting
+        with Horizontal(id="composer-row"):
+            yield Static("❯ ", id="prompt-mark", markup=False)
+            yield self.composer
+        yield self.approval
+        yield self.status
+
+    def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, lambda _: self.recolour())
+        self.recolour()
+        self.set_status(place=_short(self.cwd))
+        if draft := self.history.load_draft():
+            self.composer.put(draft)
+        self.composer.focus()
+        self.begin("starting")
+        self.call_after_refresh(self.agent.start)
+
+    # --- what the agent's thread says ------------------------------------------------------
+
+    def on_happened(self, message: messages.Happened) -> None:
+        event = message.event
+        if event.type == "model_loading" and not self.busy:
+            self.begin("loading the model")
+        self.wait.take(event)
+        self.outbox.take(event)
+        self.past.take(event)
+        session = self.agent.session
+        self.ledger.take(event, session.agent.seq if session is not None else 0)
+        if event.type in ("reply", "tool_finished", "turn_finished", "compacted"):
+            self.refresh_context()
+
+    def on_opened(self, message: messages.Opened) -> None:
+        session = message.session
+        self.end()
+        self.set_status(
+            mode=session.agent.gate.mode, plan=session.agent.gate.plan, model=session.info.name,
+            limit=session.conversation.limit,
+        )  # fmt: skip
+        self.past.show(session)
+        self.refresh_context()
+        if self._prompt:
+            prompt, self._prompt = self._prompt, None
+            self.outbox.send(prompt, "queue")
+        else:
+            self.outbox.next()
+
+    def on_failed(self, message: messages.Failed) -> None:
+        from laguna_agent.errors import LagunaError, ModelError
+
+        if message.fatal and isinstance(message.error, LagunaError):
+            self.fatal = message.error
+            self.exit(int(message.error.exit_code))
+            return
+        self.end()
+        self.ledger.settle()
+        if self.agent.session is None and isinstance(message.error, ModelError):
+            self.commands.first_run(message.error)
+            return
+        self.ledger.note(str(message.error), "error")
+
+    def on_turn_ended(self) -> None:
+        self.approval.withdraw()
+        self.end()
+        self.ledger.settle()
+        self.refresh_context()
+        self.outbox.next()
+
+    def on_asked(self, message: messages.Asked) -> None:
+        self.wait.say("waiting for your answer")
+        self.screen.query_one("#composer-row").display = False
+        self.approval.ask(message.request, message.future)
+        self.bell()
+
+    def on_untrusted(self, message: messages.Untrusted) -> None:
+        self.commands.ask_trust(message.files, message.digest, changed=message.changed)
+
+    def on_shell_said(self, message: messages.ShellSaid) -> None:
+        ended = self.ledger.shell_said(message.key, message.text, message.exit_code)
+        if ended is not None:
+            self.outbox.note_shell(ended)
+
+    # --- what the widgets say --------------------------------------------------------------
+
+    def on_composer_sent(self, message: Composer.Sent) -> None:
+        if message.text.strip():
+            self.history.add(self.composer.text)
+            self.composer.empty()
+            self.transcript.go_to_end()
+            self.outbox.send(message.text.strip(), message.how)
+
+    def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
+        self.run_worker(self.complete(message.word), exclusive=True, group="completion")
+
+    def on_composer_completion_key(self, message: Composer.CompletionKey) -> None:
+        self.completion_key(message.key)
+
+    def on_text_area_changed(self) -> None:
+        if not self._draft_due:
+            self._draft_due = True
+            self.set_timer(DRAFT_S, self.save_draft)
+
+    def on_approval_panel_answered(self) -> None:
+        self.screen_stack[0].query_one("#composer-row").display = True
+        self.composer.focus()
+        self.wait.say("working")
+
+    def on_approval_panel_stray(self, message: ApprovalPanel.Stray) -> None:
+        self.composer.insert(message.character)
+
+    def on_transcript_wants_earlier(self) -> None:
+        self.past.load_earlier()
+
+    def on_transcript_key_pressed(self, message: Transcript.KeyPressed) -> None:
+        self.transcript_key(message.key)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "search-line":
+            self.search_for(event.value)
+
+    # --- entries ---------------------------------------------------------------------------
+
+    def _added(self, entry: Entry) -> None:
+        self.transcript.add(entry)
+
+    def _changed(self, entry: Entry) -> None:
+        self.transcript.change(entry)
+        if entry.kind == "tool" and entry.diff and entry.state == "ok":
+            self.past.count(entry)
+
+    def _removed(self, entry: Entry) -> None:
+        self.transcript.discard(entry)
+
+    # --- state -----------------------------------------------------------------------------
+
+    def begin(self, what: str) -> None:
+        """Something runs now."""
+        self.busy = True
+        self.wait.begin(what)
+
+    def end(self) -> None:
+        """Nothing runs."""
+        self.busy = False
+        self.wait.end()
+
+    def set_status(self, **changes: object) -> None:
+        """Change parts of the status line."""
+        self.status.status = replace(self.status.status, **changes)  # type: ignore[arg-type]  # its fields
+
+    def refresh_context(self) -> None:
+        """Read how full the context is."""
+        session = self.agent.session
+        if session is None:
+            return
+        used, limit = session.conversation.used, session.conversation.limit
+        self.set_status(used=used, limit=limit)
+        if (used, limit) != (self.side.used, self.side.limit):
+            self.side.used, self.side.limit = used, limit
+            self.side.draw()
+
+    def save_draft(self) -> None:
+        """Keep what is typed in case of a crash."""
+        self._draft_due = False
+        self.history.save_draft(self.composer.expanded)
+
+    def recolour(self) -> None:
+        """Give all widgets the colours of the theme."""
+        palette = self.palette
+        try:
+            for widget in (self.wait, self.approval, self.side, self.status, self.completion,
+                           self.screen_stack[0].query_one(Waiting)):  # fmt: skip
+                widget.palette = palette
+                widget.refresh()
+        except NoMatches:
+            return
+        self.transcript.repaint(Renderer(palette))
+        self.side.draw()
+        self.approval.draw()
+
+    def on_resize(self) -> None:
+        width, height = self.size
+        wide = width >= ROOM and height >= 16
+        shown = wide if self.preferences.panel is None else self.preferences.panel and width >= 70
+        self.side.set_class(bool(shown), "shown")
+        for screen in self.screen_stack:
+            screen.set_class(width < 76, "narrow")
+            screen.set_class(height < 16, "low")
+            screen.set_class(height < 7, "tiny")
+
+    async def on_unmount(self) -> None:
+        if hasattr(self, "composer"):
+            self.history.save_draft(self.composer.expanded)
+        await asyncio.to_thread(self.agent.close)
+
+
+def _short(path: Path) -> str:
+    home = os.path.expanduser("~")
+    text = os.fspath(path)
+    text = "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text
+    return visible(text if len(text) <= 40 else "…" + text[-39:], single_line=True)

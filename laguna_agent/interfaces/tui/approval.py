@@ -1,0 +1,186 @@
+"""An approval, in the place of the composer: exactly what would happen, why it is asked, the rule.
+
+Nothing is chosen by default, and Enter answers nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from laguna_agent.interfaces.tui import diffview
+from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.policy.display import visible
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.state import Approval
+    from laguna_agent.events import ApprovalRequested
+
+
+GRACE_S = 0.4
+"""Keys this soon after a request appears were meant for the composer, and go there."""
+
+
+class ApprovalPanel(Vertical, can_focus=True):
+    """Shows one request at a time; the answer goes into its future."""
+
+    class Answered(Message):
+        """The person answered."""
+
+    class Stray(Message):
+        """A character that was typed before the request could be read."""
+
+        def __init__(self, character: str) -> None:
+            super().__init__()
+            self.character = character
+
+    def __init__(self, palette: Palette, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.palette = palette
+        self._request: ApprovalRequested | None = None
+        self._future: Future[Approval] | None = None
+        self.display = False
+        self.grace_s = GRACE_S
+        self._since = 0.0
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="asked-head")
+        with VerticalScroll(id="asked-scroll", can_focus=False):
+            yield Static(id="asked-what")
+        yield Static(id="asked-answers")
+        yield Input(placeholder="why not? goes to the model; enter sends it", id="asked-reason")
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._future is not None
+
+    def ask(self, request: ApprovalRequested, future: Future[Approval]) -> None:
+        """Show a request. The keys that were typed before it appeared do not answer it."""
+        self._request, self._future = request, future
+        self.query_one("#asked-reason", Input).display = False
+        self.display = True
+        self.draw()
+        self.query_one("#asked-scroll").scroll_home(animate=False)
+        self._since = time.monotonic()
+        self.focus()
+
+    def draw(self) -> None:
+        """Draw it for the present width."""
+        request, p = self._request, self.palette
+        if request is None:
+            return
+        head = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request), "bold"))
+        if request.decision.reason:
+            head.append(f"\n{visible(request.decision.reason)}", style=p.muted)
+        self.query_one("#asked-head", Static).update(head)
+        self.query_one("#asked-what", Static).update(self._detail(request))
+        answers = Text(no_wrap=False)
+        for key, meaning in self._answers(request):
+            answers.append(f"{key} ", style=f"bold {p.accent}")
+            answers.append(f"{meaning}   ", style=p.foreground)
+        if request.rule:
+            rule = " ".join(request.rule.split())
+            answers.append(f"\na writes: {visible(rule, single_line=True)}", style=p.muted)
+        self.query_one("#asked-answers", Static).update(answers)
+
+    def _answers(self, request: ApprovalRequested) -> list[tuple[str, str]]:
+        answers = [("y", "once")]
+        if request.rule:
+            answers.append(("a", "always"))
+        return [*answers, ("n", "no"), ("r", "no, because…")]
+
+    def _detail(self, request: ApprovalRequested) -> RenderableType:
+        action, p = request.action, self.palette
+        width = max(20, (self.size.width or self.app.size.width) - 6)
+        match action.kind:
+            case "write":
+                if action.diff:
+                    return diffview.render(action.diff, width, p, heading=False)
+                return Text(visible(action.path))
+            case "execute":
+                command = Text(f"$ {visible(action.command)}", style=f"bold {p.foreground}")
+                return Group(command, Text(f"in {visible(action.cwd)}", style=p.muted))
+            case "network":
+                return Text(visible(action.host))
+            case "git":
+                return Text(f"git {visible(action.operation)} {visible(action.detail)}")
+            case _:
+                return Text(visible(action.path))
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    # --- answering -------------------------------------------------------------------------
+
+    def on_key(self, event: events.Key) -> None:
+        if not self.asking or self.query_one("#asked-reason", Input).has_focus:
+            return
+        key = event.character or event.key
+        if time.monotonic() - self._since < self.grace_s:
+            self._since = time.monotonic()
+            event.stop()
+            if event.is_printable and event.character:
+                self.post_message(self.Stray(event.character))
+            return
+        if key == "y":
+            self.answer("once")
+        elif key == "a" and self._request is not None and self._request.rule:
+            self.answer("always")
+        elif key == "n":
+            self.answer("no")
+        elif key == "r":
+            reason = self.query_one("#asked-reason", Input)
+            reason.value = ""
+            reason.display = True
+            reason.focus()
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.answer("no", event.value.strip())
+
+    def answer(self, answer: str, reason: str = "") -> None:
+        """Give the answer."""
+        from laguna_agent.agent.state import Approval
+
+        future, self._future, self._request = self._future, None, None
+        self.display = False
+        if future is not None and not future.done():
+            future.set_result(Approval(answer, reason))  # type: ignore[arg-type]  # one of three
+        self.post_message(self.Answered())
+
+    def withdraw(self) -> None:
+        """What was asked is not asked any more (the turn was stopped)."""
+        if self._future is not None:
+            self._future.cancel()
+            self._future = self._request = None
+            self.display = False
+            self.post_message(self.Answered())
+
+
+def _what(request: ApprovalRequested) -> str:
+    action = request.action
+    match action.kind:
+        case "write":
+            return f"a change of {visible(action.path, single_line=True)}"
+        case "execute":
+            return "a command"
+        case "network":
+            return "to reach a host"
+        case "git":
+            return f"git {visible(action.operation, single_line=True)}"
+        case _:
+            return f"to read {visible(action.path, single_line=True)}"

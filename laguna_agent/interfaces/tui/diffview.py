@@ -1,0 +1,213 @@
+"""Diffs for people: unified or side by side by width, with the colours of the language."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.text import Text
+
+from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.policy.display import visible
+
+SIDE_BY_SIDE = 120
+"""Columns from which both sides fit beside each other."""
+_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@(.*)")
+
+
+@dataclass
+class Row:
+    """A line of a diff. `old` and `new` are line numbers, 0 where the side lacks the line."""
+
+    kind: Literal["file", "hunk", "same", "added", "removed"]
+    text: str
+    old: int = 0
+    new: int = 0
+
+
+def parse(diff: str) -> list[Row]:
+    """The lines of a unified diff."""
+    rows: list[Row] = []
+    old = new = 0
+    # Only newlines end a line: a form feed inside one must not tear it.
+    for line in diff.rstrip("\n").split("\n"):
+        if match := _HUNK.match(line):
+            old, new = int(match[1]), int(match[2])
+            rows.append(Row("hunk", match[3].strip()))
+        elif not old and not new:
+            if line.startswith("+++ "):
+                rows.append(Row("file", _name(line[4:])))
+        elif line.startswith("--- ") and rows and old and new and _next_file(line):
+            old = new = 0
+        elif line.startswith("+"):
+            rows.append(Row("added", line[1:], new=new))
+            new += 1
+        elif line.startswith("-"):
+            rows.append(Row("removed", line[1:], old=old))
+            old += 1
+        elif line.startswith(("diff ", "index ")):
+            old = new = 0
+        elif not line.startswith("\\"):
+            rows.append(Row("same", line[1:], old, new))
+            old, new = old + 1, new + 1
+    return rows
+
+
+def _next_file(line: str) -> bool:
+    return line.startswith(("--- a/", "--- /dev/null"))
+
+
+def _name(header: str) -> str:
+    name = header.split("\t")[0].strip()
+    return name[2:] if name.startswith(("a/", "b/")) else name
+
+
+def render(
+    diff: str, width: int, palette: Palette, *, most: int | None = None, heading: bool = True
+) -> RenderableType:
+    """A diff for `width` columns; of a long one only the first `most` rows."""
+    rows = parse(diff)
+    if not heading or sum(row.kind == "file" for row in rows) < 2:
+        rows = [row for row in rows if row.kind != "file"] if not heading else rows
+    if rows and rows[0].kind == "hunk" and not rows[0].text:
+        rows = rows[1:]
+    hidden = 0
+    if most is not None and len(rows) > most:
+        hidden = len(rows) - most
+        rows = rows[:most]
+    styled = _highlighted(rows, diff, palette)
+    both = width >= SIDE_BY_SIDE and any(row.kind == "removed" for row in rows)
+    lines = _sides(rows, styled, width, palette) if both else _unified(rows, styled, width, palette)
+    if hidden:
+        lines.append(Text(f"… {hidden} more lines", style=palette.muted))
+    return Group(*lines)
+
+
+def _unified(rows: list[Row], styled: list[Text], width: int, palette: Palette) -> list[Text]:
+    digits = _digits(rows)
+    return [
+        _whole(row, width, palette)
+        if row.kind in ("file", "hunk")
+        else _cell(row, text, row.new or row.old, digits, width, palette)
+        for row, text in zip(rows, styled, strict=True)
+    ]
+
+
+def _sides(rows: list[Row], styled: list[Text], width: int, palette: Palette) -> list[Text]:
+    half, digits = (width - 1) // 2, _digits(rows)
+    lines: list[Text] = []
+    position = 0
+    while position < len(rows):
+        row = rows[position]
+        if row.kind in ("file", "hunk"):
+            lines.append(_whole(row, width, palette))
+            position += 1
+            continue
+        if row.kind == "same":
+            pairs = [(position, position)]
+            position += 1
+        else:
+            start = position
+            while position < len(rows) and rows[position].kind == "removed":
+                position += 1
+            middle = position
+            while position < len(rows) and rows[position].kind == "added":
+                position += 1
+            left, right = list(range(start, middle)), list(range(middle, position))
+            length = max(len(left), len(right))
+            pairs = [
+                (left[i] if i < len(left) else -1, right[i] if i < len(right) else -1)
+                for i in range(length)
+            ]
+        for a, b in pairs:
+            line = Text(no_wrap=True, end="")
+            for index, number in ((a, rows[a].old if a >= 0 else 0),
+                                  (b, rows[b].new if b >= 0 else 0)):  # fmt: skip
+                if index < 0:
+                    line.append(" " * half)
+                else:
+                    line.append_text(
+                        _cell(rows[index], styled[index], number, digits, half, palette)
+                    )
+                if index == a and line.cell_len <= half:
+                    line.append(" ")
+            line.truncate(width)
+            lines.append(Text("", end="\n").append_text(line))
+    return lines
+
+
+def _digits(rows: list[Row]) -> int:
+    return len(str(max((max(row.old, row.new) for row in rows), default=1)))
+
+
+def _whole(row: Row, width: int, palette: Palette) -> Text:
+    if row.kind == "file":
+        return Text(visible(row.text, single_line=True), style=f"bold {palette.accent}")
+    text = Text("⋯ " + visible(row.text, single_line=True), style=palette.muted, no_wrap=True)
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _cell(row: Row, text: Text, number: int, digits: int, width: int, palette: Palette) -> Text:
+    mark, background, colour = {
+        "added": ("+", palette.added_bg, palette.success),
+        "removed": ("-", palette.removed_bg, palette.error),
+    }.get(row.kind, (" ", "default", palette.muted))
+    line = Text(no_wrap=True)
+    line.append(f"{number or '':>{digits}} ", style=palette.muted)
+    line.append(f"{mark} ", style=colour)
+    body = text.copy()
+    body.expand_tabs(4)
+    if palette.ansi and row.kind != "same":
+        body = Text(body.plain, style=colour)
+    line.append_text(body)
+    line.truncate(width, overflow="ellipsis", pad=True)
+    if background != "default":
+        line.style = Style(bgcolor=background)
+    return line
+
+
+def _highlighted(rows: list[Row], diff: str, palette: Palette) -> list[Text]:
+    """The rows with the colours of the file's language; each side is lexed as one text."""
+    name = next((row.text for row in rows if row.kind == "file"), "") or _any_name(diff)
+    texts = [Text(visible(row.text)) for row in rows]
+    for wanted in (("same", "added"), ("removed",)):
+        chosen = [i for i, row in enumerate(rows) if row.kind in wanted]
+        code = "\n".join(visible(rows[i].text) for i in chosen)
+        if not code or len(code) > 60_000:
+            continue
+        lines = highlight(code, name, palette).split("\n", allow_blank=True)
+        if len(lines) >= len(chosen):
+            for i, line in zip(chosen, lines, strict=False):
+                texts[i] = line
+    return texts
+
+
+def _any_name(diff: str) -> str:
+    match = re.search(r"^\+\+\+ (\S+)", diff, re.MULTILINE)
+    return _name(match[1]) if match else ""
+
+
+def highlight(code: str, name: str, palette: Palette) -> Text:
+    """Code with the colours of the language that the file's name tells."""
+    from rich.syntax import Syntax
+
+    try:
+        lexer = Syntax.guess_lexer(name) if name else "text"
+        text = Syntax("", lexer, theme=palette.code, background_color="default").highlight(code)
+    except Exception:  # a lexer's fault must not hide the diff
+        return Text(code)
+    text.rstrip()
+    # The style's own background would hide that of added and removed lines.
+    text.spans = [span._replace(style=_without_background(span.style)) for span in text.spans]
+    text.style = ""
+    return text
+
+
+def _without_background(style: str | Style) -> str | Style:
+    if isinstance(style, Style) and style.bgcolor is not None:
+        return Style(color=style.color, bold=style.bold, italic=style.italic)
+    return style

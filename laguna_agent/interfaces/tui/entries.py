@@ -1,0 +1,235 @@
+"""What stands in the transcript: events added up to entries, without a thought of how they look.
+
+An entry can be shown again from the record, so only the end of a long session is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from laguna_agent import events as e
+    from laguna_agent.trajectory.codec import StoredEvent
+
+Kind = Literal["banner", "user", "answer", "thinking", "tool", "notice", "end"]
+State = Literal["", "running", "ok", "failed", "warning", "error"]
+LIVE_CHARS = 40_000
+"""Characters of a running tool's output that are kept; its end is what matters."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """One thing in the transcript. `version` changes whenever its look does."""
+
+    kind: Kind
+    title: str = ""
+    """One line: what, on what."""
+    body: str = ""
+    summary: str = ""
+    diff: str = ""
+    state: State = ""
+    name: str = ""
+    seq: int = 0
+    """Number of the event it began with; 0 while that is not on record."""
+    duration_s: float = 0.0
+    is_open: bool | None = None
+    """Whether a person opened or closed it; None: as it is by default."""
+    version: int = 0
+
+    @property
+    def text(self) -> str:
+        """What is copied and searched."""
+        parts = [self.title, self.body] if self.kind in ("tool", "notice", "end") else [self.body]
+        if self.diff:
+            parts.append(self.diff)
+        return "\n".join(part for part in parts if part)
+
+
+@dataclass
+class Ledger:
+    """Turns events into entries. `added` and `changed` are told of each."""
+
+    added: Callable[[Entry], None]
+    changed: Callable[[Entry], None]
+    removed: Callable[[Entry], None]
+    seq: int = 0
+    last_answer: str = ""
+    _live: dict[str, Entry] = field(default_factory=dict)
+    """Entries that are still being written: `answer`, `thinking`, calls by id."""
+
+    def take(self, event: e.Event, seq: int = 0) -> None:
+        """Add one event."""
+        self.seq = seq
+        take: Any = getattr(self, f"_{event.type}", None)
+        if take is not None:
+            take(event)
+
+    def replay(self, stored: Iterable[StoredEvent]) -> None:
+        """Add events of the past."""
+        for item in stored:
+            self.take(item.event, item.seq)
+        self.settle()
+
+    def settle(self) -> None:
+        """Nothing runs any more: close what was left open."""
+        for entry in list(self._live.values()):
+            if entry.state == "running":
+                entry.state, entry.summary = "failed", entry.summary or "interrupted"
+                self._touch(entry)
+        self._live.clear()
+
+    def note(self, text: str, state: State = "") -> Entry:
+        """Say something that is not an event."""
+        return self._add(Entry("notice", title=text, state=state))
+
+    # --- of a session ----------------------------------------------------------------------
+
+    def _user_message(self, event: e.UserMessage) -> None:
+        self._add(Entry("user", body=event.text, name=event.origin))
+
+    def _system_note(self, event: e.SystemNote) -> None:
+        self._add(Entry("notice", title=f"told the model ({event.reason})", body=event.text))
+
+    def _notice(self, event: e.Notice) -> None:
+        state: State = "" if event.level == "info" else event.level
+        self.note(event.text, state)
+
+    def _engine_restarted(self, event: e.EngineRestarted) -> None:
+        self.note(f"the engine was started again: {event.reason}", "warning")
+
+    def _compacted(self, event: e.Compacted) -> None:
+        before, after = f"{event.tokens_before:,}", f"{event.tokens_after:,}"
+        title = f"summarised: {before} tokens became {after}"
+        self._add(Entry("notice", title=title, body=event.summary, name="compacted"))
+
+    def _rewound(self, event: e.Rewound) -> None:
+        self.note("went back to here" + (", files restored" if event.code else ""))
+
+    def _turn_finished(self, event: e.TurnFinished) -> None:
+        self.settle()
+        summary = event.summary.strip()
+        if summary and summary != self.last_answer.strip():
+            self.last_answer = summary
+            self._add(Entry("answer", body=summary))
+        ok = event.status == "done"
+        entry = Entry("end", title=event.status, state="ok" if ok else "failed")
+        entry.body = "" if ok or event.status == "interrupted" else (event.error or "")
+        entry.duration_s = event.duration_s
+        parts = [_count(event.steps, "step")] if event.steps else []
+        if event.files_changed:
+            parts.append(f"{_count(len(event.files_changed), 'file')} changed")
+        usage = event.usage
+        if usage.completion_tokens:
+            parts.append(f"{usage.completion_tokens:,} tokens")
+        if usage.prompt_tokens and usage.reused_tokens:
+            share = round(100 * usage.reused_tokens / usage.prompt_tokens)
+            parts.append(f"{share} % of the prompt reused")
+        entry.summary = " · ".join(parts)
+        self._add(entry)
+
+    # --- of the model ----------------------------------------------------------------------
+
+    def _thinking_delta(self, event: e.ThinkingDelta) -> None:
+        self._grow("thinking", event.text)
+
+    def _text_delta(self, event: e.TextDelta) -> None:
+        self._grow("answer", event.text)
+
+    def _grow(self, kind: Literal["thinking", "answer"], text: str) -> None:
+        entry = self._live.get(kind)
+        if entry is None:
+            entry = self._live[kind] = self._add(Entry(kind, body=text, state="running"))
+            return
+        entry.body += text
+        self._touch(entry)
+
+    def _reply(self, event: e.Reply) -> None:
+        for kind, text in (("thinking", event.thinking), ("answer", event.text)):
+            entry = self._live.pop(kind, None)
+            if event.discarded or not text.strip():
+                if entry is not None:
+                    self.removed(entry)
+                continue
+            if entry is None:
+                entry = self._add(Entry(kind, body=text))  # type: ignore[arg-type]  # one of both
+            entry.body, entry.state, entry.seq = text, "", self.seq
+            entry.duration_s = event.timings.decode_s
+            self._touch(entry)
+        if event.discarded:
+            self.note("the model repeated itself; asked once more")
+        elif event.text.strip():
+            self.last_answer = event.text
+        if event.miss is not None and event.usage.prefilled_tokens > 256:
+            self.note(f"{event.usage.prefilled_tokens:,} tokens read again: {event.miss.reason}")
+
+    # --- of tools --------------------------------------------------------------------------
+
+    def _tool_started(self, event: e.ToolStarted) -> None:
+        entry = Entry("tool", title=event.title, name=event.name, state="running")
+        self._live[event.call_id] = self._add(entry)
+
+    def _tool_output(self, event: e.ToolOutput) -> None:
+        if (entry := self._live.get(event.call_id)) is not None:
+            entry.body = (entry.body + event.text)[-LIVE_CHARS:]
+            self._touch(entry)
+
+    def _tool_finished(self, event: e.ToolFinished) -> None:
+        entry = self._live.pop(event.call_id, None)
+        if event.name == "done" and event.ok:
+            if entry is not None:  # its content is the turn's summary
+                self.removed(entry)
+            return
+        if entry is None:
+            entry = self._add(Entry("tool", title=event.title or event.name, name=event.name))
+        entry.title = event.title or entry.title
+        entry.body, entry.diff, entry.summary = event.content, event.diff, event.summary
+        entry.state = "ok" if event.ok else "failed"
+        entry.duration_s = event.duration_s
+        self._touch(entry)
+
+    def _check_ran(self, event: e.CheckRan) -> None:
+        entry = Entry("tool", title=f"check `{event.command}`", name="check", body=event.output)
+        passed = event.exit_code == 0
+        entry.state = "ok" if passed else "failed"
+        entry.summary = "passes" if passed else f"exit {event.exit_code}"
+        entry.duration_s = event.duration_s
+        self._add(entry)
+
+    # --- commands of the person ------------------------------------------------------------
+
+    def shell_started(self, key: str, command: str) -> None:
+        """A command that the person runs."""
+        entry = Entry("tool", title=command, name="!", state="running", is_open=True)
+        self._live[key] = self._add(entry)
+
+    def shell_said(self, key: str, text: str, exit_code: int | None) -> Entry | None:
+        """Its output, or its end; returns the entry once it ended."""
+        entry = self._live.get(key)
+        if entry is None:
+            return None
+        entry.body = (entry.body + text)[-LIVE_CHARS:]
+        if exit_code is not None:
+            del self._live[key]
+            entry.state = "ok" if exit_code == 0 else "failed"
+            entry.summary = "" if exit_code == 0 else f"exit {exit_code}"
+            if exit_code < 0:
+                entry.summary = "interrupted"
+        self._touch(entry)
+        return entry if exit_code is not None else None
+
+    # --- within ----------------------------------------------------------------------------
+
+    def _add(self, entry: Entry) -> Entry:
+        entry.seq = self.seq
+        self.added(entry)
+        return entry
+
+    def _touch(self, entry: Entry) -> None:
+        entry.version += 1
+        self.changed(entry)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,253 @@
+"""Choosing a model, and getting one: what is here, the catalogue with what fits, servers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from laguna_agent.errors import LagunaError, ModelError
+from laguna_agent.interfaces.tui.dialogs import Choice, Picker, Question
+from laguna_agent.interfaces.tui.preferences import write_text
+from laguna_agent.policy.display import visible
+
+if TYPE_CHECKING:
+    from laguna_agent.interfaces.tui.app import LagunaApp
+
+_ENDPOINT, _FILE = "endpoint:", "file:"
+
+
+async def choose(app: LagunaApp) -> None:
+    """The picker of /model."""
+    app.status.say("looking at this machine…", 10)
+    choices = await asyncio.to_thread(_choices, _config(app))
+    app.status.flash = ""
+    hint = "enter uses it, and fetches it if it is not here · esc closes · type to search"
+    chosen = await app.push_screen_wait(Picker("Models", choices, hint=hint))
+    if chosen:
+        await use(app, chosen)
+
+
+async def first_run(app: LagunaApp, error: ModelError) -> None:
+    """Nothing could be loaded. Without any model: explain what there is to choose."""
+    from laguna_agent.models.store import Store
+
+    if await asyncio.to_thread(lambda: Store().installed()):
+        app.ledger.note(f"{error}\n/model chooses another one", "error")
+        return
+    choices, advice = await asyncio.to_thread(_first_choices)
+    app.ledger.note(f"no model yet; {advice}")
+    title = "Welcome to laguna. Which model should it think with?"
+    hint = f"{advice}\nenter chooses · esc decides later (/model)"
+    chosen = await app.push_screen_wait(Picker(title, choices, hint=hint))
+    if chosen:
+        await use(app, chosen)
+
+
+async def use(app: LagunaApp, name: str) -> None:
+    """Go on with the model `name`; fetch it first if it is not here."""
+    from laguna_agent.models.providers import provider_of
+    from laguna_agent.models.store import Store, is_path
+
+    if name == _ENDPOINT:
+        await _endpoint(app)
+        return
+    if name == _FILE:
+        answer = await app.push_screen_wait(Question("Path of a GGUF file"))
+        if answer:
+            await _import(app, answer)
+        return
+    config = _config(app)
+    if name.endswith("/") and name[:-1] in config.providers:
+        model = await app.push_screen_wait(Question(f"Name of the model at {name[:-1]}"))
+        if not model:
+            return
+        name += model
+    remote = provider_of(name, config.providers) is not None
+    if not remote and not is_path(name):
+        found = await asyncio.to_thread(Store().find, name)
+        if found is None or not found.present:
+            name = await _pull(app, name, offline=config.offline)
+        else:
+            name = found.name
+    if not remote:
+        await asyncio.to_thread(_make_default, name)
+    _go_on(app, model=name)
+
+
+def _config(app: LagunaApp) -> Any:
+    from laguna_agent.config import load_config
+
+    return app.agent.settings.config if app.agent.settings is not None else load_config()
+
+
+def _go_on(app: LagunaApp, **changes: Any) -> None:
+    """Open the conversation again, or a new one, with another configuration."""
+    session = app.agent.session
+    said = session is not None and bool(session.record.state.user_messages)
+    config = _config(app).model_copy(update=changes)
+    resume = session.trajectory.id if said and session is not None else None
+    app.commands.reopen("loading the model", config=config, resume=resume)
+
+
+def _make_default(name: str) -> None:
+    from laguna_agent.models.store import Store
+
+    store = Store()
+    if store.find(name) is not None:
+        store.set_default(name)
+
+
+# --- what there is ------------------------------------------------------------------------------
+
+
+def _choices(config: Any) -> list[Choice]:
+    from laguna_agent.interfaces.fit_report import fit_report, to_fit
+    from laguna_agent.models import fit
+    from laguna_agent.models.store import Store
+
+    store = Store()
+    here = {one.name: one for one in store.installed() if one.present}
+    choices = []
+    rows = fit_report(to_fit(None, store), config.engine).rows
+    for row in sorted(rows, key=lambda row: row.name not in here):
+        where = "here" if row.name in here else "fetch"
+        verdict = "fits" if row.fits else "too large"
+        label = Text(f"{row.name:<34} {where:<6} {verdict:<10}", no_wrap=True)
+        label.append(f"{fit.gib(row.total):>10}  up to {row.largest_context:,} tokens")
+        choices.append(Choice(row.name, label))
+    for name, provider in config.providers.items():
+        label = Text(f"{name + '/…':<34} {'server':<17}", no_wrap=True)
+        label.append(visible(provider.url, single_line=True))
+        choices.append(Choice(f"{name}/", label))
+    return [*choices, *_others()]
+
+
+def _others() -> list[Choice]:
+    return [
+        Choice(_ENDPOINT, Text("a server that speaks the OpenAI API (llama-server, vLLM, …)")),
+        Choice(_FILE, Text("a GGUF file on this machine")),
+    ]
+
+
+def _first_choices() -> tuple[list[Choice], str]:
+    from laguna_agent.models import fit
+    from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
+    from laguna_agent.models.gguf import gigabytes
+    from laguna_agent.models.memory import gpus, machine_memory
+
+    catalogue = load_catalogue()
+    room = machine_memory().total + sum(card.free for card in gpus())
+    best, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
+    fits = fit.estimate(best, 32_768).total <= room
+    choices = []
+    for one, about in ((best, "the model laguna is made for"), (starter, "small; for a first try")):
+        label = Text(one.entry.title, style="bold")
+        label.append(f"  {gigabytes(one.file.size)}  {about}")
+        if one is best and not fits:
+            label.append("  too large for this machine")
+        choices.append(Choice(one.name, label))
+    if not fits:
+        choices.reverse()
+    name = best.entry.title if fits else starter.entry.title
+    return [*choices, *_others()], f"with {fit.gib(room)} of memory, {name} suits this machine"
+
+
+# --- getting one --------------------------------------------------------------------------------
+
+
+async def _pull(app: LagunaApp, name: str, *, offline: bool) -> str:
+    from laguna_agent.interfaces.transfer import describe
+    from laguna_agent.models.acquire import pull
+    from laguna_agent.models.store import Store
+
+    stopped = False
+    loop = asyncio.get_running_loop()
+
+    def progress(at: Any) -> None:
+        if stopped:
+            raise ModelError(
+                "the download was stopped", hint="What came is kept; it goes on there."
+            )
+        share = at.done / at.total if at.total else None
+        loop.call_soon_threadsafe(
+            app.wait.say, f"fetching {name}", describe(at).partition("  ")[2], share
+        )
+
+    def notice(text: str) -> None:
+        loop.call_soon_threadsafe(app.ledger.note, text)
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+
+    app.begin(f"fetching {name}")
+    app.stop_download = stop
+    try:
+        done = await asyncio.to_thread(
+            pull, name, Store(), offline=offline, on_progress=progress, on_notice=notice
+        )
+    finally:
+        app.stop_download = None
+        app.end()
+    app.ledger.note(f"{done.name} is here: {done.path}")
+    return done.name
+
+
+async def _import(app: LagunaApp, path: str) -> None:
+    from laguna_agent.models.acquire import import_file
+    from laguna_agent.models.store import Store
+
+    app.begin("looking at the file")
+    try:
+        done = await asyncio.to_thread(import_file, path, Store())
+    finally:
+        app.end()
+    await asyncio.to_thread(_make_default, done.name)
+    _go_on(app, model=done.name)
+
+
+async def _endpoint(app: LagunaApp) -> None:
+    from laguna_agent.config import ProviderConfig
+    from laguna_agent.paths import config_dir
+
+    url = await app.push_screen_wait(
+        Question("Address of the server", value="http://127.0.0.1:8080/v1")
+    )
+    if not url:
+        return
+    model = await app.push_screen_wait(Question("Name of the model there"))
+    if not model:
+        return
+    key = await app.push_screen_wait(
+        Question("Environment variable that holds the key (empty: none)")
+    )
+    config = _config(app)
+    name = "server"
+    while name in config.providers and config.providers[name].url != url:
+        name += "2"
+    provider = ProviderConfig(url=url.strip(), key_env=(key or "").strip() or None)
+    path = config_dir() / "config.toml"
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except OSError as error:
+        raise LagunaError(f"{path} cannot be read: {error.strerror}") from error
+    if name not in config.providers:
+        text = text.rstrip() + f"\n\n[providers.{name}]\nurl = {_quoted(provider.url)}\n"
+        if provider.key_env:
+            text += f"key_env = {_quoted(provider.key_env)}\n"
+    if not re.search(r"^\s*model\s*=", text.partition("[")[0], re.MULTILINE):
+        text = f"model = {_quoted(f'{name}/{model.strip()}')}\n{text.lstrip()}"
+    write_text(path, text)
+    app.ledger.note(f"written to {path}")
+    providers = {**config.providers, name: provider}
+    _go_on(app, model=f"{name}/{model.strip()}", providers=providers)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,128 @@
+"""The transcript of a session on record, a page at a time from its end; and what it adds up to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from laguna_agent.interfaces.tui.diffview import parse
+from laguna_agent.interfaces.tui.entries import Entry, Ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from laguna_agent.agent.session import Session
+    from laguna_agent.events import Event
+    from laguna_agent.interfaces.tui.app import LagunaApp
+
+PAGE = 400
+"""Events that are read at a time."""
+
+
+class Past:
+    """Fills the transcript and the side panel of a session that was opened."""
+
+    def __init__(self, app: LagunaApp) -> None:
+        self._app = app
+        self._directory: Path | None = None
+        self._loading = False
+
+    def show(self, session: Session) -> None:
+        """Show a session's end and its plan and files."""
+        app = self._app
+        self._directory = session.trajectory.directory
+        app.side.plan = list(session.agent.plan or session.record.state.plan)
+        app.side.changed = {}
+        last = session.trajectory.last_seq
+        entries, more = read_page(self._directory, last + 1) if last else ([], False)
+        for entry in entries:
+            self.count(entry)
+        if not more:
+            entries.insert(0, self._banner(session))
+        app.transcript.replace(entries, more_before=more)
+        app.ledger.settle()
+        answers = [entry.body for entry in entries if entry.kind == "answer"]
+        app.ledger.last_answer = answers[-1] if answers else ""
+        app.side.draw()
+
+    def take(self, event: Event) -> None:
+        """Follow the plan."""
+        if event.type == "plan_updated":
+            self._app.side.plan = event.steps
+            self._app.side.draw()
+        elif event.type == "user_message" and event.origin == "user":
+            self._app.side.draw()
+
+    def count(self, entry: Entry) -> None:
+        """Add the lines of an edit to the list of changed files."""
+        if not entry.diff:
+            return
+        name = entry.title
+        changed = self._app.side.changed
+        for row in parse(entry.diff):
+            if row.kind == "file":
+                name = row.text
+            elif row.kind in ("added", "removed"):
+                added, removed = changed.pop(name, (0, 0))
+                more = (added + 1, removed) if row.kind == "added" else (added, removed + 1)
+                changed[name] = more
+        if self._app.transcript.entries:
+            self._app.side.draw()
+
+    def load_earlier(self) -> None:
+        """Put the page before the first entry into the transcript."""
+        transcript = self._app.transcript
+        if self._loading or self._directory is None or not transcript.entries:
+            return
+        first = next((entry.seq for entry in transcript.entries if entry.seq), 0)
+        self._loading = True
+        self._app.run_worker(self._load(self._directory, first), group="past")
+
+    async def _load(self, directory: Path, before: int) -> None:
+        try:
+            entries, more = await asyncio.to_thread(read_page, directory, before)
+        finally:
+            self._loading = False
+        if directory == self._directory:
+            if not more and self._app.agent.session is not None:
+                entries.insert(0, self._banner(self._app.agent.session))
+            self._app.transcript.add_earlier(entries, more_before=more)
+
+    def _banner(self, session: Session) -> Entry:
+        from laguna_agent import __version__
+
+        info = session.info
+        parts = [info.name]
+        if info.parameters:
+            parts.append(f"{info.parameters / 1e9:.1f}B")
+        if info.quantization:
+            parts.append(info.quantization)
+        parts.append(f"{info.context:,} tokens of context")
+        title = session.trajectory.meta.title
+        body = " · ".join(parts) + f"\n{session.root}" + (f"\n{title}" if title else "")
+        return Entry("banner", title=f"laguna {__version__}", body=body)
+
+
+def read_page(directory: Path, before: int) -> tuple[list[Entry], bool]:
+    """The entries of up to PAGE events before number `before`, and whether there are more."""
+    from laguna_agent.trajectory.reading import read_events
+    from laguna_agent.trajectory.replay import StoredEvents, kept_ranges
+    from laguna_agent.trajectory.store import Trajectory
+
+    trajectory = Trajectory.open(directory, for_append=False)
+    rewinds = StoredEvents(list(trajectory.of_type("rewound")))
+    keeps = kept_ranges(rewinds)
+    entries: list[Entry] = []
+
+    def remove(entry: Entry) -> None:
+        entries.remove(entry)
+
+    ledger = Ledger(entries.append, lambda entry: None, remove)
+    start = max(1, before - PAGE)
+    stored = (
+        item
+        for item in read_events(directory, start, whole=False, problems=[])
+        if item.seq < before and keeps(item.seq)
+    )
+    ledger.replay(stored)
+    return entries, start > 1

@@ -1,0 +1,159 @@
+"""A repository to work in, and an app whose session thinks by a script."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+import laguna_agent.agent.session as session_module
+from laguna_agent.agent.loading import Mind
+from laguna_agent.agent.session import Session, Settings
+from laguna_agent.config import load_config
+from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, ThinkingDelta
+from laguna_agent.interfaces.tui.app import LagunaApp
+from laguna_agent.models.base import GenerateOptions
+from laguna_agent.prompts.pack import load_pack
+from support.scripted import Script, ScriptedConversation
+
+
+class Streaming(ScriptedConversation):
+    """A scripted conversation that reads, thinks and writes in pieces, and waits where told to.
+
+    While `gate` is closed, a reply stops after its first piece.
+    """
+
+    gate: threading.Event
+
+    async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
+        async for event in super().generate(options):
+            if isinstance(event, Reply):
+                yield event
+            elif isinstance(event, TextDelta):
+                reply = self.entries[-1] if self.entries else None
+                yield PrefillProgress(done=1_200, total=2_400, reused=800, rate=150, eta_s=8)
+                if isinstance(reply, Reply) and reply.thinking:
+                    yield ThinkingDelta(text=reply.thinking)
+                half = len(event.text) // 2
+                yield TextDelta(text=event.text[:half])
+                while not self.gate.is_set():
+                    await asyncio.sleep(0.005)
+                yield TextDelta(text=event.text[half:])
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with two files, of which the process's directory is the root."""
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "calc.py").write_text("def add(a, b):\n    return a - b\n")
+    (root / "test_calc.py").write_text(
+        "from calc import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
+    )
+    for command in ("git init -q -b main", "git add .", "git commit -q -m start"):
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *command.split()[1:]],
+            cwd=root,
+            check=True,
+        )
+    monkeypatch.chdir(root)
+    return root
+
+
+class Driven:
+    """An app under a pilot, with words for what tests wait for."""
+
+    def __init__(
+        self,
+        app: LagunaApp,
+        pilot: Pilot[int],
+        gate: threading.Event,
+        conversations: list[Streaming],
+    ) -> None:
+        self.app, self.pilot, self.gate = app, pilot, gate
+        self.conversations = conversations
+        """Of each session that was opened, the last one last."""
+
+    async def until(self, condition: Callable[[], Any], what: str = "") -> None:
+        """Wait for a condition, which is a fault if it does not come true."""
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, f"did not happen: {what}\n{self.shown}"
+            await self.pilot.pause(0.01)
+        await self.pilot.pause()
+
+    async def say(self, text: str) -> None:
+        """Type a message and send it."""
+        self.app.composer.insert(text)
+        await self.pilot.press("escape") if self.app.completion.is_open else None
+        await self.pilot.press("enter")
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        await self.until(lambda: not self.app.busy and self.app.agent.session, "idle")
+
+    async def shows(self, text: str) -> None:
+        """Wait until the screen shows a text."""
+        await self.until(lambda: text in self.shown, f"shows {text!r}")
+
+    @property
+    def shown(self) -> str:
+        """The screen as text."""
+        width, height = self.app.size
+        lines = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in lines[:height])
+
+
+Drive = Callable[..., Any]
+
+
+@pytest.fixture
+def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
+    """`async with drive(script, size=…) as driven` runs the app on a scripted session."""
+
+    @asynccontextmanager
+    async def driving(
+        script: Script,
+        *,
+        size: tuple[int, int] = (80, 24),
+        mode: str = "ask",
+        gated: bool = False,
+        prompt: str | None = None,
+        open_session: Callable[..., Awaitable[Session]] | None = None,
+        **settings: Any,
+    ) -> AsyncGenerator[Driven, None]:
+        made = Settings(
+            cwd=repository,
+            config=load_config(flags={"sampling": {"temperature": 0.0}}),
+            mode=mode,  # type: ignore[arg-type]
+            interactive=True,
+            **settings,
+        )
+
+        gate = threading.Event()
+        if not gated:
+            gate.set()
+        conversations: list[Streaming] = []
+
+        async def load(config: Any, **_: Any) -> Mind:
+            conversation = Streaming(script)
+            conversation.gate = gate
+            conversations.append(conversation)
+            return Mind(conversation, conversation.info, load_pack("base", model_name="scripted"))
+
+        monkeypatch.setattr(session_module, "load", load)
+        app = LagunaApp(lambda: made, prompt=prompt, open_session=open_session)
+        app.animation_level = "none"
+        async with app.run_test(size=size) as pilot:
+            app.approval.grace_s = 0.0
+            yield Driven(app, pilot, gate, conversations)
+
+    return driving

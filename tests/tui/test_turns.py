@@ -1,0 +1,161 @@
+"""A turn in the terminal interface: what is typed, streamed, asked, stopped and shown."""
+
+from __future__ import annotations
+
+from laguna_agent.events import Reply
+from support.scripted import call
+
+EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
+
+
+async def test_an_answer_is_shown_with_its_markdown_drawn(drive):
+    async with drive([Reply(text="It is **simple**:\n\n```python\nx = 1\n```\n")]) as ui:
+        await ui.idle()
+        await ui.say("explain")
+        await ui.shows("done")
+        assert "❯ explain" in ui.shown
+        assert "It is simple:" in ui.shown
+        assert "x = 1" in ui.shown
+        assert "```" not in ui.shown
+
+
+async def test_text_shows_while_it_streams_and_the_line_below_says_that_it_is_written(drive):
+    async with drive([Reply(text="first half, second half")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("first half")
+        await ui.shows("writing")
+        assert "second half" not in ui.shown
+        assert "esc stops" in ui.shown
+        ui.gate.set()
+        await ui.shows("first half, second half")
+        await ui.idle()
+        assert "esc stops" not in ui.shown
+
+
+async def test_escape_stops_a_stream_and_says_that_what_was_said_is_kept(drive):
+    async with drive([Reply(text="first half, second half")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("first half")
+        await ui.pilot.press("escape")
+        await ui.shows("stopped; what was said and done so far is kept")
+        await ui.idle()
+
+
+async def test_an_edit_is_asked_with_its_diff_and_made_after_once(drive, repository):
+    async with drive([EDIT, Reply(text="Fixed.")]) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.shows("Allow a change of")
+        assert "- " in ui.shown and "return a - b" in ui.shown
+        assert "return a + b" in ui.shown
+        assert "return a - b" in (repository / "calc.py").read_text()
+        await ui.pilot.press("y")
+        await ui.shows("Fixed.")
+        assert "return a + b" in (repository / "calc.py").read_text()
+        assert "✓" in ui.shown
+
+
+async def test_enter_answers_no_approval_and_escape_is_no(drive, repository):
+    async with drive([EDIT, Reply(text="Then not.")]) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.shows("Allow a change of")
+        await ui.pilot.press("enter", "space", "tab")
+        assert ui.app.approval.asking
+        await ui.pilot.press("escape")
+        await ui.shows("Then not.")
+        assert "return a - b" in (repository / "calc.py").read_text()
+        assert "The user said no" in ui.conversations[-1].told
+
+
+async def test_no_with_a_reason_tells_the_model_the_reason(drive):
+    async with drive([EDIT, Reply(text="I see.")]) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.shows("Allow a change of")
+        await ui.pilot.press("r", *"add a test first", "enter")
+        await ui.shows("I see.")
+        assert "The user said no: add a test first" in ui.conversations[-1].told
+
+
+async def test_always_writes_the_rule_that_was_shown(drive, laguna_home):
+    async with drive([call("shell", command="touch made"), Reply(text="Done so.")]) as ui:
+        await ui.idle()
+        await ui.say("make it")
+        await ui.shows("$ touch made")
+        await ui.shows("a writes:")
+        await ui.pilot.press("a")
+        await ui.shows("Done so.")
+        assert "touch made" in (laguna_home / "config" / "config.toml").read_text()
+
+
+async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repository):
+    async with drive([EDIT, Reply(text="later")]) as ui:
+        await ui.idle()
+        ui.app.approval.grace_s = 60
+        await ui.say("fix it")
+        await ui.until(lambda: ui.app.approval.asking, "asked")
+        await ui.pilot.press("y", "e", "s")
+        assert ui.app.approval.asking
+        assert ui.app.composer.text == "yes"
+        await ui.pilot.press("escape")
+        await ui.idle()
+
+
+async def test_shift_tab_goes_through_the_modes_and_the_status_line_shows_it(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        for mode in ("accept-edits", "auto", "ask"):
+            await ui.pilot.press("shift+tab")
+            await ui.shows(f" {mode} ")
+            assert ui.app.agent.session.agent.gate.mode == mode
+
+
+async def test_enter_while_it_works_steers_and_alt_enter_queues(drive):
+    replies = [call("read", path="calc.py"), Reply(text="first half, second half")]
+    async with drive([Reply(text="one, two"), *replies], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("writing")
+        ui.app.composer.insert("and this after")
+        await ui.pilot.press("alt+enter")
+        await ui.shows("after this turn: and this after")
+        ui.app.composer.insert("now this")
+        await ui.pilot.press("enter")
+        await ui.shows("before the next step: now this")
+        await ui.pilot.press("alt+up")
+        assert ui.app.composer.text == "now this"
+        assert "before the next step" not in ui.shown
+        await ui.pilot.press("ctrl+c")
+        ui.gate.set()
+        await ui.until(lambda: ui.conversations[-1].told.count("and this after") == 1, "queued")
+        await ui.idle()
+        assert "now this" not in ui.conversations[-1].told
+
+
+async def test_what_is_typed_while_the_model_loads_is_said_when_it_is_there(drive):
+    async with drive([Reply(text="hello there")], prompt="hello") as ui:
+        await ui.shows("hello there")
+
+
+async def test_a_shell_command_of_the_person_runs_at_once_and_the_model_hears_of_it(drive):
+    async with drive([Reply(text="I see")]) as ui:
+        await ui.idle()
+        await ui.say("!echo from the shell")
+        await ui.until(lambda: not ui.app.busy, "ended")
+        assert "from the shell" in ui.shown
+        await ui.say("what was that?")
+        await ui.shows("I see")
+        assert "I ran `echo from the shell`" in ui.conversations[-1].told
+
+
+async def test_escape_ends_a_shell_command_and_all_it_started(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.say("!echo begun; sleep 1000")
+        await ui.shows("begun")
+        await ui.pilot.press("escape")
+        await ui.idle()
+        assert "interrupted" in ui.shown
