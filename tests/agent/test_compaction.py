@@ -142,7 +142,7 @@ async def script(tmp_path: Path, context: int) -> AsyncIterator[Script]:
     root.mkdir()
     config = EngineConfig(context=context, micro_batch=128, keep_alive=0, threads=1)
     engine: EngineClient = await open_engine(tiny_laguna(), config=config)
-    talk = conversation(engine, "")
+    talk = conversation(engine, "scripted")
     with Trajectory.create(root) as trajectory:
         made = Script(trajectory, talk)
         await made.begin()
