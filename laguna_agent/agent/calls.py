@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from laguna_agent.actions import Action, Decision, WritePath
 from laguna_agent.agent.checking import Checking
 from laguna_agent.agent.state import Agent
+from laguna_agent.config import RuleConfig
+from laguna_agent.errors import LagunaError
 from laguna_agent.events import (
     ApprovalGiven,
     ApprovalRequested,
@@ -24,6 +26,7 @@ from laguna_agent.events import (
     ToolFinished,
     ToolStarted,
 )
+from laguna_agent.paths import config_dir
 from laguna_agent.prompts.pack import PackTool
 from laguna_agent.tools.base import ToolArguments, ToolResult
 from laguna_agent.tools.registry import validate_arguments
@@ -144,7 +147,18 @@ class Calls:
             yield refused(call, f"The user said no{because}")
         elif approval.answer == "always" and rule is not None:
             agent.gate.add_rule(rule)
-            yield Notice(text=f"Rule added: {agent.gate.rule_text(rule)}")
+            yield await asyncio.to_thread(self._keep, rule)
+
+    def _keep(self, rule: RuleConfig) -> Notice:
+        """Write a rule for the sessions to come."""
+        gate, path = self.agent.gate, config_dir() / "config.toml"
+        try:
+            gate.write_rule(rule, path)
+        except LagunaError as error:
+            text = f"The rule holds for this session only: {error}"
+            return Notice(level="warning", text=text)
+        said = " ".join(gate.rule_text(rule).split())
+        return Notice(text=f"Rule added to {path}: {said}")
 
     async def _flush(
         self, pending: list[tuple[ToolCall, PackTool, ToolArguments]]

@@ -43,8 +43,7 @@ class Checking:
                 yield event
         if self.command is None or not agent.pack.manifest.check_first:
             return
-        action = RunCommand(command=self.command, cwd=str(agent.context.workspace))
-        if agent.gate.decide(action, tool="done").verdict == "allow":
+        if self.may_run():
             yield await self.run()
 
     async def _record(self) -> AsyncGenerator[Event, None]:
@@ -57,6 +56,14 @@ class Checking:
             yield Checkpointed(id=self.checkpoint)
         except LagunaError as error:
             yield Notice(level="warning", text=f"No checkpoint: {error}")
+
+    def may_run(self) -> bool:
+        """Whether the gate lets the check run without asking; otherwise only `done` runs it,
+        which is asked about."""
+        if self.command is None:
+            return False
+        action = RunCommand(command=self.command, cwd=str(self.agent.context.workspace))
+        return self.agent.gate.decide(action, tool="done").verdict == "allow"
 
     async def run(self) -> CheckRan:
         """Run it now, on the tests as they were."""
@@ -75,6 +82,7 @@ class Checking:
             and changed
             and self.agent.pack.manifest.check_after_change
             and "done" not in ran
+            and self.may_run()
         )
 
     def guard(self, call_path: str) -> str | None:

@@ -267,7 +267,7 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
         else:
             turn.end("done", reply.text)
         return
-    elif agent.context.check is not None and turn.changed:
+    elif agent.context.check is not None and turn.changed and turn.checking.may_run():
         ran = await turn.checking.run()
         yield ran
         if ran.exit_code == 0:
@@ -278,6 +278,9 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
         text = agent.pack.text("no_call.md")
     turn.nudges += 1
     if turn.nudges > 3:
+        if turn.stopped and agent.approver is None:
+            turn.end("denied", reply.text, error="what the task needs was not allowed")
+            return
         turn.end("failed", reply.text, error="the model stopped without finishing the task")
         return
     yield SystemNote(text=text, reason="no usable call")
