@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -40,8 +41,10 @@ def lint_pack(
     chat_formats: Iterable[str] = (),
     count: CountTokens | None = None,
     static: StaticVariables | None = None,
+    exact: bool = True,
 ) -> list[Problem]:
-    """All problems of a pack, errors first. `count` is asked only when nothing else is wrong."""
+    """All problems of a pack, errors first. `count` is asked only when nothing else is wrong; when
+    it is not `exact`, a budget that it says is exceeded is a warning."""
     try:
         pack = load_pack(name, model_name=model_name, directories=directories, check=False)
     except PackError as error:
@@ -54,7 +57,7 @@ def lint_pack(
         problems += _layer(layer, pack, builtin)
     problems = list(dict.fromkeys(problems))
     if not any(problem.severity == "error" for problem in problems):
-        problems += _rendered(pack, builtin, count, static)
+        problems += _rendered(pack, builtin, count, static, exact=exact)
     return sorted(problems, key=lambda p: (p.severity != "error", str(p.path), p.line or 0))
 
 
@@ -239,6 +242,8 @@ def _rendered(
     builtin: Mapping[str, Tool],
     count: CountTokens | None,
     static: StaticVariables | None,
+    *,
+    exact: bool,
 ) -> list[Problem]:
     names = tuple(pack.tool_names(builtin))
     variables = static or StaticVariables(model="", format="", tools=names)
@@ -258,7 +263,10 @@ def _rendered(
         tokens, limit = count(pack, variables), pack.limits.prefix_tokens
         if tokens > limit:
             path, line = _manifest_place(pack, "limits", "prefix_tokens")
-            message = f"the static prefix has {tokens} tokens, {tokens - limit} over its budget"
+            about = "" if exact else "about "
+            over = tokens - limit
+            message = f"the static prefix has {about}{tokens} tokens, {over} over its budget"
             mend = "`laguna prompts show` has the cost of each part; or raise `prefix_tokens`."
-            problems.append(Problem(path, line, message, mend))
+            severity: Literal["error", "warning"] = "error" if exact else "warning"
+            problems.append(Problem(path, line, message, mend, severity))
     return problems

@@ -20,7 +20,7 @@ from laguna_agent.tools.base import Tool
 if TYPE_CHECKING:
     from laguna_agent.models.engine.vocabulary import Vocabulary
 
-_CHARS_A_TOKEN = 3.6
+_CHARS_A_TOKEN = 3.8
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,7 @@ class Desk:
             builtin=self.builtin,
             chat_formats=FORMATS,
             count=lambda pack, _: meter.prefix_tokens(pack, self.builtin),
+            exact=meter.exact,
         )
 
 
