@@ -33,7 +33,7 @@ class Vocabulary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        command = [sys.executable, "-m", "laguna_agent.models.engine.vocabulary", str(path)]
+        command = [sys.executable, "-m", "laguna_agent.models.engine.vocabulary_process", str(path)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -80,43 +80,3 @@ def open_vocabulary(path: Path) -> Iterator[Vocabulary]:
         yield vocabulary
     finally:
         vocabulary.close()
-
-
-def _serve(path: Path) -> None:
-    from laguna_agent.models.engine.llama import LoadOptions, Model, redirect_log
-    from laguna_agent.paths import logs_dir
-
-    redirect_log(logs_dir() / "vocabulary.log")
-    model = Model(path, LoadOptions(vocabulary_only=True))
-    _say(
-        {
-            "architecture": model.architecture,
-            "template": model.template,
-            "bos": _spelled(model.piece(model.bos)) if model.bos >= 0 else "",
-            "eos": _spelled(model.piece(model.eos)) if model.eos >= 0 else "",
-        }
-    )
-    for line in sys.stdin:
-        _say(
-            [
-                [
-                    _spelled(model.piece(token))
-                    for part, special in text
-                    for token in model.tokenize(part, special=special)
-                ]
-                for text in json.loads(line)
-            ]
-        )
-
-
-def _say(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
-
-def _spelled(piece: bytes) -> str:
-    return piece.decode("utf-8", "replace")
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
