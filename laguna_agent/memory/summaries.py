@@ -16,6 +16,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,6 +163,7 @@ class MemoryStore:
         path = self._write(memory)
         meta.remembered = found.last_seq
         self._session(trajectory.id, [*segments, memory])
+        self._condense_weekly()
         return path
 
     def forget(self, memory: Memory) -> list[Path]:
@@ -178,6 +180,17 @@ class MemoryStore:
         return self._write(memory)
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _condense_weekly(self) -> None:
+        """Condense what is old, once a week: it reads every file."""
+        from laguna_agent.memory.weeks import condense, week_of
+
+        week, mark = week_of(datetime.now(UTC)), self.directory / "condensed"
+        with contextlib.suppress(OSError):
+            if mark.exists() and mark.read_text(encoding="utf-8") == week:
+                return
+            mark.write_text(week, encoding="utf-8")
+            condense(self)
 
     def _segments_of(self, session: str) -> list[Memory]:
         paths = (self.directory / "segments").glob(f"{session}-*.md")
@@ -350,7 +363,18 @@ def _commits(root: Path, first: str, last: str) -> list[str]:
     wanted = f"{first}..{last}" if first else last
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), "rev-list", "--max-count=20", wanted, "--"],
+            [
+                "git",
+                "--git-dir",
+                str(root / ".git"),
+                *_HELD,
+                "rev-list",
+                "--max-count=20",
+                wanted,
+                "--",
+            ],
+            # A partial clone fetches what is missing, through a program that it names itself.
+            env={**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"},
             capture_output=True,
             text=True,
             timeout=10,

@@ -263,6 +263,15 @@ def test_after_some_weeks_the_details_go_but_not_what_was_edited(
     assert store.get("2026-W02").sources == ["one", "two"]
 
 
+def test_old_weeks_are_condensed_without_being_asked_to(root: Path, store: MemoryStore) -> None:
+    backdated(store, root, "old", MONDAY)
+    (store.directory / "condensed").unlink()
+    with worked(root, "new") as trajectory:
+        store.remember(trajectory)
+    assert store.get("2026-W02").sources == ["old"]
+    assert [path.stem for path in store.paths("segment")] == ["new-1"]
+
+
 def test_an_edited_week_keeps_the_edit_and_takes_what_is_new(
     root: Path, store: MemoryStore
 ) -> None:
