@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
 
@@ -259,6 +260,10 @@ class Cache:
             kept = self.context.last_position() + 1 - start
             self.tokens.extend(tokens[: max(0, kept)])
             self.counters.decoded_tokens += max(0, kept)
+            raise
+        except ModelError:
+            # Nobody knows what the failed batch left behind.
+            self._drop_all()
             raise
         self.tokens.extend(tokens)
         self.counters.decoded_tokens += len(tokens)

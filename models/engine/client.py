@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -276,23 +276,26 @@ class EngineClient:
         ids: list[int] = []
         for attempt in range(RESTARTS + 1):
             try:
-                async for event in self._attempt(request, ids):
-                    if isinstance(event, Tokens):
-                        ids += event.ids
-                    yield event
+                # Closed here and not by the garbage collector, so that a cancelled reply has ended
+                # when the caller's `aclose` returns.
+                async with contextlib.aclosing(self._attempt(request, ids)) as events:
+                    async for event in events:
+                        if isinstance(event, Tokens):
+                            ids += event.ids
+                        yield event
                 return
             except EngineLostError as error:
                 if attempt == RESTARTS:
                     raise self._gave_up(error) from error
                 yield EngineRestarted(reason=str(error), attempt=attempt + 1)
-                events: list[EngineEvent] = []
-                await self.connect(events.append)
-                for event in events:
+                told: list[EngineEvent] = []
+                await self.connect(told.append)
+                for event in told:
                     yield event
 
     async def _attempt(
         self, request: EngineRequest, ids: Sequence[int]
-    ) -> AsyncIterator[EngineEvent]:
+    ) -> AsyncGenerator[EngineEvent, None]:
         connection = self._connection
         if connection is None or connection.lost:
             raise EngineLostError(await connection.reason() if connection else "it was closed")

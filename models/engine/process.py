@@ -37,9 +37,9 @@ from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
 from laguna_agent.models.engine.tuning import Tuning, measure, physical_cores
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
-from laguna_agent.models.fit import MICRO_BATCH, choose_context
+from laguna_agent.models.fit import MICRO_BATCH, choose_context, plan
 from laguna_agent.models.gguf import GgufHeader, read_header
-from laguna_agent.models.memory import machine_memory
+from laguna_agent.models.memory import gpus, machine_memory
 from laguna_agent.paths import data_dir, snapshots_dir
 
 _PROGRESS_S = 0.1
@@ -47,6 +47,8 @@ _REST_S = 1.0
 """Seconds without a request after which a session's state is stored."""
 _WORTH_SAVING = 64
 """Tokens that a session must have changed by since its last snapshot."""
+_PRIVATE = 0.7
+"""Share of the free memory that a private copy of the weights may take."""
 _LEAST_FREE = 0.04
 """Share of main memory below which an idle engine gives way."""
 
@@ -66,14 +68,16 @@ class Engine:
         self.sha256 = sha256
         header = read_header(path)
         self.header = header
-        size = choose_context(header, config)
+        cards = gpus() if config.gpu_layers != 0 else []
+        size = choose_context(header, config, cards=cards)
+        experts = plan(header, size, config, cards).cpu_experts if cards else 0
         self.model = Model(
             path,
             LoadOptions(
                 gpu_layers=config.gpu_layers,
-                cpu_experts=config.cpu_experts or 0,
+                cpu_experts=experts if config.cpu_experts is None else config.cpu_experts,
                 mmap=config.mmap,
-                repack=config.repack is not False,
+                repack=_repack(header) if config.repack is None else config.repack,
             ),
             on_progress,
         )
@@ -254,6 +258,12 @@ def _check_ends(model: Model) -> None:
             f"{model.path} does not mark `</assistant>` as an end-of-generation token",
             hint="Its replies would never end. Take another file of this model.",
         )
+
+
+def _repack(header: GgufHeader) -> bool:
+    """True when weights should be rearranged for faster kernels. That copies them into memory of
+    the process's own, which must not be short of it: mapped files can be dropped and read again."""
+    return header.size < _PRIVATE * machine_memory().available
 
 
 def _limits() -> Limits:

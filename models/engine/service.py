@@ -286,8 +286,12 @@ class Service:
                     continue
                 idle = time.monotonic() - self._idle_since
                 keep = self.keep_alive if self._greeted else max(self.keep_alive, _FIRST_S)
-                if (idle >= keep or (idle >= _SHORT_S and self.engine.short())) and may_end():
-                    return None
+                if idle >= keep or (idle >= _SHORT_S and self.engine.short()):
+                    # What is unsaved is written first: whoever comes now waits for that, and
+                    # starts another engine only when this one is about to be gone.
+                    self.engine.close()
+                    if may_end():
+                        return None
 
     def _advance(self, job: Job) -> None:
         if job.generation is None:
