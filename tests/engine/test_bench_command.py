@@ -1,0 +1,34 @@
+"""`laguna bench` measures the synthetic model end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.errors import UsageError
+from laguna_agent.interfaces.bench_command import main
+
+
+def test_the_tiny_model_is_written_and_measured(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--synthetic", "tiny", "--depths", "0", "--tokens", "4", "--rounds", "1"]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert figures["prefill of 512 tokens"]["ratio"] > 0
+    assert figures["decode at depth 512"]["ratio"] > 0
+    assert figures["static prefix restored"]["value"] == 100
+    assert "memory plan" in captured.err
+    assert report["model"]["architecture"] == "laguna"
+    assert main(arguments) == 0
+    assert "prefill of 512 tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--depths", "x"], ["--tokens", "1"], ["--rounds", "0"]])
+def test_numbers_that_make_no_sense_are_refused(flags: list[str]) -> None:
+    with pytest.raises(UsageError):
+        main(flags)
