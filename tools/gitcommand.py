@@ -53,6 +53,12 @@ SAFE_OPTIONS: tuple[str, ...] = (
 """Configuration that goes before the repository's own, as `name=value`."""
 
 _DROPPED = re.compile(r"^(GIT_.*|SSH_ASKPASS|PAGER|LESS|EDITOR|VISUAL)$")
+_PROGRAMS = re.compile(
+    rb"^(filter\..*\.(?:clean|smudge|process|required)|merge\..*\.driver|hook\..*\.command)$",
+    re.DOTALL | re.IGNORECASE,
+)
+_HARMLESS_MERGE = "git merge-file --marker-size=%L %A %O %B"
+LIST_CONFIGURATION = ("config", "--list", "--includes", "--show-scope", "-z")
 _KEPT = re.compile(r"^GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)$")
 
 
@@ -95,6 +101,7 @@ def run_git(
     options: Sequence[str] = SAFE_OPTIONS,
     data: bytes = b"",
     accepted: Sequence[int] = (0,),
+    timeout: float = TIMEOUT,
 ) -> bytes:
     """Standard output of git. Raises GitError."""
     settings = [part for option in options for part in ("-c", option)]
@@ -105,16 +112,68 @@ def run_git(
             env=dict(environment),
             input=data,
             capture_output=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except FileNotFoundError:
         raise GitError("git is not installed") from None
     except subprocess.TimeoutExpired:
-        raise GitError(f"git took longer than {TIMEOUT:.0f} s") from None
+        raise GitError(f"git took longer than {timeout:.0f} s") from None
     except OSError as error:
         raise GitError(str(error)) from None
     if done.returncode not in accepted:
         said = done.stderr.decode("utf-8", "replace").strip()
         raise GitError(said or f"git ended with {done.returncode}")
     return done.stdout
+
+
+def held_back(listing: bytes) -> dict[str, str]:
+    """The environment that overrides what a repository's configuration would run.
+
+    `listing` is the output of `git config` with `LIST_CONFIGURATION`. What the user set under the
+    same name takes the repository's place.
+    """
+    overrides: dict[str, str] = {}
+    users: dict[str, str] = {}
+    fields = listing.split(b"\0")
+    for scope, entry in zip(fields[::2], fields[1::2], strict=False):
+        key, _, value = entry.partition(b"\n")
+        if not _PROGRAMS.match(key):
+            continue
+        name = os.fsdecode(key)
+        if scope in (b"local", b"worktree"):
+            overrides[name] = _harmless(name)
+            if name.startswith("filter."):
+                stem = name.rpartition(".")[0]
+                overrides.setdefault(f"{stem}.required", "false")
+            if name.startswith("hook."):
+                overrides[f"{name.rpartition('.')[0]}.enabled"] = "false"
+        elif scope in (b"global", b"system"):
+            users[name] = os.fsdecode(value)
+    environment = {"GIT_CONFIG_COUNT": str(len(overrides))}
+    for index, (name, harmless) in enumerate(overrides.items()):
+        environment[f"GIT_CONFIG_KEY_{index}"] = name
+        environment[f"GIT_CONFIG_VALUE_{index}"] = users.get(name, harmless)
+    return environment
+
+
+def _harmless(name: str) -> str:
+    if name.startswith("merge."):
+        return _HARMLESS_MERGE
+    return "false" if name.endswith(".required") else ""
+
+
+def quiet_git(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> bytes:
+    """Standard output of a reading git command in `workspace`'s own repository.
+
+    Nothing that the repository configures is run. Raises GitError, also when there is no
+    repository at `workspace` itself.
+    """
+    git_dir = workspace / ".git"
+    if not (git_dir / "HEAD").exists() and not git_dir.is_file():
+        raise GitError("there is no git repository here")
+    environment = git_environment({"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)})
+    listing = run_git(LIST_CONFIGURATION, cwd=workspace, environment=environment, timeout=timeout)
+    environment |= held_back(listing)
+    command = ["--no-pager", *arguments]
+    return run_git(command, cwd=workspace, environment=environment, timeout=timeout)

@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from laguna_agent.tools.gitcommand import (
+    LIST_CONFIGURATION,
     SAFE_OPTIONS,
     TIMEOUT,
     GitError,
     dropped,
     git_environment,
+    held_back,
 )
 
 OUTPUT_LIMIT = 4 << 20
 """Bytes of git's output that are read at most."""
-_PROGRAMS = re.compile(
-    rb"^(filter\..*\.(?:clean|smudge|process|required)|merge\..*\.driver|hook\..*\.command)$",
-    re.DOTALL | re.IGNORECASE,
-)
-_HARMLESS_MERGE = "git merge-file --marker-size=%L %A %O %B"
 
 
 class Repository:
@@ -49,32 +46,7 @@ class Repository:
             option for option in SAFE_OPTIONS if not (trusted and option.startswith("core.hooks"))
         ]
         if not trusted:
-            self._hold_back()
-
-    def _hold_back(self) -> None:
-        """Override what the repository's configuration would run."""
-        overrides: dict[str, str] = {}
-        users: dict[str, str] = {}
-        listing = self.bytes("config", "--list", "--includes", "--show-scope", "-z")
-        fields = listing.split(b"\0")
-        for scope, entry in zip(fields[::2], fields[1::2], strict=False):
-            key, _, value = entry.partition(b"\n")
-            if not _PROGRAMS.match(key):
-                continue
-            name = os.fsdecode(key)
-            if scope in (b"local", b"worktree"):
-                overrides[name] = _harmless(name)
-                if name.startswith("filter."):
-                    stem = name.rpartition(".")[0]
-                    overrides.setdefault(f"{stem}.required", "false")
-                if name.startswith("hook."):
-                    overrides[f"{name.rpartition('.')[0]}.enabled"] = "false"
-            elif scope in (b"global", b"system"):
-                users[name] = os.fsdecode(value)
-        self._environment["GIT_CONFIG_COUNT"] = str(len(overrides))
-        for index, (name, harmless) in enumerate(overrides.items()):
-            self._environment[f"GIT_CONFIG_KEY_{index}"] = name
-            self._environment[f"GIT_CONFIG_VALUE_{index}"] = users.get(name, harmless)
+            self._environment |= held_back(self.bytes(*LIST_CONFIGURATION))
 
     def text(
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
@@ -138,12 +110,6 @@ class Repository:
         return {
             os.fsdecode(line.partition(b"\t")[2]) for line in lines if line.startswith(b"160000 ")
         }
-
-
-def _harmless(name: str) -> str:
-    if name.startswith("merge."):
-        return _HARMLESS_MERGE
-    return "false" if name.endswith(".required") else ""
 
 
 def _input(data: Sequence[str] | None) -> BinaryIO:

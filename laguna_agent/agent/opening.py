@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check import is_test_file
 from laguna_agent.agent.checking import Checking
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import UserMessage
+from laguna_agent.tools.gitcommand import GitError, quiet_git
 from laguna_agent.tools.read import mark_seen
 from laguna_agent.tools.walk import walk
 
@@ -61,10 +62,18 @@ class Surroundings:
 
 
 def look_around(
-    task: str, workspace: Path, *, characters: int, output: str = "", everything: bool
+    task: str,
+    workspace: Path,
+    *,
+    characters: int,
+    output: str = "",
+    everything: bool,
+    may_read: Callable[[str], bool] = lambda path: True,
 ) -> Surroundings:
     """Choose what to show: files that the task or the check's `output` names, then, with
-    `everything`, all of a small repository, smallest first, up to `characters`."""
+    `everything`, all of a small repository, smallest first, up to `characters`.
+
+    `may_read` says whether an absolute path may be read unasked; other files are only listed."""
     sizes = {entry.relative: entry.size for entry in walk(workspace, limit=5000)}
     paths = list(sizes)
     named = _named(task, paths)
@@ -76,6 +85,8 @@ def look_around(
     files: list[ShownFile] = []
     left = characters
     for path in (*named, *also, *rest):
+        if not may_read(str(workspace / path)):
+            continue
         text = _text(workspace / path)
         if text is None or len(text) > left:
             continue
@@ -125,21 +136,17 @@ def _tree(paths: Sequence[str]) -> str:
 def git_state(workspace: Path) -> str:
     """Branch and the number of changed files, in a few words; empty outside a repository.
 
-    Runs `git` with every program that the repository could configure switched off.
+    Nothing that the repository configures is run.
     """
-    command = [
-        "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
-        "status", "--porcelain=v1", "--branch", "--untracked-files=normal",
-        "--ignore-submodules=all",
-    ]  # fmt: skip
     try:
-        done = subprocess.run(
-            command, cwd=workspace, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        out = quiet_git(
+            workspace, "status", "--porcelain=v1", "--branch", "--untracked-files=normal",
+            "--ignore-submodules=all", timeout=5,
+        )  # fmt: skip
+    except GitError:
         return ""
-    lines = done.stdout.splitlines()
-    if done.returncode != 0 or not lines:
+    lines = out.decode("utf-8", "replace").splitlines()
+    if not lines:
         return ""
     branch = lines[0].removeprefix("## ").removeprefix("No commits yet on ").split("...")[0]
     changed = len(lines) - 1
@@ -167,6 +174,9 @@ async def open_conversation(
         characters=pack.limits.first_message_tokens * 3,
         output=output,
         everything=pack.limits.first_message_tokens > 0,
+        may_read=lambda path: (
+            agent.gate.decide(ReadPath(path=path), tool="read").verdict == "allow"
+        ),
     )
     for shown in around.files:
         mark_seen(agent.context, shown.path)

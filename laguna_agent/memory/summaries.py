@@ -364,14 +364,8 @@ def _commits(root: Path, first: str, last: str) -> list[str]:
     try:
         done = subprocess.run(
             [
-                "git",
-                "--git-dir",
-                str(root / ".git"),
-                *_HELD,
-                "rev-list",
-                "--max-count=20",
-                wanted,
-                "--",
+                *("git", "--git-dir", str(root / ".git"), "-c", "core.fsmonitor=false"),
+                *("rev-list", "--max-count=20", "--end-of-options", wanted, "--"),
             ],
             # A partial clone fetches what is missing, through a program that it names itself.
             env={**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"},
