@@ -15,6 +15,7 @@ from laguna_agent.agent.loading import Mind, recommended_sampling
 from laguna_agent.agent.opening import git_state
 from laguna_agent.agent.state import Agent, Limits
 from laguna_agent.config import Config
+from laguna_agent.errors import LagunaError
 from laguna_agent.events import Notice
 from laguna_agent.models.base import ModelInfo, Sampling
 from laguna_agent.paths import config_dir, repository_state_dir
@@ -134,17 +135,24 @@ def _instructions(
     settings: Settings, root: Path, mind: Mind, notices: list[Notice]
 ) -> Instructions:
     """Those of the user, and of the repository when it is trusted."""
-    covered = trust.content(root)
-    if not settings.trusted and not covered.empty:
-        names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
-        text = f"Not trusted, so not read: {names}. --trust reads it for one run."
-        notices.append(Notice(level="warning", text=text))
+    covered: trust.Content | None = None
+    try:
+        covered = trust.content(root)
+        if not settings.trusted and not covered.empty:
+            names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
+            why = "It changed since it was trusted" if trust.was_trusted(root) else "Not trusted"
+            how = "`laguna trust` shows and trusts it, --trust reads it for one run"
+            text = f"{why}, so not read: {names}. {how}."
+            notices.append(Notice(level="warning", text=text))
+    except LagunaError as error:
+        notices.append(Notice(level="warning", text=f"Not read: {error}"))
     return Instructions(
         root=root,
         cwd=settings.cwd,
         limit=mind.pack.limits.instructions_chars,
         user=config_dir(),
-        trusted=settings.trusted,
+        trusted=settings.trusted and covered is not None,
+        accepts=covered.covers if covered is not None else lambda path: False,
     )
 
 

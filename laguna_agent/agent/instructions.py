@@ -7,7 +7,7 @@ first works there. All are bounded in size, and what was cut is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,8 @@ class Instructions:
     user: Path | None = None
     trusted: bool = True
     """False: the repository's own files are not read."""
+    accepts: Callable[[Path], bool] = lambda path: True
+    """Whether a file of the repository is what was trusted; others are not read."""
     told: set[Path] = field(default_factory=set)
     notices: list[Notice] = field(default_factory=list)
 
@@ -86,7 +88,7 @@ class Instructions:
         found = []
         for folder in folders:
             path = instruction_file(folder, root)
-            if path is not None:
+            if path is not None and self.accepts(path):
                 found.append((path, str(folder.relative_to(root))))
         return found
 

@@ -1,8 +1,9 @@
 """Trust in what a repository brings along: nothing of it is read before its content is trusted.
 
-Covered are `.laguna/`, `AGENTS.md` and the files in the repository that hooks and tools declared
-there run. Trust is given to a hash of that content and kept in laguna's own state, so a change
-asks again. A symbolic link that leads out of what is covered cannot be trusted.
+Covered are `.laguna/`, the files in the repository that hooks and tools declared there run, and
+instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not generated. Trust is given
+to a hash of that content and kept in laguna's own state, so a change asks again. A symbolic link in
+`.laguna/` cannot be trusted; an instruction file may be one that stays in the repository.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import shlex
 import stat
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,10 @@ from laguna_agent.paths import state_dir
 from laguna_agent.policy import places
 
 SETTINGS = ".laguna"
-INSTRUCTIONS = "AGENTS.md"
+INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md")
+_GENERATED = {"node_modules", "__pycache__", "venv", "target", "site-packages"}
+_MOST_FOLDERS = 5_000
+"""Folders that are searched for instruction files, the nearest to the root first."""
 _MOST_FILES = 2_000
 _MOST_BYTES = 64 << 20
 
@@ -37,32 +42,46 @@ class Content:
     root: Path
     files: tuple[str, ...]
     digest: str
+    digests: Mapping[str, bytes]
+    """SHA-256 of each file."""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to trust."""
         return not self.files
 
+    def covers(self, path: Path) -> bool:
+        """Whether a file is covered and still what it was."""
+        known = self.digests.get(os.path.relpath(path, self.root))
+        if known is None:
+            return False
+        try:
+            data, _ = _read(_target(self.root, path) or path)
+        except UsageError:
+            return False
+        return hashlib.sha256(data).digest() == known
+
 
 def content(root: Path) -> Content:
     """Read what trust would cover in `root`. Raises UsageError for what cannot be trusted."""
     root = Path(places.real(root))
     digest = hashlib.sha256(b"laguna trust 1\0")
-    names: list[str] = []
+    digests: dict[str, bytes] = {}
     size = 0
     for path in _covered(root):
         name = os.path.relpath(path, root)
-        if len(names) >= _MOST_FILES:
+        if len(digests) >= _MOST_FILES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_FILES} files")
-        data, mode = _read(path)
+        linked = path.name in INSTRUCTIONS and path.is_symlink()
+        data, mode = _read((_target(root, path) if linked else None) or path)
         size += len(data)
         if size > _MOST_BYTES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_BYTES >> 20} MiB")
-        names.append(name)
+        digests[name] = hashlib.sha256(data).digest()
         executable = b"x" if mode & 0o111 else b"-"
-        for part in (os.fsencode(name), executable, hashlib.sha256(data).digest()):
+        for part in (os.fsencode(name), executable, digests[name]):
             digest.update(len(part).to_bytes(8, "big") + part)
-    return Content(root, tuple(names), digest.hexdigest())
+    return Content(root, tuple(digests), digest.hexdigest(), digests)
 
 
 def is_trusted(root: Path) -> bool:
@@ -107,9 +126,7 @@ def forget(root: Path) -> bool:
 
 def _covered(root: Path) -> Iterator[Path]:
     """Every covered file, in an order that does not depend on the file system."""
-    instructions = root / INSTRUCTIONS
-    if os.path.lexists(instructions):
-        yield instructions
+    yield from _instructions(root)
     settings = root / SETTINGS
     if not os.path.lexists(settings):
         return
@@ -120,6 +137,32 @@ def _covered(root: Path) -> Iterator[Path]:
     inside = sorted(_files_below(settings))
     yield from inside
     yield from sorted(_programs(root, inside))
+
+
+def _instructions(root: Path) -> Iterator[Path]:
+    """Instruction files by folder, the root's first; a link that leads out is none."""
+    folders = deque([root])
+    seen = 0
+    while folders and seen < _MOST_FOLDERS:
+        folder = folders.popleft()
+        seen += 1
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith(".") and entry.name not in _GENERATED:
+                    folders.append(Path(entry.path))
+            elif entry.name in INSTRUCTIONS and _target(root, Path(entry.path)) is not None:
+                yield Path(entry.path)
+
+
+def _target(root: Path, path: Path) -> Path | None:
+    """The plain file that an instruction file is, or None when it is none in `root`."""
+    real = Path(places.real(path))
+    return real if places.is_under(real, root) and real.is_file() else None
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
