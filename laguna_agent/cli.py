@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "watch laguna fix a failing test in a temporary copy",
     "bench": "measure the engine on this machine",
     "doctor": "what works here and what does not",
+    "trust": "let laguna read this repository's own settings",
     "undo": "take back the file changes of the last turn",
 }
 """Subcommands: each is `main(argv)` of `laguna_agent.interfaces.<name>_command`."""
@@ -133,6 +134,8 @@ def make_settings(options: argparse.Namespace) -> Settings:
         raise UsageError(f"there is no directory {cwd}")
     cwd = cwd.resolve()
     root = repository_root(cwd)
+    if options.trust:
+        trust.content(root)  # says what cannot be trusted
     trusted = options.trust or trust.is_trusted(root)
     flags: dict[str, Any] = {
         "model": options.model,

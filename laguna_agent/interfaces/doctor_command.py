@@ -9,9 +9,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from laguna_agent import __version__, paths
+from laguna_agent.actions import Mode, RunCommand
 from laguna_agent.errors import ExitCode, LagunaError
 
 State = Literal["ok", "note", "bad"]
@@ -33,7 +34,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("-C", dest="directory", metavar="DIR", default=".")
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--why", metavar="COMMAND", help="say what would decide about a command")
+    parser.add_argument("--mode", choices=get_args(Mode), help="with --why: in this mode")
+    parser.add_argument("--plan", action="store_true", help="with --why: while planning")
     options = parser.parse_args(argv)
+    if options.why is not None:
+        return why(options)
     found = list(examine(Path(options.directory)))
     if options.json:
         sys.stdout.write(json.dumps([finding._asdict() for finding in found]) + "\n")
@@ -44,6 +50,50 @@ def main(argv: list[str]) -> int:
             if finding.mend:
                 sys.stdout.write(f"{'':15}{finding.mend}\n")
     return ExitCode.FAILED if any(f.state == "bad" for f in found) else ExitCode.DONE
+
+
+def why(options: argparse.Namespace) -> int:
+    """Print the verdict about one command and the rule that decided; 0 when it would just run."""
+    from laguna_agent.config import load_config
+    from laguna_agent.policy import trust
+    from laguna_agent.policy.display import visible
+    from laguna_agent.policy.gate import Gate
+    from laguna_agent.policy.sandbox import make_sandbox
+
+    root = paths.repository_root(Path(options.directory))
+    trusted = trust.is_trusted(root)
+    config = load_config(project=root / trust.SETTINGS / "config.toml" if trusted else None)
+    network = config.policy.network and not config.offline
+    choice = make_sandbox(
+        workspace=root,
+        enabled=config.policy.sandbox,
+        network=network,
+        writable=[],
+        state_dir=paths.repository_state_dir(root),
+    )
+    decided = {}
+    for mode in [options.mode] if options.mode else ["ask", "auto"]:
+        gate = Gate(
+            mode=mode,
+            plan=options.plan,
+            workspace=root,
+            rules=config.policy.rules,
+            sandboxed=choice.confined,
+            network=network,
+            trusted=trusted,
+            interactive=True,
+            offline=config.offline,
+        )
+        decided[mode] = gate.decide(RunCommand(command=options.why, cwd=str(root)), tool="shell")
+    if options.json:
+        shown = {mode: decision.model_dump(mode="json") for mode, decision in decided.items()}
+        sys.stdout.write(json.dumps(shown) + "\n")
+    else:
+        for mode, decision in decided.items():
+            reason = f": {decision.reason}" if decision.reason else ""
+            sys.stdout.write(f"{mode:13}{decision.verdict:6} {visible(decision.rule + reason)}\n")
+    passes = all(decision.verdict == "allow" for decision in decided.values())
+    return ExitCode.DONE if passes else ExitCode.FAILED
 
 
 def examine(directory: Path) -> Iterator[Finding]:
@@ -148,5 +198,5 @@ def _trust(root: Path) -> Iterator[Finding]:
             "trust",
             "note",
             f"not trusted, so not read: {', '.join(content.files[:5])}",
-            "`laguna` asks; `laguna --task ... --trust` reads them for one run.",
+            "`laguna trust` shows and trusts them; --trust reads them for one run.",
         )
