@@ -107,7 +107,7 @@ class Driven:
     @property
     def shown(self) -> str:
         """The screen as text."""
-        width, height = self.app.size
+        height = self.app.size.height
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text.rstrip() for strip in lines[:height])
 

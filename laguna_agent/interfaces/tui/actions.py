@@ -53,7 +53,6 @@ class Actions(_Base):
         search = app.query_one("#search-line", Input)
         if app.completion.is_open:
             app.completion.offer("", [])
-            app.composer.completing = False
         elif search.has_class("shown"):
             self._end_search()
         elif app.approval.asking:
@@ -223,9 +222,8 @@ class Actions(_Base):
             Choice(p, Text(visible(p, single_line=True), no_wrap=True, overflow="ellipsis"))
             for p in prompts
         ]
-        preview = lambda p: Text(visible(p))
         app.push_screen(
-            Picker("Earlier prompts", choices[:500], preview=preview),
+            Picker("Earlier prompts", choices[:500], preview=lambda p: Text(visible(p))),
             lambda chosen: app.composer.put(chosen) if chosen else None,
         )
 
@@ -258,25 +256,26 @@ class Actions(_Base):
         else:
             choices = []
         app.completion.offer(word, choices)
-        app.composer.completing = bool(choices)
 
-    def completion_key(self, key: str) -> None:
-        """A key for the open completion."""
+    def completion_key(self, key: str) -> bool:
+        """A key for the open completion; False when none is open."""
         app: LagunaApp = self  # type: ignore[assignment]
         completion = app.completion
         if not completion.is_open:
-            app.composer.completing = False
-            return
+            return False
         if key in ("up", "down"):
             completion.move(1 if key == "down" else -1)
-            return
+            return True
+        if key == "enter" and completion.word == completion.chosen:
+            completion.offer("", [])
+            return False  # it is complete already: Enter sends
         word, chosen = completion.word, completion.chosen
         completion.offer("", [])
-        app.composer.completing = False
         end = "" if chosen.endswith("/") and chosen.startswith("@") else " "
         app.composer.complete(word, chosen + end)
         if key == "enter" and chosen.startswith("/") and app.commands.takes_nothing(chosen):
-            app.composer.post_message(app.composer.Sent(app.composer.expanded, "steer"))
+            app.composer.send("steer")
+        return True
 
     # --- the rest --------------------------------------------------------------------------
 
@@ -294,7 +293,7 @@ class Actions(_Base):
         app: LagunaApp = self  # type: ignore[assignment]
         app.preferences.panel = not app.side.has_class("shown")
         app.preferences.save()
-        app.on_resize()
+        app.fit(app.size)
         if app.preferences.panel and not app.side.has_class("shown"):
             app.status.say("no room for the side panel")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui import keys, messages, themes
@@ -27,11 +28,10 @@ from laguna_agent.interfaces.tui.panel import ROOM, SidePanel
 from laguna_agent.interfaces.tui.past import Past
 from laguna_agent.interfaces.tui.preferences import History, Preferences
 from laguna_agent.interfaces.tui.rendering import Renderer
-from laguna_agent.interfaces.tui.status import StatusLine
+from laguna_agent.interfaces.tui.status import StatusLine, short_path
 from laguna_agent.interfaces.tui.transcript import Transcript
 from laguna_agent.interfaces.tui.waiting import Waiting, WaitLine
 from laguna_agent.paths import repository_root
-from laguna_agent.policy.display import visible
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Settings
@@ -43,9 +43,11 @@ DRAFT_S = 0.5
 class LagunaApp(Actions, App[int]):
     """Get its exit code from `run`; see `run_tui`."""
 
-    CSS_PATH = "laguna.tcss"
+    CSS_PATH = Path(__file__).with_name("laguna.tcss")
     TITLE = "laguna"
     ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-normal")]  # noqa: RUF012 (Textual's own)
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (7, "-low"), (16, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
 
     def __init__(
@@ -62,7 +64,7 @@ class LagunaApp(Actions, App[int]):
         self.preferences = Preferences()
         for theme in themes.themes():
             self.register_theme(theme)
-        self.theme = self._first_theme()
+        self.theme = themes.first(self.preferences.theme, self.console.color_system)
         self.history = History(self.cwd)
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
         self.workspace = Workspace(self.root)
@@ -78,13 +80,6 @@ class LagunaApp(Actions, App[int]):
         self._prompt = prompt
         self._draft_due = False
 
-    def _first_theme(self) -> str:
-        wanted = self.preferences.theme
-        if wanted in themes.PALETTES:
-            return str(wanted)
-        poor = self.console.color_system in (None, "standard")
-        return themes.SIXTEEN if poor else themes.DEFAULT
-
     @property
     def palette(self) -> themes.Palette:
         """Colours of the present theme."""
@@ -98,7 +93,8 @@ class LagunaApp(Actions, App[int]):
         self.wait = WaitLine(p, id="wait")
         self.waiting = Waiting(p, id="waiting")
         self.composer = Composer(self.history, id="composer")
-        self.approval = ApprovalPanel(p, id="approval")
+        self.composer.on_completion_key = self.completion_key
+        self.approval = ApprovalPanel(p, self.root, id="approval")
         self.status = StatusLine(p, id="status")
         with Horizontal(id="main"):
             yield self.transcript
@@ -116,7 +112,7 @@ class LagunaApp(Actions, App[int]):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.recolour())
         self.recolour()
-        self.set_status(place=_short(self.cwd))
+        self.set_status(place=short_path(self.cwd))
         if draft := self.history.load_draft():
             self.composer.put(draft)
         self.composer.focus()
@@ -132,8 +128,7 @@ class LagunaApp(Actions, App[int]):
         self.wait.take(event)
         self.outbox.take(event)
         self.past.take(event)
-        session = self.agent.session
-        self.ledger.take(event, session.agent.seq if session is not None else 0)
+        self.ledger.take(event)
         if event.type in ("reply", "tool_finished", "turn_finished", "compacted"):
             self.refresh_context()
 
@@ -170,6 +165,8 @@ class LagunaApp(Actions, App[int]):
         self.approval.withdraw()
         self.end()
         self.ledger.settle()
+        if self.agent.session is not None:
+            self.ledger.seq = self.agent.session.trajectory.last_seq
         self.refresh_context()
         self.outbox.next()
 
@@ -190,17 +187,11 @@ class LagunaApp(Actions, App[int]):
     # --- what the widgets say --------------------------------------------------------------
 
     def on_composer_sent(self, message: Composer.Sent) -> None:
-        if message.text.strip():
-            self.history.add(self.composer.text)
-            self.composer.empty()
-            self.transcript.go_to_end()
-            self.outbox.send(message.text.strip(), message.how)
+        self.transcript.go_to_end()
+        self.outbox.send(message.text, message.how)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
         self.run_worker(self.complete(message.word), exclusive=True, group="completion")
-
-    def on_composer_completion_key(self, message: Composer.CompletionKey) -> None:
-        self.completion_key(message.key)
 
     def on_text_area_changed(self) -> None:
         if not self._draft_due:
@@ -273,35 +264,28 @@ class LagunaApp(Actions, App[int]):
     def recolour(self) -> None:
         """Give all widgets the colours of the theme."""
         palette = self.palette
-        try:
-            for widget in (self.wait, self.approval, self.side, self.status, self.completion,
-                           self.screen_stack[0].query_one(Waiting)):  # fmt: skip
-                widget.palette = palette
-                widget.refresh()
-        except NoMatches:
-            return
+        for widget in (
+            *(self.wait, self.waiting, self.approval, self.side, self.status),
+            self.completion,
+        ):
+            widget.palette = palette
+            widget.refresh()
         self.transcript.repaint(Renderer(palette))
         self.side.draw()
         self.approval.draw()
 
-    def on_resize(self) -> None:
-        width, height = self.size
-        wide = width >= ROOM and height >= 16
-        shown = wide if self.preferences.panel is None else self.preferences.panel and width >= 70
-        self.side.set_class(bool(shown), "shown")
-        for screen in self.screen_stack:
-            screen.set_class(width < 76, "narrow")
-            screen.set_class(height < 16, "low")
-            screen.set_class(height < 7, "tiny")
+    def on_resize(self, event: events.Resize) -> None:
+        self.fit(event.size)
+
+    def fit(self, size: Size) -> None:
+        """Leave out what has no room."""
+        width, height = size
+        shown = width >= ROOM and height >= 16
+        if self.preferences.panel is not None:
+            shown = self.preferences.panel and width >= 70 and height >= 8
+        self.side.set_class(shown, "shown")
 
     async def on_unmount(self) -> None:
         if hasattr(self, "composer"):
             self.history.save_draft(self.composer.expanded)
         await asyncio.to_thread(self.agent.close)
-
-
-def _short(path: Path) -> str:
-    home = os.path.expanduser("~")
-    text = os.fspath(path)
-    text = "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text
-    return visible(text if len(text) <= 40 else "…" + text[-39:], single_line=True)

@@ -5,8 +5,10 @@ Nothing is chosen by default, and Enter answers nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -43,7 +45,8 @@ class ApprovalPanel(Vertical, can_focus=True):
             super().__init__()
             self.character = character
 
-    def __init__(self, palette: Palette, *, id: str | None = None) -> None:
+    def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
+        """`root` is the repository's, below which paths are shown short."""
         super().__init__(id=id)
         self.palette = palette
         self._request: ApprovalRequested | None = None
@@ -51,6 +54,7 @@ class ApprovalPanel(Vertical, can_focus=True):
         self.display = False
         self.grace_s = GRACE_S
         self._since = 0.0
+        self._root = root
 
     def compose(self) -> ComposeResult:
         yield Static(id="asked-head")
@@ -79,12 +83,13 @@ class ApprovalPanel(Vertical, can_focus=True):
         request, p = self._request, self.palette
         if request is None:
             return
-        head = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request), "bold"))
+        head = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request, self._root), "bold"))
         if request.decision.reason:
             head.append(f"\n{visible(request.decision.reason)}", style=p.muted)
         self.query_one("#asked-head", Static).update(head)
         self.query_one("#asked-what", Static).update(self._detail(request))
-        answers = Text(no_wrap=False)
+        low = self.screen.size.height < 16
+        answers = Text(no_wrap=low, overflow="ellipsis")
         for key, meaning in self._answers(request):
             answers.append(f"{key} ", style=f"bold {p.accent}")
             answers.append(f"{meaning}   ", style=p.foreground)
@@ -92,6 +97,20 @@ class ApprovalPanel(Vertical, can_focus=True):
             rule = " ".join(request.rule.split())
             answers.append(f"\na writes: {visible(rule, single_line=True)}", style=p.muted)
         self.query_one("#asked-answers", Static).update(answers)
+        self.call_after_refresh(self._limit)
+
+    def _limit(self) -> None:
+        """Leave room for the answers, whatever is asked: only what is asked scrolls."""
+        height = self.screen.size.height
+        around = 2 if self.styles.border_top[0] else 0
+        head = self.query_one("#asked-head").size.height
+        below = self.query_one("#asked-answers").size.height
+        below += self.query_one("#asked-reason", Input).display
+        most = height - 2 if height < 16 else height * 2 // 3
+        room = max(1, most - around - head - below)
+        scroll = self.query_one("#asked-scroll", VerticalScroll)
+        scroll.styles.max_height = room
+        self.border_subtitle = "ctrl+↑ ctrl+↓ scroll" if scroll.virtual_size.height > room else ""
 
     def _answers(self, request: ApprovalRequested) -> list[tuple[str, str]]:
         answers = [("y", "once")]
@@ -171,11 +190,11 @@ class ApprovalPanel(Vertical, can_focus=True):
             self.post_message(self.Answered())
 
 
-def _what(request: ApprovalRequested) -> str:
+def _what(request: ApprovalRequested, root: Path) -> str:
     action = request.action
     match action.kind:
         case "write":
-            return f"a change of {visible(action.path, single_line=True)}"
+            return f"a change of {_short(action.path, root)}"
         case "execute":
             return "a command"
         case "network":
@@ -183,4 +202,11 @@ def _what(request: ApprovalRequested) -> str:
         case "git":
             return f"git {visible(action.operation, single_line=True)}"
         case _:
-            return f"to read {visible(action.path, single_line=True)}"
+            return f"to read {_short(action.path, root)}"
+
+
+def _short(path: str, root: Path) -> str:
+    """A path in the repository without the repository's; others are shown whole."""
+    base = os.fspath(root)
+    inside = path.startswith(base + os.sep)
+    return visible(path[len(base) + 1 :] if inside else path, single_line=True)

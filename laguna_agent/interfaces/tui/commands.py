@@ -57,7 +57,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("/memory", "what laguna remembers of past work", when="any"),
     Command(
         "/prompts", "the prompt pack; reload begins anew with its files as they are", "[reload]"
-    ),  # fmt: skip
+    ),
     Command("/init", "let laguna write an AGENTS.md", when="idle"),
     Command("/export", "write this conversation to a file", "[FILE.md|.html|.json]"),
     Command("/copy", "copy the last answer, or its code", "[code]", "any"),
@@ -231,9 +231,10 @@ class Commands:
                                  f"{report.before}")  # fmt: skip
 
     async def _rename(self, rest: str) -> None:
-        title = rest or await self.app.push_screen_wait(
-            Question("Title of this conversation", value=self.session.trajectory.meta.title)
-        )
+        question = Question("Title of this conversation", value=self.session.trajectory.meta.title)
+        title: str | None = rest
+        if not title:
+            title = await self.app.push_screen_wait(question)
         if title:
             trajectory = self.session.trajectory
             trajectory.meta.title = title.strip()[:120]
@@ -241,9 +242,12 @@ class Commands:
             self.app.ledger.note(f"this conversation is called: {title}")
 
     async def _export(self, rest: str) -> None:
-        name = rest or await self.app.push_screen_wait(
-            Question("Export to (.md, .html or .json)", value=f"{self.session.trajectory.id}.md")
+        question = Question(
+            "Export to (.md, .html or .json)", value=f"{self.session.trajectory.id}.md"
         )
+        name: str | None = rest
+        if not name:
+            name = await self.app.push_screen_wait(question)
         if name:
             path = self.app.cwd / Path(name).expanduser()
             await asyncio.to_thread(pages.export, self.session.trajectory.directory, path)

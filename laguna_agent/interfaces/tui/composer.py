@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 from textual import events
@@ -34,20 +35,14 @@ class Composer(TextArea):
             super().__init__()
             self.word = word
 
-    class CompletionKey(Message):
-        """A key that the open completion handles."""
-
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
-
     def __init__(self, history: History, *, id: str | None = None) -> None:
         super().__init__(
             "", id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus",
             highlight_cursor_line=False, compact=True, placeholder="Ask laguna, / for commands",
         )  # fmt: skip
         self.past_prompts = history
-        self.completing = False
+        self.on_completion_key: Callable[[str], bool] = lambda key: False
+        """Handles a key for an open completion, at once; returns whether it did."""
         self._pastes: dict[int, str] = {}
         self._place: int | None = None
         self._typed = ""
@@ -64,6 +59,14 @@ class Composer(TextArea):
         """Replace what is typed; can be undone."""
         self.replace(text, (0, 0), self.document.end)
         self.move_cursor(self.document.end)
+
+    def send(self, how: Literal["steer", "queue"]) -> None:
+        """Send what is typed. The composer is empty at once: what is typed next is the next."""
+        text = self.expanded
+        if text.strip():
+            self.past_prompts.add(self.text)
+            self.empty()
+            self.post_message(self.Sent(text.strip(), how))
 
     def empty(self) -> None:
         """Begin anew."""
@@ -96,16 +99,15 @@ class Composer(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         key = event.key
-        if self.completing and key in ("up", "down", "tab", "enter"):
+        if key in ("up", "down", "tab", "enter") and self.on_completion_key(key):
             self._take(event)
-            self.post_message(self.CompletionKey(key))
         elif key in ("enter", "alt+enter"):
             self._take(event)
             row, column = self.cursor_location
             if key == "enter" and self.document.get_line(row)[:column].endswith("\\"):
                 self.replace("\n", (row, column - 1), (row, column))
                 return
-            self.post_message(self.Sent(self.expanded, "steer" if key == "enter" else "queue"))
+            self.send("steer" if key == "enter" else "queue")
         elif key in ("shift+enter", "ctrl+j"):
             self._take(event)
             self.insert("\n")

@@ -1,4 +1,4 @@
-"""Screens over the transcript: a page to read, and a list to choose from with search and preview."""
+"""Screens over the transcript: a page to read, a list to choose from, a question."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Choice:
 Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 
 
-class Picker(ModalScreen["str | None"]):
+class Picker(ModalScreen[str | None]):
     """A list that is searched by typing; Enter chooses, Escape does not."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -171,7 +171,7 @@ class Picker(ModalScreen["str | None"]):
         self.dismiss(None)
 
 
-class Question(ModalScreen["str | None"]):
+class Question(ModalScreen[str | None]):
     """One line of text, or one of a few keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", show=False, priority=True)]

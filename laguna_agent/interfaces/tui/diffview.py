@@ -202,12 +202,16 @@ def highlight(code: str, name: str, palette: Palette) -> Text:
         return Text(code)
     text.rstrip()
     # The style's own background would hide that of added and removed lines.
-    text.spans = [span._replace(style=_without_background(span.style)) for span in text.spans]
+    text.spans = [
+        span._replace(style=_without_background(span.style))
+        for span in text.spans
+        if isinstance(span.style, Style)
+    ]
     text.style = ""
     return text
 
 
 def _without_background(style: str | Style) -> str | Style:
-    if isinstance(style, Style) and style.bgcolor is not None:
+    if isinstance(style, Style):
         return Style(color=style.color, bold=style.bold, italic=style.italic)
     return style

@@ -59,9 +59,12 @@ class Ledger:
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries that are still being written: `answer`, `thinking`, calls by id."""
 
-    def take(self, event: e.Event, seq: int = 0) -> None:
-        """Add one event."""
-        self.seq = seq
+    def take(self, event: e.Event, seq: int | None = None) -> None:
+        """Add one event. Without `seq`, one that is stored has the next number."""
+        if seq is not None:
+            self.seq = seq
+        elif not event.transient:
+            self.seq += 1
         take: Any = getattr(self, f"_{event.type}", None)
         if take is not None:
             take(event)
@@ -125,7 +128,7 @@ class Ledger:
             parts.append(f"{usage.completion_tokens:,} tokens")
         if usage.prompt_tokens and usage.reused_tokens:
             share = round(100 * usage.reused_tokens / usage.prompt_tokens)
-            parts.append(f"{share} % of the prompt reused")
+            parts.append(f"{share} % reused")
         entry.summary = " · ".join(parts)
         self._add(entry)
 

@@ -33,7 +33,7 @@ def help_page(app: LagunaApp, commands: Sequence[Command]) -> None:
 
     def table(rows: list[tuple[str, str]]) -> Table:
         made = Table.grid(padding=(0, 2))
-        made.add_column(style=p.user, no_wrap=True, min_width=22)
+        made.add_column(style=p.user, no_wrap=True, min_width=18)
         made.add_column(style=p.foreground)
         for left, right in rows:
             made.add_row(Text(left), Text(right))

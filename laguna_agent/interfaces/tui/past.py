@@ -41,6 +41,7 @@ class Past:
             entries.insert(0, self._banner(session))
         app.transcript.replace(entries, more_before=more)
         app.ledger.settle()
+        app.ledger.seq = last
         answers = [entry.body for entry in entries if entry.kind == "answer"]
         app.ledger.last_answer = answers[-1] if answers else ""
         app.side.draw()

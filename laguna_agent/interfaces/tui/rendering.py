@@ -51,7 +51,8 @@ class Renderer:
         return self.lines(self._markdown(text), width)
 
     def _markdown(self, text: str) -> RenderableType:
-        return _markdown_class()(visible(text), self.palette)
+        drawn: RenderableType = _markdown_class()(visible(text), self.palette)
+        return drawn
 
     # --- one for each kind -----------------------------------------------------------------
 

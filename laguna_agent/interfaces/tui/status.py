@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.text import Text
 from textual.reactive import reactive
@@ -78,3 +80,11 @@ class StatusLine(Widget):
             left.append_text(right)
         left.truncate(width, overflow="ellipsis")
         return left
+
+
+def short_path(path: Path) -> str:
+    """A directory for the status line: `~` for the home, the end of a long one."""
+    home, text = os.path.expanduser("~"), os.fspath(path)
+    if text == home or text.startswith(home + os.sep):
+        text = "~" + text[len(home) :]
+    return visible(text if len(text) <= 40 else "…" + text[-39:], single_line=True)

@@ -76,6 +76,13 @@ def themes() -> list[Theme]:
     return [_theme(name, palette) for name, palette in PALETTES.items()]
 
 
+def first(wanted: str | None, color_system: str | None) -> str:
+    """The theme to begin with: the wanted one, else what the terminal can show."""
+    if wanted in PALETTES:
+        return str(wanted)
+    return SIXTEEN if color_system in (None, "standard") else DEFAULT
+
+
 def _theme(name: str, palette: Palette) -> Theme:
     def colour(value: str) -> str:
         return f"ansi_{value}" if palette.ansi else value

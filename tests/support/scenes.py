@@ -1,0 +1,282 @@
+"""States of the terminal interface for pictures: fixed events, no clock, no model, no chance."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.pilot import Pilot
+
+from laguna_agent.actions import Decision, RunCommand, WritePath
+from laguna_agent.events import (
+    ApprovalRequested,
+    Event,
+    ModelLoading,
+    Notice,
+    PlanStep,
+    PlanUpdated,
+    PrefillProgress,
+    Reply,
+    StepStarted,
+    TextDelta,
+    Timings,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+    TurnFinished,
+    Usage,
+    UserMessage,
+)
+from laguna_agent.interfaces.tui.app import LagunaApp
+from laguna_agent.interfaces.tui.dialogs import Choice, Picker
+from laguna_agent.interfaces.tui.entries import Entry
+from laguna_agent.interfaces.tui.messages import Asked, Happened
+
+Scene = Callable[["SceneApp", Pilot[int]], Awaitable[None]]
+
+DIFF = """\
+--- a/shop/cart.py
++++ b/shop/cart.py
+@@ -12,9 +12,11 @@ class Cart:
+     def total(self) -> Decimal:
+-        total = 0
+-        for item in self.items:
+-            total += item.price
+-        return total
++        \"\"\"The price of everything, discounts taken off.\"\"\"
++        total = sum((item.price * item.count for item in self.items), Decimal())
++        if self.voucher is not None:
++            total -= self.voucher.off(total)
++        return max(total, Decimal())
+\x20
+     def add(self, item: Item) -> None:
+         self.items.append(item)
+"""
+ANSWER = """\
+`Cart.total` added up **prices** and forgot counts and vouchers. It now:
+
+1. multiplies each price by its count
+2. takes the voucher off
+3. never goes below zero
+
+```python
+total = sum((item.price * item.count for item in self.items), Decimal())
+```
+
+| case | before | now |
+|------|-------:|----:|
+| two of 3.00 | 3.00 | 6.00 |
+| voucher of 10 % | 3.00 | 5.40 |
+"""
+PLAN = [
+    PlanStep(text="read the failing test", status="done"),
+    PlanStep(text="mend Cart.total", status="active"),
+    PlanStep(text="run the whole suite"),
+]
+
+
+class SceneApp(LagunaApp):
+    """The app without an agent behind it."""
+
+    def __init__(self, theme: str = "laguna") -> None:
+        super().__init__(lambda: None, cwd=Path("/home/ada/shop"))  # type: ignore[arg-type,return-value]
+        self.theme = theme
+        self.animation_level = "none"
+        self.agent.start = lambda: None  # type: ignore[method-assign]
+
+    def prepare(self) -> None:
+        self.wait.still = True
+        self.end()
+        self.composer.cursor_blink = False
+        self.status.status = self.status.status.__class__(
+            mode="ask", model="laguna-xs-2.1", used=9_310, limit=32_768, place="~/shop",
+            branch="vouchers",
+        )  # fmt: skip
+        self.side.used, self.side.limit = 9_310, 32_768
+        self.side.draw()
+        self.transcript.add(
+            Entry(
+                "banner",
+                title="laguna 1.0",
+                body="laguna-xs-2.1 · 33.4B · Q4_K_M · 32,768 tokens of context\n~/shop",
+            )
+        )
+
+    def happen(self, *events: Event) -> None:
+        for event in events:
+            self.post_message(Happened(event))
+
+
+def tool(number: int, name: str, title: str, **result: Any) -> list[Event]:
+    call = f"c{number}"
+    result.setdefault("content", "")
+    result.setdefault("ok", True)
+    return [
+        ToolStarted(call_id=call, name=name, title=title),
+        ToolFinished(call_id=call, name=name, title=title, **result),
+    ]
+
+
+FAILURE = "E       assert Decimal('3.00') == Decimal('6.00')\n\ntest_cart.py:14: AssertionError\n"
+WORK: list[Event] = [
+    UserMessage(text="test_cart.py fails since vouchers came in. Why? Mend it."),
+    PlanUpdated(steps=PLAN),
+    Reply(
+        thinking="The test adds two items of one kind. Cart.total ignores the count, so look there "
+        "first, then at the voucher.",
+        text="I look at the test and at the cart first.",
+        timings=Timings(decode_s=3.2),
+    ),
+    *tool(1, "read", "read test_cart.py", content="1 ...", summary="41 lines", duration_s=0.0),
+    *tool(2, "read", "read shop/cart.py", content="1 ...", summary="88 lines", duration_s=0.0),
+    *tool(3, "shell", "pytest -q test_cart.py", content=FAILURE, ok=False, summary="exit 1",
+          duration_s=0.8),
+    *tool(4, "edit", "edit shop/cart.py", content="ok", summary="+5 -4", diff=DIFF, duration_s=0.1),
+    *tool(5, "shell", "pytest -q", content="24 passed\n", summary="24 passed", duration_s=1.9),
+]  # fmt: skip
+END: list[Event] = [
+    Reply(text=ANSWER),
+    TurnFinished(
+        status="done", summary=ANSWER, steps=6, duration_s=74.2, files_changed=["shop/cart.py"],
+        usage=Usage(prompt_tokens=9_310, reused_tokens=8_840, completion_tokens=1_204),
+    ),
+]  # fmt: skip
+
+
+async def welcome(app: SceneApp, pilot: Pilot[int]) -> None:
+    await pilot.pause()
+
+
+async def loading(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.begin("loading the model")
+    app.happen(ModelLoading(done=12_400_000_000, total=20_274_300_032))
+    app.composer.insert("why does test_cart.py fail")
+
+
+async def reading(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.begin("working")
+    app.happen(
+        UserMessage(text="test_cart.py fails since vouchers came in. Why? Mend it."),
+        StepStarted(step=1),
+        PrefillProgress(done=1_536, total=4_210, reused=5_100, rate=33, eta_s=81),
+    )
+
+
+async def streaming(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.begin("working")
+    app.happen(*WORK, StepStarted(step=2), TextDelta(text=ANSWER[:240]))
+
+
+async def finished(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.happen(*WORK, *END)
+    await pilot.pause()
+    app.end()
+
+
+async def running(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.begin("working")
+    app.happen(
+        *WORK[:5],
+        ToolStarted(call_id="r", name="shell", title="pytest -x --durations=3"),
+        ToolOutput(call_id="r", text="".join(f"test_{n}.py .......\n" for n in range(12))),
+    )
+    await pilot.pause()
+    app.outbox._app.waiting.show(
+        [("steer", "leave test_cart.py as it is"), ("queue", "then write a changelog entry")]
+    )
+
+
+def _ask(app: SceneApp, action: Any, reason: str, rule: str | None) -> None:
+    app.begin("working")
+    app.happen(*WORK[:7])
+    request = ApprovalRequested(
+        call_id="a", tool="shell", action=action, rule=rule,
+        decision=Decision(verdict="ask", rule="mode ask", reason=reason),
+    )  # fmt: skip
+    app.post_message(Asked(request, Future()))
+
+
+async def asks_command(app: SceneApp, pilot: Pilot[int]) -> None:
+    command = "pip install 'vouchers>=2' && rm -rf build \x1b[2K # harmless"
+    _ask(
+        app, RunCommand(command=command, cwd="/home/ada/shop"),
+        "rm -rf removes files for good, and pip reaches the network",
+        '[[policy.rules]]\nverdict = "allow"\ncommand = "pip install *"',
+    )  # fmt: skip
+
+
+async def asks_edit(app: SceneApp, pilot: Pilot[int]) -> None:
+    _ask(
+        app, WritePath(path="/home/ada/shop/shop/cart.py", diff=DIFF),
+        "in mode ask, every change is asked",
+        '[[policy.rules]]\nverdict = "allow"\npath = "/home/ada/shop/shop/cart.py"\nwrite = true',
+    )  # fmt: skip
+
+
+async def commands(app: SceneApp, pilot: Pilot[int]) -> None:
+    await pilot.press("/")
+
+
+async def help_page(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.commands.run("/help")
+
+
+async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
+    titles = ["Why do vouchers not apply twice?", "Port the importer to httpx", "初めてのテスト 🎉"]
+    choices = [
+        Choice(title, Text.assemble(f"{age:>4}  ", (title, "bold"), f"  {turns} turns  main"))
+        for title, age, turns in zip(titles, ("12m", "3h", "2d"), (4, 11, 1), strict=True)
+    ]
+    app.push_screen(Picker("Go on with", choices, preview=lambda name: Text(f"❯ {name}")))
+
+
+async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.happen(
+        UserMessage(text="delete everything\n[red]not markup[/red] \x1b[31m and no escape"),
+        Notice(level="warning", text="No sandbox here: bwrap is not installed"),
+        *tool(9, "shell", "rm -rf /", ok=False, content="Denied (built in). It reaches outside.",
+              summary="refused"),
+        Notice(level="error", text="the engine died and was started again"),
+        TurnFinished(status="failed", error="the model stopped without finishing the task"),
+    )  # fmt: skip
+    await pilot.pause()
+    app.end()
+    app.composer.insert("first line\n次の行 👩‍💻 é\nthird [pasted #1: 120 lines]")
+
+
+async def opened(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.happen(*WORK[:7])
+    await pilot.pause()
+    app.end()
+    thinking = next(entry for entry in app.transcript.entries if entry.kind == "thinking")
+    app.transcript.toggle(thinking)
+    app.transcript.focus()
+
+
+SCENES: dict[str, Scene] = {
+    scene.__name__: scene
+    for scene in (
+        *(welcome, loading, reading, streaming, finished, running, asks_command, asks_edit),
+        *(commands, help_page, sessions, problems, opened),
+    )
+}
+
+
+def settled(app: SceneApp, scene: Scene) -> Callable[[Pilot[int]], Awaitable[None]]:
+    """What brings a started app into a scene, and waits until nothing is to be drawn."""
+
+    async def run(pilot: Pilot[int]) -> None:
+        app.prepare()
+        await scene(app, pilot)
+        for _ in range(3):
+            await pilot.pause()
+        app.transcript._settle()
+        await pilot.pause()
+
+    return run
+
+
+__all__ = ["SCENES", "SceneApp", "settled"]
