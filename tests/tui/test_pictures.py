@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.scenes import SCENES, SceneApp, settled
 
 SIZES = [(40, 12), (80, 24), (140, 40)]

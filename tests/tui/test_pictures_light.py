@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.scenes import SCENES, SceneApp, settled
 
 from laguna_agent.interfaces.tui.themes import PALETTES
+from support.scenes import SCENES, SceneApp, settled
 
 SIZES = [(40, 12), (80, 24), (140, 40)]
 OTHERS = sorted(PALETTES.keys() - {"laguna", "laguna-light"})
