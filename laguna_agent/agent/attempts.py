@@ -81,8 +81,19 @@ class Attempts:
         return self.failures >= self.limit
 
     def is_repeat(self, calls: list[ToolCall]) -> bool:
-        """Whether every one of these calls was tried in this turn and failed the check."""
-        return bool(calls) and all(any(same_content(c, t) for t in self._tried) for c in calls)
+        """Whether every one of these calls was tried in this turn and failed the check, or
+        writes a file as it was shown."""
+        return bool(calls) and all(
+            self._is_copy(call) or any(same_content(call, tried) for tried in self._tried)
+            for call in calls
+        )
+
+    def _is_copy(self, call: ToolCall) -> bool:
+        if call.name != "write" or self.allowed() is None:
+            return False
+        shown = {f.path: f.text for f in self.shown.files}
+        old = shown.get(str(call.arguments.get("path")))
+        return old is not None and _folded(old) == _folded(call.arguments.get("content"))
 
     def failed(self, calls: list[ToolCall]) -> bool:
         """Note a failure; True when the next try should start afresh."""
@@ -90,6 +101,13 @@ class Attempts:
         self.failures += 1
         self.looks += 1
         return self.looks >= LOOKS
+
+    def stuck(self) -> bool:
+        """Note that nothing but repetitions came; False when there is no use in starting afresh."""
+        if self.allowed() is None or self.spent:
+            return False
+        self.failures += LOOKS
+        return True
 
     async def afresh(self) -> AsyncGenerator[Event, None]:
         """Go back to the beginning, the files too."""

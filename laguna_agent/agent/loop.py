@@ -160,6 +160,11 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
             if isinstance(event, Reply):
                 turn.usage = turn.usage.plus(event.usage)
                 reply = None if event.discarded else event
+    if reply is None and turn.attempts.stuck():
+        async for event in turn.attempts.afresh():
+            yield event
+        turn.watchdog = Watchdog()
+        return
     if reply is None:
         turn.end("limit", error="the model repeats itself and finds nothing else to do")
         return

@@ -92,8 +92,8 @@ def look_around(
             continue
         left -= len(text)
         files.append(ShownFile(path, text))
-    # Code first, then its tests: a small model takes the last thing it read for its subject.
-    files.sort(key=lambda shown: not is_test_file(shown.path))
+    # The code to mend first, then its tests, then (elsewhere) what fails in them.
+    files.sort(key=lambda shown: is_test_file(shown.path))
     return Surroundings(files, _tree(paths), paths)
 
 

@@ -16,6 +16,7 @@ from laguna_agent.agent.session import Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.headless import run_task
+from laguna_agent.paths import repository_state_dir
 from laguna_agent.policy.sandbox import make_sandbox
 
 CODE, TEST = "booking.py", "test_booking.py"
@@ -53,7 +54,7 @@ async def _demo(directory: Path, model: str) -> ExitCode:
     config = load_config(flags={"model": model, "sampling": {"temperature": 0.0, "seed": 0}})
     probe = make_sandbox(
         workspace=directory, enabled=config.policy.sandbox, network=False, writable=[],
-        state_dir=directory,
+        state_dir=repository_state_dir(directory),
     )  # fmt: skip
     confined = probe.sandbox.name != "none"
     if not confined:

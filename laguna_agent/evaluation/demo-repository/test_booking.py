@@ -10,13 +10,13 @@ class BusyTest(unittest.TestCase):
     def test_meetings_apart_stay_apart(self):
         self.assertEqual(busy([(700, 720), (540, 600)]), [[540, 600], [700, 720]])
 
+    def test_short_meeting_inside_a_long_one(self):
+        self.assertEqual(busy([(540, 660), (570, 600)]), [[540, 660]])
+
 
 class FreeTest(unittest.TestCase):
     def test_gap_between_two_meetings(self):
         self.assertEqual(free([(540, 600), (660, 720)], 540, 720), [[600, 660]])
-
-    def test_short_meeting_inside_a_long_one(self):
-        self.assertEqual(free([(540, 660), (570, 600)], 540, 720), [[660, 720]])
 
 
 if __name__ == "__main__":
