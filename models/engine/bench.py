@@ -64,7 +64,8 @@ async def measure(
     """Run all measurements. `tokens` are decoded at each of `depths`, `rounds` times."""
     config = config.model_copy(update={"keep_alive": 0})
     started = time.perf_counter()
-    client = await open_engine(path, config=config)
+    # Drafts would make the comparison too good: they have figures of their own.
+    client = await open_engine(path, config=config.model_copy(update={"speculation": False}))
     loaded = time.perf_counter() - started
     model = client.model
     chat = format_for(
