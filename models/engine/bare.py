@@ -42,6 +42,8 @@ class BareLoop:
         middle = time.perf_counter()
         ids = [token]
         for at in range(len(tokens), len(tokens) + self._order.max_tokens - 1):
+            if self.cancelled:
+                break
             context.decode([token], at)
             token = int(lib.llama_sampler_sample(chain, context.handle, -1))
             ids.append(token)
@@ -49,7 +51,7 @@ class BareLoop:
         lib.llama_sampler_free(chain)
         context.clear()
         self.outcome = Outcome(
-            reason="length",
+            reason="cancelled" if self.cancelled else "length",
             ids=ids,
             generated=len(ids),
             ended=False,

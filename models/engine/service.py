@@ -18,11 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 from laguna_agent.errors import LagunaError
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.bare import BareLoop
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.llama import DecodeAbortedError
+from laguna_agent.models.engine.orders import order_of
 from laguna_agent.models.engine.spawn import peer_uid
 
 TURN_S = 4.0
@@ -175,7 +175,9 @@ class Service:
                 text = data.decode("utf-8", "replace")
                 client.send({"type": "done", "id": header["id"], "text": text})
             case "generate":
-                job = Job(client, header["id"], _order(header, payload, client))
+                job = Job(
+                    client, header["id"], order_of(header, payload, f"client {client.number}")
+                )
                 with self._lock:
                     client.jobs[job.id] = job
                     self._jobs.append(job)
@@ -266,6 +268,8 @@ class Service:
                 self._advance(job)
             except LagunaError as error:
                 self._fail(job, error.message, error.hint)
+            except DecodeAbortedError:
+                self._fail(job, "it was cancelled", None)
             with self._lock:
                 self._running = None
                 self._idle_since = time.monotonic()
@@ -355,36 +359,6 @@ class Service:
     def _forget(self, job: Job) -> None:
         with self._lock:
             job.client.jobs.pop(job.id, None)
-
-
-def _order(header: wire.Header, payload: bytes, client: Client) -> Order:
-    grammar = header.get("grammar")
-    if grammar is not None:
-        grammar = Grammar(
-            grammar["gbnf"],
-            grammar["root"],
-            grammar["lazy"],
-            tuple(grammar["trigger_tokens"]),
-            tuple(grammar["trigger_patterns"]),
-        )
-    budget = header.get("thinking_budget")
-    return Order(
-        tokens=wire.unpack_tokens(payload),
-        sampling=Sampling.model_validate(header["sampling"]),
-        max_tokens=int(header["max_tokens"]),
-        grammar=grammar,
-        stops=tuple(header["stops"]),
-        marks=tuple(header["marks"]),
-        static=int(header["static"]),
-        think_close=tuple(header["think_close"]),
-        thinking_budget=None if budget is None else int(budget),
-        logprobs=bool(header["logprobs"]),
-        session=header["session"] or f"client {client.number}",
-        snapshot=bool(header["snapshot"]),
-        speculate=bool(header["speculate"]),
-        resume=int(header["resume"]),
-        bare=bool(header.get("bare")),
-    )
 
 
 def _sinks(job: Job) -> Sinks:
