@@ -75,6 +75,14 @@ def repository_state_dir(root: Path) -> Path:
     return state_dir() / f"{name}-{digest}"
 
 
+def make_private(*directories: Path) -> None:
+    """Make directories, and let nobody but this user look into them. Raises OSError."""
+    for path in directories:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+
+
 def runtime_dir() -> Path:
     """Directory (mode 0700, owned by this user) for sockets and locks.
 

@@ -36,7 +36,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.models.base import ToolSpec
-from laguna_agent.paths import repository_root
+from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.store import Trajectory
 
@@ -83,6 +83,8 @@ class Session:
     async def open(cls, settings: Settings, *, on_loading: OnLoading | None = None) -> Session:
         """Load the model, and begin a session or go on with one. Raises LagunaError."""
         root = repository_root(settings.cwd)
+        with suppress(OSError):  # what cannot be written is said when it is written
+            make_private(state_dir(), snapshots_dir())
         trajectory, resumed = open_trajectory(settings, root)
         try:
             mind = await load(
