@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(_command(arguments[0])(arguments[1:]))
         return _main(arguments)
     except LagunaError as error:
-        sys.stderr.write(f"laguna: {error}\n")
+        from laguna_agent.policy.display import visible
+
+        sys.stderr.write(f"laguna: {visible(str(error))}\n")
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)

@@ -20,6 +20,7 @@ from laguna_agent.agent.session import Session, Settings
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
 from laguna_agent.interfaces.progress import Progress
+from laguna_agent.policy.display import visible
 
 Output = Literal["text", "json", "stream-json"]
 SCHEMA = "laguna.result/1"
@@ -108,10 +109,10 @@ def _report(
 ) -> None:
     if output == "text":
         if finished.summary:
-            _print(finished.summary)
+            _print(visible(finished.summary))
         if finished.status != "done":
             reason = finished.error or finished.status
-            sys.stderr.write(f"laguna: {finished.status}: {reason}\n")
+            sys.stderr.write(f"laguna: {finished.status}: {visible(reason)}\n")
         return
     model = started.model if started is not None else {}
     _print(

@@ -7,6 +7,7 @@ digests and part files in `tests/models/`.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 
 from laguna_agent import paths
 from laguna_agent.agent.state import Approval
-from laguna_agent.cli import make_parser, make_settings
+from laguna_agent.cli import main, make_parser, make_settings
 from laguna_agent.config import load_config
 from laguna_agent.events import (
     ApprovalRequested,
@@ -29,6 +30,7 @@ from laguna_agent.events import (
     ToolFinished,
     TurnFinished,
 )
+from laguna_agent.interfaces.headless import _report
 from laguna_agent.interfaces.progress import Progress
 from laguna_agent.policy.trust import is_trusted, trust
 from support.scripted import ScriptedConversation, call, open_scripted, take
@@ -500,10 +502,71 @@ async def test_the_first_message_shows_no_file_that_would_be_asked_about(
     assert "hunter2" not in conversation.told
 
 
+async def test_the_reason_of_a_verdict_is_told_on_the_command_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def why(*words: str) -> tuple[int, str]:
+        return main(["doctor", "-C", str(workspace), "--why", *words]), capsys.readouterr().out
+
+    assert why("cd src && rg -n foo | head", "--mode", "ask") == (
+        0,
+        "ask          allow  built-in: only reads\n",
+    )
+    code, said = why("rg --pre=x foo")
+    assert code == 1
+    assert "ask    mode ask: rg --pre=x" in said
+    assert "allow  mode auto: the sandbox contains it" in said
+    path = paths.config_dir() / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[[policy.rules]]\nverdict = "deny"\ncommand = "git push *"\n')
+    code, said = why("true; env git push -f", "--mode", "allow-all", "--json")
+    assert code == 1
+    decision = json.loads(said)["allow-all"]
+    assert decision["verdict"] == "deny"
+    assert "git push *" in decision["rule"]
+
+
+async def test_trust_is_given_and_taken_on_the_command_line(
+    workspace: Path,
+    canary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def laguna_trust(*words: str) -> tuple[int, str]:
+        code = main(["trust", "-C", str(workspace), *words])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    assert laguna_trust()[0] == 0
+    bring(workspace, canary)
+    (workspace / "src" / "\x1b[31m").mkdir()
+    (workspace / "src" / "\x1b[31m" / "AGENTS.md").write_text("x")
+    monkeypatch.setattr("sys.stdin", StringIO("y\n"))
+    code, said = laguna_trust()
+    assert code == 2
+    assert "--yes" in said
+    assert "src/\\x1b[31m/AGENTS.md" in said
+    assert "\x1b" not in said
+    assert laguna_trust("--show")[0] == 1
+    assert laguna_trust("--digest", "0" * 64)[0] == 2
+    assert not is_trusted(workspace)
+    digest = next(line.split()[1] for line in said.splitlines() if line.startswith("sha256"))
+    assert laguna_trust("--digest", digest)[0] == 0
+    assert is_trusted(workspace)
+    assert settings_of(workspace).trusted
+    assert laguna_trust("--forget")[0] == 0
+    assert not is_trusted(workspace)
+    assert laguna_trust("--yes")[0] == 0
+    assert is_trusted(workspace)
+    assert not canary.exists()
+
+
 # --- what a person sees, and what is left behind --------------------------------------------------
 
 
-async def test_progress_obeys_no_escape_and_no_markup(opened: Opened, workspace: Path) -> None:
+async def test_a_headless_run_obeys_no_escape_and_no_markup(
+    opened: Opened, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     evil = "\x1b]52;c;aGk=\x07\x1b[31m\u202e[red]x[/] [@click=app.quit]"
     (workspace / f"a{evil.replace('/', '_')}").write_text("x")
     session, _ = await opened(
@@ -517,10 +580,14 @@ async def test_progress_obeys_no_escape_and_no_markup(opened: Opened, workspace:
     )
     stream = StringIO()
     progress = Progress(stream)
-    for event in await take(session, "Go"):
+    events = await take(session, "Go")
+    for event in events:
         progress.show(event)
-    text = stream.getvalue()
-    assert "[red]x[/]" in text
+    _report(end_of(events), session, None, "text")
+    said = capsys.readouterr()
+    text = stream.getvalue() + said.out + said.err
+    assert "[red]x[/]" in said.out
+    assert "[red]x[/]" in stream.getvalue()
     assert "\\x1b]52;c;aGk=" in text
     assert not [c for c in text if c in "\x1b\x07\u202e"]
 
