@@ -72,7 +72,8 @@ def why(options: argparse.Namespace) -> int:
         state_dir=paths.repository_state_dir(root),
     )
     decided = {}
-    for mode in [options.mode] if options.mode else ["ask", "auto"]:
+    modes: tuple[Mode, ...] = (options.mode,) if options.mode else ("ask", "auto")
+    for mode in modes:
         gate = Gate(
             mode=mode,
             plan=options.plan,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from laguna_agent.errors import LagunaError, UsageError
+from laguna_agent.paths import private_beside
 
 if TYPE_CHECKING:
     from laguna_agent.trajectory.codec import StoredEvent
@@ -229,15 +230,17 @@ def _out(output: str | None) -> Iterator[TextIO]:
     import os
 
     path = Path(str(output)).expanduser()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary: Path | None = None
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        temporary, stream = private_beside(path)
+        with stream as file:
             yield file
         os.replace(temporary, path)
     except OSError as error:
         raise LagunaError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 # --- delete ---------------------------------------------------------------------------------

@@ -200,6 +200,20 @@ async def test_starting_in_a_hostile_repository_runs_nothing_of_it(
     assert "branch main" in conversation.told
 
 
+def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
+    workspace: Path, canary: Path
+) -> None:
+    from laguna_agent.interfaces.tui.completion import Workspace
+    from laguna_agent.interfaces.tui.pages import _git_diff
+
+    arm(workspace, canary)
+    diff, unknown = _git_diff(workspace)
+    assert "+changed" in diff
+    assert ".envrc" in unknown
+    assert Workspace(workspace)._list().find("README") == ["README.md"]
+    assert not canary.exists()
+
+
 async def test_the_tools_run_nothing_of_a_hostile_repository(
     opened: Opened, workspace: Path, canary: Path
 ) -> None:
@@ -633,3 +647,18 @@ def test_a_planted_link_is_no_runtime_directory(
     (tmp_path / name).mkdir(mode=0o777)
     (tmp_path / name).chmod(0o777)
     assert paths.runtime_dir().stat().st_mode & 0o077 == 0
+
+
+def test_an_export_follows_no_planted_link_and_is_private(workspace: Path, canary: Path) -> None:
+    path = workspace / "session.md"
+    for pid in range(os.getpid() - 2, os.getpid() + 3):
+        (workspace / f".session.md.{pid}").symlink_to(canary)
+    path.symlink_to(canary)
+    temporary, stream = paths.private_beside(path)
+    with stream:
+        stream.write("said\n")
+    assert temporary.stat().st_mode & 0o077 == 0
+    os.replace(temporary, path)
+    assert path.read_text() == "said\n"
+    assert not path.is_symlink()
+    assert not canary.exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from textual.widget import Widget
 from laguna_agent.interfaces.tui.fuzzy import Names
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import is_plain, visible
+from laguna_agent.tools.gitcommand import GitError, quiet_git
 
 ROWS = 8
 _FRESH_S = 20.0
@@ -52,14 +52,11 @@ class Workspace:
         return [(self._places[name], name) for name in names]
 
     def _list(self) -> Names:
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        command = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
         try:
-            out = subprocess.run(
-                command, cwd=self.root, env=environment, capture_output=True, timeout=30, check=True
-            ).stdout
+            out = quiet_git(self.root, *command, timeout=30)
             names = [os.fsdecode(name) for name in out.split(b"\0") if name]
-        except (OSError, subprocess.SubprocessError):
+        except GitError:
             from laguna_agent.tools.walk import walk
 
             names = [entry.relative for entry in walk(self.root, limit=200_000)]

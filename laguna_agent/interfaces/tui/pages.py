@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,9 @@ from laguna_agent.interfaces.tui import diffview, keys
 from laguna_agent.interfaces.tui.dialogs import Page
 from laguna_agent.interfaces.tui.rendering import seconds
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.paths import private_beside
 from laguna_agent.policy.display import visible
+from laguna_agent.tools.gitcommand import GitError, quiet_git
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
@@ -80,22 +81,14 @@ async def diff_page(app: LagunaApp) -> None:
 
 def _git_diff(root: Path) -> tuple[str, list[str]]:
     def git(*arguments: str) -> str:
-        options = ["-c", "core.fsmonitor=false", "-c", "diff.external=", "--no-pager"]
-        done = subprocess.run(
-            ["git", *options, *arguments], cwd=root, capture_output=True, timeout=30, check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )  # fmt: skip
-        if done.returncode:
-            raise LagunaError("git cannot say what changed here: "
-                              + done.stderr.decode("utf-8", "replace").strip()[:200])  # fmt: skip
-        return done.stdout.decode("utf-8", "replace")
+        return quiet_git(root, *arguments, timeout=30).decode("utf-8", "replace")
 
     try:
         head = "HEAD" if git("rev-list", "-n1", "--all").strip() else "--cached"
         diff = git("diff", head, "--no-ext-diff", "--no-textconv", "--no-color")
         others = git("ls-files", "--others", "--exclude-standard", "-z")
-    except (OSError, subprocess.SubprocessError) as error:
-        raise LagunaError(f"git did not run: {error}") from error
+    except GitError as error:
+        raise LagunaError(f"git cannot say what changed here: {str(error)[:200]}") from error
     return diff, [name for name in others.split("\0") if name]
 
 
@@ -254,9 +247,10 @@ def export(directory: Path, path: Path) -> None:
     from laguna_agent.trajectory.store import Trajectory
 
     trajectory = Trajectory.open(directory, for_append=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary: Path | None = None
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        temporary, stream = private_beside(path)
+        with stream as out:
             if path.suffix.lower() in (".html", ".htm"):
                 write_html(trajectory.events(), trajectory.meta, out)
             elif path.suffix.lower() == ".json":
@@ -267,4 +261,5 @@ def export(directory: Path, path: Path) -> None:
     except OSError as error:
         raise LagunaError(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
