@@ -223,22 +223,7 @@ class AgentThread:
     async def _approve(self, request: ApprovalRequested) -> Approval:
         future: Future[Approval] = Future()
         self._post(messages.Asked(request, future))
-        approval = await asyncio.wrap_future(future)
-        if approval.answer == "always" and self.session is not None:
-            await asyncio.to_thread(self._write_rule, request)
-        return approval
-
-    def _write_rule(self, request: ApprovalRequested) -> None:
-        from laguna_agent.paths import config_dir
-
-        assert self.session is not None
-        gate = self.session.agent.gate
-        rule = gate.suggest_rule(request.action, tool=request.tool)
-        if rule is not None:
-            try:
-                gate.write_rule(rule, config_dir() / "config.toml")
-            except LagunaError as error:
-                self._post(messages.Failed(error, fatal=False))
+        return await asyncio.wrap_future(future)
 
     async def _shell(self, key: str, command: str) -> None:
         """Run a command as the person would in a terminal beside: their shell, no sandbox."""
