@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +118,10 @@ class LagunaApp(Actions, App[int]):
         if draft := self.history.load_draft():
             self.composer.put(draft)
         self.composer.focus()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                # Leaving as always restores the terminal and keeps the draft.
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         self.begin("starting")
         self.call_after_refresh(self.agent.start)
 

@@ -82,7 +82,6 @@ class Picker(ModalScreen[str | None]):
         Binding("up", "move(-1)", show=False, priority=True),
         Binding("pagedown", "move(10)", show=False, priority=True),
         Binding("pageup", "move(-10)", show=False, priority=True),
-        Binding("enter", "choose", show=False, priority=True),
     ]
 
     def __init__(
@@ -97,6 +96,7 @@ class Picker(ModalScreen[str | None]):
         self._heading, self._choices, self._hint = title, list(choices), hint
         self._preview = preview
         self._shown: list[Choice] = []
+        self._filtered = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -118,13 +118,21 @@ class Picker(ModalScreen[str | None]):
         event.stop()
         self._filter(event.value)
 
-    def _filter(self, text: str) -> None:
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._filter(event.value, keep=True)  # what was typed just before Enter counts
+        self.action_choose()
+
+    def _filter(self, text: str, *, keep: bool = False) -> None:
         wanted = text.casefold().split()
         self._shown = [
             choice
             for choice in self._choices
             if all(word in f"{choice.label.plain} {choice.words}".casefold() for word in wanted)
         ]
+        if keep and text == self._filtered:
+            return
+        self._filtered = text
         options = self.query_one("#choices", OptionList)
         options.clear_options()
         options.add_options([Option(choice.label) for choice in self._shown])

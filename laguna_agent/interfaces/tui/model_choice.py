@@ -116,7 +116,9 @@ def _choices(config: Any) -> list[Choice]:
         where = "here" if row.name in here else "fetch"
         verdict = "fits" if row.fits else "too large"
         label = Text(f"{row.name:<34} {where:<6} {verdict:<10}", no_wrap=True)
-        label.append(f"{fit.gib(row.total):>10}  up to {row.largest_context:,} tokens")
+        label.append(f"{fit.gib(row.total):>10}")
+        if row.largest_context:
+            label.append(f"  up to {row.largest_context:,} tokens")
         choices.append(Choice(row.name, label))
     for name, provider in config.providers.items():
         label = Text(f"{name + '/…':<34} {'server':<17}", no_wrap=True)

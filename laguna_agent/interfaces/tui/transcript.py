@@ -108,7 +108,7 @@ class Transcript(ScrollView, can_focus=True):
         grown = sum(self._laid[entry].height for entry in entries)
         self._retop()
         self.virtual_size = Size(self._width, self._tops[-1])
-        self.scroll_to(y=self.scroll_offset.y + grown, animate=False, immediate=True)
+        self.scroll_to(y=self.scroll_offset.y + grown, animate=False, immediate=True, force=True)
         self._settle()
 
     def change(self, entry: Entry) -> None:
@@ -160,9 +160,9 @@ class Transcript(ScrollView, can_focus=True):
             top, bottom = self._tops[index], self._tops[index + 1]
             height, offset = self.size.height, self.scroll_offset.y
             if top < offset or bottom - top >= height:
-                self.scroll_to(y=top, animate=False, immediate=True)
+                self.scroll_to(y=top, animate=False, immediate=True, force=True)
             elif bottom > offset + height:
-                self.scroll_to(y=bottom - height, animate=False, immediate=True)
+                self.scroll_to(y=bottom - height, animate=False, immediate=True, force=True)
         self._settle()
         if index == 0 and self.more_before:
             self.post_message(self.WantsEarlier())
@@ -228,7 +228,7 @@ class Transcript(ScrollView, can_focus=True):
                 self._retop()
             self.virtual_size = Size(self._width, self._tops[-1])
             if offset != self.scroll_offset.y:
-                self.scroll_to(y=offset, animate=False, immediate=True)
+                self.scroll_to(y=offset, animate=False, immediate=True, force=True)
             self.refresh()
         finally:
             self._settling = False

@@ -1,0 +1,145 @@
+"""Typing: chips, history, completion, what survives, and every width of character."""
+
+from __future__ import annotations
+
+import pytest
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.commands import COMMANDS
+from laguna_agent.interfaces.tui.fuzzy import Names
+from laguna_agent.interfaces.tui.keys import KEYS, help_rows
+from laguna_agent.interfaces.tui.preferences import History
+from support.scenes import SceneApp
+
+
+async def test_a_long_paste_is_a_chip_and_is_sent_whole(drive):
+    pasted = "\n".join(f"row {n}" for n in range(40))
+    async with drive([Reply(text="thanks")]) as ui:
+        await ui.idle()
+        ui.app.composer.insert("look: ")
+        ui.app.composer.insert_paste(pasted)
+        assert ui.app.composer.text == "look: [pasted #1: 40 lines]"
+        await ui.pilot.press("enter")
+        await ui.shows("thanks")
+        assert pasted in ui.conversations[-1].told
+
+
+async def test_backspace_takes_a_whole_chip_and_undo_brings_it_back():
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        app.composer.insert_paste("x" * 5_000)
+        await pilot.press("backspace")
+        assert app.composer.text == ""
+        await pilot.press("ctrl+z")
+        assert app.composer.expanded == "x" * 5_000
+
+
+async def test_prompts_of_earlier_sessions_come_back_and_what_was_typed_too(tmp_path):
+    for text in ("first", "second\nline"):
+        History(tmp_path).add(text)
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        await pilot.press(*"now")
+        await pilot.press("up")
+        assert app.composer.text == "second\nline"
+        await pilot.press("up", "up")
+        assert app.composer.text == "first"
+        await pilot.press("down", "down", "down")
+        assert app.composer.text == "now"
+
+
+async def test_what_was_typed_and_not_sent_is_there_again():
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        app.composer.insert("half a thought\nover two lines 日本語")
+        await pilot.pause()
+    again = SceneApp()
+    async with again.run_test():
+        assert again.composer.text == "half a thought\nover two lines 日本語"
+
+
+async def test_a_resize_loses_nothing_that_is_typed():
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.prepare()
+        app.composer.insert("あいう é 👩‍💻 end")
+        for size in ((20, 5), (40, 12), (200, 50), (8, 3), (80, 24)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            assert app.composer.text == "あいう é 👩‍💻 end"
+        await pilot.press("backspace", "!")
+        assert app.composer.text.endswith("en!")
+
+
+async def test_a_backslash_or_shift_enter_makes_a_new_line():
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        await pilot.press("a", "\\", "enter", "b", "shift+enter", "c", "ctrl+j", "d")
+        assert app.composer.text == "a\nb\nc\nd"
+
+
+async def test_at_completes_files_and_leaves_ignored_ones_out(drive, repository):
+    (repository / ".gitignore").write_text("build/\n")
+    (repository / "build").mkdir()
+    (repository / "build" / "calc_made.py").write_text("")
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.pilot.press(*"see @cal")
+        await ui.until(lambda: ui.app.completion.is_open, "completion")
+        offered = [name for name, _ in ui.app.completion.choices]
+        assert "@calc.py" in offered
+        assert not any("made" in name for name in offered)
+        await ui.pilot.press("tab", *"now")
+        assert ui.app.composer.text == "see @calc.py now"
+
+
+async def test_at_completes_symbols_to_where_they_are_defined(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.pilot.press(*"@add")
+        await ui.until(lambda: ("@calc.py:1", "add") in ui.app.completion.choices, "symbol")
+
+
+async def test_a_slash_completes_commands_and_enter_runs_one():
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        await pilot.press(*"/hel")
+        await pilot.pause()
+        assert app.completion.chosen == "/help"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert len(app.screen_stack) == 2
+        await pilot.press("escape")
+        assert app.composer.text == ""
+
+
+@pytest.mark.parametrize("text", ["/home/ada/x.py is wrong", "/tmp/a"])
+async def test_a_path_at_the_beginning_is_no_command(text):
+    app = SceneApp()
+    async with app.run_test():
+        app.prepare()
+        assert app.commands.run(text) is False
+
+
+def test_every_command_that_is_listed_can_be_run_and_every_key_is_in_the_help():
+    app = SceneApp()
+    for command in COMMANDS:
+        assert callable(getattr(app.commands, f"_{command.name[1:]}"))
+    for key in KEYS:
+        if key.action:
+            assert hasattr(app, "action_" + key.action.split("(")[0])
+    assert sum(len(rows) for _, rows in help_rows()) == len(KEYS)
+
+
+def test_fuzzy_search_prefers_the_file_name_and_finds_scattered_letters():
+    names = Names(["src/cart/total.py", "docs/totally.md", "tests/test_total.py", "x/tot/al.txt"])
+    assert names.find("total")[0] == "src/cart/total.py"
+    assert names.find("ctpy") == ["src/cart/total.py"]
+    assert names.find("nothing like it") == []
+    assert names.find("") == ["src/cart/total.py", "docs/totally.md", "tests/test_total.py",
+                              "x/tot/al.txt"]  # fmt: skip

@@ -1,0 +1,203 @@
+"""The transcript: long sessions by the page, what streams, what is found, opened and copied."""
+
+from __future__ import annotations
+
+from laguna_agent.events import Reply, TextDelta, ToolFinished, TurnFinished, UserMessage
+from laguna_agent.interfaces.tui.diffview import parse
+from laguna_agent.interfaces.tui.entries import Entry, Ledger
+from laguna_agent.interfaces.tui.past import PAGE, read_page
+from laguna_agent.interfaces.tui.rendering import Renderer, code_blocks
+from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript import KEPT, _last_break
+from laguna_agent.trajectory.store import Trajectory
+from support.scenes import ANSWER, DIFF, SceneApp
+from support.scripted import call
+from support.sessions import started, system
+
+
+def long_session(root, turns):
+    with Trajectory.create(root) as trajectory:
+        trajectory.append(started(trajectory.id, str(root)))
+        trajectory.append(system())
+        for number in range(turns):
+            trajectory.append(UserMessage(text=f"question {number}"))
+            trajectory.append(Reply(text=f"answer {number}"))
+        return trajectory.directory
+
+
+def shown(app):
+    height = app.transcript.size.height
+    return "\n".join(app.transcript.render_line(y).text.rstrip() for y in range(height))
+
+
+def test_pages_of_a_record_follow_each_other_without_gap_or_overlap(repository):
+    directory = long_session(repository, 1_000)
+    last = Trajectory.open(directory, for_append=False).last_seq
+    texts, before, more = [], last + 1, True
+    while more:
+        entries, more = read_page(directory, before)
+        assert len(entries) <= PAGE
+        texts[:0] = [entry.body for entry in entries]
+        before -= PAGE
+    expected = [text for n in range(1_000) for text in (f"question {n}", f"answer {n}")]
+    assert texts == expected
+
+
+async def test_a_resumed_session_shows_its_end_and_more_when_scrolled_up(drive, repository):
+    directory = long_session(repository, 600)
+    async with drive([Reply(text="x")], resume=directory.name) as ui:
+        await ui.idle()
+        await ui.shows("answer 599")
+        held = len(ui.app.transcript.entries)
+        assert held <= PAGE + 1
+        ui.app.transcript.scroll_home(animate=False)
+        await ui.until(lambda: len(ui.app.transcript.entries) > held, "earlier entries")
+        bodies = [entry.body for entry in ui.app.transcript.entries if entry.kind == "answer"]
+        first = int(bodies[0].split()[1])
+        assert bodies == [f"answer {n}" for n in range(first, 600)]
+
+
+async def test_what_is_in_view_stays_when_something_is_added_below():
+    app = SceneApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.prepare()
+        for number in range(80):
+            app.transcript.add(Entry("answer", body=f"paragraph {number}\n\nmore of {number}"))
+        await pilot.pause(0.1)
+        app.transcript.scroll_to(y=100, animate=False)
+        await pilot.pause()
+        before = shown(app)
+        app.transcript.add(Entry("answer", body=ANSWER))
+        await pilot.pause(0.1)
+        assert shown(app) == before
+        app.transcript.go_to_end()
+        await pilot.pause()
+        assert "voucher of 10 %" in shown(app)
+
+
+async def test_memory_of_the_transcript_is_bounded_while_messages_stream():
+    app = SceneApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.prepare()
+        for number in range(3 * KEPT):
+            app.ledger.take(TextDelta(text=f"message {number}"))
+            app.ledger.take(Reply(text=f"message {number}"))
+        await pilot.pause(0.1)
+        assert len(app.transcript.entries) <= KEPT
+        assert len(app.transcript._laid) == len(app.transcript.entries)
+        assert f"message {3 * KEPT - 1}" in shown(app)
+
+
+async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
+    app = SceneApp()
+    async with app.run_test(size=(80, 60)) as pilot:
+        app.prepare()
+        app.transcript.replace([])
+        for at in range(0, len(ANSWER), 7):
+            app.ledger.take(TextDelta(text=ANSWER[at : at + 7]))
+            app.transcript._settle()
+        streamed = shown(app).split()
+        app.ledger.take(Reply(text=ANSWER))
+        await pilot.pause(0.1)
+        assert shown(app).split() == streamed
+
+
+def test_a_fence_is_never_cut_while_it_streams():
+    text = "first\n\n```\na\n\nb\n\nc"
+    assert _last_break(text, 0) == len("first\n\n")
+    assert _last_break(text + "\n```\n\nlast", 0) == len(text + "\n```\n\n")
+    assert _last_break("no break yet", 0) == 0
+
+
+async def test_searching_chooses_the_last_match_and_n_the_one_before():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        for word in ("apple", "pear", "apple pie", "plum"):
+            app.transcript.add(Entry("answer", body=word))
+        await pilot.pause(0.1)
+        await pilot.press("ctrl+s", *"apple", "enter")
+        assert app.transcript.at_cursor.body == "apple pie"
+        await pilot.press("n")
+        assert app.transcript.at_cursor.body == "apple"
+        await pilot.press("escape")
+        assert app.composer.has_focus
+
+
+async def test_copying_takes_a_message_its_code_or_the_last_answer():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        app.happen(Reply(text=ANSWER))
+        await pilot.pause(0.1)
+        await pilot.press("shift+up", "c")
+        assert app.clipboard == ANSWER
+        await pilot.press("x")
+        assert app.clipboard == code_blocks(ANSWER)[0]
+        await pilot.press("escape", *"/copy", "enter")
+        await pilot.pause()
+        assert app.clipboard == ANSWER
+
+
+async def test_a_tool_call_is_one_line_that_opens_to_the_whole():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        output = "\n".join(f"line {n}" for n in range(30))
+        app.happen(ToolFinished(call_id="a", name="shell", ok=True, content=output, title="ls"))
+        await pilot.pause(0.1)
+        assert "line 29" not in shown(app)
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert "line 29" in shown(app)
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert "line 29" not in shown(app)
+
+
+def test_no_markup_and_no_escape_of_the_outside_reaches_the_screen():
+    renderer = Renderer(PALETTES["laguna"])
+    nasty = "[bold red]x[/] \x1b[31m \x1b]52;c;AAAA\x07 \u202e <b>html</b>"
+    for entry in (
+        Entry("user", body=nasty),
+        Entry("answer", body=nasty),
+        Entry("thinking", body=nasty, is_open=True),
+        Entry("notice", title=nasty, body=nasty, is_open=True),
+        Entry("tool", title=nasty, body=nasty, summary=nasty, state="failed"),
+        Entry("tool", title="edit", diff=DIFF.replace("total", nasty), state="ok"),
+        Entry("end", title="failed", body=nasty, summary="3 steps"),
+    ):
+        text = "".join(segment.text for line in renderer.entry(entry, 200) for segment in line)
+        assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c == "\u202e" for c in text)
+        assert "[bold red]x" in text
+        if entry.kind == "answer":
+            assert "<b>html</b>" in text
+
+
+def test_a_diff_keeps_the_numbers_of_both_sides():
+    rows = [(row.kind, row.old, row.new) for row in parse(DIFF)]
+    assert rows[:3] == [("file", 0, 0), ("hunk", 0, 0), ("same", 12, 12)]
+    assert ("removed", 16, 0) in rows
+    assert ("added", 0, 17) in rows
+    assert rows[-1] == ("same", 19, 20)
+
+
+def test_a_turn_that_ended_closes_what_was_running():
+    entries: list[Entry] = []
+    ledger = Ledger(entries.append, lambda entry: None, entries.remove)
+    ledger.take(TextDelta(text="half"))
+    ledger.shell_started("k", "sleep 9")
+    ledger.take(TurnFinished(status="interrupted", error="interrupted"))
+    assert [entry.state for entry in entries[:2]] == ["failed", "failed"]
+    assert ledger.shell_said("k", "late", None) is None
+
+
+async def test_edits_are_counted_in_the_side_panel(drive):
+    edit = call("edit", path="calc.py", old="a - b", new="a + b")
+    async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.say("mend")
+        await ui.shows("ok")
+        await ui.idle()
+        assert ui.app.side.changed == {"calc.py": (1, 1)}
+        assert "calc.py +1 -1" in ui.shown
