@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast starter lint format bench tree clean
+.PHONY: help demo test test-fast starter lint format bench pictures tree clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       the whole test suite        make test-fast   without the slow part"
@@ -45,6 +45,10 @@ lint: $(STAMP) tree
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pictures of the terminal interface in the README.
+pictures: $(STAMP)
+	$(BIN)/python tests/support/pictures.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
