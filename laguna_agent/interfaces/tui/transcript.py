@@ -229,6 +229,10 @@ class Transcript(ScrollView, can_focus=True):
             self.virtual_size = Size(self._width, self._tops[-1])
             if offset != self.scroll_offset.y:
                 self.scroll_to(y=offset, animate=False, immediate=True, force=True)
+            # A forced scroll comes before the layout tells the bar how long the whole is.
+            bar = self.vertical_scrollbar
+            bar.window_virtual_size, bar.window_size = self._tops[-1], height
+            bar.position = offset
             self.refresh()
         finally:
             self._settling = False
