@@ -20,10 +20,10 @@ $(STAMP): pyproject.toml install.sh
 	@touch $(STAMP)
 
 test: $(STAMP) starter
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 # Fetched ahead of the tests, whose time is limited, into ~/.cache/laguna-tests.
 starter: $(STAMP)

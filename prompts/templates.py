@@ -77,6 +77,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "summary.md": {"task": "", "outcome": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
+    "again.md": {"tries": 1},
     "check_passed.md": {"command": ""},
     "denied.md": {"tool": "", "reason": ""},
     "bad_call.md": {"error": ""},

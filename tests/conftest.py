@@ -43,3 +43,11 @@ def starter_model() -> Path:
     from support.starter import fetch_starter
 
     return fetch_starter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Two engines with two threads each on two cores run at a tenth of the speed of one.
+    for item in items:
+        if "starter_model" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("starter"))

@@ -1,9 +1,9 @@
 """Tries of a small model at making a check pass.
 
 A small model that failed tends to write the same thing again when its failure stands in the
-context. So it gets one look at the failing output; if that does not help, the conversation goes
-back to where the turn began, the files too, and it tries afresh, drawing more freely each time.
-Nothing of the shared beginning is processed again.
+context. So the conversation goes back to where the turn began, the files too, and it tries afresh,
+told to follow the failing test through the code, and drawing more freely each time. Nothing of the
+shared beginning is processed again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from laguna_agent.agent.checking import Checking
 from laguna_agent.agent.opening import Surroundings
 from laguna_agent.agent.state import Agent
-from laguna_agent.events import Event, Notice, Rewound, ToolCall
-from laguna_agent.models.base import Sampling
+from laguna_agent.events import Event, Notice, Rewound, SystemNote, ToolCall
+from laguna_agent.models.base import Message, Sampling
 from laguna_agent.tools.read import mark_seen
 
-_TEMPERATURES = (0.0, 0.0, 0.3, 0.3, 0.5, 0.5, 0.7, 0.7, 0.9)
+_TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
-LOOKS = 2
-"""Replies on one line of thought before a fresh start."""
+LOOKS = 1
+"""Failures of the check before a fresh start."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Attempts:
     def sampling(self) -> Sampling:
         """How the next reply is drawn: the more failures, the more freely."""
         base = self.agent.sampling
-        warm = _TEMPERATURES[min(self.failures, len(_TEMPERATURES) - 1)]
+        warm = _TEMPERATURES[self.failures % len(_TEMPERATURES)]
         seed = base.seed + self.failures
         if warm <= base.temperature:
             return base.model_copy(update={"seed": seed})
@@ -118,7 +118,11 @@ class Attempts:
             for shown in self.shown.files:
                 mark_seen(agent.context, shown.path)
         yield Rewound(to_seq=self.seq, code=True)
-        yield Notice(text=f"{self.failures} tries failed; starting afresh from the task.")
+        tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
+        yield Notice(text=f"{tries} failed; starting afresh from the task.")
+        note = agent.pack.text("again.md", tries=self.failures)
+        yield SystemNote(text=note, reason="again")
+        await agent.conversation.append([Message(role="user", content=note)])
 
 
 def same_content(one: ToolCall, other: ToolCall) -> bool:

@@ -259,6 +259,10 @@ def _instructions_met(agent: Agent, calls: Calls) -> list[str]:
 async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None]:
     """A reply of text alone: an answer, or something to mend."""
     agent = turn.agent
+    if (reply.error or reply.finish_reason == "length") and turn.attempts.stuck():
+        async for event in turn.attempts.afresh():
+            yield event
+        return
     if reply.error is not None or reply.finish_reason == "length":
         problem = reply.error or ""
         text = (

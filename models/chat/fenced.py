@@ -113,8 +113,11 @@ class FencedFormat:
             'newlines ::= "\\n" "\\n"?',
             "line ::= [^\\n {] [^\\n]* | " + literal("{") + " [^\\n]*",
             'lang ::= [a-z0-9+]* "\\n"',
-            'code ::= (cline "\\n")*',
-            'cline ::= ([^`\\n] [^\\n]*)? | "`" ([^`\\n] [^\\n]*)? | "``" ([^`\\n] [^\\n]*)?',
+            # Not blank line after blank line: some models never find the end of them.
+            'code ::= (blank? blank? blank? cline "\\n")* blank? blank?',
+            'blank ::= [ \\t]* "\\n"',
+            "cline ::= [ \\t]+ [^ \\t\\n] [^\\n]* | [^ \\t\\n`] [^\\n]* | tick",
+            'tick ::= "`" "`"? ([^`\\n] [^\\n]*)?',
             f'fence ::= "\\n" {literal(FENCE)} lang code {literal(FENCE)} "\\n"?',
         ]
         calls = [self._call(Form.of(tool), options) for tool in offered(tools, options)]

@@ -128,9 +128,7 @@ async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) ->
     assert conversation.options[0].paths == ["doubling.py"]
 
 
-async def test_a_small_model_starts_afresh_after_two_failures(
-    opened: Opened, workspace: Path
-) -> None:
+async def test_a_small_model_starts_afresh_after_a_failure(opened: Opened, workspace: Path) -> None:
     wrong = [BROKEN.replace("+ 1", f"+ {n}") for n in (2, 3)]
     session, conversation = await opened(
         [
