@@ -122,10 +122,11 @@ class Cache:
 
     # --- meeting a prompt -------------------------------------------------------------------
 
-    def prepare(self, prompt: array[int], session: str = "") -> Prepared:
+    def prepare(self, prompt: array[int], session: str = "", static: int = 0) -> Prepared:
         """Make the cache hold the longest usable beginning of `prompt`, short of its last token.
 
-        Afterwards `tokens` is that beginning, and decoding goes on from there.
+        Afterwards `tokens` is that beginning, and decoding goes on from there. `static` is the
+        length of the static prefix, for explaining why it was not found.
         """
         before = self.tokens[:]
         keep, checkpoint = self._usable(self.tokens, prompt, self._lowest())
@@ -151,6 +152,8 @@ class Cache:
                 bad = "llama.cpp refused a checkpoint"
         self._cut(keep)
         prepared.miss = self._explain(prompt, keep, session, before, bad)
+        if prepared.miss is None and keep < static and session not in self._sessions:
+            prepared.miss = self._explain_prefix(prompt, static, before)
         self.session = session
         return prepared
 
@@ -342,6 +345,23 @@ class Cache:
         if shared < min(known.prompt, len(prompt)):
             return CacheMiss(reason="the prompt differs from the one before", position=shared)
         return None
+
+    def _explain_prefix(
+        self, prompt: array[int], static: int, before: array[int]
+    ) -> CacheMiss | None:
+        """Why the static prefix of a new session was not there, if one much like it was."""
+        known = [before, *(parked.tokens for parked in self._parked.values())]
+        known += [state.tokens for state in (self._states.find(prompt) if self._states else ())]
+        shared = [(common_prefix(tokens, prompt), len(tokens)) for tokens in known]
+        nearest = max(
+            (same for same, length in shared if 0 < same < min(length, static)), default=0
+        )
+        if not nearest:
+            return None
+        return CacheMiss(
+            reason="the system prompt or the tools are not those that were processed before",
+            position=nearest,
+        )
 
     def describe(self) -> dict[str, int]:
         """Sizes, for `laguna engine status`."""

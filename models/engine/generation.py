@@ -118,7 +118,7 @@ class Generation:
         try:
             for token in order.tokens[len(self.prompt) :]:
                 self._take(token, emit=False)
-            prepared = cache.prepare(order.tokens, order.session)
+            prepared = cache.prepare(order.tokens, order.session, order.static)
             cache.owner = self
             reason: FinishReason
             try:
