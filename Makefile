@@ -19,11 +19,13 @@ $(STAMP): pyproject.toml install.sh
 	./install.sh --dev
 	@touch $(STAMP)
 
+# The slow tests run engines with all cores each, so they run one after the other.
 test: $(STAMP) starter
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(BIN)/pytest -n 0 -m slow
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
 
 # Fetched ahead of the tests, whose time is limited, into ~/.cache/laguna-tests.
 starter: $(STAMP)
