@@ -132,5 +132,8 @@ def _without_lengths(node: Any) -> Any:
 
 
 def _is_length(key: str, value: Any) -> bool:
-    # An argument may itself be called `minLength`; its value is then a schema.
-    return key in ("minLength", "maxLength") and isinstance(value, int)
+    # An argument may itself be called `minLength`; its value is then a schema. A length that the
+    # author of a tool asked for stays: a grammar can hold the model to it.
+    return (key == "minLength" and isinstance(value, int)) or (
+        key == "maxLength" and value == ArgumentSpec().max_length
+    )
