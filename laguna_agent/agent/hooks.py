@@ -19,6 +19,7 @@ import fnmatch
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,57 +171,81 @@ class Hooks:
             return _failed(hook, f"its output is not an answer: {why}", outcome)
 
     async def _execute(self, hook: HookConfig, payload: bytes) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-c",
-            hook.command,
-            cwd=self.cwd,
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        out = asyncio.create_task(_bounded(process.stdout))
-        err = asyncio.create_task(_bounded(process.stderr))
-        feed = asyncio.create_task(_feed(process.stdin, payload))
+        # The process gets a file and two pipes of ours: with pipes of asyncio's, waiting for its
+        # end would also wait for whatever it leaves in the background with its output open.
+        with tempfile.TemporaryFile() as given:
+            given.write(payload)
+            given.seek(0)
+            out, err = await _Drain.open(), await _Drain.open()
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    "bash",
+                    "-c",
+                    hook.command,
+                    cwd=self.cwd,
+                    env=self.environment,
+                    stdin=given,
+                    stdout=out.write_end,
+                    stderr=err.write_end,
+                    start_new_session=True,
+                )
+            except BaseException:
+                await out.close()
+                await err.close()
+                raise
+        out.close_write_end()
+        err.close_write_end()
         try:
             async with asyncio.timeout(hook.timeout):
                 status = await process.wait()
         finally:
-            # The whole group, also after a normal end: what a hook leaves in the background would
-            # hold its output open, and a cancelled one must not go on.
+            # The whole group, also after a normal end: a cancelled hook must not go on.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-            feed.cancel()
-            await asyncio.wait([out, err, feed], timeout=1)
-            for task in (out, err):
-                task.cancel()
-        return status, _settled(out), _settled(err)
+            said, complained = await out.close(), await err.close()
+        return status, said, complained
 
 
-def _settled(task: asyncio.Task[str]) -> str:
-    return task.result() if task.done() and not task.cancelled() else ""
+class _Drain:
+    """A pipe whose output is read as it comes, the beginning kept."""
+
+    def __init__(self, write_end: int, transport: asyncio.ReadTransport, kept: _Kept) -> None:
+        self.write_end, self.transport, self.kept = write_end, transport, kept
+
+    @classmethod
+    async def open(cls) -> _Drain:
+        read_end, write_end = os.pipe()
+        loop = asyncio.get_running_loop()
+        stream = os.fdopen(read_end, "rb", buffering=0)
+        transport, kept = await loop.connect_read_pipe(_Kept, stream)
+        return cls(write_end, transport, kept)
+
+    def close_write_end(self) -> None:
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    async def close(self) -> str:
+        """What was said. Waits a second at most for the last of it."""
+        self.close_write_end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self.kept.ended.wait()
+        self.transport.close()
+        return bytes(self.kept.data).decode("utf-8", errors="replace")
 
 
-async def _feed(stdin: asyncio.StreamWriter, payload: bytes) -> None:
-    # A hook that does not read its input closes it early, which is its right.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        stdin.write(payload)
-        await stdin.drain()
-    stdin.close()
+class _Kept(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended = asyncio.Event()
 
+    def data_received(self, data: bytes) -> None:
+        self.data += data[: _MOST_OUTPUT - len(self.data)]
 
-async def _bounded(stream: asyncio.StreamReader) -> str:
-    kept = bytearray()
-    while chunk := await stream.read(16 << 10):
-        if len(kept) < _MOST_OUTPUT:
-            kept += chunk
-    return bytes(kept[:_MOST_OUTPUT]).decode("utf-8", errors="replace")
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
 
 
 def _failed(hook: HookConfig, why: str, outcome: Outcome) -> _Answer:
