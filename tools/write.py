@@ -53,7 +53,7 @@ class WriteTool:
         """The file that is written, with the diff."""
         try:
             plan: Plan | RefusalError = _plan(arguments, context)
-        except PathError as error:
+        except (PathError, OSError) as error:  # it may be moved while it is looked at
             plan = RefusalError(str(error))
         except RefusalError as refusal:
             plan = refusal
@@ -70,7 +70,7 @@ class WriteTool:
             changing.check_asked(context, arguments)
             what = "Created" if plan.old is None else "Rewrote"
             return changing.carry_out(plan, context, f"{what} {plan.place.label}")
-        except PathError as error:
+        except (PathError, OSError) as error:
             return ToolResult(ok=False, content=str(error))
         except RefusalError as refusal:
             return changing.refused(refusal, context)
