@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,9 +140,11 @@ def plan_mounts(
     for place in _SHOWN_IN_RUN:
         if os.path.exists(place):
             plan.add("read-only", place, places.real(place))
-    home = places.real(places.home())
-    if plan.kind_at(home) == "tmpfs" and os.path.isdir(home):
-        plan.add("read-only", home)
+    # A Python environment that lies in a temporary place is a tool like any other.
+    environments = dict.fromkeys([places.real(sys.prefix), places.real(sys.base_prefix)])
+    for place in (places.real(places.home()), *environments):
+        if plan.kind_at(place) == "tmpfs" and os.path.isdir(place):
+            plan.add("read-only", place)
     if network:
         _show_resolver(plan)
     _mask_home(plan, cache, environment)
