@@ -3,6 +3,8 @@
 Made for files of any origin: every length is checked before it is believed, nothing is read
 beyond fixed bounds, and whatever is wrong comes out as a ModelError of one line. Only the
 standard library is used, so that a command that looks at a model starts at once.
+
+Over 400 lines because the bounds of every read belong beside the format they guard.
 """
 
 from __future__ import annotations

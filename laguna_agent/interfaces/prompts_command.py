@@ -1,4 +1,7 @@
-"""`laguna prompts`: see, change, check and compare what the model is told."""
+"""`laguna prompts`: see, change, check and compare what the model is told.
+
+Over 400 lines because each of six subcommands has its parser and its action side by side.
+"""
 
 from __future__ import annotations
 

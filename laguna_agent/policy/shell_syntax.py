@@ -4,6 +4,8 @@ A `Script` is exact or it says why it is not: words are decoded only where bash 
 cannot disagree about them, every byte between two tokens must be blank, and node types that are
 not listed here are a reason to ask. Simple commands are found everywhere in the tree (in loops,
 functions, substitutions), so that a deny rule sees them too.
+
+Over 400 lines because what is exact and what is asked must be seen in one place.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 The protocol carries whole prompts, so an engine that was killed loses nothing but its cache: the
 client starts another, sends the prompt and what had been generated, and the reply goes on.
+
+Over 400 lines because connecting, asking and recovering share the state of one connection.
 """
 
 from __future__ import annotations
