@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -107,7 +108,7 @@ def head(lines: list[str]) -> str:
 
 
 def actions(
-    plan: Plan | RefusalError, raw_path: str, context: ToolContext, call: BaseModel
+    make: Callable[[], Plan], raw_path: str, context: ToolContext, call: BaseModel
 ) -> list[Action]:
     """What the policy is asked: the file is read and written, with the diff as a preview.
 
@@ -116,16 +117,32 @@ def actions(
     """
     refused: set[str] = context.state.setdefault(_REFUSED, set())
     key = f"{type(call).__name__}{call.model_dump_json()}"
-    if isinstance(plan, Plan):
-        refused.discard(key)
-        path = str(plan.place.path)
-        read: list[Action] = [ReadPath(path=path)] if plan.old is not None else []
-        return [*read, WritePath(path=path, diff=plan.diff)]
-    refused.add(key)
     try:
-        return [ReadPath(path=str(locate(context, raw_path, guess=True).path))]
-    except PathError:
-        return []
+        plan = make()
+    except (RefusalError, PathError, OSError):  # it may be moved while it is looked at
+        refused.add(key)
+        try:
+            return [ReadPath(path=str(locate(context, raw_path, guess=True).path))]
+        except (PathError, OSError):
+            return []
+    refused.discard(key)
+    path = str(plan.place.path)
+    read: list[Action] = [ReadPath(path=path)] if plan.old is not None else []
+    return [*read, WritePath(path=path, diff=plan.diff)]
+
+
+def run(make: Callable[[], Plan], verb: str, context: ToolContext, call: BaseModel) -> ToolResult:
+    """Plan the change afresh and carry it out. `verb` says what is done to a file that exists."""
+    storage.recover(context)
+    try:
+        plan = make()
+        check_asked(context, call)
+        done = "Created" if plan.old is None else verb
+        return carry_out(plan, context, f"{done} {plan.place.label}")
+    except (PathError, OSError) as error:
+        return ToolResult(ok=False, content=str(error))
+    except RefusalError as refusal:
+        return refused(refusal, context)
 
 
 def check_asked(context: ToolContext, call: BaseModel) -> None:

@@ -65,29 +65,15 @@ class EditTool:
 
     def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
-        try:
-            plan: Plan | RefusalError = _plan(arguments, context)
-        except PathError as error:
-            plan = RefusalError(str(error))
-        except RefusalError as refusal:
-            plan = refusal
-        return changing.actions(plan, arguments.path, context, arguments)
+        return changing.actions(
+            lambda: _plan(arguments, context), arguments.path, context, arguments
+        )
 
     async def run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
         """Make all replacements or none."""
-        return await asyncio.to_thread(self._run, arguments, context)
-
-    def _run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
-        storage.recover(context)
-        try:
-            plan = _plan(arguments, context)
-            changing.check_asked(context, arguments)
-            what = "Created" if plan.old is None else "Edited"
-            return changing.carry_out(plan, context, f"{what} {plan.place.label}")
-        except PathError as error:
-            return ToolResult(ok=False, content=str(error))
-        except RefusalError as refusal:
-            return changing.refused(refusal, context)
+        return await asyncio.to_thread(
+            changing.run, lambda: _plan(arguments, context), "Edited", context, arguments
+        )
 
 
 def _plan(arguments: EditArguments, context: ToolContext) -> Plan:

@@ -51,29 +51,15 @@ class WriteTool:
 
     def actions(self, arguments: WriteArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
-        try:
-            plan: Plan | RefusalError = _plan(arguments, context)
-        except (PathError, OSError) as error:  # it may be moved while it is looked at
-            plan = RefusalError(str(error))
-        except RefusalError as refusal:
-            plan = refusal
-        return changing.actions(plan, arguments.path, context, arguments)
+        return changing.actions(
+            lambda: _plan(arguments, context), arguments.path, context, arguments
+        )
 
     async def run(self, arguments: WriteArguments, context: ToolContext) -> ToolResult:
         """Write the file."""
-        return await asyncio.to_thread(self._run, arguments, context)
-
-    def _run(self, arguments: WriteArguments, context: ToolContext) -> ToolResult:
-        storage.recover(context)
-        try:
-            plan = _plan(arguments, context)
-            changing.check_asked(context, arguments)
-            what = "Created" if plan.old is None else "Rewrote"
-            return changing.carry_out(plan, context, f"{what} {plan.place.label}")
-        except (PathError, OSError) as error:
-            return ToolResult(ok=False, content=str(error))
-        except RefusalError as refusal:
-            return changing.refused(refusal, context)
+        return await asyncio.to_thread(
+            changing.run, lambda: _plan(arguments, context), "Rewrote", context, arguments
+        )
 
 
 def _plan(arguments: WriteArguments, context: ToolContext) -> Plan:

@@ -112,7 +112,18 @@ def _kept_inside(edit: Edit) -> list[tuple[int, int, bool]]:
         if filled[0][0] < block.a + n < filled[0][-1]
         and filled[1][0] < block.b + n < filled[1][-1]
         and old[block.a + n].strip()
+        and not _moved(old, new, block.a + n, block.b + n)
     ]
+
+
+def _moved(old: list[str], new: list[str], i: int, j: int) -> bool:
+    """True if the edit carries the line past others that it keeps: then it is part of the change,
+    and no one who leaves it out means it to stay."""
+    return any(
+        (old.index(line) < i) != (new.index(line) < j)
+        for line in set(old) & set(new)
+        if line.strip() and line != old[i] and old.count(line) == 1 == new.count(line)
+    )
 
 
 def _elided(edit: Edit, chance: random.Random, *, beside: bool) -> Edit | None:
