@@ -83,7 +83,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "bad_call.md": {"error": ""},
     "no_call.md": {},
     "cut.md": {"limit": 0},
-    "repeated.md": {"tool": "", "count": 0},
+    "repeated.md": {"circle": "", "tool": ""},
     "interrupted.md": {},
     "limit.md": {"steps_left": 0},
     "hook.md": {"text": "", "hook": ""},

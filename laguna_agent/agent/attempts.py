@@ -21,19 +21,16 @@ from laguna_agent.tools.read import mark_seen
 
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
-LOOKS = 1
-"""Failures of the check before a fresh start."""
 
 
 @dataclass
 class Attempts:
-    """Counts failures of the check, and starts afresh when one more look does not help."""
+    """Counts failures of the check, after each of which the model starts afresh."""
 
     agent: Agent
     checking: Checking
     limit: int = 10
     failures: int = 0
-    looks: int = 0
     mark: int = 0
     seq: int = 0
     shown: Surroundings = field(default_factory=Surroundings)
@@ -95,23 +92,21 @@ class Attempts:
         old = shown.get(str(call.arguments.get("path")))
         return old is not None and _folded(old) == _folded(call.arguments.get("content"))
 
-    def failed(self, calls: list[ToolCall]) -> bool:
-        """Note a failure; True when the next try should start afresh."""
+    def failed(self, calls: list[ToolCall]) -> None:
+        """Note that the check failed after these calls."""
         self._tried += [call for call in calls if call.name in ("write", "edit")]
         self.failures += 1
-        self.looks += 1
-        return self.looks >= LOOKS
 
     def stuck(self) -> bool:
         """Note that nothing but repetitions came; False when there is no use in starting afresh."""
         if self.allowed() is None or self.spent:
             return False
-        self.failures += LOOKS
+        self.failures += 1
         return True
 
     async def afresh(self) -> AsyncGenerator[Event, None]:
         """Go back to the beginning, the files too."""
-        agent, self.looks = self.agent, 0
+        agent = self.agent
         agent.conversation.rewind(self.mark)
         if agent.checkpoints is not None and self.checking.checkpoint is not None:
             await asyncio.to_thread(agent.checkpoints.restore, self.checking.checkpoint)
@@ -122,7 +117,7 @@ class Attempts:
         yield Notice(text=f"{tries} failed; starting afresh from the task.")
         note = agent.pack.text("again.md", tries=self.failures)
         yield SystemNote(text=note, reason="again")
-        await agent.conversation.append([Message(role="user", content=note)])
+        agent.unsaid = [Message(role="user", content=note)]
 
 
 def same_content(one: ToolCall, other: ToolCall) -> bool:

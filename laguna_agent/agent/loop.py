@@ -7,6 +7,7 @@ is reached, or when nothing new happens any more.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,9 +17,9 @@ from laguna_agent.agent.asking import ask
 from laguna_agent.agent.attempts import Attempts
 from laguna_agent.agent.calls import Calls
 from laguna_agent.agent.checking import Checking
-from laguna_agent.agent.compaction import needs_compaction, summary_reserve
 from laguna_agent.agent.opening import open_conversation
 from laguna_agent.agent.state import Agent
+from laguna_agent.agent.telling import tell
 from laguna_agent.agent.watchdog import Watchdog
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import (
@@ -115,15 +116,19 @@ async def _open(turn: Turn) -> AsyncGenerator[Event, None]:
     said = await agent.hooks.on_prompt(message.text) if agent.hooks is not None else None
     if said is not None and said.deny is not None:
         turn.end("denied", error=f"a hook refused this prompt: {said.deny}")
-    await agent.conversation.append([agent.message_of(message)])
     yield message
+    agent.unsaid.append(agent.message_of(message))
     for event in said.notices if said is not None else ():
         yield event
     for text in said.add if said is not None else ():
         note = agent.pack.text("hook.md", text=text)
         yield SystemNote(text=note, reason="hook")
-        await agent.conversation.append([Message(role="user", content=note)])
+        agent.unsaid.append(Message(role="user", content=note))
+    async with aclosing(tell(agent)) as events:
+        async for event in events:
+            yield event
     turn.attempts.begin()
+    agent.on_epoch = turn.attempts.begin
 
 
 async def _hooks_at_end(turn: Turn) -> AsyncGenerator[Event, None]:
@@ -139,7 +144,9 @@ async def _hooks_at_end(turn: Turn) -> AsyncGenerator[Event, None]:
         turn.outcome = None
         note = agent.pack.text("hook.md", text=said.send_on)
         yield SystemNote(text=note, reason="hook")
-        await agent.conversation.append([Message(role="user", content=note)])
+        async with aclosing(tell(agent, [Message(role="user", content=note)])) as events:
+            async for event in events:
+                yield event
 
 
 async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
@@ -147,10 +154,13 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
     agent = turn.agent
     if _limit_reached(turn):
         return
-    async for event in _steer(agent):
-        yield event
-    async for event in _make_room(turn):
-        yield event
+    while agent.steering:  # what the user typed in the meantime
+        message = agent.steering.popleft()
+        yield message
+        agent.unsaid.append(agent.message_of(message))
+    async with aclosing(tell(agent)) as events:
+        async for event in events:
+            yield event
     turn.steps += 1
     yield StepStarted(step=turn.steps)
     reply: Reply | None = None
@@ -166,16 +176,23 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
         turn.watchdog = Watchdog()
         return
     if reply is None:
-        turn.end("limit", error="the model repeats itself and finds nothing else to do")
+        turn.end(
+            "limit",
+            error="the model repeats itself and finds nothing else to do; say what to try instead",
+        )
         return
     if not reply.tool_calls:
         async for event in _without_calls(turn, reply):
             yield event
         return
     calls = Calls(agent, reply.tool_calls, turn.checking)
-    async with aclosing(calls.run()) as events:
-        async for event in events:
-            yield event
+    try:
+        async with aclosing(calls.run()) as events:
+            async for event in events:
+                yield event
+    except asyncio.CancelledError:
+        agent.unsaid += calls.messages()  # of those that ended before
+        raise
     await _after_calls(turn, calls)
     async with aclosing(_conclude(turn, calls)) as events:
         async for event in events:
@@ -188,22 +205,24 @@ async def _after_calls(turn: Turn, calls: Calls) -> None:
     turn.stopped = calls.denied == len(calls.calls)
     for call, result in zip(calls.calls, calls.results, strict=True):
         turn.note_changed(result.files_changed)
-        turn.watchdog.saw(call, result.content, changed=bool(result.files_changed))
+        tool = turn.agent.tools.get(call.name)
+        turn.watchdog.saw(
+            call,
+            result.content,
+            changed=bool(result.files_changed),
+            command=tool is not None and tool.kind == "execute",
+        )
 
 
 async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
     """Decide whether the turn is over; if not, append the results and what should be said."""
     agent, checking = turn.agent, turn.checking
-    messages = [
-        Message(role="tool", content=result.content, name=result.name, call_id=result.call_id)
-        for result in calls.results
-    ]
+    agent.unsaid += calls.messages()
     if calls.finished is not None:
         turn.note_changed(await checking.files_changed())
         turn.end("done", calls.finished.content)
         return
     changed = any(result.files_changed for result in calls.results)
-    note = ""
     if checking.due(changed=changed, ran=[call.name for call in calls.calls]):
         ran = await checking.run()
         yield ran
@@ -211,33 +230,33 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
             turn.note_changed(await checking.files_changed())
             turn.end("done", checking.passed_summary(turn.changed))
             return
-        afresh = turn.attempts.failed(calls.calls)
+        turn.attempts.failed(calls.calls)
         if turn.attempts.spent:
             turn.end(
                 "failed", error=f"`{ran.command}` still fails after {turn.attempts.limit} tries"
             )
             return
-        if afresh:
-            async for event in turn.attempts.afresh():
-                yield event
-            turn.watchdog = Watchdog()
-            return
-        note = checking.failed_note(ran)
-    circle = turn.watchdog.circling()
+        async for event in turn.attempts.afresh():
+            yield event
+        turn.watchdog = Watchdog()
+        return
+    circle, note = turn.watchdog.circling(), ""
     if circle is not None:
         if turn.nudges >= 2:
-            turn.end("limit", error=f"nothing new happens: {circle}")
+            turn.end("limit", error=f"nothing new happens: {circle}; say what to try instead")
             return
         turn.nudges += 1
-        note = agent.pack.text("repeated.md", tool=calls.calls[-1].name)
+        note = agent.pack.text("repeated.md", circle=circle, tool=calls.calls[-1].name)
     for text, reason in _notes(turn, calls, note):
-        messages.append(Message(role="user", content=text))
+        agent.unsaid.append(Message(role="user", content=text))
         yield SystemNote(text=text, reason=reason)
-    await agent.conversation.append(messages)
+    async with aclosing(tell(agent)) as events:
+        async for event in events:
+            yield event
 
 
 def _notes(turn: Turn, calls: Calls, note: str) -> list[tuple[str, str]]:
-    notes = [(note, "check" if turn.attempts.looks else "loop")] if note else []
+    notes = [(note, "loop")] if note else []
     pack = turn.agent.pack
     notes += [(text, "instructions") for text in _instructions_met(turn.agent, calls)]
     notes += [(pack.text("hook.md", text=text), "hook") for text in calls.notes]
@@ -293,31 +312,9 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
         turn.end("failed", reply.text, error="the model stopped without finishing the task")
         return
     yield SystemNote(text=text, reason="no usable call")
-    await agent.conversation.append([Message(role="user", content=text)])
-
-
-async def _make_room(turn: Turn) -> AsyncGenerator[Event, None]:
-    """Summarise and begin a new epoch when the context nears its end."""
-    agent, conversation = turn.agent, turn.agent.conversation
-    reserve = summary_reserve(conversation.limit)
-    if agent.compact is None or not needs_compaction(
-        conversation.used, conversation.limit, reserve
-    ):
-        return
-    async with aclosing(agent.compact()) as events:
+    async with aclosing(tell(agent, [Message(role="user", content=text)])) as events:
         async for event in events:
             yield event
-    turn.attempts.begin()
-    if needs_compaction(conversation.used, conversation.limit, reserve):
-        raise ContextFullError(conversation.used, reserve, conversation.limit)
-
-
-async def _steer(agent: Agent) -> AsyncGenerator[Event, None]:
-    """Put in what the user typed in the meantime."""
-    while agent.steering:
-        message = agent.steering.popleft()
-        await agent.conversation.append([agent.message_of(message)])
-        yield message
 
 
 def _limit_reached(turn: Turn) -> bool:

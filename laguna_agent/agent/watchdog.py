@@ -27,22 +27,27 @@ class Watchdog:
     """Remembers the calls of one turn."""
 
     def __init__(self) -> None:
-        self._calls: list[str] = []
         self._outcomes: list[str] = []
         self._seen: Counter[str] = Counter()
         self._fresh: set[str] = set()
+        self._last: dict[str, str] = {}
 
     def is_repeat(self, calls: list[ToolCall]) -> bool:
-        """Whether all of these calls were already made since the last change to a file."""
+        """Whether all of these calls were already made since something may have changed."""
         return bool(calls) and all(fingerprint(call) in self._fresh for call in calls)
 
-    def saw(self, call: ToolCall, result: str, *, changed: bool) -> None:
-        """Record a call that ran. A change makes earlier calls worth repeating."""
-        if changed:
+    def saw(self, call: ToolCall, result: str, *, changed: bool, command: bool = False) -> None:
+        """Record a call that ran. A change makes earlier calls worth repeating.
+
+        A command may change anything, and may itself come out otherwise the next time; it counts
+        as made once it came back twice with the same result.
+        """
+        own, outcome = fingerprint(call), fingerprint(call, result)
+        if changed or command:
             self._fresh.clear()
-        self._fresh.add(fingerprint(call))
-        self._calls.append(fingerprint(call))
-        outcome = fingerprint(call, result)
+        if not command or self._last.get(own) == outcome:
+            self._fresh.add(own)
+        self._last[own] = outcome
         self._outcomes.append(outcome)
         self._seen[outcome] += 1
 

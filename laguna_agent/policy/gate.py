@@ -111,10 +111,6 @@ class Gate:
         if self._residue is not None:
             self.notices.extend(self._residue.clear())
 
-    def note_shell_restarted(self) -> None:
-        """Tell the gate that the persistent shell is a new one."""
-        self._harmless.shell.reset()
-
     # --- rules ------------------------------------------------------------------------------
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,16 +195,61 @@ async def test_a_model_that_only_repeats_is_stopped(opened: Opened) -> None:
     assert "repeats" in (finished.error or "")
 
 
-async def test_a_cycle_of_several_calls_is_stopped(opened: Opened) -> None:
-    names = iter(list("abcd") * 50)
+@pytest.mark.parametrize("length", [2, 4, 8])
+async def test_a_cycle_of_commands_is_stopped(opened: Opened, length: int) -> None:
+    numbers = itertools.cycle(range(length))
 
     def cycling() -> Reply:
-        return call("shell", command=f"echo {next(names)}; touch made")
+        return call("shell", command=f"touch made; echo {next(numbers)} | tee made")
 
-    session, _ = await opened([cycling])
-    finished = end_of(await take(session, "Go round"))
+    session, conversation = await opened([cycling])
+    events = await take(session, "Go round")
+    finished = end_of(events)
     assert finished.status == "limit"
-    assert finished.steps < 40
+    assert finished.steps <= 3 * length + 2
+    assert len({result.content for result in results_of(events)}) == length
+    circle = f"the same {length} calls"
+    assert circle in (finished.error or "")
+    assert "say what to try" in (finished.error or "")
+    assert f"Going in circles: {circle}" in conversation.told  # it was told, and could turn
+
+
+async def test_work_that_repeats_with_new_results_is_no_circle(opened: Opened) -> None:
+    script = [call("shell", command="echo x >> log; wc -l < log") for _ in range(30)]
+    session, _ = await opened([*script, call("done", summary="30 lines")])
+    assert end_of(await take(session, "Count up")).status == "done"
+
+
+async def test_a_command_may_be_run_again_after_another_one(opened: Opened) -> None:
+    script = [
+        call("shell", command="cat x || echo 0 > x"),
+        call("shell", command="echo 1 > x"),
+        call("shell", command="cat x || echo 0 > x"),
+        call("done", summary="x is 1"),
+    ]
+    session, _ = await opened(script)
+    events = await take(session, "Set x")
+    assert [event.discarded for event in events if isinstance(event, Reply)] == [False] * 4
+    assert results_of(events)[2].content.strip() == "1"
+
+
+async def test_a_command_that_twice_came_back_the_same_is_not_run_a_third_time(
+    opened: Opened,
+) -> None:
+    session, _ = await opened([call("shell", command="echo x | tee made")])
+    events = await take(session, "Go round")
+    assert end_of(events).status == "limit"
+    assert len(results_of(events)) == 2
+
+
+async def test_a_cycle_of_eight_reads_is_not_made_twice(opened: Opened, workspace: Path) -> None:
+    for number in range(8):
+        (workspace / f"{number}.txt").write_text(f"{number}\n")
+    numbers = itertools.cycle(range(8))
+    session, _ = await opened([lambda: call("read", path=f"{next(numbers)}.txt")])
+    events = await take(session, "Read on")
+    assert end_of(events).status == "limit"
+    assert len(results_of(events)) == 8
 
 
 async def test_steps_are_limited(opened: Opened) -> None:

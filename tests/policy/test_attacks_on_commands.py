@@ -298,15 +298,6 @@ def test_a_program_of_the_workspace_does_not_pass_as_the_system_s(
     assert str(bins) in decision.reason
 
 
-def test_a_new_shell_gives_words_their_meaning_back(
-    workspace: Path, make_gate: Callable[..., Gate]
-) -> None:
-    gate = make_gate()
-    assert run_gated(gate, ["ls(){ :; }", "ls"], workspace, approved=1)[1].verdict == "ask"
-    gate.note_shell_restarted()
-    assert run_gated(gate, ["ls"], workspace, approved=0)[0].verdict == "allow"
-
-
 @pytest.mark.parametrize(
     "command", ["npm test", "cd src", "x=1", "make && ./run", "for i in a b; do echo $i; done"]
 )
