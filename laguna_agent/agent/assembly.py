@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.loading import Mind, recommended_sampling
 from laguna_agent.agent.opening import git_state
+from laguna_agent.agent.skills import find_skills, list_skills, reading_skills
 from laguna_agent.agent.state import Agent, Limits
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError
@@ -68,7 +70,20 @@ def make_agent(
     gate.sandboxed = choice.sandbox.name != "none"
     if not gate.sandboxed and config.policy.sandbox:
         notices.append(Notice(level="warning", text=f"No sandbox here: {choice.reason}"))
-    instructions = _instructions(settings, root, mind, notices)
+    covered = _covered(settings, root, notices)
+    instructions = Instructions(
+        root=root,
+        cwd=settings.cwd,
+        limit=pack.limits.instructions_chars,
+        user=config_dir(),
+        trusted=settings.trusted and covered is not None,
+        accepts=covered.covers if covered is not None else lambda path: False,
+    )
+    skills, unusable = find_skills(
+        [*([root / ".laguna" / "skills"] if instructions.trusted else []), config_dir() / "skills"],
+        lambda path: not path.is_relative_to(root / ".laguna") or instructions.accepts(path),
+    )
+    notices += unusable
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
     agent = Agent(
         conversation=mind.conversation,
@@ -97,20 +112,24 @@ def make_agent(
         checkpoints=Checkpoints(root, state),
         instructions=instructions,
         opening=_opening(settings, root, instructions),
+        skills=skills,
     )
     notices += instructions.notices
     builtin = builtin_tools()
     if not config.memory.enabled:
         builtin.pop("recall", None)
-    variables = static_variables(agent, mind.info)
+    builtin["read"] = reading_skills(builtin["read"], skills)
+    variables = static_variables(mind.info, pack.tool_names(builtin), thinking=thinking)
     agent.tools = {tool.name: tool for tool in pack.tools(builtin, variables)}
+    if "read" in agent.tools:
+        agent.opening["skills"] = list_skills(skills)
     return agent, notices
 
 
-def static_variables(agent: Agent, info: ModelInfo) -> StaticVariables:
-    """What the static prefix may say."""
+def static_variables(info: ModelInfo, tools: Iterable[str], *, thinking: bool) -> StaticVariables:
+    """What the static prefix may say. `tools` are the names of those that are declared."""
     return StaticVariables(
-        model=info.name, format=info.format, tools=tuple(agent.tools), thinking=agent.thinking
+        model=info.name, format=info.format, tools=tuple(tools), thinking=thinking
     )
 
 
@@ -131,29 +150,20 @@ async def restore_files(agent: Agent, checkpoint: str) -> list[str]:
     return sorted({*report.written, *report.removed})
 
 
-def _instructions(
-    settings: Settings, root: Path, mind: Mind, notices: list[Notice]
-) -> Instructions:
-    """Those of the user, and of the repository when it is trusted."""
-    covered: trust.Content | None = None
+def _covered(settings: Settings, root: Path, notices: list[Notice]) -> trust.Content | None:
+    """What the repository brings along and trust covers; what is not read is said."""
     try:
         covered = trust.content(root)
-        if not settings.trusted and not covered.empty:
-            names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
-            why = "It changed since it was trusted" if trust.was_trusted(root) else "Not trusted"
-            how = "`laguna trust` shows and trusts it, --trust reads it for one run"
-            text = f"{why}, so not read: {names}. {how}."
-            notices.append(Notice(level="warning", text=text))
     except LagunaError as error:
         notices.append(Notice(level="warning", text=f"Not read: {error}"))
-    return Instructions(
-        root=root,
-        cwd=settings.cwd,
-        limit=mind.pack.limits.instructions_chars,
-        user=config_dir(),
-        trusted=settings.trusted and covered is not None,
-        accepts=covered.covers if covered is not None else lambda path: False,
-    )
+        return None
+    if not settings.trusted and not covered.empty:
+        names = ", ".join(covered.files[:3]) + (" ..." if len(covered.files) > 3 else "")
+        why = "It changed since it was trusted" if trust.was_trusted(root) else "Not trusted"
+        how = "`laguna trust` shows and trusts it, --trust reads it for one run"
+        text = f"{why}, so not read: {names}. {how}."
+        notices.append(Notice(level="warning", text=text))
+    return covered
 
 
 def _opening(settings: Settings, root: Path, instructions: Instructions) -> dict[str, str]:

@@ -166,7 +166,7 @@ async def open_conversation(
     if not first:
         values = {"check": checking.command, "check_output": output} if output else {}
         context = pack.text("first.md", **values) if values else ""
-        return message.model_copy(update={"context": context.strip()}), Surroundings()
+        return _beside(message, context), Surroundings()
     around = await asyncio.to_thread(
         look_around,
         message.text,
@@ -189,7 +189,13 @@ async def open_conversation(
         check_output=output,
     )
     agent.opened = True
-    return message.model_copy(update={"context": context.strip()}), around
+    return _beside(message, context), around
+
+
+def _beside(message: UserMessage, context: str) -> UserMessage:
+    """The message with `context` before what stands beside it already (a skill that it calls)."""
+    parts = [context.strip(), message.context]
+    return message.model_copy(update={"context": "\n\n".join(part for part in parts if part)})
 
 
 def fenced(text: str, path: str) -> str:

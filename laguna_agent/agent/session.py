@@ -21,6 +21,7 @@ from laguna_agent.agent.compaction import plan_text
 from laguna_agent.agent.loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
 from laguna_agent.agent.record import Recollection, Record
+from laguna_agent.agent.skills import called_skill, skill_context
 from laguna_agent.agent.state import Approver
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError, UsageError
@@ -103,10 +104,13 @@ class Session:
     # --- turns ------------------------------------------------------------------------------
 
     async def turn(self, text: str) -> AsyncGenerator[Event, None]:
-        """Take one turn: yields every event as it happens, a TurnFinished last."""
+        """Take one turn: yields every event as it happens, a TurnFinished last.
+
+        `/NAME words` calls the skill of that name.
+        """
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._queue = queue
-        self._task = asyncio.create_task(self._drive(UserMessage(text=text), queue))
+        self._task = asyncio.create_task(self._drive(text, queue))
         try:
             while (event := await queue.get()) is not None:
                 yield event
@@ -122,8 +126,11 @@ class Session:
             self._task.cancel()
 
     def steer(self, text: str) -> UserMessage:
-        """Say something that goes in before the next model call; returns what was queued."""
-        message = UserMessage(text=text, origin="steer")
+        """Say something that goes in before the next model call; returns what was queued.
+
+        Raises UsageError when it calls a skill that cannot be read any more.
+        """
+        message = self._said(text).model_copy(update={"origin": "steer"})
         self.agent.steering.append(message)
         return message
 
@@ -209,7 +216,18 @@ class Session:
 
     # --- within -----------------------------------------------------------------------------
 
-    async def _drive(self, message: UserMessage, queue: asyncio.Queue[Event | None]) -> None:
+    def _said(self, text: str) -> UserMessage:
+        """What a person said, with the text of the skill that it calls beside it."""
+        skill = called_skill(text, self.agent.skills)
+        if skill is None:
+            return UserMessage(text=text)
+        try:
+            context = skill_context(skill, self.pack.limits.result_chars)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the skill {skill.name} cannot be read: {error}") from error
+        return UserMessage(text=text, context=context)
+
+    async def _drive(self, text: str, queue: asyncio.Queue[Event | None]) -> None:
         finished = False
         try:
             await self.begin(queue)
@@ -219,6 +237,7 @@ class Session:
                 async for event in events:
                     if isinstance(event, TurnFinished):
                         finished = True
+            message = self._said(text)
                         self._end(queue, event)
                     else:
                         self._record(event)
@@ -267,7 +286,8 @@ class Session:
             ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
             for t in self.agent.tools.values()
         ]
-        system = self.pack.system(static_variables(self.agent, self.info))
+        variables = static_variables(self.info, self.agent.tools, thinking=self.agent.thinking)
+        system = self.pack.system(variables)
         if old is not None and same:
             # What was said before stays as it was, or none of it could be reused.
             system, specs = old.text, [ToolSpec.model_validate(tool) for tool in old.tools]

@@ -2,14 +2,15 @@
 
 The model sees name and description in the first user message and reads the rest with the tool it
 has already: `skill:NAME`, or `skill:NAME/FILE` for what lies beside it. That costs nothing in the
-static prefix, and reaches the user's own skills, which lie outside the workspace.
+static prefix, and reaches the user's own skills, which lie outside the workspace. A person calls
+one with `/NAME words`: its text then stands beside those words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,15 @@ from laguna_agent.tools.base import Tool, ToolArguments, ToolContext, ToolKind, 
 
 PREFIX = "skill:"
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_CALL = re.compile(r"/([a-z0-9]+(?:-[a-z0-9]+)*)(?:\s+(.*))?", re.DOTALL)
 _MOST_DESCRIPTION = 1024
 _MOST_BYTES = 256 << 10
 _LINE = 200
 """Characters of a description in the list; the whole is in the file."""
+
+
+Accepts = Callable[[Path], bool]
+"""Whether a file may be read as it is now: one of a repository must be what was trusted."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Skill:
     name: str
     description: str
     directory: Path
+    accepts: Accepts = field(default=lambda path: True, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -39,11 +46,25 @@ class Skill:
         return self.directory / "SKILL.md"
 
     def body(self) -> str:
-        """The text after the front matter. Raises OSError."""
-        return split_front_matter(_read(self.path))[1].strip()
+        """The text after the front matter. Raises OSError, ValueError when it may not be read."""
+        return split_front_matter(self.read(self.path))[1].strip()
+
+    def whole(self) -> str:
+        """The body, and which files lie beside it. Raises as `body` does."""
+        beside = list(_beside(self.directory))
+        files = f"\n\nIn {self.directory}, or read skill:{self.name}/FILE: {', '.join(beside)}"
+        return self.body() + (files if beside else "")
+
+    def read(self, path: Path) -> str:
+        """One of its files. Raises OSError, ValueError when it may not be read or is too large."""
+        if not self.accepts(path):
+            raise ValueError(f"{path.name} changed since it was trusted, so it is not read")
+        return _read(path)
 
 
-def find_skills(directories: Sequence[Path]) -> tuple[list[Skill], list[Notice]]:
+def find_skills(
+    directories: Sequence[Path], accepts: Accepts = lambda path: True
+) -> tuple[list[Skill], list[Notice]]:
     """Skills in `directories`, the first of a name wins; notices for those that cannot be used.
 
     Pass the trusted project's `.laguna/skills` first, then the user's `skills`.
@@ -55,11 +76,8 @@ def find_skills(directories: Sequence[Path]) -> tuple[list[Skill], list[Notice]]
             path = folder / "SKILL.md"
             if not path.is_file():
                 continue
-            if not path.resolve().is_relative_to(directory.resolve()):
-                notices.append(_notice(path, "it is a link that leads out of the skills folder"))
-                continue
             try:
-                skill = read_skill(path)
+                skill = read_skill(path, accepts)
             except (ValueError, OSError) as error:
                 notices.append(_notice(path, str(error)))
                 continue
@@ -71,10 +89,12 @@ def _notice(path: Path, why: str) -> Notice:
     return Notice(level="warning", text=f"Skill {path} is left out: {why}.")
 
 
-def read_skill(path: Path) -> Skill:
+def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
     """Read the front matter of one SKILL.md. Raises ValueError with what is wrong, OSError."""
     import yaml
 
+    if not accepts(path):
+        raise ValueError("it is not what was trusted")
     front, _ = split_front_matter(_read(path))
     if not front:
         raise ValueError("it does not begin with front matter between lines of `---`")
@@ -95,7 +115,7 @@ def read_skill(path: Path) -> Skill:
         raise ValueError(f"it is called `{name}` and lies in a folder called `{path.parent.name}`")
     if len(description) > _MOST_DESCRIPTION:
         raise ValueError(f"its description has more than {_MOST_DESCRIPTION} characters")
-    return Skill(name, " ".join(description.split()), path.parent)
+    return Skill(name, " ".join(description.split()), path.parent, accepts)
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
@@ -126,10 +146,32 @@ def _short(text: str) -> str:
     return text if len(text) <= _LINE else text[: _LINE - 1].rsplit(" ", 1)[0] + "…"
 
 
-def skill_prompt(skill: Skill, words: str = "") -> str:
-    """The user message of `/skill-name words`: the skill's text, then what the user added."""
-    text = f"Use this skill ({skill.name}):\n{skill.body()}"
-    return f"{text}\n\n{words}" if words.strip() else text
+def called_skill(text: str, skills: Sequence[Skill]) -> Skill | None:
+    """The skill that a message `/NAME words` calls; None when it calls none."""
+    match = _CALL.fullmatch(text.strip())
+    return next((skill for skill in skills if match and skill.name == match[1]), None)
+
+
+def skill_context(skill: Skill, limit: int) -> str:
+    """What stands beside the message that calls a skill, in about `limit` characters.
+
+    Raises OSError, ValueError when the skill can no longer be read.
+    """
+    lines, cut = _part(skill.whole(), limit, 1, None)
+    how = f"\n[… cut; read skill:{skill.name} from line {cut} on]" if cut else ""
+    return f"The user calls the skill {skill.name}. Do as it says:\n{lines}{how}"
+
+
+def _part(text: str, limit: int, start: int, end: int | None) -> tuple[str, int | None]:
+    """Lines `start` to `end` (from 1) as far as they fit, and the first line that did not."""
+    kept: list[str] = []
+    left = limit
+    for number, line in enumerate(text.split("\n")[start - 1 : end], start):
+        if len(line) + 1 > left:
+            return ("\n".join(kept), number) if kept else (line[:limit], number + 1)
+        left -= len(line) + 1
+        kept.append(line)
+    return "\n".join(kept), None
 
 
 class SkillReader:
@@ -165,19 +207,14 @@ class SkillReader:
             known = ", ".join(self.skills) or "none"
             return ToolResult(ok=False, content=f"There is no skill {name}. Skills: {known}.")
         try:
-            text = self._file(skill, rest) if rest else self._whole(skill)
+            text = self._file(skill, rest) if rest else skill.whole()
         except (OSError, ValueError) as error:
             return ToolResult(ok=False, content=f"skill:{name}: {error}")
-        kept = text[: context.max_output_chars]
-        cut = len(kept) < len(text)
-        return ToolResult(
-            ok=True, content=kept + ("\n[… cut]" if cut else ""), summary="skill", truncated=cut
-        )
-
-    def _whole(self, skill: Skill) -> str:
-        beside = list(_beside(skill.directory))
-        files = f"\n\nFiles (read skill:{skill.name}/FILE): {', '.join(beside)}" if beside else ""
-        return skill.body() + files
+        start = getattr(arguments, "start", None) or 1
+        end = getattr(arguments, "end", None)
+        kept, cut = _part(text, context.max_output_chars, start, end)
+        more = f"\n[… cut; read on from line {cut}]" if cut else ""
+        return ToolResult(ok=True, content=kept + more, summary="skill", truncated=bool(cut))
 
     def _file(self, skill: Skill, rest: str) -> str:
         target = (skill.directory / rest).resolve()
@@ -185,7 +222,7 @@ class SkillReader:
             raise ValueError(f"{rest} lies outside the skill")
         if not target.is_file():
             raise ValueError(f"there is no {rest}. Files: {', '.join(_beside(skill.directory))}")
-        return _read(target)
+        return skill.read(target)
 
 
 def reading_skills(read: Tool, skills: Sequence[Skill]) -> Tool:

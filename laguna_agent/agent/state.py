@@ -11,6 +11,7 @@ from laguna_agent.agent.compaction import message_of
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
+from laguna_agent.agent.skills import Skill
 from laguna_agent.models.base import Conversation, Message, Sampling
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.pack import Pack, PackTool
@@ -59,7 +60,10 @@ class Agent:
     plan: list[PlanStep] = field(default_factory=list)
     turns: int = 0
     opening: dict[str, str] = field(default_factory=dict)
-    """Variables of `first.md` for the first message: date, cwd, git, instructions, memory."""
+    """Variables of `first.md` for the first message: date, cwd, git, instructions, skills,
+    memory."""
+    skills: list[Skill] = field(default_factory=list)
+    """What a person may call with `/NAME`, and the model read."""
     opened: bool = False
     """Whether the first message was said."""
     check_known: str | None = None
@@ -78,5 +82,6 @@ class Agent:
         """The message that the model reads of a recorded event; the one place that renders it."""
         if isinstance(event, UserMessage) and event.origin == "steer":
             text = self.pack.text("steer.md", text=event.text)
-            return Message(role="user", content=text)
+            context = f"{event.context}\n\n" if event.context else ""
+            return Message(role="user", content=context + text)
         return message_of(event)

@@ -1,35 +1,11 @@
-"""AGENTS.md, nested and bounded, and skills."""
+"""AGENTS.md, nested and bounded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from laguna_agent.agent.instructions import Instructions
-from laguna_agent.agent.skills import (
-    SkillReader,
-    find_skills,
-    list_skills,
-    read_skill,
-    skill_prompt,
-)
-from laguna_agent.tools.base import ToolContext
-from laguna_agent.tools.registry import builtin_tools, validate_arguments
 from support.packs import write_files
-
-SKILL = """---
-name: release
-description: Cut a release. Use when asked to publish a version.
-license: MIT
-metadata:
-  author: me
----
-
-# How
-
-Bump the version, then tag.
-"""
 
 
 def instructions(root: Path, cwd: str = ".", **options: object) -> Instructions:
@@ -110,98 +86,3 @@ def test_an_untrusted_repository_is_not_read_and_the_users_own_file_is(tmp_path:
 def test_bytes_that_are_not_text_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / "AGENTS.md").write_bytes(b"\xef\xbb\xbfcaf\xe9\n")
     assert instructions(tmp_path).opening() == "[AGENTS.md]\ncaf\N{REPLACEMENT CHARACTER}"
-
-
-# --- skills -----------------------------------------------------------------------------------
-
-
-def test_a_skill_costs_one_line_until_it_is_read(tmp_path: Path) -> None:
-    write_files(tmp_path, {"release/SKILL.md": SKILL})
-    skills, notices = find_skills([tmp_path, tmp_path / "none"])
-    assert notices == []
-    assert list_skills(skills) == ("- release: Cut a release. Use when asked to publish a version.")
-    assert skills[0].body() == "# How\n\nBump the version, then tag."
-    assert skill_prompt(skills[0], "1.2").endswith("then tag.\n\n1.2")
-
-
-def test_the_first_folder_wins(tmp_path: Path) -> None:
-    other = SKILL.replace("Cut a release", "Another")
-    write_files(tmp_path, {"a/release/SKILL.md": SKILL, "b/release/SKILL.md": other})
-    [skill], _ = find_skills([tmp_path / "a", tmp_path / "b"])
-    assert skill.description.startswith("Cut")
-
-
-@pytest.mark.parametrize(
-    ("folder", "text", "says"),
-    [
-        ("x", "no front matter", "does not begin with front matter"),
-        ("x", "---\nname: x\n---\n", "needs `name` and `description`"),
-        ("x", "---\nname: x\ndescription: a: b: c\n---\n", "is not YAML (line 3)"),
-        ("x", "---\nname: X Y\ndescription: d\n---\n", "no skill name"),
-        ("x", "---\nname: y\ndescription: d\n---\n", "called `y` and lies in a folder called `x`"),
-        ("x", f"---\nname: x\ndescription: {'d' * 1025}\n---\n", "more than 1024"),
-        ("x", "---\n- a list\n---\n", "needs `name` and `description`"),
-    ],
-)
-def test_a_skill_that_cannot_be_used_is_named_with_the_reason(
-    tmp_path: Path, folder: str, text: str, says: str
-) -> None:
-    write_files(tmp_path, {f"{folder}/SKILL.md": text, "release/SKILL.md": SKILL})
-    skills, notices = find_skills([tmp_path])
-    assert [skill.name for skill in skills] == ["release"]
-    assert [notice.level for notice in notices] == ["warning"]
-    assert says in notices[0].text
-
-
-def test_descriptions_may_be_folded_or_quoted(tmp_path: Path) -> None:
-    write_files(
-        tmp_path,
-        {
-            "a/SKILL.md": "---\r\nname: a\r\ndescription: >\r\n  one\r\n  two\r\n---\r\nbody\r\n",
-            "b/SKILL.md": '---\nname: b\ndescription: "x: y"\n---\nbody',
-        },
-    )
-    skills, _ = find_skills([tmp_path])
-    assert [skill.description for skill in skills] == ["one two", "x: y"]
-    assert [skill.body() for skill in skills] == ["body", "body"]
-
-
-async def test_the_read_tool_reads_skills_and_files_alike(tmp_path: Path) -> None:
-    write_files(
-        tmp_path,
-        {"s/release/SKILL.md": SKILL, "s/release/notes/how.md": "more", "w/a.py": "x = 1\n"},
-    )
-    (tmp_path / "state").mkdir()
-    context = ToolContext(workspace=tmp_path / "w", state_dir=tmp_path / "state")
-    skills, _ = find_skills([tmp_path / "s"])
-    tool = SkillReader(builtin_tools("read")["read"], skills)
-
-    async def read(path: str) -> tuple[bool, str]:
-        arguments = validate_arguments(tool, {"path": path})
-        if path.startswith("skill:"):
-            assert tool.actions(arguments, context) == []
-        result = await tool.run(arguments, context)
-        return result.ok, result.content
-
-    assert await read("skill:release") == (
-        True,
-        "# How\n\nBump the version, then tag.\n\nFiles (read skill:release/FILE): notes/how.md",
-    )
-    assert await read("skill:release/notes/how.md") == (True, "more")
-    ok, content = await read("a.py")
-    assert ok
-    assert "x = 1" in content
-    assert await read("skill:relase") == (False, "There is no skill relase. Skills: release.")
-    for path in ("skill:release/../../w/a.py", "skill:release//etc/passwd"):
-        ok, content = await read(path)
-        assert not ok
-        assert "lies outside" in content
-
-
-def test_a_skill_that_is_too_large_is_left_out(tmp_path: Path) -> None:
-    write_files(tmp_path, {"release/SKILL.md": SKILL + "x" * (300 << 10)})
-    skills, notices = find_skills([tmp_path])
-    assert skills == []
-    assert "larger than" in notices[0].text
-    with pytest.raises(ValueError, match="larger"):
-        read_skill(tmp_path / "release/SKILL.md")

@@ -122,15 +122,18 @@ async def open_scripted(
     script: Script,
     *,
     pack: str = "base",
+    directories: Sequence[Path] = (),
     limit: int = 32_768,
     flags: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Session, ScriptedConversation]:
-    """A real session in `workspace` whose model is a script. The caller closes it."""
+    """A real session in `workspace` whose model is a script. The caller closes it.
+
+    `directories` are folders of packs that go before the built-in ones."""
     conversation = ScriptedConversation(script, limit=limit)
 
     async def load(config: Any, **_: Any) -> Mind:
-        loaded = load_pack(pack, model_name="scripted")
+        loaded = load_pack(pack, model_name="scripted", directories=directories)
         return Mind(conversation, conversation.info, loaded)
 
     monkeypatch.setattr(session_module, "load", load)

@@ -76,10 +76,20 @@ class Commands:
         self.app = app
 
     def matching(self, word: str) -> list[tuple[str, str]]:
-        """Commands for the completion of `word`: those that begin with it, then the others."""
-        begin = [c for c in COMMANDS if c.name.startswith(word)]
-        inside = [c for c in COMMANDS if c not in begin and word[1:] in c.name]
+        """Commands and skills for the completion of `word`: those that begin with it, then the
+        others."""
+        known = [*COMMANDS, *self.skills]
+        begin = [c for c in known if c.name.startswith(word)]
+        inside = [c for c in known if c not in begin and word[1:] in c.name]
         return [(c.name, f"{c.about}  {c.arguments}".rstrip()) for c in (*begin, *inside)]
+
+    @property
+    def skills(self) -> list[Command]:
+        """The session's skills as commands; one that is called like a command is left out."""
+        if self.session is None:
+            return []
+        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in self.session.agent.skills]
+        return [command for command in found if command.name not in _BY_NAME]
 
     def takes_nothing(self, name: str) -> bool:
         """Whether a command can be run as soon as it is chosen."""
@@ -92,8 +102,10 @@ class Commands:
         word, _, rest = text.partition(" ")
         command = _BY_NAME.get(word)
         if command is None:
-            if "/" in word[1:] or "\n" in text:
-                return False  # a path, or a text that only begins like a command
+            if "/" in word[1:] or "\n" in text or word in {skill.name for skill in self.skills}:
+                # A path, a text that only begins like a command, or a skill, which the session
+                # puts beside what is said.
+                return False
             self.app.ledger.note(f"there is no command {word}; /help shows them", "warning")
             return True
         app = self.app
@@ -128,7 +140,7 @@ class Commands:
     # --- talking ---------------------------------------------------------------------------
 
     def _help(self, rest: str) -> None:
-        pages.help_page(self.app, COMMANDS)
+        pages.help_page(self.app, COMMANDS, self.skills)
 
     def _exit(self, rest: str) -> None:
         self.app.leave()

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from laguna_agent.errors import LagunaError
 from laguna_agent.interfaces.tui.entries import Entry
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ class Outbox:
         item = _Item(how if app.agent.session is not None else "queue", text)
         session = app.agent.session
         if item.how == "steer" and session is not None and session.busy and text[0] != "!":
-            item.message = session.steer(text)
+            try:
+                item.message = session.steer(text)
+            except LagunaError as error:
+                app.ledger.note(str(error), "error")
+                return
         else:
             item.how = "queue"
         self._items.append(item)
@@ -110,7 +115,9 @@ class Outbox:
             app.agent.shell(key, command)
             return
         if self._shell:
-            text = "\n\n".join([*self._shell, text])
+            # A skill is called at the beginning of a message.
+            parts = [text, *self._shell] if text.startswith("/") else [*self._shell, text]
+            text = "\n\n".join(parts)
             self._shell.clear()
         app.begin("working")
         app.agent.turn(text)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.commands import Command
 
 
-def help_page(app: LagunaApp, commands: Sequence[Command]) -> None:
-    """Keys and commands, from their tables."""
+def help_page(app: LagunaApp, commands: Sequence[Command], skills: Sequence[Command]) -> None:
+    """Keys, commands and skills, from their tables."""
     p = app.palette
 
     def table(rows: list[tuple[str, str]]) -> Table:
@@ -46,6 +46,9 @@ def help_page(app: LagunaApp, commands: Sequence[Command]) -> None:
             parts += [Text(group, style=f"bold {p.accent}"), table(rows), Text()]
         parts.append(Text("Commands", style=f"bold {p.accent}"))
         parts += [table([(f"{c.name} {c.arguments}".strip(), c.about) for c in commands]), Text()]
+        if skills:
+            parts.append(Text("Skills", style=f"bold {p.accent}"))
+            parts += [table([(f"{c.name} {c.arguments}", c.about) for c in skills]), Text()]
         parts.append(Text("Beginning a message", style=f"bold {p.accent}"))
         parts.append(table([
             ("@name", "a file or symbol of the repository"),
