@@ -26,6 +26,7 @@ from laguna_agent.events import (
     ToolFinished,
     ToolStarted,
 )
+from laguna_agent.models.base import Message
 from laguna_agent.paths import config_dir
 from laguna_agent.prompts.pack import PackTool
 from laguna_agent.tools.base import ToolArguments, ToolResult
@@ -74,6 +75,10 @@ class Calls:
             yield event
         order = {call.id: position for position, call in enumerate(self.calls)}
         self.results.sort(key=lambda result: order[result.call_id])
+
+    def messages(self) -> list[Message]:
+        """What the model is told of the results there are."""
+        return [self.agent.message_of(result) for result in self.results]
 
     def _prepare(self, call: ToolCall) -> tuple[PackTool, ToolArguments] | ToolFinished:
         tool = self.agent.tools.get(call.name)

@@ -17,7 +17,7 @@ from laguna_agent import __version__
 from laguna_agent.actions import Mode
 from laguna_agent.agent import compaction
 from laguna_agent.agent.assembly import make_agent, restore_files, static_variables
-from laguna_agent.agent.compaction import plan_text
+from laguna_agent.agent.epoch import plan_text, reenter
 from laguna_agent.agent.loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
 from laguna_agent.agent.record import Recollection, Record
@@ -74,6 +74,7 @@ class Session:
         self.agent, self.notices = make_agent(settings, self.root, trajectory, mind)
         self.agent.live = self._live
         self.agent.compact = self.compact
+        self.agent.request = self._summary_request
         self.memory = Recollection(self.agent, trajectory, settings.config.memory)
         self._resumed = resumed
         self._queue: asyncio.Queue[Event | None] | None = None
@@ -150,7 +151,6 @@ class Session:
     async def compact(self, guidance: str = "") -> AsyncGenerator[Event, None]:
         """Summarise and go on in a new epoch; yields what happens, which the caller records."""
         pack, state = self.pack, self.record.state
-        plan = plan_text(self.agent.plan)
 
         def opening(summary: str, messages: list[str], plan: str) -> str:
             return pack.text(
@@ -165,15 +165,20 @@ class Session:
             self.conversation,
             state,
             prefix_mark=await self.begin(),
-            request=pack.text("compact.md", guidance=guidance, plan=plan),
+            request=self._summary_request(guidance),
             opening=opening,
             evidence=self.record.epoch(),
+            reserve=await self.agent.measure(),
             guidance=guidance,
             render=self.agent.message_of,
-            pending_appended=True,
+            unsaid=self.agent.unsaid,
         )
         async for event in events:
             yield event
+
+    def _summary_request(self, guidance: str = "") -> str:
+        plan = plan_text(self.agent.plan)
+        return self.pack.text("compact.md", guidance=guidance, plan=plan)
 
     async def compact_now(self, guidance: str = "") -> AsyncGenerator[Event, None]:
         """`/compact`: like `compact`, between turns, recorded."""
@@ -197,7 +202,9 @@ class Session:
             restored = await restore_files(self.agent, checkpoint)
         self._record(Rewound(to_seq=target, code=code))
         self.conversation.rewind(mark)
-        await compaction.reenter(self.conversation, self.record.state, render=self.agent.message_of)
+        self.agent.unsaid = await reenter(
+            self.conversation, self.record.state, render=self.agent.message_of
+        )
         self.agent.plan = list(self.record.state.plan)
         self.agent.opened = bool(self.record.state.user_messages)
         self.trajectory.sync()
@@ -230,14 +237,15 @@ class Session:
     async def _drive(self, text: str, queue: asyncio.Queue[Event | None]) -> None:
         finished = False
         try:
+            message = self._said(text)
             await self.begin(queue)
+            self._close_calls()
             if not self.agent.opened:
                 await self.memory.begin(message.text)
             async with aclosing(run_turn(self.agent, message)) as events:
                 async for event in events:
                     if isinstance(event, TurnFinished):
                         finished = True
-            message = self._said(text)
                         self._end(queue, event)
                     else:
                         self._record(event)
@@ -313,12 +321,18 @@ class Session:
             for stored in state.history:
                 if stored.event.type == "reply":
                     stored.event.token_ids = None
-        await compaction.reenter(self.conversation, state, render=self.agent.message_of)
+        self.agent.unsaid = await reenter(self.conversation, state, render=self.agent.message_of)
         self.agent.plan = list(state.plan)
         self.agent.opened = bool(state.user_messages)
         self.agent.turns = state.turns
         problems = self.trajectory.problems
         opening += [Notice(level="warning", text=problem) for problem in problems]
+
+    def _close_calls(self) -> None:
+        """Give calls that the last turn left without a result one that says so."""
+        for result in self.record.state.interrupted:
+            self._record(result)
+            self.agent.unsaid.append(self.agent.message_of(result))
 
     def _same_model(self) -> bool:
         started = self.record.state.started

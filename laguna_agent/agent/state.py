@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from laguna_agent.agent.compaction import message_of
+from laguna_agent.agent.compaction import summary_reserve
+from laguna_agent.agent.epoch import message_of
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
-from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
 from laguna_agent.agent.skills import Skill
+from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
 from laguna_agent.models.base import Conversation, Message, Sampling
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.pack import Pack, PackTool
@@ -72,11 +73,28 @@ class Agent:
     """Takes live output of a running tool: call id, text."""
     compact: Callable[[], AsyncGenerator[Event, None]] | None = None
     """Summarises and begins a new epoch; yields what happens."""
+    unsaid: list[Message] = field(default_factory=list)
+    """What is on record for the model and not yet in the prompt; see `telling`."""
+    request: Callable[[], str] = lambda: ""
+    """The text that would ask for a summary now."""
+    reserve: int = 0
+    """Tokens that replies leave free for a summary, as last measured."""
+    on_epoch: Callable[[], None] = lambda: None
+    """Called when a new epoch has begun."""
     seq: int = 0
     """Number of the last event on record."""
     checkpoints: Checkpoints | None = None
     paths: tuple[str, ...] = ()
     """Files that a small model may be held to when it names one to write."""
+    _measured: tuple[str, int] = ("", 0)
+    """A request for a summary and its tokens."""
+
+    async def measure(self) -> int:
+        """Tokens that asking for a summary and writing it take."""
+        text = self.request()
+        if text != self._measured[0]:
+            self._measured = text, await self.conversation.count(text)
+        return summary_reserve(self.conversation.limit, self._measured[1])
 
     def message_of(self, event: Event) -> Message:
         """The message that the model reads of a recorded event; the one place that renders it."""

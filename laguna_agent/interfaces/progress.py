@@ -9,6 +9,7 @@ from typing import TextIO
 
 from laguna_agent.events import (
     CheckRan,
+    Compacted,
     EngineRestarted,
     Event,
     ModelLoading,
@@ -65,6 +66,8 @@ class Progress:
                 self._say(f"{mark} check `{command}` {status}{_seconds(event.duration_s)}")
             case Notice(text=text):
                 self._say(f"- {text}")
+            case Compacted():
+                self._say(f"- {compacted_line(event)}")
             case EngineRestarted(reason=reason):
                 self._say(f"- the engine was started again: {reason}")
             case _:
@@ -123,6 +126,12 @@ class Progress:
             self._stream.flush()
         except (OSError, ValueError):
             self._quiet = True
+
+
+def compacted_line(event: Compacted) -> str:
+    """What a compaction did and left out, on one line."""
+    line = f"summarised: {event.tokens_before:,} tokens became {event.tokens_after:,}"
+    return f"{line}; left out: {', '.join(event.dropped)}" if event.dropped else line
 
 
 def _prefill(event: PrefillProgress) -> str:

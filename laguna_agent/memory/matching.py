@@ -7,12 +7,14 @@ from itertools import pairwise
 
 from laguna_agent.events import (
     CheckRan,
+    Compacted,
     Event,
     PlanUpdated,
     Reply,
     SystemNote,
     ToolFinished,
     TurnFinished,
+    TurnStarted,
     UserMessage,
 )
 from laguna_agent.memory.words import names_in, split_name, words_in
@@ -89,7 +91,11 @@ def searchable(event: Event, asked: int) -> tuple[str, int]:
             return event_text(event.model_copy(update={"tool_calls": calls})), 0
         case ToolFinished() if event.name == "recall":
             return "", asked
-        case UserMessage() | ToolFinished() | CheckRan() | PlanUpdated() | TurnFinished():
+        case TurnStarted() | Compacted():
+            return "", 0
+        case TurnFinished():
+            return event_text(event), 0
+        case UserMessage() | ToolFinished() | CheckRan() | PlanUpdated():
             return event_text(event), asked
         case _:
             return "", asked

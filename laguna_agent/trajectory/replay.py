@@ -149,8 +149,9 @@ class ConversationState:
                 self._take_compaction(stored, event)
             case TurnStarted():
                 self.turns, self.turn_open = self.turns + 1, True
+                self._summary_asked = False  # stopped before there was one
             case TurnFinished():
-                self.turn_open = False
+                self.turn_open = self._summary_asked = False
             case _:
                 pass
 

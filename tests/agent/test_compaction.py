@@ -10,12 +10,11 @@ import pytest
 
 from laguna_agent.agent.compaction import (
     compact,
-    message_of,
     needs_compaction,
-    reenter,
     reply_room,
     summary_reserve,
 )
+from laguna_agent.agent.epoch import message_of, reenter
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import (
     Compacted,
@@ -222,7 +221,7 @@ async def test_after_a_kill_the_same_tokens_come_back(small: Script) -> None:
         number += 1
     other = small.talk.fork()
     other.rewind(small.prefix)
-    await reenter(other, conversation_state(small.trajectory))
+    await other.append(await reenter(other, conversation_state(small.trajectory)))
     await small.talk.append([message_of(item.event) for item in small.state.pending])
     assert other.tokens == small.talk.tokens
     await other.aclose()
@@ -238,7 +237,7 @@ async def test_killed_right_after_a_compaction_the_epoch_is_entered_again(small:
     assert state.token_ids
     other = small.talk.fork()
     other.rewind(small.prefix)
-    await reenter(other, state)
+    await other.append(await reenter(other, state))
     assert other.tokens == small.talk.tokens
     await other.aclose()
 
@@ -274,7 +273,6 @@ async def test_closing_a_compaction_leaves_the_conversation_as_it_was(small: Scr
         request=REQUEST,
         opening=opening,
         evidence=events,
-        pending_appended=True,
     )
     first = await anext(running)
     assert isinstance(first, SystemNote)

@@ -105,7 +105,8 @@ class Ledger:
     def _compacted(self, event: e.Compacted) -> None:
         before, after = f"{event.tokens_before:,}", f"{event.tokens_after:,}"
         title = f"summarised: {before} tokens became {after}"
-        self._add(Entry("notice", title=title, body=event.summary, name="compacted"))
+        left_out = f"Left out: {', '.join(event.dropped)}.\n\n" if event.dropped else ""
+        self._add(Entry("notice", title=title, body=left_out + event.summary, name="compacted"))
 
     def _rewound(self, event: e.Rewound) -> None:
         self.note("went back to here" + (", files restored" if event.code else ""))

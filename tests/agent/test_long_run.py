@@ -1,0 +1,94 @@
+"""Hundreds of steps of the real loop on a real engine in a small context: nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.events import Reply, ToolFinished, TurnFinished
+from laguna_agent.memory.recall import Recall
+from laguna_agent.models.local import LocalConversation
+from support.forced import LongRun, long_run
+
+
+async def ended(run: LongRun) -> AsyncIterator[LongRun]:
+    yield run
+    await run.session.aclose()
+
+
+def holds(run: LongRun) -> None:
+    """What is true of every run, short or long."""
+    talk = run.session.conversation
+    assert isinstance(talk, LocalConversation)
+    last = run.events[-1]
+    assert isinstance(last, TurnFinished)
+    assert last.status == "done"
+    # The context: neither the prompt nor any reply ever went beyond it, summaries included.
+    assert run.highest <= talk.limit
+    replies = [event for event in run.events if isinstance(event, Reply)]
+    assert all(r.usage.prompt_tokens + r.usage.completion_tokens <= talk.limit for r in replies)
+    # The summaries were the model's: each was asked for in the running conversation, of which
+    # nothing was processed again.
+    assert len(run.summary_replies) == len(run.compactions)
+    for reply in run.summary_replies:
+        assert reply.miss is None
+        assert reply.usage.reused_tokens > 0.75 * reply.usage.prompt_tokens
+    # A new epoch processes its opening and the kept steps, once, and nothing else.
+    prefix = run.session._prefix_mark
+    assert prefix is not None
+    for compacted, first, said in zip(
+        run.compactions, run.first_replies, run.said_since, strict=True
+    ):
+        opener = first.usage.prompt_tokens - compacted.tokens_after - said
+        assert 0 < opener < 8
+        assert first.usage.prefilled_tokens == compacted.tokens_after - prefix + said + opener
+        assert first.usage.reused_tokens == prefix
+
+
+async def test_a_run_that_outgrows_its_context_goes_on_in_epochs(tmp_path: Path) -> None:
+    async for run in ended(await long_run(tmp_path / "repo", steps=44, context=8_192)):
+        assert len(run.compactions) >= 3
+        holds(run)
+        opening = run.compactions[-1].opening
+        kept = " ".join(item.event.text for item in run.session.record.state.user_messages)  # type: ignore[union-attr]  # they are user messages
+        for text in run.said:
+            assert text in kept
+        assert run.said[0] in opening
+        assert any("replies of the model" in line for line in run.compactions[-1].dropped)
+
+
+@pytest.mark.slow
+async def test_five_hundred_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
+    async for run in ended(await long_run(tmp_path / "repo", steps=500, context=8_192)):
+        assert sum(event.type == "step_started" for event in run.events) == 500
+        assert len(run.compactions) >= 10
+        holds(run)
+        talk = run.session.conversation
+        prompt = await talk._engine.detokenize(talk.tokens)  # type: ignore[attr-defined]  # a local one
+        assert len(run.said) == 21
+        for text in run.said:
+            assert text in prompt
+        # Memory does not grow with the steps, beyond what the allocator keeps.
+        assert run.engine_kib[-1] < run.engine_kib[100] * 1.1
+        assert run.client_kib[-1] < run.client_kib[100] * 1.5
+        # Every planted fact is found again, in the event in which it was seen.
+        trajectory = run.session.trajectory
+        where = {
+            fact.sentence: stored.seq
+            for stored in trajectory.of_type("tool_finished")
+            for fact in run.facts
+            if isinstance(stored.event, ToolFinished) and fact.sentence in stored.event.content
+        }
+        assert len(where) == 40
+        recall = Recall(tmp_path / "repo")
+        found = [
+            (hits[0].seq if (hits := recall.events(fact.question, limit=1)) else None)
+            for fact in run.facts
+        ]
+        assert found == [where[fact.sentence] for fact in run.facts]
+        answers = [recall.answer(fact.question) for fact in run.facts]
+        recall.close()
+        for fact, answer in zip(run.facts, answers, strict=True):
+            assert fact.sentence in answer

@@ -1,0 +1,225 @@
+"""A long run of the real loop on the real engine, whose replies are written beforehand.
+
+Only the choice of words is forced: a grammar that allows one text holds each reply to the script,
+so the tokens are drawn, decoded and kept as always. Summaries are the model's own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import laguna_agent.agent.session as session_module
+from laguna_agent.agent.loading import Mind
+from laguna_agent.agent.session import Session, Settings
+from laguna_agent.config import EngineConfig, load_config
+from laguna_agent.events import Compacted, Event, Reply, StepStarted, TurnFinished
+from laguna_agent.models.base import ModelInfo
+from laguna_agent.models.chat.base import Grammar, Segment
+from laguna_agent.models.chat.gbnf import literal
+from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.engine.base import EngineEvent, EngineModel, EngineRequest
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.local import LocalConversation
+from laguna_agent.prompts.pack import load_pack
+from support.synthetic import tiny_laguna
+
+FACTS = 40
+COLOURS = "amber birch cedar delta ember fjord grove heron ivory jade".split()  # noqa: SIM905 - shorter
+THINGS = ("port", "timeout", "bucket", "branch")
+WORDS = "parser cache retry socket schema policy widget queue index session".split()  # noqa: SIM905 - shorter
+
+
+class ForcedEngine:
+    """An engine that writes what a script says, except where a summary is asked for."""
+
+    def __init__(self, engine: EngineClient, script: Callable[[], str]) -> None:
+        self._engine, self._script = engine, script
+
+    @property
+    def model(self) -> EngineModel:
+        return self._engine.model
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        process = self._engine.process
+        assert process is not None
+        return process
+
+    async def tokenize(self, segments: Sequence[Segment]) -> list[int]:
+        return await self._engine.tokenize(segments)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        return await self._engine.detokenize(ids)
+
+    async def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+        if request.grammar is None or "Goal:" not in request.grammar.gbnf:
+            request.grammar = Grammar(f"root ::= {literal(self._script())}\n")
+        async for event in self._engine.generate(request):
+            yield event
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
+
+
+def called(name: str, text: str = "", **arguments: str) -> str:
+    """A reply in Laguna's own format that makes one call."""
+    pairs = "".join(
+        f"<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n"
+        for key, value in arguments.items()
+    )
+    return f"{text}\n<tool_call>{name}\n{pairs}</tool_call>"
+
+
+@contextmanager
+def loading(make: Callable[[str], Mind]) -> Any:
+    """Sessions that are opened meanwhile think with what `make` gives for their id."""
+
+    async def load(config: Any, *, session: str, **_: Any) -> Mind:
+        return make(session)
+
+    old = session_module.load
+    session_module.load = load
+    try:
+        yield
+    finally:
+        session_module.load = old
+
+
+async def open_forced(
+    workspace: Path, script: Callable[[], str], *, context: int, flags: dict[str, Any], **more: Any
+) -> Session:
+    """A session on the tiny Laguna that says what `script` gives. The caller closes it."""
+    config = EngineConfig(context=context, micro_batch=128, keep_alive=0, threads=1)
+    engine = await open_engine(tiny_laguna(), config=config)
+    info = ModelInfo(
+        name="tiny", format="laguna", context=engine.model.context, sha256=engine.model.sha256
+    )
+
+    def make(session: str) -> Mind:
+        talk = LocalConversation(ForcedEngine(engine, script), LagunaFormat("v4"), info, session)
+        return Mind(talk, info, load_pack("laguna", model_name="tiny"))
+
+    settings = Settings(
+        cwd=workspace,
+        config=load_config(flags={"thinking": False, **flags}),
+        mode="auto",
+        **more,
+    )
+    with loading(make):
+        return await Session.open(settings)
+
+
+@dataclass
+class Fact:
+    """Something that stands in one file only, and a question about it."""
+
+    question: str
+    sentence: str
+    step: int
+
+
+@dataclass
+class LongRun:
+    """What a run of many steps showed. Times in seconds, memory in KiB."""
+
+    session: Session
+    facts: list[Fact]
+    said: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    step_s: list[float] = field(default_factory=list)
+    client_kib: list[int] = field(default_factory=list)
+    engine_kib: list[int] = field(default_factory=list)
+    compactions: list[Compacted] = field(default_factory=list)
+    first_replies: list[Reply] = field(default_factory=list)
+    """The first reply of each epoch after the first."""
+    said_since: list[int] = field(default_factory=list)
+    """Tokens of what the user said between a compaction and that reply."""
+    summary_replies: list[Reply] = field(default_factory=list)
+    highest: int = 0
+    """Most tokens that the prompt ever had."""
+
+
+def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
+    """A repository with a file for each step, in forty of which a fact stands."""
+    dice = random.Random(seed)
+    places = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
+    chosen = dict(zip(sorted(dice.sample(range(steps), FACTS)), places, strict=True))
+    facts = []
+    (root / "src").mkdir(parents=True)
+    for number in range(steps):
+        lines = [f"{' '.join(dice.choices(WORDS, k=6))} = {number}" for _ in range(8)]
+        if number in chosen:
+            value = f"v{dice.randrange(10**6):06d}"
+            sentence = f"The {chosen[number]} has the value {value}."
+            lines.insert(dice.randrange(8), f"# {sentence}")
+            facts.append(Fact(f"What is the value of the {chosen[number]}?", sentence, number))
+        (root / "src" / f"f{number}.py").write_text("\n".join(lines) + "\n")
+    return facts
+
+
+async def long_run(
+    root: Path, *, steps: int = 500, context: int = 8_192, seed: int = 11
+) -> LongRun:
+    """Read a file a step, told something by the user now and then, to a `done` at the end."""
+    facts = make_workspace(root, steps, seed)
+    numbers = iter(range(steps))
+
+    def script() -> str:
+        number = next(numbers)
+        if number == steps - 1:
+            return called("done", summary="All of it is read.")
+        return called("read", f"Now file {number}.", path=f"src/f{number}.py")
+
+    session = await open_forced(
+        root, script, context=context, flags={"limits": {"steps": steps + 10}}
+    )
+    run = LongRun(session, facts)
+    task = "Read every file under src; never change tests/golden.txt."
+    run.said.append(task)
+    forced = session.conversation._engine  # type: ignore[attr-defined]  # of this conversation
+    engine = forced.process.pid
+    clock, used, waiting = 0.0, 0, False
+    async for event in session.turn(task):
+        run.highest = max(run.highest, session.conversation.used)
+        run.events.append(event)
+        if isinstance(event, StepStarted):
+            used = session.conversation.used
+            now = time.perf_counter()
+            if clock:
+                run.step_s.append(now - clock)
+            clock = now
+            run.client_kib.append(resident_kib(os.getpid()))
+            run.engine_kib.append(resident_kib(engine))
+            if event.step % 25 == 12:
+                text = f"Also mind rule {event.step}: keep it {'very ' * (event.step % 7)}small."
+                session.steer(text)
+                run.said.append(text)
+        elif isinstance(event, Compacted):
+            run.compactions.append(event)
+            waiting = True
+        elif isinstance(event, Reply):
+            if event.text.startswith("Goal:"):
+                run.summary_replies.append(event)
+            elif waiting:
+                run.first_replies.append(event)
+                run.said_since.append(used - run.compactions[-1].tokens_after)
+                waiting = False
+        elif isinstance(event, TurnFinished):
+            run.step_s.append(time.perf_counter() - clock)
+    return run
+
+
+def resident_kib(pid: int) -> int:
+    """Memory of a process that is its own: what is mapped from files does not count."""
+    for line in Path(f"/proc/{pid}/status").read_text().split("\n"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    return 0
