@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 import laguna_agent.agent.session as session_module
-from laguna_agent.agent.loading import Mind
+from laguna_agent.agent.loading import Mind, pack_directories
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, ThinkingDelta
@@ -23,6 +24,9 @@ from laguna_agent.interfaces.tui.app import LagunaApp
 from laguna_agent.models.base import GenerateOptions
 from laguna_agent.prompts.pack import load_pack
 from support.scripted import Script, ScriptedConversation
+
+WAIT_S = 30.0
+"""Against hanging only."""
 
 
 class Streaming(ScriptedConversation):
@@ -84,7 +88,7 @@ class Driven:
 
     async def until(self, condition: Callable[[], Any], what: str = "") -> None:
         """Wait for a condition, which is a fault if it does not come true."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < deadline, f"did not happen: {what}\n{self.shown}"
             await self.pilot.pause(0.01)
@@ -95,6 +99,15 @@ class Driven:
         self.app.composer.insert(text)
         await self.pilot.press("escape") if self.app.completion.is_open else None
         await self.pilot.press("enter")
+
+    async def command(self, text: str) -> None:
+        """Type a command and send it; what it shows is there, if it needs no wait."""
+        await self.say(text)
+        await self.pilot.pause()
+
+    async def dialog(self, kind: type[Screen[Any]]) -> None:
+        """Wait for a dialog."""
+        await self.until(lambda: isinstance(self.app.screen, kind), kind.__name__)
 
     async def idle(self) -> None:
         """Wait until nothing runs."""
@@ -143,11 +156,15 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             gate.set()
         conversations: list[Streaming] = []
 
-        async def load(config: Any, **_: Any) -> Mind:
+        async def load(config: Any, *, root: Path, trusted: bool, **_: Any) -> Mind:
+            directories = pack_directories(root, trusted=trusted)
+            pack = load_pack("base", model_name="scripted", directories=directories)
             conversation = Streaming(script)
             conversation.gate = gate
+            if conversations:  # the script goes on where the last conversation was
+                conversation.played = conversations[-1].played
             conversations.append(conversation)
-            return Mind(conversation, conversation.info, load_pack("base", model_name="scripted"))
+            return Mind(conversation, conversation.info, pack)
 
         monkeypatch.setattr(session_module, "load", load)
         app = LagunaApp(lambda: made, prompt=prompt, open_session=open_session)

@@ -186,10 +186,25 @@ class AgentThread:
         self._post(messages.Opened(session))
 
     async def _reopen(self, changes: dict[str, Any]) -> None:
-        await self._close_session()
+        """Open with `changes`; when that fails, go on with the conversation that there was."""
         assert self.settings is not None
-        self.settings = dataclasses.replace(self.settings, **changes)
-        await self._open()
+        before = self.settings
+        back: Settings | None = None
+        if self.session is not None:
+            said = bool(self.session.record.state.user_messages)
+            resume = self.session.trajectory.id if said else None
+            back = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
+        await self._close_session()
+        self.settings = dataclasses.replace(before, **changes)
+        try:
+            await self._open()
+        except (LagunaError, asyncio.CancelledError) as error:
+            if back is None or (self._stop is not None and self._stop.is_set()):
+                raise
+            self.settings = back
+            await self._open()
+            if isinstance(error, LagunaError):
+                self._post(messages.Failed(error, fatal=False))
 
     async def _restart(self) -> None:
         await self._close_session()
@@ -215,9 +230,16 @@ class AgentThread:
         session = self.session
         if session is None:
             raise LagunaError("there is nothing to summarise yet")
-        async with aclosing(session.compact_now(guidance)) as events:
-            async for event in events:
-                self._post(messages.Happened(event))
+        try:
+            async with aclosing(session.compact_now(guidance)) as events:
+                async for event in events:
+                    self._post(messages.Happened(event))
+        except asyncio.CancelledError:
+            from laguna_agent.events import Notice
+
+            text = "stopped; the conversation is as it was"
+            self._post(messages.Happened(Notice(level="warning", text=text)))
+            raise
         self._post(messages.TurnEnded())
 
     async def _approve(self, request: ApprovalRequested) -> Approval:

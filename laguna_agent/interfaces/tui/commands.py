@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from rich.text import Text
@@ -76,9 +76,9 @@ class Commands:
         self.app = app
 
     def matching(self, word: str) -> list[tuple[str, str]]:
-        """Commands and skills for the completion of `word`: those that begin with it, then the
-        others."""
-        known = [*COMMANDS, *self.skills]
+        """Commands and skills for the completion of `word`: the one that it is, those that begin
+        with it, then the others."""
+        known = sorted([*COMMANDS, *self.skills], key=lambda c: c.name != word)
         begin = [c for c in known if c.name.startswith(word)]
         inside = [c for c in known if c not in begin and word[1:] in c.name]
         return [(c.name, f"{c.about}  {c.arguments}".rstrip()) for c in (*begin, *inside)]
@@ -125,6 +125,8 @@ class Commands:
             await work
         except LagunaError as error:
             self.app.ledger.note(str(error), "error")
+        except Exception as error:  # a command's fault must not end the conversation
+            self.app.ledger.note(f"unexpected {type(error).__name__}: {error}", "error")
 
     def reopen(self, what: str, **changes: Any) -> None:
         """Open another session, or this one with other settings."""
@@ -149,6 +151,9 @@ class Commands:
         self.app.outbox.send(INIT, "queue")
 
     def _compact(self, rest: str) -> None:
+        if not self.session.record.state.user_messages:
+            self.app.ledger.note("there is nothing to summarise yet", "warning")
+            return
         self.app.begin("summarising")
         self.app.agent.compact(rest)
 
@@ -241,6 +246,8 @@ class Commands:
             names = ", ".join([*report.written, *report.removed])
             self.app.ledger.note(f"restored {names}; to take this back: laguna undo "
                                  f"{report.before}")  # fmt: skip
+            for name, why in report.failed.items():
+                self.app.ledger.note(f"{name} is not as it was: {why}", "error")
 
     async def _rename(self, rest: str) -> None:
         question = Question("Title of this conversation", value=self.session.trajectory.meta.title)
@@ -260,10 +267,17 @@ class Commands:
         name: str | None = rest
         if not name:
             name = await self.app.push_screen_wait(question)
-        if name:
-            path = self.app.cwd / Path(name).expanduser()
-            await asyncio.to_thread(pages.export, self.session.trajectory.directory, path)
-            self.app.ledger.note(f"written: {path}")
+        if not name:
+            return
+        path = self.app.cwd / os.path.expanduser(name)
+        if path.exists():
+            question = Question("There is a file of that name", Text(visible(str(path))),
+                                keys={"y": "replace it", "n": "leave it"})  # fmt: skip
+            if await self.app.push_screen_wait(question) != "y":
+                return
+        await asyncio.to_thread(pages.export, self.session.trajectory.directory, path)
+        inside = path.is_relative_to(self.app.cwd)
+        self.app.ledger.note(f"written: {path.relative_to(self.app.cwd) if inside else path}")
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -303,6 +317,9 @@ class Commands:
     def _theme(self, rest: str) -> None:
         if rest in themes.PALETTES:
             self.set_theme(rest)
+        elif rest:
+            names = ", ".join(themes.PALETTES)
+            self.app.ledger.note(f"there is no theme {rest}: {names}", "warning")
         else:
             choosers.choose_theme(self.app)
 

@@ -56,6 +56,8 @@ class Ledger:
     removed: Callable[[Entry], None]
     seq: int = 0
     last_answer: str = ""
+    _summarising: bool = False
+    """Whether what the model writes is a summary that was asked for."""
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries that are still being written: `answer`, `thinking`, calls by id."""
 
@@ -82,6 +84,7 @@ class Ledger:
                 entry.state, entry.summary = "failed", entry.summary or "interrupted"
                 self._touch(entry)
         self._live.clear()
+        self._summarising = False
 
     def note(self, text: str, state: State = "") -> Entry:
         """Say something that is not an event."""
@@ -93,7 +96,9 @@ class Ledger:
         self._add(Entry("user", body=event.text, name=event.origin))
 
     def _system_note(self, event: e.SystemNote) -> None:
-        self._add(Entry("notice", title=f"told the model ({event.reason})", body=event.text))
+        self._summarising = event.reason == "compaction"
+        what = "asked for a summary" if self._summarising else f"told the model ({event.reason})"
+        self._add(Entry("notice", title=what, body=event.text))
 
     def _notice(self, event: e.Notice) -> None:
         state: State = "" if event.level == "info" else event.level
@@ -142,6 +147,8 @@ class Ledger:
         self._grow("answer", event.text)
 
     def _grow(self, kind: Literal["thinking", "answer"], text: str) -> None:
+        if self._summarising:  # shown when it is whole
+            return
         entry = self._live.get(kind)
         if entry is None:
             entry = self._live[kind] = self._add(Entry(kind, body=text, state="running"))
@@ -150,6 +157,9 @@ class Ledger:
         self._touch(entry)
 
     def _reply(self, event: e.Reply) -> None:
+        if self._summarising:
+            self._summarising = False
+            return
         for kind, text in (("thinking", event.thinking), ("answer", event.text)):
             entry = self._live.pop(kind, None)
             if event.discarded or not text.strip():

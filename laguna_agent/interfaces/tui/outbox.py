@@ -51,11 +51,15 @@ class Outbox:
                 item.message = session.steer(text)
             except LagunaError as error:
                 app.ledger.note(str(error), "error")
+                app.composer.put(text)
                 return
         else:
             item.how = "queue"
         self._items.append(item)
         self._show()
+        if session is None and not app.busy:  # loading was stopped, or failed: try again
+            app.begin("loading the model")
+            app.agent.reopen()
 
     def next(self) -> None:
         """The turn has ended: go on with what waits."""

@@ -35,6 +35,7 @@ class WaitLine(Widget):
         self._frame = 0
         self._tokens = 0
         self._first = 0.0
+        self._summarising = False
         self._timer: Any = None
         self.still = False
         """True: no animation and no clock, for pictures."""
@@ -54,7 +55,7 @@ class WaitLine(Widget):
 
     def end(self) -> None:
         """Nothing goes on."""
-        self._what = ""
+        self._what, self._summarising = "", False
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
@@ -112,17 +113,21 @@ class WaitLine(Widget):
         self._generated("thinking")
 
     def _text_delta(self, event: e.TextDelta) -> None:
-        self._generated("writing")
+        self._generated("summarising" if self._summarising else "writing")
 
     def _tool_call_delta(self, event: e.ToolCallDelta) -> None:
         self._generated(f"calling {event.name}" if event.name else "calling a tool")
 
+    def _system_note(self, event: e.SystemNote) -> None:
+        self._summarising = event.reason == "compaction"
+
     def _step_started(self, event: e.StepStarted) -> None:
+        self._summarising = False
         self._tokens = 0
         self.say("waiting for the model")
 
     def _reply(self, event: e.Reply) -> None:
-        self._tokens = 0
+        self._tokens, self._summarising = 0, False
 
     def _tool_started(self, event: e.ToolStarted) -> None:
         self.say(f"running {event.title}")

@@ -1,0 +1,312 @@
+"""Commands on the real app that show something, change a setting, or begin and end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.commands import COMMANDS, INIT
+from laguna_agent.interfaces.tui.dialogs import Page, Picker
+from laguna_agent.memory.summaries import Memory, MemoryStore
+from support.scripted import call
+
+EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
+
+
+# --- help, exit, what is no command ---------------------------------------------------------------
+
+
+async def test_help_prints_every_key_and_every_command(drive):
+    async with drive([Reply(text="x")], size=(120, 110)) as ui:
+        await ui.idle()
+        await ui.command("/help")
+        await ui.dialog(Page)
+        await ui.shows("Beginning a message")
+        for one in COMMANDS:
+            assert f"{one.name} {one.arguments}".strip() in ui.shown
+        for key in ("shift+tab", "alt+enter", "ctrl+g", "pageup"):
+            assert key in ui.shown
+        await ui.pilot.press("escape")
+        assert len(ui.app.screen_stack) == 1
+
+
+async def test_exit_leaves_and_says_how_to_go_on(drive):
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        await ui.idle()
+        name = ui.app.agent.session.trajectory.id
+        await ui.command("/exit")
+        await ui.until(lambda: ui.app._exit, "left")
+        assert ui.app.farewell == f"Go on with: laguna --resume {name}"
+        assert ui.app.return_value == 0
+
+
+async def test_an_unknown_command_is_not_said_to_the_model(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/nonsense now")
+        await ui.shows("there is no command /nonsense; /help shows them")
+        assert not ui.app.agent.session.record.state.user_messages
+
+
+async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
+    async with drive([Reply(text="one, two")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("writing")
+        for name in ("/new", "/compact", "/fork", "/rewind", "/undo", "/resume x", "/model m"):
+            await ui.command(name)
+            await ui.shows(f"{name.split()[0]} waits until nothing runs; esc stops it")
+        ui.gate.set()
+        await ui.idle()
+
+
+# --- modes ----------------------------------------------------------------------------------------
+
+
+async def test_mode_is_set_by_name_and_by_choice_and_a_wrong_name_is_told(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        gate = ui.app.agent.session.agent.gate
+        await ui.command("/mode auto")
+        assert gate.mode == "auto"
+        await ui.shows(" auto ")
+        await ui.command("/mode sometimes")
+        await ui.shows("there is no mode sometimes: ask, accept-edits, auto, allow-all")
+        await ui.command("/mode")
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"allow-all", "enter")
+        await ui.shows(" allow-all ")
+        assert gate.mode == "allow-all"
+
+
+async def test_plan_refuses_changes_until_it_is_ended(drive, repository):
+    async with drive([EDIT, Reply(text="Here is a plan.")], mode="auto") as ui:
+        await ui.idle()
+        await ui.command("/plan mend add")
+        await ui.shows("Here is a plan.")
+        await ui.idle()
+        assert " plan " in ui.shown
+        assert "return a - b" in (repository / "calc.py").read_text()
+        assert "mend add" in ui.conversations[-1].told
+        await ui.command("/plan")
+        await ui.shows("plan ended")
+        assert not ui.app.agent.session.agent.gate.plan
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+async def test_diff_shows_changes_and_new_files_since_the_last_commit(drive, repository):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/diff")
+        await ui.shows("nothing has changed since the last commit")
+        (repository / "calc.py").write_text("def add(a, b):\n    return a + b\n")
+        (repository / "added.txt").write_text("new\n")
+        await ui.command("/diff")
+        await ui.dialog(Page)
+        await ui.shows("return a + b")
+        assert "return a - b" in ui.shown
+        assert "added.txt" in ui.shown
+
+
+async def test_diff_outside_of_a_repository_is_told(drive, repository):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        subprocess.run(["rm", "-rf", ".git"], cwd=repository, check=True)
+        await ui.command("/diff")
+        await ui.shows("git cannot say what changed here")
+
+
+async def test_context_shows_parts_that_add_up_to_what_is_in_use(drive):
+    read = call("read", path="calc.py")
+    async with drive([read, Reply(text="an answer")], size=(110, 40)) as ui:
+        await ui.idle()
+        await ui.say("look")
+        await ui.shows("an answer")
+        await ui.idle()
+        await ui.command("/context")
+        await ui.dialog(Page)
+        await ui.shows("results of read")
+        for part in ("system prompt", "tool declarations", "your messages", "answers", "free"):
+            assert part in ui.shown
+        rows = [line.strip(" │").split("  ") for line in ui.shown.split("\n")]
+        numbers = {}
+        for row in rows:
+            cells = [cell.strip() for cell in row if cell.strip()]
+            if len(cells) >= 2 and cells[1].replace(",", "").isdigit():
+                numbers[cells[0]] = int(cells[1].replace(",", ""))
+        assert sum(numbers.values()) == ui.app.agent.session.conversation.limit
+
+
+async def test_usage_adds_up_the_turns(drive):
+    async with drive([Reply(text="one"), Reply(text="two")], size=(100, 30)) as ui:
+        await ui.idle()
+        for word, answer in (("first", "one"), ("second", "two")):
+            await ui.say(word)
+            await ui.shows(answer)
+            await ui.idle()
+        await ui.command("/usage")
+        await ui.dialog(Page)
+        await ui.shows("tokens written")
+        shown = " ".join(ui.shown.split())
+        assert "turns 2" in shown
+        assert "tokens written 20" in shown
+
+
+async def test_memory_lists_what_is_remembered_and_opens_it(drive, repository):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/memory")
+        await ui.shows("nothing is remembered of this repository yet")
+        store = MemoryStore(repository)
+        for number, what in enumerate(("vouchers apply twice", "the importer was ported")):
+            store.write(
+                Memory(id=f"s{number}-1", title=what, session=f"s{number}",
+                       ended=f"2026-01-0{number + 1}T10:00:00Z",
+                       body=f"## Done\n- {what} at last\n")
+            )  # fmt: skip
+        await ui.command("/memory")
+        await ui.dialog(Picker)
+        await ui.shows("the importer was ported")
+        await ui.pilot.press(*"voucher")
+        await ui.pilot.pause()
+        assert "the importer was ported" not in ui.shown
+        await ui.pilot.press("enter")
+        await ui.dialog(Page)
+        await ui.shows("vouchers apply twice at last")
+
+
+async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(drive, laguna_home):
+    async with drive([Reply(text="hello")], size=(140, 50)) as ui:
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        await ui.idle()
+        await ui.command("/prompts")
+        await ui.dialog(Page)
+        await ui.shows("system.md")
+        assert "tokens" in ui.shown
+        await ui.pilot.press("escape")
+        own = laguna_home / "config" / "prompts" / "base"
+        own.mkdir(parents=True)
+        (own / "system.md").write_text("You are terse.\n")
+        await ui.command("/prompts")
+        await ui.dialog(Page)
+        await ui.shows("its files have changed: /prompts reload")
+        await ui.pilot.press("escape")
+        await ui.command("/prompts reload")
+        await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
+        await ui.idle()
+        assert not ui.app.agent.session.record.state.user_messages
+        await ui.say("again")
+        await ui.idle()
+        assert ui.conversations[-1].system.strip() == "You are terse."
+        assert ui.conversations[0].system.strip() != "You are terse."
+
+
+async def test_doctor_shows_what_the_command_says(drive):
+    async with drive([Reply(text="x")], size=(110, 40)) as ui:
+        await ui.idle()
+        await ui.command("/doctor")
+        await ui.dialog(Page)
+        assert ui.app.screen._heading == "Doctor"
+        await ui.shows("sandbox")
+
+
+async def test_init_asks_the_model_for_an_agents_file(drive, repository):
+    write = call("write", path="AGENTS.md", content="# shop\n")
+    async with drive([write, Reply(text="Written.")], mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.command("/init")
+        await ui.shows("Written.")
+        assert INIT in ui.conversations[-1].told
+        assert (repository / "AGENTS.md").read_text() == "# shop\n"
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+async def test_theme_is_set_by_name_previewed_kept_and_escape_takes_it_back(drive, laguna_home):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/theme high-contrast")
+        assert ui.app.theme == "high-contrast"
+        kept = json.loads((laguna_home / "state" / "interface.json").read_text())
+        assert kept["theme"] == "high-contrast"
+        await ui.command("/theme")
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"laguna-light")
+        await ui.until(lambda: ui.app.theme == "laguna-light", "preview")
+        await ui.pilot.press("escape")
+        assert ui.app.theme == "high-contrast"
+        await ui.command("/theme nonsense")
+        await ui.shows("there is no theme nonsense")
+
+
+async def test_copy_takes_the_last_answer_or_its_last_code(drive):
+    answer = "Two ways:\n\n```python\nx = 1\n```\n\n```python\nx = 2\n```\n"
+    async with drive([Reply(text=answer)]) as ui:
+        await ui.idle()
+        await ui.command("/copy")
+        await ui.shows("there is nothing to copy yet")
+        await ui.say("how?")
+        await ui.shows("done")
+        await ui.idle()
+        await ui.command("/copy")
+        assert ui.app.clipboard == answer
+        await ui.command("/copy code")
+        assert ui.app.clipboard == "x = 2"
+
+
+async def test_the_model_is_changed_by_name_and_the_conversation_goes_on(drive, laguna_home):
+    path = laguna_home / "config" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[providers.near]\nurl = "http://127.0.0.1:9/v1"\n')
+    async with drive([Reply(text="first answer")]) as ui:
+        await ui.idle()
+        await ui.say("remember seven")
+        await ui.shows("first answer")
+        await ui.idle()
+        await ui.command("/model near/qwen")
+        await ui.until(lambda: len(ui.conversations) == 2, "opened again")
+        await ui.idle()
+        assert ui.app.agent.settings.config.model == "near/qwen"
+        await ui.say("which number?")
+        await ui.idle()
+        assert "remember seven" in ui.conversations[-1].told
+
+
+async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(drive, laguna_home):
+    path = laguna_home / "config" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[providers.near]\nurl = "http://127.0.0.1:9/v1"\n')
+    async with drive([Reply(text="x")], size=(130, 40)) as ui:
+        await ui.idle()
+        await ui.command("/model")
+        await ui.dialog(Picker)
+        await ui.shows("laguna-xs-2.1")
+        assert "qwen2.5-coder-1.5b-instruct" in ui.shown
+        assert "GiB" in ui.shown
+        assert "near/" in ui.shown
+        await ui.pilot.press("escape")
+        assert len(ui.conversations) == 1
+
+
+async def test_a_hash_remembers_a_line_for_later_conversations(drive, laguna_home):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.say("# run the tests with make check")
+        await ui.shows("remembered in")
+        text = (laguna_home / "config" / "AGENTS.md").read_text()
+        assert text == "- run the tests with make check\n"
+        await ui.command("/new")
+        await ui.until(lambda: len(ui.conversations) == 2, "another session")
+        await ui.idle()
+        await ui.say("hello")
+        await ui.idle()
+        assert "run the tests with make check" in ui.conversations[-1].told

@@ -1,0 +1,267 @@
+"""Commands on the real app that change the conversation: summarise, begin, go on, go back."""
+
+from __future__ import annotations
+
+import json
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.dialogs import Picker, Question
+from laguna_agent.trajectory.store import Trajectory
+from support.scripted import call
+
+EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
+SUMMARY = "## Goal\n- mend add\n\n## Done\n- add mended in calc.py\n"
+
+
+async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on(drive):
+    script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
+    async with drive(script) as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("first answer")
+        await ui.idle()
+        await ui.command("/compact keep the file names")
+        await ui.shows("summarised:")
+        await ui.idle()
+        stored = Trajectory.open(ui.app.agent.session.trajectory.directory, for_append=False)
+        (compacted,) = [item.event for item in stored.of_type("compacted")]
+        assert compacted.guidance == "keep the file names"
+        assert "add mended in calc.py" in compacted.summary
+        told = ui.conversations[-1].told
+        assert "add mended in calc.py" in told
+        assert "first answer" not in told
+        await ui.say("and now?")
+        await ui.shows("going on")
+
+
+async def test_escape_stops_a_compaction_and_the_conversation_is_as_it_was(drive):
+    script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
+    async with drive(script) as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("first answer")
+        await ui.idle()
+        before = list(ui.conversations[-1].entries)
+        ui.gate.clear()
+        await ui.command("/compact")
+        await ui.shows("summarising")
+        await ui.until(lambda: len(ui.conversations[-1].options) == 2, "the model summarises")
+        await ui.pilot.press("escape")
+        await ui.idle()
+        ui.gate.set()
+        assert ui.conversations[-1].entries == before
+        await ui.shows("stopped")
+        await ui.say("and now?")
+        await ui.shows("going on")
+
+
+async def test_compacting_nothing_is_told_and_is_no_error(drive):
+    async with drive([Reply(text=SUMMARY)]) as ui:
+        await ui.idle()
+        await ui.command("/compact")
+        await ui.idle()
+        await ui.shows("there is nothing to summarise yet")
+        assert not ui.conversations[-1].options
+
+
+async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
+    async with drive([Reply(text="old answer")]) as ui:
+        await ui.idle()
+        await ui.say("old question")
+        await ui.shows("old answer")
+        await ui.idle()
+        old = ui.app.agent.session.trajectory
+        await ui.command("/new")
+        await ui.until(lambda: len(ui.conversations) == 2, "another session")
+        await ui.idle()
+        assert ui.app.agent.session.trajectory.id != old.id
+        assert "old answer" not in ui.shown
+        assert not ui.app.agent.session.record.state.user_messages
+        assert old.directory.is_dir()
+
+
+async def test_resume_by_id_shows_what_was_said_and_the_model_knows_it(drive):
+    async with drive([Reply(text="old answer")]) as ui:
+        await ui.idle()
+        await ui.say("old question")
+        await ui.shows("old answer")
+        await ui.idle()
+        old = ui.app.agent.session.trajectory.id
+        await ui.command("/new")
+        await ui.until(lambda: len(ui.conversations) == 2, "another session")
+        await ui.idle()
+        await ui.command(f"/resume {old}")
+        await ui.shows("old answer")
+        await ui.idle()
+        assert ui.app.agent.session.trajectory.id == old
+        await ui.say("go on")
+        await ui.idle()
+        assert "old question" in ui.conversations[-1].told
+
+
+async def test_resume_of_what_is_not_there_is_told_and_leaves_the_conversation(drive):
+    async with drive([Reply(text="first answer"), Reply(text="here again")]) as ui:
+        await ui.idle()
+        await ui.say("first question")
+        await ui.shows("first answer")
+        await ui.idle()
+        here = ui.app.agent.session.trajectory.id
+        await ui.command("/resume nothing-like-it")
+        await ui.shows("there is no session")
+        assert ui.app.agent.session.trajectory.id == here
+        assert "first answer" in ui.shown
+        await ui.say("hello?")
+        await ui.shows("here again")
+
+
+async def test_fork_goes_on_in_a_copy_and_leaves_the_original_as_it_was(drive):
+    async with drive([Reply(text="first answer"), Reply(text="another way")]) as ui:
+        await ui.idle()
+        await ui.command("/fork")
+        await ui.shows("there is nothing to copy yet")
+        await ui.say("a question")
+        await ui.shows("first answer")
+        await ui.idle()
+        original = ui.app.agent.session.trajectory
+        before = (original.directory / "events.jsonl").read_bytes()
+        await ui.command("/fork")
+        await ui.until(lambda: len(ui.conversations) == 2, "a copy")
+        await ui.idle()
+        assert ui.app.agent.session.trajectory.id != original.id
+        assert "first answer" in ui.shown
+        await ui.say("do it another way")
+        await ui.idle()
+        assert "a question" in ui.conversations[-1].told
+        assert (original.directory / "events.jsonl").read_bytes() == before
+
+
+async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(drive, repository):
+    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("Fixed.")
+        await ui.idle()
+        await ui.command("/rewind")
+        await ui.dialog(Picker)
+        await ui.shows("calc.py")
+        await ui.pilot.press("enter")
+        await ui.dialog(Question)
+        assert "calc.py" in ui.shown
+        await ui.pilot.press("b")
+        await ui.shows("went back to before this message; restored: calc.py")
+        assert "return a - b" in (repository / "calc.py").read_text()
+        assert ui.app.composer.text == "mend add"
+        assert "Fixed." not in ui.shown
+        assert "mend add" not in ui.conversations[-1].told
+
+
+async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, repository):
+    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("Fixed.")
+        await ui.idle()
+        await ui.command("/rewind")
+        await ui.dialog(Picker)
+        await ui.pilot.press("enter")
+        await ui.dialog(Question)
+        await ui.pilot.press("c")
+        await ui.shows("went back to before this message")
+        assert "return a + b" in (repository / "calc.py").read_text()
+
+
+async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(drive, repository):
+    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("Fixed.")
+        await ui.idle()
+        await ui.command("/undo")
+        await ui.dialog(Question)
+        assert "return a + b" in ui.shown
+        await ui.pilot.press("n")
+        await ui.pilot.pause()
+        assert "return a + b" in (repository / "calc.py").read_text()
+        await ui.command("/undo")
+        await ui.dialog(Question)
+        await ui.pilot.press("y")
+        await ui.shows("restored calc.py; to take this back: laguna undo")
+        assert "return a - b" in (repository / "calc.py").read_text()
+        await ui.command("/undo")
+        await ui.shows("the files are as they were before the last turn")
+
+
+async def test_undo_without_a_change_is_told(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/undo")
+        await ui.shows("no turn in this repository changed files")
+
+
+async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        await ui.idle()
+        directory = ui.app.agent.session.trajectory.directory
+        await ui.command("/rename The greeting")
+        await ui.shows("this conversation is called: The greeting")
+        assert Trajectory.open(directory, for_append=False).meta.title == "The greeting"
+        await ui.command("/rename")
+        await ui.dialog(Question)
+        await ui.pilot.press("ctrl+u", *"Again", "enter")
+        await ui.shows("this conversation is called: Again")
+        await ui.command("/new")
+        await ui.until(lambda: len(ui.conversations) == 2, "another session")
+        await ui.idle()
+        await ui.command("/resume")
+        await ui.dialog(Picker)
+        assert "Again" in ui.shown
+
+
+async def test_export_writes_what_the_ending_says(drive, repository):
+    async with drive([Reply(text="the **answer**")]) as ui:
+        await ui.idle()
+        await ui.say("the question")
+        await ui.shows("done")
+        await ui.idle()
+        for name in ("talk.md", "talk.html", "talk.json"):
+            await ui.command(f"/export {name}")
+            await ui.until((repository / name).exists, name)
+        assert "the **answer**" in (repository / "talk.md").read_text()
+        assert "the question" in (repository / "talk.html").read_text()
+        steps = json.loads((repository / "talk.json").read_text())["steps"]
+        assert any(step["message"] == "the question" for step in steps)
+
+
+async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repository):
+    notes = repository / "notes.md"
+    notes.write_text("mine")
+    async with drive([Reply(text="the answer")]) as ui:
+        await ui.idle()
+        await ui.say("the question")
+        await ui.shows("done")
+        await ui.idle()
+        await ui.command("/export")
+        await ui.dialog(Question)
+        await ui.pilot.press("ctrl+u", *"notes.md", "enter")
+        await ui.shows("There is a file")
+        await ui.pilot.press("n")
+        await ui.pilot.pause()
+        assert notes.read_text() == "mine"
+        await ui.command("/export notes.md")
+        await ui.shows("There is a file")
+        await ui.pilot.press("y")
+        await ui.shows("written: ")
+        assert "the answer" in notes.read_text()
+
+
+async def test_export_to_where_nothing_can_be_written_is_told(drive, repository):
+    async with drive([Reply(text="the answer")]) as ui:
+        await ui.idle()
+        await ui.command("/export /proc/nowhere/talk.md")
+        await ui.shows("cannot be written")
+        await ui.command("/export ~no-such-person/talk.md")
+        await ui.shows("person/talk.md cannot be written")
+        assert ui.app.is_running
