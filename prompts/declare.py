@@ -119,8 +119,17 @@ def pack_parameters(
             properties[name]["description"] = spec.doc
         elif spec.doc is not None:
             properties[name].pop("description", None)
+        if spec.type == "number" and name in properties:
+            # Said only here: a grammar can hold the model to it.
+            properties[name]["minimum"] = _whole(spec.minimum or 0)
+            if spec.maximum is not None:
+                properties[name]["maximum"] = _whole(spec.maximum)
     schema["properties"] = _without_lengths(properties)
     return schema
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number
 
 
 def _without_lengths(node: Any) -> Any:

@@ -2,17 +2,13 @@
 
 A reply is a few sentences, then `### tool argument`, and for a tool that takes a text, the text in
 a fence, verbatim. Small models write code far better than they write code inside JSON. Turns are
-ChatML's. A tool's first plain argument stands on the line; a tool with more of them takes one JSON
-object there; a text argument (`content`, `text`, `body`, `code`) stands in the fence.
+ChatML's. How each tool is written is its form, see `forms`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from laguna_agent.events import (
     FinishReason,
@@ -23,42 +19,14 @@ from laguna_agent.events import (
 from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat.base import Grammar, Parsed, ParserEvent, ReplyParser, Segment
 from laguna_agent.models.chat.chatml import ChatMLTurns
-from laguna_agent.models.chat.gbnf import choice, literal
+from laguna_agent.models.chat.forms import FENCE, MARK, Form
+from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.grammar import offered
 from laguna_agent.models.chat.parsing import new_call_id
 
-MARK = "### "
-FENCE = "```"
 THOUGHT_LINES = 6
 """Lines of prose before a call."""
-BODIES = ("content", "text", "body", "code")
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
-
-
-@dataclass(frozen=True)
-class Form:
-    """How one tool is written: what stands on its line and in its fence."""
-
-    tool: ToolSpec
-    line: tuple[str, ...]
-    """Arguments on the line: none, one as plain text, several as a JSON object."""
-    body: str | None
-
-    @staticmethod
-    def of(tool: ToolSpec) -> Form:
-        """Take it from the schema: required arguments count, optional ones are left out."""
-        required = [str(name) for name in tool.parameters.get("required", [])]
-        body = next((name for name in BODIES if name in required), None)
-        return Form(tool, tuple(name for name in required if name != body), body)
-
-    def usage(self) -> str:
-        """The declaration the model reads."""
-        if len(self.line) > 1:
-            argument = " {" + ", ".join(f'"{name}": ...' for name in self.line) + "}"
-        else:
-            argument = "".join(f" {name.upper()}" for name in self.line)
-        fence = f"\n{FENCE}\n{self.body.upper()}\n{FENCE}" if self.body else ""
-        return f"{MARK}{self.tool.name}{argument}{fence}"
 
 
 class FencedFormat:
@@ -73,9 +41,8 @@ class FencedFormat:
         """See ChatFormat."""
         text = system.rstrip()
         if tools:
-            forms = [Form.of(tool) for tool in tools]
             text += "\n\nTools, one in each reply, written exactly so:\n"
-            text += "".join(f"\n{form.usage()}\n{form.tool.description}\n" for form in forms)
+            text += "".join(f"\n{Form.of(tool).declaration()}\n" for tool in tools)
         return self.turns.system(text.rstrip())
 
     def render_messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
@@ -100,45 +67,26 @@ class FencedFormat:
         return self.turns.close()
 
     def grammar(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> Grammar | None:
-        """See ChatFormat. Thoughts come first, as the model wants; then one call, bound."""
+        """See ChatFormat. Thoughts come first, as the model wants; then one call, bound: its
+        line to the types of its arguments, its text to a fence."""
         if options.grammar is not None:
             return Grammar(options.grammar)
-        if options.tool_choice == "none" or not tools:
+        forms = [Form.of(tool) for tool in offered(tools, options)]
+        if options.tool_choice == "none" or not forms:
             return None
-        rules = [
-            f"thought ::= (tline newlines){{0,{THOUGHT_LINES}}}",
-            # No turn marker: a model that lost the thread would write them without end.
-            'tline ::= ([^\\n#`<] | "<" [^|\\n]) tchar*',
-            'tchar ::= [^\\n<] | "<" [^|\\n]',
-            'newlines ::= "\\n" "\\n"?',
-            "line ::= [^\\n {] [^\\n]* | " + literal("{") + " [^\\n]*",
-            'lang ::= [a-z0-9+]* "\\n"',
-            # Not blank line after blank line: some models never find the end of them.
-            'code ::= (blank? blank? blank? cline "\\n")* blank? blank?',
-            'blank ::= [ \\t]* "\\n"',
-            "cline ::= [ \\t]+ [^ \\t\\n] [^\\n]* | [^ \\t\\n`] [^\\n]* | tick",
-            'tick ::= "`" "`"? ([^`\\n] [^\\n]*)?',
-            f'fence ::= "\\n" {literal(FENCE)} lang code {literal(FENCE)} "\\n"?',
-        ]
-        calls = [self._call(Form.of(tool), options) for tool in offered(tools, options)]
+        grammar, limit = Gbnf(), options.text_limit
+        calls = [_call(grammar, form, options) for form in forms]
+        times = "*" if limit is None else f"{{0,{limit}}}"
+        # No turn marker: a model that lost the thread would write them without end.
+        _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
+        _rule(grammar, "tline", f'([^\\n#`<] | "<" [^|\\n]) tchar{times}')
+        _rule(grammar, "newlines", '"\\n" "\\n"?')
+        _rule(grammar, "thought", f"(tline newlines){{0,{THOUGHT_LINES}}}")
         root = f"thought {choice(calls)}"
         if options.tool_choice == "auto":
-            rules.append('prose ::= (tline "\\n"?)+')
+            _rule(grammar, "prose", '(tline "\\n"?)+' if limit is None else 'tline "\\n"?')
             root = f"({root} | prose)"
-        return Grammar("\n".join([f"root ::= {root}", *rules]) + "\n")
-
-    def _call(self, form: Form, options: GenerateOptions) -> str:
-        parts = [literal(MARK + form.tool.name)]
-        if form.line:
-            parts.append('" "')
-            known = [path for path in options.paths if "\n" not in path]
-            if form.line == ("path",) and form.body is not None and known:
-                parts.append(choice([literal(path) for path in known]))
-            else:
-                parts.append("line")
-        if form.body is not None:
-            parts.append("fence")
-        return "(" + " ".join(parts) + ")"
+        return Grammar(grammar.source(root))
 
     def parser(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> ReplyParser:
         """See ChatFormat."""
@@ -264,8 +212,10 @@ class FencedParser:
             what = "the closing fence is missing" if body is not None else "its fence is missing"
             self._errors.append(f"{form.tool.name}: {what}. Write it as:\n{form.usage()}")
             return
-        arguments = self._on_line(form)
-        if arguments is None:
+        try:
+            arguments = form.read(self._argument)
+        except ValueError as error:
+            self._errors.append(f"{form.tool.name}: {error}. Write it as:\n{form.usage()}")
             return
         if form.body is not None:
             arguments[form.body] = "".join(body or [])
@@ -273,19 +223,26 @@ class FencedParser:
             ToolCall(id=self._id, name=form.tool.name, arguments=arguments, raw="".join(self._raw))
         )
 
-    def _on_line(self, form: Form) -> dict[str, Any] | None:
-        if not form.line:
-            return {}
-        if len(form.line) == 1:
-            value = self._argument
-            if len(value) > 1 and value[0] == value[-1] == "`":
-                value = value[1:-1]
-            return {form.line[0]: value}
-        try:
-            arguments = json.loads(self._argument)
-            if isinstance(arguments, dict):
-                return arguments
-        except ValueError:
-            pass
-        self._errors.append(f"{form.tool.name}: write it as:\n{form.usage()}")
-        return None
+
+def _call(grammar: Gbnf, form: Form, options: GenerateOptions) -> str:
+    line = form.expression(grammar, paths=options.paths, limit=options.text_limit)
+    fence = _fence(grammar, options.text_limit) if form.body is not None else ""
+    return f"({' '.join(filter(None, [literal(MARK + form.tool.name), line, fence]))})"
+
+
+def _fence(grammar: Gbnf, limit: int | None) -> str:
+    """A text in a fence, which no line of it closes."""
+    times, lines = ("*", "*") if limit is None else (f"{{0,{limit}}}", "{0,12}")
+    _rule(grammar, "lang", '[a-z0-9+]* "\\n"' if limit is None else '[a-z0-9+]{0,8} "\\n"')
+    # Not blank line after blank line: some models never find the end of them.
+    _rule(grammar, "code", f'(blank? blank? blank? cline "\\n"){lines} blank? blank?')
+    _rule(grammar, "blank", f'[ \\t]{times} "\\n"')
+    _rule(grammar, "tick", f'"`" "`"? ([^`\\n] [^\\n]{times})?')
+    indented = f"[ \\t] [ \\t]{times} [^ \\t\\n] [^\\n]{times}"
+    _rule(grammar, "cline", f"{indented} | [^ \\t\\n`] [^\\n]{times} | tick")
+    fence = literal(FENCE)
+    return _rule(grammar, "fence", f'"\\n" {fence} lang code {fence} "\\n"?')
+
+
+def _rule(grammar: Gbnf, name: str, body: str) -> str:
+    return grammar.rule(name, name, lambda: body)

@@ -17,6 +17,7 @@ from laguna_agent.models.base import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.schema import (
+    SPACE,
     InexpressibleError,
     JsonValues,
     properties_of,
@@ -45,21 +46,14 @@ class CallStyle(Protocol):
     def argument(self, key: str, value: str, *, first: bool) -> str:
         """Expression of one argument."""
 
-    def value(
-        self, grammar: Gbnf, schema: Mapping[str, Any], root: Mapping[str, Any], limit: int | None
-    ) -> str:
-        """Expression of the values of a schema."""
+    def value(self, made: JsonValues, schema: Mapping[str, Any]) -> str:
+        """Expression of the values of a schema. `made` gives those of JSON."""
 
-    def exactly(self, schema: Mapping[str, Any], root: Mapping[str, Any], value: Any) -> str:
+    def exactly(self, value: Any) -> str:
         """Expression of this one value. Raises InexpressibleError if that cannot be."""
 
     def other_than(
-        self,
-        grammar: Gbnf,
-        schema: Mapping[str, Any],
-        root: Mapping[str, Any],
-        values: Sequence[Any],
-        limit: int | None,
+        self, made: JsonValues, schema: Mapping[str, Any], values: Sequence[Any]
     ) -> str | None:
         """Expression of all values but these; None when there is no other."""
 
@@ -168,7 +162,8 @@ class _Arguments:
         limit: int | None,
         banned: Sequence[Mapping[str, Any]],
     ) -> None:
-        self._grammar, self._tool, self._style, self._limit = grammar, tool, style, limit
+        self._grammar, self._tool, self._style = grammar, tool, style
+        self._values = JsonValues(grammar, tool.parameters, limit)
         self._banned = banned
         self._properties = properties_of(tool.parameters)
 
@@ -191,7 +186,6 @@ class _Arguments:
 
     def _alternatives(self, index: int, first: bool, live: frozenset[int]) -> list[str]:
         key, schema, required = self._properties[index]
-        root = self._tool.parameters
         found: list[str] = []
 
         def then(value: str, still: frozenset[int]) -> None:
@@ -206,7 +200,7 @@ class _Arguments:
                 if not any(same_value(value, other) for other in spelled):
                     spelled.append(value)
         if spelled:
-            other = self._style.other_than(self._grammar, schema, root, spelled, self._limit)
+            other = self._style.other_than(self._values, schema, spelled)
             if other is not None:
                 then(other, frozenset())
             for value in spelled:
@@ -215,18 +209,15 @@ class _Arguments:
                     for n in live
                     if key in self._banned[n] and same_value(self._banned[n][key], value)
                 )
-                then(self._style.exactly(schema, root, value), same)
+                then(self._style.exactly(value), same)
         else:
-            then(self._style.value(self._grammar, schema, root, self._limit), frozenset())
+            then(self._style.value(self._values, schema), frozenset())
         if not required:
             without = frozenset(n for n in live if key not in self._banned[n])
             rest = self._from(index + 1, first, without)
             if rest is not None:
                 found.append(rest)
         return found
-
-
-_SPACE = '( " " | "\\n" [ \\t]{0,20} )?'
 
 
 class JsonCalls:
@@ -239,7 +230,7 @@ class JsonCalls:
 
     def call(self, grammar: Gbnf, name: str, arguments: str) -> str:
         """See CallStyle."""
-        space = grammar.rule("space", "space", lambda: _SPACE)
+        space = grammar.rule("space", "space", lambda: SPACE)
         head = f'"{{" {space} "\\"name\\"" {space} ":" {space} {literal(json.dumps(name))}'
         body = f'"," {space} "\\"arguments\\"" {space} ":" {space} "{{" {space} {arguments}'
         return (
@@ -252,26 +243,19 @@ class JsonCalls:
         comma = "" if first else '"," space '
         return f'{comma}{literal(json.dumps(key, ensure_ascii=False))} space ":" space {value}'
 
-    def value(
-        self, grammar: Gbnf, schema: Mapping[str, Any], root: Mapping[str, Any], limit: int | None
-    ) -> str:
+    def value(self, made: JsonValues, schema: Mapping[str, Any]) -> str:
         """See CallStyle."""
-        return JsonValues(grammar, root, limit).value(schema)
+        return made.value(schema)
 
-    def exactly(self, schema: Mapping[str, Any], root: Mapping[str, Any], value: Any) -> str:
+    def exactly(self, value: Any) -> str:
         """See CallStyle."""
         return literal(json.dumps(value, ensure_ascii=False))
 
     def other_than(
-        self,
-        grammar: Gbnf,
-        schema: Mapping[str, Any],
-        root: Mapping[str, Any],
-        values: Sequence[Any],
-        limit: int | None,
+        self, made: JsonValues, schema: Mapping[str, Any], values: Sequence[Any]
     ) -> str | None:
         """See CallStyle."""
-        return JsonValues(grammar, root, limit).other_than(schema, values)
+        return made.other_than(schema, values)
 
 
 class TaggedCalls:
@@ -304,43 +288,32 @@ class TaggedCalls:
         head = literal(self._key[0] + key + self._key[1] + self._value[0])
         return f"{head} {value} {literal(self._value[1])}"
 
-    def value(
-        self, grammar: Gbnf, schema: Mapping[str, Any], root: Mapping[str, Any], limit: int | None
-    ) -> str:
+    def value(self, made: JsonValues, schema: Mapping[str, Any]) -> str:
         """See CallStyle."""
-        values = JsonValues(grammar, root, limit)
-        schema = values.resolve(schema)
-        if "string" not in types_of(schema, root):
-            return values.value(schema)
-        words = values.words(schema)
+        if "string" not in made.types(schema):
+            return made.value(schema)
+        words = made.words(schema)
         if words is not None:
             return choice([literal(self._spell(word)) for word in words])
-        low, high = values.string_bounds(schema)
-        return grammar.text((self._terminator,), low, high)
+        low, high = made.string_bounds(schema)
+        return made.grammar.text((self._terminator,), low, high)
 
-    def exactly(self, schema: Mapping[str, Any], root: Mapping[str, Any], value: Any) -> str:
+    def exactly(self, value: Any) -> str:
         """See CallStyle."""
         return literal(self._spell(value))
 
     def other_than(
-        self,
-        grammar: Gbnf,
-        schema: Mapping[str, Any],
-        root: Mapping[str, Any],
-        values: Sequence[Any],
-        limit: int | None,
+        self, made: JsonValues, schema: Mapping[str, Any], values: Sequence[Any]
     ) -> str | None:
         """See CallStyle."""
-        made = JsonValues(grammar, root, limit)
-        schema = made.resolve(schema)
-        if "string" not in types_of(schema, root):
+        if "string" not in made.types(schema):
             return made.other_than(schema, values)
         words = made.words(schema)
         if words is not None:
             left = [w for w in words if not any(same_value(w, value) for value in values)]
             return choice([literal(self._spell(word)) for word in left]) if left else None
         _, high = made.string_bounds(schema)
-        return grammar.text_except((self._terminator,), map(self._spell, values), high)
+        return made.grammar.text_except((self._terminator,), map(self._spell, values), high)
 
     def _spell(self, value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,18 +1,23 @@
 """JSON schemas of tool arguments as GBNF values, and as types to decode by.
 
-What is understood: string (minLength, maxLength), integer, number, boolean, null, enum, const,
-array (items, minItems, maxItems), object (properties, required, additionalProperties), anyOf,
-oneOf, a single allOf, and local $ref. Anything else is any JSON value.
+What is understood: string (minLength, maxLength), integer (minimum, maximum), number, boolean,
+null, enum, const, array (items, minItems, maxItems), object (properties, required,
+additionalProperties), anyOf, oneOf, a single allOf, and local $ref. Anything else is any JSON
+value.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
+from laguna_agent.models.chat.ranges import integers
 
+SPACE = '( " " | "\\n" [ \\t]{0,20} )?'
+"""White space between the parts of a JSON value."""
 _MAX_ITEMS = 64
 _MAX_DEPTH = 6
 _ANY_TYPES = ("object", "array", "string", "number", "boolean", "null")
@@ -92,14 +97,27 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 class JsonValues:
-    """Expressions of JSON values in a grammar. `limit` bounds the characters of each string."""
+    """Expressions of JSON values in a grammar. `limit` bounds the characters of each string.
+    With `one_line`, no value holds a line break."""
 
-    def __init__(self, grammar: Gbnf, root: Mapping[str, Any], limit: int | None) -> None:
-        self._grammar, self._root, self._limit = grammar, root, limit
+    def __init__(
+        self,
+        grammar: Gbnf,
+        root: Mapping[str, Any],
+        limit: int | None,
+        *,
+        one_line: bool = False,
+    ) -> None:
+        self.grammar, self._root, self._limit = grammar, root, limit
+        self._white = '" "?' if one_line else SPACE
 
     def resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """The schema behind references."""
         return resolve(schema, self._root)
+
+    def types(self, schema: Mapping[str, Any]) -> set[str]:
+        """JSON type names that a schema allows."""
+        return types_of(schema, self._root)
 
     def words(self, schema: Mapping[str, Any]) -> list[Any] | None:
         """The only values a schema allows, when it names them."""
@@ -149,12 +167,13 @@ class JsonValues:
         return choice([self._of_type(kind, schema, depth) for kind in sorted(kinds)])
 
     def _of_type(self, kind: str, schema: Mapping[str, Any], depth: int) -> str:
-        add = self._grammar.rule
+        add = self.grammar.rule
         if kind == "string":
             low, high = self.string_bounds(schema)
-            return f'"\\"" {self._grammar.repeat(self._character(), low, high)} "\\""'
+            return f'"\\"" {self.grammar.repeat(self._character(), low, high)} "\\""'
         if kind == "integer":
-            return add("integer", "integer", lambda: '"0" | "-"? [1-9] [0-9]{0,15}')
+            between = _bounds(schema)
+            return add(("integer", between), "integer", lambda: integers(*between))
         if kind == "number":
             whole = '("0" | [1-9] [0-9]{0,15})'
             return add(
@@ -174,7 +193,7 @@ class JsonValues:
         def body() -> str:
             plain = '[^"\\\\\\x00-\\x1F]'
             escape = '"\\\\" (["\\\\/bfnrt] | "u" unit16)'
-            self._grammar.rule(
+            self.grammar.rule(
                 "unit16",
                 "unit16",
                 # not a surrogate: half of a pair is no text
@@ -182,15 +201,15 @@ class JsonValues:
             )
             return f"{plain} | {escape}"
 
-        return self._grammar.rule("character", "character", body)
+        return self.grammar.rule("character", "character", body)
 
     def _space(self) -> str:
-        return self._grammar.rule("space", "space", lambda: '( " " | "\\n" [ \\t]{0,20} )?')
+        return self.grammar.rule("space", "space", lambda: self._white)
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> str:
         items = schema.get("items")
         item = self.value(items if isinstance(items, Mapping) else {}, depth + 1)
-        name = self._grammar.rule(("item", item), "item", lambda: item)
+        name = self.grammar.rule(("item", item), "item", lambda: item)
         low, high = int(schema.get("minItems", 0)), int(schema.get("maxItems", _MAX_ITEMS))
         high = max(low, min(high, _MAX_ITEMS))
         space = self._space()
@@ -208,7 +227,7 @@ class JsonValues:
                 return f'"{{" {space} "}}"'
             value = self.value(extra if isinstance(extra, Mapping) else {}, depth + 1)
             key = f'"\\"" {self._character()}{{1,64}} "\\""'
-            pair = self._grammar.rule(
+            pair = self.grammar.rule(
                 ("pair", value), "pair", lambda: f'{key} {space} ":" {space} {value}'
             )
             return f'"{{" {space} ({pair} ("," {space} {pair}){{0,15}} {space})? "}}"'
@@ -226,7 +245,7 @@ class JsonValues:
                 return pair if required else f"{pair} | {rest(index + 1, first)}"
 
             identity = ("object", json.dumps(schema, sort_keys=True), depth, index, first)
-            return self._grammar.rule(identity, f"o-{key}", body)
+            return self.grammar.rule(identity, f"o-{key}", body)
 
         return f'"{{" {space} {rest(0, True)} {space} "}}"'
 
@@ -261,11 +280,11 @@ class JsonValues:
 
     def _other_string(self, words: frozenset[str]) -> str:
         """Strings but these, each character spelled in one way only."""
-        rest = self._grammar.repeat(self._canonical(()), 0, self._limit)
-        anything = self._grammar.rule(("canonical", self._limit), "any", lambda: rest)
+        rest = self.grammar.repeat(self._canonical(()), 0, self._limit)
+        anything = self.grammar.rule(("canonical", self._limit), "any", lambda: rest)
 
         def node(prefix: str) -> str:
-            return self._grammar.rule(("not", words, prefix), "other", lambda: body(prefix))
+            return self.grammar.rule(("not", words, prefix), "other", lambda: body(prefix))
 
         def body(prefix: str) -> str:
             size = len(prefix)
@@ -284,11 +303,11 @@ class JsonValues:
             escape = f" | {literal(chr(92))} {char_class(short)}" if short else ""
             return f'[^{shown}"\\\\\\x00-\\x1F]{escape}'
 
-        return self._grammar.rule(("canonical", frozenset(without)), "c", body)
+        return self.grammar.rule(("canonical", frozenset(without)), "c", body)
 
     def _other_integer(self, words: frozenset[str]) -> str:
         def node(prefix: str) -> str:
-            return self._grammar.rule(("int", words, prefix), "other", lambda: body(prefix))
+            return self.grammar.rule(("int", words, prefix), "other", lambda: body(prefix))
 
         def body(prefix: str) -> str:
             size = len(prefix)
@@ -306,6 +325,12 @@ class JsonValues:
             return " | ".join([*end, *steps]) or '""'
 
         return node("")
+
+
+def _bounds(schema: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Least and highest whole number of a schema."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return None if low is None else math.ceil(low), None if high is None else math.floor(high)
 
 
 def _spell(character: str) -> str:

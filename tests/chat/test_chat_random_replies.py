@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +19,7 @@ from laguna_agent.events import Reply, ToolCall
 from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
 from laguna_agent.models.chat.base import ChatFormat
 from laguna_agent.models.chat.chatml import ChatMLFormat
+from laguna_agent.models.chat.fenced import FencedFormat
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.local import LocalConversation
@@ -53,11 +54,34 @@ class Plan(Arguments):
     mode: str = Field(default="all", json_schema_extra={"enum": ["all", "none"]})
 
 
+class Count(Arguments):
+    number: int = Field(ge=3, le=250)
+
+
+class Tag(Arguments):
+    word: str
+    level: Literal["low", "high"]
+    times: int = Field(ge=1)
+    loud: bool
+
+
+class Switch(Arguments):
+    on: bool = False
+
+
 class Done(Arguments):
     pass
 
 
-MODELS: dict[str, type[Arguments]] = {"read": Read, "write": Write, "plan": Plan, "done": Done}
+MODELS: dict[str, type[Arguments]] = {
+    "read": Read,
+    "write": Write,
+    "plan": Plan,
+    "count": Count,
+    "tag": Tag,
+    "switch": Switch,
+    "done": Done,
+}
 TOOLS = [
     ToolSpec(name=name, description="…", parameters=model.model_json_schema())
     for name, model in MODELS.items()
@@ -113,8 +137,9 @@ def check(reply: Reply) -> None:
         (LagunaFormat("v4"), {}),
         (LagunaFormat("v8"), {"thinking": True}),
         (ChatMLFormat(), {}),
+        (FencedFormat(), {}),
     ],
-    ids=["laguna", "laguna-v8-thinking", "chatml"],
+    ids=["laguna", "laguna-v8-thinking", "chatml", "fenced"],
 )
 async def test_two_hundred_random_replies_are_valid_calls(
     engine: EngineClient, chat: ChatFormat, options: dict[str, Any]

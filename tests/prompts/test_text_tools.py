@@ -297,7 +297,7 @@ async def test_the_declaration_is_what_the_types_say(bench: Bench) -> None:
     assert tool.parameters["required"] == ["word"]
     assert tool.parameters["properties"] == {
         "level": {"enum": ["low", "--high"]},
-        "count": {"type": "integer", "maximum": 9},
+        "count": {"type": "integer", "minimum": 1, "maximum": 9},
         "loud": {"type": "boolean"},
         "where": {"type": "string"},
         "word": {"type": "string", "description": "a word"},
