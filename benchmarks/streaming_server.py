@@ -15,9 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-WORDS = (
-    "the cart adds each price times its count and takes the voucher off before it rounds".split()
-)
+WORDS = ("the", "cart", "adds", "each", "price", "times", "its", "count", "less", "the", "voucher")
 
 
 def prose() -> Iterator[str]:
@@ -70,8 +68,8 @@ class Server:
             await self._answer(body, writer)
             self._send(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             used = size // 4
-            self._send(writer, {"choices": [],
-                                "usage": {"prompt_tokens": used, "completion_tokens": 9}})  # fmt: skip
+            usage = {"prompt_tokens": used, "completion_tokens": 9}
+            self._send(writer, {"choices": [], "usage": usage})
             writer.write(b"data: [DONE]\n\n")
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):

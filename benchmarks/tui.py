@@ -44,6 +44,8 @@ class Terminal:
 
     def __init__(self, *command: str, size: tuple[int, int] = (120, 40)) -> None:
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        # As it is installed: compiled once.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.start = time.perf_counter()
         self.child = pexpect.spawn(
             command[0], list(command[1:]), dimensions=(size[1], size[0]), env=environment
@@ -248,6 +250,7 @@ def main() -> int:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
         os.environ["LAGUNA_HOME"] = os.path.join(home, "home")
+        os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(home, "compiled")
         config = Path(home, "home", "config", "config.toml")
         config.parent.mkdir(parents=True)
         config.write_text(f'[providers.bench]\nurl = "{url}"\ncontext = 32768\n')

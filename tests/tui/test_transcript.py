@@ -8,7 +8,7 @@ from laguna_agent.interfaces.tui.entries import Entry, Ledger
 from laguna_agent.interfaces.tui.past import PAGE, read_page
 from laguna_agent.interfaces.tui.rendering import Renderer, code_blocks
 from laguna_agent.interfaces.tui.themes import PALETTES
-from laguna_agent.interfaces.tui.transcript import KEPT, _last_break
+from laguna_agent.interfaces.tui.transcript import KEPT
 from laguna_agent.trajectory.store import Trajectory
 from support.scenes import ANSWER, DIFF, SceneApp
 from support.scripted import call
@@ -100,13 +100,6 @@ async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
         app.ledger.take(Reply(text=ANSWER))
         await pilot.pause(0.1)
         assert shown(app).split() == streamed
-
-
-def test_a_fence_is_never_cut_while_it_streams():
-    text = "first\n\n```\na\n\nb\n\nc"
-    assert _last_break(text, 0) == len("first\n\n")
-    assert _last_break(text + "\n```\n\nlast", 0) == len(text + "\n```\n\n")
-    assert _last_break("no break yet", 0) == 0
 
 
 async def test_searching_chooses_the_last_match_and_n_the_one_before():

@@ -25,6 +25,9 @@ def run_tui(start: Callable[[], Settings], *, prompt: str | None = None) -> int:
     if os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("this terminal cannot be drawn on (TERM=dumb)",
                          hint='Set TERM, or use: laguna --task "..."')  # fmt: skip
+    from laguna_agent.interfaces.tui import pace
+
+    pace.begin()
     from laguna_agent.interfaces.tui.app import LagunaApp
 
     app = LagunaApp(start, prompt=prompt)

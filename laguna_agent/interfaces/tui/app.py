@@ -17,7 +17,7 @@ from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.widgets import Input, Static
 
-from laguna_agent.interfaces.tui import keys, messages, themes
+from laguna_agent.interfaces.tui import keys, messages, pace, themes
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.approval import ApprovalPanel
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.session import Settings
     from laguna_agent.errors import LagunaError
 
-DRAFT_S = 0.5
+DRAFT_S, SETTLE_S = 0.5, 10.0
 
 
 class LagunaApp(Actions, App[int]):
@@ -124,6 +124,7 @@ class LagunaApp(Actions, App[int]):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         self.begin("starting")
         self.call_after_refresh(self.agent.start)
+        self.set_timer(SETTLE_S, pace.settle)
 
     # --- what the agent's thread says ------------------------------------------------------
 
@@ -139,6 +140,7 @@ class LagunaApp(Actions, App[int]):
             self.refresh_context()
 
     def on_opened(self, message: messages.Opened) -> None:
+        pace.settle()
         session = message.session
         self.end()
         self.set_status(

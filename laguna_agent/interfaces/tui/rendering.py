@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.segment import Segment
+from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
 
 from laguna_agent.interfaces.tui import diffview
+from laguna_agent.interfaces.tui.blocks import Block, blocks_of
 from laguna_agent.interfaces.tui.entries import Entry
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import visible
-
-if TYPE_CHECKING:
-    pass
 
 Lines = list[list[Segment]]
 SHOWN_DIFF, SHOWN_LIVE, SHOWN_FAILED, SHOWN_OPEN = 24, 8, 6, 4_000
@@ -46,9 +44,16 @@ class Renderer:
         draw: Any = getattr(self, f"_{entry.kind}")
         return self.lines(draw(entry, max(8, width)), max(8, width))
 
-    def markdown(self, text: str, width: int) -> Lines:
-        """Markdown alone, for text that streams."""
-        return self.lines(self._markdown(text), width)
+    def block(self, block: Block, width: int) -> Lines:
+        """A block of an answer, one empty line above it unless it goes on below another."""
+        width = max(8, width)
+        if block.language is not None:
+            code = _syntax(visible(block.text), block.language, self.palette)
+            return [*([[]] if block.begins else []), *self.lines(code, width)]
+        drawn = self.lines(self._markdown(block.text), width)
+        # Rich leaves room above and below some blocks by itself.
+        full = [number for number, line in enumerate(drawn) if _is_full(line)] or [0]
+        return [[], *drawn[full[0] : full[-1] + 1]]
 
     def _markdown(self, text: str) -> RenderableType:
         drawn: RenderableType = _markdown_class()(visible(text), self.palette)
@@ -69,16 +74,17 @@ class Renderer:
         return Group(Text(), _hanging(Text(mark, style=f"bold {p.accent}"), body, width))
 
     def _answer(self, entry: Entry, width: int) -> RenderableType:
-        return Group(Text(), self._markdown(entry.body))
+        lines = [line for block in blocks_of(entry.body) for line in self.block(block, width)]
+        return Segments(segment for line in lines for segment in (*line, Segment.line()))
 
     def _thinking(self, entry: Entry, width: int) -> RenderableType:
         p = self.palette
-        words = len(entry.body.split())
         if entry.state == "running":
             last = visible(" ".join(entry.body[-400:].split()))
             head = Text("∴ thinking  ", style=p.muted)
             head.append(last[-max(0, width - 14) :], style=f"italic {p.muted}")
         else:
+            words = len(entry.body.split())
             time = f" for {seconds(entry.duration_s)}" if entry.duration_s >= 1 else ""
             head = Text(f"∴ thought{time} · {words} words", style=p.muted)
             head.append("  ▾" if entry.is_open else "  ▸", style=p.muted)
@@ -179,6 +185,12 @@ class Renderer:
         return Group(body, said) if head else Group(said, body)
 
 
+def _is_full(line: list[Segment]) -> bool:
+    return any(
+        segment.text.strip() or (segment.style and segment.style.bgcolor) for segment in line
+    )
+
+
 def seconds(value: float) -> str:
     """A time for people: `0.4 s`, `12 s`, `3 min 05 s`."""
     if value < 10:
@@ -232,26 +244,17 @@ def _markdown_class() -> type[Any]:
 def _make_markdown() -> type[Any]:
     from markdown_it import MarkdownIt
     from rich import markdown as rich_markdown
-    from rich.syntax import Syntax
 
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
     class Heading(rich_markdown.Heading):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             self.text.justify = "left"
-            if self.tag != "h1":
-                yield Text("")
             yield self.text
 
     class CodeBlock(rich_markdown.CodeBlock):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            palette: Palette = _current[-1]
-            background = "default" if palette.ansi else palette.panel
-            code = str(self.text).rstrip()
-            yield Syntax(
-                code, self.lexer_name, theme=palette.code, word_wrap=True,
-                background_color=background, padding=(0, 1),
-            )  # fmt: skip
+            yield _syntax(str(self.text).removesuffix("\n"), self.lexer_name, _current[-1])
 
     _current: list[Palette] = []
 
@@ -278,6 +281,16 @@ def _make_markdown() -> type[Any]:
                 _current.pop()
 
     return LagunaMarkdown
+
+
+def _syntax(code: str, language: str, palette: Palette) -> RenderableType:
+    from rich.syntax import Syntax
+
+    background = "default" if palette.ansi else palette.panel
+    return Syntax(
+        code, language or "text", theme=palette.code, word_wrap=True,
+        background_color=background, padding=(0, 1),
+    )  # fmt: skip
 
 
 def _styles(palette: Palette) -> dict[str, Style | str]:

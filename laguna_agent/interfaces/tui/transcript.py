@@ -8,7 +8,7 @@ from the record when a person scrolls there.
 from __future__ import annotations
 
 import bisect
-import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -22,18 +22,20 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from laguna_agent.interfaces.tui.blocks import Blocks
 from laguna_agent.interfaces.tui.entries import Entry
 from laguna_agent.interfaces.tui.rendering import Lines, Renderer
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 
 KEPT, TRIMMED = 1_200, 800
 """Entries at which the window is cut while its end is shown, and to how many."""
-FRAME_S = 0.05
+FRAME_S, SHARE = 0.05, 0.25
+"""Seconds between two drawings of what changes, and the share of time that drawing may take."""
+_STRIPS = 1_000
 KEYS = frozenset(
     ["up", "k", "down", "j", "enter", "space", "c", "x", "n", "N", "home", "g", "end", "G"]
 )
 _GUTTER = 2
-_FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
 
 
 @dataclass
@@ -44,8 +46,9 @@ class _Laid:
     lines: Lines | None = None
     width: int = 0
     version: int = -1
-    done: int = 0
-    """Characters of a streaming text whose lines are settled, and those lines."""
+    blocks: Blocks | None = None
+    """Of an answer that is being written, with the text and the lines of its whole blocks."""
+    seen: str = ""
     settled: Lines = field(default_factory=list)
 
 
@@ -73,6 +76,9 @@ class Transcript(ScrollView, can_focus=True):
         self._following = True
         self._due = False
         self._settling = False
+        self._cost = 0.0
+        self._strips: dict[tuple[int, bool], tuple[list[Segment], Strip]] = {}
+        self._style = Style()
         self.more_before = False
         self.query_text = ""
 
@@ -126,8 +132,9 @@ class Transcript(ScrollView, can_focus=True):
     def repaint(self, renderer: Renderer) -> None:
         """Draw everything anew, in other colours."""
         self._renderer = renderer
+        self._strips.clear()
         for laid in self._laid.values():
-            laid.lines = None
+            laid.lines = laid.blocks = None
         self._settle()
 
     def toggle(self, entry: Entry | None) -> None:
@@ -199,7 +206,7 @@ class Transcript(ScrollView, can_focus=True):
     def _soon(self) -> None:
         if not self._due:
             self._due = True
-            self.set_timer(FRAME_S, self._settle)
+            self.set_timer(max(FRAME_S, self._cost / SHARE), self._settle)
 
     def _retop(self) -> None:
         self._tops = [0, *accumulate(self._laid[entry].height for entry in self.entries)]
@@ -210,7 +217,11 @@ class Transcript(ScrollView, can_focus=True):
         if self._settling or not self.is_attached or not self.size.height:
             return
         self._settling = True
+        begin = time.perf_counter()
         try:
+            if (style := self.rich_style) != self._style or len(self._strips) > _STRIPS:
+                self._style = style
+                self._strips.clear()
             self._retop()
             height = self.size.height
             offset = self.scroll_offset.y
@@ -236,6 +247,7 @@ class Transcript(ScrollView, can_focus=True):
             self.refresh()
         finally:
             self._settling = False
+            self._cost = time.perf_counter() - begin
 
     def _index_at(self, line: int) -> int:
         return max(0, min(bisect.bisect_right(self._tops, line) - 1, len(self.entries) - 1))
@@ -258,27 +270,33 @@ class Transcript(ScrollView, can_focus=True):
     def _draw_entry(self, entry: Entry, laid: _Laid) -> None:
         width = max(1, self._width - _GUTTER)
         if laid.width != self._width:
-            laid.done, laid.settled = 0, []
+            laid.blocks = None
         laid.width, laid.version = self._width, entry.version
-        if entry.kind == "answer" and entry.state == "running":
-            laid.lines = self._draw_stream(entry.body, laid, width)
+        if entry.kind == "answer":
+            laid.lines = self._draw_answer(entry, laid, width)
         else:
             laid.lines = self._renderer.entry(entry, width)
         laid.height = len(laid.lines)
 
-    def _draw_stream(self, text: str, laid: _Laid, width: int) -> Lines:
-        """Only the last block of a text that streams is drawn again."""
-        cut = _last_break(text, laid.done)
-        if cut > laid.done:
-            laid.settled += [[], *self._renderer.markdown(text[laid.done : cut], width)]
-            laid.done = cut
-        rest = text[laid.done :]
-        tail = [[], *self._renderer.markdown(rest, width)] if rest.strip() else []
-        return [*laid.settled, *tail] or [[]]
+    def _draw_answer(self, entry: Entry, laid: _Laid, width: int) -> Lines:
+        """Of a text that streams only what comes after the last whole block is drawn again."""
+        text, draw = entry.body, self._renderer.block
+        if laid.blocks is None or not text.startswith(laid.seen):
+            laid.blocks, laid.seen, laid.settled = Blocks(), "", []
+        blocks, whole = laid.blocks, entry.state != "running"
+        for block in blocks.feed(text):
+            laid.settled += draw(block, width)
+        if len(laid.seen) < blocks.start:
+            laid.seen = text[: blocks.start]
+        rest = blocks.rest(text, whole=whole)
+        lines = [*laid.settled, *draw(rest, width)] if rest else list(laid.settled)
+        if whole:
+            laid.blocks, laid.seen, laid.settled = None, "", []
+        return lines or [[]]
 
     def render_line(self, y: int) -> Strip:
         line = y + self.scroll_offset.y
-        width, style = self.size.width, self.rich_style
+        width, style = self.size.width, self._style
         if not self.entries or line >= self._tops[-1]:
             return Strip.blank(width, style)
         index = self._index_at(line)
@@ -286,11 +304,17 @@ class Transcript(ScrollView, can_focus=True):
         if laid is None or laid.lines is None:
             return Strip.blank(width, style)
         number = line - self._tops[index]
-        segments = laid.lines[number] if number < len(laid.lines) else []
-        chosen = self.cursor == index
+        if number >= len(laid.lines):
+            return Strip.blank(width, style)
+        segments, chosen = laid.lines[number], self.cursor == index
+        known = self._strips.get((id(segments), chosen))
+        if known is not None and known[1].cell_length == width:
+            return known[1]
         bar = Segment("▌ " if chosen else "  ", Style(color=self._renderer.palette.accent))
-        strip = Strip([bar, *segments]).apply_style(style)
-        return strip.adjust_cell_length(width, style)
+        strip = Strip([bar, *segments]).apply_style(style).adjust_cell_length(width, style)
+        # The line is kept beside its strip: its id is its own only while it lives.
+        self._strips[id(segments), chosen] = segments, strip
+        return strip
 
     # --- moving ----------------------------------------------------------------------------
 
@@ -331,17 +355,3 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_blur(self) -> None:
         self.cursor = None
-
-
-def _last_break(text: str, start: int) -> int:
-    """Where the last whole block of Markdown ends, at or after `start`; fences are kept whole."""
-    fences = [m.start() for m in _FENCE.finditer(text, start)]
-    end = len(text) if len(fences) % 2 == 0 else fences[-1]
-    found = text.rfind("\n\n", start, end)
-    while found > 0:
-        # A break inside of a closed fence is none.
-        before = sum(1 for fence in fences if fence < found)
-        if before % 2 == 0:
-            return found + 2
-        found = text.rfind("\n\n", start, found)
-    return start
