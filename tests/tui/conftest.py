@@ -32,10 +32,11 @@ WAIT_S = 30.0
 class Streaming(ScriptedConversation):
     """A scripted conversation that reads, thinks and writes in pieces, and waits where told to.
 
-    While `gate` is closed, a reply stops after its first piece.
+    While `gate` is closed, a reply stops after its first piece; while `prefill` is, before it.
     """
 
     gate: threading.Event
+    prefill: threading.Event
 
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         async for event in super().generate(options):
@@ -44,6 +45,8 @@ class Streaming(ScriptedConversation):
             elif isinstance(event, TextDelta):
                 reply = self.entries[-1] if self.entries else None
                 yield PrefillProgress(done=1_200, total=2_400, reused=800, rate=150, eta_s=8)
+                while not self.prefill.is_set():
+                    await asyncio.sleep(0.005)
                 if isinstance(reply, Reply) and reply.thinking:
                     yield ThinkingDelta(text=reply.thinking)
                 half = len(event.text) // 2
@@ -80,9 +83,10 @@ class Driven:
         app: LagunaApp,
         pilot: Pilot[int],
         gate: threading.Event,
+        prefill: threading.Event,
         conversations: list[Streaming],
     ) -> None:
-        self.app, self.pilot, self.gate = app, pilot, gate
+        self.app, self.pilot, self.gate, self.prefill = app, pilot, gate, prefill
         self.conversations = conversations
         """Of each session that was opened, the last one last."""
 
@@ -151,7 +155,8 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             **settings,
         )
 
-        gate = threading.Event()
+        gate, prefill = threading.Event(), threading.Event()
+        prefill.set()
         if not gated:
             gate.set()
         conversations: list[Streaming] = []
@@ -160,7 +165,7 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             directories = pack_directories(root, trusted=trusted)
             pack = load_pack("base", model_name="scripted", directories=directories)
             conversation = Streaming(script)
-            conversation.gate = gate
+            conversation.gate, conversation.prefill = gate, prefill
             if conversations:  # the script goes on where the last conversation was
                 conversation.played = conversations[-1].played
             conversations.append(conversation)
@@ -171,6 +176,6 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
         app.animation_level = "none"
         async with app.run_test(size=size) as pilot:
             app.approval.grace_s = 0.0
-            yield Driven(app, pilot, gate, conversations)
+            yield Driven(app, pilot, gate, prefill, conversations)
 
     return driving

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -11,6 +14,7 @@ from rich.text import Text
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.interfaces.tui.dialogs import Choice, Picker, Question
 from laguna_agent.interfaces.tui.preferences import write_text
+from laguna_agent.interfaces.tui.waiting import size
 from laguna_agent.policy.display import visible
 
 if TYPE_CHECKING:
@@ -160,16 +164,28 @@ def _first_choices() -> tuple[list[Choice], str]:
 # --- getting one --------------------------------------------------------------------------------
 
 
+@contextmanager
+def _stoppable(app: LagunaApp, what: str) -> Iterator[threading.Event]:
+    """Something goes on in a thread, which looks whether it is to stop."""
+    stopped = threading.Event()
+    app.begin(what)
+    app.stop_download = stopped.set
+    try:
+        yield stopped
+    finally:
+        app.stop_download = None
+        app.end()
+
+
 async def _pull(app: LagunaApp, name: str, *, offline: bool) -> str:
     from laguna_agent.interfaces.transfer import describe
     from laguna_agent.models.acquire import pull
     from laguna_agent.models.store import Store
 
-    stopped = False
     loop = asyncio.get_running_loop()
 
     def progress(at: Any) -> None:
-        if stopped:
+        if stopped.is_set():
             raise ModelError(
                 "the download was stopped", hint="What came is kept; it goes on there."
             )
@@ -181,19 +197,10 @@ async def _pull(app: LagunaApp, name: str, *, offline: bool) -> str:
     def notice(text: str) -> None:
         loop.call_soon_threadsafe(app.ledger.note, text)
 
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-
-    app.begin(f"fetching {name}")
-    app.stop_download = stop
-    try:
+    with _stoppable(app, f"fetching {name}") as stopped:
         done = await asyncio.to_thread(
             pull, name, Store(), offline=offline, on_progress=progress, on_notice=notice
         )
-    finally:
-        app.stop_download = None
-        app.end()
     app.ledger.note(f"{done.name} is here: {done.path}")
     return done.name
 
@@ -202,11 +209,16 @@ async def _import(app: LagunaApp, path: str) -> None:
     from laguna_agent.models.acquire import import_file
     from laguna_agent.models.store import Store
 
-    app.begin("looking at the file")
-    try:
-        done = await asyncio.to_thread(import_file, path, Store())
-    finally:
-        app.end()
+    loop, what = asyncio.get_running_loop(), "looking at the file"
+
+    def progress(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise ModelError("the import was stopped", hint="Nothing was changed.")
+        detail = f"{size(done)} of {size(total)}"
+        loop.call_soon_threadsafe(app.wait.say, what, detail, done / max(1, total))
+
+    with _stoppable(app, what) as stopped:
+        done = await asyncio.to_thread(import_file, path, Store(), on_progress=progress)
     await asyncio.to_thread(_make_default, done.name)
     _go_on(app, model=done.name)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _BAR = 12
+_STOPS = " · esc stops"
+_ROOM = len("⠋  · 12 min 05 s") + len(_STOPS)
+"""Columns that a long name of what runs leaves for the time and the key."""
 
 
 class WaitLine(Widget):
@@ -138,23 +141,38 @@ class WaitLine(Widget):
     # --- drawing ---------------------------------------------------------------------------
 
     def render(self) -> Text:
+        if not self._what:
+            return Text(no_wrap=True)
+        width = self.size.width
+        elapsed = 0.0 if self.still else time.monotonic() - self._since
+        parts = self._detail.split(" · ") if self._detail else []
+        # What matters least goes first: the clock, the bar, what is between first and last.
+        tries = [(parts, elapsed, _BAR), (parts, 0.0, _BAR), (parts, 0.0, _BAR // 2)]
+        tries += [([*parts[:n], *parts[-1:]], 0.0, 0) for n in range(len(parts) - 1, 0, -1)]
+        short = [part.replace(" of ", "/").replace(" tokens", "") for part in parts]
+        tries.append(([*short[:1], *short[1:][-1:]], 0.0, 0))
+        for shown, clock, bar in tries:
+            line = self._line(shown, clock, bar)
+            if line.cell_len + len(_STOPS) <= width:
+                return line.append(_STOPS, style=self.palette.muted)
+        line.truncate(width, overflow="ellipsis")
+        return line
+
+    def _line(self, parts: list[str], elapsed: float, bar: int) -> Text:
         p = self.palette
         text = Text(no_wrap=True, overflow="ellipsis")
-        if not self._what:
-            return text
-        width = self.size.width
         text.append(f"{_FRAMES[self._frame % len(_FRAMES)]} ", style=p.accent)
-        text.append(visible(self._what, single_line=True), style=p.accent)
-        if self._share is not None and width >= 60:
-            filled = round(min(1.0, self._share) * _BAR)
+        what = Text(visible(self._what, single_line=True), style=p.accent)
+        what.truncate(max(16, self.size.width - _ROOM), overflow="ellipsis")
+        text.append_text(what)
+        if self._share is not None and bar:
+            filled = round(min(1.0, self._share) * bar)
             text.append(" " + "━" * filled, style=p.accent)
-            text.append("━" * (_BAR - filled), style=p.muted)
-        if self._detail:
-            text.append(f" {self._detail}", style=p.foreground)
-        if not self.still and (elapsed := time.monotonic() - self._since) >= 1:
+            text.append("━" * (bar - filled), style=p.muted)
+        if parts:
+            text.append(" " + " · ".join(parts), style=p.foreground)
+        if elapsed >= 1:
             text.append(f" · {seconds(elapsed)}", style=p.muted)
-        text.append(" · esc stops", style=p.muted)
-        text.truncate(width, overflow="ellipsis")
         return text
 
 

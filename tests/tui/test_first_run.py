@@ -1,0 +1,223 @@
+"""The first run: no model is there, the choices are explained, one is fetched, and it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+import tomllib
+
+import pytest
+
+import laguna_agent.agent.session as session_module
+from laguna_agent.agent import loading
+from laguna_agent.agent.session import Session
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.dialogs import Picker, Question
+from laguna_agent.models import catalogue
+from laguna_agent.models.providers import provider_of
+from laguna_agent.models.store import Store, resolve
+from support.file_server import serving
+from support.gguf_files import QWEN, gguf_bytes
+from support.model_server import ModelServer
+
+DATA = gguf_bytes(QWEN | {"general.name": "Served"}, data=bytes(300_000))
+
+
+@pytest.fixture
+def opening(monkeypatch):
+    """Opens sessions as laguna does; only what a local model says is scripted."""
+
+    async def open_session(settings, *, on_loading):
+        if provider_of(settings.config.model or "", settings.config.providers):
+            monkeypatch.setattr(session_module, "load", loading.load)
+        else:
+            await asyncio.to_thread(resolve, None, settings.config)
+        return await Session.open(settings, on_loading=on_loading)
+
+    return open_session
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Serves the starter, which is a small file here."""
+    with serving(DATA) as running:
+        running.etag = '"one"'
+        text = catalogue.files(catalogue.__package__).joinpath("catalogue.toml").read_text()
+        starter = tomllib.loads(text)["models"]
+        entry = next(one for one in starter if one["name"] == catalogue.STARTER)
+        size, digest = entry["files"][0]["bytes"], entry["files"][0]["sha256"]
+        hub = 'hub = "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF"'
+        before, _, after = text.partition(hub)
+        after = after[after.index("\n\n") :].split("[[models.files.sources]]", 1)
+        rest = after[1][after[1].index("\n\n") :] if "\n\n" in after[1] else ""
+        changed = before + f'url = "{running.url}"' + after[0] + rest
+        changed = changed.replace(f"{size:_}", str(len(DATA)))
+        changed = changed.replace(digest, hashlib.sha256(DATA).hexdigest())
+
+        class File:
+            def joinpath(self, name):
+                return self
+
+            def read_text(self, encoding="utf-8"):
+                return changed
+
+        monkeypatch.setattr(catalogue, "files", lambda package: File())
+        catalogue.load_catalogue.cache_clear()
+        yield running
+    monkeypatch.undo()
+    catalogue.load_catalogue.cache_clear()
+
+
+async def test_the_choices_are_explained_and_the_starter_is_fetched_and_used(
+    drive, opening, server
+):
+    server.hold = threading.Event()
+    async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.shows("Which model should it think with?")
+        for choice in ("Laguna XS 2.1", "Qwen2.5 Coder 1.5B", "OpenAI API", "a GGUF file"):
+            assert choice in ui.shown
+        assert "of memory" in ui.shown
+        await ui.pilot.press(*"qwen", "enter")
+        await ui.shows(f"fetching {catalogue.STARTER}")
+        await ui.shows("of 300 kB")
+        assert "esc stops" in ui.shown
+        await ui.say("hi")  # typed meanwhile, said when it is there
+        server.hold.set()
+        await ui.shows("hello there")
+        assert Store().find(catalogue.STARTER).path.read_bytes() == DATA
+        assert Store().default == catalogue.STARTER
+
+
+async def test_escape_stops_the_download_and_choosing_again_goes_on_from_there(
+    drive, opening, server
+):
+    server.hold = threading.Event()
+    async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"qwen", "enter")
+        await ui.shows("of 300 kB")
+        await ui.pilot.press("escape")
+        server.hold.set()
+        await ui.shows("the download was stopped")
+        await ui.shows("What came is kept")
+        server.hold = None
+        await ui.command("/model")
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"qwen2.5-coder-1.5b", "enter")
+        await ui.idle()
+        assert Store().find(catalogue.STARTER).path.read_bytes() == DATA
+        assert any("range" in request for request in server.asked[1:])
+
+
+async def test_a_download_that_fails_is_told_and_the_choice_comes_again(drive, opening, server):
+    server.status = 404
+    async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"qwen", "enter")
+        await ui.shows("404")
+        assert not ui.app.busy
+        await ui.command("/model")
+        await ui.dialog(Picker)
+
+
+async def test_a_file_of_the_machine_is_imported_and_used(drive, opening, tmp_path):
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(DATA)
+    async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"gguf", "enter")
+        await ui.dialog(Question)
+        ui.app.screen.query_one("Input").value = str(path)
+        await ui.pilot.press("enter")
+        await ui.idle()
+        assert ui.app.agent.settings.config.model == "mine"
+        assert os.path.samefile(Store().find("mine").path, path)
+        await ui.say("hi")
+        await ui.shows("hello there")
+
+
+async def test_what_is_no_model_is_told_and_nothing_is_imported(drive, opening, tmp_path):
+    path = tmp_path / "notes.gguf"
+    path.write_text("not a model")
+    async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"gguf", "enter")
+        await ui.dialog(Question)
+        ui.app.screen.query_one("Input").value = str(path)
+        await ui.pilot.press("enter")
+        await ui.shows("notes.gguf")
+        await ui.until(lambda: not ui.app.busy, "told")
+        assert not Store().installed()
+
+
+async def test_a_server_is_written_into_the_configuration_and_used(drive, opening, laguna_home):
+    async def says(exchange):
+        await exchange.open()
+        await exchange.delta(content="hello from afar")
+        await exchange.delta(finish="stop")
+        await exchange.done(prompt_tokens=100, completion_tokens=5)
+
+    async with (
+        ModelServer(says) as server,
+        drive([Reply(text="x")], open_session=opening, size=(110, 30)) as ui,
+    ):
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"openai", "enter")
+        for question, answer in (
+            ("Address of the server", server.url),
+            ("Name of the model there", "big-one"),
+            ("Environment variable", ""),
+        ):
+            await ui.shows(question)
+            ui.app.screen.query_one("Input").value = answer
+            await ui.pilot.press("enter")
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello from afar")
+        text = (laguna_home / "config" / "config.toml").read_text()
+        assert tomllib.loads(text) == {
+            "model": "server/big-one",
+            "providers": {"server": {"url": server.url}},
+        }
+
+
+async def test_escape_decides_later_and_a_message_asks_again(drive, opening):
+    async with drive([Reply(text="x")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press("escape")
+        await ui.shows("no model yet")
+        await ui.say("hello?")
+        await ui.dialog(Picker)
+        await ui.pilot.press("escape")
+        await ui.shows("hello?")
+        assert ui.app.is_running
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24)])
+async def test_the_first_question_can_be_read_in_a_small_terminal(drive, opening, size):
+    async with drive([Reply(text="x")], open_session=opening, size=size) as ui:
+        await ui.dialog(Picker)
+        await ui.shows("Which model")
+        await ui.shows("Laguna XS 2.1")
+        assert "Qwen2.5 Coder" in ui.shown
+
+
+async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, tmp_path):
+    path = tmp_path / "large.gguf"
+    path.write_bytes(DATA)
+    with path.open("r+b") as file:
+        file.truncate(200 << 30)  # nothing on the disk, and minutes to hash
+    async with drive([Reply(text="x")], open_session=opening, size=(110, 30)) as ui:
+        await ui.dialog(Picker)
+        await ui.pilot.press(*"gguf", "enter")
+        await ui.dialog(Question)
+        ui.app.screen.query_one("Input").value = str(path)
+        await ui.pilot.press("enter")
+        await ui.shows("of 214.7 GB")
+        await ui.pilot.press("escape")
+        await ui.shows("the import was stopped")
+        assert not ui.app.busy
+        assert not Store().installed()

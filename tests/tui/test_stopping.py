@@ -1,0 +1,175 @@
+"""Escape stops whatever goes on, says what is kept, and the conversation can go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from laguna_agent.agent.session import Session
+from laguna_agent.events import ModelLoading, Reply
+from support.scripted import call
+
+KEPT = "stopped; what was said and done so far is kept"
+
+
+class Loading:
+    """Opens sessions; the first one loads until it is stopped."""
+
+    def __init__(self):
+        self.times, self.stopped = 0, False
+
+    async def __call__(self, settings, *, on_loading):
+        self.times += 1
+        if self.times == 1:
+            on_loading(ModelLoading(done=1_200_000_000, total=2_400_000_000))
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.stopped = True
+                raise
+        return await Session.open(settings, on_loading=on_loading)
+
+
+async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive):
+    loading = Loading()
+    async with drive([Reply(text="hello there")], open_session=loading) as ui:
+        await ui.shows("loading the model")
+        await ui.shows("1.2 GB of 2.4 GB")
+        await ui.pilot.press("escape")
+        await ui.shows("loading was stopped; enter sends and loads again")
+        await ui.until(lambda: not ui.app.busy, "stopped")
+        assert loading.stopped
+        await ui.say("hello")
+        await ui.shows("hello there")
+        assert loading.times == 2
+
+
+async def test_what_waits_while_the_model_loads_is_given_back_when_loading_is_stopped(drive):
+    async with drive([Reply(text="hello there")], open_session=Loading()) as ui:
+        await ui.shows("loading the model")
+        await ui.say("a first thought")
+        await ui.shows("after this turn: a first thought")
+        await ui.pilot.press("escape")
+        await ui.until(lambda: not ui.app.busy, "stopped")
+        assert ui.app.composer.text == "a first thought"
+        assert "after this turn" not in ui.shown
+
+
+async def test_escape_stops_the_reading_of_a_prompt(drive):
+    async with drive([Reply(text="too late"), Reply(text="here I am")], size=(100, 24)) as ui:
+        await ui.idle()
+        ui.prefill.clear()
+        await ui.say("go")
+        await ui.shows("1,200 of 2,400 tokens")
+        for part in ("reading", "800 reused", "150/s", "8.0 s left"):
+            assert part in ui.shown
+        await ui.pilot.press("escape")
+        await ui.shows(KEPT)
+        await ui.idle()
+        assert "too late" not in ui.shown
+        ui.prefill.set()
+        await ui.say("again")
+        await ui.shows("here I am")
+
+
+async def test_escape_stops_writing_and_what_was_written_stays(drive):
+    async with drive([Reply(text="first half, second half"), Reply(text="on")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("first half")
+        await ui.pilot.press("escape")
+        await ui.shows(KEPT)
+        await ui.idle()
+        assert "first half" in ui.shown
+        assert "second half" not in ui.shown
+        ui.gate.set()
+        await ui.say("go on")
+        await ui.shows("─ done")
+
+
+async def test_escape_stops_a_tool_and_all_it_started(drive):
+    sleep = f"sleep 1000.{os.getpid()}1"
+    script = [call("shell", command=f"{sleep} & echo begun; wait"), Reply(text="then not")]
+    async with drive(script, mode="allow-all") as ui:
+        await ui.idle()
+        await ui.say("wait for ever")
+        await ui.shows("begun")
+        await ui.shows("running")
+        assert running(sleep)
+        await ui.pilot.press("escape")
+        await ui.shows(KEPT)
+        await ui.idle()
+        await ui.until(lambda: not running(sleep), "the end of what the tool started")
+        await ui.say("and now?")
+        await ui.shows("then not")
+
+
+async def test_escape_takes_back_what_waited_behind_the_turn(drive):
+    async with drive([Reply(text="first half, second half")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("first half")
+        ui.app.composer.insert("then this")
+        await ui.pilot.press("alt+enter")
+        ui.app.composer.insert("and that")
+        await ui.pilot.press("enter")
+        await ui.shows("before the next step: and that")
+        ui.app.composer.insert("half a word")
+        await ui.pilot.press("escape")
+        await ui.shows(KEPT)
+        assert ui.app.composer.text == "then this\nand that\nhalf a word"
+        await ui.idle()
+        assert not ui.app.agent.session.agent.steering
+
+
+async def test_escape_while_nothing_goes_on_changes_nothing(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        ui.app.composer.insert("half a thought")
+        await ui.pilot.press("escape", "escape")
+        assert ui.app.composer.text == "half a thought"
+        assert ui.app.is_running
+
+
+async def test_control_c_stops_a_turn_when_nothing_is_typed_and_leaves_at_the_second_press(drive):
+    async with drive([Reply(text="first half, second half")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("first half")
+        await ui.pilot.press("ctrl+c")
+        await ui.shows(KEPT)
+        await ui.idle()
+        await ui.pilot.press("ctrl+c")
+        await ui.shows("ctrl+c again leaves")
+        assert not ui.app._exit
+        await ui.pilot.press("ctrl+c")
+        await ui.until(lambda: ui.app._exit, "left")
+
+
+async def test_leaving_while_a_tool_runs_ends_what_it_started(drive):
+    sleep = f"sleep 1000.{os.getpid()}2"
+    made = call("shell", command=f"{sleep} & echo begun; wait")
+    async with drive([made], mode="allow-all") as ui:
+        await ui.idle()
+        await ui.say("wait for ever")
+        await ui.shows("begun")
+        assert running(sleep)
+        await ui.say("/exit")
+        await ui.until(lambda: ui.app._exit, "left")
+    deadline = time.monotonic() + 30
+    while running(sleep):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def running(command):
+    """Whether a process with this command line runs, in whatever sandbox."""
+    wanted = command.replace(" ", "\0").encode() + b"\0"
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if entry.read_bytes() == wanted:
+                return True
+    return False

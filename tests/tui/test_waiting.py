@@ -1,0 +1,78 @@
+"""The line that says what goes on: what it keeps when there is little room."""
+
+from __future__ import annotations
+
+import pytest
+from textual.geometry import Size
+
+from laguna_agent.events import ModelLoading, PrefillProgress, StepStarted, SystemNote, TextDelta
+from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.waiting import WaitLine
+
+
+class Line(WaitLine):
+    """A line that is on no screen."""
+
+    size = Size(80, 1)
+
+
+def line(width):
+    made = Line(PALETTES["laguna"])
+    made.still = True
+    made.size = Size(width, 1)
+    return made
+
+
+READING = PrefillProgress(done=1_536, total=4_210, reused=5_100, rate=33, eta_s=81)
+
+
+@pytest.mark.parametrize("width", [120, 90, 76, 60, 50, 40, 36])
+def test_how_much_is_read_and_the_time_left_are_shown_at_every_width(width):
+    made = line(width)
+    made.take(READING)
+    shown = made.render().plain
+    assert len(shown) <= width
+    assert "reading" in shown
+    assert "1,536" in shown
+    assert "4,210" in shown
+    assert "81 s left" in shown
+
+
+def test_with_room_everything_is_shown():
+    made = line(120)
+    made.take(READING)
+    assert made.render().plain == (
+        "⠋ reading ━━━━━━━━━━━━ 1,536 of 4,210 tokens · 5,100 reused · 33/s · 81 s left · esc stops"
+    )
+
+
+@pytest.mark.parametrize("width", [76, 50, 36])
+def test_a_long_name_of_a_tool_leaves_room_for_the_key_that_stops_it(width):
+    made = line(width)
+    made.say("running " + "pytest -x " * 20)
+    shown = made.render().plain
+    assert len(shown) <= width
+    assert shown.endswith("… · esc stops")
+
+
+def test_what_is_written_after_a_summary_was_asked_for_is_summarising():
+    made = line(76)
+    made.take(SystemNote(text="Summarise.", reason="compaction"))
+    made.take(TextDelta(text="## Goal"))
+    assert "summarising" in made.render().plain
+    made.take(StepStarted(step=2))
+    made.take(TextDelta(text="Now"))
+    assert "writing" in made.render().plain
+
+
+def test_bytes_of_a_model_that_is_loaded():
+    made = line(76)
+    made.take(ModelLoading(done=12_400_000_000, total=20_274_300_032))
+    assert "12.4 GB of 20.3 GB" in made.render().plain
+
+
+def test_nothing_is_said_when_nothing_goes_on():
+    made = line(76)
+    made.say("working")
+    made.end()
+    assert made.render().plain == ""
