@@ -117,6 +117,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--thinking", action=argparse.BooleanOptionalAction, default=None,
         help="think before answering, for models that can")  # fmt: skip
     add("--no-memory", action="store_true", help="neither recall nor write memories")
+    add("--logprobs", action="store_true",
+        help="record the log-probability of each token that the model writes")  # fmt: skip
     add("--offline", action="store_true", help="no network for anything")
     add("--trust", action="store_true", help="read this repository's .laguna/ for this run")
     add("--version", action="store_true", help="show the version")
@@ -152,6 +154,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
             "timeout": options.timeout,
         },
         "memory": {"enabled": False if options.no_memory else None},
+        "trajectory": {"logprobs": options.logprobs or None},
     }
     project = root / ".laguna" / "config.toml" if trusted else None
     config = load_config(flags=flags, project=project)

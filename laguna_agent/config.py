@@ -107,6 +107,13 @@ class MemoryConfig(_Section):
     """Tokens of memories in the first message of a task."""
 
 
+class TrajectoryConfig(_Section):
+    """What is recorded of a session beyond what resuming it needs."""
+
+    logprobs: bool = False
+    """The log-probability of each token that a local model writes."""
+
+
 class TuiConfig(_Section):
     """The terminal interface."""
 
@@ -143,6 +150,7 @@ class Config(_Section):
     policy: PolicyConfig = PolicyConfig()
     providers: dict[str, ProviderConfig] = {}
     memory: MemoryConfig = MemoryConfig()
+    trajectory: TrajectoryConfig = TrajectoryConfig()
     tui: TuiConfig = TuiConfig()
     hooks: list[HookConfig] = []
 

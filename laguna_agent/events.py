@@ -248,6 +248,19 @@ class ToolCallDelta(_Event):
     text: str
 
 
+class GrammarUsed(_Event):
+    """A grammar that holds replies from here on, each by its digest; on record once, so that a
+    reply can be verified without knowing what made the grammar."""
+
+    type: Literal["grammar_used"] = "grammar_used"
+    digest: str
+    gbnf: str
+    root: str = "root"
+    lazy: bool = False
+    trigger_tokens: list[str] = []
+    trigger_patterns: list[str] = []
+
+
 class Reply(_Event):
     """A whole reply of the model."""
 
@@ -270,6 +283,13 @@ class Reply(_Event):
     prefix; together they give the prompt."""
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
+    """Natural logarithms of the model's own probabilities of `token_ids`, before temperature,
+    samplers and grammar; recorded when asked for."""
+    grammar: str | None = None
+    """Digest of the grammar that held the reply; a GrammarUsed event before it has the text."""
+    thinking_budget: int | None = None
+    think_close: list[int] = []
+    """Tokens that were fed when the thought had taken `thinking_budget` tokens."""
 
 
 # --- of tools -------------------------------------------------------------------------------
@@ -375,6 +395,7 @@ Event = Annotated[
     | ThinkingDelta
     | TextDelta
     | ToolCallDelta
+    | GrammarUsed
     | Reply
     | ApprovalRequested
     | ApprovalGiven
@@ -394,5 +415,6 @@ ModelEvent = (
     | ThinkingDelta
     | TextDelta
     | ToolCallDelta
+    | GrammarUsed
     | Reply
 )

@@ -88,6 +88,8 @@ class GenerateOptions:
     grammar: str | None = None
     """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False
+    """Give the natural logarithm of the model's own probability of each token of the reply:
+    before temperature, the other samplers and the grammar. Local models only."""
 
 
 class Conversation(Protocol):

@@ -6,12 +6,14 @@ else is rendered by the chat format, tokenised once, and appended.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from laguna_agent.errors import ContextFullError
-from laguna_agent.events import FinishReason, ModelEvent, Reply
+from laguna_agent.events import FinishReason, GrammarUsed, ModelEvent, Reply
 from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.chat.base import ChatFormat, Grammar, Segment
 from laguna_agent.models.engine.base import Engine, EngineRequest, Finished, Tokens
@@ -58,6 +60,8 @@ class LocalConversation:
         self._places: dict[int, _Place] = {}
         self._marks: list[int] = []
         self._closed = False
+        self._grammars: set[str] = set()
+        """Digests of those that were told of."""
 
     # --- growing ----------------------------------------------------------------------------
 
@@ -127,6 +131,10 @@ class LocalConversation:
         if len(prompt) + 1 > self.limit:
             raise ContextFullError(len(self._tokens), len(opening) + 1, self.limit)
         request = await self._request(prompt, options)
+        used = grammar_used(request.grammar) if request.grammar is not None else None
+        if used is not None and used.digest not in self._grammars:
+            self._grammars.add(used.digest)
+            yield used
         parser = self._format.parser(self._tools, options)
         ids: list[int] = []
         logprobs: list[float] = []
@@ -167,7 +175,11 @@ class LocalConversation:
             temperature=options.sampling.temperature,
             prompt_token_ids=prompt[start:],
             token_ids=ids,
-            logprobs=logprobs if options.logprobs else None,
+            # One for each id: of a stop string that was spelled out neither is kept.
+            logprobs=[round(p, 6) for p in logprobs[: len(ids)]] if options.logprobs else None,
+            grammar=used.digest if used is not None else None,
+            thinking_budget=request.thinking_budget,
+            think_close=list(request.think_close),
         )
         await self._close_reply(reason, ended=ended)
         yield reply
@@ -254,6 +266,13 @@ class LocalConversation:
         self._shared.users -= 1
         if self._shared.users == 0:
             await self._engine.aclose()
+
+
+def grammar_used(grammar: Grammar) -> GrammarUsed:
+    """The event that tells of a grammar."""
+    fields = asdict(grammar)
+    text = json.dumps(fields, sort_keys=True)
+    return GrammarUsed(digest=hashlib.sha256(text.encode()).hexdigest()[:16], **fields)
 
 
 def _raw(reply: Reply) -> list[str]:

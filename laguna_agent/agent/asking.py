@@ -76,6 +76,7 @@ def make_options(agent: Agent, attempts: Attempts) -> GenerateOptions:
         tool_choice="required" if manifest.call_required else "auto",
         allowed=attempts.allowed(),
         paths=attempts.paths(),
+        logprobs=agent.logprobs,
     )
 
 

@@ -108,6 +108,7 @@ def make_agent(
         ),
         hooks=Hooks(config.hooks, cwd=root, session=trajectory.id) if config.hooks else None,
         thinking=thinking,
+        logprobs=config.trajectory.logprobs,
         check_known=settings.check,
         checkpoints=Checkpoints(root, state),
         instructions=instructions,

@@ -62,6 +62,7 @@ async def compact(
     reserve: int | None = None,
     guidance: str = "",
     sampling: Sampling | None = None,
+    logprobs: bool = False,
     render: Render = message_of,
     unsaid: list[Message] | None = None,
 ) -> AsyncIterator[Event]:
@@ -92,7 +93,9 @@ async def compact(
         try:
             await _request(conversation, unsaid, request)
             yield SystemNote(text=request, reason=COMPACTION)
-            async for event in conversation.generate(_options(conversation, sampling)):
+            async for event in conversation.generate(
+                _options(conversation, sampling, logprobs=logprobs)
+            ):
                 yield event
                 if isinstance(event, Reply):
                     asked = True
@@ -170,10 +173,13 @@ async def _request(conversation: Conversation, unsaid: list[Message], request: s
     raise ContextFullError(before, needed, conversation.limit)
 
 
-def _options(conversation: Conversation, sampling: Sampling | None) -> GenerateOptions:
+def _options(
+    conversation: Conversation, sampling: Sampling | None, *, logprobs: bool
+) -> GenerateOptions:
     return GenerateOptions(
         sampling=sampling or Sampling(temperature=0.0),
         max_tokens=summary_tokens(conversation.limit),
         tool_choice="none",
         grammar=summary_grammar(),
+        logprobs=logprobs,
     )

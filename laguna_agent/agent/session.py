@@ -170,6 +170,7 @@ class Session:
             evidence=self.record.epoch(),
             reserve=await self.agent.measure(),
             guidance=guidance,
+            logprobs=self.agent.logprobs,
             render=self.agent.message_of,
             unsaid=self.agent.unsaid,
         )

@@ -56,6 +56,8 @@ class Agent:
     hooks: Hooks | None = None
     instructions: Instructions | None = None
     thinking: bool = False
+    logprobs: bool = False
+    """Whether the log-probabilities of what the model writes are recorded."""
     steering: deque[UserMessage] = field(default_factory=deque)
     """What a person typed while the agent worked; it goes in before the next model call."""
     plan: list[PlanStep] = field(default_factory=list)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.memory import frontmatter
+from laguna_agent.memory.commits import commits_between
 from laguna_agent.memory.extract import Extract, attribute, clip, extract
 from laguna_agent.memory.structure import Summary, parse_summary
 from laguna_agent.paths import repository_state_dir
@@ -148,13 +148,13 @@ class MemoryStore:
         happened. Raises LagunaError when it cannot be written.
         """
         meta = trajectory.meta
-        segments = self._segments_of(trajectory.id)
-        number = 1 + max((_number(memory) for memory in segments), default=0)
+        segments, number = self._before(trajectory.id)
         # What a person deleted is not written again, so the record says how far it was read.
         first = 1 + max([meta.remembered, *(last for m in segments for _, last in m.events)])
         last = trajectory.last_seq if last_seq is None else last_seq
         found = extract(
-            _between(trajectory.events(first, whole=False), last), keeps=kept_ranges(trajectory)
+            _between(trajectory.events(first, whole=False), last),
+            keeps=kept_ranges(trajectory, start=first),
         )
         if not found.tasks and not found.files and not found.commands and not text:
             return None
@@ -193,9 +193,29 @@ class MemoryStore:
             condense(self)
 
     def _segments_of(self, session: str) -> list[Memory]:
+        found = map(read_memory, self._segment_paths(session))
+        return [memory for memory in found if memory is not None]
+
+    def _segment_paths(self, session: str) -> list[Path]:
         paths = (self.directory / "segments").glob(f"{session}-*.md")
-        found = [memory for memory in map(read_memory, sorted(paths)) if memory is not None]
-        return sorted(found, key=_number)
+        return sorted(paths, key=lambda path: _number(path.stem))
+
+    def _before(self, session: str) -> tuple[list[Memory], int]:
+        """What is remembered of a session, and the number of its next segment.
+
+        The condensed file stands for all segments, so that the cost does not grow with them,
+        unless a person edited or deleted one since: then they are all read.
+        """
+        paths = self._segment_paths(session)
+        number = 1 + (_number(paths[-1].stem) if paths else 0)
+        whole = read_memory(self.path_of(session, "session"))
+        if whole is not None and whole.path is not None and not whole.edited:
+            written = whole.path.stat().st_mtime_ns
+            if whole.sources == [path.stem for path in paths] and all(
+                path.stat().st_mtime_ns <= written for path in paths
+            ):
+                return [whole], number
+        return self._segments_of(session), number
 
     def _segment(
         self,
@@ -210,7 +230,9 @@ class MemoryStore:
         if text:
             summary = attribute(parse_summary(text), found.evidence).filled_from(summary)
         branch, head = git_head(self.root)
-        commits = [c for c in _commits(self.root, meta.commit, head) if c not in known_commits]
+        commits = [
+            c for c in commits_between(self.root, meta.commit, head) if c not in known_commits
+        ]
         title = title_of(found.tasks[0][1]) if found.tasks else meta.title
         commands = list(found.commands.values())[-_MOST_COMMANDS:]
         return Memory(
@@ -273,7 +295,8 @@ def body_of(title: str, summary: Summary, result: str = "") -> str:
 
 
 def condensed_session(session: str, segments: list[Memory]) -> Memory:
-    """One memory of a session out of those of its segments."""
+    """One memory of a session out of those of its segments, or of what was condensed of them
+    before and the segments since."""
     segments = sorted(segments, key=lambda memory: memory.events[0] if memory.events else (0, 0))
     summary = Summary()
     for name, most in (
@@ -304,8 +327,8 @@ def condensed_session(session: str, segments: list[Memory]) -> Memory:
         commands=list({c.run: c for memory in segments for c in memory.commands}.values())[
             -_MOST_COMMANDS:
         ],
-        events=[item for memory in segments for item in memory.events],
-        sources=[memory.id for memory in segments],
+        events=_joined(item for memory in segments for item in memory.events),
+        sources=[name for memory in segments for name in memory.sources or [memory.id]],
         body=body_of(first.title, summary),
     )
 
@@ -336,13 +359,25 @@ def _digest(body: str) -> str:
     return hashlib.sha256(body.strip("\n").encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _number(memory: Memory) -> int:
-    tail = memory.id.rsplit("-", 1)[-1]
+def _number(name: str) -> int:
+    """The number of a segment, the last part of its name."""
+    tail = name.rsplit("-", 1)[-1]
     return int(tail) if tail.isdigit() else 0
 
 
 def _session_of(path: Path) -> str:
     return path.stem.rsplit("-", 1)[0] if path.parent.name == "segments" else path.stem
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges with those that follow on each other made one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
 
 
 def _between(events: Iterable[StoredEvent], last: int) -> Iterator[StoredEvent]:
@@ -354,26 +389,3 @@ def _between(events: Iterable[StoredEvent], last: int) -> Iterator[StoredEvent]:
 
 def _unique(items: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(items))
-
-
-def _commits(root: Path, first: str, last: str) -> list[str]:
-    """Commits made since `first`, newest first, at most 20."""
-    if not last or first == last:
-        return []
-    wanted = f"{first}..{last}" if first else last
-    try:
-        done = subprocess.run(
-            [
-                *("git", "--git-dir", str(root / ".git"), "-c", "core.fsmonitor=false"),
-                *("rev-list", "--max-count=20", "--end-of-options", wanted, "--"),
-            ],
-            # A partial clone fetches what is missing, through a program that it names itself.
-            env={**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"},
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line[:12] for line in done.stdout.split() if line]

@@ -121,9 +121,9 @@ class Redacted:
         for stored in self.source.events(start, whole=whole):
             yield stored._replace(event=self.redactor.event(stored.event))
 
-    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+    def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
         """The events of one type, without secrets."""
-        for stored in self.source.of_type(kind):
+        for stored in self.source.of_type(kind, start):
             yield stored._replace(event=self.redactor.event(stored.event))
 
 

@@ -41,7 +41,7 @@ class Source(Protocol):
     def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
         """The events from number `start` on, in order."""
 
-    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+    def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
         """The events of one type, in order, found without parsing the others."""
 
 
@@ -55,9 +55,9 @@ class StoredEvents:
         """The events from number `start` on, in order."""
         return (item for item in self.items if item.seq >= start)
 
-    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+    def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
         """The events of one type, in order."""
-        return (item for item in self.items if item.event.type == kind)
+        return (item for item in self.events(start) if item.event.type == kind)
 
 
 @dataclass
@@ -211,15 +211,16 @@ def conversation_state(
     return state
 
 
-def kept_ranges(source: Source, *, at: int | None = None) -> Callable[[int], bool]:
-    """Whether an event's number is part of the conversation, rewinds considered.
+def kept_ranges(source: Source, *, at: int | None = None, start: int = 0) -> Callable[[int], bool]:
+    """Whether an event's number is part of the conversation, rewinds considered. Only for
+    numbers from `start` on: what is rewound is told by a later event.
 
     A rewind goes to the conversation as it was after `to_seq`, so rewinding to a place that an
     earlier rewind had left undoes that one.
     """
     rewinds = [
         (stored.seq, stored.event.to_seq)
-        for stored in source.of_type("rewound")
+        for stored in source.of_type("rewound", start)
         if isinstance(stored.event, Rewound) and (at is None or stored.seq <= at)
     ]
     if not rewinds:

@@ -255,9 +255,9 @@ class Trajectory:
         """
         return read_events(self._directory, start, whole=whole, problems=self.problems)
 
-    def of_type(self, kind: str) -> Iterator[StoredEvent]:
+    def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
         """The events of one type (`user_message`), found without parsing the others."""
-        return read_events(self._directory, 0, whole=True, problems=self.problems, kind=kind)
+        return read_events(self._directory, start, whole=True, problems=self.problems, kind=kind)
 
     # --- inside -------------------------------------------------------------------------------
 

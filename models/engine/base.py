@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from laguna_agent.events import (
     CacheMiss,
@@ -73,6 +73,16 @@ class Tokens:
     logprobs: tuple[float, ...] = ()
 
 
+class Score(NamedTuple):
+    """What the model chooses now where `wanted` was recorded, and by how much that choice's logit
+    is above the recorded token's: 0.0 when it is the same, infinite when the grammar refuses what
+    was recorded."""
+
+    wanted: int
+    choice: int
+    gap: float
+
+
 @dataclass(frozen=True)
 class Finished:
     """The end of a generation. `ids` are all generated tokens that are now in the KV cache or
@@ -105,6 +115,11 @@ class Engine(Protocol):
 
     def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels."""
+
+    async def score(self, request: EngineRequest, wanted: Sequence[int]) -> list[Score]:
+        """Compare a recorded greedy reply to the prompt of `request` with what the model chooses
+        now under the same grammar, token by token; it ends after a token that the grammar refuses.
+        """
 
     async def aclose(self) -> None:
         """Let go of the engine (its process ends, or lives on for its keep-alive time)."""

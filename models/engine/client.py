@@ -34,6 +34,7 @@ from laguna_agent.models.engine.base import (
     EngineModel,
     EngineRequest,
     Finished,
+    Score,
     Tokens,
 )
 from laguna_agent.models.engine.running import make_room
@@ -340,6 +341,26 @@ class EngineClient:
                         return
         except (EngineLostError, TimeoutError):
             pass
+
+    async def score(self, request: EngineRequest, wanted: Sequence[int]) -> list[Score]:
+        """See Engine."""
+        connection = await self._connected()
+        number, queue = self._register(connection)
+        found: list[Score] = []
+        try:
+            header = {**_request(request, self.spec.config), "score": True, "id": number}
+            await connection.send(
+                {**header, "resume": len(wanted)}, wire.pack_tokens([*request.tokens, *wanted])
+            )
+            while (frame := await queue.get()) is not None:
+                event = _event(frame)
+                if isinstance(event, Finished):
+                    return found
+                if isinstance(event, Tokens):
+                    found.append(Score(wanted[len(found)], event.ids[0], event.logprobs[0]))
+        finally:
+            connection.queues.pop(number, None)
+        raise self._gave_up(EngineLostError(await connection.reason()))
 
     async def bare(self, tokens: Sequence[int], count: int) -> Finished:
         """Time llama.cpp alone on a prompt and `count` tokens; empties the cache. For `bench`."""

@@ -26,7 +26,7 @@ _MARKS = 4
 """Message boundaries of one prompt at which the window layers are copied."""
 _APART = 64
 """Tokens between such boundaries; nearer ones cost more in small batches than they can save."""
-_TIE = 0.15
+TIE = 0.15
 """Logits closer than this are decided again by a batch of one: batches of different sizes differ
 by less in llama.cpp's own arithmetic, so that greedy output is the same with and without drafts."""
 
@@ -52,6 +52,8 @@ class Order:
     resume: int = 0
     bare: bool = False
     """Measure llama.cpp alone instead."""
+    score: bool = False
+    """Compare the last `resume` tokens with what the model chooses now, instead."""
 
 
 @dataclass
@@ -210,9 +212,9 @@ class Generation:
                     continue
                 self._settle(rows, clock)
                 if reason is None:
-                    # Tokens are to be fed: the logits of this row are not needed.
+                    # Tokens are to be fed, whatever the logits of this row say.
                     token = self._forced.popleft()
-                    reason = self._take(token, row=None)
+                    reason = self._take(token, row=rows.row)
             else:
                 self._settle(rows, clock)
             if reason is not None:
@@ -239,7 +241,7 @@ class Generation:
     def _uncertain(self, row: int) -> bool:
         """True when a greedy choice in a batch could be another one alone."""
         assert self._sampler is not None
-        return self._sampler.greedy and self._sampler.margin(self._cache.context, row) < _TIE
+        return self._sampler.greedy and self._sampler.margin(self._cache.context, row) < TIE
 
     def _settle(self, rows: _Rows, since: float) -> None:
         """Drop what was drafted and not said."""

@@ -39,4 +39,5 @@ def order_of(header: wire.Header, payload: bytes, session: str) -> Order:
         speculate=bool(header["speculate"]),
         resume=int(header["resume"]),
         bare=bool(header.get("bare")),
+        score=bool(header.get("score")),
     )

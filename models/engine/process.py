@@ -31,6 +31,7 @@ from laguna_agent.models.engine.llama import (
     build_info,
     redirect_log,
 )
+from laguna_agent.models.engine.scoring import Scoring
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
@@ -128,6 +129,8 @@ class Engine:
         """A generation to advance."""
         if order.bare:
             return BareLoop(self.cache, order)
+        if order.score:
+            return Scoring(self.model, self.cache, order, sinks)
         if order.snapshot:
             sinks.at_static = self._at_static
         return Generation(self.model, self.cache, order, sinks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.events import Reply, ToolFinished, TurnFinished
+from laguna_agent.events import ToolFinished
 from laguna_agent.memory.recall import Recall
 from laguna_agent.models.local import LocalConversation
 from support.forced import LongRun, long_run
@@ -22,36 +22,34 @@ def holds(run: LongRun) -> None:
     """What is true of every run, short or long."""
     talk = run.session.conversation
     assert isinstance(talk, LocalConversation)
-    last = run.events[-1]
-    assert isinstance(last, TurnFinished)
-    assert last.status == "done"
+    assert run.finished is not None
+    assert run.finished.status == "done"
     # The context: neither the prompt nor any reply ever went beyond it, summaries included.
     assert run.highest <= talk.limit
-    replies = [event for event in run.events if isinstance(event, Reply)]
-    assert all(r.usage.prompt_tokens + r.usage.completion_tokens <= talk.limit for r in replies)
+    assert all(u.prompt_tokens + u.completion_tokens <= talk.limit for u in run.usages)
     # The summaries were the model's: each was asked for in the running conversation, of which
     # nothing was processed again.
-    assert len(run.summary_replies) == len(run.compactions)
-    for reply in run.summary_replies:
+    assert len(run.summaries) == len(run.compactions)
+    for reply in run.summaries:
         assert reply.miss is None
         assert reply.usage.reused_tokens > 0.75 * reply.usage.prompt_tokens
     # A new epoch processes its opening and the kept steps, once, and nothing else.
     prefix = run.session._prefix_mark
     assert prefix is not None
     for compacted, first, said in zip(
-        run.compactions, run.first_replies, run.said_since, strict=True
+        run.compactions, run.first_usages, run.said_since, strict=True
     ):
-        opener = first.usage.prompt_tokens - compacted.tokens_after - said
+        opener = first.prompt_tokens - compacted.tokens_after - said
         assert 0 < opener < 8
-        assert first.usage.prefilled_tokens == compacted.tokens_after - prefix + said + opener
-        assert first.usage.reused_tokens == prefix
+        assert first.prefilled_tokens == compacted.tokens_after - prefix + said + opener
+        assert first.reused_tokens == prefix
 
 
 async def test_a_run_that_outgrows_its_context_goes_on_in_epochs(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=44, context=8_192)):
         assert len(run.compactions) >= 3
         holds(run)
-        opening = run.compactions[-1].opening
+        opening = run.opening
         kept = " ".join(item.event.text for item in run.session.record.state.user_messages)  # type: ignore[union-attr]  # they are user messages
         for text in run.said:
             assert text in kept
@@ -62,7 +60,8 @@ async def test_a_run_that_outgrows_its_context_goes_on_in_epochs(tmp_path: Path)
 @pytest.mark.slow
 async def test_five_hundred_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=500, context=8_192)):
-        assert sum(event.type == "step_started" for event in run.events) == 500
+        assert run.finished is not None
+        assert run.finished.steps == 500
         assert len(run.compactions) >= 10
         holds(run)
         talk = run.session.conversation
@@ -72,7 +71,7 @@ async def test_five_hundred_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
             assert text in prompt
         # Memory does not grow with the steps, beyond what the allocator keeps.
         assert run.engine_kib[-1] < run.engine_kib[100] * 1.1
-        assert run.client_kib[-1] < run.client_kib[100] * 1.5
+        assert run.client_kib[-1] < run.client_kib[100] * 1.15
         # Every planted fact is found again, in the event in which it was seen.
         trajectory = run.session.trajectory
         where = {

@@ -2,52 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.events import Event, Reply, SystemPrompt, UserMessage
+from laguna_agent.events import (
+    Event,
+    GrammarUsed,
+    Reply,
+    SystemPrompt,
+    ToolFinished,
+    UserMessage,
+)
 from laguna_agent.interfaces.verify import replay_greedy
-from laguna_agent.models.base import GenerateOptions, Message, Sampling
-from laguna_agent.models.engine.client import open_engine
+from laguna_agent.models.base import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.trajectory.store import Trajectory
-from support.synthetic import tiny_laguna
+from support.synthetic import smooth_laguna
 from support.talk import conversation
 
+READ = ToolSpec(
+    name="read",
+    description="Read a file.",
+    parameters={"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+)
 
-async def test_greedy_replies_are_the_same_again(
-    tmp_path: Path, laguna_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "project"
-    root.mkdir()
-    config = EngineConfig(context=1024, micro_batch=64, keep_alive=0, threads=1)
-    engine = await open_engine(tiny_laguna(), config=config)
+
+@pytest.fixture
+async def engine() -> AsyncIterator[EngineClient]:
+    config = EngineConfig(context=2048, micro_batch=64, keep_alive=0, threads=1)
+    made = await open_engine(smooth_laguna(), config=config)
+    yield made
+    await made.aclose()
+
+
+async def recorded(engine: EngineClient) -> list[Event]:
+    """Replies that a grammar holds in all the ways there are, and one that nothing holds."""
     talk = conversation(engine, "")
-    tokens = await talk.start("You are an agent.", [])
+    tokens = await talk.start("You are an agent.", [READ])
     events: list[Event] = [
-        SystemPrompt(text="s", tools=[], tokens=tokens, token_ids=list(talk.tokens))
+        SystemPrompt(text="You are an agent.", tools=[], tokens=tokens, token_ids=[*talk.tokens])
     ]
-    for number in range(3):
-        message = UserMessage(text=f"question {number}")
-        await talk.append([Message(role="user", content=message.text)])
-        options = GenerateOptions(sampling=Sampling(temperature=0.0), max_tokens=20)
-        made = [event async for event in talk.generate(options)]
-        assert isinstance(made[-1], Reply)
-        events += [message, made[-1]]
-    with Trajectory.create(root, session_id="true") as trajectory:
-        for event in events:
-            trajectory.append(event)
-        assert await replay_greedy(trajectory, engine) == 0
-    assert "3 greedy replies" in capsys.readouterr().out
+    greedy = Sampling(temperature=0.0)
+    for number, options in enumerate(
+        [
+            GenerateOptions(sampling=greedy, max_tokens=150, tool_choice="required", text_limit=60),
+            GenerateOptions(sampling=greedy, max_tokens=60, grammar='root ::= [a-f ]{30,60} "."'),
+            GenerateOptions(
+                sampling=greedy, max_tokens=90, tool_choice="required", text_limit=60,
+                thinking=True, thinking_budget=12,
+            ),
+            GenerateOptions(sampling=greedy, max_tokens=40, tool_choice="none"),
+        ]
+    ):  # fmt: skip
+        said: Event = UserMessage(text=f"question {number}")
+        message = Message(role="user", content=f"question {number}")
+        if number == 1:
+            said = ToolFinished(call_id="a", name="read", ok=True, content="what is in the file")
+            message = Message(role="tool", content="what is in the file", name="read")
+        await talk.append([message])
+        events.append(said)
+        events.extend([e async for e in talk.generate(options) if not e.transient])
+    return events
 
-    last = events[-1]
-    assert isinstance(last, Reply)
-    assert last.token_ids
-    last.token_ids = [*last.token_ids[:3], last.token_ids[3] ^ 1, *last.token_ids[4:]]
-    with Trajectory.create(root, session_id="false") as trajectory:
+
+async def verified(root: Path, engine: EngineClient, events: list[Event], name: str) -> int:
+    with Trajectory.create(root, session_id=name) as trajectory:
         for event in events:
             trajectory.append(event)
-        assert await replay_greedy(trajectory, engine) == 1
-    assert "the first at token 3" in capsys.readouterr().out
-    await talk.aclose()
+        return await replay_greedy(trajectory, engine)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "project"
+    made.mkdir()
+    return made
+
+
+async def test_an_honest_run_is_the_same_again_grammars_included(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = await recorded(engine)
+    replies = [event for event in events if isinstance(event, Reply)]
+    assert [bool(reply.grammar) for reply in replies] == [True, True, True, False]
+    assert replies[0].tool_calls or replies[0].error or replies[0].finish_reason == "length"
+    assert replies[2].think_close
+    assert sum(isinstance(event, GrammarUsed) for event in events) == 3
+    code = await verified(root, engine, events, "honest")
+    out = capsys.readouterr().out
+    assert code == 0, out
+    assert "4 greedy replies" in out
+    assert "differ" not in out
+
+
+async def test_a_changed_token_is_found_in_whichever_reply_it_stands(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = await recorded(engine)
+    places = [place for place, event in enumerate(honest) if isinstance(event, Reply)]
+    for place in places:
+        events = [event.model_copy(deep=True) for event in honest]
+        reply = events[place]
+        assert isinstance(reply, Reply)
+        assert reply.token_ids
+        reply.token_ids[3] = reply.token_ids[3] ^ 1
+        assert await verified(root, engine, events, f"changed-{place}") == 1
+        out = capsys.readouterr().out
+        line = next(line for line in out.split("\n") if line.startswith(f"e{place + 1}:"))
+        assert "the first at token 3" in line
+
+
+async def test_a_changed_text_is_found_though_the_tokens_are_the_models(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = await recorded(engine)
+    for place, change, said in (
+        (-1, {"text": "I did it."}, "its text is not what they spell"),
+        (-2, {"text": "Another question"}, "before it is not what they spell"),
+        (4, {"content": "something else"}, "before it is not what they spell"),
+    ):
+        events = list(honest)
+        assert set(change) <= set(type(events[place]).model_fields)
+        events[place] = events[place].model_copy(update=change)
+        assert await verified(root, engine, events, f"text-{place}") == 1
+        out = capsys.readouterr().out
+        assert said in out
+        assert "replies whose texts were changed" in out
+
+
+async def test_without_its_grammar_a_reply_cannot_be_verified(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [e for e in await recorded(engine) if not isinstance(e, GrammarUsed)]
+    assert await verified(root, engine, events, "without") == 1
+    assert "is not on record" in capsys.readouterr().out
+
+
+async def test_replies_that_were_drawn_are_not_judged(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = await recorded(engine)
+    for event in events:
+        if isinstance(event, Reply):
+            event.temperature = 0.7
+    assert await verified(root, engine, events, "drawn") == 1
+    assert "nothing to verify" in capsys.readouterr().err

@@ -196,6 +196,39 @@ async def test_log_probabilities_are_of_the_model(engine: EngineClient) -> None:
     assert all(-20 < value <= 0 for value in values)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 5.0])
+async def test_log_probabilities_are_from_before_samplers_and_grammar(
+    engine: EngineClient, temperature: float
+) -> None:
+    tokens = await prompt(engine)
+    events, _ = await run(engine, EngineRequest(tokens, GREEDY, 1, logprobs=True))
+    (best,) = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
+    forced = EngineRequest(
+        tokens,
+        Sampling(temperature=temperature, top_k=1),
+        1,
+        grammar=Grammar('root ::= "~"'),
+        logprobs=True,
+    )
+    events, finished = await run(engine, forced)
+    (value,) = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
+    # The grammar left nothing else to draw, which does not make the model any surer of it.
+    assert value < best - 0.01
+    assert len(finished.ids) == 1
+
+
+async def test_fed_tokens_have_log_probabilities_too(engine: EngineClient) -> None:
+    tokens = [*await prompt(engine), *await engine.tokenize([Segment("<think>", special=True)])]
+    close = await engine.tokenize([Segment("</think>\n", special=True)])
+    events, finished = await run(
+        engine,
+        EngineRequest(tokens, WILD, 40, think_close=close, thinking_budget=10, logprobs=True),
+    )
+    assert close[0] in finished.ids
+    values = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
+    assert len(values) == len(finished.ids)
+
+
 async def test_the_thought_is_closed_when_its_budget_is_spent(engine: EngineClient) -> None:
     tokens = [*await prompt(engine), *await engine.tokenize([Segment("<think>", special=True)])]
     close = await engine.tokenize([Segment("</think>\n", special=True)])

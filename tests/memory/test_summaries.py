@@ -12,7 +12,7 @@ import pytest
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import CheckRan, Rewound, TurnFinished, UserMessage
-from laguna_agent.memory import frontmatter
+from laguna_agent.memory import frontmatter, summaries
 from laguna_agent.memory.summaries import MemoryStore, read_memory
 from laguna_agent.memory.weeks import WEEK_CHARS, condense, week_of
 from laguna_agent.trajectory.store import Trajectory
@@ -107,6 +107,53 @@ def test_a_second_task_makes_a_second_segment_and_the_session(
     assert whole.outcome == "failed"
     assert [claim.events for claim in whole.summary.claims("Goal")] == [((4, 4),), ((20, 20),)]
     assert {command.run for command in whole.commands} == {"pytest -q", "make"}
+
+
+def test_many_segments_are_condensed_without_being_read_again(
+    root: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path) -> summaries.Memory | None:
+        read.append(path)
+        return read_memory(path)
+
+    with worked(root) as trajectory:
+        store.remember(trajectory)
+        for number in range(12):
+            trajectory.append(UserMessage(text=f"Task {number}: always keep rule{number}."))
+            trajectory.append(TurnFinished(status="done"))
+            if number == 11:
+                monkeypatch.setattr(summaries, "read_memory", counting)
+            store.remember(trajectory)
+    assert {path.parent.name for path in read} == {"sessions"}
+    whole = store.get(trajectory.id)
+    assert whole.sources == [f"{trajectory.id}-{number}" for number in range(1, 14)]
+    assert whole.events == [(1, trajectory.last_seq)]
+    kept = [claim.text for claim in whole.summary.claims("Constraints")]
+    assert "Task 11: always keep rule11." in kept
+    assert any("never touch the tests" in text for text in kept)
+
+
+@pytest.mark.parametrize("change", ["edit", "delete"])
+def test_what_a_person_does_to_a_segment_counts_in_the_session(
+    root: Path, store: MemoryStore, change: str
+) -> None:
+    with worked(root) as trajectory:
+        store.remember(trajectory)
+        for text in ("Keep rule2.", "Keep rule3.", "Keep rule4."):
+            trajectory.append(UserMessage(text=text))
+            trajectory.append(TurnFinished(status="done"))
+            store.remember(trajectory)
+            segment = store.path_of(f"{trajectory.id}-2", "segment")
+            if text == "Keep rule3." and change == "edit":
+                segment.write_text(segment.read_text().replace("Keep rule2", "Keep the zebra"))
+            elif text == "Keep rule3.":
+                segment.unlink()
+    body = store.get(trajectory.id).body
+    assert "rule2" not in body
+    assert ("the zebra" in body) == (change == "edit")
+    assert "rule4" in body
 
 
 def test_a_deleted_memory_is_not_written_again(root: Path, store: MemoryStore) -> None:

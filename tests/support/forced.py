@@ -20,7 +20,7 @@ import laguna_agent.agent.session as session_module
 from laguna_agent.agent.loading import Mind
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import EngineConfig, load_config
-from laguna_agent.events import Compacted, Event, Reply, StepStarted, TurnFinished
+from laguna_agent.events import Compacted, Reply, StepStarted, TurnFinished, Usage
 from laguna_agent.models.base import ModelInfo
 from laguna_agent.models.chat.base import Grammar, Segment
 from laguna_agent.models.chat.gbnf import literal
@@ -133,16 +133,22 @@ class LongRun:
     session: Session
     facts: list[Fact]
     said: list[str] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    finished: TurnFinished | None = None
+    usages: list[Usage] = field(default_factory=list)
+    """Of every reply. The events themselves are not kept: the run's own memory is measured."""
     step_s: list[float] = field(default_factory=list)
     client_kib: list[int] = field(default_factory=list)
     engine_kib: list[int] = field(default_factory=list)
     compactions: list[Compacted] = field(default_factory=list)
-    first_replies: list[Reply] = field(default_factory=list)
-    """The first reply of each epoch after the first."""
+    """Without their texts and tokens."""
+    opening: str = ""
+    """What the last epoch begins with."""
+    first_usages: list[Usage] = field(default_factory=list)
+    """Of the first reply of each epoch after the first."""
     said_since: list[int] = field(default_factory=list)
     """Tokens of what the user said between a compaction and that reply."""
-    summary_replies: list[Reply] = field(default_factory=list)
+    summaries: list[Reply] = field(default_factory=list)
+    """Replies that were summaries, without their texts and tokens."""
     highest: int = 0
     """Most tokens that the prompt ever had."""
 
@@ -189,7 +195,6 @@ async def long_run(
     clock, used, waiting = 0.0, 0, False
     async for event in session.turn(task):
         run.highest = max(run.highest, session.conversation.used)
-        run.events.append(event)
         if isinstance(event, StepStarted):
             used = session.conversation.used
             now = time.perf_counter()
@@ -203,16 +208,20 @@ async def long_run(
                 session.steer(text)
                 run.said.append(text)
         elif isinstance(event, Compacted):
-            run.compactions.append(event)
+            run.opening = event.opening
+            bare = {"opening": "", "summary": "", "token_ids": None}
+            run.compactions.append(event.model_copy(update=bare))
             waiting = True
         elif isinstance(event, Reply):
+            run.usages.append(event.usage)
             if event.text.startswith("Goal:"):
-                run.summary_replies.append(event)
+                run.summaries.append(Reply(usage=event.usage, miss=event.miss))
             elif waiting:
-                run.first_replies.append(event)
+                run.first_usages.append(event.usage)
                 run.said_since.append(used - run.compactions[-1].tokens_after)
                 waiting = False
         elif isinstance(event, TurnFinished):
+            run.finished = event
             run.step_s.append(time.perf_counter() - clock)
     return run
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from laguna_agent.errors import UsageError
@@ -70,6 +72,40 @@ def test_replay_steps_through_every_event(root: Path, session: str, capsys: Capt
     places = [out.index(f"## e{seq} ") for seq in (4, 7, 11, 15, 17, 19)]
     assert places == sorted(places)
     assert out.startswith("## e2 System prompt")
+
+
+def test_replay_at_a_terminal_waits_for_a_key_at_each_event(root: Path, session: str) -> None:
+    command = ["-m", "laguna_agent.cli", "sessions", "show", session, "--replay", "-C", str(root)]
+    terminal = pexpect.spawn(
+        sys.executable, command, encoding="utf-8", dimensions=(24, 100), timeout=60
+    )
+    seen = []
+    for seq in (2, 4, 5):
+        terminal.expect(rf"-- e{seq} of 19: Enter next, q quit -- ")
+        seen.append(terminal.before)
+        # Nothing more comes until it is asked for.
+        with pytest.raises(pexpect.TIMEOUT):
+            terminal.expect("Enter next", timeout=0.3)
+        terminal.sendline("q" if seq == 5 else "")
+    assert "System prompt" in seen[0]
+    assert "never touch the tests" in seen[1]
+    terminal.expect(pexpect.EOF)
+    assert "e7" not in terminal.before
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_replay_at_a_terminal_ends_after_the_last_event(root: Path, session: str) -> None:
+    command = ["-m", "laguna_agent.cli", "sessions", "show", session, "--replay", "-C", str(root)]
+    terminal = pexpect.spawn(
+        sys.executable, [*command, "--from", "17"], encoding="utf-8", timeout=60
+    )
+    for seq in (17, 18, 19):
+        terminal.expect(rf"-- e{seq} of 19: Enter next, q quit -- ")
+        terminal.sendline()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
 
 
 def test_show_tells_what_is_damaged(root: Path, session: str, capsys: Captured) -> None:
