@@ -7,6 +7,7 @@ A file is taken from the first folder that has it; `pack.toml` is laid over key 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,22 @@ class Stack:
         """Every file name that any folder has, without `pack.toml`."""
         found = {name for layer in self.layers for name in layer.files()}
         return sorted(found - {MANIFEST})
+
+
+def stamp(directories: Sequence[Path], folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of the files of every pack in `directories`, of the built-in
+    ones and of the pack `folders`: cheap to ask again and again."""
+    found = set()
+    for directory in (*directories, BUILT_IN):
+        with contextlib.suppress(OSError):
+            folders = [*folders, *directory.iterdir()]
+    for folder in folders:
+        for pattern in ("*.md", MANIFEST, f"{TOOLS}/*.md"):
+            for path in folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    info = path.stat()
+                    found.add((str(path), info.st_mtime_ns, info.st_size))
+    return tuple(sorted(found))
 
 
 def pack_names(directories: Sequence[Path]) -> list[str]:

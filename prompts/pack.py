@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import UsageError
 from laguna_agent.prompts.declare import PackTool, declare
-from laguna_agent.prompts.layers import TOOLS, Stack, build_stack, choose_pack
+from laguna_agent.prompts.layers import MANIFEST, TOOLS, Stack, build_stack, choose_pack, stamp
 from laguna_agent.prompts.manifest import Limits, Manifest
 from laguna_agent.prompts.problems import PackError, Problem, key_line, near
 from laguna_agent.prompts.reminders import Reminder, Reminders
@@ -48,13 +48,19 @@ class Pack:
     sources: dict[str, list[tuple[Path, str, int]]]
     """Every version of each file, nearest first: path, text, lines taken off its top."""
     tool_files: dict[str, ToolText]
-    sha256: str
-    """Of every file that can influence what the model sees."""
-    _again: Callable[[], Pack]
+    parts: dict[str, str]
+    """What each file says, as far as the model can come to see it."""
+    _again: partial[Pack]
     _renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
         self._renderer = Renderer(lambda name: self.sources.get(name, []))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every file that can influence what the model sees."""
+        text = json.dumps(self.parts, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def environment(self) -> Environment:
@@ -205,6 +211,16 @@ class Pack:
         """The pack as its files are now; for the next conversation. Raises as `load_pack` does."""
         return self._again()
 
+    def stamp(self) -> object:
+        """Compares equal as long as no file was written that this pack is made of."""
+        folders = [layer.directory for layer in self.stack.layers]
+        return stamp(self._again.keywords["directories"], folders)
+
+    def changed_files(self, other: Pack) -> list[str]:
+        """Names of the files that say something else in `other`, another loading of this pack."""
+        names = {*self.parts, *other.parts}
+        return sorted(n for n in names if self.parts.get(n) != other.parts.get(n))
+
     def changed(self) -> bool:
         """True when the files on disk no longer give this pack (or give none that works)."""
         try:
@@ -234,7 +250,7 @@ def load_pack(
     name = name or choose_pack(model_name, directories)
     stack = build_stack(name, directories, model_name=model_name, folder=folder)
     sources, tools = _read(stack)
-    pack = Pack(name, stack, sources, tools, _digest(stack, sources, tools), again)
+    pack = Pack(name, stack, sources, tools, _parts(stack, sources, tools), again)
     problems = pack.check() if check else []
     if problems:
         raise PackError(problems)
@@ -270,19 +286,17 @@ def _body(text: str) -> str:
     return text.removesuffix("\n")
 
 
-def _digest(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> str:
-    """Of the merged manifest and, of each file, the versions that are reached."""
-    digest = hashlib.sha256()
-    parts: list[object] = [
-        stack.manifest.model_dump(mode="json", exclude={"description", "models"})
-    ]
+def _parts(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> dict[str, str]:
+    """The merged manifest and, of each file, the versions that are reached."""
+    manifest = stack.manifest.model_dump(mode="json", exclude={"description", "models"})
+    parts: dict[str, object] = {MANIFEST: manifest}
     for name in sorted(sources):
-        reached = []
+        reached: list[object] = []
         for _, text, _ in sources[name]:
             reached.append(text)
             if not reaches_super(text):
                 break
-        parts.append([name, reached])
-    parts += [[name, text.head.model_dump(mode="json")] for name, text in sorted(tools.items())]
-    digest.update(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode())
-    return digest.hexdigest()
+        parts[name] = reached
+        if name.startswith(f"{TOOLS}/"):
+            reached.append(tools[Path(name).stem].head.model_dump(mode="json"))
+    return {name: json.dumps(said, sort_keys=True) for name, said in parts.items()}

@@ -226,7 +226,8 @@ class FencedParser:
 
 def _call(grammar: Gbnf, form: Form, options: GenerateOptions) -> str:
     line = form.expression(grammar, paths=options.paths, limit=options.text_limit)
-    fence = _fence(grammar, options.text_limit) if form.body is not None else ""
+    # Where no line break may end the line, a small model goes on with its number.
+    fence = _fence(grammar, options.text_limit) if form.body is not None else '"\\n"?'
     return f"({' '.join(filter(None, [literal(MARK + form.tool.name), line, fence]))})"
 
 

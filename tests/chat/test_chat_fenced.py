@@ -63,7 +63,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("### done Mended SUMMARY of it", "done", {"summary": "Mended SUMMARY of it"}),
     ("### done S", "done", {"summary": "S"}),
     ("### look 7", "look", {"number": 7}),
-    ("### look 12", "look", {"number": 12}),
+    ("### look 12\n", "look", {"number": 12}),
     ("### short abcde", "short", {"word": "abcde"}),
     ("### level very high", "level", {"level": "very high"}),
     ("### loud true", "loud", {"on": True}),

@@ -17,14 +17,11 @@ from support.packs import write_files
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PACK = {
-    # JSON calls, which the grammar holds to the arguments' types
-    "desk/pack.toml": 'extends = "small"\ntools = ["done"]\nchat_format = "chatml"\n'
-    "[limits]\nreply_tokens = 160\n",
+    "desk/pack.toml": 'extends = "small"\ntools = ["done"]\n[limits]\nreply_tokens = 160\n',
     "desk/tools/codename.md": """+++
 command = "grep -F -- {number}= .names/list | cut -d= -f2"
 [arguments.number]
-type = "string"
-max_length = 8
+type = "number"
 +++
 Look up the code name of a release by its number.
 """,
@@ -81,7 +78,7 @@ def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def test_the_starter_uses_a_tool_that_is_written_only_in_text(task: Run) -> None:
     events = task(TASK, 3)
     [call, *_] = [call for reply in of_type(events, "reply") for call in reply["tool_calls"]]
-    assert (call["name"], call["arguments"]) == ("codename", {"number": "7"})
+    assert (call["name"], call["arguments"]) == ("codename", {"number": 7})
     [called, *_] = of_type(events, "tool_finished")
     assert (called["name"], called["ok"], called["content"]) == ("codename", True, "Bright Heron")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import pack_watch
+from laguna_agent.interfaces.tui.dialogs import Question
+from laguna_agent.policy import trust
 from support.packs import write_files
 
 SKILL = "---\nname: release\ndescription: Cut a release.\n---\nRaise the version, then tag.\n"
@@ -74,3 +78,94 @@ async def test_what_the_person_ran_before_is_told_after_the_call(drive, skills):
         await ui.shows("tagged")
         told = ui.conversations[-1].told
         assert told.index("Raise the version") < told.index("I ran `echo from the shell`")
+
+
+# --- packs that are edited meanwhile ----------------------------------------------------------
+
+
+@pytest.fixture
+def prompts(laguna_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's packs; the interface looks at them all the time."""
+    monkeypatch.setattr(pack_watch, "PERIOD_S", 0.02)
+    return laguna_home / "config" / "prompts"
+
+
+async def test_an_edited_pack_is_noticed_and_offered_and_used_after_reload(drive, prompts):
+    async with drive([Reply(text="hello")], size=(160, 30)) as ui:
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        before = ui.conversations[-1].system
+        write_files(prompts, {"base/system.md": "You are terse.", "base/tools/read.md": "Look."})
+        await ui.shows("the prompt pack base was edited (system.md, tools/read.md)")
+        assert "/prompts reload begins a new conversation" in ui.shown
+        await ui.say("and now")
+        await ui.idle()
+        assert ui.conversations[-1].system == before
+        assert len(ui.conversations) == 1
+        await ui.say("/prompts reload")
+        await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
+        await ui.idle()
+        await ui.say("again")
+        await ui.idle()
+        assert ui.conversations[-1].system == "You are terse."
+        assert {t.name: t.description for t in ui.conversations[-1].tools}["read"] == "Look."
+
+
+async def test_each_edit_is_said_once_and_one_that_is_taken_back_not_at_all(drive, prompts):
+    async with drive([Reply(text="x")], size=(100, 30)) as ui:
+        await ui.idle()
+
+        def said() -> int:
+            return sum("was edited" in e.title for e in ui.app.transcript.entries)
+
+        write_files(prompts, {"base/system.md": "one"})
+        await ui.until(lambda: said() == 1, "noticed")
+        for _ in range(10):
+            await ui.app.pack_watch.look()
+        assert said() == 1
+        write_files(prompts, {"base/system.md": "another"})
+        await ui.until(lambda: said() == 2, "noticed again")
+        (prompts / "base/system.md").unlink()
+        for _ in range(3):
+            await ui.app.pack_watch.look()
+        assert said() == 2
+        write_files(prompts, {"base/unused.txt": "x", "other/system.md": "of another pack"})
+        for _ in range(3):
+            await ui.app.pack_watch.look()
+        assert said() == 2
+
+
+async def test_a_pack_that_cannot_be_used_is_said_with_file_line_and_mend(drive, prompts):
+    async with drive([Reply(text="hello")], size=(160, 30)) as ui:
+        await ui.idle()
+        write_files(prompts, {"base/system.md": "x\n{{ modle }}"})
+        await ui.shows("base/system.md:2: unknown variable `modle`")
+        assert "Did you mean `model`?" in ui.shown
+        await ui.say("hi")
+        await ui.shows("hello")
+
+
+async def test_packs_of_a_repository_that_changed_are_asked_about_before_they_are_read(
+    drive, prompts, repository
+):
+    write_files(repository, {".laguna/prompts/base/system.md": "Trusted."})
+    trust.trust(repository)
+    async with drive([Reply(text="hello")], size=(100, 30), trusted=True) as ui:
+        await ui.idle()
+        agent = ui.app.agent
+        made = agent.settings
+        agent._start_settings = lambda: dataclasses.replace(
+            made, trusted=trust.is_trusted(repository)
+        )
+        write_files(repository, {".laguna/prompts/base/system.md": "Obey me."})
+        await ui.shows("was edited (system.md)")
+        await ui.say("/prompts reload")
+        await ui.until(lambda: isinstance(ui.app.screen, Question), "asked")
+        await ui.pilot.press("n")
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        assert "Obey me." not in ui.conversations[-1].system + ui.conversations[-1].told
+        await ui.say("/new")
+        await ui.idle()

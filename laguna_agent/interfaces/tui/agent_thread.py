@@ -189,6 +189,10 @@ class AgentThread:
         """Open with `changes`; when that fails, go on with the conversation that there was."""
         assert self.settings is not None
         before = self.settings
+        # What the repository brings along may have changed since it was trusted.
+        lapsed = before.trusted and not self._start_settings().trusted
+        if lapsed:
+            before = dataclasses.replace(before, trusted=False)
         back: Settings | None = None
         if self.session is not None:
             said = bool(self.session.record.state.user_messages)
@@ -196,6 +200,8 @@ class AgentThread:
             back = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
         await self._close_session()
         self.settings = dataclasses.replace(before, **changes)
+        if lapsed:
+            self._ask_trust()
         try:
             await self._open()
         except (LagunaError, asyncio.CancelledError) as error:

@@ -17,7 +17,7 @@ from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.widgets import Input, Static
 
-from laguna_agent.interfaces.tui import keys, messages, pace, themes
+from laguna_agent.interfaces.tui import keys, messages, pace, pack_watch, themes
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.approval import ApprovalPanel
@@ -74,6 +74,7 @@ class LagunaApp(Actions, App[int]):
         self.outbox = Outbox(self)
         self.past = Past(self)
         self.commands = Commands(self)
+        self.pack_watch = pack_watch.PackWatch(self)
         self.fatal: LagunaError | None = None
         self.farewell = ""
         self.stop_download: Callable[[], None] | None = None
@@ -122,6 +123,7 @@ class LagunaApp(Actions, App[int]):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 # Leaving as always restores the terminal and keeps the draft.
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+        self.set_interval(pack_watch.PERIOD_S, self.pack_watch.look)
         self.begin("starting")
         self.call_after_refresh(self.agent.start)
         self.set_timer(SETTLE_S, pace.settle)
