@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laguna_agent.config import Config
+from laguna_agent.errors import ModelError
+from laguna_agent.events import ModelLoading
 from laguna_agent.models.base import Conversation, ModelInfo
 from laguna_agent.paths import config_dir
 from laguna_agent.prompts.pack import Pack, load_pack
+
+if TYPE_CHECKING:
+    from laguna_agent.models.store import ResolvedModel
 
 OnLoading = Callable[[Any], None]
 """Takes ModelLoading and EngineRestarted events while a model loads."""
@@ -74,9 +80,8 @@ async def _local(
     from laguna_agent.models.engine.client import open_engine
     from laguna_agent.models.fit import choose_context
     from laguna_agent.models.local import LocalConversation
-    from laguna_agent.models.store import resolve
 
-    model = await asyncio.to_thread(resolve, None, config)
+    model = await _resolve(config, on_loading)
     pack = load_pack(pack_name, model_name=model.name, directories=directories)
     context = choose_context(model.header, config.engine)
     settings = config.engine.model_copy(update={"context": context})
@@ -108,6 +113,25 @@ async def _local(
         engine=loaded.build,
     )
     return Mind(LocalConversation(engine, form, info, session), info, pack)
+
+
+async def _resolve(config: Config, on_loading: OnLoading | None) -> ResolvedModel:
+    """Find the model's file. Its digest is computed at the first use, which reads all of it; that
+    ends when this is cancelled."""
+    from laguna_agent.models.store import resolve
+
+    loop, stopped = asyncio.get_running_loop(), threading.Event()
+
+    def progress(done: int, total: int) -> None:
+        if stopped.is_set():
+            raise ModelError("loading was stopped")
+        if on_loading is not None:
+            loop.call_soon_threadsafe(on_loading, ModelLoading(done=done, total=total))
+
+    try:
+        return await asyncio.to_thread(resolve, None, config, on_progress=progress)
+    finally:
+        stopped.set()
 
 
 def recommended_sampling(info: ModelInfo) -> dict[str, Any]:

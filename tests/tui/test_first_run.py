@@ -221,3 +221,37 @@ async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, 
         await ui.shows("the import was stopped")
         assert not ui.app.busy
         assert not Store().installed()
+
+
+async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(
+    drive, monkeypatch, tmp_path
+):
+    path = tmp_path / "large.gguf"
+    path.write_bytes(DATA)
+    with path.open("r+b") as file:
+        file.truncate(8 << 30)
+
+    async def open_session(settings, *, on_loading):
+        monkeypatch.setattr(session_module, "load", loading.load)
+        settings.config.model = str(path)
+        return await Session.open(settings, on_loading=on_loading)
+
+    async with drive([Reply(text="x")], open_session=open_session, size=(110, 30)) as ui:
+        await ui.shows("loading the model")
+        await ui.shows("of 8.6 GB")
+        await ui.pilot.press("escape")
+        await ui.shows("loading was stopped")
+        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.say("hello")
+        await ui.shows("of 8.6 GB")
+        await ui.command("/exit")
+        await ui.until(lambda: ui.app._exit, "left")
+    reading = [name for name in os.listdir("/proc/self/fd") if links_to(name, path)]
+    assert not reading
+
+
+def links_to(descriptor, path):
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == str(path)
+    except OSError:
+        return False
