@@ -6,22 +6,29 @@ with the same weights, threads and caches of the processor.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import shutil
 import time
 from array import array
 from collections.abc import Iterator
 
 import llama_cpp.llama_cpp as lib
 
+from laguna_agent.errors import ModelError
 from laguna_agent.models.engine.cache import Cache, Prepared
 from laguna_agent.models.engine.generation import Order, Outcome
+from laguna_agent.models.engine.llama import SEQUENCE, Context
+from laguna_agent.models.engine.snapshots import SnapshotStore
 
 
 class BareLoop:
     """Greedy decoding without anything around it. Advanced like a `Generation`."""
 
-    def __init__(self, cache: Cache, order: Order) -> None:
+    def __init__(self, cache: Cache, order: Order, store: SnapshotStore | None = None) -> None:
         self._cache = cache
         self._order = order
+        self._store = store
         self.cancelled = False
         self.outcome: Outcome | None = None
         self.steps = self._run()
@@ -49,6 +56,10 @@ class BareLoop:
             ids.append(token)
         end = time.perf_counter()
         lib.llama_sampler_free(chain)
+        measured = {}
+        if self._order.states and self._store is not None:
+            held = array("i", tokens) + array("i", ids[:-1])
+            measured = _time_states(context, self._store, held)
         context.clear()
         self.outcome = Outcome(
             reason="cancelled" if self.cancelled else "length",
@@ -61,4 +72,44 @@ class BareLoop:
             prefill_s=middle - start,
             decode_s=end - middle,
             first_token_s=middle - start,
+            measured=measured,
         )
+
+
+def _time_states(context: Context, store: SnapshotStore, tokens: array[int]) -> dict[str, float]:
+    """Seconds to write the state behind `tokens` to disk and to have it back, both ways."""
+    directory = store.directory / f"bench-{os.getpid()}"
+    measuring = SnapshotStore(directory, {"bench": os.getpid()}, store.limit)
+    path = directory / "bare"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file, ids = os.fsencode(path), (lib.llama_token * len(tokens))(*tokens)
+    count = ctypes.c_size_t()
+    seconds = {}
+    try:
+        clock = time.perf_counter()
+        lib.llama_state_seq_save_file(context.handle, file, SEQUENCE, ids, len(ids))
+        seconds["bare_save"] = time.perf_counter() - clock
+        context.clear()
+        clock = time.perf_counter()
+        lib.llama_state_seq_load_file(
+            context.handle, file, SEQUENCE, ids, len(ids), ctypes.byref(count)
+        )
+        seconds["bare_restore"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        data = context.save_state(window_only=False)
+        seconds["save_wait"] = time.perf_counter() - clock
+        measuring.save_static(tokens, data)
+        measuring.flush()
+        seconds["save"] = time.perf_counter() - clock
+        context.clear()
+        clock = time.perf_counter()
+        found = measuring.find(tokens)
+        state = found[0].read() if found else None
+        if state is None or not context.load_state(state, window_only=False):
+            raise ModelError("a snapshot that was just written could not be read back")
+        seconds["restore"] = time.perf_counter() - clock
+        seconds["bytes"] = len(data)
+    finally:
+        measuring.close()
+        shutil.rmtree(directory, ignore_errors=True)
+    return seconds

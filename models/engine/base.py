@@ -97,6 +97,8 @@ class Finished:
     miss: CacheMiss | None = None
     counters: dict[str, int] = field(default_factory=dict)
     """Engine totals since its start, `decoded_tokens` among them."""
+    measured: dict[str, float] = field(default_factory=dict)
+    """Seconds, of orders that only measure."""
 
 
 EngineEvent = ModelLoading | EngineRestarted | PrefillProgress | Tokens | Finished

@@ -25,6 +25,9 @@ GREEDY = Sampling(temperature=0)
 _ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
 """Allows everything but an end, so that both loops write the same number of tokens."""
 
+_SHALLOW = 16
+"""Tokens of the prompt at depth 0."""
+
 Say = Callable[[str], None]
 
 
@@ -86,6 +89,8 @@ async def measure(
     report.add("load", loaded, "s")
     try:
         for depth in depths:
+            if not depth:
+                await _prefill(client, chat, report, rounds)
             if depth + tokens + 600 > model.context:
                 continue
             say(f"depth {depth}")
@@ -105,6 +110,16 @@ async def _prompt(client: EngineClient, length: int) -> list[int]:
     return tokens[:length]
 
 
+async def _prefill(client: EngineClient, chat: ChatFormat, report: Report, rounds: int) -> None:
+    """A prompt of one micro-batch on an empty cache."""
+    prompt = await _prompt(client, 512)
+    pairs = []
+    for number in range(rounds):
+        full = await _full(client, chat, prompt, 2, f"prefill {number}")
+        pairs.append((full[0], (await client.bare(prompt, 2)).timings.prefill_s))
+    _add_pair(report, f"prefill of {len(prompt)} tokens", pairs, len(prompt))
+
+
 async def _depth(
     client: EngineClient,
     chat: ChatFormat,
@@ -113,21 +128,41 @@ async def _depth(
     count: int,
     rounds: int,
 ) -> None:
-    prompt = await _prompt(client, max(depth, 512))
+    prompt = await _prompt(client, depth or _SHALLOW)
     prefill: list[tuple[float, float]] = []
     decode: list[tuple[float, float]] = []
+    states: dict[str, float] = {}
     for number in range(rounds):
         full = await _full(client, chat, prompt, count, f"bench {depth} {number}")
-        bare = (await client.bare(prompt, count)).timings
-        prefill.append((full[0], bare.prefill_s))
-        decode.append((full[1], bare.decode_s))
-    name = f"prefill of {len(prompt)} tokens"
-    ours = statistics.median(pair[0] for pair in prefill)
-    ratio = statistics.median(bare / full for full, bare in prefill)
-    report.add(name, len(prompt) / ours, "tokens/s", ratio)
-    ours = statistics.median(pair[0] for pair in decode)
-    ratio = statistics.median(bare / full for full, bare in decode)
-    report.add(f"decode at depth {len(prompt)}", (count - 1) / ours, "tokens/s", ratio)
+        finished = await client.bare(prompt, count, states=number == rounds - 1 and depth > 0)
+        prefill.append((full[0], finished.timings.prefill_s))
+        decode.append((full[1], finished.timings.decode_s))
+        states = finished.measured
+    if depth:
+        _add_pair(report, f"prefill of {depth} tokens", prefill, depth)
+    _add_pair(report, f"decode at depth {depth}", decode, count - 1)
+    if states:
+        size = f"{states['bytes'] / 1e6:.0f} MB"
+        report.add(
+            f"snapshot at depth {depth} saved ({size})",
+            states["save"],
+            "s",
+            states["bare_save"] / states["save"],
+        )
+        report.add("  of it while decoding waits", states["save_wait"], "s")
+        report.add(
+            f"snapshot at depth {depth} restored",
+            states["restore"],
+            "s",
+            states["bare_restore"] / states["restore"],
+        )
+
+
+def _add_pair(report: Report, name: str, pairs: list[tuple[float, float]], tokens: int) -> None:
+    """A rate, from seconds of the whole stack and of the bare loop side by side."""
+    ours = statistics.median(full for full, _ in pairs)
+    ratio = statistics.median(bare / full for full, bare in pairs)
+    report.add(name, tokens / ours, "tokens/s", ratio)
 
 
 async def _full(

@@ -362,11 +362,15 @@ class EngineClient:
             connection.queues.pop(number, None)
         raise self._gave_up(EngineLostError(await connection.reason()))
 
-    async def bare(self, tokens: Sequence[int], count: int) -> Finished:
-        """Time llama.cpp alone on a prompt and `count` tokens; empties the cache. For `bench`."""
+    async def bare(self, tokens: Sequence[int], count: int, *, states: bool = False) -> Finished:
+        """Time llama.cpp alone on a prompt and `count` tokens; empties the cache. For `bench`.
+
+        With `states`, also what saving the state after them and restoring it takes, llama.cpp's
+        own way (`bare_save`, `bare_restore`) and through the snapshot store (`save`, `restore`).
+        """
         request = EngineRequest(tokens, Sampling(temperature=0), count, session="bare")
         frame = await self._ask(
-            {**_request(request, self.spec.config), "bare": True, "resume": 0},
+            {**_request(request, self.spec.config), "bare": True, "states": states, "resume": 0},
             wire.pack_tokens(tokens),
         )
         event = _event(frame)
@@ -436,6 +440,7 @@ def _event(frame: _Frame) -> EngineEvent:
         ended=header.get("ended", False),
         miss=CacheMiss(**miss) if miss else None,
         counters=header.get("counters", {}),
+        measured=header.get("measured", {}),
     )
 
 

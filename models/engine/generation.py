@@ -52,6 +52,8 @@ class Order:
     resume: int = 0
     bare: bool = False
     """Measure llama.cpp alone instead."""
+    states: bool = False
+    """With `bare`: measure saving and restoring a state too."""
     score: bool = False
     """Compare the last `resume` tokens with what the model chooses now, instead."""
 
@@ -71,6 +73,8 @@ class Outcome:
     prefill_s: float = 0.0
     decode_s: float = 0.0
     first_token_s: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)
+    """Seconds that a measuring order took for its parts."""
 
 
 @dataclass

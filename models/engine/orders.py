@@ -39,5 +39,6 @@ def order_of(header: wire.Header, payload: bytes, session: str) -> Order:
         speculate=bool(header["speculate"]),
         resume=int(header["resume"]),
         bare=bool(header.get("bare")),
+        states=bool(header.get("states")),
         score=bool(header.get("score")),
     )

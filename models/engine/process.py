@@ -38,7 +38,7 @@ from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
 from laguna_agent.models.engine.tuning import Tuning, measure, physical_cores
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
-from laguna_agent.models.fit import MICRO_BATCH, choose_context, plan
+from laguna_agent.models.fit import MICRO_BATCH, choose_context, require
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.memory import gpus, machine_memory
 from laguna_agent.paths import data_dir, snapshots_dir
@@ -71,7 +71,10 @@ class Engine:
         self.header = header
         cards = gpus() if config.gpu_layers != 0 else []
         size = choose_context(header, config, cards=cards)
-        experts = plan(header, size, config, cards).cpu_experts if cards else 0
+        needed = require(
+            path.stem, header, config.model_copy(update={"context": size}), cards=cards
+        )
+        experts = needed.cpu_experts if cards else 0
         self.model = Model(
             path,
             LoadOptions(
@@ -128,7 +131,7 @@ class Engine:
     def generation(self, order: Order, sinks: Sinks) -> Generation | BareLoop:
         """A generation to advance."""
         if order.bare:
-            return BareLoop(self.cache, order)
+            return BareLoop(self.cache, order, self.snapshots)
         if order.score:
             return Scoring(self.model, self.cache, order, sinks)
         if order.snapshot:

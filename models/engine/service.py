@@ -346,6 +346,7 @@ class Service:
                 "source": prepared.source,
                 "miss": prepared.miss.model_dump() if prepared.miss else None,
                 "counters": dataclasses.asdict(self.engine.cache.counters),
+                "measured": outcome.measured,
             },
             wire.pack_tokens(outcome.ids),
         )

@@ -148,6 +148,11 @@ class SnapshotStore:
         while self._queue.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.005)
 
+    def close(self) -> None:
+        """Write what is waiting and end the thread that writes."""
+        self.flush()
+        self._queue.put(None)
+
     def _write_all(self) -> None:
         while True:
             item = self._queue.get()

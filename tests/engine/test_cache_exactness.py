@@ -10,14 +10,16 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.models.engine.cache import Cache, common_prefix
+from laguna_agent.models.engine.cache import Cache, State, common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
+from laguna_agent.models.engine.snapshots import SnapshotStore
 from support.synthetic import TINY_WINDOW, smooth_laguna
 
 MICRO_BATCH = 64
@@ -85,58 +87,168 @@ def noise(fresh_context: Context) -> float:
     return worst
 
 
+ACTION_NAMES = ["append", "rewind", "edit", "fork", "return", "restart"]
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["append", "rewind", "edit", "fork", "restart", "repeat"]),
+        st.sampled_from(ACTION_NAMES),
         st.integers(0, 10_000),
     ),
     min_size=1,
-    max_size=8,
+    max_size=10,
 )
+SWITCH_GAIN = 32
+"""Tokens below which reading a state from memory or disk is not worth it."""
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(actions=ACTIONS)
-def test_any_history_gives_the_logits_of_a_fresh_prefill(
-    actions: list[tuple[str, int]], context: Context, fresh_context: Context, noise: float
-) -> None:
-    context.clear()
-    cache = Cache(context)
-    prompt = some_tokens(1, 90)
-    others: list[array[int]] = []
-    for number, (action, value) in enumerate(actions):
-        session = "main"
+class History:
+    """Does things to conversations as an engine would, in a process that may end and begin anew,
+    and checks each step against what a fresh prefill gives and against what could be had."""
+
+    def __init__(
+        self, context: Context, fresh: Context, noise: float, root: Path, kind: type[Cache] = Cache
+    ) -> None:
+        self.context, self.fresh, self.noise, self.root = context, fresh, noise, root
+        self.kind = kind
+        self.prompts = {"main": some_tokens(1, 320)}
+        self.session = "main"
+        self.saved: dict[str, array[int]] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process: of the one before, only the snapshots are left."""
+        self.context.clear()
+        self.store = SnapshotStore(self.root, {"model": "smooth"}, 1 << 30)
+        self.cache = self.kind(self.context, states=self.store)
+        self.checkpoints: list[array[int]] = []
+
+    def close(self) -> None:
+        self.store.close()
+
+    def act(self, action: str, value: int) -> None:
+        prompt = self.prompts[self.session]
         match action:
             case "append":
-                prompt = prompt + some_tokens(value, 1 + value % 150)
+                prompt = prompt + some_tokens(value, 1 + value % 200)
             case "rewind":
                 prompt = prompt[: 1 + value % len(prompt)]
             case "edit":
                 at = value % len(prompt)
                 prompt = prompt[:at] + some_tokens(value, 1) + prompt[at + 1 :]
             case "fork":
-                others.append(prompt)
                 prompt = prompt[: 1 + value % len(prompt)] + some_tokens(value, 20)
-                session = f"fork {number}"
+                self.session = f"fork {len(self.prompts)}"
+            case "return":
+                self.session = sorted(self.prompts)[value % len(self.prompts)]
+                prompt = self.prompts[self.session]
             case "restart":
-                context.clear()
-                cache = Cache(context)
-            case "repeat":
-                prompt = others[value % len(others)] if others else prompt
-        prompt = prompt[: CONTEXT - 10]
-        held = cache.tokens[:]
-        prepared = cache.prepare(prompt, session)
-        if prompt[: len(held)] == held:
-            assert prepared.reused == min(len(held), len(prompt) - 1), "nothing twice"
+                self.store.close()
+                self.restart()
+        self.prompts[self.session] = prompt[: CONTEXT - 10]
+        self.turn()
+
+    def turn(self) -> None:
+        cache, prompt = self.cache, self.prompts[self.session]
+        here = self.usable(cache.tokens, self.context.first_position(), prompt)
+        stored = [
+            self.usable(tokens, max(0, len(tokens) - TINY_WINDOW), prompt)
+            for tokens in self.saved.values()
+        ]
+        before = cache.counters.decoded_tokens
+        prepared = cache.prepare(prompt, self.session)
         assert prepared.reused == len(cache.tokens) < len(prompt)
         assert cache.tokens == prompt[: prepared.reused]
+        assert prepared.reused >= here, "what is in the cache is not decoded again"
+        assert prepared.reused > max(stored, default=0) - SWITCH_GAIN, "nor what is on disk"
         fill(cache, prompt)
+        assert cache.counters.decoded_tokens - before == len(prompt) - prepared.reused
+        got = logits(self.context)
+        assert difference(got, fresh_logits(self.fresh, prompt)) <= 4 * self.noise, "wrong logits"
         cache.checkpoint()
-        cache.record(session, len(prompt))
-        got = logits(context)
-        assert difference(got, fresh_logits(fresh_context, prompt)) <= 4 * noise
+        self.checkpoints.append(prompt)
+        cache.record(self.session, len(prompt))
+        self.store.save_session(self.session, prompt, self.context.save_state(window_only=False))
+        self.store.flush()
+        self.saved[self.session] = prompt
+
+    def usable(self, held: array[int], lowest: int, prompt: array[int]) -> int:
+        """Tokens that the best rule there is can keep of a state that holds `held`, and in the
+        window layers everything from position `lowest`."""
+        shared = common_prefix(held, prompt)
+        keep = min(shared, len(prompt) - 1)
+        if keep == len(held) or lowest <= max(0, keep - TINY_WINDOW + 1):
+            return max(0, keep)
+        marks = [len(c) for c in self.checkpoints if c == prompt[: len(c)] and len(c) <= shared]
+        return min(max(marks, default=0), keep)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(actions=ACTIONS)
+def test_any_history_gives_the_logits_of_a_fresh_prefill_and_decodes_nothing_twice(
+    actions: list[tuple[str, int]],
+    context: Context,
+    fresh_context: Context,
+    noise: float,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    history = History(context, fresh_context, noise, tmp_path_factory.mktemp("snapshots"))
+    for action, value in actions:
+        history.act(action, value)
+    history.close()
+
+
+class _TrustsTheTrim(Cache):
+    """Believes llama.cpp that what was cut can be gone on from."""
+
+    def _window_holds(self, lowest: int, keep: int) -> bool:
+        return True
+
+
+class _Forgets(Cache):
+    """Keeps no checkpoints."""
+
+    def checkpoint(self) -> None:
+        pass
+
+
+class _NeverReads(Cache):
+    """Finds no state but the one it has."""
+
+    def _better(self, prompt: array[int], keep: int) -> list[State]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (_TrustsTheTrim, "wrong logits"),
+        (_Forgets, "is not decoded again"),
+        (_NeverReads, "nor what is on disk"),
+    ],
+)
+def test_a_broken_rule_does_not_pass(
+    kind: type[Cache],
+    why: str,
+    context: Context,
+    fresh_context: Context,
+    noise: float,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The history above notices each of the rules when it is left out."""
+    histories = random.Random(3)
+
+    def run() -> None:
+        root = tmp_path_factory.mktemp("snapshots")
+        history = History(context, fresh_context, noise, root, kind)
+        try:
+            for _ in range(10):
+                history.act(histories.choice(ACTION_NAMES), histories.randrange(10_000))
+        finally:
+            history.close()
+
+    with pytest.raises(AssertionError, match=why):
+        [run() for _ in range(20)]
 
 
 def test_the_noise_is_small_and_a_trim_beyond_the_window_stands_out(

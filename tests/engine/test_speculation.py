@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from array import array
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +15,7 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar, Segment
 from laguna_agent.models.engine.base import EngineRequest, Finished
-from laguna_agent.models.engine.cache import Cache
+from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
@@ -90,6 +92,59 @@ def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context)
         agreed += next((i for i, pair in enumerate(pairs) if len({*pair}) > 1), len(pairs))
         total += len(pairs)
     assert agreed / total > 0.5
+
+
+def drawn(
+    context: Context, seeds: range, *, speculate: bool, temperature: float = 1.0
+) -> tuple[Counter[tuple[int, str]], Counters]:
+    """What replies begin with when they go on from a text of the same few letters: how often
+    each letter stands at each place."""
+    token = {x: context.model.tokenize(x, special=False)[0] for x in "Qq"}
+    prompt = array("i", [token[x] for x in "Qqqq"] * 35)
+    grammar = Grammar(f"root ::= (<[{token['Q']}]> | <[{token['q']}]>){{60}}")
+    seen: Counter[tuple[int, str]] = Counter()
+    cache = Cache(context)
+    context.clear()
+    for seed in seeds:
+        sampling = Sampling(temperature=temperature, top_k=0, seed=seed)
+        order = Order(prompt, sampling, 32, grammar=grammar, speculate=speculate)
+        said: list[str] = []
+        sinks = Sinks(lambda *_: None, lambda _ids, text, _log, said=said: said.append(text))
+        for _ in Generation(context.model, cache, order, sinks).steps:
+            pass
+        seen.update(enumerate("".join(said)))
+    return seen, cache.counters
+
+
+def chi_squared(left: Counter[tuple[int, str]], right: Counter[tuple[int, str]]) -> float:
+    """The statistic of two samples over its degrees of freedom: about 1 when both come from one
+    distribution, place by place."""
+    total = degrees = 0.0
+    for place in {place for place, _ in left}:
+        cells = [(left[place, letter], right[place, letter]) for letter in "Qq"]
+        sums = [sum(cell[n] for cell in cells) for n in (0, 1)]
+        if min(map(sum, cells)) < 20:
+            continue
+        degrees += 1
+        for cell in cells:
+            for n in (0, 1):
+                expected = sums[n] * sum(cell) / sum(sums)
+                total += (cell[n] - expected) ** 2 / expected
+    assert degrees >= 6
+    return total / degrees
+
+
+def test_sampled_replies_have_the_same_distribution_with_and_without_drafts(
+    context: Context,
+) -> None:
+    """Over hundreds of replies of other seeds each, with many drafts taken and many refused."""
+    plain, _ = drawn(context, range(300), speculate=False)
+    drafted, counters = drawn(context, range(1000, 1300), speculate=True)
+    assert counters.accepted_tokens > 150
+    assert counters.drafted_tokens > 2 * counters.accepted_tokens
+    assert chi_squared(plain, drafted) < 2
+    other, _ = drawn(context, range(2000, 2300), speculate=False, temperature=0.3)
+    assert chi_squared(plain, other) > 3, "another distribution would be noticed"
 
 
 async def test_what_was_refused_is_out_of_the_cache(config: EngineConfig) -> None:
