@@ -89,23 +89,23 @@ def _root(options: argparse.Namespace) -> Path:
 
 def _list(root: Path, options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.index import SessionIndex
-    from laguna_agent.trajectory.meta import meta_values
 
     with SessionIndex(root) as index:
-        found = index.sessions(limit=options.limit or None)
+        found = index.rows(limit=options.limit or None)
     if options.json:
-        sys.stdout.write(json.dumps([meta_values(meta) for meta in found], indent=1) + "\n")
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return 0
     if not found:
         sys.stderr.write("No sessions in this repository yet.\n")
         return 0
     width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 200
     now = datetime.now(UTC)
-    for meta in found:
-        line = f"{meta.id:<18}  {age(meta.updated, now):>4}  {meta.status:<11}"
-        line += f"  {meta.steps:>4} steps  {meta.title or '(nothing said yet)'}"
-        if meta.parent:
-            line += f"  (fork of {meta.parent})"
+    for row in found:
+        status, steps = row.get("status", "open"), row.get("steps", 0)
+        line = f"{row['id']:<18}  {age(row.get('updated', ''), now):>4}  {status:<11}"
+        line += f"  {steps:>4} steps  {row.get('title') or '(nothing said yet)'}"
+        if row.get("parent"):
+            line += f"  (fork of {row['parent']})"
         sys.stdout.write(line[:width].rstrip() + "\n")
     return 0
 

@@ -1,21 +1,25 @@
 """The sessions of one repository, found fast: a cache in SQLite over the `meta.json` files.
 
 Delete `sessions.sqlite` whenever you like: it is made again. Whether a row is still true is seen
-from the size and time of its `meta.json`, so lists need not read any.
+from the size and time of its `meta.json`, so lists need not read any. A list that finds all rows
+true needs no pydantic either, which would take longer to import than the list takes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import repository_state_dir
-from laguna_agent.trajectory.meta import Meta, read_meta
+
+if TYPE_CHECKING:
+    from laguna_agent.trajectory.meta import Meta
 
 _VERSION = 1
 _SCHEMA = """
@@ -50,14 +54,21 @@ class SessionIndex:
         """Where the sessions are."""
         return self._state / "sessions"
 
-    def sessions(self, *, limit: int | None = None) -> list[Meta]:
-        """Sessions, the one that was last used first."""
+    def rows(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Sessions, the one that was last used first: the fields of `Meta` that are not at their
+        defaults."""
         database = self._refreshed()
         rows = database.execute(
             "SELECT meta FROM sessions ORDER BY updated DESC, id DESC LIMIT ?",
             (-1 if limit is None else limit,),
         )
-        return [Meta.model_validate_json(row[0]) for row in rows]
+        return [json.loads(row[0]) for row in rows]
+
+    def sessions(self, *, limit: int | None = None) -> list[Meta]:
+        """Sessions, the one that was last used first."""
+        from laguna_agent.trajectory.meta import Meta
+
+        return [Meta.model_validate(row) for row in self.rows(limit=limit)]
 
     def count(self) -> int:
         """How many sessions there are."""
@@ -152,6 +163,8 @@ class SessionIndex:
             database.executemany("DELETE FROM sessions WHERE id = ?", ((name,) for name in known))
 
     def _row(self, name: str, stamp: int) -> tuple[str, str, int, str] | None:
+        from laguna_agent.trajectory.meta import read_meta
+
         directory = self.sessions_dir / name
         meta = read_meta(directory) or _rebuilt(directory)
         if meta is None:
@@ -162,6 +175,7 @@ class SessionIndex:
 
 def _rebuilt(directory: Path) -> Meta | None:
     """The meta of a session whose `meta.json` is gone, from the beginning of its events."""
+    from laguna_agent.trajectory.meta import Meta
     from laguna_agent.trajectory.reading import read_events
 
     try:

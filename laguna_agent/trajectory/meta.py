@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -148,8 +147,3 @@ def _resolve(git: Path, name: str) -> str:
             if ref == name:
                 return commit
     return ""
-
-
-def meta_values(meta: Meta) -> dict[str, Any]:
-    """The fields that are not at their defaults, for machine-readable lists."""
-    return meta.model_dump(exclude_defaults=True)
