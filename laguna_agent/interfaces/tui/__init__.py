@@ -20,7 +20,7 @@ def run_tui(start: Callable[[], Settings], *, prompt: str | None = None) -> int:
 
     from laguna_agent.errors import UsageError
 
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("this is not a terminal", hint='Without one, use: laguna --task "..."')
     if os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("this terminal cannot be drawn on (TERM=dumb)",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.geometry import Size
@@ -31,18 +29,18 @@ from laguna_agent.interfaces.tui.past import Past
 from laguna_agent.interfaces.tui.preferences import History, Preferences
 from laguna_agent.interfaces.tui.rendering import Renderer
 from laguna_agent.interfaces.tui.status import StatusLine, short_path
+from laguna_agent.interfaces.tui.terminal import TerminalApp, TerminalDriver
 from laguna_agent.interfaces.tui.transcript import Transcript
 from laguna_agent.interfaces.tui.waiting import Waiting, WaitLine
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Settings
-    from laguna_agent.errors import LagunaError
 
 DRAFT_S, SETTLE_S = 0.5, 10.0
 
 
-class LagunaApp(Actions, App[int]):
+class LagunaApp(Actions, TerminalApp):
     """Get its exit code from `run`; see `run_tui`."""
 
     CSS_PATH = Path(__file__).with_name("laguna.tcss")
@@ -60,7 +58,7 @@ class LagunaApp(Actions, App[int]):
         cwd: Path | None = None,
         open_session: OpenSession | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         self.cwd = cwd or Path.cwd()
         self.root = repository_root(self.cwd)
         self.preferences = Preferences()
@@ -75,7 +73,6 @@ class LagunaApp(Actions, App[int]):
         self.past = Past(self)
         self.commands = Commands(self)
         self.pack_watch = pack_watch.PackWatch(self)
-        self.fatal: LagunaError | None = None
         self.farewell = ""
         self.stop_download: Callable[[], None] | None = None
         self.busy = False
@@ -119,10 +116,7 @@ class LagunaApp(Actions, App[int]):
         if draft := self.history.load_draft():
             self.composer.put(draft)
         self.composer.focus()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                # Leaving as always restores the terminal and keeps the draft.
-                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+        self.end_on_signals()
         self.set_interval(pack_watch.PERIOD_S, self.pack_watch.look)
         self.begin("starting")
         self.call_after_refresh(self.agent.start)
@@ -204,6 +198,10 @@ class LagunaApp(Actions, App[int]):
         self.run_worker(self.complete(message.word), exclusive=True, group="completion")
 
     def on_text_area_changed(self) -> None:
+        self.draft_changed()
+
+    def draft_changed(self) -> None:
+        """Keep it soon."""
         if not self._draft_due:
             self._draft_due = True
             self.set_timer(DRAFT_S, self.save_draft)
@@ -267,17 +265,16 @@ class LagunaApp(Actions, App[int]):
             self.side.draw()
 
     def save_draft(self) -> None:
-        """Keep what is typed in case of a crash."""
+        """Keep what is typed, and what waits to be used, in case of a crash."""
         self._draft_due = False
-        self.history.save_draft(self.composer.expanded)
+        kept = [*self.outbox.waiting, self.composer.expanded]
+        self.history.save_draft("\n".join(text for text in kept if text))
 
     def recolour(self) -> None:
         """Give all widgets the colours of the theme."""
         palette = self.palette
-        for widget in (
-            *(self.wait, self.waiting, self.approval, self.side, self.status),
-            self.completion,
-        ):
+        widgets = self.wait, self.waiting, self.approval, self.side, self.status, self.completion
+        for widget in widgets:
             widget.palette = palette
             widget.refresh()
         self.transcript.repaint(Renderer(palette))
@@ -297,5 +294,5 @@ class LagunaApp(Actions, App[int]):
 
     async def on_unmount(self) -> None:
         if hasattr(self, "composer"):
-            self.history.save_draft(self.composer.expanded)
+            self.save_draft()
         await asyncio.to_thread(self.agent.close)

@@ -33,6 +33,11 @@ class Outbox:
         self._shell: list[str] = []
         self._numbers = itertools.count(1)
 
+    @property
+    def waiting(self) -> list[str]:
+        """What was sent and is not used yet, in order."""
+        return [item.text for item in self._items]
+
     def send(self, text: str, how: Literal["steer", "queue"]) -> None:
         """Do what a person typed: a command, a shell command, something to remember, or a turn."""
         app = self._app
@@ -128,3 +133,4 @@ class Outbox:
 
     def _show(self) -> None:
         self._app.waiting.show([(item.how, item.text) for item in self._items])
+        self._app.draft_changed()
