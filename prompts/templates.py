@@ -64,18 +64,16 @@ _FIRST: dict[str, Any] = {
     "memory": "",
     "instructions": "",
     "skills": "",
-    "task": "",
 }
 
 DYNAMIC: dict[str, dict[str, Any]] = {
     "first.md": _FIRST,
-    "turn.md": {"task": "", "date": "", "changes": ""},
+    "turn.md": {"date": "", "changes": "", "check": "", "check_output": ""},
     "steer.md": {"text": ""},
-    "plan.md": {"task": ""},
+    "plan.md": {},
     "act.md": {"plan": ""},
     "compact.md": {"guidance": "", "plan": ""},
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
-    "summary.md": {"task": "", "outcome": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
     "again.md": {"tries": 1},
     "check_passed.md": {"command": ""},
@@ -86,7 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "repeated.md": {"circle": "", "tool": ""},
     "interrupted.md": {},
     "limit.md": {"steps_left": 0},
-    "hook.md": {"text": "", "hook": ""},
+    "hook.md": {"text": ""},
 }
 """Templates of messages that are appended, with the value of each variable that is not given.
 

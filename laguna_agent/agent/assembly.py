@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from laguna_agent.actions import ReadPath
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.loading import Mind, recommended_sampling
-from laguna_agent.agent.opening import git_state
+from laguna_agent.agent.opening import git_state, today
 from laguna_agent.agent.skills import find_skills, list_skills, reading_skills
 from laguna_agent.agent.state import Agent, Limits
 from laguna_agent.config import Config
@@ -170,7 +169,7 @@ def _covered(settings: Settings, root: Path, notices: list[Notice]) -> trust.Con
 def _opening(settings: Settings, root: Path, instructions: Instructions) -> dict[str, str]:
     """The dynamic variables of the first message."""
     return {
-        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+        "date": today(),
         "cwd": str(settings.cwd),
         "git": git_state(root),
         "instructions": instructions.opening(),

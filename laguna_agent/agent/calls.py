@@ -98,7 +98,7 @@ class Calls:
             for notice in said.notices:
                 yield notice
             if said.deny is not None:
-                yield refused(call, f"A hook said no: {said.deny}")
+                yield self._not_allowed(call, f"a hook said no: {said.deny}")
                 return
             self.notes += said.add
         try:
@@ -120,7 +120,7 @@ class Calls:
                         return
             elif decision.verdict == "deny":
                 self.denied += 1
-                yield refused(call, f"Denied ({decision.rule}). {decision.reason}".strip())
+                yield self._not_allowed(call, f"{decision.rule}. {decision.reason}")
                 return
 
     async def _ask(
@@ -129,11 +129,8 @@ class Calls:
         agent = self.agent
         if agent.approver is None:
             self.denied += 1
-            yield refused(
-                call,
-                f"Denied: this needs approval ({decision.reason or decision.rule}) and nobody "
-                "can be asked. Do it another way, or go on without it.",
-            )
+            why = (decision.reason or decision.rule).strip().rstrip(".")
+            yield self._not_allowed(call, f"this needs approval ({why}) and nobody can be asked")
             return
         rule = agent.gate.suggest_rule(action, tool=call.name)
         request = ApprovalRequested(
@@ -148,11 +145,15 @@ class Calls:
         yield ApprovalGiven(call_id=call.id, answer=approval.answer, reason=approval.reason)
         if approval.answer == "no":
             self.denied += 1
-            because = f": {approval.reason}" if approval.reason else "."
-            yield refused(call, f"The user said no{because}")
+            because = f": {approval.reason}" if approval.reason else ""
+            yield self._not_allowed(call, f"The user said no{because}")
         elif approval.answer == "always" and rule is not None:
             agent.gate.add_rule(rule)
             yield await asyncio.to_thread(self._keep, rule)
+
+    def _not_allowed(self, call: ToolCall, reason: str) -> ToolFinished:
+        reason = reason.strip().rstrip(".")
+        return refused(call, self.agent.pack.text("denied.md", tool=call.name, reason=reason))
 
     def _keep(self, rule: RuleConfig) -> Notice:
         """Write a rule for the sessions to come."""

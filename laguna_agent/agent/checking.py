@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from laguna_agent.actions import RunCommand
 from laguna_agent.agent.check import is_test_file, named_check, tests_are_the_task
 from laguna_agent.agent.state import Agent
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import Checkpointed, CheckRan, Event, Notice, ToolFinished
+from laguna_agent.events import Checkpointed, CheckRan, Event, Notice, ToolCall, ToolFinished
 from laguna_agent.tools.done import run_check
 
 
@@ -27,6 +28,9 @@ class Checking:
         self.guards_tests = self.command is not None and not tests_are_the_task(task)
         self.last: CheckRan | None = None
         self.checkpoint: str | None = None
+        self.put_back: list[str] = []
+        """Tests that were changed and put back when the check last ran."""
+        self._held = False
         self._reminders = agent.pack.reminders()
 
     @property
@@ -67,7 +71,7 @@ class Checking:
 
     async def run(self) -> CheckRan:
         """Run it now, on the tests as they were."""
-        await asyncio.to_thread(self.restore_tests)
+        self.put_back = await asyncio.to_thread(self.restore_tests)
         ran = await run_check(self.agent.context)
         if ran is None:
             raise LagunaError("the check is gone")
@@ -125,13 +129,56 @@ class Checking:
         limit = self.agent.pack.limits.result_chars
         output = ran.output if len(ran.output) <= limit else f"[...]\n{ran.output[-limit:]}"
         return self.agent.pack.text(
-            "check_failed.md", command=ran.command, exit_code=ran.exit_code, output=output
+            "check_failed.md",
+            command=ran.command,
+            exit_code=ran.exit_code,
+            output=output,
+            tests_changed=self.put_back,
         )
 
     def passed_summary(self, changed: Sequence[str]) -> str:
         """A sentence for the end of a turn that the check decided."""
         names = ", ".join(sorted(Path(path).as_posix() for path in changed)) or "nothing"
         return f"`{self.command}` passes. Changed: {names}."
+
+    def is_passed_by(self, call: ToolCall, result: ToolFinished) -> bool:
+        """Whether a call of the model's was the check itself, and it passed."""
+        command = call.arguments.get("command")
+        return (
+            self.command is not None
+            and isinstance(command, str)
+            and command.strip() == self.command
+            and result.exit_code == 0
+        )
+
+    def before_done(self, step: int) -> list[str]:
+        """Reminders that hold the end back, once in a turn: the next end is the end."""
+        if self._held:
+            return []
+        self._held = True
+        left = max(0, self.agent.limits.steps - step)
+        due = self._reminders.at("before_done", step=step, steps_left=left, tool="done")
+        return [text for _, text in due]
+
+    async def leave(self) -> None:
+        """Remember the files as they are, so that the next turn can say what a person changed."""
+        agent = self.agent
+        agent.left = None
+        if agent.approver is None or agent.checkpoints is None or agent.gate.plan:
+            return  # nobody is there who would go on, or nothing was changed
+        with suppress(LagunaError):
+            label = f"after turn {agent.turns}"
+            agent.left = await asyncio.to_thread(agent.checkpoints.record, label)
+
+    async def changed_meanwhile(self) -> list[str]:
+        """Paths that differ from how the last turn left them."""
+        agent = self.agent
+        if agent.left is None or agent.checkpoints is None:
+            return []
+        try:
+            return await asyncio.to_thread(agent.checkpoints.changed_since, agent.left)
+        except LagunaError:
+            return []
 
     def reminders(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
         """Reminders of the pack that are due after these results."""

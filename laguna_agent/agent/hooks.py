@@ -95,9 +95,11 @@ class Hooks:
         }
         return await self._run("after_tool", about, tool=call.name)
 
-    async def on_prompt(self, text: str) -> Outcome:
-        """Show a user's message before the model sees it; begins a turn."""
-        self._continues = 0
+    async def on_prompt(self, text: str, *, steered: bool = False) -> Outcome:
+        """Show a user's message before the model sees it. It begins a turn, unless it was typed
+        while one goes on."""
+        if not steered:
+            self._continues = 0
         return await self._run("on_prompt", {"text": text})
 
     async def turn_end(

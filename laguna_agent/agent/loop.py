@@ -17,6 +17,8 @@ from laguna_agent.agent.asking import ask
 from laguna_agent.agent.attempts import Attempts
 from laguna_agent.agent.calls import Calls
 from laguna_agent.agent.checking import Checking
+from laguna_agent.agent.hooks import Outcome
+from laguna_agent.agent.noting import Notes, after_calls, before_turn, mode_changed
 from laguna_agent.agent.opening import open_conversation
 from laguna_agent.agent.state import Agent
 from laguna_agent.agent.telling import tell
@@ -24,6 +26,7 @@ from laguna_agent.agent.watchdog import Watchdog
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import (
     Event,
+    Notice,
     Reply,
     Status,
     StepStarted,
@@ -103,27 +106,30 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
         turn.end("limit", error=str(error))
     except LagunaError as error:
         turn.end("error", error=str(error))
+    await checking.leave()
     yield turn.finished()
 
 
 async def _open(turn: Turn) -> AsyncGenerator[Event, None]:
     """Say what the user said, with what should be known beside it."""
     agent = turn.agent
+    said = await agent.hooks.on_prompt(turn.message.text) if agent.hooks is not None else Outcome()
+    for notice in said.notices:
+        yield notice
+    if said.deny is not None:  # the model never sees it
+        turn.end("denied", error=f"a hook refused this prompt: {said.deny}")
+        return
     async with aclosing(turn.checking.begin()) as events:
         async for event in events:
             yield event
-    message, turn.attempts.shown = await open_conversation(agent, turn.message, turn.checking)
-    said = await agent.hooks.on_prompt(message.text) if agent.hooks is not None else None
-    if said is not None and said.deny is not None:
-        turn.end("denied", error=f"a hook refused this prompt: {said.deny}")
+    message, shown = await open_conversation(agent, turn.message, turn.checking)
+    turn.attempts.shown = shown
+    for note in _note(agent, before_turn(agent)):
+        yield note
     yield message
     agent.unsaid.append(agent.message_of(message))
-    for event in said.notices if said is not None else ():
-        yield event
-    for text in said.add if said is not None else ():
-        note = agent.pack.text("hook.md", text=text)
-        yield SystemNote(text=note, reason="hook")
-        agent.unsaid.append(Message(role="user", content=note))
+    for note in _note(agent, [(agent.pack.text("hook.md", text=t), "hook") for t in said.add]):
+        yield note
     async with aclosing(tell(agent)) as events:
         async for event in events:
             yield event
@@ -142,11 +148,35 @@ async def _hooks_at_end(turn: Turn) -> AsyncGenerator[Event, None]:
         yield notice
     if said.send_on is not None and status == "done":
         turn.outcome = None
-        note = agent.pack.text("hook.md", text=said.send_on)
-        yield SystemNote(text=note, reason="hook")
-        async with aclosing(tell(agent, [Message(role="user", content=note)])) as events:
+        for note in _note(agent, [(agent.pack.text("hook.md", text=said.send_on), "hook")]):
+            yield note
+        async with aclosing(tell(agent)) as events:
             async for event in events:
                 yield event
+
+
+def _note(agent: Agent, notes: Notes) -> list[SystemNote]:
+    """Events of notes, which go to the model with what is told next."""
+    agent.unsaid += [Message(role="user", content=text) for text, _ in notes]
+    return [SystemNote(text=text, reason=reason) for text, reason in notes]
+
+
+async def _steer(agent: Agent) -> AsyncGenerator[Event, None]:
+    """Put in what the user typed in the meantime."""
+    while agent.steering:
+        message = agent.steering.popleft()
+        said = Outcome()
+        if agent.hooks is not None:
+            said = await agent.hooks.on_prompt(message.text, steered=True)
+        for notice in said.notices:
+            yield notice
+        if said.deny is not None:
+            yield Notice(level="warning", text=f"A hook refused what you typed: {said.deny}")
+            continue
+        yield message
+        agent.unsaid.append(agent.message_of(message))
+        for note in _note(agent, [(agent.pack.text("hook.md", text=t), "hook") for t in said.add]):
+            yield note
 
 
 async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
@@ -154,10 +184,10 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
     agent = turn.agent
     if _limit_reached(turn):
         return
-    while agent.steering:  # what the user typed in the meantime
-        message = agent.steering.popleft()
-        yield message
-        agent.unsaid.append(agent.message_of(message))
+    async for event in _steer(agent):
+        yield event
+    for note in _note(agent, mode_changed(agent)):
+        yield note
     async with aclosing(tell(agent)) as events:
         async for event in events:
             yield event
@@ -205,6 +235,8 @@ async def _after_calls(turn: Turn, calls: Calls) -> None:
     turn.stopped = calls.denied == len(calls.calls)
     for call, result in zip(calls.calls, calls.results, strict=True):
         turn.note_changed(result.files_changed)
+        if result is calls.finished:
+            continue  # when a reminder holds the end back, the next one is no repetition
         tool = turn.agent.tools.get(call.name)
         turn.watchdog.saw(
             call,
@@ -219,8 +251,8 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
     agent, checking = turn.agent, turn.checking
     agent.unsaid += calls.messages()
     if calls.finished is not None:
-        turn.note_changed(await checking.files_changed())
-        turn.end("done", calls.finished.content)
+        async for event in _finish(turn, calls.finished.content):
+            yield event
         return
     changed = any(result.files_changed for result in calls.results)
     if checking.due(changed=changed, ran=[call.name for call in calls.calls]):
@@ -247,32 +279,29 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
             return
         turn.nudges += 1
         note = agent.pack.text("repeated.md", circle=circle, tool=calls.calls[-1].name)
-    for text, reason in _notes(turn, calls, note):
-        agent.unsaid.append(Message(role="user", content=text))
-        yield SystemNote(text=text, reason=reason)
+    notes = after_calls(agent, calls, checking, steps=turn.steps, changed=turn.changed)
+    for event in _note(agent, [*([(note, "loop")] if note else []), *notes]):
+        yield event
+    while agent.instructions is not None and agent.instructions.notices:
+        yield agent.instructions.notices.pop(0)
     async with aclosing(tell(agent)) as events:
         async for event in events:
             yield event
 
 
-def _notes(turn: Turn, calls: Calls, note: str) -> list[tuple[str, str]]:
-    notes = [(note, "loop")] if note else []
-    pack = turn.agent.pack
-    notes += [(text, "instructions") for text in _instructions_met(turn.agent, calls)]
-    notes += [(pack.text("hook.md", text=text), "hook") for text in calls.notes]
-    reminders = turn.checking.reminders(turn.steps, calls.results)
-    return [*notes, *((text, "reminder") for text in reminders)]
-
-
-def _instructions_met(agent: Agent, calls: Calls) -> list[str]:
-    """Instructions of the folders that these calls came into, each told once."""
-    paths = [call.arguments.get("path") for call in calls.calls]
-    if agent.instructions is None:
-        return []
-    near = [
-        agent.instructions.near(agent.context.workspace / p) for p in paths if isinstance(p, str)
-    ]
-    return [text for text in near if text]
+async def _finish(turn: Turn, summary: str) -> AsyncGenerator[Event, None]:
+    """End the turn as done, unless the pack has the model reminded of something before."""
+    agent, checking = turn.agent, turn.checking
+    held = [(text, "reminder") for text in checking.before_done(turn.steps)]
+    for note in _note(agent, held):
+        yield note
+    if held:
+        async with aclosing(tell(agent)) as events:
+            async for event in events:
+                yield event
+        return
+    turn.note_changed(await checking.files_changed())
+    turn.end("done", summary)
 
 
 async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None]:
@@ -292,6 +321,9 @@ async def _without_calls(turn: Turn, reply: Reply) -> AsyncGenerator[Event, None
     elif turn.checking.command is None or turn.checking.passed:
         if turn.stopped and agent.approver is None:
             turn.end("denied", reply.text, error="what the task needs was not allowed")
+        elif turn.changed:
+            async for event in _finish(turn, reply.text):
+                yield event
         else:
             turn.end("done", reply.text)
         return

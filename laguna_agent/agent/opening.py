@@ -8,6 +8,7 @@ that the task names, and those of a small repository, are shown at once, within 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from laguna_agent.tools.walk import walk
 MAX_FILE_BYTES = 64_000
 SMALL_REPOSITORY_FILES = 12
 TREE_LINES = 60
+_CHANGES = 20
 _PATHLIKE = re.compile(r"[\w.@+-]*(?:[/.][\w@+-]+)+")
 _LANGUAGES = {
     ".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".rs": "rust",
@@ -158,14 +160,22 @@ async def open_conversation(
 ) -> tuple[UserMessage, Surroundings]:
     """The user's message with what should be known beside it, and what was shown.
 
-    Everything stands in the first message; later ones carry only what the check says now.
+    Everything stands in the first message; later ones carry only what is new since then.
     """
     pack, first = agent.pack, not agent.opened
     ran = checking.last if checking.last is not None and checking.last.exit_code else None
     output = clip(ran.output, pack.limits.result_chars // 2) if ran else ""
     if not first:
-        values = {"check": checking.command, "check_output": output} if output else {}
-        context = pack.text("first.md", **values) if values else ""
+        now, changes = today(), await checking.changed_meanwhile()
+        more = f"\nand {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
+        context = pack.text(
+            "turn.md",
+            date=now if now != agent.opening.get("date") else "",
+            changes="\n".join(changes[:_CHANGES]) + more,
+            check=checking.command if output else "",
+            check_output=output,
+        )
+        agent.opening["date"] = now
         return _beside(message, context), Surroundings()
     around = await asyncio.to_thread(
         look_around,
@@ -190,6 +200,11 @@ async def open_conversation(
     )
     agent.opened = True
     return _beside(message, context), around
+
+
+def today() -> str:
+    """The date where the user is."""
+    return datetime.datetime.now().astimezone().strftime("%Y-%m-%d")
 
 
 def _beside(message: UserMessage, context: str) -> UserMessage:

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laguna_agent.agent.state import Agent
 from laguna_agent.config import MemoryConfig
+from laguna_agent.errors import UsageError
 from laguna_agent.events import Checkpointed, Event, Rewound, TurnStarted, UserMessage
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import MemoryStore
 from laguna_agent.trajectory.codec import StoredEvent
+from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
 from laguna_agent.trajectory.store import Trajectory
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.session import Settings
+
+
+def open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
+    """The record to append to, and whether it was there before. Raises UsageError."""
+    if not (settings.resume or settings.fork or settings.continue_last):
+        return Trajectory.create(root), False
+    with SessionIndex(root) as index:
+        if settings.continue_last:
+            path = index.latest()
+            if path is None:
+                raise UsageError("there is no session in this repository to go on with")
+        else:
+            path = index.resolve(settings.resume or settings.fork or "")
+    if settings.fork:
+        return Trajectory.fork(path, root), True
+    return Trajectory.open(path), True
 
 
 class Record:

@@ -20,7 +20,7 @@ from laguna_agent.agent.assembly import make_agent, restore_files, static_variab
 from laguna_agent.agent.epoch import plan_text, reenter
 from laguna_agent.agent.loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
-from laguna_agent.agent.record import Recollection, Record
+from laguna_agent.agent.record import Recollection, Record, open_trajectory
 from laguna_agent.agent.skills import called_skill, skill_context
 from laguna_agent.agent.state import Approver
 from laguna_agent.config import Config
@@ -31,6 +31,7 @@ from laguna_agent.events import (
     Notice,
     Rewound,
     SessionStarted,
+    SystemNote,
     SystemPrompt,
     ToolOutput,
     TurnFinished,
@@ -38,7 +39,6 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.base import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
-from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.store import Trajectory
 
 
@@ -72,6 +72,7 @@ class Session:
         self.info, self.pack, self.conversation = mind.info, mind.pack, mind.conversation
         self.record = Record(trajectory, resumed=resumed)
         self.agent, self.notices = make_agent(settings, self.root, trajectory, mind)
+        self.agent.planning = self.agent.plans_from_the_start
         self.agent.live = self._live
         self.agent.compact = self.compact
         self.agent.request = self._summary_request
@@ -206,8 +207,7 @@ class Session:
         self.agent.unsaid = await reenter(
             self.conversation, self.record.state, render=self.agent.message_of
         )
-        self.agent.plan = list(self.record.state.plan)
-        self.agent.opened = bool(self.record.state.user_messages)
+        self._take_state()
         self.trajectory.sync()
         return restored
 
@@ -241,6 +241,7 @@ class Session:
             message = self._said(text)
             await self.begin(queue)
             self._close_calls()
+            self.agent.interrupted = self.record.state.ended == "interrupted"
             if not self.agent.opened:
                 await self.memory.begin(message.text)
             async with aclosing(run_turn(self.agent, message)) as events:
@@ -279,6 +280,7 @@ class Session:
         if not event.transient:
             self.agent.seq = self.record.add(event)
             if isinstance(event, Compacted):
+                self.agent.planning = self.agent.plans_from_the_start
                 self.memory.remember(event.summary)
 
     def _live(self, call_id: str, text: str) -> None:
@@ -323,11 +325,21 @@ class Session:
                 if stored.event.type == "reply":
                     stored.event.token_ids = None
         self.agent.unsaid = await reenter(self.conversation, state, render=self.agent.message_of)
-        self.agent.plan = list(state.plan)
-        self.agent.opened = bool(state.user_messages)
+        self._take_state()
         self.agent.turns = state.turns
         problems = self.trajectory.problems
         opening += [Notice(level="warning", text=problem) for problem in problems]
+
+    def _take_state(self) -> None:
+        """Know again what the record says."""
+        agent, state = self.agent, self.record.state
+        agent.plan, agent.opened = list(state.plan), bool(state.user_messages)
+        told = [
+            item.event.reason == "plan"
+            for item in state.history
+            if isinstance(item.event, SystemNote) and item.event.reason in ("plan", "act")
+        ]
+        agent.planning = told[-1] if told else agent.plans_from_the_start
 
     def _close_calls(self) -> None:
         """Give calls that the last turn left without a result one that says so."""
@@ -370,19 +382,3 @@ class Session:
             tokens=tokens,
             token_ids=list(ids) if ids is not None else None,
         )
-
-
-def open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
-    """The record to append to, and whether it was there before. Raises UsageError."""
-    if not (settings.resume or settings.fork or settings.continue_last):
-        return Trajectory.create(root), False
-    with SessionIndex(root) as index:
-        if settings.continue_last:
-            path = index.latest()
-            if path is None:
-                raise UsageError("there is no session in this repository to go on with")
-        else:
-            path = index.resolve(settings.resume or settings.fork or "")
-    if settings.fork:
-        return Trajectory.fork(path, root), True
-    return Trajectory.open(path), True

@@ -69,6 +69,12 @@ class Agent:
     """What a person may call with `/NAME`, and the model read."""
     opened: bool = False
     """Whether the first message was said."""
+    planning: bool = False
+    """Whether the model was last told that it plans."""
+    interrupted: bool = False
+    """Whether the last turn was stopped by a person, and the model does not know of it yet."""
+    left: str | None = None
+    """The checkpoint of the files as the last turn left them, when a person may change them."""
     check_known: str | None = None
     """A check that a person gave outside the task's text (`--check`)."""
     live: Callable[[str, str], None] = lambda call_id, text: None
@@ -90,6 +96,11 @@ class Agent:
     """Files that a small model may be held to when it names one to write."""
     _measured: tuple[str, int] = ("", 0)
     """A request for a summary and its tokens."""
+
+    @property
+    def plans_from_the_start(self) -> bool:
+        """Whether the static prefix says that this is planning."""
+        return any(layer.pack == "plan" for layer in self.pack.stack.layers)
 
     async def measure(self) -> int:
         """Tokens that asking for a summary and writing it take."""

@@ -84,6 +84,8 @@ class ConversationState:
     turns: int = 0
     turn_open: bool = False
     """True when the last turn has no end on record."""
+    ended: str = ""
+    """Status of the last turn that ended."""
     files_changed: list[str] = field(default_factory=list)
     first_seq: int = 0
     """Number of the first event of this epoch."""
@@ -152,6 +154,7 @@ class ConversationState:
                 self._summary_asked = False  # stopped before there was one
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
+                self.ended = event.status
             case _:
                 pass
 

@@ -207,7 +207,7 @@ def test_the_prefix_is_the_same_each_time_it_is_rendered() -> None:
 
 def test_text_of_users_and_tools_is_put_in_as_it_is() -> None:
     nasty = "{{ 7 * 7 }} {% raw %} <|im_end|> & < \\n"
-    assert nasty in load("base").text("first.md", task=nasty, instructions=nasty)
+    assert nasty in load("base").text("first.md", memory=nasty, instructions=nasty)
     assert nasty in load("base").text("check_failed.md", command="x", exit_code=1, output=nasty)
 
 
@@ -220,11 +220,10 @@ def test_the_first_message_holds_what_is_given_and_nothing_else() -> None:
         cwd="/w",
         files=[{"path": "a.py", "text": "x = 1"}],
         check="pytest -q",
-        task="Mend it.",
     )
     assert text == (
         "Date: 2030-01-02\nDirectory: /w\na.py:\nx = 1\n"
-        "The task is done when this passes: pytest -q\nTask: Mend it.\n"
+        "The task is done when this passes: pytest -q\n"
     )
 
 

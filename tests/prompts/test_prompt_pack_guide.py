@@ -96,10 +96,7 @@ def test_the_packs_of_the_guide_say_what_they_say(home: Path) -> None:
     assert pack.tool_names(tools) == [
         "read", "edit", "write", "search", "shell", "run_tests", "say", "done"
     ]  # fmt: skip
-    assert (
-        pack.text("first.md", date="2030-01-02", task="T")
-        == "Today is 2030-01-02.\nDate: 2030-01-02\nTask: T\n"
-    )
+    assert pack.text("first.md", date="2030-01-02") == "Today is 2030-01-02.\nDate: 2030-01-02\n"
     assert pack.reminders().at("after_edit") == [("tests", "Run the tests that cover this.")]
     search = next(tool for tool in pack.tools(tools) if tool.name == "search")
     assert search.max_output == 6000

@@ -1,0 +1,352 @@
+"""What laguna tells the model of its own accord, in turns of a real session with a scripted model:
+every message of the pack, when it is due and only then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laguna_agent.agent.state import Approval
+from laguna_agent.events import Notice, Reply, SystemNote, ToolFinished, TurnFinished, UserMessage
+from support.packs import write_files
+from support.scripted import ScriptedConversation, call, open_scripted, take
+
+Opened = Callable[..., Any]
+CHECK = "grep -q mended code.txt"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "repo", {"code.txt": "broken\n", "notes.txt": "n\n"})
+
+
+@pytest.fixture
+async def opened(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Opened]:
+    sessions = []
+
+    async def make(
+        script: list[Any], packs: dict[str, str] | None = None, **more: Any
+    ) -> tuple[Any, ScriptedConversation]:
+        own = write_files(tmp_path / "packs", packs or {})
+        session, conversation = await open_scripted(
+            monkeypatch, workspace, script, directories=[own], **more
+        )
+        sessions.append(session)
+        return session, conversation
+
+    yield make
+    for session in sessions:
+        await session.aclose()
+
+
+def notes(events: list[Any], reason: str) -> list[str]:
+    return [e.text for e in events if isinstance(e, SystemNote) and e.reason == reason]
+
+
+def reminder(name: str, on: str, more: str = "") -> str:
+    return f'[reminders.{name}]\non = "{on}"\ntext = "<{name} {{{{ step }}}}>"\n{more}\n'
+
+
+WRITE = call("write", path="new.txt", content="x\n")
+
+
+# --- reminders --------------------------------------------------------------------------------
+
+
+async def test_reminders_come_after_an_edit_a_failed_command_and_every_n_steps(
+    opened: Opened,
+) -> None:
+    text = "".join(
+        [
+            reminder("edited", "after_edit"),
+            reminder("failed", "after_failed_command"),
+            reminder("often", "every_n_steps", "every = 2"),
+            "[reminders.steps]\nenabled = false\n",
+        ]
+    )
+    script = [
+        call("read", path="code.txt"),
+        call("shell", command="exit 3"),
+        WRITE,
+        call("shell", command="true"),
+        call("done", summary="ok"),
+    ]
+    session, conversation = await opened(script, {"base/pack.toml": text})
+    events = await take(session, "Do it")
+    assert notes(events, "reminder") == ["<failed 2>", "<often 2>", "<edited 3>", "<often 4>"]
+    assert all(note in conversation.told for note in notes(events, "reminder"))
+
+
+async def test_before_done_holds_the_end_back_once(opened: Opened) -> None:
+    packs = {"base/pack.toml": reminder("sure", "before_done")}
+    done = call("done", summary="ok")
+    session, _ = await opened([done], packs)
+    events = await take(session, "Do it")
+    assert notes(events, "reminder") == ["<sure 1>"]
+    assert (events[-1].status, events[-1].summary, events[-1].steps) == ("done", "ok", 2)
+    assert len([e for e in events if isinstance(e, ToolFinished)]) == 2
+    again = await take(session, "And again")
+    assert notes(again, "reminder") == ["<sure 1>"]
+
+
+async def test_before_done_holds_an_end_in_words_back_only_when_something_was_changed(
+    opened: Opened,
+) -> None:
+    packs = {"base/pack.toml": reminder("sure", "before_done")}
+    session, _ = await opened([Reply(text="It adds.")], packs)
+    events = await take(session, "What does it do?")
+    assert (notes(events, "reminder"), events[-1].steps) == ([], 1)
+    session, _ = await opened([WRITE, Reply(text="Written.")], packs)
+    events = await take(session, "Write it")
+    assert notes(events, "reminder") == ["<sure 2>"]
+    assert (events[-1].status, events[-1].steps) == ("done", 3)
+
+
+# --- the task's check -------------------------------------------------------------------------
+
+
+async def test_the_model_hears_that_the_check_passes_when_it_ran_it_itself(opened: Opened) -> None:
+    packs = {"base/check_passed.md": "<passes: {{ command }}>"}
+    script = [
+        call("shell", command=CHECK),
+        call("write", path="code.txt", content="mended\n"),
+        call("shell", command=CHECK),
+        call("done", summary="ok"),
+    ]
+    script.insert(1, call("read", path="code.txt"))
+    session, _ = await opened(script, packs, check=CHECK)
+    events = await take(session, "Mend it")
+    assert notes(events, "check") == [f"<passes: {CHECK}>"]
+    assert events[-1].status == "done"
+
+
+async def test_tests_that_were_put_back_are_named(opened: Opened, workspace: Path) -> None:
+    write_files(workspace, {"test_it.sh": "grep -q mended code.txt\n"})
+    packs = {"base/check_failed.md": "<put back: {{ tests_changed | join(' ') }}>"}
+    script = [
+        call("shell", command="echo true > test_it.sh; touch other"),
+        call("write", path="new.txt", content="x\n"),
+        Reply(text="I am done."),
+    ]
+    session, conversation = await opened(script, packs, check="bash test_it.sh")
+    await take(session, "Mend it")
+    assert "<put back: test_it.sh>" in conversation.told
+
+
+# --- what was not allowed, and the end --------------------------------------------------------
+
+
+async def test_what_is_denied_is_said_in_the_packs_words(opened: Opened) -> None:
+    packs = {"base/denied.md": "<no {{ tool }}: {{ reason }}>"}
+    script = [call("shell", command="touch x"), Reply(text="then not")]
+    session, conversation = await opened(script, packs, mode="ask")
+    await take(session, "Make x")
+    assert "<no shell: this needs approval (" in conversation.told
+    session, conversation = await opened(script, packs, mode="ask")
+
+    async def no(request: Any) -> Approval:
+        return Approval("no", "not here")
+
+    session.set_approver(no)
+    await take(session, "Make x")
+    assert "<no shell: The user said no: not here>" in conversation.told
+    hook = {"on": "before_tool", "command": "echo never >&2; exit 2"}
+    session, conversation = await opened(script, packs, flags={"hooks": [hook]})
+    await take(session, "Make x")
+    assert "<no shell: a hook said no: never>" in conversation.told
+
+
+async def test_the_model_hears_when_three_steps_are_left(opened: Opened) -> None:
+    packs = {"base/limit.md": "<{{ steps_left }} left>"}
+    session, _ = await opened(
+        [lambda n=n: call("shell", command=f"echo {n}") for n in range(9)],
+        packs,
+        flags={"limits": {"steps": 8}},
+    )
+    events = await take(session, "Count")
+    assert notes(events, "limit") == ["<3 left>"]
+    assert events[-1].status == "limit"
+    session, _ = await opened([call("read", path="code.txt")], flags={"limits": {"steps": 3}})
+    assert notes(await take(session, "Look"), "limit") == []
+
+
+async def test_the_model_hears_that_it_was_stopped_and_only_once(opened: Opened) -> None:
+    packs = {"base/interrupted.md": "<stopped>"}
+
+    def stop() -> Reply:
+        session.cancel()
+        return call("shell", command="sleep 60")
+
+    session, conversation = await opened([stop, Reply(text="yes?"), Reply(text="ok")], packs)
+    assert (await take(session, "Wait"))[-1].status == "interrupted"
+    events = await take(session, "Go on")
+    assert notes(events, "interrupted") == ["<stopped>"]
+    assert conversation.told.index("<stopped>") < conversation.told.index("Go on")
+    assert notes(await take(session, "And on"), "interrupted") == []
+
+
+async def test_a_stop_is_known_after_resuming(opened: Opened) -> None:
+    def stop() -> Reply:
+        session.cancel()
+        return call("shell", command="sleep 60")
+
+    session, _ = await opened([stop])
+    await take(session, "Wait")
+    await session.aclose()
+    resumed, conversation = await opened([Reply(text="ok")], resume=session.trajectory.id)
+    assert len(notes(await take(resumed, "Go on"), "interrupted")) == 1
+    assert conversation.told.index("The user stopped you") < conversation.told.index("Go on")
+
+
+# --- planning ---------------------------------------------------------------------------------
+
+
+async def test_planning_is_said_when_it_begins_and_when_it_ends(opened: Opened) -> None:
+    packs = {"base/plan.md": "<plan>", "base/act.md": "<act\n{{ plan }}>"}
+    script = [
+        call("plan", steps=["mend code.txt"]),
+        Reply(text="That is the plan."),
+        Reply(text="Doing it."),
+        Reply(text="Yes."),
+    ]
+    session, conversation = await opened(script, packs)
+    session.agent.gate.plan = True
+    assert notes(await take(session, "Mend it"), "plan") == ["<plan>"]
+    session.agent.gate.plan = False
+    assert notes(await take(session, "Do so"), "act") == ["<act\n[>] mend code.txt>"]
+    assert notes(await take(session, "Really?"), "act") == []
+    told = conversation.told
+    assert told.index("<plan>") < told.index("Mend it") < told.index("<act") < told.index("Do so")
+
+
+async def test_what_the_plan_pack_says_is_not_said_again(opened: Opened) -> None:
+    session, conversation = await opened([Reply(text="the plan")], pack="plan", plan=True)
+    events = await take(session, "Mend it")
+    assert "You are planning" in conversation.system
+    assert notes(events, "plan") == []
+
+
+async def test_planning_is_known_after_resuming(opened: Opened) -> None:
+    session, _ = await opened([Reply(text="the plan")], plan=True)
+    assert len(notes(await take(session, "Mend it"), "plan")) == 1
+    await session.aclose()
+    resumed, _ = await opened([Reply(text="x")], plan=True, resume=session.trajectory.id)
+    assert notes(await take(resumed, "More"), "plan") == []
+
+
+# --- later turns ------------------------------------------------------------------------------
+
+
+async def test_a_later_turn_says_what_a_person_changed_meanwhile_and_not_what_the_model_did(
+    opened: Opened, workspace: Path
+) -> None:
+    async def yes(request: Any) -> Approval:
+        return Approval("once")
+
+    session, conversation = await opened([WRITE, Reply(text="ok"), Reply(text="ok")])
+    session.set_approver(yes)
+    await take(session, "Write it")
+    write_files(workspace, {"notes.txt": "mine\n"})
+    events = await take(session, "Go on")
+    [said] = [event for event in events if isinstance(event, UserMessage)]
+    assert said.context == "Changed since your last step, not by you:\nnotes.txt"
+    assert conversation.told.endswith("notes.txt\n\nGo on")
+    [quiet] = [e for e in await take(session, "And on") if isinstance(e, UserMessage)]
+    assert quiet.context == ""
+
+
+# --- instructions -----------------------------------------------------------------------------
+
+
+async def test_instructions_that_are_cut_are_said_when_they_are_met(
+    opened: Opened, workspace: Path
+) -> None:
+    write_files(workspace, {"lib/AGENTS.md": "line\n" * 5000, "lib/x.py": "x = 1\n"})
+    session, _ = await opened([call("read", path="lib/x.py"), Reply(text="ok")], trusted=True)
+    events = await take(session, "Look at it")
+    cut = [e.text for e in events if isinstance(e, Notice) and "lib/AGENTS.md has" in e.text]
+    assert len(cut) == 1
+    assert "instructions_chars" in cut[0]
+
+
+# --- hooks ------------------------------------------------------------------------------------
+
+
+def hook(on: str, command: str, **more: Any) -> dict[str, Any]:
+    return {"hooks": [{"on": on, "command": command, **more}]}
+
+
+async def test_a_prompt_that_a_hook_refuses_never_reaches_the_model_or_the_record(
+    opened: Opened,
+) -> None:
+    flags = hook("on_prompt", "grep -q hunter2 && { echo a password >&2; exit 2; } || true")
+    session, conversation = await opened([Reply(text="ok")], flags=flags)
+    events = await take(session, "Use hunter2")
+    assert (events[-1].status, events[-1].error) == (
+        "denied",
+        "a hook refused this prompt: a password",
+    )
+    assert "hunter2" not in conversation.told
+    assert "hunter2" not in session.trajectory.path.read_text()
+    assert (await take(session, "Then without"))[-1].status == "done"
+    assert conversation.told.count("Directory:") == 1
+
+
+async def test_what_is_typed_while_it_works_is_shown_to_hooks_too(opened: Opened) -> None:
+    def steer() -> Reply:
+        session.steer("Use hunter2")
+        session.steer("Be quick")
+        return call("read", path="code.txt")
+
+    flags = hook("on_prompt", 'grep -q hunter2 && exit 2; echo \'{"add": "<added>"}\'')
+    session, conversation = await opened([steer, Reply(text="ok")], flags=flags)
+    events = await take(session, "Look")
+    assert "hunter2" not in conversation.told
+    assert any(isinstance(e, Notice) and "refused what you typed" in e.text for e in events)
+    assert conversation.told.count("<added>") == 2
+    assert "Be quick" in conversation.told
+
+
+async def test_hooks_add_text_after_a_tool_and_send_the_agent_on(opened: Opened) -> None:
+    flags = {
+        "hooks": [
+            *hook("after_tool", 'echo \'{"add": "<linted>"}\'', tools=["write"])["hooks"],
+            *hook("turn_end", 'test -e more || echo \'{"continue": "<more>"}\'')["hooks"],
+        ]
+    }
+    script = [WRITE, call("done", summary="one"), call("shell", command="touch more"),
+              call("done", summary="two")]  # fmt: skip
+    session, conversation = await opened(script, flags=flags)
+    events = await take(session, "Write it")
+    assert notes(events, "hook") == ["<linted>", "<more>"]
+    assert (events[-1].summary, events[-1].status) == ("two", "done")
+    assert len([e for e in events if isinstance(e, TurnFinished)]) == 1
+    assert conversation.told.index("<linted>") < conversation.told.index("<more>")
+
+
+async def test_a_hook_cannot_allow_what_the_policy_denies(opened: Opened) -> None:
+    flags = hook("before_tool", "echo '{\"allow\": true}'")
+    session, _ = await opened(
+        [call("shell", command="touch x"), Reply(text="no")], flags=flags, mode="ask"
+    )
+    events = await take(session, "Make x")
+    [result] = [event for event in events if isinstance(event, ToolFinished)]
+    assert not result.ok
+    failed = [e for e in events if isinstance(e, Notice) and e.level == "error"]
+    assert "its output is not an answer" in failed[0].text
+
+
+async def test_a_hook_that_fails_is_shown_and_the_turn_goes_on(opened: Opened) -> None:
+    flags = hook("before_tool", "sleep 60", timeout=0.2)
+    session, _ = await opened([WRITE, call("done", summary="ok")], flags=flags)
+    async with asyncio.timeout(60):
+        events = await take(session, "Write it")
+    shown = [e.text for e in events if isinstance(e, Notice) and "took longer than" in e.text]
+    assert len(shown) == 2
+    assert events[-1].status == "done"
