@@ -1,0 +1,148 @@
+"""Going on with sessions by the real command: continue, resume, fork, after a kill, with memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.synthetic import tiny_laguna
+
+pytestmark = pytest.mark.slow
+"""A dozen processes, each of which loads a model."""
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    model = ["--model", str(tiny_laguna()), "--no-thinking", "--temperature", "0"]
+    return [*model, "--max-steps", "1", "--max-tokens", "8", "--output", "json"]
+
+
+@pytest.fixture
+def task(laguna: Any, tiny: list[str], tmp_path: Path) -> Any:
+    """Runs one task in a directory of its own; gives the object on standard output."""
+    root = tmp_path / "project"
+    root.mkdir()
+
+    def run(text: str, *flags: str) -> dict[str, Any]:
+        done = laguna("--task", text, *tiny, *flags, cwd=root)
+        assert done.code == 5, done.out + done.err  # a step was not enough, as it should be
+        result: dict[str, Any] = done.result
+        return result
+
+    run.root = root  # type: ignore[attr-defined]  # where it runs
+    return run
+
+
+def events_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    text = Path(result["trajectory"]).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def said(result: dict[str, Any]) -> list[str]:
+    return [e["text"] for e in events_of(result) if e["type"] == "user_message"]
+
+
+def test_sessions_are_continued_resumed_and_forked(task: Any) -> None:
+    first = task("Say one")
+    second = task("Say two")
+    assert first["session"] != second["session"]
+    again = task("Say three", "--continue")
+    assert again["session"] == second["session"]
+    assert said(again) == ["Say two", "Say three"]
+    # What was said before is not processed again, nor rendered: its tokens go on.
+    assert again["usage"]["reused_tokens"] > again["usage"]["prefilled_tokens"]
+    replies = [event for event in events_of(again) if event["type"] == "reply"]
+    started = [event for event in events_of(again) if event["type"] == "session_started"]
+    assert len(started) == 1
+    assert replies[-1]["miss"] is None
+
+    resumed = task("Say four", "--resume", first["session"][-4:])
+    assert resumed["session"] == first["session"]
+    assert said(resumed) == ["Say one", "Say four"]
+
+    before = Path(second["trajectory"]).read_bytes()
+    forked = task("Say five", "--fork", second["session"])
+    assert forked["session"] not in (first["session"], second["session"])
+    assert said(forked) == ["Say two", "Say three", "Say five"]
+    assert Path(second["trajectory"]).read_bytes() == before
+    meta = json.loads((Path(forked["trajectory"]).parent / "meta.json").read_text())
+    assert meta["parent"].startswith(f"{second['session']}:")
+
+
+def test_going_on_with_what_is_not_there_is_wrong_usage(
+    laguna: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    for flags, words in (
+        (["--continue"], "no session in this repository"),
+        (["--resume", "nothing"], "no session `nothing`"),
+        (["--fork", "nothing"], "no session `nothing`"),
+    ):
+        run = laguna("--task", "x", *tiny, *flags, cwd=tmp_path)
+        assert run.code == 2
+        assert words in run.err + run.out
+        assert "Traceback" not in run.err
+
+
+def test_after_a_kill_it_goes_on_and_a_session_in_use_is_refused(
+    laguna: Any, tiny: list[str], task: Any
+) -> None:
+    arguments = ["--task", "Say one", *tiny, "--max-tokens", "100000", "--output", "stream-json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "laguna_agent.cli", *arguments],
+        cwd=task.root,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("type") == "session_started":
+            session = event["session"]
+        if event.get("type") == "step_started":
+            break
+    busy = laguna("--task", "x", *tiny, "--resume", session, cwd=task.root)
+    assert busy.code == 2
+    assert "in use by another laguna" in busy.err + busy.out
+    assert f"--fork {session}" in busy.err + busy.out
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    again = task("Say two", "--continue")
+    assert again["session"] == session
+    assert said(again) == ["Say one", "Say two"]
+
+
+def test_a_new_task_remembers_unless_it_is_told_not_to(
+    task: Any, laguna: Any, laguna_home: Path
+) -> None:
+    def context(result: dict[str, Any]) -> str:
+        (message,) = [e for e in events_of(result) if e["type"] == "user_message"]
+        return str(message["context"])
+
+    def tools(result: dict[str, Any]) -> list[str]:
+        (prompt,) = [e for e in events_of(result) if e["type"] == "system_prompt"]
+        return [tool["name"] for tool in prompt["tools"]]
+
+    blind = task("Paint the zebra crossing white", "--no-memory")
+    assert "recall" not in tools(blind)
+    assert list(laguna_home.rglob("memory/segments/*")) == []
+    first = task("Paint the zebra crossing white")
+    assert "recall" in tools(first)
+    assert "Memory" not in context(first)
+    (memory,) = laguna_home.rglob("memory/segments/*.md")
+    assert memory.stem == f"{first['session']}-1"
+    second = task("Is the zebra crossing still white?")
+    assert "Memory of earlier work" in context(second)
+    assert f"[{first['session']}]" in context(second)
+    third = task("Is the zebra crossing still white?", "--no-memory")
+    assert "Memory" not in context(third)
+    listed = laguna("memory", "list", cwd=task.root)
+    assert listed.out.count("zebra") == 2
+    assert laguna("memory", "forget", first["session"], cwd=task.root).code == 0
+    fourth = task("Is the zebra crossing white?")
+    assert f"[{first['session']}]" not in context(fourth)
