@@ -19,6 +19,8 @@ from jinja2 import (
     StrictUndefined,
     TemplateError,
     TemplateNotFound,
+    TemplateRuntimeError,
+    Undefined,
     nodes,
     pass_context,
 )
@@ -129,6 +131,18 @@ class _Loader(BaseLoader):
         return "{#" + "\n" * offset + "#}" + text if offset else text, str(path), lambda: True
 
 
+def _plain(value: Any) -> Any:
+    """What `{{ }}` puts in. A function or object would show its address, which is another in each
+    process."""
+    if isinstance(value, list | tuple | dict):
+        for item in value.items() if isinstance(value, dict) else value:
+            _plain(item)
+    elif value is not None and not isinstance(value, str | int | float | Undefined):
+        message = f"a {type(value).__name__} is put in, whose text changes between runs"
+        raise TemplateRuntimeError(message)
+    return value
+
+
 @pass_context
 def _super(context: Context) -> str:
     name, _, depth = str(context.name).partition("@")
@@ -151,6 +165,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,
+            finalize=_plain,
         )
         # Both give another text each time they are asked.
         del self.environment.globals["lipsum"]

@@ -128,6 +128,15 @@ def test_overriding_a_built_in_text_changes_what_the_model_sees_to_the_byte(
     assert load(name).sha256 != load(name, tmp_path).sha256
 
 
+def test_every_message_of_the_packs_is_said_somewhere() -> None:
+    source = "".join(
+        path.read_text() for path in (BUILT_IN.parent / "laguna_agent/agent").glob("*.py")
+    )
+    assert [name for name in DYNAMIC if f'"{name}"' not in source] == []
+    written = {path.name for path in (BUILT_IN / "base").glob("*.md")}
+    assert written == {*DYNAMIC, "system.md", "reminder.md"}
+
+
 @pytest.mark.parametrize("name", pack_names([]))
 def test_overriding_a_built_in_manifest_changes_what_the_model_sees(
     tmp_path: Path, name: str
