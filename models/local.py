@@ -63,6 +63,12 @@ class LocalConversation:
         self._grammars: set[str] = set()
         """Digests of those that were told of."""
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Where the chat format could not follow the model's own template, in words for a person;
+        more may come as the conversation grows."""
+        return tuple(getattr(self._format, "reasons", ()))
+
     # --- growing ----------------------------------------------------------------------------
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:

@@ -81,6 +81,7 @@ class Session:
         self._queue: asyncio.Queue[Event | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._prefix_mark: int | None = None
+        self._reasons = 0
 
     @classmethod
     async def open(cls, settings: Settings, *, on_loading: OnLoading | None = None) -> Session:
@@ -247,6 +248,9 @@ class Session:
             async with aclosing(run_turn(self.agent, message)) as events:
                 async for event in events:
                     if isinstance(event, TurnFinished):
+                        for notice in self._format_notices():
+                            self._record(notice)
+                            queue.put_nowait(notice)
                         finished = True
                         self._end(queue, event)
                     else:
@@ -304,7 +308,7 @@ class Session:
             system, specs = old.text, [ToolSpec.model_validate(tool) for tool in old.tools]
         tokens = await self.conversation.start(system, specs)
         self._prefix_mark = self.conversation.mark()
-        opening: list[Event] = [*self.notices]
+        opening: list[Event] = [*self.notices, *self._format_notices()]
         if old is None or not same:
             opening = [self._started(), self._prompt(system, specs, tokens), *opening]
         if self._resumed:
@@ -346,6 +350,12 @@ class Session:
         for result in self.record.state.interrupted:
             self._record(result)
             self.agent.unsaid.append(self.agent.message_of(result))
+
+    def _format_notices(self) -> list[Notice]:
+        """What the chat format says of the model's template that was not said yet."""
+        reasons = getattr(self.conversation, "reasons", ())[self._reasons :]
+        self._reasons += len(reasons)
+        return [Notice(text=f"Chat format: {reason}.") for reason in reasons]
 
     def _same_model(self) -> bool:
         started = self.record.state.started

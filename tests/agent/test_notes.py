@@ -6,12 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from laguna_agent.agent.state import Approval
 from laguna_agent.events import Notice, Reply, SystemNote, ToolFinished, TurnFinished, UserMessage
+from laguna_agent.models.base import ModelInfo, ToolSpec
+from laguna_agent.models.chat.generic import GenericFormat
+from laguna_agent.models.engine.base import Engine
+from laguna_agent.models.local import LocalConversation
 from support.packs import write_files
 from support.scripted import ScriptedConversation, call, open_scripted, take
 
@@ -350,3 +354,35 @@ async def test_a_hook_that_fails_is_shown_and_the_turn_goes_on(opened: Opened) -
     shown = [e.text for e in events if isinstance(e, Notice) and "took longer than" in e.text]
     assert len(shown) == 2
     assert events[-1].status == "done"
+
+
+# --- the chat format --------------------------------------------------------------------------
+
+
+async def test_what_a_chat_format_could_not_follow_is_shown_once(opened: Opened) -> None:
+    def more() -> Reply:
+        conversation.reasons.append("it refuses some turns")
+        return Reply(text="ok")
+
+    session, conversation = await opened([Reply(text="ok"), more, Reply(text="ok")])
+    conversation.reasons = ["it shows no calls"]
+    for expected in (["it shows no calls"], ["it refuses some turns"], []):
+        events = await take(session, "Go on")
+        said = [e.text for e in events if isinstance(e, Notice) and e.text.startswith("Chat")]
+        assert said == [f"Chat format: {reason}." for reason in expected]
+        assert isinstance(events[-1], TurnFinished)
+    assert session.trajectory.path.read_text().count("it shows no calls") == 1
+
+
+def test_a_local_conversation_gives_the_reasons_of_its_format() -> None:
+    template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        "<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+    )
+    form = GenericFormat(template, model_name="x")
+    info = ModelInfo(name="x", format="generic", context=1)
+    conversation = LocalConversation(cast(Engine, None), form, info)
+    before = len(conversation.reasons)
+    form.render_start("Be brief.", [ToolSpec(name="t", description="", parameters={})])
+    assert [r for r in conversation.reasons[before:] if "no known form of calls" in r]
+    assert [r for r in conversation.reasons if "no system text" in r]
