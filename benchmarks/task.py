@@ -51,7 +51,8 @@ async def main() -> int:
     planned = plan(read_header(path), options.context, config)
     print(
         f"plan: {gib(planned.total)} (weights {gib(planned.weights)}, KV {gib(planned.kv)}, "
-        f"work space {gib(planned.compute)}) at {options.context} tokens"
+        f"work space {gib(planned.compute)}) at {options.context} tokens, "
+        f"and up to {gib(planned.copies)} of copies of window layers"
     )
     before = swapped()
     client = await opened(path, config)
@@ -59,7 +60,8 @@ async def main() -> int:
     pid = (await client.status())["pid"]
     used = resident(pid)
     print(
-        f"used: {gib(used)}, {used / planned.total:.3f} of the plan; "
+        f"used: {gib(used)}, {used / planned.total:.3f} of the plan, "
+        f"{used / (planned.total + planned.copies):.3f} of it with all copies; "
         f"{swapped() - before} pages swapped, {fields(pid, 'VmSwap')} kB of the engine in swap"
     )
     await closed(client)

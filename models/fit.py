@@ -21,6 +21,8 @@ SMALLEST_CONTEXT = 4096
 """Tokens below which an agent is of no use: what must fit when no context was asked for."""
 USUAL_CONTEXT = 32768
 """Tokens of context taken when there is memory for them and none was asked for."""
+COPIES = 32
+"""Copies of the window layers that an engine keeps, one for each message boundary."""
 PROCESS = 200 << 20
 """What the engine process takes beside the model."""
 
@@ -38,10 +40,13 @@ class MemoryPlan:
     gpu: int = 0
     cpu_experts: int = 0
     """Layers whose experts stay in main memory; meaningful when `gpu` is not 0."""
+    copies: int = 0
+    """Copies of the window layers that an engine comes to keep in main memory, at most. They are
+    not part of `total`: an engine that has less keeps fewer of them."""
 
     @property
     def total(self) -> int:
-        """All of it, the process included."""
+        """All that must be there, the process included."""
         return self.weights + self.kv + self.compute + PROCESS
 
     @property
@@ -96,6 +101,22 @@ def kv_bytes(
     return int(total * _ELEMENT[kv_type]) + recurrent * _recurrent_state(header)
 
 
+def copy_bytes(header: GgufHeader, kv_type: str = "f16", total: int | None = None) -> int:
+    """Bytes of all the copies of window layers that an engine keeps, on a machine with `total`
+    bytes of memory."""
+    window = header.integer("attention.sliding_window")
+    large = 1 << 20
+    cells = kv_bytes(header, large, kv_type, 256) - kv_bytes(header, large, kv_type, 0)
+    one = cells * window // 256
+    total = machine_memory().total if total is None else total
+    return min(COPIES * one, copies_limit(total))
+
+
+def copies_limit(total: int) -> int:
+    """Bytes of main memory that copies of window layers may take."""
+    return min(1 << 30, total // 24)
+
+
 def compute_bytes(
     header: GgufHeader,
     context: int,
@@ -142,7 +163,8 @@ def plan(
     compute = compute_bytes(
         header, context, batch, flash_attention=engine.flash_attention is not False
     )
-    whole = MemoryPlan(context, header.weights, kv, compute)
+    copies = copy_bytes(header, engine.kv_type)
+    whole = MemoryPlan(context, header.weights, kv, compute, copies=copies)
     room = sum(card.free for card in cards or ()) - PROCESS
     if engine.gpu_layers == 0 or room <= 0:
         return whole
@@ -157,7 +179,7 @@ def plan(
         if engine.gpu_layers is not None:
             layers = min(layers, engine.gpu_layers)
         used = int(Fraction(layers, header.layers) * (header.weights + kv))
-        return MemoryPlan(context, header.weights, kv, compute, gpu=min(used, room))
+        return MemoryPlan(context, header.weights, kv, compute, gpu=min(used, room), copies=copies)
     on_cpu = 0
     rest = sum(header.expert_bytes.values())
     if engine.cpu_experts is not None:
@@ -166,7 +188,7 @@ def plan(
     while core + rest > room and on_cpu < len(experts):
         rest -= experts[on_cpu][1]
         on_cpu += 1
-    return MemoryPlan(context, header.weights, kv, compute, core + rest, on_cpu)
+    return MemoryPlan(context, header.weights, kv, compute, core + rest, on_cpu, copies)
 
 
 def estimate(known: Catalogued, context: int) -> MemoryPlan:

@@ -97,6 +97,7 @@ def _plan(path: Path, engine: EngineConfig) -> None:
     _say(
         f"memory plan: {gib(needed.total)} (weights {gib(needed.weights)}, "
         f"KV {gib(needed.kv)}, work space {gib(needed.compute)})"
+        + (f", and up to {gib(needed.copies)} of copies" if needed.copies else "")
     )
 
 

@@ -91,9 +91,11 @@ def _time_states(context: Context, store: SnapshotStore, tokens: array[int]) -> 
         seconds["bare_save"] = time.perf_counter() - clock
         context.clear()
         clock = time.perf_counter()
-        lib.llama_state_seq_load_file(
+        read = lib.llama_state_seq_load_file(
             context.handle, file, SEQUENCE, ids, len(ids), ctypes.byref(count)
         )
+        if not read:
+            raise ModelError("llama.cpp could not read back the state that it just saved")
         seconds["bare_restore"] = time.perf_counter() - clock
         clock = time.perf_counter()
         data = context.save_state(window_only=False)

@@ -69,7 +69,7 @@ class State(Protocol):
     """What the state holds, in order."""
     label: str
 
-    def read(self) -> bytearray | None:
+    def read(self) -> bytearray | memoryview | None:
         """The bytes, or None when they turned out to be bad."""
 
 

@@ -38,7 +38,7 @@ from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
 from laguna_agent.models.engine.tuning import Tuning, measure, physical_cores
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
-from laguna_agent.models.fit import MICRO_BATCH, choose_context, require
+from laguna_agent.models.fit import COPIES, MICRO_BATCH, choose_context, copies_limit, require
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.memory import gpus, machine_memory
 from laguna_agent.paths import data_dir, snapshots_dir
@@ -275,7 +275,9 @@ def _repack(header: GgufHeader) -> bool:
 def _limits() -> Limits:
     total = machine_memory().total
     return Limits(
-        checkpoint_bytes=min(1 << 30, total // 24), parked_bytes=min(2 << 30, total // 16)
+        checkpoints=COPIES,
+        checkpoint_bytes=copies_limit(total),
+        parked_bytes=min(2 << 30, total // 16),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import queue
 import struct
@@ -43,15 +44,16 @@ class Snapshot:
     label: str = "snapshot"
     problem: str = ""
 
-    def read(self) -> bytearray | None:
+    def read(self) -> memoryview | None:
         """The state, None (and `problem` says why) when the file is not what it was."""
         try:
-            data = bytearray(self.size)
             with self.path.open("rb") as file:
-                file.seek(self.offset)
-                if file.readinto(data) != self.size or file.read(1):
+                if os.fstat(file.fileno()).st_size != self.offset + self.size:
                     self.problem = "it has another length than it says"
                     return None
+                # Mapped, not read: memory is short where models are large.
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            data = memoryview(mapped)[self.offset :]
             if zlib.crc32(data) != self.checksum:
                 self.problem = "its checksum does not match"
                 return None
