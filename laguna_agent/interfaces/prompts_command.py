@@ -1,7 +1,4 @@
-"""`laguna prompts`: see, change, check and compare what the model is told.
-
-Over 400 lines because each of six subcommands has its parser and its action side by side.
-"""
+"""`laguna prompts`: see, change, check and compare what the model is told."""
 
 from __future__ import annotations
 
@@ -14,21 +11,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from laguna_agent.config import Config, load_config
+from laguna_agent.config import Config
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.interfaces.pack_cost import Meter, Sight, Subject, find_subject, open_meter
-from laguna_agent.models.chat import FORMATS
-from laguna_agent.paths import config_dir, repository_root
-from laguna_agent.prompts.layers import BUILT_IN, MANIFEST, Layer, choose_pack, pack_names
-from laguna_agent.prompts.lint import lint_pack
+from laguna_agent.interfaces.pack_cost import Sight, open_meter
+from laguna_agent.interfaces.pack_desk import Desk
+from laguna_agent.prompts.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
 from laguna_agent.prompts.pack import Pack, load_pack
 from laguna_agent.prompts.problems import Problem, near
-from laguna_agent.tools.base import Tool
 
 _SCAFFOLD = BUILT_IN / "_new"
 
@@ -86,85 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("pack", **pack)  # type: ignore[arg-type] # argparse's keywords are untyped
     sub.add_argument("file", metavar="FILE", nargs="?")
     return parser
-
-
-@dataclass
-class Desk:
-    """What all commands need: folders, configuration, model, tools; each made when asked for."""
-
-    model: str | None = None
-
-    @cached_property
-    def root(self) -> Path:
-        """The repository."""
-        return repository_root(Path.cwd())
-
-    @cached_property
-    def project(self) -> Path | None:
-        """The repository's packs, when it is trusted."""
-        from laguna_agent.policy.trust import is_trusted
-
-        folder = self.root / ".laguna" / "prompts"
-        if not folder.is_dir():
-            return None
-        if is_trusted(self.root):
-            return folder
-        sys.stderr.write(f"note: {folder} is not read, since this repository is not trusted\n")
-        return None
-
-    @property
-    def directories(self) -> list[Path]:
-        """Folders of packs, in order of priority."""
-        own = config_dir() / "prompts"
-        return [self.project, own] if self.project else [own]
-
-    @cached_property
-    def config(self) -> Config:
-        """The configuration, without the repository's."""
-        return load_config()
-
-    @cached_property
-    def subject(self) -> Subject:
-        """The model that packs are looked at for."""
-        return find_subject(self.model, self.config)
-
-    @cached_property
-    def builtin(self) -> dict[str, Tool]:
-        """The built-in tools."""
-        from laguna_agent.tools.registry import builtin_tools
-
-        return builtin_tools()
-
-    def load(self, name: str | None) -> Pack:
-        """A pack; by default the one that a session would use."""
-        name = name or self.config.pack
-        return load_pack(name, model_name=self.subject.name, directories=self.directories)
-
-    def origin(self, layer: Layer) -> str:
-        """Where a folder comes from, in a word."""
-        if layer.built_in:
-            return "built-in"
-        parent = layer.directory.parent
-        if parent == self.project:
-            return "project"
-        return "user" if parent == config_dir() / "prompts" else str(layer.directory)
-
-    def target(self, pack: str, *, project: bool) -> Path:
-        """The folder in which a person's own version of a pack lies."""
-        base = self.root / ".laguna" / "prompts" if project else config_dir() / "prompts"
-        return base / pack
-
-    def lint(self, name: str, meter: Meter) -> list[Problem]:
-        """Problems of one pack."""
-        return lint_pack(
-            name,
-            model_name=self.subject.name,
-            directories=self.directories,
-            builtin=self.builtin,
-            chat_formats=FORMATS,
-            count=lambda pack, _: meter.prefix_tokens(pack, self.builtin),
-            exact=meter.exact,
-        )
 
 
 def _list(desk: Desk, arguments: argparse.Namespace) -> int:
