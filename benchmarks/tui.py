@@ -176,14 +176,12 @@ def idle(quick: bool) -> dict[str, float]:
 def long_session(quick: bool) -> dict[str, float]:
     """Opening a session of 20,000 events, by the process's start and by /resume."""
     from laguna_agent.events import Reply, UserMessage
-    from laguna_agent.paths import repository_state_dir
     from laguna_agent.trajectory.store import Trajectory
     from support.sessions import started, system
 
     found: dict[str, float] = {}
-    sessions = repository_state_dir(Path.cwd()) / "sessions"
     for count, name in ((200, "short"), (20_000, "long")):
-        with Trajectory.create(sessions) as record:
+        with Trajectory.create(Path.cwd()) as record:
             record.append(started(record.id, os.fspath(Path.cwd())))
             record.append(system())
             for number in range(count // 2 - 1):
@@ -254,11 +252,11 @@ def main() -> int:
         config = Path(home, "home", "config", "config.toml")
         config.parent.mkdir(parents=True)
         config.write_text(f'[providers.bench]\nurl = "{url}"\ncontext = 32768\n')
-        repository = Path(home, "repository")
-        repository.mkdir()
-        os.chdir(repository)
-        subprocess.run(["git", "init", "-q", "."], check=True)
         for name in chosen.names or MEASURES:
+            repository = Path(home, name)
+            repository.mkdir()
+            os.chdir(repository)
+            subprocess.run(["git", "init", "-q", "."], check=True)
             figures |= MEASURES[name](chosen.quick)
         server.terminate()
         os.chdir("/")
