@@ -248,10 +248,10 @@ def _lint(desk: Desk, arguments: argparse.Namespace) -> int:
         _print(json.dumps(data, indent=2, ensure_ascii=False))
         return _status(found)
     for name, sight in costs.items():
-        if not found[name]:
-            sort = "" if sight.exact else " (estimated)"
-            limit = sight.pack.limits.prefix_tokens
-            _print(f"{name}: nothing wrong; {sight.tokens}{sort} of {limit} tokens")
+        fine = "" if found[name] else "nothing wrong; "
+        sort = "" if sight.exact else " (estimated)"
+        limit = sight.pack.limits.prefix_tokens
+        _print(f"{name}: {fine}{sight.tokens}{sort} of {limit} tokens")
         for part in (*sight.parts, *sight.messages):
             _print(f"{part.tokens:>7}  {part.name}")
     return _report(found)
