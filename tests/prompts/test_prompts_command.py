@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.pack_cost import static_variables
 from laguna_agent.interfaces.prompts_command import main
 from laguna_agent.prompts.layers import BUILT_IN, pack_names
-from support.packs import write_files
+from laguna_agent.prompts.pack import load_pack
+from laguna_agent.tools.registry import builtin_tools
+from support.packs import specs_of, write_files
+from support.scripted import open_scripted, take
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +218,21 @@ def test_output_that_nobody_reads_is_no_error() -> None:
         timeout=60,
     )
     assert done.stderr == ""
+
+
+async def test_show_and_a_session_tell_the_same(
+    own: Path, somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    static = "{{ tools | join(' ') }} {{ model }} {{ format }} {{ thinking }}"
+    write_files(own, {"base/system.md": static, "base/tools/read.md": f"Reads. {static}"})
+    session, conversation = await open_scripted(
+        monkeypatch, somewhere, [Reply(text="ok")], directories=[own]
+    )
+    await take(session, "Hello")
+    await session.aclose()
+    pack = load_pack("base", model_name="scripted", directories=[own])
+    variables = static_variables(pack, builtin_tools(), "scripted", "scripted")
+    assert conversation.system == pack.system(variables)
+    assert conversation.system.startswith("read edit write")
+    assert conversation.tools == specs_of(pack.tools(builtin_tools(), variables))
+    assert conversation.tools[0].description == f"Reads. {conversation.system}"
