@@ -71,6 +71,9 @@ def _describe(state: dict[str, Any]) -> list[str]:
         else "not measured"
     )
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]
+    if tuning["flash_gain"]:
+        flash += f" ({tuning['flash_gain']:.2f} × the speed without)"
+    step = tuning["step"] or "a size that is being learnt"
     work = "busy" if state["busy"] else "idle"
     lines = [
         (
@@ -86,7 +89,7 @@ def _describe(state: dict[str, Any]) -> list[str]:
         ),
         (
             f"  threads   {tuning['threads']} alone, {tuning['threads_batch']} in batches of "
-            f"{context['micro_batch']} ({measured})"
+            f"{context['micro_batch']} ({measured}); prompts in steps of {step}"
         ),
         (
             f"  cache     {cache['tokens']} tokens, {cache['checkpoints']} checkpoints "

@@ -19,6 +19,7 @@ from typing import Protocol
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
+from laguna_agent.models.engine.steps import Steps
 
 _SWITCH_GAIN = 32
 """Tokens that a parked or stored state must save before it replaces what is in the cache."""
@@ -107,6 +108,7 @@ class Cache:
     ) -> None:
         self.context = context
         self.window = context.model.window
+        self.steps = Steps(context.micro_batch, context.micro_batch)
         self.tokens: array[int] = array("i")
         self.session = ""
         self.owner: object = None

@@ -164,9 +164,11 @@ class Generation:
         while len(cache.tokens) < len(tokens):
             yield from self._pause()
             held = len(cache.tokens)
-            end = min(held + cache.context.micro_batch, len(tokens))
+            end = min(held + cache.steps.size(), len(tokens))
             end = min([end, *(stop for stop in stops if stop > held)])
+            clock = time.perf_counter()
             cache.decode(tokens[held:end])
+            cache.steps.took(end - held, time.perf_counter() - clock)
             self._prefilled += end - held
             if end == order.static:
                 self._sinks.at_static()
@@ -344,7 +346,7 @@ class Generation:
         cache.owner = owner
         while len(cache.tokens) < held:
             start = len(cache.tokens)
-            end = min(start + cache.context.micro_batch, held)
+            end = min(start + cache.steps.size(), held)
             cache.decode(sequence[start:end])
             self._prefilled += end - start
 

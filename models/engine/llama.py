@@ -79,6 +79,11 @@ def build_info() -> str:
     return f"llama-cpp-python {version} ({features.strip(' |')})"
 
 
+def gpu_backend() -> bool:
+    """True when llama.cpp was built for a graphics card and has found one."""
+    return bool(lib.llama_supports_gpu_offload())
+
+
 class Model:
     """Weights and vocabulary. Vocabulary methods may be called from any thread."""
 
@@ -269,6 +274,7 @@ class Context:
         code = lib.llama_decode(self.handle, batch)
         if code == 2:
             raise DecodeAbortedError
+        lib.llama_synchronize(self.handle)
         if code != 0:
             raise ModelError(f"llama.cpp could not decode a batch of {count} tokens ({code})")
 

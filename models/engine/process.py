@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,25 @@ from laguna_agent.models.engine.llama import (
     LoadOptions,
     Model,
     build_info,
+    gpu_backend,
     redirect_log,
 )
 from laguna_agent.models.engine.scoring import Scoring
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
-from laguna_agent.models.engine.tuning import Tuning, measure, physical_cores
+from laguna_agent.models.engine.steps import Steps
+from laguna_agent.models.engine.tuning import SLOWER, Tuning, measure, measure_flash, physical_cores
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
-from laguna_agent.models.fit import COPIES, MICRO_BATCH, choose_context, copies_limit, require
+from laguna_agent.models.fit import (
+    COPIES,
+    MICRO_BATCH,
+    choose_context,
+    compute_bytes,
+    copies_limit,
+    require,
+)
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.memory import gpus, machine_memory
 from laguna_agent.paths import data_dir, snapshots_dir
@@ -50,6 +59,8 @@ _WORTH_SAVING = 64
 """Tokens that a session must have changed by since its last snapshot."""
 _PRIVATE = 0.7
 """Share of the free memory that a private copy of the weights may take."""
+_WORK = 0.06
+"""Share of main memory that the work space may take to do without flash attention."""
 _LEAST_FREE = 0.04
 """Share of main memory below which an idle engine gives way."""
 
@@ -97,32 +108,63 @@ class Engine:
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
-        self.context = Context(self.model, self.options)
-        self.tuning = self._tune(cores)
+        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {cores}"
+        self.tuning = self._tune(cores, processor=not cards and not gpu_backend())
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
             self.snapshots = SnapshotStore(snapshots_dir(), self._snapshot_key(), limit)
         self.cache = Cache(self.context, limits=_limits(), states=self.snapshots)
         self.cache.on_park = self._parked
+        self.cache.steps = self._steps()
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
         self.load_s = time.perf_counter() - started
 
-    def _tune(self, cores: int) -> Tuning:
-        """Threads: as configured, as once measured, or as measured now."""
+    def _tune(self, cores: int, *, processor: bool) -> Tuning:
+        """Make the context as configured, as once measured, or as measured now."""
         if self.config.threads is not None:
+            self.context = Context(self.model, self.options)
             return Tuning(cores, cores)
-        path = data_dir() / "engine-tuning.json"
-        key = f"{self.sha256 or fingerprint(self.model.path)} {build_info()} {cores}"
-        known = load_tuning(path, key)
-        if known is not None:
-            self.context.set_threads(known.threads, known.threads_batch)
-            return known
+        tuning = load_tuning(_tuning_path(), self._tuning_key)
+        if tuning is not None:
+            self._apply(tuning)
+            return tuning
+        self.context = Context(self.model, self.options)
         tuning = measure(self.context, cores)
+        if processor and self.config.flash_attention is None:
+            gain = measure_flash(self.model, self.options, tuning.batch_rate)
+            tuning = replace(tuning, flash_gain=gain)
+            self.context.close()
+            self._apply(tuning)
         if os.getloadavg()[0] <= cores:
-            store_tuning(path, key, tuning)
+            store_tuning(_tuning_path(), self._tuning_key, tuning)
         return tuning
+
+    def _apply(self, tuning: Tuning) -> None:
+        """The context, with flash attention where it is the faster way or saves much memory."""
+        if self.config.flash_attention is None and 0 < tuning.flash_gain < SLOWER:
+            options, header = self.options, self.header
+            work = compute_bytes(
+                header, options.context, options.micro_batch, flash_attention=False
+            )
+            memory = machine_memory()
+            if work < min(_WORK * memory.total, memory.available // 4):
+                self.options = replace(options, flash_attention=False)
+        self.context = Context(self.model, self.options)
+        self.context.set_threads(tuning.threads, tuning.threads_batch)
+
+    def _steps(self) -> Steps:
+        """Steps of a prompt: as configured, as once learnt, or to be learnt from the first ones."""
+        largest = self.context.micro_batch
+        if self.config.micro_batch is not None or self.config.threads is not None:
+            return Steps(largest, largest)
+        return Steps(largest, self.tuning.step, self._learned)
+
+    def _learned(self, step: int) -> None:
+        self.tuning = replace(self.tuning, step=step)
+        if os.getloadavg()[0] <= 2 * self.tuning.threads_batch:
+            store_tuning(_tuning_path(), self._tuning_key, self.tuning)
 
     def welcome(self) -> dict[str, Any]:
         """What a client is told of the model."""
@@ -270,6 +312,10 @@ def _repack(header: GgufHeader) -> bool:
     """True when weights should be rearranged for faster kernels. That copies them into memory of
     the process's own, which must not be short of it: mapped files can be dropped and read again."""
     return header.size < _PRIVATE * machine_memory().available
+
+
+def _tuning_path() -> Path:
+    return data_dir() / "engine-tuning.json"
 
 
 def _limits() -> Limits:

@@ -1,4 +1,4 @@
-"""How many threads suit a model on this machine: measured once, then remembered.
+"""What suits a model on this machine, threads and flash attention: measured once and remembered.
 
 Decoding one token is bound by memory and batches are bound by arithmetic, so they are measured
 apart. Physical cores are the rule; another number must be clearly faster to be taken.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import time
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.models.engine.llama import Context
+from laguna_agent.models.engine.llama import Context, ContextOptions, Model
 
 _SINGLES = 4
 _BATCH = 32
 _BUDGET_S = 6.0
 _CLEARLY = 1.08
+_DEPTH, _FLASH_PAIRS = 768, 10
+_FLASH_BUDGET_S = 12.0
+SLOWER = 0.98
+"""Gain of flash attention below which it is left off."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Tuning:
     decode_rate: float = 0.0
     batch_rate: float = 0.0
     measured: bool = False
+    step: int = 0
+    """Tokens of a prompt that are decoded at once; 0 while that is being learnt."""
+    flash_gain: float = 0.0
+    """How much faster a token is with flash attention than without, deep in a context (0: not
+    measured)."""
 
 
 def physical_cores() -> int:
@@ -82,6 +92,36 @@ def measure(context: Context, cores: int) -> Tuning:
     single, many = _best(decode, cores), _best(batch, cores)
     context.set_threads(single, many)
     return Tuning(single, many, round(decode[single], 2), round(batch[many], 2), measured=True)
+
+
+def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
+    """How much faster a token is with flash attention than without it, at a depth of some
+    hundred tokens; 0 when measuring would take too long at `rate` tokens per second.
+
+    On processors it is often the slower way, the more so the longer the context. Both ways take
+    turns, so that whatever else the machine does slows both.
+    """
+    if _FLASH_BUDGET_S * rate < 2 * _DEPTH:
+        return 0.0
+    step = min(_DEPTH // 3, options.micro_batch)
+    small = replace(options, context=2 * _DEPTH, batch=step, micro_batch=step)
+    both = [Context(model, replace(small, flash_attention=on)) for on in (True, False)]
+    ratios = []
+    try:
+        for context in both:
+            for at in range(0, _DEPTH, step):
+                context.decode(array("i", range(100 + at, 100 + at + step)), at)
+        for index in range(_FLASH_PAIRS):
+            seconds = []
+            for context in both:
+                start = time.perf_counter()
+                context.decode([200 + index], _DEPTH + index)
+                seconds.append(time.perf_counter() - start)
+            ratios.append(seconds[1] / seconds[0])
+    finally:
+        for context in both:
+            context.close()
+    return round(statistics.median(ratios), 3)
 
 
 def _best(rates: dict[int, float], usual: int) -> int:

@@ -1,0 +1,100 @@
+"""What an engine learns of the machine on first use: kept, applied, shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.interfaces.engine_command import main as engine_command
+from laguna_agent.models.base import Sampling
+from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.engine import tuning
+from laguna_agent.models.engine.base import EngineRequest, Finished
+from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
+from laguna_agent.models.engine.process import fingerprint
+from laguna_agent.models.engine.steps import Steps
+from laguna_agent.models.engine.tuning import Tuning
+from laguna_agent.paths import data_dir
+from support.synthetic import tiny_laguna
+
+LEARNING = EngineConfig(context=8192, keep_alive=60)
+
+
+async def reply(client: EngineClient, text: str) -> Finished:
+    tokens = await client.tokenize([Segment(text)])
+    request = EngineRequest(tokens, Sampling(temperature=0), 4)
+    last = [event async for event in client.generate(request)][-1]
+    assert isinstance(last, Finished)
+    return last
+
+
+async def test_what_was_learnt_is_kept_applied_and_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = await open_engine(tiny_laguna(), config=LEARNING)
+    status = await client.status()
+    learnt = Tuning(**status["tuning"])
+    assert learnt.measured
+    assert learnt.flash_gain > 0
+    assert learnt.step == 0
+    await reply(client, "def area(width, height): return width * height\n" * 200)
+    learnt = Tuning(**(await client.status())["tuning"])
+    assert learnt.step in (256, 512)
+    engine_command(["status"])
+    shown = capsys.readouterr().out
+    assert f"steps of {learnt.step}" in shown
+    assert "flash attention" in shown
+    await client.stop()
+    await client.aclose()
+
+
+async def test_another_engine_of_the_model_measures_nothing_again(home: Path) -> None:
+    key = f"{fingerprint(tiny_laguna())} {build_info()} {tuning.physical_cores()}"
+    known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5)
+    tuning.store(data_dir() / "engine-tuning.json", key, known)
+    client = await open_engine(tiny_laguna(), config=LEARNING)
+    status = await client.status()
+    assert Tuning(**status["tuning"]) == known
+    assert status["context"]["flash_attention"] is False
+    assert (await reply(client, "x")).ids
+    await client.stop()
+    await client.aclose()
+
+
+async def test_what_is_configured_is_not_measured(config: EngineConfig) -> None:
+    client = await open_engine(tiny_laguna(), config=config)
+    status = await client.status()
+    assert not status["tuning"]["measured"]
+    assert status["context"]["flash_attention"] is None
+    await client.aclose()
+
+
+def test_flash_attention_is_not_measured_where_that_takes_long() -> None:
+    model = Model(tiny_laguna(), LoadOptions())
+    options = ContextOptions(1024)
+    assert tuning.measure_flash(model, options, rate=50) == 0
+    assert tuning.measure_flash(model, options, rate=5_000) > 0
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("whole", "half", "chosen"),
+    [(1.0, 1.0, 256), (1.0, 0.9, 256), (1.0, 1.2, 512), (1.0, 1.02, 256)],
+)
+def test_half_a_micro_batch_is_taken_where_it_is_as_fast(
+    whole: float, half: float, chosen: int
+) -> None:
+    told: list[int] = []
+    steps = Steps(512, learned=told.append)
+    taken = []
+    for _ in range(4):
+        size = steps.size()
+        taken.append(size)
+        steps.took(size - 1, 99.0)  # cut short: teaches nothing
+        steps.took(size, size * (whole if size == 512 else half))
+    assert taken == [512, 256, 256, 512]
+    assert steps.size() == steps.chosen == chosen
+    assert told == [chosen]
