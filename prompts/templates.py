@@ -74,7 +74,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
-    "compact.md": {"guidance": "", "plan": ""},
+    "compact.md": {"guidance": "", "plan": "", "known": ""},
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
     "again.md": {"tries": 1},

@@ -89,10 +89,12 @@ def check_hash(context: ToolContext, place: Place, document: Document, data: byt
 
 
 def refused(refusal: RefusalError, context: ToolContext) -> ToolResult:
-    """The result of a refusal, and note of what it showed."""
+    """The result of a refusal, and note of what it showed. After that the same call may be right,
+    which `data` says."""
     if refusal.shown is not None:
         seen.note(context, *refusal.shown, whole=refusal.whole)
-    return ToolResult(ok=False, content=str(refusal), summary=refusal.summary)
+    data = {"again": True} if refusal.shown is not None else {}
+    return ToolResult(ok=False, content=str(refusal), summary=refusal.summary, data=data)
 
 
 def head(lines: list[str]) -> str:

@@ -8,11 +8,12 @@ free (`reply_room`), so that there is always room for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 
 from laguna_agent.agent.epoch import (
     OVERHEAD,
+    Count,
     Opening,
     Render,
     build_epoch,
@@ -21,7 +22,8 @@ from laguna_agent.agent.epoch import (
 )
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import Compacted, Event, Notice, Reply, SystemNote
-from laguna_agent.memory.extract import attribute, extract
+from laguna_agent.memory.extract import extract
+from laguna_agent.memory.grounding import facts, ground, shortened
 from laguna_agent.memory.structure import Summary, parse_summary, summary_grammar
 from laguna_agent.models.base import Conversation, GenerateOptions, Message, Sampling
 from laguna_agent.trajectory.codec import StoredEvent
@@ -56,7 +58,7 @@ async def compact(
     state: ConversationState,
     *,
     prefix_mark: int,
-    request: str,
+    request: Callable[[str], str],
     opening: Opening,
     evidence: Iterable[StoredEvent],
     reserve: int | None = None,
@@ -68,8 +70,9 @@ async def compact(
 ) -> AsyncIterator[Event]:
     """Summarise, begin a new epoch in `conversation`, and yield what happens, Compacted last.
 
-    `prefix_mark` is `conversation.mark()` as it was after `start`. `request` is the text that
-    asks for the summary (the pack's `compact.md`). `evidence` are the events of this epoch, in
+    `prefix_mark` is `conversation.mark()` as it was after `start`. `request` makes the text that
+    asks for the summary (the pack's `compact.md`) of what the record knows for sure, which is
+    empty when there is no room for it. `evidence` are the events of this epoch, in
     which claims are located. `unsaid` are the messages that are on record and not yet in the
     prompt (None: all that `state.pending` holds): they are added before the request if they fit,
     are part of the new epoch in any case, and are taken off the list once they are in a prompt.
@@ -91,8 +94,8 @@ async def compact(
         note = "nothing was done yet"
     else:
         try:
-            await _request(conversation, unsaid, request)
-            yield SystemNote(text=request, reason=COMPACTION)
+            asking = await _request(conversation, unsaid, request, facts(found))
+            yield SystemNote(text=asking, reason=COMPACTION)
             async for event in conversation.generate(
                 _options(conversation, sampling, logprobs=logprobs)
             ):
@@ -112,8 +115,8 @@ async def compact(
                 conversation.rewind(mark)
     if note:
         yield Notice(level="warning", text=f"Compaction: {note}; summarised from the record alone.")
-    summary = attribute(summary, found.evidence).filled_from(found.summary)
-    text = summary.render()
+    summary = ground(summary, found, _before(state))
+    text = await _fitted(summary, conversation.count, summary_tokens(conversation.limit) * 5 // 4)
     epoch = await build_epoch(
         state,
         text,
@@ -154,23 +157,42 @@ async def _measured(conversation: Conversation, messages: list[Message]) -> int:
     return size
 
 
-async def _request(conversation: Conversation, unsaid: list[Message], request: str) -> None:
-    """Append the request, after what is unsaid if both fit with the summary.
-
-    Raises ContextFullError when not even the request does.
+async def _request(
+    conversation: Conversation,
+    unsaid: list[Message],
+    request: Callable[[str], str],
+    known: str,
+) -> str:
+    """Append the request, after what is unsaid and with what is known if that fits with the
+    summary; returns its text. Raises ContextFullError when not even the request alone does.
     """
     mark, before = conversation.mark(), conversation.used
-    asking = [Message(role="user", content=request)]
     room = summary_tokens(conversation.limit) + OVERHEAD
     needed = 0
-    for messages in [[*unsaid, *asking], asking] if unsaid else [asking]:
+    for first, text in (
+        (unsaid, request(known)), (unsaid, request("")), ([], request(known)), ([], request("")),
+    ):  # fmt: skip
         # Appending decodes nothing, so what does not fit is taken back without cost.
-        await conversation.append(messages)
+        await conversation.append([*first, Message(role="user", content=text)])
         needed = conversation.used - before + room
         if conversation.used + room <= conversation.limit:
-            return
+            return text
         conversation.rewind(mark)
     raise ContextFullError(before, needed, conversation.limit)
+
+
+def _before(state: ConversationState) -> Summary | None:
+    """The summary that the epoch began with."""
+    first = state.history[0].event if state.history else None
+    return parse_summary(first.summary) if isinstance(first, Compacted) else None
+
+
+async def _fitted(summary: Summary, count: Count, tokens: int) -> str:
+    """The text of a summary, the least needed claims left out where it would be too long."""
+    text = summary.render()
+    while await count(text) > tokens and shortened(summary):
+        text = summary.render()
+    return text
 
 
 def _options(
@@ -180,6 +202,6 @@ def _options(
         sampling=sampling or Sampling(temperature=0.0),
         max_tokens=summary_tokens(conversation.limit),
         tool_choice="none",
-        grammar=summary_grammar(),
+        grammar=summary_grammar(tokens=summary_tokens(conversation.limit)),
         logprobs=logprobs,
     )

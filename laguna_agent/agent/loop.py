@@ -243,6 +243,7 @@ async def _after_calls(turn: Turn, calls: Calls) -> None:
             result.content,
             changed=bool(result.files_changed),
             command=tool is not None and tool.kind == "execute",
+            again=bool(result.data.get("again")),
         )
 
 

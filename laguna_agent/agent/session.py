@@ -167,7 +167,7 @@ class Session:
             self.conversation,
             state,
             prefix_mark=await self.begin(),
-            request=self._summary_request(guidance),
+            request=lambda known: self._summary_request(guidance, known),
             opening=opening,
             evidence=self.record.epoch(),
             reserve=await self.agent.measure(),
@@ -179,9 +179,9 @@ class Session:
         async for event in events:
             yield event
 
-    def _summary_request(self, guidance: str = "") -> str:
+    def _summary_request(self, guidance: str = "", known: str = "") -> str:
         plan = plan_text(self.agent.plan)
-        return self.pack.text("compact.md", guidance=guidance, plan=plan)
+        return self.pack.text("compact.md", guidance=guidance, plan=plan, known=known)
 
     async def compact_now(self, guidance: str = "") -> AsyncGenerator[Event, None]:
         """`/compact`: like `compact`, between turns, recorded."""

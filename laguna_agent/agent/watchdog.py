@@ -36,16 +36,25 @@ class Watchdog:
         """Whether all of these calls were already made since something may have changed."""
         return bool(calls) and all(fingerprint(call) in self._fresh for call in calls)
 
-    def saw(self, call: ToolCall, result: str, *, changed: bool, command: bool = False) -> None:
+    def saw(
+        self,
+        call: ToolCall,
+        result: str,
+        *,
+        changed: bool,
+        command: bool = False,
+        again: bool = False,
+    ) -> None:
         """Record a call that ran. A change makes earlier calls worth repeating.
 
         A command may change anything, and may itself come out otherwise the next time; it counts
-        as made once it came back twice with the same result.
+        as made once it came back twice with the same result. So does a call that was refused with
+        the word that it may be made `again`.
         """
         own, outcome = fingerprint(call), fingerprint(call, result)
         if changed or command:
             self._fresh.clear()
-        if not command or self._last.get(own) == outcome:
+        if not (command or again) or self._last.get(own) == outcome:
             self._fresh.add(own)
         self._last[own] = outcome
         self._outcomes.append(outcome)

@@ -79,6 +79,8 @@ class Extract:
     outcome: str = ""
     outcome_seq: int = 0
     result: str = ""
+    last: tuple[int, str] | None = None
+    """The last step: its event, and what came of it in a line."""
     files: OrderedDict[str, FileTouched] = field(default_factory=OrderedDict)
     commands: OrderedDict[str, CommandRun] = field(default_factory=OrderedDict)
     plan: list[PlanStep] = field(default_factory=list)
@@ -188,6 +190,7 @@ def _take(found: Extract, stored: StoredEvent, calls: OrderedDict[str, dict[str,
         case ToolFinished():
             found.evidence.add(seq, f"{event.title} {event.content}")
             _tool(found, seq, event, calls.pop(event.call_id, {}))
+            found.last = seq, clip(f"{event.title or event.name}: {event.content}", 200)
         case CheckRan():
             found.evidence.add(seq, f"{event.command} {event.output}")
             _command(found, seq, event.command, event.exit_code, event.output)
@@ -264,17 +267,7 @@ def _summarise(found: Extract) -> None:
     summary = found.summary
     for seq, text in found.tasks[:1] + found.tasks[1:][-2:]:
         summary.add("Goal", Claim(clip(" ".join(text.split()), 400), ((seq, seq),)))
-    for touched in sorted(found.files.values(), key=lambda item: not item.changed):
-        if touched.changed:
-            size = (
-                f" (+{touched.added} -{touched.removed})"
-                if touched.added or touched.removed
-                else ""
-            )
-            claim = Claim(f"{touched.path}: changed{size}", _few(touched.changed))
-        else:
-            claim = Claim(f"{touched.path}: read", _few(touched.read))
-        summary.add("Files", claim)
+    summary.add("Files", *file_claims(found))
     for run in found.commands.values():
         if run.exit_code == 0:
             summary.add("Commands", Claim(f"`{run.command}` (exit 0)", _few(run.events)))
@@ -292,6 +285,22 @@ def _summarise(found: Extract) -> None:
         claims = summary.claims(name)
         if len(claims) > most:  # the beginning says how it started, the end how it stands
             summary.sections[name] = claims[: most // 3] + claims[-(most - most // 3) :]
+
+
+def file_claims(found: Extract) -> list[Claim]:
+    """What was done to each file: changed ones first, in the order of their first change."""
+    claims = []
+    for touched in sorted(found.files.values(), key=lambda item: not item.changed):
+        if touched.changed:
+            size = (
+                f" (+{touched.added} -{touched.removed})"
+                if touched.added or touched.removed
+                else ""
+            )
+            claims.append(Claim(f"{touched.path}: changed{size}", _few(touched.changed)))
+        else:
+            claims.append(Claim(f"{touched.path}: read", _few(touched.read)))
+    return claims
 
 
 def _few(numbers: list[int]) -> tuple[tuple[int, int], ...]:

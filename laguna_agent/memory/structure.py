@@ -122,14 +122,21 @@ def parse_summary(text: str) -> Summary:
     return summary
 
 
-def summary_grammar(*, lines: int = 6, characters: int = 200) -> str:
-    """GBNF that holds a reply to the sections in order, `lines` claims each at most.
+_LINES = {"Goal": 2, "Constraints": 3, "Decisions": 4, "Files": 4, "Failed": 4, "Commands": 3,
+          "Open": 5}  # fmt: skip
+"""Claims in a summary of some thousand tokens. What the record knows by itself needs few."""
 
-    The bounds keep the longest possible summary within what compaction reserves for it.
-    """
+
+def summary_grammar(*, tokens: int = 1_200, characters: int = 200) -> str:
+    """GBNF that holds a reply to the sections in order, each with as many claims as fit into
+    `tokens` altogether, so that the last section is reached."""
+    share = min(1.5, tokens / 900)
     rules = [
         "root ::= " + ' "\\n" '.join(f'"{name}:" {name.lower()}' for name in SECTIONS),
-        *(f"{name.lower()} ::= claim{{1,{lines}}}" for name in SECTIONS),
+        *(
+            f"{name.lower()} ::= claim{{1,{max(1, round(most * share))}}}"
+            for name, most in _LINES.items()
+        ),
         'claim ::= "\\n- " [^ \\t\\r\\n-] [^\\r\\n]' + f"{{0,{characters - 1}}}",
     ]
     return "\n".join(rules) + "\n"

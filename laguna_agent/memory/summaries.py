@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.memory import frontmatter
 from laguna_agent.memory.commits import commits_between
-from laguna_agent.memory.extract import Extract, attribute, clip, extract
+from laguna_agent.memory.extract import Extract, clip, extract
+from laguna_agent.memory.grounding import ground, merged_files, own_words
 from laguna_agent.memory.structure import Summary, parse_summary
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.codec import StoredEvent
@@ -228,7 +229,7 @@ class MemoryStore:
         meta = trajectory.meta
         summary = found.summary
         if text:
-            summary = attribute(parse_summary(text), found.evidence).filled_from(summary)
+            summary = ground(own_words(parse_summary(text)), found)
         branch, head = git_head(self.root)
         commits = [
             c for c in commits_between(self.root, meta.commit, head) if c not in known_commits
@@ -305,6 +306,8 @@ def condensed_session(session: str, segments: list[Memory]) -> Memory:
     ):  # fmt: skip
         for memory in segments:
             summary.add(name, *memory.summary.claims(name))
+        if name == "Files":
+            summary.sections[name] = merged_files(summary.claims(name))
         claims = summary.claims(name)
         if len(claims) > most:
             summary.sections[name] = claims[: most // 3] + claims[-(most - most // 3) :]

@@ -121,7 +121,7 @@ class Script:
             self.talk,
             self.state,
             prefix_mark=self.prefix,
-            request=REQUEST,
+            request=lambda known: f"{REQUEST}\n{known}",
             opening=opening,
             evidence=events,
         ):
@@ -270,7 +270,7 @@ async def test_closing_a_compaction_leaves_the_conversation_as_it_was(small: Scr
         small.talk,
         small.state,
         prefix_mark=small.prefix,
-        request=REQUEST,
+        request=lambda known: REQUEST,
         opening=opening,
         evidence=events,
     )

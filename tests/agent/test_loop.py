@@ -188,6 +188,19 @@ async def test_a_repeated_call_is_drawn_again_and_not_kept(opened: Opened) -> No
     assert len([e for e in conversation.entries if isinstance(e, Reply)]) == 2
 
 
+async def test_a_write_that_was_refused_and_shown_the_file_may_be_made_again(
+    opened: Opened, workspace: Path
+) -> None:
+    for number in range(20):  # too many for the first message to show them
+        (workspace / f"part{number}.py").write_text("x = 1\n")
+    again = call("write", path="part7.py", content="x = 2\n")
+    session, _ = await opened([again, again, call("done", summary="x")])
+    events = await take(session, "Change it")
+    assert [result.ok for result in results_of(events)] == [False, True, True]
+    assert not any(isinstance(event, Reply) and event.discarded for event in events)
+    assert (workspace / "part7.py").read_text() == "x = 2\n"
+
+
 async def test_a_model_that_only_repeats_is_stopped(opened: Opened) -> None:
     session, _ = await opened([call("read", path="test_code.py")])
     finished = end_of(await take(session, "Look"))
