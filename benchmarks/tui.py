@@ -139,7 +139,7 @@ def keys(quick: bool) -> dict[str, float]:
         found["key_idle_p95_s"], _ = _pressed(terminal, count)
     for kind in ("prose", "code"):
         with laguna() as terminal:
-            terminal.type(f"stream {kind} 200 {count * 0.16 + 8}\r")
+            terminal.type(f"stream {kind} 200 {count * 0.16 + 12}\r")
             terminal.drain(5)  # so that there is something to scroll
             before, begin = terminal.processor_s(), time.perf_counter()
             p95, worst = _pressed(terminal, count)
@@ -161,6 +161,8 @@ def _pressed(terminal: Terminal, count: int) -> tuple[float, float]:
         if number % 60 == 59:
             terminal.type("\x15")
             terminal.drain(0.1)
+    terminal.type("\x15")
+    terminal.drain(1)  # so that no draft is kept for the next one
     return statistics.quantiles(taken, n=20)[18], max(taken)
 
 

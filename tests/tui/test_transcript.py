@@ -194,3 +194,41 @@ async def test_edits_are_counted_in_the_side_panel(drive):
         await ui.idle()
         assert ui.app.side.changed == {"calc.py": (1, 1)}
         assert "calc.py +1 -1" in ui.shown
+
+
+async def test_search_finds_what_is_not_loaded_and_shows_the_line(drive, repository):
+    directory = long_session(repository, 600)
+    async with drive([Reply(text="x")], resume=directory.name, size=(60, 14)) as ui:
+        await ui.idle()
+        await ui.shows("answer 599")
+        assert all(entry.body != "question 7" for entry in ui.app.transcript.entries)
+        ui.app.search_for("QUESTION 7")
+        await ui.until(
+            lambda: (chosen := ui.app.transcript.at_cursor) and chosen.body == "question 79",
+            "the last match, which is on record only",
+        )
+        await ui.shows("question 79")
+        await ui.pilot.press("n")
+        assert ui.app.transcript.at_cursor.body == "question 78"
+        await ui.pilot.press("N")
+        assert ui.app.transcript.at_cursor.body == "question 79"
+        ui.app.search_for("nowhere in it")
+        await ui.shows("no earlier match: nowhere in it")
+        bodies = [entry.body for entry in ui.app.transcript.entries if entry.kind == "user"]
+        assert bodies[-600:] == [f"question {n}" for n in range(600 - len(bodies), 600)]
+
+
+async def test_a_match_inside_of_folded_output_is_opened_and_marked():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        output = "\n".join(f"line {n}" for n in range(90))
+        app.happen(ToolFinished(call_id="a", name="shell", ok=True, content=output, title="ls"))
+        await pilot.pause(0.1)
+        app.search_for("LINE 71")
+        await pilot.pause()
+        line = next(
+            strip for y in range(20) if "line 71" in (strip := app.transcript.render_line(y)).text
+        )
+        reversed_ = [part.text for part in line if part.style and part.style.reverse]
+        assert reversed_ == ["line 71"]

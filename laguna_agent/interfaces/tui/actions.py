@@ -149,14 +149,35 @@ class Actions(_Base):
         line.focus()
 
     def search_for(self, text: str) -> None:
-        """Go to the last message that holds `text`; n and N go on."""
+        """Go to the last message of the whole conversation that holds `text`; n and N go on."""
         app: LagunaApp = self  # type: ignore[assignment]
         self._end_search()
         app.transcript.focus()
         app.transcript.cursor = None
-        if not app.transcript.find(text):
-            app.status.say(f"not in what is loaded: {text}")
-            app.composer.focus()
+        self._search_on(text)
+
+    def _search_on(self, text: str, *, backward: bool = True) -> None:
+        """Choose the next match; earlier parts of the conversation come from its record."""
+        app: LagunaApp = self  # type: ignore[assignment]
+        if not text or app.transcript.find(text, backward=backward):
+            return
+        if backward and app.transcript.more_before:
+            app.status.say("searching the whole conversation…", 30)
+            app.run_worker(self._search_record(text), group="search", exclusive=True)
+        else:
+            app.status.say(f"no {'earlier' if backward else 'later'} match: {text}")
+
+    async def _search_record(self, text: str) -> None:
+        app: LagunaApp = self  # type: ignore[assignment]
+        before = app.transcript.cursor
+        if before is None:
+            app.transcript.cursor = 0
+        found = await app.past.find_earlier(text)
+        app.status.flash = ""
+        if not found:
+            app.transcript.cursor = before
+        if not found or not app.transcript.find(text):
+            app.status.say(f"no earlier match: {text}")
 
     def _end_search(self) -> None:
         app: LagunaApp = self  # type: ignore[assignment]
@@ -176,7 +197,7 @@ class Actions(_Base):
         elif key == "x" and entry is not None:
             self.copy_code(entry)
         elif key in ("n", "N"):
-            transcript.find(transcript.query_text, backward=key == "n")
+            self._search_on(transcript.query_text, backward=key == "n")
         elif key in ("home", "g"):
             transcript.choose(0)
         elif key in ("end", "G"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,6 +13,8 @@ from textual.widgets import TextArea
 
 from laguna_agent.interfaces.tui.preferences import History
 
+BLINK_S = 10.0
+"""Seconds after the last key for which the cursor blinks: an idle laguna does nothing at all."""
 CHIP_LINES, CHIP_CHARS = 10, 1_000
 """Pasted text longer than this is folded to a chip."""
 _CHIP = re.compile(r"\[pasted #(\d+): [^\]]*\]")
@@ -47,6 +50,7 @@ class Composer(TextArea):
         self._place: int | None = None
         self._typed = ""
         self._word = ""
+        self._last_key = 0.0
 
     # --- text and chips --------------------------------------------------------------------
 
@@ -122,6 +126,16 @@ class Composer(TextArea):
             self._take(event)
         else:
             await super()._on_key(event)
+
+    def _restart_blink(self) -> None:
+        self._last_key = time.monotonic()
+        super()._restart_blink()
+
+    def _toggle_cursor_blink_visible(self) -> None:
+        if time.monotonic() - self._last_key > BLINK_S:
+            self._pause_blink(visible=True)
+        else:
+            super()._toggle_cursor_blink_visible()
 
     @staticmethod
     def _take(event: events.Key) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 from laguna_agent.interfaces.tui.diffview import parse
@@ -85,9 +86,28 @@ class Past:
         finally:
             self._loading = False
         if directory == self._directory:
-            if not more and self._app.agent.session is not None:
-                entries.insert(0, self._banner(self._app.agent.session))
-            self._app.transcript.add_earlier(entries, more_before=more)
+            self._put_before(entries, more=more)
+
+    async def find_earlier(self, text: str) -> bool:
+        """Load the last entry on record that holds `text` and all after it; False if none does."""
+        transcript, directory = self._app.transcript, self._directory
+        if self._loading or directory is None or not transcript.more_before:
+            return False
+        first = next((entry.seq for entry in transcript.entries if entry.seq), 0)
+        self._loading = True
+        try:
+            entries, more = await asyncio.to_thread(read_until, directory, first, text)
+        finally:
+            self._loading = False
+        if not entries or directory != self._directory:
+            return False
+        self._put_before(entries, more=more)
+        return True
+
+    def _put_before(self, entries: list[Entry], *, more: bool) -> None:
+        if not more and self._app.agent.session is not None:
+            entries.insert(0, self._banner(self._app.agent.session))
+        self._app.transcript.add_earlier(entries, more_before=more)
 
     def _banner(self, session: Session) -> Entry:
         from laguna_agent import __version__
@@ -106,24 +126,43 @@ class Past:
 
 def read_page(directory: Path, before: int) -> tuple[list[Entry], bool]:
     """The entries of up to PAGE events before number `before`, and whether there are more."""
-    from laguna_agent.trajectory.reading import read_events
-    from laguna_agent.trajectory.replay import StoredEvents, kept_ranges
-    from laguna_agent.trajectory.store import Trajectory
+    return _Pages(directory).page(before)
 
-    trajectory = Trajectory.open(directory, for_append=False)
-    rewinds = StoredEvents(list(trajectory.of_type("rewound")))
-    keeps = kept_ranges(rewinds)
-    entries: list[Entry] = []
 
-    def remove(entry: Entry) -> None:
-        entries.remove(entry)
+def read_until(directory: Path, before: int, text: str) -> tuple[list[Entry], bool]:
+    """The entries before number `before`, back to the page whose entries hold `text`; none if none
+    does. And whether there are more before them."""
+    pages, wanted = _Pages(directory), text.casefold()
+    found: list[Entry] = []
+    more = True
+    while more:
+        entries, more = pages.page(before)
+        found[:0] = entries
+        if any(wanted in entry.text.casefold() for entry in entries):
+            return found, more
+        before -= PAGE
+    return [], False
 
-    ledger = Ledger(entries.append, lambda entry: None, remove)
-    start = max(1, before - PAGE)
-    stored = (
-        item
-        for item in read_events(directory, start, whole=False, problems=[])
-        if item.seq < before and keeps(item.seq)
-    )
-    ledger.replay(stored)
-    return entries, start > 1
+
+class _Pages:
+    """A record, read by the page; what was rewound is left out."""
+
+    def __init__(self, directory: Path) -> None:
+        from laguna_agent.trajectory.replay import StoredEvents, kept_ranges
+        from laguna_agent.trajectory.store import Trajectory
+
+        trajectory = Trajectory.open(directory, for_append=False)
+        self._directory = directory
+        self._keeps = kept_ranges(StoredEvents(list(trajectory.of_type("rewound"))))
+
+    def page(self, before: int) -> tuple[list[Entry], bool]:
+        """The entries of up to PAGE events before number `before`, and whether there are more."""
+        from laguna_agent.trajectory.reading import read_events
+
+        entries: list[Entry] = []
+        ledger = Ledger(entries.append, lambda entry: None, entries.remove)
+        start = max(1, before - PAGE)
+        events = read_events(self._directory, start, whole=False, problems=[])
+        read = itertools.takewhile(lambda item: item.seq < before, events)
+        ledger.replay(item for item in read if self._keeps(item.seq))
+        return entries, start > 1

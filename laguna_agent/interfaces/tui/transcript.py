@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -176,7 +177,9 @@ class Transcript(ScrollView, can_focus=True):
 
     def find(self, text: str, *, backward: bool = True) -> bool:
         """Choose the next entry that holds `text`, towards the beginning or the end."""
-        self.query_text = text.casefold()
+        if text.casefold() != self.query_text:
+            self.query_text = text.casefold()
+            self._strips.clear()
         if not self.query_text:
             return False
         step = -1 if backward else 1
@@ -185,9 +188,32 @@ class Transcript(ScrollView, can_focus=True):
         while 0 <= index < len(self.entries):
             if self.query_text in self.entries[index].text.casefold():
                 self.choose(index)
+                self._show_match(index)
                 return True
             index += step
         return False
+
+    def _show_match(self, index: int) -> None:
+        """Bring the line that matches into view, opening the entry if it is folded away."""
+        entry = self.entries[index]
+        if (line := self._matching_line(entry)) is None and entry.kind in ("tool", "thinking"):
+            entry.is_open = True
+            entry.version += 1
+            self._settle()
+            line = self._matching_line(entry)
+        at, offset, height = self._tops[index] + (line or 0), self.scroll_offset.y, self.size.height
+        if not offset <= at < offset + height:
+            self._following = False
+            self.scroll_to(y=at - height // 2, animate=False, immediate=True, force=True)
+            self._settle()
+
+    def _matching_line(self, entry: Entry) -> int | None:
+        """The first drawn line of an entry that holds the query; a match may be broken by a line's
+        end and then has none."""
+        for number, line in enumerate(self._laid[entry].lines or []):
+            if self.query_text in "".join(part.text for part in line).casefold():
+                return number
+        return None
 
     # --- drawing ---------------------------------------------------------------------------
 
@@ -312,6 +338,8 @@ class Transcript(ScrollView, can_focus=True):
             return known[1]
         bar = Segment("▌ " if chosen else "  ", Style(color=self._renderer.palette.accent))
         strip = Strip([bar, *segments]).apply_style(style).adjust_cell_length(width, style)
+        if chosen and self.query_text:
+            strip = _marked(strip, self.query_text)
         # The line is kept beside its strip: its id is its own only while it lives.
         self._strips[id(segments), chosen] = segments, strip
         return strip
@@ -355,3 +383,19 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_blur(self) -> None:
         self.cursor = None
+
+
+def _marked(strip: Strip, query: str) -> Strip:
+    """A line with what was searched for reversed."""
+    text = strip.text
+    folded = text.casefold()
+    if query not in folded or len(folded) != len(text):
+        return strip
+    parts, done = [], 0
+    while (at := folded.find(query, done)) >= 0:
+        begin, end = (cell_len(text[:place]) for place in (at, at + len(query)))
+        before = cell_len(text[:done])
+        found = strip.crop(begin, end).apply_style(Style(reverse=True))
+        parts += [strip.crop(before, begin), found]
+        done = at + len(query)
+    return Strip.join([*parts, strip.crop(cell_len(text[:done]), strip.cell_length)])
