@@ -1,13 +1,16 @@
-"""What a long life costs: appending, listing, searching, resuming, as ratios and times.
+"""What a long life costs: appending, listing, searching, resuming, working, as ratios and times.
 
-    python benchmarks/trajectory.py [--events 1000000] [--sessions 10000]
+    python benchmarks/trajectory.py [--events 1000000] [--sessions 10000] [--steps 500]
 
-Everything happens in a temporary directory, which is removed.
+The steps are taken by the real loop on the tiny synthetic Laguna in a context of 8,192 tokens,
+with replies written beforehand. 0 leaves a part out. Everything happens in a temporary directory,
+which is removed.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import random
@@ -30,13 +33,20 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--events", type=int, default=1_000_000)
     options.add_argument("--sessions", type=int, default=10_000)
+    options.add_argument("--steps", type=int, default=500)
     arguments = options.parse_args()
     scratch = tempfile.mkdtemp(prefix="laguna-bench-")
-    os.environ["LAGUNA_HOME"] = scratch
+    os.environ["LAGUNA_HOME"] = os.environ["XDG_RUNTIME_DIR"] = scratch
+    figures: dict[str, float] = {}
     try:
         root = Path(scratch, "project")
         root.mkdir()
-        figures = {**appending(root, arguments.events), **many(root, arguments.sessions)}
+        if arguments.events:
+            figures |= appending(root, arguments.events)
+        if arguments.sessions:
+            figures |= many(root, arguments.sessions)
+        if arguments.steps:
+            figures |= asyncio.run(working(Path(scratch, "long"), arguments.steps))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
@@ -126,7 +136,44 @@ def many(root: Path, sessions: int) -> dict[str, float]:
     figures["search_common_words_ms"] = timed(lambda: recall.events("parser token cache engine"))
     figures["search_answer_ms"] = timed(lambda: recall.answer(dice.choice(queries)))
     recall.close()
+    command = [sys.executable, "-m", "laguna_agent.cli", "memory", "search", "-C", str(root)]
+    figures["search_command_ms"] = timed(
+        lambda: subprocess.run(
+            [*command, dice.choice(queries)], check=False, stdout=subprocess.DEVNULL
+        )
+    )
     return figures
+
+
+async def working(root: Path, steps: int) -> dict[str, float]:
+    """Time and memory of the last hundred steps of a long run beside those of the first."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    from support.forced import long_run
+
+    run = await long_run(root, steps=steps)
+    hundred = min(100, steps // 2)
+    first, last = run.step_s[:hundred], run.step_s[-hundred:]
+    prefix = run.session._prefix_mark or 0
+    exact = sum(
+        usage.prefilled_tokens == usage.prompt_tokens - prefix and usage.reused_tokens == prefix
+        for usage in run.first_usages
+    )
+    limit = run.session.conversation.limit
+    await run.session.aclose()
+    return {
+        "steps": len(run.step_s),
+        "compactions": len(run.compactions),
+        "compactions_that_prefilled_exactly_the_new_epoch": exact,
+        "context": limit,
+        "most_tokens_ever": run.highest,
+        "step_ms_first": round(statistics.mean(first) * 1e3, 1),
+        "step_ms_last": round(statistics.mean(last) * 1e3, 1),
+        "step_ratio": round(statistics.mean(last) / statistics.mean(first), 3),
+        "step_median_ratio": round(statistics.median(last) / statistics.median(first), 3),
+        "engine_memory_ratio": round(run.engine_kib[-1] / run.engine_kib[hundred], 3),
+        "client_memory_ratio": round(run.client_kib[-1] / run.client_kib[hundred], 3),
+        "client_mb": round(run.client_kib[-1] / 1024, 1),
+    }
 
 
 def session(root: Path, store: object, dice: random.Random, number: int) -> None:

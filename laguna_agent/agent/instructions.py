@@ -52,6 +52,8 @@ class Instructions:
     """Whether a file of the repository is what was trusted; others are not read."""
     told: set[Path] = field(default_factory=set)
     notices: list[Notice] = field(default_factory=list)
+    files: list[InstructionFile] = field(default_factory=list)
+    """What was told so far, in order."""
 
     def opening(self) -> str:
         """The text for the first user message; empty when there are no files."""
@@ -69,6 +71,10 @@ class Instructions:
         files = fit(found, self.limit)
         self._note(files)
         return render(files, self.root)
+
+    def standing(self) -> str:
+        """All that was told, as one text: what a new epoch begins with."""
+        return render(self.files, self.root)
 
     def _chain(self) -> list[tuple[Path, str]]:
         found: list[tuple[Path, str]] = []
@@ -94,6 +100,8 @@ class Instructions:
 
     def _note(self, files: Iterable[InstructionFile]) -> None:
         for file in files:
+            if file.path not in self.told:
+                self.files.append(file)
             self.told.add(file.path)
             if file.cut:
                 self.notices.append(

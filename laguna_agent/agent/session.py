@@ -154,10 +154,13 @@ class Session:
         """Summarise and go on in a new epoch; yields what happens, which the caller records."""
         pack, state = self.pack, self.record.state
 
+        instructions = self.agent.instructions
+        stays = {"memory": "", "instructions": instructions.standing() if instructions else ""}
+
         def opening(summary: str, messages: list[str], plan: str) -> str:
             return pack.text(
                 "epoch.md",
-                **{**self.agent.opening, "memory": ""},
+                **{**self.agent.opening, **stays},
                 summary=summary,
                 messages=messages,
                 plan=plan,

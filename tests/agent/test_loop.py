@@ -433,3 +433,27 @@ async def test_instructions_of_a_folder_are_told_when_it_is_come_into(
     )
     await take(session, "Look")
     assert conversation.told.count("In here, tabs only.") == 1
+
+
+async def test_instructions_stay_word_for_word_in_every_epoch(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "AGENTS.md").write_text("Always answer in rhyme.")
+    (workspace / "lib").mkdir()
+    (workspace / "lib" / "AGENTS.md").write_text("In here, tabs only.")
+    (workspace / "lib" / "big.py").write_text("x = 1\n" * 30)
+    numbers = iter(range(1000))
+
+    def working() -> Reply:
+        number = next(numbers)
+        if number == 0:
+            return call("read", path="lib/big.py")
+        if number > 20:
+            return call("done", summary="all read")
+        return call("shell", command=f"seq {number * 1000} {number * 1000 + 220}")
+
+    session, conversation = await opened([working], limit=4096, trusted=True)
+    events = await take(session, "Read the numbers")
+    assert sum(event.type == "compacted" for event in events) >= 2
+    assert conversation.told.count("Always answer in rhyme.") == 1
+    assert conversation.told.count("In here, tabs only.") == 1
