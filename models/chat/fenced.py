@@ -26,6 +26,8 @@ from laguna_agent.models.chat.parsing import new_call_id
 
 THOUGHT_LINES = 6
 """Lines of prose before a call."""
+THOUGHT_CHARS = 600
+"""Characters of one of them: some models repeat a sentence without end."""
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
 
 
@@ -76,10 +78,11 @@ class FencedFormat:
             return None
         grammar, limit = Gbnf(), options.text_limit
         calls = [_call(grammar, form, options) for form in forms]
-        times = "*" if limit is None else f"{{0,{limit}}}"
+        most = THOUGHT_CHARS if limit is None else min(limit, THOUGHT_CHARS)
         # No turn marker: a model that lost the thread would write them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
-        _rule(grammar, "tline", f'([^\\n#`<] | "<" [^|\\n]) tchar{times}')
+        first = '([^\\n#`<] | "<" [^|\\n])'
+        _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, most)}")
         _rule(grammar, "newlines", '"\\n" "\\n"?')
         _rule(grammar, "thought", f"(tline newlines){{0,{THOUGHT_LINES}}}")
         root = f"thought {choice(calls)}"

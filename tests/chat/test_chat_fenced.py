@@ -128,6 +128,13 @@ def test_a_line_has_an_end(vocabulary: Vocabulary) -> None:
         assert verdict(vocabulary, grammar(), f"### read {text}", special=False) == expected
 
 
+def test_a_thought_has_an_end(vocabulary: Vocabulary) -> None:
+    line = "so " * 200
+    for more, expected in (("", "complete"), ("and so", "refused")):
+        reply = f"x{line}{more}\n### look 7"
+        assert verdict(vocabulary, grammar(), reply, special=False) == expected
+
+
 def test_paths_are_held_to_those_that_may_be_written(vocabulary: Vocabulary) -> None:
     held = grammar(GenerateOptions(tool_choice="required", paths=["a.py"]))
     for path, expected in (("a.py", "complete"), ("b.py", "refused")):

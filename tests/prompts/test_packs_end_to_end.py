@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PACK = {
     "desk/pack.toml": 'extends = "small"\ntools = ["done"]\n[limits]\nreply_tokens = 160\n',
+    "desk/system.md": "You are the desk for questions about releases. Take one action in each "
+    "reply, beginning with ###. Look up what you do not know, then give the answer with done.\n",
     "desk/tools/codename.md": """+++
 command = "grep -F -- {number}= .names/list | cut -d= -f2"
 [arguments.number]
