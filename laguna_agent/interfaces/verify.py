@@ -47,7 +47,13 @@ async def _verify(trajectory: Trajectory) -> int:
         raise UsageError(f"session {trajectory.id} does not say what it ran with")
     recorded = state.started.model
     config = load_config()
-    model = await asyncio.to_thread(resolve, recorded.get("name"), config)
+    try:
+        model = await asyncio.to_thread(resolve, recorded.get("name"), config)
+    except ModelError:
+        if config.model is None:
+            raise
+        # It ran from a file: the digest tells whether the one that is configured is the same.
+        model = await asyncio.to_thread(resolve, config.model, config)
     if recorded.get("sha256") not in (None, model.sha256):
         raise ModelError(
             f"{model.name} is not the file that this session ran with (its digest differs)"

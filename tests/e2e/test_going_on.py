@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.synthetic import tiny_laguna
+from support.synthetic import smooth_laguna, tiny_laguna
 
 pytestmark = pytest.mark.slow
 """A dozen processes, each of which loads a model."""
@@ -146,3 +146,34 @@ def test_a_new_task_remembers_unless_it_is_told_not_to(
     assert laguna("memory", "forget", first["session"], cwd=task.root).code == 0
     fourth = task("Is the zebra crossing white?")
     assert f"[{first['session']}]" not in context(fourth)
+
+
+def test_a_recorded_run_is_verified_and_exported_with_log_probabilities(
+    laguna: Any, tmp_path: Path, laguna_home: Path
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    flags = ["--no-thinking", "--temperature", "0", "--max-steps", "2", "--max-tokens", "60"]
+    (laguna_home / "config").mkdir(parents=True)
+    (laguna_home / "config" / "config.toml").write_text(f'model = "{smooth_laguna()}"\n')
+    run = laguna("--task", "Say it", *flags, "--logprobs", "--output", "json", cwd=root)
+    assert run.code in (0, 1, 5), run.err
+    session = run.result["session"]
+    verified = laguna("sessions", "show", session, "--verify", cwd=root)
+    assert verified.code == 0, verified.out + verified.err
+    assert "the model's own choice again" in verified.out
+    exported = laguna("sessions", "export", session, cwd=root)
+    metrics = [s["metrics"] for s in json.loads(exported.out)["steps"] if "metrics" in s]
+    assert metrics
+    for metric in metrics:
+        assert len(metric["logprobs"]) == len(metric["completion_token_ids"])
+    path = Path(run.result["trajectory"])
+    lines = path.read_text(encoding="utf-8").split("\n")
+    place = next(n for n, line in enumerate(lines) if '"type":"reply"' in line)
+    event = json.loads(lines[place])
+    event["token_ids"][2] ^= 1
+    lines[place] = json.dumps(event, separators=(",", ":"))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    changed = laguna("sessions", "show", session, "--verify", cwd=root)
+    assert changed.code == 1
+    assert "the first at token 2" in changed.out
