@@ -30,6 +30,7 @@ from laguna_agent.events import (
     Usage,
     UserMessage,
 )
+from laguna_agent.interfaces.tui import model_choice
 from laguna_agent.interfaces.tui.app import LagunaApp
 from laguna_agent.interfaces.tui.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.entries import Entry
@@ -233,6 +234,28 @@ async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
     app.push_screen(Picker("Go on with", choices, preview=lambda name: Text(f"❯ {name}")))
 
 
+async def first_run(app: SceneApp, pilot: Pilot[int]) -> None:
+    screen, advice = model_choice.first_screen(31 << 30)
+    app.ledger.note(f"no model yet; {advice}")
+    app.push_screen(screen)
+
+
+async def models(app: SceneApp, pilot: Pilot[int]) -> None:
+    rows = [
+        ("laguna-xs-2.1", True, True, 22_104_000_000, 262_144),
+        ("qwen2.5-coder-1.5b-instruct", True, True, 2_374_000_000, 32_768),
+        ("laguna-xs-2.1:q3_k_m", False, True, 17_405_000_000, 262_144),
+        ("laguna-xs-2.1:bf16", False, False, 68_760_000_000, None),
+    ]
+    choices = [Choice(row[0], model_choice.model_row(*row)) for row in rows]
+    app.push_screen(model_choice.models_screen(choices))
+
+
+async def trust(app: SceneApp, pilot: Pilot[int]) -> None:
+    files = (".laguna/config.toml", ".laguna/tools/deploy.md", "AGENTS.md", "docs/AGENTS.md")
+    app.commands.ask_trust(files, "0" * 64, changed=False)
+
+
 async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
     app.happen(
         UserMessage(text="delete everything\n[red]not markup[/red] \x1b[31m and no escape"),
@@ -260,7 +283,7 @@ SCENES: dict[str, Scene] = {
     scene.__name__: scene
     for scene in (
         *(welcome, loading, reading, streaming, finished, running, asks_command, asks_edit),
-        *(commands, help_page, sessions, problems, opened),
+        *(commands, help_page, sessions, problems, opened, first_run, models, trust),
     )
 }
 

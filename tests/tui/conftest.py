@@ -23,6 +23,7 @@ from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, T
 from laguna_agent.interfaces.tui.app import LagunaApp
 from laguna_agent.models.base import GenerateOptions
 from laguna_agent.prompts.pack import load_pack
+from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
 
 WAIT_S = 30.0
@@ -73,6 +74,19 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture
+def configured(laguna_home: Path, repository: Path) -> Callable[[ModelServer], list[str]]:
+    """Puts a server into the configuration; gives the arguments that choose it."""
+
+    def configure(server: ModelServer) -> list[str]:
+        path = laguna_home / "config" / "config.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'[providers.fake]\nurl = "{server.url}"\ncontext = 32768\n')
+        return ["--model", "fake/tester"]
+
+    return configure
 
 
 class Driven:

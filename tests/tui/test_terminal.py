@@ -6,138 +6,19 @@ import asyncio
 import os
 import signal
 import sys
-import termios
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import pexpect
-import pyte
 import pytest
 
-from support.model_server import Exchange, ModelServer
-
-PASTE_OFF, ALT_OFF, CURSOR_ON, MOUSE_OFF = "\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l"
-
-
-class Terminal:
-    """laguna in a terminal whose screen can be read."""
-
-    def __init__(self, *arguments: str, size: tuple[int, int] = (90, 28), **variables: str) -> None:
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        environment.pop("NO_COLOR", None)
-        self.screen = pyte.Screen(*size)
-        self._stream = pyte.ByteStream(self.screen)
-        self.output = b""
-        self.child = pexpect.spawn(
-            sys.executable,
-            ["-m", "laguna_agent.cli", *arguments],
-            dimensions=(size[1], size[0]),
-            env={**environment, **variables},
-            timeout=5,
-        )
-        self.before = termios.tcgetattr(self.child.child_fd)
-
-    def _pump(self) -> bool:
-        try:
-            data = self.child.read_nonblocking(65_536, timeout=0.05)
-        except pexpect.TIMEOUT:
-            return True
-        except pexpect.EOF:
-            return False
-        self.output += data
-        # pyte does not know kitty's keyboard protocol and would print parts of it.
-        self._stream.feed(data.replace(b"\x1b[>1u", b"").replace(b"\x1b[<u", b""))
-        return True
-
-    @property
-    def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.screen.display)
-
-    async def until(self, condition: Callable[[], Any], what: str) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} did not happen:\n{self.text}"
-            alive = await asyncio.to_thread(self._pump)
-            assert alive or condition(), f"ended before {what}:\n{self.text}"
-
-    async def shows(self, text: str) -> None:
-        await self.until(lambda: text in self.text, f"showing {text!r}")
-
-    async def hides(self, text: str) -> None:
-        await self.until(lambda: text not in self.text, f"hiding {text!r}")
-
-    async def ended(self) -> int:
-        deadline = time.monotonic() + 30
-        while await asyncio.to_thread(self._pump):
-            assert time.monotonic() < deadline, f"did not end:\n{self.text}"
-        await asyncio.to_thread(self.child.wait)
-        return int(self.child.exitstatus if self.child.exitstatus is not None else -1)
-
-    def type(self, text: str) -> None:
-        self.child.send(text)
-
-    def was_restored(self) -> bool:
-        """Whether the last word about each mode of the terminal is that it is off."""
-        end = self.output.decode("utf-8", "replace")
-        return all(
-            off in end[end.rfind("\x1b[?1049h") :] for off in (PASTE_OFF, ALT_OFF, MOUSE_OFF)
-        )
-
-
-def says(text: str) -> Any:
-    async def script(exchange: Exchange) -> None:
-        await exchange.open()
-        await exchange.delta(content=text)
-        await exchange.delta(finish="stop")
-        await exchange.done(prompt_tokens=100, completion_tokens=5)
-
-    return script
-
-
-def calls(name: str, arguments: str) -> Any:
-    async def script(exchange: Exchange) -> None:
-        await exchange.open()
-        function = {"name": name, "arguments": arguments}
-        await exchange.delta(tool_calls=[{"index": 0, "id": f"c{name}", "function": function}])
-        await exchange.delta(finish="tool_calls")
-        await exchange.done(prompt_tokens=100, completion_tokens=5)
-
-    return script
-
-
-def stalls(text: str) -> Any:
-    """Says something and then nothing, until the client goes away."""
-
-    async def script(exchange: Exchange) -> None:
-        await exchange.open()
-        await exchange.delta(content=text)
-        await exchange.closed()
-
-    return script
-
+from support.model_server import ModelServer
+from support.terminal import Terminal, calls, says, stalls, waits
 
 EDIT = calls("edit", '{"path": "calc.py", "old": "return a - b", "new": "return a + b"}')
+READ = calls("read", '{"path": "calc.py"}')
 
 
-@pytest.fixture
-def configured(laguna_home: Path, repository: Path) -> Callable[[ModelServer], list[str]]:
-    """Puts a server into the configuration; gives the arguments that choose it."""
-
-    def configure(server: ModelServer) -> list[str]:
-        path = laguna_home / "config" / "config.toml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'[providers.fake]\nurl = "{server.url}"\ncontext = 32768\n')
-        return ["--model", "fake/tester"]
-
-    return configure
-
-
-@pytest.mark.slow
 async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
-    calc = repository / "calc.py"
-    scripts = [EDIT, says("Mended it."), stalls("I will now think for ever")]
+    calc, thinking = repository / "calc.py", asyncio.Event()
+    scripts = [EDIT, waits(thinking, READ), says("Mended it."), stalls("I will now think for ever")]
     async with ModelServer(*scripts, says("Understood.")) as server:
         arguments = configured(server)
         terminal = Terminal(*arguments)
@@ -145,12 +26,23 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal.type("mend calc.py\r")
         await terminal.shows("Allow a change of calc.py")
         assert "return a - b" in calc.read_text()
-        await terminal.shows("y once")
-        await asyncio.sleep(0.6)  # keys that come sooner are taken for the composer's
-        terminal.type("y")
-        await terminal.shows("Mended it.")
+        await terminal.answer("y", "Allow a change of calc.py")
+        await terminal.until(lambda: len(server.requests) == 2, "the second request")
         assert "return a + b" in calc.read_text()
+        await terminal.shows("❯")
+
+        terminal.type("\x15")  # keys that came too soon for the request
+        await terminal.shows("Ask laguna")
+        terminal.type("leave the tests alone\r")
+        await terminal.shows("before the next step: leave the tests alone")
+        assert "leave the tests alone" not in str(server.requests)
+        thinking.set()
+        await terminal.shows("Mended it.")
         await terminal.shows("─ done")
+        told = [message["content"] for message in server.requests[2]["messages"]]
+        assert any("leave the tests alone" in text for text in told[-2:])
+        await terminal.shows("↳ leave the tests alone")
+        await terminal.hides("before the next step")
 
         terminal.type("and now?\r")
         await terminal.shows("I will now think for ever")
@@ -206,8 +98,7 @@ async def test_a_tiny_terminal_is_no_error_and_grows(configured):
         await terminal.shows("❯")
         terminal.type("hello\r")
         await terminal.until(lambda: server.requests, "the request")
-        terminal.child.setwinsize(30, 100)
-        terminal.screen.resize(30, 100)
+        terminal.resize(100, 30)
         await terminal.shows("a word or two")
         await terminal.shows("fake/tester")
         terminal.type("\x04")
@@ -233,6 +124,9 @@ async def test_without_colours_nothing_is_coloured(configured):
     [
         ([], {"TERM": "dumb"}, "TERM=dumb"),
         (["--resume", "nothing-of-that-name"], {}, "there is no session"),
+        (["--fork", "nothing-of-that-name"], {}, "there is no session"),
+        (["--continue"], {}, "there is no session"),
+        (["-C", "nowhere"], {}, "there is no directory nowhere"),
         (["--mode", "sometimes"], {}, "invalid choice"),
     ],
 )
@@ -241,13 +135,8 @@ async def test_what_cannot_be_shown_is_said_in_a_line_or_two(
 ):
     async with ModelServer(says("x")) as server:
         terminal = Terminal(*configured(server), *arguments, **variables)
-        if "session" in said:
-            await terminal.shows(said)
-            terminal.type("\x04")
-            await terminal.ended()
-        else:
-            assert await terminal.ended() == 2
-            assert said in terminal.output.decode()
+        assert await terminal.ended() == 2
+        assert said in terminal.text
         assert b"Traceback" not in terminal.output
 
 

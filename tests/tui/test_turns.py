@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual import events
+
 from laguna_agent.events import Reply
 from support.scripted import call
 
@@ -159,3 +161,16 @@ async def test_escape_ends_a_shell_command_and_all_it_started(drive):
         await ui.pilot.press("escape")
         await ui.idle()
         assert "interrupted" in ui.shown
+
+
+async def test_keys_typed_right_after_an_answer_go_to_the_composer_in_order(drive):
+    async with drive([EDIT, Reply(text="first half, second half")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.until(lambda: ui.app.approval.asking, "asked")
+        for key in "yleave the tests alone\r":
+            ui.app.post_message(events.Key("enter" if key == "\r" else key, key))
+        await ui.shows("leave the tests alone")  # steered in, or waiting for it
+        ui.gate.set()
+        await ui.idle()
+        assert "leave the tests alone" in ui.conversations[-1].told

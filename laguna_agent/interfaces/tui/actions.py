@@ -257,13 +257,18 @@ class Actions(_Base):
         with tempfile.TemporaryDirectory(prefix="laguna-") as folder:
             path = Path(folder, "prompt.md")
             path.write_text(app.composer.expanded, encoding="utf-8")
-            try:
-                with app.suspend():
+            failed: Exception | None = None
+            with app.suspend():
+                try:  # here: suspend does not take the terminal again when something is raised
                     done = subprocess.run([*shlex.split(editor), str(path)], check=False)
-                if done.returncode == 0:
-                    app.composer.put(path.read_text(encoding="utf-8", errors="replace").rstrip())
-            except (OSError, ValueError) as error:
-                app.ledger.note(f"the editor `{editor}` did not start: {error}", "error")
+                    if done.returncode != 0:
+                        failed = ValueError(f"exit {done.returncode}")
+                except (OSError, ValueError) as error:
+                    failed = error
+            if failed is not None:
+                app.ledger.note(f"the editor `{editor}` did not work: {failed}", "error")
+            else:
+                app.composer.put(path.read_text(encoding="utf-8", errors="replace").rstrip())
         app.refresh(layout=True)
 
     async def complete(self, word: str) -> None:
@@ -326,7 +331,9 @@ class Actions(_Base):
         name = "_enable_mouse_support" if app.owns_mouse else "_disable_mouse_support"
         switch = getattr(driver, name, None)  # only drivers of real terminals have it
         if switch is not None:
+            driver._mouse = True  # or it would not switch
             switch()
+            driver._mouse = app.owns_mouse  # for when the terminal is taken again
         app.preferences.mouse = app.owns_mouse
         app.preferences.save()
         app.set_status(mouse=app.owns_mouse)

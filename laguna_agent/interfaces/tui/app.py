@@ -95,6 +95,8 @@ class LagunaApp(Actions, TerminalApp):
         self.composer = Composer(self.history, id="composer")
         self.composer.on_completion_key = self.completion_key
         self.approval = ApprovalPanel(p, self.root, id="approval")
+        self.approval.on_ended = self.approval_ended
+        self.approval.on_stray = self.composer.post_message
         self.status = StatusLine(p, id="status")
         with Horizontal(id="main"):
             yield self.transcript
@@ -112,7 +114,7 @@ class LagunaApp(Actions, TerminalApp):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.recolour())
         self.recolour()
-        self.set_status(place=short_path(self.cwd))
+        self.set_status(place=short_path(self.cwd), mouse=self.owns_mouse)
         if draft := self.history.load_draft():
             self.composer.put(draft)
         self.composer.focus()
@@ -206,13 +208,11 @@ class LagunaApp(Actions, TerminalApp):
             self._draft_due = True
             self.set_timer(DRAFT_S, self.save_draft)
 
-    def on_approval_panel_answered(self) -> None:
+    def approval_ended(self) -> None:
+        """Give the keys back to the composer, at once: one may be on its way."""
         self.screen_stack[0].query_one("#composer-row").display = True
-        self.composer.focus()
+        self.screen_stack[0].set_focus(self.composer)
         self.wait.say("working")
-
-    def on_approval_panel_stray(self, message: ApprovalPanel.Stray) -> None:
-        self.composer.insert(message.character)
 
     def on_transcript_wants_earlier(self) -> None:
         self.past.load_earlier()

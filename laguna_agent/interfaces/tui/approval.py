@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
-from textual.message import Message
 from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui import diffview
@@ -35,16 +35,6 @@ GRACE_S = 0.4
 class ApprovalPanel(Vertical, can_focus=True):
     """Shows one request at a time; the answer goes into its future."""
 
-    class Answered(Message):
-        """The person answered."""
-
-    class Stray(Message):
-        """A character that was typed before the request could be read."""
-
-        def __init__(self, character: str) -> None:
-            super().__init__()
-            self.character = character
-
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
         """`root` is the repository's, below which paths are shown short."""
         super().__init__(id=id)
@@ -55,6 +45,11 @@ class ApprovalPanel(Vertical, can_focus=True):
         self.grace_s = GRACE_S
         self._since = 0.0
         self._root = root
+        self.on_ended: Callable[[], None] = lambda: None
+        """Called when nothing is asked any more; takes the keys back."""
+        self.on_stray: Callable[[events.Key], object] = lambda key: None
+        """Takes a key that was meant for the composer: pressed before a request could be read, or
+        after it was answered."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="asked-head")
@@ -142,14 +137,18 @@ class ApprovalPanel(Vertical, can_focus=True):
     # --- answering -------------------------------------------------------------------------
 
     def on_key(self, event: events.Key) -> None:
-        if not self.asking or self.query_one("#asked-reason", Input).has_focus:
+        if self.query_one("#asked-reason", Input).has_focus:
+            return
+        if not self.asking:
+            event.stop()
+            self.on_stray(events.Key(event.key, event.character))
             return
         key = event.character or event.key
         if time.monotonic() - self._since < self.grace_s:
             self._since = time.monotonic()
             event.stop()
             if event.is_printable and event.character:
-                self.post_message(self.Stray(event.character))
+                self.on_stray(events.Key(event.key, event.character))
             return
         if key == "y":
             self.answer("once")
@@ -176,18 +175,20 @@ class ApprovalPanel(Vertical, can_focus=True):
         from laguna_agent.agent.state import Approval
 
         future, self._future, self._request = self._future, None, None
-        self.display = False
         if future is not None and not future.done():
             future.set_result(Approval(answer, reason))  # type: ignore[arg-type]  # one of three
-        self.post_message(self.Answered())
+        self._end()
+
+    def _end(self) -> None:
+        self.on_ended()  # before it hides, or the keys would go to whatever is next
+        self.display = False
 
     def withdraw(self) -> None:
         """What was asked is not asked any more (the turn was stopped)."""
         if self._future is not None:
             self._future.cancel()
             self._future = self._request = None
-            self.display = False
-            self.post_message(self.Answered())
+            self._end()
 
 
 def _what(request: ApprovalRequested, root: Path) -> str:

@@ -28,8 +28,7 @@ async def choose(app: LagunaApp) -> None:
     app.status.say("looking at this machine…", 10)
     choices = await asyncio.to_thread(_choices, _config(app))
     app.status.flash = ""
-    hint = "enter uses it, and fetches it if it is not here · esc closes · type to search"
-    chosen = await app.push_screen_wait(Picker("Models", choices, hint=hint))
+    chosen = await app.push_screen_wait(models_screen(choices))
     if chosen:
         await use(app, chosen)
 
@@ -41,11 +40,9 @@ async def first_run(app: LagunaApp, error: ModelError) -> None:
     if await asyncio.to_thread(lambda: Store().installed()):
         app.ledger.note(f"{error}\n/model chooses another one", "error")
         return
-    choices, advice = await asyncio.to_thread(_first_choices)
+    screen, advice = first_screen(await asyncio.to_thread(_room))
     app.ledger.note(f"no model yet; {advice}")
-    title = "Welcome to laguna. Which model should it think with?"
-    hint = f"{advice}\nenter chooses · esc decides later (/model)"
-    chosen = await app.push_screen_wait(Picker(title, choices, hint=hint))
+    chosen = await app.push_screen_wait(screen)
     if chosen:
         await use(app, chosen)
 
@@ -109,7 +106,6 @@ def _make_default(name: str) -> None:
 
 def _choices(config: Any) -> list[Choice]:
     from laguna_agent.interfaces.fit_report import fit_report, to_fit
-    from laguna_agent.models import fit
     from laguna_agent.models.store import Store
 
     store = Store()
@@ -117,18 +113,31 @@ def _choices(config: Any) -> list[Choice]:
     choices = []
     rows = fit_report(to_fit(None, store), config.engine).rows
     for row in sorted(rows, key=lambda row: row.name not in here):
-        where = "here" if row.name in here else "fetch"
-        verdict = "fits" if row.fits else "too large"
-        label = Text(f"{row.name:<34} {where:<6} {verdict:<10}", no_wrap=True)
-        label.append(f"{fit.gib(row.total):>10}")
-        if row.largest_context:
-            label.append(f"  up to {row.largest_context:,} tokens")
+        label = model_row(row.name, row.name in here, row.fits, row.total, row.largest_context)
         choices.append(Choice(row.name, label))
     for name, provider in config.providers.items():
         label = Text(f"{name + '/…':<34} {'server':<17}", no_wrap=True)
         label.append(visible(provider.url, single_line=True))
         choices.append(Choice(f"{name}/", label))
     return [*choices, *_others()]
+
+
+def model_row(name: str, here: bool, fits: bool, total: int, context: int | None) -> Text:
+    """A model in the list: `total` bytes are needed, for up to `context` tokens."""
+    from laguna_agent.models import fit
+
+    where, verdict = "here" if here else "fetch", "fits" if fits else "too large"
+    label = Text(f"{name:<34} {where:<6} {verdict:<10}", no_wrap=True)
+    label.append(f"{fit.gib(total):>10}")
+    if context:
+        label.append(f"  up to {context:,} tokens")
+    return label
+
+
+def models_screen(choices: list[Choice]) -> Picker:
+    """The picker of /model."""
+    hint = "enter uses it, and fetches it if it is not here · esc closes · type to search"
+    return Picker("Models", choices, hint=hint)
 
 
 def _others() -> list[Choice]:
@@ -138,14 +147,19 @@ def _others() -> list[Choice]:
     ]
 
 
-def _first_choices() -> tuple[list[Choice], str]:
+def _room() -> int:
+    from laguna_agent.models.memory import gpus, machine_memory
+
+    return machine_memory().total + sum(card.free for card in gpus())
+
+
+def first_screen(room: int) -> tuple[Picker, str]:
+    """What is asked without any model, and what suits a machine with `room` bytes of memory."""
     from laguna_agent.models import fit
     from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
     from laguna_agent.models.gguf import gigabytes
-    from laguna_agent.models.memory import gpus, machine_memory
 
     catalogue = load_catalogue()
-    room = machine_memory().total + sum(card.free for card in gpus())
     best, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
     fits = fit.estimate(best, 32_768).total <= room
     choices = []
@@ -158,7 +172,10 @@ def _first_choices() -> tuple[list[Choice], str]:
     if not fits:
         choices.reverse()
     name = best.entry.title if fits else starter.entry.title
-    return [*choices, *_others()], f"with {fit.gib(room)} of memory, {name} suits this machine"
+    advice = f"with {fit.gib(room)} of memory, {name} suits this machine"
+    title = "Welcome to laguna. Which model should it think with?"
+    hint = f"{advice}\nenter chooses · esc decides later (/model)"
+    return Picker(title, [*choices, *_others()], hint=hint), advice
 
 
 # --- getting one --------------------------------------------------------------------------------

@@ -11,9 +11,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from enum import Enum
 from typing import IO, Any, cast
 
 from rich.cells import cell_len
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.drivers import linux_driver
 
@@ -92,6 +94,21 @@ def tolerant(name: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 # Textual decodes strictly as UTF-8, and one stray byte would end the interface.
 linux_driver.__dict__["getincrementaldecoder"] = tolerant
+
+
+class MoreKeys(Enum):
+    """Keys that terminals without Kitty's protocol send, and that Textual takes for others."""
+
+    ALT_ENTER = "alt+enter"
+    SHIFT_ENTER = "shift+enter"
+
+
+cast("dict[str, Any]", ANSI_SEQUENCES_KEYS).update({
+    "\x1b\r": (MoreKeys.ALT_ENTER,),
+    "\x1b\n": (MoreKeys.ALT_ENTER,),
+    "\x1b[27;3;13~": (MoreKeys.ALT_ENTER,),
+    "\x1b[27;2;13~": (MoreKeys.SHIFT_ENTER,),
+})  # fmt: skip
 
 
 class TerminalApp(App[int]):

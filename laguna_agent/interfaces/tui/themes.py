@@ -36,8 +36,8 @@ _DARK = Palette(
 )  # fmt: skip
 _LIGHT = Palette(
     foreground="#22272e", background="#fbfaf7", muted="#5f6975", accent="#0f766e",
-    user="#1d4f91", success="#23732a", warning="#855600", error="#b42318", panel="#efece5",
-    added_bg="#dcf3df", removed_bg="#fbe0dd", code="friendly",
+    user="#1d4f91", success="#23732a", warning="#855600", error="#b42318", panel="#f4f2ec",
+    added_bg="#e2f7e5", removed_bg="#fff0ee", code="xcode",
 )  # fmt: skip
 _CONTRAST = Palette(
     foreground="#ffffff", background="#000000", muted="#d0d0d0", accent="#00ffff",

@@ -1,0 +1,343 @@
+"""What goes wrong in real terminals: sizes, encodings, signals, closed windows, faults of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from support.model_server import ModelServer
+from support.terminal import LAGUNA, Terminal, calls, says, stalls
+
+EDIT = calls("edit", '{"path": "calc.py", "old": "return a - b", "new": "return a + b"}')
+SLEEP = calls("shell", '{"command": "echo begun; sleep 1000"}')
+PLAIN = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+STATES = {
+    "stream": ([stalls("I will now think for ever")], "I will now think for ever", "ask"),
+    "approval": ([EDIT], "Allow a change of calc.py", "ask"),
+    "tool": ([SLEEP], "begun", "allow-all"),
+}
+
+
+def drafts(laguna_home):
+    return [path.read_text() for path in (laguna_home / "state").glob("*/draft.txt")]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_in_any_state_restores_the_terminal_and_changes_nothing(
+    configured, repository, state, number
+):
+    scripts, seen, mode = STATES[state]
+    async with ModelServer(*scripts) as server:
+        terminal = Terminal(*configured(server), "--mode", mode)
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows(seen)
+        os.kill(terminal.child.pid, number)
+        assert await terminal.ended() == 128 + number
+        assert terminal.was_restored()
+        assert b"Traceback" not in terminal.output
+        assert "return a - b" in (repository / "calc.py").read_text()
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_control_c_in_any_state_stops_it_and_the_second_one_leaves(
+    configured, repository, state
+):
+    scripts, seen, mode = STATES[state]
+    async with ModelServer(*scripts, says("Then not.")) as server:
+        terminal = Terminal(*configured(server), "--mode", mode)
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows(seen)
+        terminal.type("\x03")
+        await terminal.shows("Then not." if state == "approval" else "stopped; what was said")
+        await terminal.hides("esc stops")
+        assert "return a - b" in (repository / "calc.py").read_text()
+        terminal.type("\x03")
+        await terminal.shows("ctrl+c again leaves")
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+
+
+async def test_stopped_by_the_shell_it_gives_the_terminal_back_and_goes_on_when_called(configured):
+    async with ModelServer(says("still here")) as server:
+        shell = Terminal(
+            program=["bash", "--norc", "--noprofile", "-i"], PS1="shell> ", HISTFILE="/dev/null"
+        )
+        await shell.shows("shell>")
+        shell.type(" ".join([*LAGUNA, *configured(server)]) + "\r")
+        await shell.shows("Ask laguna")
+        await shell.shows("fake/tester")
+        shell.type("half a thought")
+        await shell.shows("half a thought")
+        (pid,) = children(shell.child.pid)
+        os.kill(pid, signal.SIGTSTP)
+        await shell.until(lambda: "Stopped" in shell.left, "the shell's word")
+        shell.type("echo back in the $((40 + 2))nd shell\r")
+        await shell.until(lambda: "back in the 42nd shell" in shell.left, "the shell to work")
+        shell.type("fg\r")
+        await shell.until(lambda: shell.left.startswith("\x1b[?1049h"), "the screen taken again")
+        await shell.shows("❯ half a thought")
+        shell.type(" and a half\r")
+        await shell.shows("still here")
+        shell.type("\x04")
+        await shell.until(lambda: "Go on with" in shell.left, "the end")
+        assert shell.was_restored()
+        shell.type("exit\r")
+        await shell.ended()
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+async def test_killed_at_once_it_loses_nothing_that_was_typed(configured, laguna_home):
+    async with ModelServer(stalls("I will now think")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows("I will now think")
+        terminal.type("a first thing\x1b\r")
+        await terminal.shows("after this turn: a first thing")
+        terminal.type("half a thought")
+        kept = "a first thing\nhalf a thought"
+        await terminal.until(lambda: drafts(laguna_home) == [kept], "the draft")
+        os.kill(terminal.child.pid, signal.SIGKILL)
+        assert await terminal.ended() == -signal.SIGKILL
+        again = Terminal(*configured(server))
+        await again.shows("half a thought")
+        await again.shows("❯ a first thing")
+        again.type("\x03")
+        await again.hides("half a thought")
+        again.type("\x04")
+        assert await again.ended() == 0
+
+
+async def test_a_fault_of_the_interface_is_told_in_two_lines_and_loses_nothing(
+    configured, laguna_home
+):
+    fault = (
+        "import sys\n"
+        "from laguna_agent import cli\n"
+        "from laguna_agent.interfaces.tui.app import LagunaApp\n"
+        "LagunaApp.action_help = lambda self: 1 / 0\n"
+        "sys.exit(cli.main())\n"
+    )
+    async with ModelServer(says("x")) as server:
+        program = [sys.executable, "-c", fault]
+        terminal = Terminal(*configured(server), program=program)
+        await terminal.shows("fake/tester")
+        terminal.type("half a thought")
+        await terminal.shows("half a thought")
+        terminal.type("\x1bOP")  # F1
+        assert await terminal.ended() == 1
+        assert terminal.was_restored()
+        said = terminal.left.rpartition("\x1b[?1004l")[2]
+        assert "the interface failed: ZeroDivisionError" in said
+        assert "What you typed is kept." in said
+        assert "Traceback" not in said
+        assert drafts(laguna_home) == ["half a thought"]
+        assert "division by zero" in (laguna_home / "state" / "crash.log").read_text()
+
+
+async def test_a_closed_window_ends_it_and_the_draft_is_kept(configured, laguna_home):
+    async with ModelServer(stalls("I will now think")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows("I will now think")
+        terminal.type("half a thought")
+        await terminal.until(lambda: drafts(laguna_home) == ["half a thought"], "the draft")
+        pid = terminal.child.pid
+        os.close(terminal.child.child_fd)  # as when a terminal's window closes
+        await asyncio.wait_for(asyncio.to_thread(os.waitpid, pid, 0), 30)
+        assert drafts(laguna_home) == ["half a thought"]
+
+
+async def test_a_storm_of_sizes_while_it_streams_loses_nothing(configured):
+    flowing = asyncio.Event()
+
+    async def streams(exchange):
+        await exchange.open()
+        for number in range(200):
+            await exchange.delta(content=f"word {number}\n\n")
+            if number == 20:
+                await flowing.wait()
+        await exchange.delta(finish="stop")
+        await exchange.done(prompt_tokens=100, completion_tokens=400)
+
+    async with ModelServer(streams) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows("word 20")
+        terminal.type("half a thought 日本語")
+        await terminal.shows("half a thought")
+        flowing.set()
+        for step in range(60):
+            terminal.resize(8 + step * 37 % 150, 3 + step * 13 % 50)
+            await asyncio.to_thread(terminal.pump)
+        terminal.resize(100, 30)
+        await terminal.shows("word 199")
+        await terminal.shows("─ done")
+        await terminal.shows("fake/tester")
+        assert "half a thought" in terminal.text
+        terminal.type("\x03")
+        await terminal.hides("half a thought")
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        PLAIN,
+        {**PLAIN, "PYTHONIOENCODING": "latin-1"},
+    ],
+    ids=["ascii", "latin-1"],
+)  # fmt: skip
+async def test_without_utf8_every_sign_has_one_that_can_be_written(configured, variables):
+    async with ModelServer(EDIT, says("Größe 日本 ✓ fertig")) as server:
+        terminal = Terminal(*configured(server), **variables)
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows("Allow a change of calc.py")
+        terminal.type("\x1b")
+        await terminal.shows("???? + fertig")
+        await terminal.shows("- done")
+        assert "> go" in terminal.text
+        assert "\\u" not in terminal.text
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert b"\xe2\x94" not in terminal.output
+        assert (b"Gr\xf6\xdfe" in terminal.output) == ("PYTHONIOENCODING" in variables)
+
+
+async def test_a_byte_that_is_no_text_is_shown_as_such_and_ends_nothing(configured):
+    async with ModelServer(says("well")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.child.send(b"a\xe9\xffb")
+        await terminal.shows("b")
+        terminal.type("\r")
+        await terminal.shows("well")
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("redirection", "shown"),
+    [
+        ("| head -1", "this is not a terminal"),
+        (">&-", "this is not a terminal"),
+        ("> out.txt", "this is not a terminal"),
+        ("<&-", "this is not a terminal"),
+        ("< /dev/null", "this is not a terminal"),
+    ],
+)
+async def test_a_closed_or_redirected_stream_is_told_in_two_lines(
+    configured, repository, redirection, shown
+):
+    async with ModelServer(says("x")) as server:
+        command = " ".join([*LAGUNA, *configured(server), redirection, "; echo ended"])
+        terminal = Terminal(program=["bash", "-c", command])
+        await terminal.ended()
+        said = terminal.output.decode()
+        assert shown in said
+        assert "ended" in said
+        assert "Traceback" not in said
+        assert "Exception" not in said
+
+
+async def test_with_standard_error_in_a_file_it_is_drawn_all_the_same(configured, repository):
+    async with ModelServer(says("well then")) as server:
+        command = " ".join(["exec", *LAGUNA, *configured(server), "2> errors.txt"])
+        terminal = Terminal(program=["bash", "-c", command])
+        await terminal.shows("fake/tester")
+        terminal.type("hello\r")
+        await terminal.shows("well then")
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+        assert (repository / "errors.txt").read_text() == ""
+
+
+async def test_the_external_editor_gets_what_is_typed_and_gives_back_what_it_wrote(
+    configured, tmp_path
+):
+    editor = tmp_path / "my editor"
+    editor.write_text('#!/bin/sh\ncat "$1" > "$(dirname "$0")/seen"\necho edited >> "$1"\n')
+    editor.chmod(0o755)
+    async with ModelServer(says("read it")) as server:
+        terminal = Terminal(*configured(server), VISUAL=f"'{editor}'")
+        await terminal.shows("fake/tester")
+        terminal.type("a draft ")
+        await terminal.shows("a draft")
+        terminal.type("\x07")
+        await terminal.shows("a draft edited")
+        assert (tmp_path / "seen").read_text() == "a draft "
+        terminal.type("\r")
+        await terminal.shows("read it")
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+
+
+async def test_an_editor_that_does_not_start_or_fails_leaves_what_is_typed(configured):
+    async with ModelServer(says("x")) as server:
+        terminal = Terminal(*configured(server), VISUAL="no-such-editor -w")
+        await terminal.shows("fake/tester")
+        terminal.type("a draft")
+        await terminal.shows("a draft")
+        terminal.type("\x07")
+        await terminal.shows("the editor `no-such-editor -w` did not work")
+        await terminal.shows("❯ a draft")
+        terminal.type("\x03")
+        await terminal.hides("❯ a draft")
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+
+
+async def test_the_mouse_is_given_to_the_terminal_and_taken_back_with_a_key(configured):
+    on, off = b"\x1b[?1000h", b"\x1b[?1000l"
+    async with ModelServer(says("x")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        await terminal.until(lambda: on in terminal.output, "the mouse taken")
+        terminal.type("\x0e")
+        await terminal.shows("mouse: your terminal selects")
+        assert terminal.output.rfind(off) > terminal.output.rfind(on)
+        terminal.type("\x04")
+        await terminal.ended()
+        again = Terminal(*configured(server))
+        await again.shows("mouse: terminal")  # it is remembered
+        assert on not in again.output
+        again.type("\x0e")
+        await again.shows("mouse: laguna")
+        assert on in again.output
+        again.type("\x04")
+        await again.ended()
+
+
+async def test_copying_writes_what_terminals_put_on_the_clipboard(configured):
+    async with ModelServer(says("the last answer")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("go\r")
+        await terminal.shows("─ done")
+        terminal.type("/copy\r")
+        # base64 of "the last answer"
+        await terminal.until(
+            lambda: b"\x1b]52;c;dGhlIGxhc3QgYW5zd2Vy\x07" in terminal.output, "OSC 52"
+        )
+        await terminal.shows("copied")
+        terminal.type("\x04")
+        await terminal.ended()
