@@ -72,7 +72,8 @@ def _main(arguments: list[str]) -> int:
         return int(asyncio.run(run_task(task, settings, options.output)))
     from laguna_agent.interfaces.tui import run_tui
 
-    return int(run_tui(lambda: make_settings(options), prompt=options.prompt))
+    cwd = Path(options.directory).expanduser().resolve() if options.directory else None
+    return int(run_tui(lambda: make_settings(options), prompt=options.prompt, cwd=cwd))
 
 
 def make_parser() -> argparse.ArgumentParser:

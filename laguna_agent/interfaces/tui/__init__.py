@@ -6,14 +6,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from laguna_agent.agent.session import Settings
 
 
-def run_tui(start: Callable[[], Settings], *, prompt: str | None = None) -> int:
+def run_tui(
+    start: Callable[[], Settings], *, prompt: str | None = None, cwd: Path | None = None
+) -> int:
     """Run the interface until it is left; returns the exit code.
 
     `start` makes the settings. It is called beside the interface, whose first paint waits for
-    nothing. Raises what `start` raised, and UsageError without a terminal that can show it.
+    nothing. `cwd` is the directory to work in. Raises what `start` raised, and UsageError without
+    a terminal that can show it.
     """
     import os
     import sys
@@ -30,7 +35,7 @@ def run_tui(start: Callable[[], Settings], *, prompt: str | None = None) -> int:
     pace.begin()
     from laguna_agent.interfaces.tui.app import LagunaApp
 
-    app = LagunaApp(start, prompt=prompt)
+    app = LagunaApp(start, prompt=prompt, cwd=cwd)
     code = app.run(mouse=app.preferences.mouse)
     if app.fatal is not None:
         raise app.fatal

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from laguna_agent.errors import LagunaError
+from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class AgentThread:
             self._post(messages.Failed(error, fatal=True))
             return
         self._ask_trust()
-        self._work = asyncio.create_task(self._guarded(self._open()))
+        self._work = asyncio.create_task(self._guarded(self._open_first()))
         await self._stop.wait()
         self._cancel()
         if self._work is not None:
@@ -172,6 +172,13 @@ class AgentThread:
         if not found.empty:
             changed = trust.was_trusted(root)
             self._post(messages.Untrusted(found.files, found.digest, changed=changed))
+
+    async def _open_first(self) -> None:
+        """What the command line asks for and does not exist ends the interface."""
+        try:
+            await self._open()
+        except UsageError as error:
+            self._post(messages.Failed(error, fatal=True))
 
     async def _open(self) -> None:
         from laguna_agent.agent.session import Session

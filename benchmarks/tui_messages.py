@@ -1,0 +1,62 @@
+"""The interface on a session that says 10,000 messages and keeps none: `tui.py memory` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from laguna_agent.events import Event, Reply, TextDelta, TurnFinished, UserMessage
+from laguna_agent.interfaces.tui import pace
+
+pace.begin()
+from laguna_agent.interfaces.tui.app import LagunaApp  # noqa: E402 (after its settings)
+
+WORDS = "the cart adds **each price** times its `count` and takes the voucher off\n\n- it rounds\n"
+
+
+class Talker:
+    """As much of a session as the interface needs."""
+
+    busy = False
+
+    def __init__(self, root: Path) -> None:
+        meta = SimpleNamespace(title="")
+        self.root = root
+        self.trajectory = SimpleNamespace(id="talker", directory=root, last_seq=0, meta=meta)
+        self.agent = SimpleNamespace(
+            gate=SimpleNamespace(mode="ask", plan=False), plan=[], steering=[]
+        )
+        self.record = SimpleNamespace(state=SimpleNamespace(plan=[], user_messages=[]))
+        self.info = SimpleNamespace(name="bench/server", parameters=0, quantization="", context=1)
+        self.conversation = SimpleNamespace(used=1, limit=32_768)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    async def turn(self, text: str) -> AsyncGenerator[Event, None]:
+        """As many messages as asked for, each in pieces."""
+        yield UserMessage(text=text)
+        for number in range(int(text)):
+            said = f"message {number}: {WORDS}"
+            for at in range(0, len(said), 12):
+                yield TextDelta(text=said[at : at + 12])
+            yield Reply(text=said)
+            await asyncio.sleep(0.005)
+        yield TurnFinished(status="done", summary="that was all")
+
+
+async def open_session(settings: Any, **_: Any) -> Any:
+    """In the place of `Session.open`."""
+    return Talker(Path.cwd())
+
+
+if __name__ == "__main__":
+    settings: Any = SimpleNamespace(trusted=True, cwd=Path.cwd())
+    sys.exit(LagunaApp(lambda: settings, open_session=open_session).run())
