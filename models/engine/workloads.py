@@ -41,9 +41,9 @@ FILE = (
 """About 150 lines of Python."""
 
 REWRITE = (
-    "Write this file again, whole, in one code block, with exactly three changes: rename the class "
-    "`Entry` to `Posting`; the default of `limit` is -10000; `settle` raises ValueError when "
-    "`note` is empty. Change nothing else.\n\n"
+    "Write this file again, whole, in one code block, with exactly three changes: the default of "
+    "`limit` is -10000; the method `reserve` is named `hold`; the method `settle` is named "
+    "`settle_up`. Change nothing else.\n\n"
 )
 QUOTE = "Quote the methods `refund`, `reserve` and `release` of this file in one code block.\n\n"
 PROSE = "Tell a story about a lighthouse keeper who repairs clocks. Do not use lists."
