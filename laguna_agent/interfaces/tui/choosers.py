@@ -19,6 +19,8 @@ from laguna_agent.policy.display import visible
 if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.app import LagunaApp
 
+_HITS = 60
+"""Events that are looked at for conversations in which something was said."""
 _MODES = {
     "ask": "every side effect is asked",
     "accept-edits": "edits in the repository pass; the rest is asked",
@@ -75,6 +77,7 @@ def sample(palette: themes.Palette) -> RenderableType:
 async def choose_session(app: LagunaApp) -> None:
     """Which conversation to go on with; what was said in it is searched and shown."""
     from laguna_agent.interfaces.sessions_command import age
+    from laguna_agent.memory.recall_index import RecallIndex
     from laguna_agent.trajectory.index import SessionIndex
 
     def listed() -> tuple[Path, list[Any]]:
@@ -98,19 +101,50 @@ async def choose_session(app: LagunaApp) -> None:
         app.ledger.note("there is no other conversation in this repository")
         return
 
-    async def preview(name: str) -> RenderableType:
-        return await asyncio.to_thread(_preview, directory / name, Renderer(app.palette))
+    by_id = {choice.id: choice for choice in choices}
+    hits: dict[str, tuple[int, str]] = {}
 
-    chosen = await app.push_screen_wait(Picker("Go on with", choices, preview=preview))
+    def said(text: str) -> list[Choice]:
+        """Conversations in which something was said, the best first."""
+        hits.clear()
+        for name, seq, _, _, snippet, _ in index.events(text, _HITS, None):
+            if name in by_id:
+                hits.setdefault(name, (seq, snippet))
+        return [by_id[name] for name in hits]
+
+    async def search(text: str) -> list[Choice]:
+        await asyncio.to_thread(index.refresh)
+        return await asyncio.to_thread(said, text)
+
+    async def preview(name: str) -> RenderableType:
+        seq, snippet = hits.get(name, (None, ""))
+        renderer = Renderer(app.palette)
+        shown = await asyncio.to_thread(_preview, directory / name, renderer, seq)
+        if not snippet:
+            return shown
+        line = " ".join(visible(snippet).split())
+        return Group(Text(f"… {line} …", style=app.palette.accent), shown)
+
+    index = RecallIndex(app.root)
+    hint = "enter chooses · esc closes · type to search titles and what was said"
+    picker = Picker("Go on with", choices, preview=preview, search=search, hint=hint)
+    try:
+        chosen = await app.push_screen_wait(picker)
+    finally:
+        await asyncio.to_thread(index.close)
     if chosen:
         app.commands.reopen("opening", resume=chosen)
 
 
-def _preview(directory: Path, renderer: Renderer) -> RenderableType:
+def _preview(directory: Path, renderer: Renderer, seq: int | None = None) -> RenderableType:
+    """The end of a conversation, or what was said from event `seq` on."""
     from laguna_agent.trajectory.store import Trajectory
 
     last = Trajectory.open(directory, for_append=False).last_seq
-    entries, _ = read_page(directory, last + 1)
+    until = last + 1 if seq is None else min(last + 1, seq + 30)
+    entries, _ = read_page(directory, until)
+    if seq is not None:
+        entries = [entry for entry in entries if entry.seq >= seq]
     parts: list[RenderableType] = []
     for entry in entries[-30:]:
         draw: Any = getattr(renderer, f"_{entry.kind}")

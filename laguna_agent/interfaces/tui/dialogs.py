@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ class Choice:
     words: str = ""
 
 
+Search = Callable[[str], Awaitable[Sequence[Choice]]]
+"""More choices for what is typed, which are not found by their words."""
+_SEARCH_S = 0.15
 Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 
 
@@ -90,11 +94,12 @@ class Picker(ModalScreen[str | None]):
         choices: Sequence[Choice],
         *,
         preview: Preview | None = None,
+        search: Search | None = None,
         hint: str = "enter chooses · esc closes · type to search",
     ) -> None:
         super().__init__()
         self._heading, self._choices, self._hint = title, list(choices), hint
-        self._preview = preview
+        self._preview, self._search = preview, search
         self._shown: list[Choice] = []
         self._filtered = ""
 
@@ -124,19 +129,35 @@ class Picker(ModalScreen[str | None]):
         self.action_choose()
 
     def _filter(self, text: str, *, keep: bool = False) -> None:
+        if keep and text == self._filtered:
+            return
         wanted = text.casefold().split()
         self._shown = [
             choice
             for choice in self._choices
             if all(word in f"{choice.label.plain} {choice.words}".casefold() for word in wanted)
         ]
-        if keep and text == self._filtered:
-            return
         self._filtered = text
         options = self.query_one("#choices", OptionList)
         options.clear_options()
         options.add_options([Option(choice.label) for choice in self._shown])
         if self._shown:
+            options.highlighted = 0
+        self._preview_chosen()
+        if self._search is not None and len(text.strip()) >= 2:
+            self.run_worker(self._find(self._search, text), exclusive=True, group="search")
+
+    async def _find(self, search: Search, text: str) -> None:
+        await asyncio.sleep(_SEARCH_S)  # so that not each letter of a word is searched
+        found = await search(text)
+        if text != self._filtered:
+            return
+        known = {choice.id for choice in self._shown}
+        more = [choice for choice in found if choice.id not in known]
+        options = self.query_one("#choices", OptionList)
+        self._shown += more
+        options.add_options([Option(choice.label) for choice in more])
+        if more and options.highlighted is None:
             options.highlighted = 0
         self._preview_chosen()
 
@@ -154,7 +175,9 @@ class Picker(ModalScreen[str | None]):
 
     def _preview_chosen(self) -> None:
         if self._preview is not None and (chosen := self.chosen) is not None:
-            self.run_worker(self._show_preview(self._preview, chosen), exclusive=True)
+            self.run_worker(
+                self._show_preview(self._preview, chosen), exclusive=True, group="preview"
+            )
 
     async def _show_preview(self, preview: Preview, chosen: str) -> None:
         shown = preview(chosen)
