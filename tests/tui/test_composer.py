@@ -143,3 +143,43 @@ def test_fuzzy_search_prefers_the_file_name_and_finds_scattered_letters():
     assert names.find("nothing like it") == []
     assert names.find("") == ["src/cart/total.py", "docs/totally.md", "tests/test_total.py",
                               "x/tot/al.txt"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [("日本語のテスト", 14), ("e\u0301te\u0301", 3), ("a👍b", 4), ("ｆｕｌｌ", 8), ("한글", 4)],
+)
+async def test_every_width_of_character_is_drawn_whole_and_the_cursor_stands_after_it(text, cells):
+    app = SceneApp()
+    async with app.run_test(size=(40, 12)) as pilot:
+        app.prepare()
+        app.composer.insert(text)
+        await pilot.pause()
+        drawn = app.composer.render_line(0).text
+        assert drawn.startswith(text)
+        place = app.composer.cursor_screen_offset
+        assert place.x == app.composer.content_region.x + cells  # where an input method opens
+        await pilot.press("left", "right", "!")
+        assert app.composer.text == text + "!"
+
+
+async def test_wide_characters_are_never_cut_where_a_line_wraps():
+    app = SceneApp()
+    async with app.run_test(size=(21, 12)) as pilot:
+        app.prepare()
+        app.composer.insert("漢" * 25)
+        await pilot.pause()
+        lines = [app.composer.render_line(y).text.strip() for y in range(app.composer.size.height)]
+        assert "".join(lines) == "漢" * 25
+
+
+async def test_undo_and_redo_go_through_what_was_typed():
+    app = SceneApp()
+    async with app.run_test() as pilot:
+        app.prepare()
+        app.composer.insert("first ")
+        app.composer.insert("日本語")
+        await pilot.press("ctrl+z")
+        assert app.composer.text == "first "
+        await pilot.press("ctrl+y")
+        assert app.composer.text == "first 日本語"

@@ -116,7 +116,7 @@ def _choices(config: Any) -> list[Choice]:
         label = model_row(row.name, row.name in here, row.fits, row.total, row.largest_context)
         choices.append(Choice(row.name, label))
     for name, provider in config.providers.items():
-        label = Text(f"{name + '/…':<34} {'server':<17}", no_wrap=True)
+        label = Text(f"{name + '/…':<28}{'server':<16}", no_wrap=True)
         label.append(visible(provider.url, single_line=True))
         choices.append(Choice(f"{name}/", label))
     return [*choices, *_others()]
@@ -127,10 +127,9 @@ def model_row(name: str, here: bool, fits: bool, total: int, context: int | None
     from laguna_agent.models import fit
 
     where, verdict = "here" if here else "fetch", "fits" if fits else "too large"
-    label = Text(f"{name:<34} {where:<6} {verdict:<10}", no_wrap=True)
-    label.append(f"{fit.gib(total):>10}")
+    label = Text(f"{name:<28}{where:<6}{verdict:<10}{fit.gib(total):>9}", no_wrap=True)
     if context:
-        label.append(f"  up to {context:,} tokens")
+        label.append(f"  for {context // 1024}k tokens")
     return label
 
 

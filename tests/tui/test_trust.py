@@ -1,0 +1,80 @@
+"""The question of trust: what a repository brings along is named before any of it is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.dialogs import Question
+from laguna_agent.policy import trust
+from support.scenes import SceneApp
+
+
+async def test_what_would_be_trusted_is_named_and_no_leaves_it_unread(drive, repository):
+    (repository / "AGENTS.md").write_text("Always say moo.\n")
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.dialog(Question)
+        await ui.shows("Do you trust this repository's settings?")
+        assert "AGENTS.md" in ui.shown
+        await ui.pilot.press("n")
+        await ui.shows("the repository's own settings and instructions are not read")
+        assert not trust.is_trusted(repository)
+        await ui.idle()
+        await ui.say("hi")
+        await ui.shows("hello")
+        assert "moo" not in ui.conversations[-1].told
+
+
+async def test_escape_and_enter_trust_nothing(drive, repository):
+    (repository / "AGENTS.md").write_text("Always say moo.\n")
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.dialog(Question)
+        await ui.pilot.press("enter")
+        assert isinstance(ui.app.screen, Question)
+        await ui.pilot.press("escape")
+        await ui.shows("are not read")
+        assert not trust.is_trusted(repository)
+
+
+async def test_yes_trusts_this_content_and_the_conversation_begins_anew(drive, repository):
+    (repository / "AGENTS.md").write_text("Always say moo.\n")
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.dialog(Question)
+        await ui.until(lambda: ui.conversations, "a session")
+        await ui.pilot.press("y")
+        await ui.until(lambda: trust.is_trusted(repository), "trust")
+        await ui.until(lambda: len(ui.conversations) == 2, "a new session")
+        await ui.idle()
+
+
+async def test_what_changed_since_is_asked_again_and_said_to_have_changed(drive, repository):
+    (repository / "AGENTS.md").write_text("Always say moo.\n")
+    trust.trust(repository)
+    (repository / "AGENTS.md").write_text("Always say miaow.\n")
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.dialog(Question)
+        await ui.shows("These files of the repository changed.")
+        await ui.pilot.press("n")
+        await ui.idle()
+
+
+async def test_without_anything_to_trust_nothing_is_asked(drive):
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.idle()
+        assert len(ui.app.screen_stack) == 1
+
+
+@pytest.mark.parametrize("size", [(40, 12), (40, 7), (80, 24), (140, 40)])
+async def test_the_keys_that_answer_are_in_view_however_much_is_asked_about(size):
+    app = SceneApp()
+    async with app.run_test(size=size) as pilot:
+        app.prepare()
+        files = tuple(f"docs/part{number}/AGENTS.md" for number in range(60))
+        app.commands.ask_trust(files, "0" * 64, changed=False)
+        for _ in range(4):
+            await pilot.pause()
+        strips = app.screen._compositor.render_strips()
+        shown = "\n".join(strip.text for strip in strips)
+        assert "Do you trust" in shown
+        assert "y trust them" in shown
+        assert "n go on without them" in shown
