@@ -210,6 +210,9 @@ async def _speculation(
             ]
             prompt = await client.tokenize(segments)
             results: list[Finished] = []
+            # Both go on from the very same state of the prompt.
+            async for _ in plain.generate(EngineRequest(prompt, GREEDY, 1, session=name)):
+                pass
             for number, engine in enumerate((plain, drafting)):
                 request = EngineRequest(
                     prompt, GREEDY, limit, stops=chat.stops(), session=f"{name} {number}"
