@@ -235,14 +235,15 @@ def test_a_caller_that_passes_its_own_environment_on_still_leaks_nothing(
 
 def test_tmp_is_its_own(inside: Run) -> None:
     canary = Path("/tmp") / f"laguna-canary-{os.getpid()}"
+    mine = Path("/tmp") / f"laguna-mine-{os.getpid()}"
     canary.write_text("hunter2")
     try:
-        done = inside(f"cat {canary}; echo mine > /tmp/mine && cat /tmp/mine; rm -f {canary}")
+        done = inside(f"cat {canary}; echo mine > {mine} && cat {mine}; rm -f {canary}")
     finally:
         assert canary.exists()
         canary.unlink()
     assert done.stdout == "mine\n"
-    assert not Path("/tmp/mine").exists()
+    assert not mine.exists()
 
 
 def test_a_virtual_environment_under_tmp_stays_visible(

@@ -10,7 +10,7 @@ from laguna_agent.trajectory.store import Trajectory
 from support.scripted import call
 
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
-SUMMARY = "## Goal\n- mend add\n\n## Done\n- add mended in calc.py\n"
+SUMMARY = "## Goal\n- mend add\n\n## Decisions\n- add keeps its name\n"
 
 
 async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on(drive):
@@ -26,9 +26,9 @@ async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on
         stored = Trajectory.open(ui.app.agent.session.trajectory.directory, for_append=False)
         (compacted,) = [item.event for item in stored.of_type("compacted")]
         assert compacted.guidance == "keep the file names"
-        assert "add mended in calc.py" in compacted.summary
+        assert "add keeps its name" in compacted.summary
         told = ui.conversations[-1].told
-        assert "add mended in calc.py" in told
+        assert "add keeps its name" in told
         assert "first answer" not in told
         await ui.say("and now?")
         await ui.shows("going on")

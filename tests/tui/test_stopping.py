@@ -98,7 +98,7 @@ async def test_escape_stops_a_tool_and_all_it_started(drive):
         await ui.say("wait for ever")
         await ui.shows("begun")
         await ui.shows("running")
-        assert running(sleep)
+        await ui.until(lambda: running(sleep), "the tool to start its process")
         await ui.pilot.press("escape")
         await ui.shows(KEPT)
         await ui.idle()
