@@ -20,7 +20,9 @@ _BEFORE = re.compile(r"^changed before: (.+)$")
 _COMMAND = re.compile(r"^`(.+?)` \(exit (-?\d+)\)")
 _NOTHING = re.compile(r"^(?:no|none|nothing|n/a)\b(?:\W+\w+){0,2}\W*$", re.IGNORECASE)
 _DENIAL = re.compile(
-    r"^(?:no|none|nothing)\b|\b(?:is|are) (?:all )?(?:done|completed?)\W*$", re.IGNORECASE
+    r"^(?:no|none|nothing)\b|:\s*(?:none|nothing)\W*$"
+    r"|\b(?:is|are) (?:all )?(?:done|completed?)\W*$",
+    re.IGNORECASE,
 )
 _GO_ON = "go on after the last step:"
 _ASKED = 0.6
@@ -115,9 +117,9 @@ def own_words(summary: Summary) -> Summary:
     return Summary(sections)
 
 
-def merged_files(claims: Iterable[Claim]) -> list[Claim]:
-    """What is known of files, each told of once: the last changed ones with their sizes, older
-    ones by name on one line, the last that were only read. Older claims come first."""
+def merged_files(claims: Iterable[Claim], *, singles: int = _SINGLE) -> list[Claim]:
+    """What is known of files, each told of once: the last `singles` changed ones with their sizes,
+    older ones by name on one line, the last that were only read. Older claims come first."""
     files: dict[str, _File] = {}
     rest: list[Claim] = []
     for claim in claims:
@@ -138,7 +140,7 @@ def merged_files(claims: Iterable[Claim]) -> list[Claim]:
             rest.append(claim)
     changed = {path: file for path, file in files.items() if file.changed}
     read = {path: file for path, file in files.items() if not file.changed}
-    older = list(changed)[:-_SINGLE]
+    older = list(changed)[:-singles]
     made: list[Claim] = []
     if older:
         names = older[-_GROUPED:]
@@ -148,7 +150,7 @@ def merged_files(claims: Iterable[Claim]) -> list[Claim]:
         ]
         events = ((min(numbers), max(numbers)),) if numbers else ()
         made.append(Claim(f"changed before: {', '.join(names)}{more}", events))
-    for path in list(changed)[-_SINGLE:]:
+    for path in list(changed)[-singles:]:
         file = changed[path]
         size = f" (+{file.added} -{file.removed})" if file.added or file.removed else ""
         made.append(Claim(f"{path}: changed{size}", _few(file.events)))
@@ -209,11 +211,11 @@ def _commands(result: Summary, before: Summary, known: Summary, said: Summary) -
     for name, claim in ended.values():
         result.add(name, claim)
     works = {command for command, (name, _) in ended.items() if name == "Commands"}
-    for claim in said.claims("Commands"):
+    for claim in own_words(said).claims("Commands"):
         told = next((command for command in works if command in claim.text), None)
         if told is not None and len(claim.text) > len(told) + 20:  # it says what it is for
             result.add("Commands", claim)
-    for claim in said.claims("Failed"):
+    for claim in own_words(said).claims("Failed"):
         if not _is_told(claim, result, "Failed"):
             result.add("Failed", claim)
 
@@ -242,13 +244,33 @@ def _few(events: tuple[Range, ...]) -> tuple[Range, ...]:
 
 
 def shortened(summary: Summary) -> bool:
-    """Take out one claim that can best be spared; False when none can."""
+    """Take out one claim that can best be spared; False when none can. No changed file is
+    forgotten: it is told of by its name only."""
     for name, least in (
         ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Files", 3), ("Constraints", 3),
         ("Goal", 1), ("Open", 2), ("Decisions", 0), ("Failed", 0), ("Commands", 0),
     ):  # fmt: skip
         claims = summary.claims(name)
-        if len(claims) > least:
+        if len(claims) <= least:
+            continue
+        if name != "Files":
             del claims[len(claims) // 3]
             return True
+        singles = sum(_is_changed(claim) for claim in claims)
+        if singles > 1:
+            summary.sections[name] = merged_files(claims, singles=singles - 1)
+            return True
+        spare = [claim for claim in claims if not _is_changed(claim) and not _is_group(claim)]
+        if spare:
+            claims.remove(spare[0])
+            return True
     return False
+
+
+def _is_changed(claim: Claim) -> bool:
+    match = _FILE.match(claim.text)
+    return match is not None and match.group(2) == "changed"
+
+
+def _is_group(claim: Claim) -> bool:
+    return _BEFORE.match(claim.text) is not None

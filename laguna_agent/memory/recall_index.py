@@ -42,7 +42,7 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 _BODY_CHARS = 60_000
 _RERANKED = 25
 """Matches beyond those asked for that are compared by how close together the words stand."""
-_MOST_RANKED = 5_000
+_MOST_RANKED = 3_000
 """Matches that are ranked; of more than that the oldest are left out."""
 _COMMON = 0.05
 """A word that more than this share of the events hold says little; rarer ones are preferred."""

@@ -182,7 +182,7 @@ def test_what_only_repeats_the_task_or_denies_that_there_is_more_is_left_out() -
         "Goal:\n- port the parser\n- write everything in one line\n"
         "Decisions:\n- Port the parser to v2.\n- tokens are tuples because lists are slow\n"
         "Failed:\n- No parser to port to v2\n"
-        "Open:\n- No more steps are needed.\n- All of it is done."
+        "Open:\n- No more steps are needed.\n- All of it is done.\n- Next steps: none"
     )
     summary = ground(said, WORK)
     assert texts(summary, "Goal") == ["port the parser"]
@@ -190,6 +190,20 @@ def test_what_only_repeats_the_task_or_denies_that_there_is_more_is_left_out() -
     assert texts(summary, "Failed") == ["`make lint` (exit 1): boom"]
     assert texts(summary, "Open") == ["go on after the last step: make test: fine"]
     assert summary.claims("Open")[0].events == ((9, 9),)
+
+
+def test_shortening_forgets_no_changed_file() -> None:
+    many = found(*(event for n in range(12) for event in wrote(str(n), f"src/f{n}.py")))
+    summary = ground(Summary(), many)
+    while shortened(summary):
+        pass
+    told = " ".join(texts(summary, "Files"))
+    assert [n for n in range(12) if f"src/f{n}.py" not in told] == []
+
+
+def test_a_line_of_the_record_that_the_model_copies_is_not_told_twice() -> None:
+    said = parse_summary("Commands:\n- `make test` (exit 0) [e8] [e8] [e8] [e8] [e8] [e8")
+    assert texts(ground(said, WORK), "Commands") == ["`make test` (exit 0)"]
 
 
 def test_a_turns_end_is_open_until_it_is_done() -> None:
