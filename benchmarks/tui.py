@@ -58,7 +58,7 @@ class Terminal:
         if not select.select([self.fd], [], [], max(0.0, seconds))[0]:
             return False
         with contextlib.suppress(OSError):
-            self.seen = self.seen[-200_000:] + os.read(self.fd, 1 << 16)
+            self.seen = self.seen[-20_000:] + os.read(self.fd, 1 << 16)
             return True
         return False
 

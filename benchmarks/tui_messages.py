@@ -32,6 +32,7 @@ class Talker:
         )
         self.record = SimpleNamespace(state=SimpleNamespace(plan=[], user_messages=[]))
         self.info = SimpleNamespace(name="bench/server", parameters=0, quantization="", context=1)
+        self.pack = SimpleNamespace(stamp=lambda: None)
         self.conversation = SimpleNamespace(used=1, limit=32_768)
 
     def __getattr__(self, name: str) -> Any:
