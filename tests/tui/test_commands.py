@@ -310,3 +310,14 @@ async def test_a_hash_remembers_a_line_for_later_conversations(drive, laguna_hom
         await ui.say("hello")
         await ui.idle()
         assert "run the tests with make check" in ui.conversations[-1].told
+
+
+async def test_a_command_typed_faster_than_its_completions_is_the_command_that_was_typed(drive):
+    async with drive([]) as ui:
+        await ui.idle()
+        ui.app.composer.insert("/ex")
+        ui.app.completion.offer("/ex", ui.app.commands.matching("/ex"))
+        ui.app.composer.insert("it")
+        ui.app.completion.offer("/ex", ui.app.commands.matching("/ex"))
+        assert not ui.app.completion_key("enter"), "Enter sends what was typed"
+        assert ui.app.composer.text == "/exit"

@@ -289,6 +289,11 @@ class Actions(_Base):
         completion = app.completion
         if not completion.is_open:
             return False
+        now = app.composer.word_now()
+        if completion.word != now:  # typed faster than it was looked up
+            completion.offer(now, app.commands.matching(now) if now.startswith("/") else [])
+            if not completion.is_open:
+                return False
         if key in ("up", "down"):
             completion.move(1 if key == "down" else -1)
             return True

@@ -179,13 +179,15 @@ class Composer(TextArea):
     def on_text_area_selection_changed(self) -> None:
         self._look_at_word()
 
-    def _look_at_word(self) -> None:
+    def word_now(self) -> str:
+        """The word at the cursor that may be completed, or an empty one."""
         row, column = self.cursor_location
-        before = self.document.get_line(row)[:column]
-        match = _WORD.search(before)
+        match = _WORD.search(self.document.get_line(row)[:column])
         word = match[1] if match else ""
-        if word.startswith("/") and (row or column != len(word)):
-            word = ""
+        return "" if word.startswith("/") and (row or column != len(word)) else word
+
+    def _look_at_word(self) -> None:
+        word = self.word_now()
         if word != self._word:
             self._word = word
             self.post_message(self.WordChanged(word))
