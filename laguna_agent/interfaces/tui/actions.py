@@ -291,8 +291,9 @@ class Actions(_Base):
             return False
         now = app.composer.word_now()
         if completion.word != now:  # typed faster than it was looked up
-            completion.offer(now, app.commands.matching(now) if now.startswith("/") else [])
-            if not completion.is_open:
+            choices = app.commands.matching(now) if now.startswith("/") else []
+            completion.offer(now, choices)
+            if not choices:
                 return False
         if key in ("up", "down"):
             completion.move(1 if key == "down" else -1)

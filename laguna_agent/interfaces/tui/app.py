@@ -283,6 +283,7 @@ class LagunaApp(Actions, TerminalApp):
 
     def on_resize(self, event: events.Resize) -> None:
         self.fit(event.size)
+        self.settle_size()
 
     def fit(self, size: Size) -> None:
         """Leave out what has no room."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -15,9 +16,12 @@ from enum import Enum
 from typing import IO, Any, cast
 
 from rich.cells import cell_len
+from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.drivers import linux_driver
+from textual.geometry import Size
+from textual.timer import Timer
 
 from laguna_agent.errors import LagunaError
 
@@ -28,6 +32,8 @@ SIGNS = {
     **dict.fromkeys("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"), **dict.fromkeys("“”", '"'), **dict.fromkeys("‘’", "'"),
 }  # fmt: skip
 """What stands for a sign where it cannot be written. As wide, so that nothing moves."""
+_STORM_S = 0.25
+"""Seconds without another size after which a storm of them is over."""
 _LIKE = "laguna-like"
 
 
@@ -116,6 +122,7 @@ class TerminalApp(App[int]):
 
     fatal: LagunaError | None = None
     """What to tell the person after the interface has ended."""
+    _settling: Timer | None = None
 
     def save_draft(self) -> None:
         """Keep what is typed."""
@@ -125,6 +132,21 @@ class TerminalApp(App[int]):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+
+    def settle_size(self) -> None:
+        """Called at each change of size: once they have ended, all is drawn again, at the size
+        that the terminal then has. In a storm of sizes what a part drew may be for another one."""
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(_STORM_S, self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
+        with contextlib.suppress(OSError, ValueError):
+            now = Size(*os.get_terminal_size(0))
+            if now != self.size and not self.is_headless:
+                self.post_message(events.Resize(now, now))
+        self.screen.refresh(layout=True)
 
     def _handle_exception(self, error: Exception) -> None:
         if self.is_headless:  # under test: the test fails with it
