@@ -2,6 +2,8 @@
 
 Interfaces, the trajectory, memory and export all derive from this one stream. Classes marked
 `transient` are shown and not stored; what they add up to is stored as another event.
+
+Over 400 lines because it is one vocabulary, and what is stored must be seen in one place.
 """
 
 from __future__ import annotations

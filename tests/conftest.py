@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +53,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1200))
+
+
+@pytest.fixture
+async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """Opens sessions in the module's `workspace` whose replies are written beforehand."""
+    from support.scripted import open_scripted
+
+    sessions = []
+
+    async def make(script: list[Any], **more: Any) -> tuple[Any, Any]:
+        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
+        sessions.append(session)
+        return session, conversation
+
+    yield make
+    for session in sessions:
+        await session.aclose()

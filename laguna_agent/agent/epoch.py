@@ -252,9 +252,8 @@ async def _cut(
                 return {}
             # In characters by the text's own density, with a margin for the mark in its middle.
             half = int(len(message.content) * (share - 40) / size * 0.9) // 2
-            text = message.content
-            gap = f"\n[… {len(text) - 2 * half} characters left out; recall e{item.seq} has them]\n"
-            message = message.model_copy(update={"content": text[:half] + gap + text[-half:]})
+            text = _without_middle(message.content, half, item.seq)
+            message = message.model_copy(update={"content": text})
             cut[id(item.event)] = message
             size = await count(message.content)
         left -= size + OVERHEAD
@@ -266,6 +265,12 @@ def _spoken(item: StoredEvent) -> str:
     return item.event.text
 
 
+def _without_middle(text: str, kept: int, seq: int) -> str:
+    """The first and last `kept` characters of event `seq`, and what stands for those between."""
+    gap = f"\n[… {len(text) - 2 * kept} characters left out; recall e{seq} has them]\n"
+    return text[:kept] + gap + text[-kept:]
+
+
 def _shorten(messages: list[str], said: Sequence[StoredEvent]) -> str | None:
     """Take the middle half out of the longest message; says what was left out, None if all are
     short already."""
@@ -273,9 +278,7 @@ def _shorten(messages: list[str], said: Sequence[StoredEvent]) -> str | None:
     if place < 0 or len(messages[place]) < 400:
         return None
     text, seq = messages[place], said[place].seq
-    quarter = len(text) // 4
-    gap = f"\n[… {len(text) - 2 * quarter} characters left out; recall e{seq} has them]\n"
-    messages[place] = text[:quarter] + gap + text[-quarter:]
+    messages[place] = _without_middle(text, len(text) // 4, seq)
     return f"the middle of a long user message (e{seq})"
 
 

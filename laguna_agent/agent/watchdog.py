@@ -28,7 +28,6 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._outcomes: list[str] = []
-        self._seen: Counter[str] = Counter()
         self._fresh: set[str] = set()
         self._last: dict[str, str] = {}
 
@@ -58,7 +57,6 @@ class Watchdog:
             self._fresh.add(own)
         self._last[own] = outcome
         self._outcomes.append(outcome)
-        self._seen[outcome] += 1
 
     def circling(self) -> str | None:
         """A sentence about the circle that the last calls made, or None.

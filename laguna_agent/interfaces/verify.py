@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ExitCode, ModelError, UsageError
 from laguna_agent.events import GrammarUsed, Reply, SystemNote, ToolFinished, UserMessage
+from laguna_agent.models.engine.base import TIE
 from laguna_agent.trajectory.replay import ConversationState, active_events
 from laguna_agent.trajectory.store import Trajectory
 
 if TYPE_CHECKING:
     from laguna_agent.models.chat.base import Grammar
     from laguna_agent.models.engine.base import Engine, Score
-
-CLOSE = 0.15
-"""Logits nearer than this are no choice of the model's: what is decoded in batches of other sizes
-differs by less."""
 
 
 def verify(trajectory: Trajectory) -> int:
@@ -74,7 +71,7 @@ class Verified:
     replies: int = 0
     tokens: int = 0
     close: int = 0
-    """Tokens that were another choice, within `CLOSE`."""
+    """Tokens that were another choice, within `TIE`."""
     wrong: int = 0
     """Tokens that are not what the model chooses."""
     changed: int = 0
@@ -162,8 +159,8 @@ async def _verify_reply(
         thinking_budget=reply.thinking_budget,
     )
     scores = await engine.score(request, wanted)
-    wrong = [place for place, score in enumerate(scores) if score.gap > CLOSE]
-    close = sum(0 < score.gap <= CLOSE for score in scores)
+    wrong = [place for place, score in enumerate(scores) if score.gap > TIE]
+    close = sum(0 < score.gap <= TIE for score in scores)
     left = len(wanted) - len(scores)  # the grammar cannot follow beyond what it refuses
     found.wrong += len(wrong) + left
     found.close += close
@@ -180,11 +177,14 @@ async def _told(
     engine: Engine, scores: list[Score], wrong: list[int], count: int, total: int
 ) -> str:
     first = scores[wrong[0]]
-    was, now = await engine.detokenize([first.wanted]), await engine.detokenize([first.choice])
-    why = "the grammar refuses" if math.isinf(first.gap) else f"{first.gap:.2f} less likely than"
+    if math.isinf(first.gap):
+        how = "which the grammar refuses"
+    else:
+        how = f"{first.gap:.2f} less likely than {await engine.detokenize([first.choice])!r}"
+    was = await engine.detokenize([first.wanted])
     return (
-        f"{count} of {total} tokens differ, the first at token {wrong[0]}: {was!r} is recorded, "
-        + (f"which {why}" if math.isinf(first.gap) else f"{why} {now!r}")
+        f"{count} of {total} tokens differ, the first at token {wrong[0]}: "
+        f"{was!r} is recorded, {how}"
     )
 
 

@@ -100,11 +100,6 @@ class ShellState:
         for variable in script.variables:
             self._note_variable(variable)
 
-    def reset(self) -> None:
-        """The shell is new."""
-        self.names.clear()
-        self.everything = ""
-
     def spoils(self, names: list[str]) -> str | None:
         """Why commands of these names are not known any more, or None."""
         if self.everything:

@@ -18,6 +18,11 @@ from laguna_agent.events import (
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar, Segment
 
+TIE = 0.15
+"""Logits closer than this are no choice of the model's: batches of different sizes differ by less
+in llama.cpp's own arithmetic. The engine decides between them again with a batch of one, so that
+greedy output is the same with and without drafts."""
+
 
 @dataclass(frozen=True)
 class EngineModel:

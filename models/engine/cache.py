@@ -311,7 +311,7 @@ class Cache:
         size = self.context.state_size(window_only=False)
         if size > self.limits.parked_bytes:
             return
-        for key in [k for k, p in self._parked.items() if _begins(self.tokens, p.tokens)]:
+        for key in [k for k, p in self._parked.items() if self.tokens[: len(p.tokens)] == p.tokens]:
             del self._parked[key]
         state = _Parked(array("i", self.tokens), self.context.save_state(window_only=False))
         self._parked[digest(self.tokens)] = state
@@ -395,7 +395,3 @@ def common_prefix(left: array[int], right: array[int]) -> int:
         else:
             break
     return low
-
-
-def _begins(whole: array[int], part: array[int]) -> bool:
-    return len(part) <= len(whole) and common_prefix(whole, part) == len(part)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from laguna_agent.events import FinishReason
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar
+from laguna_agent.models.engine.base import TIE
 from laguna_agent.models.engine.cache import Cache, Prepared
 from laguna_agent.models.engine.llama import DecodeAbortedError, Model
 from laguna_agent.models.engine.lookup import Drafter
@@ -26,9 +27,6 @@ _MARKS = 4
 """Message boundaries of one prompt at which the window layers are copied."""
 _APART = 64
 """Tokens between such boundaries; nearer ones cost more in small batches than they can save."""
-TIE = 0.15
-"""Logits closer than this are decided again by a batch of one: batches of different sizes differ
-by less in llama.cpp's own arithmetic, so that greedy output is the same with and without drafts."""
 
 
 @dataclass

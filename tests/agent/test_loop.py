@@ -21,7 +21,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.trajectory.store import Trajectory
-from support.scripted import ScriptedConversation, call, calls, open_scripted, take
+from support.scripted import call, calls, take
 
 Opened = Callable[..., Any]
 BROKEN = "def double(x):\n    return x + x + 1\n"
@@ -41,20 +41,6 @@ def workspace(tmp_path: Path) -> Path:
     (root / "doubling.py").write_text(BROKEN)
     (root / "test_code.py").write_text(TEST)
     return root
-
-
-@pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    sessions = []
-
-    async def make(script: list[Any], **more: Any) -> tuple[Any, ScriptedConversation]:
-        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
-        sessions.append(session)
-        return session, conversation
-
-    yield make
-    for session in sessions:
-        await session.aclose()
 
 
 def end_of(events: list[Any]) -> TurnFinished:

@@ -33,24 +33,10 @@ from laguna_agent.events import (
 from laguna_agent.interfaces.headless import _report
 from laguna_agent.interfaces.progress import Progress
 from laguna_agent.policy.trust import is_trusted, trust
-from support.scripted import ScriptedConversation, call, open_scripted, take
+from support.scripted import call, take
 
 Opened = Callable[..., Any]
 DONE = call("done", summary="done")
-
-
-@pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    sessions = []
-
-    async def make(script: list[Any], **more: Any) -> tuple[Any, ScriptedConversation]:
-        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
-        sessions.append(session)
-        return session, conversation
-
-    yield make
-    for session in sessions:
-        await session.aclose()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from laguna_agent.policy import trust
 from laguna_agent.tools.base import ToolContext
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
 from support.packs import write_files
-from support.scripted import ScriptedConversation, call, open_scripted, take
+from support.scripted import call, take
 
 SKILL = """---
 name: release
@@ -185,20 +185,6 @@ MINE = SKILL.replace("release", "deploy").replace("Cut a", "Ship a")
 def workspace(tmp_path: Path, laguna_home: Path) -> Path:
     write_files(laguna_home / "config" / "skills", {"deploy/SKILL.md": MINE, "deploy/to.sh": "#!"})
     return write_files(tmp_path / "repo", {".laguna/skills/release/SKILL.md": SKILL, "a.py": "x\n"})
-
-
-@pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
-    sessions = []
-
-    async def make(script: list[Any], **more: Any) -> tuple[Any, ScriptedConversation]:
-        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
-        sessions.append(session)
-        return session, conversation
-
-    yield make
-    for session in sessions:
-        await session.aclose()
 
 
 LINE = "- deploy: Ship a deploy. Use when asked to publish a version."

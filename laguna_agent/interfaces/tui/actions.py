@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from rich.text import Text
 from textual.widgets import Input
@@ -36,20 +36,23 @@ class Actions(_Base):
 
     _code_at = 0
 
+    @property
+    def _laguna(self) -> LagunaApp:
+        """The app that this is mixed into."""
+        return cast("LagunaApp", self)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of the app rest while a dialog is open."""
-        app: LagunaApp = self  # type: ignore[assignment]  # mixed into it
+        app = self._laguna
         if len(app.screen_stack) > 1 and hasattr(Actions, f"action_{action}"):
             return action in _IN_DIALOGS
-        if action in ("interrupt", "leave", "page") and app.screen.focused is None:
-            return True
         return True
 
     # --- leaving and stopping --------------------------------------------------------------
 
     def action_escape(self) -> None:
         """Close what is open, say no, or stop what goes on; the nearest first."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         search = app.query_one("#search-line", Input)
         if app.completion.is_open:
             app.completion.offer("", [])
@@ -64,7 +67,7 @@ class Actions(_Base):
             self._stop()
 
     def _stop(self) -> None:
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if app.stop_download is not None:
             app.stop_download()
             return
@@ -79,7 +82,7 @@ class Actions(_Base):
 
     def action_interrupt(self) -> None:
         """Copy a selection, else clear what is typed, else stop, else leave."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if selected := app.composer.selected_text or app.screen.get_selected_text():
             self.copy(selected)
         elif app.approval.asking:
@@ -96,7 +99,7 @@ class Actions(_Base):
 
     def action_leave(self) -> None:
         """Leave when nothing is typed; else what the key does in text."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if app.composer.text:
             app.composer.action_delete_right()
         else:
@@ -104,7 +107,7 @@ class Actions(_Base):
 
     def leave(self) -> None:
         """End the interface."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         session = app.agent.session
         if session is not None and session.record.state.user_messages:
             app.farewell = f"Go on with: laguna --resume {session.trajectory.id}"
@@ -115,13 +118,13 @@ class Actions(_Base):
 
     def action_page(self, step: int) -> None:
         """Scroll by a page."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         height = max(1, app.transcript.size.height - 2)
         app.transcript.scroll_relative(y=step * height, animate=False)
 
     def action_choose(self, step: int) -> None:
         """Choose the message above or below."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         transcript = app.transcript
         if not transcript.has_focus:
             transcript.focus()
@@ -130,19 +133,19 @@ class Actions(_Base):
 
     def action_to_end(self) -> None:
         """To the end of the transcript."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.transcript.go_to_end()
         app.composer.focus()
 
     def action_toggle_last(self, kind: str) -> None:
         """Open or close the last entry of a kind, or the chosen one."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         last = next((e for e in reversed(app.transcript.entries) if e.kind == kind), None)
         app.transcript.toggle(app.transcript.at_cursor or last)
 
     def action_search(self) -> None:
         """Open the search line."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         line = app.query_one("#search-line", Input)
         line.add_class("shown")
         line.value = ""
@@ -150,7 +153,7 @@ class Actions(_Base):
 
     def search_for(self, text: str) -> None:
         """Go to the last message of the whole conversation that holds `text`; n and N go on."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         self._end_search()
         app.transcript.focus()
         app.transcript.cursor = None
@@ -158,7 +161,7 @@ class Actions(_Base):
 
     def _search_on(self, text: str, *, backward: bool = True) -> None:
         """Choose the next match; earlier parts of the conversation come from its record."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if not text or app.transcript.find(text, backward=backward):
             return
         if backward and app.transcript.more_before:
@@ -168,7 +171,7 @@ class Actions(_Base):
             app.status.say(f"no {'earlier' if backward else 'later'} match: {text}")
 
     async def _search_record(self, text: str) -> None:
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         before = app.transcript.cursor
         if before is None:
             app.transcript.cursor = 0
@@ -180,13 +183,13 @@ class Actions(_Base):
             app.status.say(f"no earlier match: {text}")
 
     def _end_search(self) -> None:
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.query_one("#search-line", Input).remove_class("shown")
         app.composer.focus()
 
     def transcript_key(self, key: str) -> bool:
         """A key pressed in the transcript; returns whether it meant something."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         transcript, entry = app.transcript, app.transcript.at_cursor
         if key in ("up", "k", "down", "j"):
             transcript.choose((transcript.cursor or 0) + (1 if key in ("down", "j") else -1))
@@ -210,7 +213,7 @@ class Actions(_Base):
 
     def copy(self, text: str) -> None:
         """Copy to the clipboard, and say so."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.copy_to_clipboard(text)
         app.run_worker(asyncio.to_thread(system_copy, text), group="copy")
         lines = text.count("\n") + 1
@@ -218,7 +221,7 @@ class Actions(_Base):
 
     def copy_code(self, entry: Entry) -> None:
         """Copy the next code block of a message, or its diff or output."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         blocks = code_blocks(entry.body) if entry.kind == "answer" else [entry.diff or entry.body]
         if not blocks:
             app.status.say("no code in it")
@@ -230,14 +233,14 @@ class Actions(_Base):
 
     def action_take_back(self) -> None:
         """Edit the last message that waits."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if (text := app.outbox.take_back()) is not None:
             app.composer.put(text)
             app.composer.focus()
 
     def action_search_history(self) -> None:
         """Choose from the prompts of the past."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         prompts = dict.fromkeys(reversed(app.history.prompts))
         choices = [
             Choice(p, Text(visible(p, single_line=True), no_wrap=True, overflow="ellipsis"))
@@ -250,7 +253,7 @@ class Actions(_Base):
 
     def action_external_editor(self) -> None:
         """Write in the person's editor."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         settings = app.agent.settings
         configured = settings.config.tui.editor if settings is not None else None
         editor = configured or os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
@@ -273,7 +276,7 @@ class Actions(_Base):
 
     async def complete(self, word: str) -> None:
         """Offer completions of the word that is being typed."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if word.startswith("/"):
             choices = app.commands.matching(word)
         elif word.startswith("@"):
@@ -285,7 +288,7 @@ class Actions(_Base):
 
     def completion_key(self, key: str) -> bool:
         """A key for the open completion; False when none is open."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         completion = app.completion
         if not completion.is_open:
             return False
@@ -315,14 +318,14 @@ class Actions(_Base):
         """The next mode."""
         from laguna_agent.actions import Mode
 
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         modes: tuple[Any, ...] = get_args(Mode)[:3]  # allow-all takes more than a key: /mode
         now = app.status.status.mode
         app.commands.set_mode(modes[(modes.index(now) + 1) % 3] if now in modes else modes[0])
 
     def action_toggle_panel(self) -> None:
         """Show or hide the side panel from now on."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.preferences.panel = not app.side.has_class("shown")
         app.preferences.save()
         app.fit(app.size)
@@ -331,7 +334,7 @@ class Actions(_Base):
 
     def action_toggle_mouse(self) -> None:
         """Give the mouse to the terminal, for its own selection, or take it back."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.owns_mouse = not app.owns_mouse
         driver: Any = app._driver
         name = "_enable_mouse_support" if app.owns_mouse else "_disable_mouse_support"
@@ -347,17 +350,17 @@ class Actions(_Base):
 
     def action_redraw(self) -> None:
         """Draw everything again."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.refresh(layout=True, repaint=True)
         app.screen.refresh(layout=True)
 
     def action_scroll_asked(self, lines: int) -> None:
         """Scroll what an approval shows."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         if app.approval.asking:
             app.query_one("#asked-scroll").scroll_relative(y=lines, animate=False)
 
     def action_help(self) -> None:
         """Show the help."""
-        app: LagunaApp = self  # type: ignore[assignment]
+        app = self._laguna
         app.commands.run("/help")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.text import Text
+from textual.strip import Strip
 
 from laguna_agent.interfaces.tui import diffview
 from laguna_agent.interfaces.tui.blocks import Block, blocks_of
@@ -310,3 +312,19 @@ def _styles(palette: Palette) -> dict[str, Style | str]:
         "markdown.table.border": palette.muted,
         "markdown.table.header": "bold",
     }
+
+
+def marked(strip: Strip, query: str) -> Strip:
+    """A line with what was searched for reversed."""
+    text = strip.text
+    folded = text.casefold()
+    if query not in folded or len(folded) != len(text):
+        return strip
+    parts, done = [], 0
+    while (at := folded.find(query, done)) >= 0:
+        begin, end = (cell_len(text[:place]) for place in (at, at + len(query)))
+        before = cell_len(text[:done])
+        found = strip.crop(begin, end).apply_style(Style(reverse=True))
+        parts += [strip.crop(before, begin), found]
+        done = at + len(query)
+    return Strip.join([*parts, strip.crop(cell_len(text[:done]), strip.cell_length)])

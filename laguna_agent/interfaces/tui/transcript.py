@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -25,7 +24,7 @@ from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.blocks import Blocks
 from laguna_agent.interfaces.tui.entries import Entry
-from laguna_agent.interfaces.tui.rendering import Lines, Renderer
+from laguna_agent.interfaces.tui.rendering import Lines, Renderer, marked
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 
 KEPT, TRIMMED = 1_200, 800
@@ -339,7 +338,7 @@ class Transcript(ScrollView, can_focus=True):
         bar = Segment("▌ " if chosen else "  ", Style(color=self._renderer.palette.accent))
         strip = Strip([bar, *segments]).apply_style(style).adjust_cell_length(width, style)
         if chosen and self.query_text:
-            strip = _marked(strip, self.query_text)
+            strip = marked(strip, self.query_text)
         # The line is kept beside its strip: its id is its own only while it lives.
         self._strips[id(segments), chosen] = segments, strip
         return strip
@@ -383,19 +382,3 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_blur(self) -> None:
         self.cursor = None
-
-
-def _marked(strip: Strip, query: str) -> Strip:
-    """A line with what was searched for reversed."""
-    text = strip.text
-    folded = text.casefold()
-    if query not in folded or len(folded) != len(text):
-        return strip
-    parts, done = [], 0
-    while (at := folded.find(query, done)) >= 0:
-        begin, end = (cell_len(text[:place]) for place in (at, at + len(query)))
-        before = cell_len(text[:done])
-        found = strip.crop(begin, end).apply_style(Style(reverse=True))
-        parts += [strip.crop(before, begin), found]
-        done = at + len(query)
-    return Strip.join([*parts, strip.crop(cell_len(text[:done]), strip.cell_length)])
