@@ -183,3 +183,10 @@ async def test_undo_and_redo_go_through_what_was_typed():
         assert app.composer.text == "first "
         await pilot.press("ctrl+y")
         assert app.composer.text == "first 日本語"
+
+
+async def test_leaving_right_after_a_change_of_size_is_no_fault():
+    app = SceneApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.resize_terminal(60, 20)
+    app._settled()  # the timer of that change, when it comes late

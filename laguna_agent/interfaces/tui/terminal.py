@@ -142,6 +142,8 @@ class TerminalApp(App[int]):
 
     def _settled(self) -> None:
         self._settling = None
+        if not self.screen_stack:  # it is being left
+            return
         with contextlib.suppress(OSError, ValueError):
             now = Size(*os.get_terminal_size(0))
             if now != self.size and not self.is_headless:
