@@ -282,7 +282,7 @@ class _Reader:
         words: list[Word] = []
         assignments: list[str] = []
         last_end = -1
-        for child in _word_nodes(node):
+        for child in [*_word_nodes(node), *_words_behind_redirects(node)]:
             if child.type == "variable_assignment":
                 assignments.append(self._text(child))
                 continue
@@ -311,7 +311,9 @@ class _Reader:
         if node.start_byte and self.source[node.start_byte - 1 : node.start_byte] == b"}":
             self._problem("sets a variable to a file descriptor")
         operator = next((c.type for c in node.children if not c.is_named), "")
-        target = node.child_by_field_name("destination")
+        target, *behind = node.children_by_field_name("destination") or [None]
+        if behind and not _is_simple(node.parent):
+            self._problem("has words behind a redirection")
         if target is None:
             if operator not in (">&-", "<&-"):
                 self._problem("redirects")
@@ -395,6 +397,25 @@ def _word_nodes(node: Node) -> Iterator[Node]:
             stack.extend(reversed(child.children))
         else:
             yield child
+
+
+def _is_simple(statement: Node | None) -> bool:
+    """Whether a statement is a simple command with redirections behind it."""
+    if statement is None or statement.type != "redirected_statement":
+        return False
+    body = statement.child_by_field_name("body")
+    return body is not None and body.type == "command"
+
+
+def _words_behind_redirects(node: Node) -> Iterator[Node]:
+    """Words of a simple command that stand behind a redirection: for the grammar they are more
+    places to redirect to, for bash they are arguments."""
+    statement = node.parent
+    if node.type != "command" or statement is None or not _is_simple(statement):
+        return
+    for redirect in statement.children_by_field_name("redirect"):
+        if redirect.type == "file_redirect":
+            yield from redirect.children_by_field_name("destination")[1:]
 
 
 def _substitutions(node: Node) -> list[Node]:
