@@ -311,14 +311,14 @@ class _Reader:
         if node.start_byte and self.source[node.start_byte - 1 : node.start_byte] == b"}":
             self._problem("sets a variable to a file descriptor")
         operator = next((c.type for c in node.children if not c.is_named), "")
-        target, *behind = node.children_by_field_name("destination") or [None]
-        if behind and not _is_simple(node.parent):
+        targets = node.children_by_field_name("destination")
+        if len(targets) > 1 and not _is_simple(node.parent):
             self._problem("has words behind a redirection")
-        if target is None:
+        if not targets:
             if operator not in (">&-", "<&-"):
                 self._problem("redirects")
             return
-        word = self.word(target)
+        word = self.word(targets[0])
         if operator in (">&", "<&") and re.fullmatch(r"[0-9]", word.text):
             return
         if word.value is None or word.glob:
