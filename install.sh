@@ -236,6 +236,23 @@ case $backend in
         ;;
 esac
 
+# GCC before 11.5, 12.4 and 13.3 drops most of what is stored for `ldtilecfg`, so that llama.cpp
+# ends at an illegal instruction on processors with AMX. There it is built without AMX. In the
+# probe, 123 is what such a compiler drops.
+amx=''
+if [ "$system" = Linux ] && grep -q amx_int8 /proc/cpuinfo 2>/dev/null; then
+    probe='#include <immintrin.h>
+    void f() { alignas(64) unsigned char c[64] = {1}; c[48] = 123; _tile_loadconfig(c); }'
+    compiled=$(say "$probe" | "${CXX:-c++}" -x c++ -O2 -mamx-tile -S -o - - 2>/dev/null || :)
+    case $compiled in
+        *ldtilecfg*123* | *123*ldtilecfg* | '') ;;
+        *)
+            amx=-noamx
+            options="$options -DCMAKE_CXX_FLAGS=-U__AMX_INT8__"
+            ;;
+    esac
+fi
+
 version=$(sed -n 's/^ *"llama-cpp-python[>=]=\([0-9.]*\)".*/\1/p' "$source/pyproject.toml")
 [ -n "$version" ] || die "pyproject.toml does not say which llama-cpp-python to build"
 if [ "$system" = Darwin ]; then
@@ -246,7 +263,7 @@ else
 fi
 cpu=$(printf '%s' "$cpu" | cksum | cut -d ' ' -f 1)
 tag=$("$python" -c 'import sys; print("py%d%d" % sys.version_info[:2])')
-key=$version-$backend-$(printf '%s' "$system-$machine" | tr '[:upper:]' '[:lower:]')-$cpu-$tag
+key=$version-$backend-$(printf '%s' "$system-$machine" | tr '[:upper:]' '[:lower:]')-$cpu$amx-$tag
 wheels=$cache/wheels/llama-cpp-python-$key
 
 cached_wheel() {
@@ -332,6 +349,7 @@ build_wheel() {
 }
 
 if [ -z "$wheel" ]; then
+    [ -z "$amx" ] || note "${CXX:-c++} is too old to use this processor's AMX: building llama.cpp without it (GCC 12.4, 13.3 and newer can)"
     step "Building llama.cpp for $backend (3 to 5 minutes, once)" build_wheel
     mkdir -p "$(dirname -- "$wheels")"
     # Renamed as a whole: an installation beside this one sees all of it or nothing.

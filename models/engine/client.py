@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -113,6 +114,11 @@ class _Connection:
             await asyncio.sleep(0.02)
         if process is not None and process.returncode is not None:
             code = process.returncode
+            if code == -signal.SIGILL:
+                return (
+                    "the engine process met an instruction that this processor does not have"
+                    " (./install.sh builds llama.cpp for it)"
+                )
             if code < 0:
                 return f"the engine process was killed by signal {-code}"
             return f"the engine process ended with code {code}"

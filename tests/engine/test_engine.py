@@ -330,8 +330,12 @@ async def test_two_clients_share_one_engine_and_both_get_their_replies(
         await other.aclose()
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGKILL, "signal 9"), (signal.SIGILL, "an instruction that this processor")],
+)
 async def test_a_killed_engine_is_started_again_and_the_reply_goes_on(
-    engine: EngineClient,
+    engine: EngineClient, number: signal.Signals, said: str
 ) -> None:
     tokens = await prompt(engine)
     _, undisturbed = await run(engine, EngineRequest(tokens, GREEDY, 40))
@@ -341,10 +345,10 @@ async def test_a_killed_engine_is_started_again_and_the_reply_goes_on(
         events.append(event)
         if not killed and sum(isinstance(e, Tokens) for e in events) == 10:
             killed = True
-            os.kill((await engine.status())["pid"], signal.SIGKILL)
+            os.kill((await engine.status())["pid"], number)
     restarts = [e for e in events if isinstance(e, EngineRestarted)]
     assert [e.attempt for e in restarts] == [1]
-    assert "signal 9" in restarts[0].reason
+    assert said in restarts[0].reason
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.ids == undisturbed.ids

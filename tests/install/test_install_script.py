@@ -141,6 +141,36 @@ def test_a_full_disk_is_one_line(environment, bare):
     assert "100 MB are free" in line
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Macs have no AMX of Intel's kind")
+@pytest.mark.parametrize(
+    ("compiled", "noted"),
+    [
+        ("movb $123, 48(%rsp)\nldtilecfg (%rsp)", False),
+        ("movb $1, (%rsp)\nldtilecfg (%rsp)", True),
+        ("", False),
+    ],
+    ids=["right", "drops what is stored", "knows no AMX"],
+)
+def test_a_compiler_that_gets_amx_wrong_builds_without_it(
+    environment, bare, tmp_path, compiled, noted
+):
+    environment |= {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    environment.pop("PIP_FIND_LINKS", None)
+    for compiler in ("cc", "c++"):
+        script(bare / compiler, f"printf '%s\\n' '{compiled}'")
+    grep = shutil.which("grep")
+    script(
+        bare / "grep",
+        'case "$*" in\n'
+        "*/proc/cpuinfo*) echo 'flags : avx512_vnni amx_int8'; exit 0 ;;\n"
+        f'*) exec {grep} "$@" ;;\n'
+        "esac",
+    )
+    done = run(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    assert done.returncode == 1
+    assert ("building llama.cpp without it" in done.stdout) == noted
+
+
 def test_a_backend_that_cannot_be_is_refused(environment, bare):
     environment["PYTHON"] = sys.executable
     if sys.platform != "darwin":
