@@ -1,9 +1,10 @@
 """A scripted task on a model of any size: ten turns, then the same beginning in another process.
 
-Prints the memory plan beforehand and what was used, what each turn processed, whether anything was
-swapped, and the time to the first token of the second process.
+Prints the memory plan beforehand and what was used, in main memory and on graphics cards, what
+each turn processed, whether anything was swapped, and the time to the first token of the second
+process.
 
-    python benchmarks/task.py [--model PATH] [--context 16384] [--turns 10]
+    python benchmarks/task.py [--model PATH] [--context 16384] [--turns 10] [--cpu-experts N]
 
 Without a model the synthetic Laguna of full XS geometry is used (18.95 GB, written once).
 """
@@ -25,6 +26,7 @@ from laguna_agent.models.engine.workloads import code
 from laguna_agent.models.fit import gib, plan
 from laguna_agent.models.gguf import read_header
 from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.memory import gpus
 
 SHELL = ToolSpec(
     name="shell",
@@ -45,10 +47,23 @@ async def main() -> int:
     parser.add_argument("--context", type=int, default=16_384)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=24, help="longest reply")
+    parser.add_argument("--cpu-experts", type=int, help="layers with their experts in main memory")
+    parser.add_argument("--gpu-layers", type=int, help="0 leaves graphics cards alone")
     options = parser.parse_args()
     path = options.model or cached_model("xs", print)
-    config = EngineConfig(context=options.context, keep_alive=0)
-    planned = plan(read_header(path), options.context, config)
+    config = EngineConfig(
+        context=options.context,
+        keep_alive=0,
+        cpu_experts=options.cpu_experts,
+        gpu_layers=options.gpu_layers,
+    )
+    cards = [] if options.gpu_layers == 0 else gpus()
+    planned = plan(read_header(path), options.context, config, cards)
+    if planned.gpu:
+        print(
+            f"plan: {gib(planned.gpu)} on {', '.join(card.name for card in cards)}, "
+            f"experts of {planned.cpu_experts} layers in main memory"
+        )
     print(
         f"plan: {gib(planned.total)} (weights {gib(planned.weights)}, KV {gib(planned.kv)}, "
         f"work space {gib(planned.compute)}) at {options.context} tokens, "
@@ -59,9 +74,12 @@ async def main() -> int:
     await run(client, path, options.turns, options.tokens)
     pid = (await client.status())["pid"]
     used = resident(pid)
+    if planned.gpu:
+        taken = sum(card.free for card in cards) - sum(card.free for card in gpus())
+        print(f"used on cards: {gib(taken)}, {taken / planned.gpu:.3f} of the plan")
     print(
-        f"used: {gib(used)}, {used / planned.total:.3f} of the plan, "
-        f"{used / (planned.total + planned.copies):.3f} of it with all copies; "
+        f"used: {gib(used)}, {used / planned.host:.3f} of the plan, "
+        f"{used / (planned.host + planned.copies):.3f} of it with all copies; "
         f"{swapped() - before} pages swapped, {fields(pid, 'VmSwap')} kB of the engine in swap"
     )
     await closed(client)
