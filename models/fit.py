@@ -6,7 +6,7 @@ window and one micro-batch; layers without attention keep a state of fixed size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from laguna_agent.config import EngineConfig
@@ -25,6 +25,10 @@ COPIES = 32
 """Copies of the window layers that an engine keeps, one for each message boundary."""
 PROCESS = 200 << 20
 """What the engine process takes beside the model."""
+CARD_RUNTIME = 600 << 20
+"""What CUDA and its kernels take of each card beside the model, as measured on an H100."""
+CARD_HOST = 1 << 30
+"""What the runtime of a card takes in main memory."""
 
 _ELEMENT = {"f16": Fraction(2), "q8_0": Fraction(34, 32), "q4_0": Fraction(18, 32)}
 
@@ -40,6 +44,10 @@ class MemoryPlan:
     gpu: int = 0
     cpu_experts: int = 0
     """Layers whose experts stay in main memory; meaningful when `gpu` is not 0."""
+    gpu_layers: int | None = None
+    """Layers that go to cards, their experts aside; None is all of them."""
+    runtime: int = 0
+    """What cards need for themselves, in their memory (part of `gpu`) and in main memory."""
     copies: int = 0
     """Copies of the window layers that an engine comes to keep in main memory, at most. They are
     not part of `total`: an engine that has less keeps fewer of them."""
@@ -47,7 +55,7 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """All that must be there, the process included."""
-        return self.weights + self.kv + self.compute + PROCESS
+        return self.weights + self.kv + self.compute + PROCESS + self.runtime
 
     @property
     def host(self) -> int:
@@ -165,30 +173,36 @@ def plan(
     )
     copies = copy_bytes(header, engine.kv_type)
     whole = MemoryPlan(context, header.weights, kv, compute, copies=copies)
-    room = sum(card.free for card in cards or ()) - PROCESS
-    if engine.gpu_layers == 0 or room <= 0:
-        return whole
+    if not cards or engine.gpu_layers == 0:
+        return replace(whole, gpu_layers=engine.gpu_layers)
+    runtime = CARD_RUNTIME * len(cards)
+    room = sum(card.free for card in cards) - runtime
     experts = sorted(header.expert_bytes.items())
     core = header.weights - sum(header.expert_bytes.values()) + kv + compute
-    if core > room:
-        if not header.layers:
-            return whole
+    wanted = header.layers if engine.gpu_layers is None else engine.gpu_layers
+    if core > room or wanted < header.layers:
         # Whole layers, as many as fit: what an engine does with a dense model.
-        share = Fraction(room, core + sum(header.expert_bytes.values()))
-        layers = int(share * header.layers)
-        if engine.gpu_layers is not None:
-            layers = min(layers, engine.gpu_layers)
-        used = int(Fraction(layers, header.layers) * (header.weights + kv))
-        return MemoryPlan(context, header.weights, kv, compute, gpu=min(used, room), copies=copies)
-    on_cpu = 0
-    rest = sum(header.expert_bytes.values())
+        layers, used = 0, 0
+        if header.layers and room > compute:
+            one = (header.weights + kv) / header.layers
+            layers = min(wanted, int((room - compute) / one))
+            used = int(layers * one) + compute
+        if not layers:
+            return replace(whole, gpu_layers=0)
+        return replace(whole, gpu=used + runtime, gpu_layers=layers, runtime=runtime + CARD_HOST)
+    on_cpu, rest = 0, sum(header.expert_bytes.values())
     if engine.cpu_experts is not None:
         on_cpu = min(engine.cpu_experts, len(experts))
         rest -= sum(size for _, size in experts[:on_cpu])
-    while core + rest > room and on_cpu < len(experts):
+    # Experts in main memory visit the card, a layer at a time, while a prompt is processed.
+    visiting = max(header.expert_bytes.values(), default=0)
+    while core + rest + (visiting if on_cpu else 0) > room and on_cpu < len(experts):
         rest -= experts[on_cpu][1]
         on_cpu += 1
-    return MemoryPlan(context, header.weights, kv, compute, core + rest, on_cpu, copies)
+    runtime += visiting if on_cpu else 0
+    return replace(
+        whole, gpu=core + rest + runtime, cpu_experts=on_cpu, runtime=runtime + CARD_HOST
+    )
 
 
 def estimate(known: Catalogued, context: int) -> MemoryPlan:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import NamedTuple
@@ -50,11 +51,26 @@ def machine_memory(root: Path = Path("/")) -> Memory:
     return Memory(total, available)
 
 
-def gpus() -> list[Gpu]:
-    """NVIDIA cards, as `nvidia-smi` tells them; empty when there are none.
+def backend() -> str:
+    """What the installed llama.cpp was built for: `cuda`, `vulkan`, `metal` or `cpu`.
 
-    What other backends have is only known to the engine, which asks llama.cpp.
+    Told by its libraries, without loading them.
     """
+    spec = find_spec("llama_cpp")
+    for directory in (spec.submodule_search_locations or ()) if spec else ():
+        for name in ("cuda", "vulkan", "metal"):
+            if any(Path(directory, "lib").glob(f"libggml-{name}.*")):
+                return name
+    return "cpu"
+
+
+def gpus() -> list[Gpu]:
+    """Cards with memory of their own that the installed llama.cpp can use."""
+    return nvidia_cards() if backend() in ("cuda", "vulkan") else []
+
+
+def nvidia_cards() -> list[Gpu]:
+    """NVIDIA cards, as `nvidia-smi` tells them; empty when there are none."""
     if which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free"]

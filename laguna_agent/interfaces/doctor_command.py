@@ -133,15 +133,17 @@ def _configuration(root: Path) -> Iterator[Finding]:
 def _model(root: Path) -> Iterator[Finding]:
     from laguna_agent.config import load_config
     from laguna_agent.models.fit import choose_context, gib, plan
-    from laguna_agent.models.memory import machine_memory
+    from laguna_agent.models.memory import gpus, machine_memory
     from laguna_agent.models.store import resolve
 
     config = load_config()
     model = resolve(None, config)
     context = choose_context(model.header, config.engine)
-    needed = plan(model.header, context, config.engine)
+    needed = plan(model.header, context, config.engine, gpus())
     memory = machine_memory()
     text = f"{model.name}: {gib(needed.host)} at {context} tokens, {gib(memory.available)} free"
+    if needed.gpu:
+        text += f"; {gib(needed.gpu)} more on the graphics card"
     state: State = "ok" if needed.host <= memory.available else "note"
     mend = "" if state == "ok" else "`laguna models fit` shows what fits."
     yield Finding("model", state, text, mend)
@@ -150,11 +152,22 @@ def _model(root: Path) -> Iterator[Finding]:
 def _engine(root: Path) -> Iterator[Finding]:
     from importlib.util import find_spec
 
+    from laguna_agent.models.fit import gib
+    from laguna_agent.models.memory import backend, gpus, nvidia_cards
+
     if find_spec("llama_cpp") is None:
         mend = "Run install.sh again, or `pip install llama-cpp-python`."
         yield Finding("engine", "bad", "llama-cpp-python is not installed", mend)
-    else:
-        yield Finding("engine", "ok", "llama-cpp-python is there")
+        return
+    built = backend()
+    kinds = {"cpu": "the processor", "cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal"}
+    yield Finding("engine", "ok", f"llama.cpp, built for {kinds[built]}")
+    for card in gpus():
+        text = f"{card.name}: {gib(card.free)} of {gib(card.total)} free"
+        yield Finding("", "ok", text)
+    if built == "cpu" and (unused := nvidia_cards()):
+        text = f"{unused[0].name} is not used: llama.cpp was built for the processor"
+        yield Finding("", "note", text, "Install the CUDA toolkit, then ./install.sh --cuda")
 
 
 def _sandbox(root: Path) -> Iterator[Finding]:

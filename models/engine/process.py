@@ -80,7 +80,7 @@ class Engine:
         self.sha256 = sha256
         header = read_header(path)
         self.header = header
-        cards = gpus() if config.gpu_layers != 0 else []
+        cards = gpus() if config.gpu_layers != 0 and gpu_backend() else []
         size = choose_context(header, config, cards=cards)
         needed = require(
             path.stem, header, config.model_copy(update={"context": size}), cards=cards
@@ -89,7 +89,7 @@ class Engine:
         self.model = Model(
             path,
             LoadOptions(
-                gpu_layers=config.gpu_layers,
+                gpu_layers=needed.gpu_layers,
                 cpu_experts=experts if config.cpu_experts is None else config.cpu_experts,
                 mmap=config.mmap,
                 repack=_repack(header) if config.repack is None else config.repack,

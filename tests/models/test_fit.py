@@ -11,7 +11,7 @@ from laguna_agent.errors import ModelError
 from laguna_agent.models import fit
 from laguna_agent.models.catalogue import load_catalogue
 from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
-from laguna_agent.models.memory import Gpu, Memory, gpus, machine_memory
+from laguna_agent.models.memory import Gpu, Memory, backend, gpus, machine_memory, nvidia_cards
 from support.synthetic import tiny_laguna
 
 GIB = 1 << 30
@@ -28,9 +28,9 @@ def header(architecture: str, weights: int = GIB, experts: int = 0, **values) ->
     return GgufHeader(MappingProxyType(metadata), 1, 1, weights, by_layer, {"Q4_K": 1}, weights)
 
 
-def laguna_xs(**more) -> GgufHeader:
+def laguna_xs(weights: int | None = None, **more) -> GgufHeader:
     """The geometry of Laguna XS at Q4_K_M, 93.6 % of it in routed experts."""
-    weights = load_catalogue().get("laguna").file.size
+    weights = weights or load_catalogue().get("laguna").file.size
     return header(
         "laguna",
         weights,
@@ -144,8 +144,10 @@ def test_experts_go_to_the_card_as_far_as_there_is_room():
         plan = fit.plan(xs, 32768, cards=[card])
         n = plan.cpu_experts
         formula = 0.064 * size + (40 - n) * 0.936 * size / 40 + plan.kv + plan.compute
-        assert plan.gpu == pytest.approx(formula, rel=0.03)
-        assert plan.gpu + fit.PROCESS <= card.free
+        model = plan.gpu - (plan.runtime - fit.CARD_HOST)
+        assert model == pytest.approx(formula, rel=0.03)
+        assert plan.gpu <= card.free
+        assert plan.gpu_layers is None
         assert plan.host + plan.gpu == plan.total
     assert fit.plan(xs, 32768, cards=[Gpu("card", 24 * GIB, 24 * GIB)]).cpu_experts == 0
     fixed = fit.plan(xs, 32768, EngineConfig(cpu_experts=30), [Gpu("card", 80 * GIB, 80 * GIB)])
@@ -156,8 +158,30 @@ def test_a_card_is_left_alone_when_told_so_or_too_small():
     xs = laguna_xs()
     assert fit.plan(xs, 4096, EngineConfig(gpu_layers=0), [Gpu("c", 80 * GIB, 80 * GIB)]).gpu == 0
     assert fit.plan(xs, 4096, cards=[Gpu("c", GIB, 100 << 20)]).gpu == 0
-    part = fit.plan(xs, 4096, cards=[Gpu("c", GIB, GIB)])
-    assert 0 < part.gpu <= GIB
+    assert fit.plan(xs, 4096, cards=[Gpu("c", GIB, 100 << 20)]).gpu_layers == 0
+    part = fit.plan(xs, 4096, cards=[Gpu("c", 2 * GIB, 2 * GIB)])
+    assert 0 < part.gpu <= 2 * GIB
+    assert part.gpu_layers is not None
+    assert 0 < part.gpu_layers < 40
+
+
+@pytest.mark.parametrize(
+    ("cpu_experts", "card", "host"), [(None, 19.2, 1.5), (20, 11.2, 10.0), (39, 3.1, 18.4)]
+)
+def test_the_plan_for_a_card_is_what_an_h100_showed(cpu_experts, card, host):
+    """GiB of a file of 18.94 GB on the card and in main memory, at 16,384 tokens, a few copies
+    of the window in it."""
+    engine = EngineConfig(cpu_experts=cpu_experts)
+    plan = fit.plan(laguna_xs(18_940_000_000), 16_384, engine, [Gpu("H100", 80 * GIB, 80 * GIB)])
+    assert plan.gpu / GIB == pytest.approx(card, rel=0.05)
+    assert plan.host / GIB <= host * 1.05
+    assert (plan.host + plan.copies) / GIB >= host * 0.95
+
+
+def test_layers_asked_for_are_the_most_that_go_to_the_card():
+    plan = fit.plan(laguna_xs(), 4096, EngineConfig(gpu_layers=10), [Gpu("c", 80 * GIB, 80 * GIB)])
+    assert plan.gpu_layers == 10
+    assert 4 * GIB < plan.gpu < 6 * GIB
 
 
 def test_the_largest_context_fits_and_the_next_does_not():
@@ -276,7 +300,17 @@ def test_cards_are_read_from_nvidia_smi(tmp_path, monkeypatch):
     tool.write_text("#!/bin/sh\necho 'NVIDIA A, 24576, 24000'\necho 'odd line'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert gpus() == [Gpu("NVIDIA A", 24 * GIB, 24000 << 20)]
+    card = Gpu("NVIDIA A", 24 * GIB, 24000 << 20)
+    assert nvidia_cards() == [card]
+    library = tmp_path / "llama_cpp/lib"
+    library.mkdir(parents=True)
+    (tmp_path / "llama_cpp/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
+    (library / "libggml-cpu.so").touch()
+    assert (backend(), gpus()) == ("cpu", [])
+    (library / "libggml-cuda.so").touch()
+    assert (backend(), gpus()) == ("cuda", [card])
     tool.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
     assert gpus() == []
     monkeypatch.setenv("PATH", "/nowhere")
