@@ -17,6 +17,8 @@ from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.models.memory import Gpu, Memory, gpus, machine_memory
 
 MICRO_BATCH = 512
+LARGE_MICRO_BATCH = 2048
+"""Where experts in main memory visit a card: each micro-batch of a prompt moves all of them."""
 SMALLEST_CONTEXT = 4096
 """Tokens below which an agent is of no use: what must fit when no context was asked for."""
 USUAL_CONTEXT = 32768
@@ -48,6 +50,8 @@ class MemoryPlan:
     """Layers that go to cards, their experts aside; None is all of them."""
     runtime: int = 0
     """What cards need for themselves, in their memory (part of `gpu`) and in main memory."""
+    micro_batch: int = MICRO_BATCH
+    """Tokens of a prompt that are decoded at once."""
     copies: int = 0
     """Copies of the window layers that an engine comes to keep in main memory, at most. They are
     not part of `total`: an engine that has less keeps fewer of them."""
@@ -172,7 +176,7 @@ def plan(
         header, context, batch, flash_attention=engine.flash_attention is not False
     )
     copies = copy_bytes(header, engine.kv_type)
-    whole = MemoryPlan(context, header.weights, kv, compute, copies=copies)
+    whole = MemoryPlan(context, header.weights, kv, compute, micro_batch=batch, copies=copies)
     if not cards or engine.gpu_layers == 0:
         return replace(whole, gpu_layers=engine.gpu_layers)
     runtime = CARD_RUNTIME * len(cards)
@@ -199,6 +203,11 @@ def plan(
     while core + rest + (visiting if on_cpu else 0) > room and on_cpu < len(experts):
         rest -= experts[on_cpu][1]
         on_cpu += 1
+    if on_cpu and engine.micro_batch is None:
+        large = engine.model_copy(update={"micro_batch": LARGE_MICRO_BATCH})
+        planned = plan(header, context, large, cards)
+        if planned.cpu_experts:
+            return planned
     runtime += visiting if on_cpu else 0
     return replace(
         whole, gpu=core + rest + runtime, cpu_experts=on_cpu, runtime=runtime + CARD_HOST

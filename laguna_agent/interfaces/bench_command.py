@@ -90,13 +90,15 @@ def _plan(path: Path, engine: EngineConfig) -> None:
     from laguna_agent.config import EngineConfig
     from laguna_agent.models.fit import gib, plan
     from laguna_agent.models.gguf import read_header
+    from laguna_agent.models.memory import gpus
 
     assert isinstance(engine, EngineConfig)
     assert engine.context is not None
-    needed = plan(read_header(path), engine.context, engine)
+    needed = plan(read_header(path), engine.context, engine, gpus())
     _say(
         f"memory plan: {gib(needed.total)} (weights {gib(needed.weights)}, "
         f"KV {gib(needed.kv)}, work space {gib(needed.compute)})"
+        + (f", {gib(needed.gpu)} of it on the graphics card" if needed.gpu else "")
         + (f", and up to {gib(needed.copies)} of copies" if needed.copies else "")
     )
 

@@ -42,7 +42,6 @@ from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
 from laguna_agent.models.fit import (
     COPIES,
-    MICRO_BATCH,
     choose_context,
     compute_bytes,
     copies_limit,
@@ -98,7 +97,7 @@ class Engine:
         )
         _check_ends(self.model)
         cores = config.threads or physical_cores()
-        micro = config.micro_batch or MICRO_BATCH
+        micro = needed.micro_batch
         self.options = ContextOptions(
             context=size,
             batch=config.batch or micro,

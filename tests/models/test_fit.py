@@ -171,11 +171,22 @@ def test_a_card_is_left_alone_when_told_so_or_too_small():
 def test_the_plan_for_a_card_is_what_an_h100_showed(cpu_experts, card, host):
     """GiB of a file of 18.94 GB on the card and in main memory, at 16,384 tokens, a few copies
     of the window in it."""
-    engine = EngineConfig(cpu_experts=cpu_experts)
+    engine = EngineConfig(cpu_experts=cpu_experts, micro_batch=512)
     plan = fit.plan(laguna_xs(18_940_000_000), 16_384, engine, [Gpu("H100", 80 * GIB, 80 * GIB)])
     assert plan.gpu / GIB == pytest.approx(card, rel=0.05)
     assert plan.host / GIB <= host * 1.05
     assert (plan.host + plan.copies) / GIB >= host * 0.95
+
+
+def test_prompts_are_read_in_large_steps_where_experts_visit_the_card():
+    xs, small, large = laguna_xs(), Gpu("c", 8 * GIB, 8 * GIB), Gpu("c", 80 * GIB, 80 * GIB)
+    hybrid = fit.plan(xs, 32768, cards=[small])
+    assert hybrid.cpu_experts
+    assert hybrid.micro_batch == fit.LARGE_MICRO_BATCH
+    assert hybrid.gpu <= small.free
+    assert fit.plan(xs, 32768, cards=[large]).micro_batch == fit.MICRO_BATCH
+    assert fit.plan(xs, 32768).micro_batch == fit.MICRO_BATCH
+    assert fit.plan(xs, 32768, EngineConfig(micro_batch=256), [small]).micro_batch == 256
 
 
 def test_layers_asked_for_are_the_most_that_go_to_the_card():
