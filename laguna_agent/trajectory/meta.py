@@ -24,6 +24,9 @@ from laguna_agent.events import (
 )
 
 TITLE_CHARS = 120
+_LINE_CHARS = 4_096
+_REFTABLE = "refs/heads/.invalid"
+"""What HEAD names where git keeps its branches in a table, which is not read here."""
 
 
 class Meta(BaseModel):
@@ -122,26 +125,36 @@ def git_head(root: Path) -> tuple[str, str]:
     """Branch and commit that are checked out at `root`, read from files; empty where unknown."""
     try:
         git = root / ".git"
-        if git.is_file():  # a linked worktree or a submodule
-            git = (root / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()).resolve()
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not git.is_dir():  # a linked worktree or a submodule
+            git = (root / _line(git).removeprefix("gitdir:").strip()).resolve()
+        head = _line(git / "HEAD")
         if not head.startswith("ref: "):
             return "", head
         name = head.removeprefix("ref: ")
+        if name == _REFTABLE:
+            return "", ""
         common = git
         if (git / "commondir").exists():
-            common = (git / (git / "commondir").read_text(encoding="utf-8").strip()).resolve()
+            common = (git / _line(git / "commondir")).resolve()
         return name.removeprefix("refs/heads/"), _resolve(common, name)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return "", ""
+
+
+def _line(path: Path) -> str:
+    """The text of a small file. Raises OSError, also for what is no file and might block."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open(encoding="utf-8") as file:
+        return file.read(_LINE_CHARS).strip()
 
 
 def _resolve(git: Path, name: str) -> str:
     loose = git / name
     if loose.exists():
-        return loose.read_text(encoding="utf-8").strip()
+        return _line(loose)
     packed = git / "packed-refs"
-    if packed.exists():
+    if packed.is_file():
         for line in packed.read_text(encoding="utf-8").split("\n"):
             commit, _, ref = line.partition(" ")
             if ref == name:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from laguna_agent.actions import Decision, RunCommand, WritePath
 from laguna_agent.events import (
@@ -90,6 +91,7 @@ class SceneApp(LagunaApp):
 
     def prepare(self) -> None:
         self.wait.still = True
+        self.status.root = None
         self.end()
         self.composer.cursor_blink = False
         self.status.status = self.status.status.__class__(
@@ -296,6 +298,8 @@ def settled(app: SceneApp, scene: Scene) -> Callable[[Pilot[int]], Awaitable[Non
         await scene(app, pilot)
         for _ in range(3):
             await pilot.pause()
+        for line in app.screen.query(Input):
+            line.cursor_blink = False
         app.transcript._settle()
         await pilot.pause()
 

@@ -97,7 +97,7 @@ class LagunaApp(Actions, TerminalApp):
         self.approval = ApprovalPanel(p, self.root, id="approval")
         self.approval.on_ended = self.approval_ended
         self.approval.on_stray = self.composer.post_message
-        self.status = StatusLine(p, id="status")
+        self.status = StatusLine(p, self.root, id="status")
         with Horizontal(id="main"):
             yield self.transcript
             yield self.side
@@ -139,12 +139,9 @@ class LagunaApp(Actions, TerminalApp):
 
     def on_opened(self, message: messages.Opened) -> None:
         pace.settle()
-        session = message.session
+        session, gate = message.session, message.session.agent.gate
         self.end()
-        self.set_status(
-            mode=session.agent.gate.mode, plan=session.agent.gate.plan, model=session.info.name,
-            limit=session.conversation.limit,
-        )  # fmt: skip
+        self.set_status(mode=gate.mode, plan=gate.plan, model=session.info.name)
         self.past.show(session)
         self.refresh_context()
         if self._prompt:
@@ -248,6 +245,7 @@ class LagunaApp(Actions, TerminalApp):
         """Nothing runs."""
         self.busy = False
         self.wait.end()
+        self.status.look_at_branch()
 
     def set_status(self, **changes: object) -> None:
         """Change parts of the status line."""

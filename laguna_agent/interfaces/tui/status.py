@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.text import Text
@@ -12,6 +13,8 @@ from textual.widget import Widget
 
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import visible
+
+_BRANCH_CELLS = 24
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,24 @@ class StatusLine(Widget):
     status: reactive[Status] = reactive(Status())
     flash: reactive[str] = reactive("")
 
-    def __init__(self, palette: Palette, *, id: str | None = None) -> None:
+    def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.palette = palette
+        self.root: Path | None = root
+        """The repository whose branch is shown; None: nothing is looked up."""
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.look_at_branch)
+
+    def look_at_branch(self) -> None:
+        """Read again what is checked out; something that ran may have changed it."""
+        if self.root is not None:
+            self.run_worker(self._look_at_branch(self.root), group="branch", exclusive=True)
+
+    async def _look_at_branch(self, root: Path) -> None:
+        branch = await asyncio.to_thread(checked_out, root)
+        if root == self.root and branch != self.status.branch:
+            self.status = replace(self.status, branch=branch)
 
     def say(self, text: str, for_s: float = 3.0) -> None:
         """Show something short for a moment in the place of the right half."""
@@ -67,19 +85,29 @@ class StatusLine(Widget):
             left.append(f"  {share:.0%} of {s.limit // 1000}k", style=hot)
         if not s.mouse:
             left.append("  mouse: terminal", style=p.muted)
-        right = Text(no_wrap=True, style=p.muted)
-        right.append(visible(s.place, single_line=True))
-        if s.branch:
-            right.append(f"  {visible(s.branch, single_line=True)}")
-        right.append("  f1 help")
-        room = width - left.cell_len - 2
-        if right.cell_len > room and s.branch:
-            right = Text("f1 help", style=p.muted, no_wrap=True)
-        if right.cell_len <= room:
-            left.append(" " * (width - left.cell_len - right.cell_len - 1))
-            left.append_text(right)
+        branch = Text(visible(s.branch, single_line=True), no_wrap=True)
+        branch.truncate(_BRANCH_CELLS, overflow="ellipsis")
+        # What says least goes first when there is no room.
+        parts = [visible(s.place, single_line=True), branch.plain, "f1 help"]
+        for first in range(len(parts)):
+            right = Text("  ".join(filter(None, parts[first:])), style=p.muted, no_wrap=True)
+            if right.cell_len <= width - left.cell_len - 2:
+                left.append(" " * (width - left.cell_len - right.cell_len - 1))
+                left.append_text(right)
+                break
         left.truncate(width, overflow="ellipsis")
         return left
+
+
+def checked_out(root: Path) -> str:
+    """The branch that is checked out at `root`, else its short commit; empty outside git.
+
+    Reads files and runs nothing.
+    """
+    from laguna_agent.trajectory.meta import git_head
+
+    branch, commit = git_head(root)
+    return branch or commit[:7]
 
 
 def short_path(path: Path) -> str:
