@@ -67,7 +67,8 @@ def _describe(state: dict[str, Any]) -> list[str]:
     measured = (
         f"measured: {tuning['decode_rate']:.1f} tokens/s alone, "
         f"{tuning['batch_rate']:.1f} in batches"
-        if tuning["measured"]
+        + ("" if tuning["measured"] else ", while the machine was busy")
+        if tuning["decode_rate"]
         else "not measured"
     )
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]

@@ -88,6 +88,10 @@ async def measure(
     )
     report.add("load", loaded, "s")
     try:
+        # The engine learns the steps of a prompt from its first ones: not while it is measured.
+        length = min(4 * status["context"]["micro_batch"], model.context - 64)
+        first = await client.tokenize([Segment("first prompt\n" + code(length * 5))])
+        await _full(client, chat, first[:length], 2, "first prompt")
         for depth in depths:
             if not depth:
                 await _prefill(client, chat, report, rounds)

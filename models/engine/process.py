@@ -84,12 +84,12 @@ class Engine:
         needed = require(
             path.stem, header, config.model_copy(update={"context": size}), cards=cards
         )
-        experts = needed.cpu_experts if cards else 0
+        experts = needed.cpu_experts if config.cpu_experts is None else config.cpu_experts
         self.model = Model(
             path,
             LoadOptions(
                 gpu_layers=needed.gpu_layers,
-                cpu_experts=experts if config.cpu_experts is None else config.cpu_experts,
+                cpu_experts=experts,
                 mmap=config.mmap,
                 repack=_repack(header) if config.repack is None else config.repack,
             ),
@@ -107,7 +107,8 @@ class Engine:
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
-        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {cores}"
+        layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
+        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
         self.tuning = self._tune(cores, processor=not cards and not gpu_backend())
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
@@ -125,19 +126,23 @@ class Engine:
         if self.config.threads is not None:
             self.context = Context(self.model, self.options)
             return Tuning(cores, cores)
-        tuning = load_tuning(_tuning_path(), self._tuning_key)
-        if tuning is not None:
-            self._apply(tuning)
-            return tuning
+        known = load_tuning(_tuning_path(), self._tuning_key)
+        busy = os.getloadavg()[0] > cores
+        if known is not None and (known.measured or busy):
+            self._apply(known)
+            return known
         self.context = Context(self.model, self.options)
-        tuning = measure(self.context, cores)
-        if processor and self.config.flash_attention is None:
+        # On a busy machine the result is kept until a quiet start measures again. Whether there is
+        # flash attention stays: with another choice no snapshot would serve.
+        tuning = replace(measure(self.context, cores), measured=not busy)
+        if known is not None:
+            tuning = replace(tuning, flash_gain=known.flash_gain, step=known.step)
+        elif processor and self.config.flash_attention is None:
             gain = measure_flash(self.model, self.options, tuning.batch_rate)
             tuning = replace(tuning, flash_gain=gain)
-            self.context.close()
-            self._apply(tuning)
-        if os.getloadavg()[0] <= cores:
-            store_tuning(_tuning_path(), self._tuning_key, tuning)
+        self.context.close()
+        self._apply(tuning)
+        store_tuning(_tuning_path(), self._tuning_key, tuning)
         return tuning
 
     def _apply(self, tuning: Tuning) -> None:
@@ -148,7 +153,7 @@ class Engine:
                 header, options.context, options.micro_batch, flash_attention=False
             )
             memory = machine_memory()
-            if work < min(_WORK * memory.total, memory.available // 4):
+            if work < min(_WORK * memory.total, memory.available):
                 self.options = replace(options, flash_attention=False)
         self.context = Context(self.model, self.options)
         self.context.set_threads(tuning.threads, tuning.threads_batch)

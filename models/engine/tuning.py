@@ -36,6 +36,7 @@ class Tuning:
     decode_rate: float = 0.0
     batch_rate: float = 0.0
     measured: bool = False
+    """False too for what was measured on a busy machine, to be measured again on a quiet one."""
     step: int = 0
     """Tokens of a prompt that are decoded at once; 0 while that is being learnt."""
     flash_gain: float = 0.0

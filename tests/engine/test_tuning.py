@@ -14,9 +14,10 @@ from laguna_agent.models.engine import tuning
 from laguna_agent.models.engine.base import EngineRequest, Finished
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
-from laguna_agent.models.engine.process import fingerprint
+from laguna_agent.models.engine.process import Engine, fingerprint
 from laguna_agent.models.engine.steps import Steps
 from laguna_agent.models.engine.tuning import Tuning
+from laguna_agent.models.fit import MICRO_BATCH
 from laguna_agent.paths import data_dir
 from support.synthetic import tiny_laguna
 
@@ -37,7 +38,7 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     client = await open_engine(tiny_laguna(), config=LEARNING)
     status = await client.status()
     learnt = Tuning(**status["tuning"])
-    assert learnt.measured
+    assert learnt.decode_rate > 0
     assert learnt.flash_gain > 0
     assert learnt.step == 0
     await reply(client, "def area(width, height): return width * height\n" * 200)
@@ -52,7 +53,8 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
 
 
 async def test_another_engine_of_the_model_measures_nothing_again(home: Path) -> None:
-    key = f"{fingerprint(tiny_laguna())} {build_info()} {tuning.physical_cores()}"
+    layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
+    key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
     known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5)
     tuning.store(data_dir() / "engine-tuning.json", key, known)
     client = await open_engine(tiny_laguna(), config=LEARNING)
@@ -62,6 +64,26 @@ async def test_another_engine_of_the_model_measures_nothing_again(home: Path) ->
     assert (await reply(client, "x")).ids
     await client.stop()
     await client.aclose()
+
+
+async def test_what_was_learnt_on_a_busy_machine_is_measured_again_but_keeps_its_snapshots(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
+    key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
+    known = Tuning(1, 1, 5.0, 6.0, measured=False, step=256, flash_gain=0.5)
+    path = data_dir() / "engine-tuning.json"
+    for load in (99.0, 0.0):
+        tuning.store(path, key, known)
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
+        engine = Engine(tiny_laguna(), LEARNING, None)
+        learnt = engine.tuning
+        assert tuning.load(path, key) == learnt
+        assert (learnt == known) == (load > 1)
+        assert learnt.measured == (load < 1)
+        assert (learnt.step, learnt.flash_gain) == (256, 0.5)
+        assert engine.options.flash_attention is False
+        engine.close()
 
 
 async def test_what_is_configured_is_not_measured(config: EngineConfig) -> None:
