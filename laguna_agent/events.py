@@ -151,7 +151,8 @@ class Notice(_Event):
 
 
 class TurnFinished(_Event):
-    """A turn ended. `files_changed` are paths relative to the repository."""
+    """A turn ended. `files_changed` are paths relative to the repository, `checkpoint` records the
+    files as the turn left them, where somebody may change them before the next."""
 
     type: Literal["turn_finished"] = "turn_finished"
     status: Status
@@ -161,6 +162,7 @@ class TurnFinished(_Event):
     duration_s: float = 0.0
     usage: Usage = Usage()
     files_changed: list[str] = []
+    checkpoint: str = ""
 
 
 class Compacted(_Event):

@@ -85,6 +85,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "cut.md": {"limit": 0},
     "repeated.md": {"circle": "", "tool": ""},
     "interrupted.md": {},
+    "undone.md": {"files": ""},
     "limit.md": {"steps_left": 0},
     "hook.md": {"text": ""},
 }

@@ -99,6 +99,11 @@ def note(context: ToolContext, place: Place, data: bytes, *, whole: bool = False
     _store(context).put(str(place.path), Seen(digest(data), data, set(), known_whole))
 
 
+def forget_all(context: ToolContext) -> None:
+    """Drop what is known of every file, for a conversation that went back to before it was."""
+    context.state.pop(_KEY, None)
+
+
 def forget(context: ToolContext, place: Place) -> None:
     """Drop what is known, for a file that was restored or removed on a person's word."""
     _store(context).files.pop(str(place.path), None)

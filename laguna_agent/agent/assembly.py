@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -140,14 +139,6 @@ def make_sampling(config: Config, mind: Mind) -> Sampling:
     if values.get("seed") is None:
         values["seed"] = 0 if values.get("temperature") == 0 else secrets.randbelow(2**31)
     return Sampling(**values)
-
-
-async def restore_files(agent: Agent, checkpoint: str) -> list[str]:
-    """Put the files back to a checkpoint; returns what was written or removed."""
-    if agent.checkpoints is None:
-        return []
-    report = await asyncio.to_thread(agent.checkpoints.restore, checkpoint)
-    return sorted({*report.written, *report.removed})
 
 
 def _covered(settings: Settings, root: Path, notices: list[Notice]) -> trust.Content | None:

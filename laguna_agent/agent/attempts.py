@@ -17,6 +17,7 @@ from laguna_agent.agent.opening import Surroundings
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import Event, Notice, Rewound, SystemNote, ToolCall
 from laguna_agent.models.base import Message, Sampling
+from laguna_agent.tools import seen
 from laguna_agent.tools.read import mark_seen
 
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
@@ -110,6 +111,7 @@ class Attempts:
         agent.conversation.rewind(self.mark)
         if agent.checkpoints is not None and self.checking.checkpoint is not None:
             await asyncio.to_thread(agent.checkpoints.restore, self.checking.checkpoint)
+            seen.forget_all(agent.context)
             for shown in self.shown.files:
                 mark_seen(agent.context, shown.path)
         yield Rewound(to_seq=self.seq, code=True)

@@ -88,7 +88,8 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
     """One turn, from what the user said to a TurnFinished, which is always the last event.
 
     An expected failure (a LagunaError) ends the turn with status `error`; cancelling raises
-    asyncio.CancelledError out of the generator as usual.
+    asyncio.CancelledError out of the generator as usual. How the files were left is recorded in
+    any case.
     """
     agent.turns += 1
     checking = Checking(agent, message.text)
@@ -106,7 +107,8 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
         turn.end("limit", error=str(error))
     except LagunaError as error:
         turn.end("error", error=str(error))
-    await checking.leave()
+    finally:
+        await checking.leave()
     yield turn.finished()
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laguna_agent import __version__
 from laguna_agent.agent.state import Agent
 from laguna_agent.config import MemoryConfig
 from laguna_agent.errors import UsageError
-from laguna_agent.events import Checkpointed, Event, Rewound, TurnStarted, UserMessage
+from laguna_agent.events import (
+    Checkpointed,
+    Event,
+    Rewound,
+    SessionStarted,
+    SystemPrompt,
+    TurnStarted,
+    UserMessage,
+)
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import MemoryStore
+from laguna_agent.models.base import Conversation, ToolSpec
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
@@ -71,6 +82,40 @@ class Record:
             elif isinstance(stored.event, UserMessage) and stored.seq < seq:
                 start = max(start, stored.seq)
         return start, checkpoint
+
+
+def session_started(settings: Settings, trajectory: Trajectory, agent: Agent) -> SessionStarted:
+    """What the record begins with."""
+    info = agent.conversation.info
+    return SessionStarted(
+        session=trajectory.id,
+        repository=str(agent.context.workspace),
+        cwd=str(settings.cwd),
+        model=info.model_dump(mode="json"),
+        sampling=agent.sampling.model_dump(mode="json"),
+        seed=agent.sampling.seed,
+        pack={"name": agent.pack.name, "sha256": agent.pack.sha256},
+        versions={
+            "laguna": __version__,
+            "python": platform.python_version(),
+            "engine": info.engine,
+        },
+        mode=agent.gate.mode,
+        parent=trajectory.meta.parent,
+    )
+
+
+def system_prompt(
+    conversation: Conversation, text: str, specs: Sequence[ToolSpec], tokens: int
+) -> SystemPrompt:
+    """The static prefix that `conversation` was just started with."""
+    ids = getattr(conversation, "tokens", None)
+    return SystemPrompt(
+        text=text,
+        tools=[spec.model_dump(mode="json") for spec in specs],
+        tokens=tokens,
+        token_ids=list(ids) if ids is not None else None,
+    )
 
 
 class Recollection:

@@ -7,20 +7,25 @@ before it is shown.
 from __future__ import annotations
 
 import asyncio
-import platform
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from laguna_agent import __version__
 from laguna_agent.actions import Mode
 from laguna_agent.agent import compaction
-from laguna_agent.agent.assembly import make_agent, restore_files, static_variables
+from laguna_agent.agent.assembly import make_agent, static_variables
 from laguna_agent.agent.epoch import plan_text, reenter
+from laguna_agent.agent.going_back import not_restored, restore_files, undo_files
 from laguna_agent.agent.loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
-from laguna_agent.agent.record import Recollection, Record, open_trajectory
+from laguna_agent.agent.record import (
+    Recollection,
+    Record,
+    open_trajectory,
+    session_started,
+    system_prompt,
+)
 from laguna_agent.agent.skills import called_skill, skill_context
 from laguna_agent.agent.state import Approver
 from laguna_agent.config import Config
@@ -30,15 +35,15 @@ from laguna_agent.events import (
     Event,
     Notice,
     Rewound,
-    SessionStarted,
     SystemNote,
-    SystemPrompt,
     ToolOutput,
     TurnFinished,
     UserMessage,
 )
 from laguna_agent.models.base import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
+from laguna_agent.tools import seen
+from laguna_agent.tools.checkpoints import RestoreReport
 from laguna_agent.trajectory.store import Trajectory
 
 
@@ -199,21 +204,38 @@ class Session:
 
         Returns the files that were restored. Raises LagunaError; not while a turn goes on.
         """
-        if self.busy:
-            raise UsageError("a turn is going on", hint="Stop it first.")
+        self._must_rest()
         mark = await self.begin()
         target, checkpoint = self.record.turn_before(seq)
-        restored: list[str] = []
-        if code and checkpoint is not None and self.agent.checkpoints is not None:
-            restored = await restore_files(self.agent, checkpoint)
+        report = RestoreReport()
+        if code and checkpoint is not None:
+            report = await restore_files(self.agent, checkpoint)
         self._record(Rewound(to_seq=target, code=code))
+        for notice in not_restored(report):
+            self._record(notice)
+        seen.forget_all(self.agent.context)
         self.conversation.rewind(mark)
         self.agent.unsaid = await reenter(
             self.conversation, self.record.state, render=self.agent.message_of
         )
         self._take_state()
         self.trajectory.sync()
-        return restored
+        return sorted({*report.written, *report.removed})
+
+    async def undo(self, checkpoint: str) -> RestoreReport:
+        """Put the files back to a checkpoint; the model is told with the next message.
+
+        Raises LagunaError; not while a turn goes on.
+        """
+        self._must_rest()
+        if self._resumed:
+            await self.begin()  # or it would not be known what the model was told
+        self._close_calls()
+        report, notes = await undo_files(self.agent, checkpoint)
+        for note in notes:
+            self._record(note)
+        self.trajectory.sync()
+        return report
 
     async def aclose(self) -> None:
         """End the shell, let go of the engine, and close the record."""
@@ -227,6 +249,10 @@ class Session:
         self.trajectory.close()
 
     # --- within -----------------------------------------------------------------------------
+
+    def _must_rest(self) -> None:
+        if self.busy:
+            raise UsageError("a turn is going on", hint="Stop it first.")
 
     def _said(self, text: str) -> UserMessage:
         """What a person said, with the text of the skill that it calls beside it."""
@@ -275,6 +301,7 @@ class Session:
 
     def _end(self, queue: asyncio.Queue[Event | None], event: TurnFinished) -> None:
         """A turn's end is on disk before it is told."""
+        event.checkpoint = self.agent.left or ""
         try:
             self._record(event)
             self.memory.remember()
@@ -313,7 +340,9 @@ class Session:
         self._prefix_mark = self.conversation.mark()
         opening: list[Event] = [*self.notices, *self._format_notices()]
         if old is None or not same:
-            opening = [self._started(), self._prompt(system, specs, tokens), *opening]
+            started = session_started(self.settings, self.trajectory, self.agent)
+            prompt = system_prompt(self.conversation, system, specs, tokens)
+            opening = [started, prompt, *opening]
         if self._resumed:
             await self._reenter(opening, same=same)
         for event in opening:
@@ -341,6 +370,7 @@ class Session:
         """Know again what the record says."""
         agent, state = self.agent, self.record.state
         agent.plan, agent.opened = list(state.plan), bool(state.user_messages)
+        agent.left = state.left or None
         told = [
             item.event.reason == "plan"
             for item in state.history
@@ -367,31 +397,4 @@ class Session:
             self.info.sha256 is not None
             and model.get("sha256") == self.info.sha256
             and model.get("format") == self.info.format
-        )
-
-    def _started(self) -> SessionStarted:
-        return SessionStarted(
-            session=self.trajectory.id,
-            repository=str(self.root),
-            cwd=str(self.settings.cwd),
-            model=self.info.model_dump(mode="json"),
-            sampling=self.agent.sampling.model_dump(mode="json"),
-            seed=self.agent.sampling.seed,
-            pack={"name": self.pack.name, "sha256": self.pack.sha256},
-            versions={
-                "laguna": __version__,
-                "python": platform.python_version(),
-                "engine": self.info.engine,
-            },
-            mode=self.agent.gate.mode,
-            parent=self.trajectory.meta.parent,
-        )
-
-    def _prompt(self, system: str, specs: list[ToolSpec], tokens: int) -> SystemPrompt:
-        ids = getattr(self.conversation, "tokens", None)
-        return SystemPrompt(
-            text=system,
-            tools=[spec.model_dump(mode="json") for spec in specs],
-            tokens=tokens,
-            token_ids=list(ids) if ids is not None else None,
         )

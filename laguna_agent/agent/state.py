@@ -74,7 +74,7 @@ class Agent:
     interrupted: bool = False
     """Whether the last turn was stopped by a person, and the model does not know of it yet."""
     left: str | None = None
-    """The checkpoint of the files as the last turn left them, when a person may change them."""
+    """The checkpoint of the files as the model last knew them, when a person may change them."""
     check_known: str | None = None
     """A check that a person gave outside the task's text (`--check`)."""
     live: Callable[[str, str], None] = lambda call_id, text: None

@@ -87,6 +87,8 @@ class ConversationState:
     ended: str = ""
     """Status of the last turn that ended."""
     files_changed: list[str] = field(default_factory=list)
+    left: str = ""
+    """The checkpoint of the files as the last turn left them; empty when they were not recorded."""
     first_seq: int = 0
     """Number of the first event of this epoch."""
     last_seq: int = 0
@@ -150,11 +152,11 @@ class ConversationState:
             case Compacted():
                 self._take_compaction(stored, event)
             case TurnStarted():
-                self.turns, self.turn_open = self.turns + 1, True
+                self.turns, self.turn_open, self.left = self.turns + 1, True, ""
                 self._summary_asked = False  # stopped before there was one
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
-                self.ended = event.status
+                self.ended, self.left = event.status, event.checkpoint
             case _:
                 pass
 

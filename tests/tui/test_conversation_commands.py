@@ -191,6 +191,32 @@ async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(dri
         await ui.shows("the files are as they were before the last turn")
 
 
+async def test_the_model_hears_of_an_undo_with_the_next_message_and_may_edit_again(
+    drive, repository
+):
+    other = call("edit", path="calc.py", old="    return a - b", new="    return sum((a, b))")
+    script = [EDIT, Reply(text="Fixed."), other, Reply(text="Fixed otherwise.")]
+    async with drive(script, mode="accept-edits") as ui:
+        await ui.idle()
+        await ui.say("mend add")
+        await ui.shows("Fixed.")
+        await ui.idle()
+        await ui.command("/undo")
+        await ui.dialog(Question)
+        await ui.pilot.press("y")
+        await ui.shows("restored calc.py")
+        told = ui.conversations[-1].told
+        assert "took changes back" not in told
+        await ui.say("use sum")
+        await ui.shows("Fixed otherwise.")
+        await ui.idle()
+        said = ui.conversations[-1].told.removeprefix(told)
+        assert "took changes back" in said
+        assert said.index("calc.py") < said.index("use sum")
+        assert "not by you" not in said
+        assert "return sum((a, b))" in (repository / "calc.py").read_text()
+
+
 async def test_undo_without_a_change_is_told(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()

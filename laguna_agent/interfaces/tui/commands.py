@@ -242,7 +242,7 @@ class Commands:
         draw = pages.diff_text(diff, self.app.palette, min(74, self.app.size.width - 8))
         answer = await self.app.push_screen_wait(Question("Undo", draw, keys=keys))
         if answer == "y":
-            report = await asyncio.to_thread(checkpoints.restore, found)
+            report = await self.app.agent.run(lambda s: s.undo(found))
             names = ", ".join([*report.written, *report.removed])
             self.app.ledger.note(f"restored {names}; to take this back: laguna undo "
                                  f"{report.before}")  # fmt: skip

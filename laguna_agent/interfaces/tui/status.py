@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.text import Text
@@ -49,7 +50,8 @@ class StatusLine(Widget):
     def look_at_branch(self) -> None:
         """Read again what is checked out; something that ran may have changed it."""
         if self.root is not None:
-            self.run_worker(self._look_at_branch(self.root), group="branch", exclusive=True)
+            look = partial(self._look_at_branch, self.root)
+            self.run_worker(look, group="branch", exclusive=True)
 
     async def _look_at_branch(self, root: Path) -> None:
         branch = await asyncio.to_thread(checked_out, root)
