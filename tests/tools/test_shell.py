@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -44,6 +45,19 @@ async def test_a_virtual_environment_stays_active(shell: Shell) -> None:
     )
     await shell(". venv/bin/activate")
     assert (await shell("tool")).content == "from the environment"
+
+
+async def test_signal_handlers_of_the_program_do_not_run_in_the_shell(shell: Shell) -> None:
+    """Giving up the terminal sends SIGCONT, for which a terminal interface has a handler."""
+
+    def handler(*_: object) -> None:
+        raise RuntimeError("a handler ran in the child")
+
+    before = signal.signal(signal.SIGCONT, handler)
+    try:
+        assert (await shell("echo fine")).content == "fine"
+    finally:
+        signal.signal(signal.SIGCONT, before)
 
 
 async def test_exit_status_and_output_are_reported(shell: Shell) -> None:

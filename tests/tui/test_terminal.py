@@ -76,6 +76,28 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         assert terminal.was_restored()
 
 
+async def test_commands_run_and_their_results_reach_the_model(configured, repository):
+    command = calls("shell", '{"command": "echo sum $((40 + 2))"}')
+    async with ModelServer(command, says("It is 42."), says("I see.")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("add them\r")
+        await terminal.shows("Allow a command")
+        await terminal.answer("y", "Allow a command")
+        await terminal.shows("It is 42.")
+        assert server.requests[1]["messages"][-1]["content"] == "sum 42"
+        terminal.type("\x15")  # an answer that was given twice
+        await terminal.shows("Ask laguna")
+        terminal.type("!echo mine $((1 + 1)); pwd\r")
+        await terminal.shows("mine 2")
+        terminal.type("and?\r")
+        await terminal.shows("I see.")
+        assert "mine 2" in str(server.requests[2]["messages"][-1])
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 async def test_a_signal_ends_it_with_the_terminal_restored_and_the_draft_kept(
     configured, laguna_home, number

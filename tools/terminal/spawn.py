@@ -91,8 +91,14 @@ class Spawned:
 
 
 def _in_child(kept: Sequence[int]) -> None:
+    # Handlers of the program that this was forked from (Textual has one for SIGCONT) must not run
+    # here, nor wake up its loop.
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
     # Without a controlling terminal `sudo` and `ssh` fail at once instead of asking on /dev/tty.
-    # Giving it up sends SIGHUP. Python ignores SIGPIPE, and a child would inherit that.
+    # Giving it up sends SIGHUP and SIGCONT. Python ignores SIGPIPE, and a child would inherit that.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     fcntl.ioctl(0, termios.TIOCNOTTY)
     # bash would open the terminal that it finds on 0 and so get it back.
