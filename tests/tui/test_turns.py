@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from textual import events
 
 from laguna_agent.events import Reply
@@ -19,6 +20,33 @@ async def test_an_answer_is_shown_with_its_markdown_drawn(drive):
         assert "It is simple:" in ui.shown
         assert "x = 1" in ui.shown
         assert "```" not in ui.shown
+
+
+@pytest.mark.parametrize(
+    "answer", ["Done so.", "```python\nx = 1\n```", "| a | b |\n|---|---|\n| 1 | 2 |", "- a\n- b"]
+)
+async def test_the_line_at_the_end_stands_apart_from_the_answer_above_it(drive, answer):
+    async with drive([Reply(text=answer)]) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("─ done")
+        lines = [line.rstrip(" │▁▂▃▄▅▆▇█") for line in ui.shown.split("\n")]
+        at = next(number for number, line in enumerate(lines) if "─ done" in line)
+        assert lines[at - 1] == ""
+        assert lines[at - 2] != ""
+
+
+async def test_the_line_at_the_end_stands_right_below_the_calls_of_a_turn_that_was_stopped(drive):
+    script = [call("shell", command="echo begun; sleep 1000")]
+    async with drive(script, mode="allow-all") as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("begun")
+        await ui.pilot.press("escape")
+        await ui.shows("─ stopped")
+        lines = ui.shown.split("\n")
+        at = next(number for number, line in enumerate(lines) if "─ stopped" in line)
+        assert lines[at - 1].strip()
 
 
 async def test_text_shows_while_it_streams_and_the_line_below_says_that_it_is_written(drive):

@@ -5,6 +5,7 @@ An entry can be shown again from the record, so only the end of a long session i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,8 @@ class Entry:
     duration_s: float = 0.0
     is_open: bool | None = None
     """Whether a person opened or closed it; None: as it is by default."""
+    apart: bool = False
+    """Whether an empty line stands above it, for what has one only at times."""
     version: int = 0
 
     @property
@@ -60,6 +63,7 @@ class Ledger:
     """Whether what the model writes is a summary that was asked for."""
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries that are still being written: `answer`, `thinking`, calls by id."""
+    _latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=8))
 
     def take(self, event: e.Event, seq: int | None = None) -> None:
         """Add one event. Without `seq`, one that is stored has the next number."""
@@ -136,6 +140,8 @@ class Ledger:
             share = round(100 * usage.reused_tokens / usage.prompt_tokens)
             parts.append(f"{share} % reused")
         entry.summary = " · ".join(parts)
+        # What a model says at the end may be a table or code: the line is no part of it.
+        entry.apart = not self._latest or self._latest[-1].kind == "answer"
         self._add(entry)
 
     # --- of the model ----------------------------------------------------------------------
@@ -164,7 +170,7 @@ class Ledger:
             entry = self._live.pop(kind, None)
             if event.discarded or not text.strip():
                 if entry is not None:
-                    self.removed(entry)
+                    self._take_away(entry)
                 continue
             if entry is None:
                 entry = self._add(Entry(kind, body=text))  # type: ignore[arg-type]  # one of both
@@ -193,7 +199,7 @@ class Ledger:
         entry = self._live.pop(event.call_id, None)
         if event.name == "done" and event.ok:
             if entry is not None:  # its content is the turn's summary
-                self.removed(entry)
+                self._take_away(entry)
             return
         if entry is None:
             entry = self._add(Entry("tool", title=event.title or event.name, name=event.name))
@@ -237,8 +243,14 @@ class Ledger:
 
     def _add(self, entry: Entry) -> Entry:
         entry.seq = self.seq
+        self._latest.append(entry)
         self.added(entry)
         return entry
+
+    def _take_away(self, entry: Entry) -> None:
+        if entry in self._latest:
+            self._latest.remove(entry)
+        self.removed(entry)
 
     def _touch(self, entry: Entry) -> None:
         entry.version += 1

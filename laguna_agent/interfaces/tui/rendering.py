@@ -123,9 +123,10 @@ class Renderer:
         details += [entry.summary] if entry.summary else []
         for detail in details:
             line.append(f" · {detail}", style=p.muted)
-        if not entry.body:
-            return Group(line)
-        return Group(line, Padding(Text(visible(entry.body), style=p.error), (0, 0, 0, 2)))
+        parts: list[RenderableType] = [Text(), line] if entry.apart else [line]
+        if entry.body:
+            parts.append(Padding(Text(visible(entry.body), style=p.error), (0, 0, 0, 2)))
+        return Group(*parts)
 
     def _tool(self, entry: Entry, width: int) -> RenderableType:
         parts: list[RenderableType] = [self._tool_line(entry, width)]
