@@ -12,13 +12,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from laguna_agent.actions import Action, Decision, WritePath
+from laguna_agent.agent.approving import ask
 from laguna_agent.agent.checking import Checking
 from laguna_agent.agent.state import Agent
-from laguna_agent.config import RuleConfig
-from laguna_agent.errors import LagunaError
 from laguna_agent.events import (
     ApprovalGiven,
-    ApprovalRequested,
     Event,
     Notice,
     PlanUpdated,
@@ -27,7 +25,6 @@ from laguna_agent.events import (
     ToolStarted,
 )
 from laguna_agent.models.base import Message
-from laguna_agent.paths import config_dir
 from laguna_agent.prompts.pack import PackTool
 from laguna_agent.tools.base import ToolArguments, ToolResult
 from laguna_agent.tools.registry import validate_arguments
@@ -114,6 +111,8 @@ class Calls:
                     return
             decision = agent.gate.decide(action, tool=call.name)
             if decision.verdict == "ask":
+                if self.checking.allows(action):
+                    continue
                 async for event in self._ask(call, action, decision):
                     yield event
                     if isinstance(event, ToolFinished):
@@ -132,39 +131,16 @@ class Calls:
             why = (decision.reason or decision.rule).strip().rstrip(".")
             yield self._not_allowed(call, f"this needs approval ({why}) and nobody can be asked")
             return
-        rule = agent.gate.suggest_rule(action, tool=call.name)
-        request = ApprovalRequested(
-            call_id=call.id,
-            tool=call.name,
-            action=action,
-            decision=decision,
-            rule=agent.gate.rule_text(rule) if rule else None,
-        )
-        yield request
-        approval = await agent.approver(request)
-        yield ApprovalGiven(call_id=call.id, answer=approval.answer, reason=approval.reason)
-        if approval.answer == "no":
-            self.denied += 1
-            because = f": {approval.reason}" if approval.reason else ""
-            yield self._not_allowed(call, f"The user said no{because}")
-        elif approval.answer == "always" and rule is not None:
-            agent.gate.add_rule(rule)
-            yield await asyncio.to_thread(self._keep, rule)
+        async for event in ask(agent, action, decision, call_id=call.id, tool=call.name):
+            yield event
+            if isinstance(event, ApprovalGiven) and event.answer == "no":
+                self.denied += 1
+                because = f": {event.reason}" if event.reason else ""
+                yield self._not_allowed(call, f"The user said no{because}")
 
     def _not_allowed(self, call: ToolCall, reason: str) -> ToolFinished:
         reason = reason.strip().rstrip(".")
         return refused(call, self.agent.pack.text("denied.md", tool=call.name, reason=reason))
-
-    def _keep(self, rule: RuleConfig) -> Notice:
-        """Write a rule for the sessions to come."""
-        gate, path = self.agent.gate, config_dir() / "config.toml"
-        try:
-            gate.write_rule(rule, path)
-        except LagunaError as error:
-            text = f"The rule holds for this session only: {error}"
-            return Notice(level="warning", text=text)
-        said = " ".join(gate.rule_text(rule).split())
-        return Notice(text=f"Rule added to {path}: {said}")
 
     async def _flush(
         self, pending: list[tuple[ToolCall, PackTool, ToolArguments]]

@@ -11,11 +11,20 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from laguna_agent.actions import RunCommand
+from laguna_agent.actions import Action, RunCommand
+from laguna_agent.agent.approving import ask
 from laguna_agent.agent.check import is_test_file, named_check, tests_are_the_task
 from laguna_agent.agent.state import Agent
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import Checkpointed, CheckRan, Event, Notice, ToolCall, ToolFinished
+from laguna_agent.events import (
+    ApprovalGiven,
+    Checkpointed,
+    CheckRan,
+    Event,
+    Notice,
+    ToolCall,
+    ToolFinished,
+)
 from laguna_agent.tools.done import run_check
 
 
@@ -30,6 +39,7 @@ class Checking:
         self.checkpoint: str | None = None
         self.put_back: list[str] = []
         """Tests that were changed and put back when the check last ran."""
+        self._allowed = False
         self._held = False
         self._reminders = agent.pack.reminders()
 
@@ -47,8 +57,30 @@ class Checking:
                 yield event
         if self.command is None or not agent.pack.manifest.check_first:
             return
+        async for event in self._ask():
+            yield event
         if self.may_run():
             yield await self.run()
+
+    async def _ask(self) -> AsyncGenerator[Event, None]:
+        """Where a person is asked about commands, ask once for all of the turn's checks."""
+        agent, action = self.agent, self._action()
+        decision = agent.gate.decide(action, tool="done")
+        if decision.verdict != "ask" or agent.approver is None:
+            return
+        why = f"the check of this task, to run now and after changes; {decision.reason}"
+        decision = decision.model_copy(update={"reason": why.removesuffix("; ")})
+        async for event in ask(agent, action, decision, call_id="check", tool="done"):
+            yield event
+            if isinstance(event, ApprovalGiven):
+                self._allowed = event.answer != "no"
+
+    def _action(self) -> RunCommand:
+        return RunCommand(command=self.command or "", cwd=str(self.agent.context.workspace))
+
+    def allows(self, action: Action) -> bool:
+        """Whether this is the check, which a person has allowed for this turn."""
+        return self._allowed and action == self._action()
 
     async def _record(self) -> AsyncGenerator[Event, None]:
         agent = self.agent
@@ -62,12 +94,12 @@ class Checking:
             yield Notice(level="warning", text=f"No checkpoint: {error}")
 
     def may_run(self) -> bool:
-        """Whether the gate lets the check run without asking; otherwise only `done` runs it,
-        which is asked about."""
+        """Whether the gate, or a person in this turn, lets the check run without asking;
+        otherwise only `done` runs it, which is asked about."""
         if self.command is None:
             return False
-        action = RunCommand(command=self.command, cwd=str(self.agent.context.workspace))
-        return self.agent.gate.decide(action, tool="done").verdict == "allow"
+        verdict = self.agent.gate.decide(self._action(), tool="done").verdict
+        return verdict == "allow" or (verdict == "ask" and self._allowed)
 
     async def run(self) -> CheckRan:
         """Run it now, on the tests as they were."""
