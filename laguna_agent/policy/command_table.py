@@ -140,7 +140,7 @@ def _version(*extra: str) -> Spec:
     def check(options: Options, operands: Sequence[str]) -> str | None:
         if not operands and len(options) == 1 and options[0][0] in allowed:
             return None
-        return "only asking for its version is known to be harmless"
+        return "it may run anything; only asking for its version is known to be harmless"
 
     return Spec(any_option=True, operands="text", check=check)
 
