@@ -80,6 +80,9 @@ PLAN = [
 ]
 
 
+SERVERS = {"office": "http://10.0.0.7:8080/v1"}
+
+
 class SceneApp(LagunaApp):
     """The app without an agent behind it."""
 
@@ -249,7 +252,7 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
         ("laguna-xs-2.1:q3_k_m", False, True, 17_405_000_000, 262_144),
         ("laguna-xs-2.1:bf16", False, False, 68_760_000_000, None),
     ]
-    choices = [Choice(row[0], model_choice.model_row(*row)) for row in rows]
+    choices = model_choice.model_choices([model_choice.ModelRow(*row) for row in rows], SERVERS)
     app.push_screen(model_choice.models_screen(choices))
 
 

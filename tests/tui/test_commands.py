@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+from rich.console import Console
+from textual.widgets import OptionList
+
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import model_choice
 from laguna_agent.interfaces.tui.commands import COMMANDS, INIT
 from laguna_agent.interfaces.tui.dialogs import Page, Picker
 from laguna_agent.memory.summaries import Memory, MemoryStore
@@ -295,6 +300,36 @@ async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(dr
         assert "near/" in ui.shown
         await ui.pilot.press("escape")
         assert len(ui.conversations) == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12)], ids=["80", "40"])
+async def test_the_model_picker_says_less_of_each_model_where_it_is_narrow_and_cuts_none(
+    drive, size
+):
+    async with drive([Reply(text="x")], size=size) as ui:
+        await ui.idle()
+        await ui.command("/model")
+        await ui.dialog(Picker)
+        await ui.shows("laguna-xs-2.1")
+        options = ui.app.screen.query_one("#choices", OptionList)
+        width = options.scrollable_content_region.width
+        rows = [line.strip("│ ") for line in ui.shown.split("\n") if "laguna-xs" in line]
+        assert rows
+        for row in rows:
+            assert "…" not in row
+            assert len(row) <= width
+            assert {"here", "fetch", "too large"} & {cell.strip() for cell in row.split("  ")}
+            assert ("GiB" in row) == (size[0] == 80)
+
+
+def test_the_end_of_a_long_name_is_kept_and_whether_the_model_can_be_used():
+    long = "someone-elses-model-with-a-name-of-many-parts:q4_k_m"
+    rows = [model_choice.ModelRow(long, True, False, 9 << 30, 32_768)]
+    [choice] = model_choice.model_choices(rows, {})
+    console = Console(width=38)
+    with console.capture() as drawn:
+        console.print(choice.drawn)
+    assert drawn.get().strip() == "someone-els…parts:q4_k_m  too large"
 
 
 async def test_a_hash_remembers_a_line_for_later_conversations(drive, laguna_home):

@@ -18,6 +18,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from laguna_agent.interfaces.tui.fitting import Fitting
+
 
 class Page(ModalScreen[None]):
     """Something to read; Escape closes it."""
@@ -69,6 +71,13 @@ class Choice:
     id: str
     label: Text
     words: str = ""
+    narrower: Sequence[Text] = ()
+    """What stands there instead where there is no room for the label, the longest first."""
+
+    @property
+    def drawn(self) -> RenderableType:
+        """What is shown."""
+        return Fitting([self.label, *self.narrower]) if self.narrower else self.label
 
 
 Search = Callable[[str], Awaitable[Sequence[Choice]]]
@@ -140,7 +149,7 @@ class Picker(ModalScreen[str | None]):
         self._filtered = text
         options = self.query_one("#choices", OptionList)
         options.clear_options()
-        options.add_options([Option(choice.label) for choice in self._shown])
+        options.add_options([Option(choice.drawn) for choice in self._shown])
         if self._shown:
             options.highlighted = 0
         self._preview_chosen()
@@ -156,7 +165,7 @@ class Picker(ModalScreen[str | None]):
         more = [choice for choice in found if choice.id not in known]
         options = self.query_one("#choices", OptionList)
         self._shown += more
-        options.add_options([Option(choice.label) for choice in more])
+        options.add_options([Option(choice.drawn) for choice in more])
         if more and options.highlighted is None:
             options.highlighted = 0
         self._preview_chosen()

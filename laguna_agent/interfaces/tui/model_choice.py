@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.interfaces.tui.dialogs import Choice, Picker, Question
+from laguna_agent.interfaces.tui.fitting import columns, elided
 from laguna_agent.interfaces.tui.preferences import write_text
 from laguna_agent.interfaces.tui.waiting import size
 from laguna_agent.policy.display import visible
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.app import LagunaApp
 
 _ENDPOINT, _FILE = "endpoint:", "file:"
+_NAME_CELLS = 24
+"""Cells of a model's name where there is no room for all of it."""
 
 
 async def choose(app: LagunaApp) -> None:
@@ -110,27 +113,57 @@ def _choices(config: Any) -> list[Choice]:
 
     store = Store()
     here = {one.name: one for one in store.installed() if one.present}
-    choices = []
     rows = fit_report(to_fit(None, store), config.engine).rows
-    for row in sorted(rows, key=lambda row: row.name not in here):
-        label = model_row(row.name, row.name in here, row.fits, row.total, row.largest_context)
-        choices.append(Choice(row.name, label))
-    for name, provider in config.providers.items():
-        label = Text(f"{name + '/…':<28}{'server':<16}", no_wrap=True)
-        label.append(visible(provider.url, single_line=True))
-        choices.append(Choice(f"{name}/", label))
-    return [*choices, *_others()]
+    models = [
+        ModelRow(row.name, row.name in here, row.fits, row.total, row.largest_context)
+        for row in sorted(rows, key=lambda row: row.name not in here)
+    ]
+    servers = {name: provider.url for name, provider in config.providers.items()}
+    return [*model_choices(models, servers), *_others()]
 
 
-def model_row(name: str, here: bool, fits: bool, total: int, context: int | None) -> Text:
+class ModelRow(NamedTuple):
     """A model in the list: `total` bytes are needed, for up to `context` tokens."""
+
+    name: str
+    here: bool
+    fits: bool
+    total: int
+    context: int | None
+
+
+def model_choices(models: Sequence[ModelRow], servers: Mapping[str, str]) -> list[Choice]:
+    """The models that could be used, and those of servers (names to addresses).
+
+    With less room less is said of all of them: what is given away first is how large a context
+    there would be, then the size; whether one can be used comes before all of its name.
+    """
     from laguna_agent.models import fit
 
-    where, verdict = "here" if here else "fetch", "fits" if fits else "too large"
-    label = Text(f"{name:<28}{where:<6}{verdict:<10}{fit.gib(total):>9}", no_wrap=True)
-    if context:
-        label.append(f"  for {context // 1024}k tokens")
-    return label
+    names = [*(row.name for row in models), *(f"{name}/…" for name in servers)]
+    where = ["here" if row.here else "fetch" for row in models] + ["server"] * len(servers)
+    verdicts = ["fits" if row.fits else "too large" for row in models] + [""] * len(servers)
+    short = [
+        verdict if verdict == "too large" else place
+        for place, verdict in zip(where, verdicts, strict=True)
+    ]
+    sizes = [fit.gib(row.total) for row in models] + [""] * len(servers)
+    contexts = [f"{row.context // 1024}k" if row.context else "" for row in models]
+    contexts += [""] * len(servers)
+    long = [f"for {text} tokens" if text else "" for text in contexts]
+    forms = [
+        columns([*zip(names, where, verdicts, sizes, long, strict=True)], right=(3,)),
+        columns([*zip(names, short, sizes, [t[4:] for t in long], strict=True)], right=(2,)),
+        columns([*zip(names, short, sizes, contexts, strict=True)], right=(2,)),
+        columns([*zip(names, short, sizes, strict=True)], right=(2,)),
+        columns([*zip(names, short, strict=True)]),
+        columns([*zip((elided(name, _NAME_CELLS) for name in names), short, strict=True)]),
+    ]
+    rows = [list(row) for row in zip(*forms, strict=True)]
+    for row, url in zip(rows[len(models) :], servers.values(), strict=True):
+        row[:-1] = [row[-2].copy().append(f"  {visible(url, single_line=True)}"), row[-2]]
+    ids = [*(row.name for row in models), *(f"{name}/" for name in servers)]
+    return [Choice(id_, row[0], narrower=row[1:]) for id_, row in zip(ids, rows, strict=True)]
 
 
 def models_screen(choices: list[Choice]) -> Picker:
@@ -140,9 +173,14 @@ def models_screen(choices: list[Choice]) -> Picker:
 
 
 def _others() -> list[Choice]:
+    server = "a server that speaks the OpenAI API"
     return [
-        Choice(_ENDPOINT, Text("a server that speaks the OpenAI API (llama-server, vLLM, …)")),
-        Choice(_FILE, Text("a GGUF file on this machine")),
+        Choice(
+            _ENDPOINT,
+            Text(f"{server} (llama-server, vLLM, …)"),
+            narrower=[Text(server), Text("a server")],
+        ),
+        Choice(_FILE, Text("a GGUF file on this machine"), narrower=[Text("a GGUF file")]),
     ]
 
 
@@ -163,11 +201,15 @@ def first_screen(room: int) -> tuple[Picker, str]:
     fits = fit.estimate(best, 32_768).total <= room
     choices = []
     for one, about in ((best, "the model laguna is made for"), (starter, "small; for a first try")):
-        label = Text(one.entry.title, style="bold")
-        label.append(f"  {gigabytes(one.file.size)}  {about}")
-        if one is best and not fits:
-            label.append("  too large for this machine")
-        choices.append(Choice(one.name, label))
+        title, size_ = one.entry.title, gigabytes(one.file.size)
+        name = title.partition(", by ")[0]
+        large = one is best and not fits
+        texts = [f"{title}  {size_}  {about}" + ("  too large for this machine" if large else "")]
+        texts += [f"{name}  {size_}  {'too large for this machine' if large else about}"]
+        texts += [f"{name}  {size_}  too large" if large else f"{name}  {size_}"]
+        texts += [f"{name}  too large" if large else name]
+        label, *narrower = (Text(text, style="bold") for text in texts)
+        choices.append(Choice(one.name, label, narrower=narrower))
     if not fits:
         choices.reverse()
     name = best.entry.title if fits else starter.entry.title

@@ -1,0 +1,50 @@
+"""Rows that say less where there is less room, instead of being cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """One line: the first of `forms` that fits, else the last, cut."""
+
+    forms: Sequence[Text]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        form = next((one for one in self.forms if one.cell_len <= width), self.forms[-1]).copy()
+        form.no_wrap = True
+        form.truncate(width, overflow="ellipsis")
+        yield form
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, max(1, min(self.forms[0].cell_len, options.max_width)))
+
+
+def elided(text: str, cells: int) -> str:
+    """A text without its middle where it is too long: both ends of a name tell it apart."""
+    if cell_len(text) <= cells:
+        return text
+    end = cells // 2
+    return f"{set_cell_size(text, cells - end - 1)}…{text[-end:]}"
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[Text]:
+    """Lines of one width each column, two cells between; the columns in `right` end at one line.
+
+    All lines are equally long, so that all of them fit or none does.
+    """
+    lines = [Text(no_wrap=True) for _ in rows]
+    for place, cells in enumerate(zip(*rows, strict=True)):
+        width = max(map(cell_len, cells), default=0)
+        for line, cell in zip(lines, cells, strict=True):
+            gap = " " * (width - cell_len(cell))
+            line.append(("  " if place else "") + (gap + cell if place in right else cell + gap))
+    return lines
