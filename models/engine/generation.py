@@ -156,7 +156,7 @@ class Generation:
         tokens = order.tokens
         reused = prepared.reused
         total = len(tokens) - reused
-        self._sinks.progress(0, total, reused, 0.0)
+        self._sinks.progress(0, total, reused, cache.steps.rate)
         stops = self._boundaries(reused)
         began = time.perf_counter()
         while len(cache.tokens) < len(tokens):

@@ -163,7 +163,7 @@ class Engine:
         largest = self.context.micro_batch
         if self.config.micro_batch is not None or self.config.threads is not None:
             return Steps(largest, largest)
-        return Steps(largest, self.tuning.step, self._learned)
+        return Steps(largest, self.tuning.step, self._learned, self.tuning.batch_rate)
 
     def _learned(self, step: int) -> None:
         self.tuning = replace(self.tuning, step=step)

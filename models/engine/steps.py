@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _ORDER = (0, 1, 1, 0)
+_TELLING = 64
+"""Tokens from which on a step tells the rate of the next one."""
 _AS_GOOD = 0.97
 """Share of the whole one's rate at which the half is taken."""
 
@@ -18,9 +20,16 @@ class Steps:
     """Sizes of the steps of a prompt, in tokens. `chosen` is 0 while that is being learnt."""
 
     def __init__(
-        self, largest: int, chosen: int = 0, learned: Callable[[int], None] = lambda _: None
+        self,
+        largest: int,
+        chosen: int = 0,
+        learned: Callable[[int], None] = lambda _: None,
+        rate: float = 0.0,
     ) -> None:
         self.largest = largest
+        self.rate = rate
+        """Tokens per second to expect of the next step, from what was measured or seen; 0 before
+        anything was."""
         self.chosen = chosen
         self._learned = learned
         self._sizes = (largest, largest // 2)
@@ -32,7 +41,9 @@ class Steps:
         return self.chosen or self._sizes[_ORDER[self._taken]]
 
     def took(self, tokens: int, seconds: float) -> None:
-        """Tell how long a step took; steps that were cut short teach nothing."""
+        """Tell how long a step took; steps that were cut short teach nothing of the best size."""
+        if tokens >= _TELLING and seconds > 0:
+            self.rate = tokens / seconds
         if self.chosen or tokens != self.size() or seconds <= 0:
             return
         self._seconds[_ORDER[self._taken]] += seconds / tokens

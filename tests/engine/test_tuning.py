@@ -120,3 +120,6 @@ def test_half_a_micro_batch_is_taken_where_it_is_as_fast(
     assert taken == [512, 256, 256, 512]
     assert steps.size() == steps.chosen == chosen
     assert told == [chosen]
+    steps.took(200, 4.0)
+    steps.took(3, 9.0)  # too few to tell anything
+    assert steps.rate == 50

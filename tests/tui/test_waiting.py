@@ -46,6 +46,27 @@ def test_with_room_everything_is_shown():
     )
 
 
+def test_the_time_left_and_the_bar_go_on_between_two_reports(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("laguna_agent.interfaces.tui.waiting.time.monotonic", lambda: now)
+    made = line(120)
+    made.set_interval = lambda *_: None
+    made.still = False
+    made.take(PrefillProgress(done=0, total=400, reused=0, rate=40, eta_s=10))
+    first = made.render().plain
+    assert "0 of 400 tokens · 40/s · 10 s left" in first
+    now += 4
+    second = made.render()
+    assert "0 of 400 tokens · 40/s · 6.0 s left" in second.plain
+    [filled, *_] = [s for s in second.spans if "━" in second.plain[s.start : s.end]]
+    assert second.plain[filled.start : filled.end].strip() == "━" * 5
+    now += 60  # slower than it was: never done before it is
+    third = made.render()
+    assert "left" not in third.plain
+    [filled, *_] = [s for s in third.spans if "━" in third.plain[s.start : s.end]]
+    assert third.plain[filled.start : filled.end].strip() == "━" * 11
+
+
 @pytest.mark.parametrize("width", [76, 50, 36])
 def test_a_long_name_of_a_tool_leaves_room_for_the_key_that_stops_it(width):
     made = line(width)

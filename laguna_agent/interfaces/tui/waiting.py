@@ -34,6 +34,8 @@ class WaitLine(Widget):
         self._what = ""
         self._detail = ""
         self._share: float | None = None
+        self._read: tuple[e.PrefillProgress, float] | None = None
+        """How far the reading of a prompt was when it was last told, and when that was."""
         self._since = 0.0
         self._frame = 0
         self._tokens = 0
@@ -50,7 +52,7 @@ class WaitLine(Widget):
 
     def begin(self, what: str) -> None:
         """Say that something goes on."""
-        self._what, self._detail, self._share = what, "", None
+        self._what, self._detail, self._share, self._read = what, "", None, None
         self._since = time.monotonic()
         if self._timer is None and not self.still:
             self._timer = self.set_interval(0.25, self._tick)
@@ -74,6 +76,7 @@ class WaitLine(Widget):
         """Change what is said; the clock starts anew when it is something else."""
         if what != self._what:
             self.begin(what)
+        self._read = None
         changed = (detail, share) != (self._detail, self._share)
         self._detail, self._share = detail, share
         if changed and self.still:
@@ -99,9 +102,8 @@ class WaitLine(Widget):
             parts.append(f"{event.reused:,} reused")
         if event.rate:
             parts.append(f"{event.rate:.0f}/s")
-        if event.eta_s:
-            parts.append(f"{seconds(event.eta_s)} left")
         self.say("reading", " · ".join(parts), event.done / event.total if event.total else None)
+        self._read = event, time.monotonic()
 
     def _generated(self, what: str) -> None:
         now = time.monotonic()
@@ -146,6 +148,8 @@ class WaitLine(Widget):
         width = self.size.width
         elapsed = 0.0 if self.still else time.monotonic() - self._since
         parts = self._detail.split(" · ") if self._detail else []
+        if left := self._left():
+            parts.append(f"{seconds(left)} left")
         # What matters least goes first: the clock, the bar, what is between first and last.
         tries = [(parts, elapsed, _BAR), (parts, 0.0, _BAR), (parts, 0.0, _BAR // 2)]
         tries += [([*parts[:n], *parts[-1:]], 0.0, 0) for n in range(len(parts) - 1, 0, -1)]
@@ -166,7 +170,7 @@ class WaitLine(Widget):
         what.truncate(max(16, self.size.width - _ROOM), overflow="ellipsis")
         text.append_text(what)
         if self._share is not None and bar:
-            filled = round(min(1.0, self._share) * bar)
+            filled = round(min(1.0, self._share + self._ahead()) * bar)
             text.append(" " + "━" * filled, style=p.accent)
             text.append("━" * (bar - filled), style=p.muted)
         if parts:
@@ -174,6 +178,22 @@ class WaitLine(Widget):
         if elapsed >= 1:
             text.append(f" · {seconds(elapsed)}", style=p.muted)
         return text
+
+
+    def _left(self) -> float:
+        """Seconds that the reading still takes, as far as it goes on as it did."""
+        if self._read is None:
+            return 0.0
+        event, when = self._read
+        return max(0.0, event.eta_s - (0.0 if self.still else time.monotonic() - when))
+
+    def _ahead(self) -> float:
+        """The share of a prompt that should have been read since it was last told."""
+        if self._read is None or self.still or not self._read[0].total:
+            return 0.0
+        event, when = self._read
+        since = event.rate * (time.monotonic() - when)
+        return min(since, 0.95 * (event.total - event.done)) / event.total
 
 
 class Waiting(Widget):
