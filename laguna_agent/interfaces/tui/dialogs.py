@@ -18,6 +18,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from laguna_agent.interfaces.tui.background import in_background
 from laguna_agent.interfaces.tui.fitting import Fitting
 
 
@@ -154,7 +155,7 @@ class Picker(ModalScreen[str | None]):
             options.highlighted = 0
         self._preview_chosen()
         if self._search is not None and len(text.strip()) >= 2:
-            self.run_worker(self._find(self._search, text), exclusive=True, group="search")
+            in_background(self, "search", self._find, self._search, text)
 
     async def _find(self, search: Search, text: str) -> None:
         await asyncio.sleep(_SEARCH_S)  # so that not each letter of a word is searched
@@ -184,9 +185,7 @@ class Picker(ModalScreen[str | None]):
 
     def _preview_chosen(self) -> None:
         if self._preview is not None and (chosen := self.chosen) is not None:
-            self.run_worker(
-                self._show_preview(self._preview, chosen), exclusive=True, group="preview"
-            )
+            in_background(self, "preview", self._show_preview, self._preview, chosen)
 
     async def _show_preview(self, preview: Preview, chosen: str) -> None:
         shown = preview(chosen)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
+from laguna_agent.interfaces.tui.background import in_background
 from laguna_agent.interfaces.tui.diffview import parse
 from laguna_agent.interfaces.tui.entries import Entry, Ledger
 
@@ -78,7 +79,7 @@ class Past:
             return
         first = next((entry.seq for entry in transcript.entries if entry.seq), 0)
         self._loading = True
-        self._app.run_worker(self._load(self._directory, first), group="past")
+        in_background(self._app, "past", self._load, self._directory, first)
 
     async def _load(self, directory: Path, before: int) -> None:
         try:
