@@ -104,10 +104,9 @@ def run_git(
     timeout: float = TIMEOUT,
 ) -> bytes:
     """Standard output of git. Raises GitError."""
-    settings = [part for option in options for part in ("-c", option)]
     try:
         done = subprocess.run(
-            ["git", *settings, *arguments],
+            _command(arguments, options),
             cwd=cwd,
             env=dict(environment),
             input=data,
@@ -125,6 +124,11 @@ def run_git(
         said = done.stderr.decode("utf-8", "replace").strip()
         raise GitError(said or f"git ended with {done.returncode}")
     return done.stdout
+
+
+def _command(arguments: Sequence[str | bytes], options: Sequence[str]) -> list[str | bytes]:
+    settings = [part for option in options for part in ("-c", option)]
+    return ["git", *settings, *arguments]
 
 
 def held_back(listing: bytes) -> dict[str, str]:
@@ -169,11 +173,31 @@ def quiet_git(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> byt
     Nothing that the repository configures is run. Raises GitError, also when there is no
     repository at `workspace` itself.
     """
+    environment = _quiet_environment(workspace, timeout)
+    command = ["--no-pager", *arguments]
+    return run_git(command, cwd=workspace, environment=environment, timeout=timeout)
+
+
+def quiet_stream(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """The same command as a process, whose output is read as it comes. Raises GitError."""
+    environment = _quiet_environment(workspace, TIMEOUT)
+    try:
+        return subprocess.Popen(
+            _command(["--no-pager", *arguments], SAFE_OPTIONS),
+            cwd=workspace,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise GitError(str(error)) from None
+
+
+def _quiet_environment(workspace: Path, timeout: float) -> dict[str, str]:
     git_dir = workspace / ".git"
     if not (git_dir / "HEAD").exists() and not git_dir.is_file():
         raise GitError("there is no git repository here")
     environment = git_environment({"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)})
     listing = run_git(LIST_CONFIGURATION, cwd=workspace, environment=environment, timeout=timeout)
-    environment |= held_back(listing)
-    command = ["--no-pager", *arguments]
-    return run_git(command, cwd=workspace, environment=environment, timeout=timeout)
+    return environment | held_back(listing)

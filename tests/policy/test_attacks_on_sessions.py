@@ -186,17 +186,20 @@ async def test_starting_in_a_hostile_repository_runs_nothing_of_it(
     assert "branch main" in conversation.told
 
 
-def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
+async def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
     workspace: Path, canary: Path
 ) -> None:
-    from laguna_agent.interfaces.tui.completion import Workspace
     from laguna_agent.interfaces.tui.pages import _git_diff
+    from laguna_agent.interfaces.tui.workspace import Found, Workspace
 
     arm(workspace, canary)
     diff, unknown = _git_diff(workspace)
     assert "+changed" in diff
     assert ".envrc" in unknown
-    assert Workspace(workspace)._list().find("README") == ["README.md"]
+    names, found = Workspace(workspace), list[Found]()
+    await names.search("README", found.append)
+    assert [hit.name for hit in found[-1].hits] == ["README.md"]
+    names.close()
     assert not canary.exists()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.background import in_background
 from laguna_agent.interfaces.tui.commands import COMMANDS
 from laguna_agent.interfaces.tui.fuzzy import Names
 from laguna_agent.interfaces.tui.keys import KEYS, help_rows
@@ -104,6 +107,22 @@ async def test_at_completes_symbols_to_where_they_are_defined(drive):
         await ui.until(lambda: ("@calc.py:1", "add") in ui.app.completion.choices, "symbol")
 
 
+async def test_only_the_last_of_what_is_asked_for_at_once_is_done_and_no_coroutine_is_lost(recwarn):
+    done = []
+
+    async def work(word: str) -> None:
+        done.append(word)
+
+    app = SceneApp()
+    async with app.run_test():
+        for word in ("@a", "@ab", "@abc"):
+            last = in_background(app, "looking up", work, word)
+        await last.wait()
+    assert done == ["@abc"]
+    gc.collect()
+    assert not [said for said in recwarn if "never awaited" in str(said.message)]
+
+
 async def test_a_slash_completes_commands_and_enter_runs_one():
     app = SceneApp()
     async with app.run_test() as pilot:
@@ -136,13 +155,17 @@ def test_every_command_that_is_listed_can_be_run_and_every_key_is_in_the_help():
     assert sum(len(rows) for _, rows in help_rows()) == len(KEYS)
 
 
+def found(names: Names, query: str) -> list[str]:
+    return [hit.name for hit in names.find(query)]
+
+
 def test_fuzzy_search_prefers_the_file_name_and_finds_scattered_letters():
-    names = Names(["src/cart/total.py", "docs/totally.md", "tests/test_total.py", "x/tot/al.txt"])
-    assert names.find("total")[0] == "src/cart/total.py"
-    assert names.find("ctpy") == ["src/cart/total.py"]
-    assert names.find("nothing like it") == []
-    assert names.find("") == ["src/cart/total.py", "docs/totally.md", "tests/test_total.py",
-                              "x/tot/al.txt"]  # fmt: skip
+    listed = ["src/cart/total.py", "docs/totally.md", "tests/test_total.py", "x/tot/al.txt"]
+    names = Names(listed)
+    assert found(names, "total")[0] == "src/cart/total.py"
+    assert found(names, "ctpy") == ["src/cart/total.py"]
+    assert found(names, "nothing like it") == []
+    assert found(names, "") == listed
 
 
 @pytest.mark.parametrize(

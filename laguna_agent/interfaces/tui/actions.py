@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from rich.text import Text
 from textual.widgets import Input
 
+from laguna_agent.interfaces.tui.background import in_background
 from laguna_agent.interfaces.tui.clipboard import system_copy
 from laguna_agent.interfaces.tui.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.entries import Entry
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from laguna_agent.interfaces.tui.app import LagunaApp
+    from laguna_agent.interfaces.tui.workspace import Found
 
     _Base = App[int]
 else:
@@ -35,6 +37,8 @@ class Actions(_Base):
     """Mixed into the app."""
 
     _code_at = 0
+    _tab_for = ""
+    """A word whose completion was taken before it was found."""
 
     @property
     def _laguna(self) -> LagunaApp:
@@ -54,7 +58,8 @@ class Actions(_Base):
         """Close what is open, say no, or stop what goes on; the nearest first."""
         app = self._laguna
         search = app.query_one("#search-line", Input)
-        if app.completion.is_open:
+        if app.completion.display:
+            app.workers.cancel_group(app, "completion")
             app.completion.offer("", [])
         elif search.has_class("shown"):
             self._end_search()
@@ -166,7 +171,7 @@ class Actions(_Base):
             return
         if backward and app.transcript.more_before:
             app.status.say("searching the whole conversation…", 30)
-            app.run_worker(self._search_record(text), group="search", exclusive=True)
+            in_background(app, "search", self._search_record, text)
         else:
             app.status.say(f"no {'earlier' if backward else 'later'} match: {text}")
 
@@ -215,7 +220,7 @@ class Actions(_Base):
         """Copy to the clipboard, and say so."""
         app = self._laguna
         app.copy_to_clipboard(text)
-        app.run_worker(asyncio.to_thread(system_copy, text), group="copy")
+        in_background(app, "copy", asyncio.to_thread, system_copy, text)
         lines = text.count("\n") + 1
         app.status.say(f"copied {lines} lines" if lines > 1 else "copied")
 
@@ -274,25 +279,42 @@ class Actions(_Base):
                 app.composer.put(path.read_text(encoding="utf-8", errors="replace").rstrip())
         app.refresh(layout=True)
 
-    async def complete(self, word: str) -> None:
-        """Offer completions of the word that is being typed."""
+    def complete(self, word: str) -> None:
+        """Offer completions of the word that is being typed, those of no other one any more."""
         app = self._laguna
-        if word.startswith("/"):
-            choices = app.commands.matching(word)
-        elif word.startswith("@"):
-            found = await app.workspace.find(word[1:])
-            choices = [("@" + name, about) for name, about in found]
+        app.workers.cancel_group(app, "completion")
+        self._tab_for = word if word == self._tab_for else ""
+        if word.startswith("@"):
+            in_background(app, "completion", self._complete_name, word)
         else:
-            choices = []
-        app.completion.offer(word, choices)
+            app.completion.offer(word, app.commands.matching(word) if word else [])
+
+    async def _complete_name(self, word: str) -> None:
+        completion = self._laguna.completion
+
+        def offer(found: Found) -> None:
+            choices = [("@" + hit.name, hit.about) for hit in found.hits]
+            completion.offer(word, choices, found.note)
+            if self._tab_for == word and found.hits:
+                self.completion_key("tab")
+
+        await self._laguna.workspace.search(word[1:], offer)
 
     def completion_key(self, key: str) -> bool:
         """A key for the open completion; False when none is open."""
         app = self._laguna
         completion = app.completion
+        now = app.composer.word_now()
+        found = completion.word == now and (completion.is_open or not completion.display)
+        if key == "tab" and now.startswith("@") and not found:
+            self._tab_for = now
+            self.complete(now)
+            return True
         if not completion.is_open:
             return False
-        now = app.composer.word_now()
+        if key in ("up", "down") and now.startswith("@"):
+            completion.move(1 if key == "down" else -1)
+            return True
         if completion.word != now:  # typed faster than it was looked up
             choices = app.commands.matching(now) if now.startswith("/") else []
             completion.offer(now, choices)

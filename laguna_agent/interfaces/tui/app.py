@@ -15,12 +15,13 @@ from textual.containers import Horizontal
 from textual.geometry import Size
 from textual.widgets import Input, Static
 
-from laguna_agent.interfaces.tui import keys, messages, pace, pack_watch, themes
+from laguna_agent.errors import LagunaError, ModelError
+from laguna_agent.interfaces.tui import keys, messages, pace, pack_watch, themes, workspace
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.approval import ApprovalPanel
 from laguna_agent.interfaces.tui.commands import Commands
-from laguna_agent.interfaces.tui.completion import CompletionList, Workspace
+from laguna_agent.interfaces.tui.completion import CompletionList
 from laguna_agent.interfaces.tui.composer import Composer
 from laguna_agent.interfaces.tui.entries import Entry, Ledger
 from laguna_agent.interfaces.tui.outbox import Outbox
@@ -67,7 +68,7 @@ class LagunaApp(Actions, TerminalApp):
         self.theme = themes.first(self.preferences.theme, self.console.color_system)
         self.history = History(self.cwd)
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
-        self.workspace = Workspace(self.root)
+        self.workspace = workspace.Workspace(self.root)
         self.ledger = Ledger(self._added, self._changed, self._removed)
         self.outbox = Outbox(self)
         self.past = Past(self)
@@ -151,8 +152,6 @@ class LagunaApp(Actions, TerminalApp):
             self.outbox.next()
 
     def on_failed(self, message: messages.Failed) -> None:
-        from laguna_agent.errors import LagunaError, ModelError
-
         if message.fatal and isinstance(message.error, LagunaError):
             self.fatal = message.error
             self.exit(int(message.error.exit_code))
@@ -194,7 +193,7 @@ class LagunaApp(Actions, TerminalApp):
         self.outbox.send(message.text, message.how)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
-        self.run_worker(self.complete(message.word), exclusive=True, group="completion")
+        self.complete(message.word)
 
     def on_text_area_changed(self) -> None:
         self.draft_changed()
@@ -294,4 +293,5 @@ class LagunaApp(Actions, TerminalApp):
     async def on_unmount(self) -> None:
         if hasattr(self, "composer"):
             self.save_draft()
+        await asyncio.to_thread(self.workspace.close)
         await asyncio.to_thread(self.agent.close)

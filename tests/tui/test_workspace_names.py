@@ -1,0 +1,157 @@
+"""What `@` can name: searched while it is read beside the interface, which is said."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import workspace
+from laguna_agent.interfaces.tui.fuzzy import Hit, Names
+from laguna_agent.interfaces.tui.workspace import Found, Workspace
+
+
+class Slow:
+    """A listing that comes in two parts, the second when the gate opens."""
+
+    def __init__(self, files: workspace._Files) -> None:
+        self.gate = threading.Event()
+        files._listed = self.listed  # type: ignore[method-assign]
+
+    def listed(self) -> Iterator[list[str]]:
+        yield [f"early/cart_{number:03}.py" for number in range(600)]
+        self.gate.wait(30)
+        yield ["late/cart.py", "late/zebra.py"]
+
+
+def offered(app) -> list[str]:
+    return [name for name, _ in app.completion.choices]
+
+
+async def test_the_list_fills_while_files_are_read_and_says_that_they_are(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        slow = Slow(ui.app.workspace.files)
+        await ui.pilot.press(*"@cart")
+        await ui.shows("reading files: 601 so far")
+        assert "@early/cart_000.py" in offered(ui.app)
+        await ui.pilot.press("down", "down")
+        marked = ui.app.completion.chosen
+        slow.gate.set()
+        await ui.until(lambda: "@late/cart.py" in offered(ui.app), "what came later")
+        await ui.until(lambda: "reading" not in ui.shown, "the end of reading")
+        assert ui.app.completion.chosen == marked  # and not what is in its place now
+
+
+async def test_a_list_that_was_closed_stays_closed_while_more_is_read(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        slow = Slow(ui.app.workspace.files)
+        await ui.pilot.press(*"@zebra")
+        await ui.shows("reading files")  # nothing is found yet
+        await ui.pilot.press("escape")
+        slow.gate.set()
+        await ui.until(ui.app.workspace.files.ended.is_set, "the end of reading")
+        await ui.until(lambda: not ui.app.workers, "the end of the search")
+        assert not ui.app.completion.display
+
+
+async def test_tab_takes_the_best_match_also_when_it_is_found_later(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        slow = Slow(ui.app.workspace.files)
+        await ui.pilot.press(*"see @zebra", "tab")
+        slow.gate.set()
+        await ui.until(lambda: ui.app.composer.text == "see @late/zebra.py ", "the completion")
+        assert ui.app.composer.has_focus
+
+
+async def search(names: Workspace, query: str) -> list[Found]:
+    found: list[Found] = []
+    await names.search(query, found.append)
+    return found
+
+
+async def test_new_files_and_changed_definitions_are_found_the_next_time(
+    repository: Path, laguna_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workspace, "_FRESH_S", 0.0)
+    names = Workspace(repository)
+    try:
+        assert Hit("calc.py:1", "add") in (await search(names, "add"))[-1].hits
+        (repository / "calc.py").write_text("import math\n\n\ndef add(a, b):\n    return a + b\n")
+        (repository / "adder.py").write_text("def added():\n    pass\n")
+        hits = (await search(names, "add"))[-1].hits
+        assert {Hit("adder.py"), Hit("calc.py:4", "add"), Hit("adder.py:1", "added")} <= set(hits)
+        assert Hit("calc.py:1", "add") not in hits
+    finally:
+        names.close()
+
+
+async def test_where_there_is_no_git_files_are_found_and_ignored_ones_are_not(tmp_path: Path):
+    (tmp_path / ".gitignore").write_text("made/\n")
+    for name in ("src/deep/cart.py", "made/cart.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    names = Workspace(tmp_path)
+    assert [hit.name for hit in (await search(names, "cart"))[-1].hits] == ["src/deep/cart.py"]
+    assert [hit.name for hit in (await search(names, "src"))[-1].hits][:1] == ["src/"]
+    names.close()
+
+
+async def test_a_limit_on_the_files_without_git_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workspace, "MOST_WALKED", 5)
+    for number in range(9):
+        (tmp_path / f"f{number}").touch()
+    names = Workspace(tmp_path)
+    found = (await search(names, "f"))[-1]
+    assert (len(found.hits), found.note) == (5, "only the first 5 files")
+    names.close()
+
+
+async def test_closing_ends_what_reads(repository: Path, laguna_home: Path):
+    names = Workspace(repository)
+    started: list[subprocess.Popen[bytes]] = []
+    start = names.symbols._start
+
+    def starting() -> subprocess.Popen[bytes]:
+        started.append(start())
+        return started[-1]
+
+    names.symbols._start = starting  # type: ignore[method-assign]
+    searching = asyncio.create_task(search(names, "add"))
+    while not started:
+        await asyncio.sleep(0.001)
+    searching.cancel()
+    await asyncio.wait([searching])
+    names.close()
+    assert started[0].returncode is not None
+    assert names.files.ended.is_set()
+    assert names.symbols.ended.is_set()
+
+
+def test_the_best_match_is_found_among_very_many_names():
+    many = [f"src/cart_{number:05}/item_{number:05}.py" for number in range(30_000)]
+    names = Names([*many, "deep/er/cart.py", "Deep/CART"])
+    assert [hit.name for hit in names.find("cart", 2)] == ["Deep/CART", "deep/er/cart.py"]
+    assert names.find("ct29999py")[0].name == many[-1]
+    assert names.find("cart", stopped=lambda: True) == []
+
+
+def test_a_name_is_found_with_what_is_said_of_it_and_once():
+    names = Names()
+    names.add([Hit(f"name{number}", f"a.py:{number}") for number in range(5_000)])
+    names.add([Hit("name7", "b.py:1"), Hit("two\nlines", "c.py:1")])
+    assert names.find("name4321") == [Hit("name4321", "a.py:4321")]
+    assert names.find("name7", 1) == [Hit("name7", "a.py:7")]
+    assert names.find("lines") == []
+    changed = names.changed([Hit("new", "b.py:2")], lambda hit: hit.about == "a.py:4321")
+    assert names.find("name4321") != changed.find("name4321")
+    assert changed.find("", 1) == [Hit("new", "b.py:2")]
