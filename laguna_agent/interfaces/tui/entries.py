@@ -64,6 +64,10 @@ class Ledger:
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries that are still being written: `answer`, `thinking`, calls by id."""
     _latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=8))
+    _said: Entry | None = None
+    """What a person just said, until the session has taken it."""
+    _early: list[Entry] = field(default_factory=list)
+    """What came between the two: a check that ran first."""
 
     def take(self, event: e.Event, seq: int | None = None) -> None:
         """Add one event. Without `seq`, one that is stored has the next number."""
@@ -94,9 +98,29 @@ class Ledger:
         """Say something that is not an event."""
         return self._add(Entry("notice", title=text, state=state))
 
+    def said(self, text: str) -> None:
+        """Show at once what a person said; the session takes it when its check has run."""
+        self._said = self._add(Entry("user", body=text, name="user"))
+        self._early.clear()
+
+    def unsaid(self) -> bool:
+        """Take away what the session never took, as it was stopped before; True if there was."""
+        entry, self._said = self._said, None
+        if entry is not None:
+            self._take_away(entry)
+        return entry is not None
+
     # --- of a session ----------------------------------------------------------------------
 
     def _user_message(self, event: e.UserMessage) -> None:
+        if self._said is not None and event.origin != "steer":
+            # Rewinding to before the message takes all of it away.
+            for early in (self._said, *self._early):
+                early.seq = self.seq
+            self._said.body = event.text
+            self._touch(self._said)
+            self._said = None
+            return
         self._add(Entry("user", body=event.text, name=event.origin))
 
     def _system_note(self, event: e.SystemNote) -> None:
@@ -243,6 +267,8 @@ class Ledger:
 
     def _add(self, entry: Entry) -> Entry:
         entry.seq = self.seq
+        if self._said is not None:
+            self._early.append(entry)
         self._latest.append(entry)
         self.added(entry)
         return entry

@@ -31,6 +31,8 @@ class Outbox:
         self._app = app
         self._items: list[_Item] = []
         self._shell: list[str] = []
+        self._sent: tuple[str, list[str]] = "", []
+        """What was said last, and the person's commands that went with it."""
         self._numbers = itertools.count(1)
 
     @property
@@ -68,6 +70,11 @@ class Outbox:
 
     def next(self) -> None:
         """The turn has ended: go on with what waits."""
+        if self._app.ledger.unsaid():
+            said, shell = self._sent
+            typed = self._app.composer.text
+            self._app.composer.put(f"{said}\n{typed}" if typed else said)
+            self._shell[:0] = shell
         session = self._app.agent.session
         if session is None:
             return
@@ -123,11 +130,13 @@ class Outbox:
             app.begin(f"running {command}")
             app.agent.shell(key, command)
             return
+        self._sent = text, list(self._shell)
         if self._shell:
             # A skill is called at the beginning of a message.
             parts = [text, *self._shell] if text.startswith("/") else [*self._shell, text]
             text = "\n\n".join(parts)
             self._shell.clear()
+        app.ledger.said(text)
         app.begin("working")
         app.agent.turn(text)
 
