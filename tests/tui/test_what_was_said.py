@@ -1,5 +1,5 @@
-"""What a person said stands in the transcript at once, above what is done before the model hears it;
-stopped before, it is back where it was typed."""
+"""What a person said stands in the transcript at once, above what is done before the model hears
+it; stopped before, it is back where it was typed."""
 
 from __future__ import annotations
 
