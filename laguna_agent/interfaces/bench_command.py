@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ExitCode, UsageError
 
+_NAME = 44
+"""Columns of a figure's name."""
+
 if TYPE_CHECKING:
     from laguna_agent.config import Config, EngineConfig
-    from laguna_agent.models.engine.bench import Report
+    from laguna_agent.models.engine.bench import Figure, Report
 
 
 def main(argv: list[str]) -> int:
@@ -53,6 +56,14 @@ def main(argv: list[str]) -> int:
         # What is asked for, and room for the reply and the rewriting of a file.
         engine = engine.model_copy(update={"context": max(max(depths) + 1024, 8192)})
     _plan(path, engine)
+
+    def show(report: Report, figure: Figure) -> None:
+        """A run may take half an hour: what is known by then is not lost when it is ended."""
+        if not arguments.json:
+            heading = [_heading(report)] if len(report.figures) == 1 else []
+            sys.stdout.write("\n".join([*heading, _line(figure)]) + "\n")
+            sys.stdout.flush()
+
     report = asyncio.run(
         measure(
             path,
@@ -62,13 +73,13 @@ def main(argv: list[str]) -> int:
             rounds=arguments.rounds,
             speculation=not arguments.no_speculation and arguments.synthetic is None,
             say=_say,
+            show=show,
         )
     )
     if arguments.json:
-        json.dump(asdict(report), sys.stdout, indent=2)
+        figures = [asdict(figure) for figure in report.figures]
+        json.dump({"model": report.model, "figures": figures}, sys.stdout, indent=2)
         sys.stdout.write("\n")
-    else:
-        sys.stdout.write(_table(report))
     return int(ExitCode.DONE)
 
 
@@ -103,18 +114,16 @@ def _plan(path: Path, engine: EngineConfig) -> None:
     )
 
 
-def _table(report: Report) -> str:
+def _heading(report: Report) -> str:
     model = report.model
-    lines = [
-        (
-            f"{model['architecture']} {model['quantization']}, {model['size_bytes'] / 1e9:.2f} GB, "
-            f"context {model['context']}, {model['tuning']['threads']} threads"
-        ),
-    ]
-    width = max(len(figure.name) for figure in report.figures)
-    for figure in report.figures:
-        line = f"  {figure.name:<{width}}  {figure.value:10.3f} {figure.unit:<9}"
-        if figure.ratio is not None:
-            line += f" {figure.ratio:6.3f} × {figure.against}"
-        lines.append(line.rstrip())
-    return "\n".join(lines) + "\n"
+    return (
+        f"{model['architecture']} {model['quantization']}, {model['size_bytes'] / 1e9:.2f} GB, "
+        f"context {model['context']}, {model['tuning']['threads']} threads"
+    )
+
+
+def _line(figure: Figure) -> str:
+    line = f"  {figure.name:<{_NAME}}  {figure.value:10.3f} {figure.unit:<9}"
+    if figure.ratio is not None:
+        line += f" {figure.ratio:6.3f} × {figure.against}"
+    return line.rstrip()

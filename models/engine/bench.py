@@ -48,10 +48,14 @@ class Report:
 
     model: dict[str, Any]
     figures: list[Figure] = field(default_factory=list)
+    show: Callable[[Report, Figure], None] | None = None
+    """Called with each figure as soon as it is known."""
 
     def add(self, *values: Any, **named: Any) -> None:
         """Add a figure."""
         self.figures.append(Figure(*values, **named))
+        if self.show is not None:
+            self.show(self, self.figures[-1])
 
 
 async def measure(
@@ -63,6 +67,7 @@ async def measure(
     rounds: int,
     speculation: bool,
     say: Say,
+    show: Callable[[Report, Figure], None] | None = None,
 ) -> Report:
     """Run all measurements. `tokens` are decoded at each of `depths`, `rounds` times."""
     config = config.model_copy(update={"keep_alive": 0})
@@ -84,7 +89,8 @@ async def measure(
             "context": model.context,
             "build": model.build,
             "tuning": status["tuning"],
-        }
+        },
+        show=show,
     )
     report.add("load", loaded, "s")
     try:
