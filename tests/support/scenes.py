@@ -214,6 +214,16 @@ async def asks_command(app: SceneApp, pilot: Pilot[int]) -> None:
     )  # fmt: skip
 
 
+async def asks_long_command(app: SceneApp, pilot: Pilot[int]) -> None:
+    options = "".join(f"  -DSHOP_OPTION_{n}=value-of-option-{n} \\\n" for n in range(14))
+    command = f"cmake -S . -B build \\\n{options}  && cmake --build build && rm -rf /home/ada/old"
+    _ask(
+        app, RunCommand(command=command, cwd="/home/ada/shop"),
+        "rm -rf removes files for good",
+        '[[policy.rules]]\nverdict = "allow"\ncommand = "cmake *"',
+    )  # fmt: skip
+
+
 async def asks_edit(app: SceneApp, pilot: Pilot[int]) -> None:
     _ask(
         app, WritePath(path="/home/ada/shop/shop/cart.py", diff=DIFF),
@@ -288,6 +298,7 @@ SCENES: dict[str, Scene] = {
     scene.__name__: scene
     for scene in (
         *(welcome, loading, reading, streaming, finished, running, asks_command, asks_edit),
+        asks_long_command,
         *(commands, help_page, sessions, problems, opened, first_run, models, trust),
     )
 }

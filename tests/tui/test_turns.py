@@ -100,6 +100,92 @@ async def test_enter_answers_no_approval_and_escape_is_no(drive, repository):
         assert "The user said no" in ui.conversations[-1].told
 
 
+NAMES = [f"option-{n:02}-{'x' * 15}" for n in range(24)]
+LONG = {
+    "lines": "\n".join(f"touch {name}" for name in NAMES) + "\nrm -rf old",
+    "words": f"touch {' '.join(NAMES)} ; rm -rf old",
+    "one word": f"touch {''.join(NAMES)} ; rm -rf old",
+}
+
+
+@pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12), (30, 8), (40, 6)], ids=str)
+@pytest.mark.parametrize("command", LONG.values(), ids=LONG)
+async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
+    drive, command, size
+):
+    assert len(command) > 600
+    async with drive([call("shell", command=command), Reply(text="Then not.")], size=size) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.until(lambda: ui.app.approval.asking, "asked")
+        await ui.shows("y once")
+        scroll = ui.app.query_one("#asked-scroll")
+        await ui.until(lambda: scroll.size.height, "laid out")
+        if scroll.virtual_size.height > scroll.size.height:
+            await ui.shows("ctrl+↑↓")
+        region, seen = scroll.region, []
+        while True:
+            lines = ui.shown.split("\n")
+            assert "y once" in ui.shown
+            assert "n no" in ui.shown
+            inside = lines[region.y : region.bottom]
+            seen += [line[region.x : region.right].rstrip("▁▂▃▄▅▆▇█ ") for line in inside]
+            if scroll.scroll_offset.y >= scroll.max_scroll_y:
+                break
+            before = scroll.scroll_offset.y
+            await ui.pilot.press("ctrl+down")
+            await ui.until(lambda: scroll.scroll_offset.y > before, "scrolled")  # noqa: B023
+        read = "".join("".join(seen).split())
+        assert all(f"option-{n:02}" in read for n in range(24))
+        assert "rm-rfold" in read
+        await ui.pilot.press("escape")
+        await ui.shows("Then not.")
+        assert "The user said no" in ui.conversations[-1].told
+
+
+async def test_what_is_asked_keeps_its_answers_in_view_when_the_terminal_becomes_small(drive):
+    command = LONG["lines"]
+    async with drive([call("shell", command=command), Reply(text="x")], size=(120, 40)) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("y once")
+        await ui.pilot.resize_terminal(40, 12)
+        await ui.shows("y once   n no   r no, because…")
+        await ui.pilot.press("r")
+        await ui.shows("why not? goes to the model")
+        assert "y once   n no   r no, because…" in ui.shown
+        await ui.pilot.press(*"later", "enter")
+        await ui.until(lambda: "The user said no: later" in ui.conversations[-1].told, "told")
+
+
+async def test_while_something_is_asked_escape_is_said_to_be_no(drive):
+    async with drive([EDIT, Reply(text="Then not.")]) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.shows("waiting for your answer · esc is no")
+        await ui.pilot.press("y")
+        await ui.shows("Then not.")
+        assert "esc is no" not in ui.shown
+
+
+async def test_a_long_path_is_cut_above_and_stands_whole_in_what_scrolls(drive):
+    path = "/".join(f"folder-{n:02}" for n in range(20)) + "/end.txt"
+    script = [call("write", path=path, content="x\n"), Reply(text="Then not.")]
+    async with drive(script, size=(40, 12)) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("y once")
+        assert "Allow a change of" in ui.shown
+        seen = ui.shown
+        for _ in range(12):
+            await ui.pilot.press("ctrl+down")
+            await ui.pilot.pause()
+            assert "y once" in ui.shown
+            seen += ui.shown
+        assert "folder-00" in seen
+        assert "end.txt" in seen
+
+
 async def test_no_with_a_reason_tells_the_model_the_reason(drive):
     async with drive([EDIT, Reply(text="I see.")]) as ui:
         await ui.idle()

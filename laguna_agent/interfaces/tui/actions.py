@@ -380,7 +380,7 @@ class Actions(_Base):
         """Scroll what an approval shows."""
         app = self._laguna
         if app.approval.asking:
-            app.query_one("#asked-scroll").scroll_relative(y=lines, animate=False)
+            app.approval.scroll_asked(lines)
 
     def action_help(self) -> None:
         """Show the help."""

@@ -173,7 +173,7 @@ class LagunaApp(Actions, TerminalApp):
         self.outbox.next()
 
     def on_asked(self, message: messages.Asked) -> None:
-        self.wait.say("waiting for your answer")
+        self.wait.ask()
         self.screen.query_one("#composer-row").display = False
         self.approval.ask(message.request, message.future)
         self.bell()

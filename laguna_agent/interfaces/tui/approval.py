@@ -1,6 +1,7 @@
 """An approval, in the place of the composer: exactly what would happen, why it is asked, the rule.
 
-Nothing is chosen by default, and Enter answers nothing.
+Nothing is chosen by default, and Enter answers nothing. The line with the answers is always in
+view. What has no room above or below it is cut there, and stands whole in the part that scrolls.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui import diffview
+from laguna_agent.interfaces.tui.fitting import Fitting
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import visible
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from laguna_agent.events import ApprovalRequested
 
 
+_LOW, _LOWER = 16, 10
+"""Lines of a terminal below which there is little room, and even less."""
+_HINTS = "ctrl+↑↓ scrolls", "ctrl+↑↓"
+_ALLOWS = '[[policy.rules]] verdict = "allow"'
 GRACE_S = 0.4
 """Keys this soon after a request appears were meant for the composer, and go there."""
 
@@ -45,6 +51,7 @@ class ApprovalPanel(Vertical, can_focus=True):
         self.grace_s = GRACE_S
         self._since = 0.0
         self._root = root
+        self._heading = Text()
         self.on_ended: Callable[[], None] = lambda: None
         """Called when nothing is asked any more; takes the keys back."""
         self.on_stray: Callable[[events.Key], object] = lambda key: None
@@ -78,40 +85,98 @@ class ApprovalPanel(Vertical, can_focus=True):
         request, p = self._request, self.palette
         if request is None:
             return
-        head = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request, self._root), "bold"))
+        height = self.screen.size.height
+        parts: list[RenderableType] = [self._detail(request)]
+        what = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request, self._root), "bold"))
+        hint = len(_HINTS[-1]) + 1 if height < _LOW else 0
+        self._heading, whole = self._cut(what, 1 if height < _LOW else 2, beside=hint)
+        if not whole:
+            parts.insert(0, what)
         if request.decision.reason:
-            head.append(f"\n{visible(request.decision.reason)}", style=p.muted)
-        self.query_one("#asked-head", Static).update(head)
-        self.query_one("#asked-what", Static).update(self._detail(request))
-        low = self.screen.size.height < 16
-        answers = Text(no_wrap=low, overflow="ellipsis")
-        for key, meaning in self._answers(request):
-            answers.append(f"{key} ", style=f"bold {p.accent}")
-            answers.append(f"{meaning}   ", style=p.foreground)
+            reason = Text(visible(request.decision.reason), style=p.muted)
+            cut, whole = self._cut(reason, 0 if height < _LOW else 3)
+            if whole:
+                self._heading = Text("\n").join([self._heading, cut])
+            else:
+                parts.insert(0, reason)
+        below: list[RenderableType] = [Fitting(self._answers(request))]
         if request.rule:
-            rule = " ".join(request.rule.split())
-            answers.append(f"\na writes: {visible(rule, single_line=True)}", style=p.muted)
-        self.query_one("#asked-answers", Static).update(answers)
+            text = visible(" ".join(request.rule.split()), single_line=True)
+            rule = Text(f"a writes: {text}", style=p.muted)
+            most = 0 if height < _LOWER else 1 if height < _LOW else 2
+            cut, whole = self._cut(rule, most)
+            if not whole:
+                parts.append(rule)
+                # What all rules begin with says least.
+                short = rule.plain.replace(f"{_ALLOWS} ", "… ", 1)
+                cut, _ = self._cut(Text(short, style=p.muted), most)
+            below += [cut] if cut else []
+        self.query_one("#asked-what", Static).update(Group(*parts))
+        self.query_one("#asked-answers", Static).update(Group(*below))
+        self._draw_head(more=False)
         self.call_after_refresh(self._limit)
+
+    def _draw_head(self, *, more: bool) -> None:
+        """What is asked, and how to see the rest of it if there is `more`."""
+        head, bordered = self._heading, bool(self.styles.border_top[0])
+        self.border_subtitle = _HINTS[0] if more and bordered else ""
+        if more and not bordered:
+            free = self._columns - head.cell_len
+            hint = next((hint for hint in _HINTS if len(hint) < free), "")
+            head = Text.assemble(head, " " * (free - len(hint)), (hint, self.palette.accent))
+        self.query_one("#asked-head", Static).update(head)
+
+    @property
+    def _columns(self) -> int:
+        """Cells of a line in it."""
+        return max(1, self.screen.size.width - self.gutter.width)
+
+    def _cut(self, text: Text, most: int, *, beside: int = 0) -> tuple[Text, bool]:
+        """At most `most` lines of a text that leave `beside` cells free, and whether that is all
+        of it."""
+        columns = max(1, self._columns - beside)
+        lines = text.wrap(self.app.console, columns)
+        if len(lines) <= most:
+            return text, True
+        if not most:
+            return Text(), False
+        last = Text(" ").join([line.copy() for line in lines[most - 1 :]])
+        last.truncate(columns, overflow="ellipsis")
+        return Text("\n").join([*lines[: most - 1], last]), False
 
     def _limit(self) -> None:
         """Leave room for the answers, whatever is asked: only what is asked scrolls."""
         height = self.screen.size.height
-        around = 2 if self.styles.border_top[0] else 0
         head = self.query_one("#asked-head").size.height
         below = self.query_one("#asked-answers").size.height
         below += self.query_one("#asked-reason", Input).display
-        most = height - 2 if height < 16 else height * 2 // 3
-        room = max(1, most - around - head - below)
+        # Low terminals have a line of the transcript, that of what goes on, and the status line.
+        status = self.screen.query_one("#status").display
+        most = height - 2 - status if height < _LOW else height * 2 // 3
+        room = max(1, most - self.gutter.height - head - below)
         scroll = self.query_one("#asked-scroll", VerticalScroll)
         scroll.styles.max_height = room
-        self.border_subtitle = "ctrl+↑ ctrl+↓ scroll" if scroll.virtual_size.height > room else ""
+        self._draw_head(more=scroll.virtual_size.height > room)
 
-    def _answers(self, request: ApprovalRequested) -> list[tuple[str, str]]:
-        answers = [("y", "once")]
-        if request.rule:
-            answers.append(("a", "always"))
-        return [*answers, ("n", "no"), ("r", "no, because…")]
+    def _answers(self, request: ApprovalRequested) -> list[Text]:
+        """The line with the answers, in shorter and shorter forms."""
+        forms = []
+        for gap, once, because in (
+            ("   ", "once", "no, because…"),
+            ("  ", "once", "no, because…"),
+            ("  ", "once", "why not"),
+            (" ", "once", "why"),
+            (" ", "", ""),
+        ):
+            answers = [("y", once), ("a", "always"), ("n", "no"), ("r", because)]
+            form = Text()
+            for key, meaning in answers:
+                if key != "a" or request.rule:
+                    form.append(gap if form else "")
+                    form.append(key, style=f"bold {self.palette.accent}")
+                    form.append(f" {meaning}" if because else "", style=self.palette.foreground)
+            forms.append(form)
+        return forms
 
     def _detail(self, request: ApprovalRequested) -> RenderableType:
         action, p = request.action, self.palette
@@ -133,6 +198,12 @@ class ApprovalPanel(Vertical, can_focus=True):
 
     def on_resize(self) -> None:
         self.draw()
+
+    def scroll_asked(self, lines: int) -> None:
+        """Scroll what is asked; by no more than is in view, so that no line is passed over."""
+        scroll = self.query_one("#asked-scroll", VerticalScroll)
+        most = max(1, scroll.size.height)
+        scroll.scroll_relative(y=max(-most, min(lines, most)), animate=False)
 
     # --- answering -------------------------------------------------------------------------
 
@@ -161,6 +232,7 @@ class ApprovalPanel(Vertical, can_focus=True):
             reason.value = ""
             reason.display = True
             reason.focus()
+            self.call_after_refresh(self._limit)
         else:
             return
         event.stop()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _BAR = 12
-_STOPS = " · esc stops"
+_STOPS, _REFUSES = " · esc stops", " · esc is no"
 _ROOM = len("⠋  · 12 min 05 s") + len(_STOPS)
 """Columns that a long name of what runs leaves for the time and the key."""
 
@@ -33,6 +33,7 @@ class WaitLine(Widget):
         self.palette = palette
         self._what = ""
         self._detail = ""
+        self._escape = _STOPS
         self._share: float | None = None
         self._read: tuple[e.PrefillProgress, float] | None = None
         """How far the reading of a prompt was when it was last told, and when that was."""
@@ -53,6 +54,7 @@ class WaitLine(Widget):
     def begin(self, what: str) -> None:
         """Say that something goes on."""
         self._what, self._detail, self._share, self._read = what, "", None, None
+        self._escape = _STOPS
         self._since = time.monotonic()
         if self._timer is None and not self.still:
             self._timer = self.set_interval(0.25, self._tick)
@@ -81,6 +83,11 @@ class WaitLine(Widget):
         self._detail, self._share = detail, share
         if changed and self.still:
             self.refresh()
+
+    def ask(self) -> None:
+        """Say that a person is waited for."""
+        self.say("waiting for your answer")
+        self._escape = _REFUSES
 
     def _tick(self) -> None:
         self._frame += 1
@@ -157,8 +164,8 @@ class WaitLine(Widget):
         tries.append(([*short[:1], *short[1:][-1:]], 0.0, 0))
         for shown, clock, bar in tries:
             line = self._line(shown, clock, bar)
-            if line.cell_len + len(_STOPS) <= width:
-                return line.append(_STOPS, style=self.palette.muted)
+            if line.cell_len + len(self._escape) <= width:
+                return line.append(self._escape, style=self.palette.muted)
         line.truncate(width, overflow="ellipsis")
         return line
 
@@ -178,7 +185,6 @@ class WaitLine(Widget):
         if elapsed >= 1:
             text.append(f" · {seconds(elapsed)}", style=p.muted)
         return text
-
 
     def _left(self) -> float:
         """Seconds that the reading still takes, as far as it goes on as it did."""
