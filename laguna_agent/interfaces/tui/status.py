@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from laguna_agent.interfaces.tui.background import in_background
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import visible
 
@@ -50,8 +50,7 @@ class StatusLine(Widget):
     def look_at_branch(self) -> None:
         """Read again what is checked out; something that ran may have changed it."""
         if self.root is not None:
-            look = partial(self._look_at_branch, self.root)
-            self.run_worker(look, group="branch", exclusive=True)
+            in_background(self, "branch", self._look_at_branch, self.root)
 
     async def _look_at_branch(self, root: Path) -> None:
         branch = await asyncio.to_thread(checked_out, root)
