@@ -22,6 +22,7 @@ from laguna_agent.events import (
     ToolFinished,
     ToolStarted,
 )
+from laguna_agent.interfaces.lines import beside
 from laguna_agent.policy.display import visible
 
 _REDRAW_S = 0.1
@@ -57,7 +58,8 @@ class Progress:
                 self._update(f"{title} ...")
             case ToolFinished():
                 mark = "✓" if event.ok else "✗"
-                detail = f"  {event.summary}" if event.summary else ""
+                summary = beside(event.title, event.summary)
+                detail = f"  {summary}" if summary else ""
                 self._say(f"{mark} {event.title}{detail}{_seconds(event.duration_s)}")
                 self._update("")
             case CheckRan(command=command, exit_code=code):

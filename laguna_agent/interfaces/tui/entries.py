@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from laguna_agent.interfaces.lines import beside
+
 if TYPE_CHECKING:
     from laguna_agent import events as e
     from laguna_agent.trajectory.codec import StoredEvent
@@ -228,7 +230,8 @@ class Ledger:
         if entry is None:
             entry = self._add(Entry("tool", title=event.title or event.name, name=event.name))
         entry.title = event.title or entry.title
-        entry.body, entry.diff, entry.summary = event.content, event.diff, event.summary
+        entry.body, entry.diff = event.content, event.diff
+        entry.summary = beside(entry.title, event.summary)
         entry.state = "ok" if event.ok else "failed"
         entry.duration_s = event.duration_s
         self._touch(entry)
