@@ -6,6 +6,7 @@ The interface calls the methods here from its own thread; what happens comes bac
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import dataclasses
 import os
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
+from laguna_agent.interfaces.tui.entries import LIVE_CHARS
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session, Settings
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OpenSession = Callable[..., Awaitable["Session"]]
 _CLOSING_S = 5.0
+_READ, _PACE_S = 1 << 20, 0.05
+"""Bytes of a command's output that are read at a time, and seconds between two times."""
 
 
 class AgentThread:
@@ -47,6 +51,7 @@ class AgentThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._stop: asyncio.Event | None = None
+        self._taken = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="laguna-agent", daemon=True)
 
@@ -67,6 +72,10 @@ class AgentThread:
     def shell(self, key: str, command: str) -> None:
         """Run a command of the person's in the repository; ends like a turn."""
         self._begin(self._shell(key, command))
+
+    def shell_taken(self) -> None:
+        """What the command said last was taken: it may say more."""
+        self._soon(self._taken.set)
 
     def reopen(self, **changes: Any) -> None:
         """Close the session and open one with other settings (or the same, to try again)."""
@@ -272,18 +281,39 @@ class AgentThread:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            limit=_READ // 2,
         )
-        assert process.stdout is not None
         code: int | None = None
         try:
-            while data := await process.stdout.read(65_536):
-                self._post(messages.ShellSaid(key, data.decode("utf-8", "replace")))
+            await self._pass_on(key, process)
             code = await process.wait()
         finally:
             if code is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 with contextlib.suppress(asyncio.CancelledError):
-                    await process.wait()
+                    await self._bury(process)
             self._post(messages.ShellSaid(key, "", -1 if code is None else code))
             self._post(messages.TurnEnded())
+
+    async def _pass_on(self, key: str, process: asyncio.subprocess.Process) -> None:
+        """Post the output of a command as it comes: not faster than it is taken or can be seen,
+        and not more than is shown. A command that writes faster than that waits, as it would for a
+        terminal."""
+        assert process.stdout is not None
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        while data := await process.stdout.read(_READ):
+            self._taken.clear()
+            self._post(messages.ShellSaid(key, decode(data)[-LIVE_CHARS:]))
+            await self._taken.wait()
+            await asyncio.sleep(_PACE_S)
+        self._post(messages.ShellSaid(key, decode(b"", final=True)))
+
+    async def _bury(self, process: asyncio.subprocess.Process) -> None:
+        """Wait for the end of a process that was killed, which comes after that of its output."""
+        assert process.stdout is not None
+        with contextlib.suppress(TimeoutError):  # something of another session may still hold it
+            async with asyncio.timeout(_CLOSING_S / 5):
+                while await process.stdout.read(_READ):
+                    pass
+                await process.wait()

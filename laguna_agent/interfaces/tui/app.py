@@ -183,6 +183,7 @@ class LagunaApp(Actions, TerminalApp):
 
     def on_shell_said(self, message: messages.ShellSaid) -> None:
         ended = self.ledger.shell_said(message.key, message.text, message.exit_code)
+        self.agent.shell_taken()
         if ended is not None:
             self.outbox.note_shell(ended)
 

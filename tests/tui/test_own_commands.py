@@ -1,0 +1,91 @@
+"""Commands that a person runs with `!`, however much they write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import messages
+from laguna_agent.interfaces.tui.entries import LIVE_CHARS
+
+
+def running(word: str) -> bool:
+    """Whether a process has this argument."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in entry.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+class Counted:
+    """Counts what a command said and was not taken yet."""
+
+    def __init__(self, app) -> None:
+        self.said = self.taken = self.most = self.longest = 0
+        self._post, self._taken = app.agent._post, app.agent.shell_taken
+        app.agent._post, app.agent.shell_taken = self.post, self.take
+
+    def post(self, message) -> None:
+        if isinstance(message, messages.ShellSaid):
+            self.said += 1
+            self.most = max(self.most, self.said - self.taken)
+            self.longest = max(self.longest, len(message.text))
+        self._post(message)
+
+    def take(self) -> None:
+        self.taken += 1
+        self._taken()
+
+
+async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive):
+    word = f"endless-{os.getpid()}"
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        await ui.say(f"!yes {word}")
+        await ui.until(lambda: counted.taken >= 10, "output")
+        await ui.pilot.press(*"typed meanwhile")
+        assert ui.app.composer.text == "typed meanwhile"
+        assert ui.app.busy
+        await ui.pilot.press("escape")
+        await ui.until(lambda: not ui.app.busy, "stopped")
+        entry = ui.app.transcript.entries[-1]
+        assert (entry.state, entry.summary) == ("failed", "interrupted")
+        assert not running(word)
+        assert counted.most <= 2  # the last piece, and the end
+        assert counted.longest <= LIVE_CHARS
+        ui.app.composer.put("")
+        await ui.say("!echo still here")
+        await ui.until(lambda: not ui.app.busy, "another command")
+        assert ui.app.transcript.entries[-1].body == "still here\n"
+
+
+async def test_an_interface_that_takes_nothing_is_told_nothing_more(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        taken, ui.app.agent.shell_taken = ui.app.agent.shell_taken, lambda: None
+        await ui.say("!seq 1000000; echo all of it")
+        await ui.until(lambda: counted.said, "the first piece")
+        for _ in range(20):
+            await ui.pilot.pause(0.01)
+        assert counted.said == 1
+        ui.app.agent.shell_taken = taken
+        taken()
+        await ui.shows("all of it")
+
+
+async def test_characters_are_whole_wherever_the_output_is_cut(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        await ui.say("!for n in {1..40}; do printf '日%.0s' {1..30000}; done; echo; echo the end")
+        await ui.until(lambda: not ui.app.busy, "the end")
+        body = ui.app.transcript.entries[-1].body
+        assert counted.said > 2
+        assert body.endswith("日\nthe end\n")
+        assert set(body) == set("日\nthe end")
+        assert len(body) == LIVE_CHARS
