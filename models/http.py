@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from laguna_agent import __version__
-from laguna_agent.errors import ModelError
+from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Reply
 from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.chat.segments import valid_unicode
@@ -191,6 +191,9 @@ class HttpConversation:
             except RefusedOptionError:
                 self._shared.plain = True
                 continue
+            except ContextFullError as error:
+                self._was_too_long(error)
+                raise
             except BusyError as error:
                 pause = min(error.wait_s or 2.0, 30.0)
                 waited, waits = waited + pause, waits + 1
@@ -298,6 +301,15 @@ class HttpConversation:
             self._ratio = min(max(chars / usage.prompt_tokens, 1.0), 10.0)
             state.known_tokens = usage.prompt_tokens + usage.completion_tokens
             state.known_at = len(state.messages)
+
+    def _was_too_long(self, error: ContextFullError) -> None:
+        """Learn from a refusal, or a server that tells no figures would be asked it again."""
+        state = self._state
+        tokens = max(error.used, self.limit)
+        if tokens > self.used:
+            chars = size(state.tools) + sum(size(m) for m in state.messages)
+            self._ratio = min(max(chars / tokens, 1.0), self._ratio)
+            state.known_tokens = state.known_at = 0
 
     # --- places -----------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 A reply that makes calls which were made before, with nothing changed since, is thrown away: it
 never becomes part of the prompt, since a repetition in the context makes the next one likelier.
-So is one that was cut because the context was nearly full: it is asked for again in a new epoch.
+So is one that was cut because the context was nearly full: it is asked for again in a new epoch,
+as it is when a server says that the prompt is longer than was thought.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from laguna_agent.agent.compaction import reply_room
 from laguna_agent.agent.state import Agent
 from laguna_agent.agent.telling import make_room
 from laguna_agent.agent.watchdog import Watchdog
+from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Event, Reply
 from laguna_agent.models.base import GenerateOptions
 
@@ -31,22 +33,28 @@ async def ask(agent: Agent, watchdog: Watchdog, attempts: Attempts) -> AsyncGene
     again = 0
     while again <= RESAMPLES:
         cut = False
-        async with aclosing(conversation.generate(options)) as events:
-            async for event in events:
-                if not isinstance(event, Reply):
+        try:
+            async with aclosing(conversation.generate(options)) as events:
+                async for event in events:
+                    if not isinstance(event, Reply):
+                        yield event
+                        continue
+                    event.seed = options.sampling.seed
+                    event.temperature = options.sampling.temperature
+                    cut = not fresh and _for_lack_of_room(agent, event, options)
+                    event.discarded = (
+                        cut
+                        or watchdog.is_repeat(event.tool_calls)
+                        or attempts.is_repeat(event.tool_calls)
+                    )
                     yield event
-                    continue
-                event.seed = options.sampling.seed
-                event.temperature = options.sampling.temperature
-                cut = not fresh and _for_lack_of_room(agent, event, options)
-                event.discarded = (
-                    cut
-                    or watchdog.is_repeat(event.tool_calls)
-                    or attempts.is_repeat(event.tool_calls)
-                )
-                yield event
-                if not event.discarded:
-                    return
+                    if not event.discarded:
+                        return
+        except ContextFullError:
+            # A server counts by itself, and what was estimated was too little.
+            if fresh or agent.compact is None:
+                raise
+            cut = True
         conversation.rewind(mark)
         if cut:
             async with aclosing(make_room(agent)) as room:

@@ -1,14 +1,16 @@
 """An epoch of a conversation: what its prompt is made of, and how a conversation enters it.
 
-A new epoch is the static prefix, one opening message (the summary, every user message as it was
-written, the instructions and the plan) and the last steps, whole, with the tokens they had.
+A new epoch is the static prefix, one opening message (the summary, what the user said, the
+instructions and the plan) and the last steps, whole, with the tokens they had.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from laguna_agent.agent.said import Said, counted, sizes_of, tell_said, without_middle
 from laguna_agent.events import (
     Compacted,
     Event,
@@ -24,6 +26,8 @@ from laguna_agent.trajectory.replay import ConversationState
 
 OVERHEAD = 16
 """Tokens that a chat format spends on opening and closing one message, rounded up."""
+
+_TRIES = 4
 
 Opening = Callable[[str, list[str], str], str]
 """Makes the text of the epoch's first message of summary, user messages and plan."""
@@ -79,53 +83,42 @@ async def build_epoch(
     reserve: int,
     render: Render = message_of,
 ) -> Epoch:
-    """Decide what of `state` goes on: always the summary, all user messages and the plan; of the
+    """Decide what of `state` goes on: always the summary, the plan and what the user said; of the
     last steps as many whole ones as fit in half of the context that is left.
 
-    User messages stay whole as long as they fit at all; when they alone would fill the context,
-    the middle of the longest is left out, and `dropped` says so. When not even the last step
-    fits, its results are cut in the middle: without them its calls would only be made again.
-    `reserve` tokens stay free for the next summary.
+    User messages stay whole as long as they leave a third of it free; see `said` for what happens
+    then, and `dropped` says so. When not even the last step fits, its results are cut in the
+    middle: without them its calls would only be made again. `reserve` tokens stay free for the
+    next summary.
     """
-    prefix = state.system.tokens if state.system else 0
+    prefix = await _prefix(state, count)
     room = limit - prefix - reserve
     steps, plan = _steps(state), plan_text(state.plan)
-    dropped: list[str] = []
 
-    def text_for(said: Sequence[StoredEvent]) -> tuple[str, list[str]]:
-        messages = [_spoken(item) for item in said]
-        return opening(summary, messages, plan), messages
+    def text_for(said: Said, before: int) -> str:
+        return opening(summary, said.until(before), plan)
 
-    text, _ = text_for(state.user_messages)
-    used = await count(text) + OVERHEAD
+    end = state.last_seq + 1
+    said, used = await _said(state, lambda said: text_for(said, end), count, room // 2)
     kept = len(steps)
-    while kept > 0:
+    while kept > 0 and steps[kept - 1][0].seq not in said.cut:
         # A user message in the kept steps is in its place there, and no longer in the opening.
         size = await _size(steps[kept - 1], count, render)
         if used + size > room // 2 and not (kept == len(steps) and used + size <= room * 3 // 4):
             break
         used, kept = used + size, kept - 1
     cut: dict[int, Message] = {}
+    dropped: list[str] = []
     if kept == len(steps) and steps and isinstance(steps[-1][0].event, Reply):
         cut = await _cut(steps[-1], room * 3 // 4 - used, count, render)
         if cut:
             kept -= 1
-            used += await _size(steps[kept], count, lambda event: cut.get(id(event), render(event)))
             dropped.append(
                 "the middle of "
                 + ("a tool result" if len(cut) == 1 else f"{len(cut)} tool results")
                 + " that did not fit"
             )
-    kept_from = steps[kept][0].seq if kept < len(steps) else state.last_seq + 1
-    said = [item for item in state.user_messages if item.seq < kept_from]
-    text, messages = text_for(said)
-    tail = used - await count(text_for(state.user_messages)[0]) - OVERHEAD
-    while await count(text) + OVERHEAD + tail > room:
-        shorter = _shorten(messages, said)
-        if shorter is None:
-            break
-        dropped.append(shorter)
-        text = opening(summary, messages, plan)
+    kept_from = steps[kept][0].seq if kept < len(steps) else end
     entries: list[Message | Reply] = [
         item.event
         if isinstance(item.event, Reply)
@@ -133,7 +126,8 @@ async def build_epoch(
         for step in steps[kept:]
         for item in step
     ]
-    return Epoch(text, entries, kept_from, dropped + _dropped(steps[:kept]))
+    dropped += [*said.dropped, *_dropped(steps[:kept])]
+    return Epoch(text_for(said, kept_from), entries, kept_from, dropped)
 
 
 async def enter_epoch(conversation: Conversation, epoch: Epoch) -> list[int] | None:
@@ -205,6 +199,39 @@ async def _append_all(conversation: Conversation, entries: Sequence[Message | Re
     return closed
 
 
+async def _prefix(state: ConversationState, count: Count) -> int:
+    """Tokens of the static prefix. Where they were estimated when there were no figures of the
+    model's, they are counted again."""
+    if state.system is None:
+        return 0
+    tokens = state.system.tokens
+    if state.system.token_ids is None:
+        declared = json.dumps(state.system.tools, ensure_ascii=False)
+        tokens = max(tokens, await count(state.system.text) + await count(declared))
+    return tokens
+
+
+async def _said(
+    state: ConversationState, text_for: Callable[[Said], str], count: Count, most: int
+) -> tuple[Said, int]:
+    """What the user said, so that the opening's text takes at most `most` tokens if it can; and
+    what it takes."""
+    messages = state.user_messages
+    sizes = await sizes_of(messages, count)
+    bare = await count(text_for(Said({}))) + OVERHEAD
+    share = most - bare
+    said = tell_said(messages, sizes, share)
+    used = await count(text_for(said)) + OVERHEAD
+    for _ in range(_TRIES):
+        if used <= most:
+            break
+        # Cut by characters, it came out longer than was thought.
+        share -= used - most + max(0, share) // 50
+        said = tell_said(messages, sizes, share)
+        used = await count(text_for(said)) + OVERHEAD
+    return said, used
+
+
 def _steps(state: ConversationState) -> list[list[StoredEvent]]:
     """This epoch's history in pieces that stay whole: a reply with its results, a user message."""
     steps: list[list[StoredEvent]] = []
@@ -252,34 +279,12 @@ async def _cut(
                 return {}
             # In characters by the text's own density, with a margin for the mark in its middle.
             half = int(len(message.content) * (share - 40) / size * 0.9) // 2
-            text = _without_middle(message.content, half, item.seq)
+            text = without_middle(message.content, half, item.seq)
             message = message.model_copy(update={"content": text})
             cut[id(item.event)] = message
             size = await count(message.content)
         left -= size + OVERHEAD
     return cut if left >= 0 else {}
-
-
-def _spoken(item: StoredEvent) -> str:
-    assert isinstance(item.event, UserMessage)
-    return item.event.text
-
-
-def _without_middle(text: str, kept: int, seq: int) -> str:
-    """The first and last `kept` characters of event `seq`, and what stands for those between."""
-    gap = f"\n[… {len(text) - 2 * kept} characters left out; recall e{seq} has them]\n"
-    return text[:kept] + gap + text[-kept:]
-
-
-def _shorten(messages: list[str], said: Sequence[StoredEvent]) -> str | None:
-    """Take the middle half out of the longest message; says what was left out, None if all are
-    short already."""
-    place = max(range(len(messages)), key=lambda n: len(messages[n]), default=-1)
-    if place < 0 or len(messages[place]) < 400:
-        return None
-    text, seq = messages[place], said[place].seq
-    messages[place] = _without_middle(text, len(text) // 4, seq)
-    return f"the middle of a long user message (e{seq})"
 
 
 def _dropped(steps: Sequence[Sequence[StoredEvent]]) -> list[str]:
@@ -300,16 +305,12 @@ def _dropped(steps: Sequence[Sequence[StoredEvent]]) -> list[str]:
                     pass
     lines = []
     if replies:
-        lines.append(_counted(replies, "reply of the model", "replies of the model"))
+        lines.append(counted(replies, "reply of the model", "replies of the model"))
     if results:
-        shown = _counted(results, "tool result", "tool results")
+        shown = counted(results, "tool result", "tool results")
         lines.append(f"{shown} ({characters:,} characters)")
     if notes:
-        lines.append(_counted(notes, "note of laguna", "notes of laguna"))
+        lines.append(counted(notes, "note of laguna", "notes of laguna"))
     if beside:
         lines.append(f"files and output shown beside the task ({beside:,} characters)")
     return lines
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
