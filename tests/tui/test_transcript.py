@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+
+import pytest
+from textual.events import Resize
+from textual.geometry import Size
+
 from laguna_agent.events import Reply, TextDelta, ToolFinished, TurnFinished, UserMessage
 from laguna_agent.interfaces.tui.diffview import parse
 from laguna_agent.interfaces.tui.entries import Entry, Ledger
@@ -73,6 +80,55 @@ async def test_what_is_in_view_stays_when_something_is_added_below():
         app.transcript.go_to_end()
         await pilot.pause()
         assert "voucher of 10 %" in shown(app)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
+    chance = random.Random(seed)
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.prepare()
+        for number in range(40):
+            if chance.random() < 0.7:
+                app.ledger.take(TextDelta(text=f"piece {number} " * chance.randint(1, 40) + "\n\n"))
+            else:
+                app.ledger.take(Reply(text=f"{ANSWER}\n\npiece {number}"))
+            size = Size(
+                chance.choice([20, 60, 76, 80, 112, 150]), chance.choice([3, 8, 12, 30, 80])
+            )
+            app._driver._size = size
+            app.post_message(Resize(size, size))
+            for _ in range(chance.randint(0, 8)):  # at another moment of drawing each time
+                await asyncio.sleep(0)
+        await pilot.resize_terminal(80, 24)
+        app.ledger.take(TextDelta(text="the very last"))
+        await pilot.pause(0.1)
+        assert "the very last" in shown(app)
+        app.transcript.scroll_to(y=3, animate=False)
+        await pilot.resize_terminal(60, 20)
+        app.ledger.take(TextDelta(text=" and more"))
+        await pilot.pause(0.1)
+        assert "the very last" not in shown(app)  # who reads is left alone
+
+
+async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_ended():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        app.transcript.replace([])
+        app.ledger.shell_started("k", "count")
+        app.ledger.shell_said("k", "".join(f"line {n}\n" for n in range(1_000)), None)
+        await pilot.pause(0.1)
+        assert "line 999" in shown(app)
+        app.transcript.scroll_home(animate=False)
+        await pilot.pause(0.1)
+        assert shown(app).splitlines()[1].strip() == "… 800 more lines"
+        app.ledger.shell_said("k", "", 0)
+        await pilot.pause(0.1)
+        assert shown(app).splitlines()[1].strip() == "line 0"
+        app.transcript.go_to_end()
+        await pilot.pause(0.1)
+        assert "line 999" in shown(app)
 
 
 async def test_memory_of_the_transcript_is_bounded_while_messages_stream():

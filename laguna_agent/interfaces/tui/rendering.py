@@ -21,6 +21,8 @@ from laguna_agent.policy.display import visible
 
 Lines = list[list[Segment]]
 SHOWN_DIFF, SHOWN_LIVE, SHOWN_FAILED, SHOWN_OPEN = 24, 8, 6, 4_000
+SHOWN_GROWING = 200
+"""Lines of an open call that still runs: it is drawn many times a second."""
 """Lines of a diff, of running output, of a failure and of an opened entry that are shown."""
 
 
@@ -139,7 +141,9 @@ class Renderer:
             if entry.is_open and not entry.title:
                 parts.append(self._output(entry, SHOWN_OPEN))
         elif entry.is_open and entry.body.strip():
-            parts.append(self._output(entry, SHOWN_OPEN, head=entry.state != "running"))
+            running = entry.state == "running"
+            most = SHOWN_GROWING if running else SHOWN_OPEN
+            parts.append(self._output(entry, most, head=not running))
         elif entry.state == "running" and entry.body.strip():
             parts.append(self._output(entry, SHOWN_LIVE))
         elif entry.state == "failed" and entry.is_open is None and entry.body.strip():
