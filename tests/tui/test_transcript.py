@@ -102,12 +102,14 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
                 await asyncio.sleep(0)
         await pilot.resize_terminal(80, 24)
         app.ledger.take(TextDelta(text="the very last"))
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert "the very last" in shown(app)
         app.transcript.scroll_to(y=3, animate=False)
         await pilot.resize_terminal(60, 20)
         app.ledger.take(TextDelta(text=" and more"))
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert "the very last" not in shown(app)  # who reads is left alone
 
 
@@ -118,16 +120,20 @@ async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_en
         app.transcript.replace([])
         app.ledger.shell_started("k", "count")
         app.ledger.shell_said("k", "".join(f"line {n}\n" for n in range(1_000)), None)
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert "line 999" in shown(app)
         app.transcript.scroll_home(animate=False)
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "… 800 more lines"
         app.ledger.shell_said("k", "", 0)
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "line 0"
         app.transcript.go_to_end()
-        await pilot.pause(0.1)
+        app.transcript._settle()
+        await pilot.pause()
         assert "line 999" in shown(app)
 
 
