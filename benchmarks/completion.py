@@ -182,7 +182,7 @@ def measure(root: Path, log: Path) -> dict[str, Any]:
         ),
         "blocks_over_50_ms": sum(line["blocked"] > 0.05 for line in blocked),
         "memory_after_mib": terminal.resident_mib(),
-        "last_note": [line["note"] for line in lines() if "note" in line][-1],
+        "last_note": [line["note"] for line in lines() if line.get("note")][-1],
     }
     terminal.close()
     machine.terminate()

@@ -23,10 +23,10 @@ class Slow:
         self.gate = threading.Event()
         files._listed = self.listed  # type: ignore[method-assign]
 
-    def listed(self) -> Iterator[list[str]]:
-        yield [f"early/cart_{number:03}.py" for number in range(600)]
+    def listed(self) -> Iterator[bytes]:
+        yield b"\0".join(b"early/cart_%03d.py" % number for number in range(600))
         self.gate.wait(30)
-        yield ["late/cart.py", "late/zebra.py"]
+        yield b"late/cart.py\0late/zebra.py"
 
 
 def offered(app) -> list[str]:

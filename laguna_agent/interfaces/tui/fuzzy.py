@@ -80,10 +80,6 @@ class Names:
                 names.add(kept)
         return names
 
-    def same_as(self, other: Names) -> bool:
-        """Whether the other holds the same names in the same order."""
-        return self._pieces == other._pieces
-
     def texts(self) -> Iterator[str]:
         """All names, some at a time, a line each."""
         for piece in list(self._pieces):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MOST_WALKED = 200_000
 """Files that are read where there is no git repository."""
 _FRESH_S = 20.0
-"""Seconds for which a listing is not read again."""
+"""Seconds for which a listing is not read again; so many for each second that it took."""
 _AT_ONCE_S = 0.05
 """Seconds that the first search waits for a small repository to be read whole."""
 _PERIOD_S, _SHARE = 0.1, 0.25
@@ -113,17 +114,15 @@ class _Reader:
         """Set while nothing is being read."""
         self.ended.set()
         self._root = root
-        self._began = float("-inf")
+        self._due = float("-inf")
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
 
     def refresh(self) -> bool:
         """Begin to read, if that is due; whether it was."""
-        now = time.monotonic()
-        if self._closed or not self.ended.is_set() or now - self._began < _FRESH_S:
+        if self._closed or not self.ended.is_set() or time.monotonic() < self._due:
             return False
-        self._began = now
         self.ended.clear()
         if not self.complete:
             self.note = f"reading {self.what}"
@@ -140,11 +139,14 @@ class _Reader:
             self._thread.join(1.0)
 
     def _run(self) -> None:
+        begun = time.monotonic()
         try:
             self._read()
         except OSError as error:
             self.note = f"not all could be read: {error.strerror}"
         finally:
+            now = time.monotonic()
+            self._due = now + _FRESH_S * max(1.0, now - begun)
             self.ended.set()
 
     def _read(self) -> None:
@@ -171,28 +173,34 @@ class _Files(_Reader):
 
     what = "files"
     _git = True
+    _digest = b""
 
     def _read(self) -> None:
-        names, folders = Names(), set[str]()
-        if not self.complete:
+        names, folders, digest = Names(), set[str](), hashlib.blake2b()
+        listed: Iterable[bytes] = self._listed()
+        if self.complete:
+            # Mostly nothing has changed; this finds out without holding the interpreter.
+            listed = list(listed)
+            digest.update(b"".join(listed))
+            if digest.digest() == self._digest:
+                return
+        else:
             self.names = names
-        for paths in self._listed():
-            plain = [path for path in paths if is_plain(path)]
+        for paths in listed:
+            plain = [path for path in os.fsdecode(paths).split("\0") if path and is_plain(path)]
             names.add([Hit(path) for path in [*plain, *_new_folders(plain, folders)]])
             if not self.complete:
+                digest.update(paths)
                 self.note = f"reading {self.what}: {len(names):,} so far"
             if self._closed:
                 return
-        if self._closed:
-            return
-        if not self.names.same_as(names):
-            self.names = names
         full = len(names) - len(folders) >= MOST_WALKED and not self._git
         self.note = f"only the first {MOST_WALKED:,} files" if full else ""
-        self.complete = True
+        self.names, self._digest, self.complete = names, digest.digest(), True
 
-    def _listed(self) -> Iterator[list[str]]:
-        """Paths, some at a time: those that git knows come at once, then those that are new."""
+    def _listed(self) -> Iterator[bytes]:
+        """Paths, some at a time, with a NUL between two: those that git knows come at once, then
+        those that are new."""
         self._git = True
         for options in (["--cached"], ["--others", "--exclude-standard"]):
             try:
@@ -204,20 +212,20 @@ class _Files(_Reader):
             with self._running(process):
                 assert process.stdout is not None
                 while data := process.stdout.read(_CHUNK):
-                    *paths, rest = (rest + data).split(b"\0")
-                    yield [os.fsdecode(path) for path in paths]
+                    paths, _, rest = (rest + data).rpartition(b"\0")
+                    yield paths
             if process.returncode:
                 self._git = False
                 break
         if not self._git and not self._closed:
             yield from self._walked()
 
-    def _walked(self) -> Iterator[list[str]]:
+    def _walked(self) -> Iterator[bytes]:
         from laguna_agent.tools.walk import walk
 
         entries = walk(self._root, limit=MOST_WALKED)
         while some := [entry.relative for entry in itertools.islice(entries, _WALKED)]:
-            yield some
+            yield os.fsencode("\0".join(some))
 
 
 def _new_folders(paths: list[str], known: set[str]) -> list[str]:
