@@ -31,6 +31,8 @@ from laguna_agent.models.local import LocalConversation
 from laguna_agent.prompts.pack import load_pack
 from support.synthetic import tiny_laguna
 
+STEPS = int(os.environ.get("LAGUNA_TEST_STEPS", "150"))
+"""Of the longest runs in the suite; a soak takes 500."""
 FACTS = 40
 COLOURS = "amber birch cedar delta ember fjord grove heron ivory jade".split()  # noqa: SIM905 - shorter
 THINGS = ("port", "timeout", "bucket", "branch")
@@ -157,7 +159,7 @@ def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
     """A repository with a file for each step, in forty of which a fact stands."""
     dice = random.Random(seed)
     places = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
-    chosen = dict(zip(sorted(dice.sample(range(steps), FACTS)), places, strict=True))
+    chosen = dict(zip(sorted(dice.sample(range(steps - 1), FACTS)), places, strict=True))
     facts = []
     (root / "src").mkdir(parents=True)
     for number in range(steps):
