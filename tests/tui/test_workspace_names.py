@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui import workspace
 from laguna_agent.interfaces.tui.fuzzy import Hit, Names
 from laguna_agent.interfaces.tui.workspace import Found, Workspace
+from laguna_agent.tools.definitions import Batch
 
 
 class Slow:
@@ -113,6 +116,28 @@ async def test_a_limit_on_the_files_without_git_is_said(
     names = Workspace(tmp_path)
     found = (await search(names, "f"))[-1]
     assert (len(found.hits), found.note) == (5, "only the first 5 files")
+    names.close()
+
+
+@pytest.mark.parametrize(
+    ("left_out", "status", "note"),
+    [
+        (7, 0, "symbols of the 1 files changed last"),
+        (0, 0, ""),
+        (0, 1, "not all symbols could be read"),
+    ],
+)
+async def test_symbols_that_are_missing_are_said(repository, laguna_home, left_out, status, note):
+    batch = Batch(
+        done=1, total=1, left_out=left_out, paths=["calc.py"], found=[("add", "calc.py:1")]
+    )
+    program = f"import sys; sys.stdin.read(); print({json.dumps(batch)!r}); sys.exit({status})"
+    names = Workspace(repository)
+    names.symbols._start = lambda: subprocess.Popen(  # type: ignore[method-assign]
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    found = await search(names, "add")
+    assert (found[-1].hits, found[-1].note) == ([Hit("calc.py:1", "add")], note)
     names.close()
 
 
