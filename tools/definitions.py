@@ -11,7 +11,6 @@ files that changed after SINCE, in seconds since 1970, are read.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from laguna_agent.tools.codeindex import Cache, read_source
+from laguna_agent.tools.jsonlines import print_lines
 from laguna_agent.tools.languages import language_of
 
 MOST_FILES = 50_000
@@ -79,13 +79,8 @@ def main() -> None:
     root, cache, since = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     os.nice(19)
     paths = os.fsdecode(sys.stdin.buffer.read()).split("\n")
-    for batch in batches(root, cache, changed_last(root, filter(None, paths), since)):
-        sys.stdout.write(json.dumps(batch) + "\n")
-        sys.stdout.flush()
+    print_lines(batches(root, cache, changed_last(root, filter(None, paths), since)))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BrokenPipeError:
-        os._exit(0)
+    main()

@@ -10,7 +10,6 @@ JSON list `[path, line, column, text]` for each matching line.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from laguna_agent.tools.encoding import decode, printable
+from laguna_agent.tools.jsonlines import print_lines
 from laguna_agent.tools.walk import walk
 
 FILE_LIMIT = 16 << 20
@@ -83,13 +83,8 @@ def scan(job: Job) -> Iterator[tuple[str, int, int, str]]:
 def main() -> None:
     """Serve one job."""
     job: Job = json.load(sys.stdin)
-    for hit in scan(job):
-        sys.stdout.write(json.dumps(hit) + "\n")
-        sys.stdout.flush()
+    print_lines(scan(job))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BrokenPipeError:
-        os._exit(0)
+    main()

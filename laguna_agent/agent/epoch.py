@@ -86,10 +86,10 @@ async def build_epoch(
     """Decide what of `state` goes on: always the summary, the plan and what the user said; of the
     last steps as many whole ones as fit in half of the context that is left.
 
-    User messages stay whole as long as they leave a third of it free; see `said` for what happens
-    then, and `dropped` says so. When not even the last step fits, its results are cut in the
-    middle: without them its calls would only be made again. `reserve` tokens stay free for the
-    next summary.
+    User messages stay whole as long as the opening takes at most half of it; see `said` for what
+    happens then, and `dropped` says so. When not even the last step fits, its results are cut in
+    the middle: without them its calls would only be made again. `reserve` tokens stay free for
+    the next summary.
     """
     prefix = await _prefix(state, count)
     room = limit - prefix - reserve

@@ -223,7 +223,7 @@ class Sampler:
         candidates = self._candidates(context, row)
         kept: list[np.ndarray[Any, Any]] = []
         valid = 0
-        for order in _likeliest(candidates["logit"], sort=bool(enough) and not self._penalised):
+        for order in _likeliest(candidates["logit"], pieces=bool(enough) and not self._penalised):
             chunk = candidates[order]
             gate.mask(chunk)
             allowed = chunk[np.isfinite(chunk["logit"])]
@@ -242,13 +242,13 @@ class Sampler:
             self.gate.close()
 
 
-def _likeliest(logits: np.ndarray[Any, Any], *, sort: bool) -> Iterator[np.ndarray[Any, Any]]:
-    """Indices in ever larger pieces, the likeliest first; all at once without `sort`.
+def _likeliest(logits: np.ndarray[Any, Any], *, pieces: bool) -> Iterator[np.ndarray[Any, Any]]:
+    """Indices, the likeliest first: in ever larger `pieces`, or all at once.
 
     The few of the first piece are picked without sorting the rest, which takes a hundredth of it.
     """
     count = len(logits)
-    if not sort or count <= _FIRST:
+    if not pieces or count <= _FIRST:
         yield np.argsort(logits)[::-1]
         return
     few = np.argpartition(logits, count - _FIRST)[count - _FIRST :]

@@ -13,7 +13,7 @@ from laguna_agent.models.engine.sampler import _likeliest
 def test_candidates_come_once_each_and_the_likeliest_first(count: int, distinct: int) -> None:
     values = np.random.default_rng(count).integers(0, distinct, count)
     logits = values.astype(np.float32)
-    pieces = list(_likeliest(logits, sort=True))
+    pieces = list(_likeliest(logits, pieces=True))
     assert all(len(piece) for piece in pieces)
     order = np.concatenate(pieces)
     assert sorted(order) == list(range(count))
