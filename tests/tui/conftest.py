@@ -118,6 +118,13 @@ class Driven:
         await self.pilot.press("escape") if self.app.completion.is_open else None
         await self.pilot.press("enter")
 
+    async def turn(self, text: str, answer: str) -> None:
+        """A whole turn: what is said, its answer, and its end."""
+        await self.idle()
+        await self.say(text)
+        await self.shows(answer)
+        await self.idle()
+
     async def command(self, text: str) -> None:
         """Type a command and send it; what it shows is there, if it needs no wait."""
         await self.say(text)

@@ -38,10 +38,7 @@ async def test_help_prints_every_key_and_every_command(drive):
 
 async def test_exit_leaves_and_says_how_to_go_on(drive):
     async with drive([Reply(text="hello")]) as ui:
-        await ui.idle()
-        await ui.say("hi")
-        await ui.shows("hello")
-        await ui.idle()
+        await ui.turn("hi", "hello")
         name = ui.app.agent.session.trajectory.id
         await ui.command("/exit")
         await ui.until(lambda: ui.app._exit, "left")
@@ -130,10 +127,7 @@ async def test_diff_outside_of_a_repository_is_told(drive, repository):
 async def test_context_shows_parts_that_add_up_to_what_is_in_use(drive):
     read = call("read", path="calc.py")
     async with drive([read, Reply(text="an answer")], size=(110, 40)) as ui:
-        await ui.idle()
-        await ui.say("look")
-        await ui.shows("an answer")
-        await ui.idle()
+        await ui.turn("look", "an answer")
         await ui.command("/context")
         await ui.dialog(Page)
         await ui.shows("results of read")
@@ -188,10 +182,7 @@ async def test_memory_lists_what_is_remembered_and_opens_it(drive, repository):
 
 async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(drive, laguna_home):
     async with drive([Reply(text="hello")], size=(140, 50)) as ui:
-        await ui.idle()
-        await ui.say("hi")
-        await ui.shows("hello")
-        await ui.idle()
+        await ui.turn("hi", "hello")
         await ui.command("/prompts")
         await ui.dialog(Page)
         await ui.shows("system.md")
@@ -273,10 +264,7 @@ async def test_the_model_is_changed_by_name_and_the_conversation_goes_on(drive, 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('[providers.near]\nurl = "http://127.0.0.1:9/v1"\n')
     async with drive([Reply(text="first answer")]) as ui:
-        await ui.idle()
-        await ui.say("remember seven")
-        await ui.shows("first answer")
-        await ui.idle()
+        await ui.turn("remember seven", "first answer")
         await ui.command("/model near/qwen")
         await ui.until(lambda: len(ui.conversations) == 2, "opened again")
         await ui.idle()

@@ -16,10 +16,7 @@ SUMMARY = "## Goal\n- mend add\n\n## Decisions\n- add keeps its name\n"
 async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("first answer")
-        await ui.idle()
+        await ui.turn("mend add", "first answer")
         await ui.command("/compact keep the file names")
         await ui.shows("summarised:")
         await ui.idle()
@@ -37,10 +34,7 @@ async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on
 async def test_escape_stops_a_compaction_and_the_conversation_is_as_it_was(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("first answer")
-        await ui.idle()
+        await ui.turn("mend add", "first answer")
         before = list(ui.conversations[-1].entries)
         ui.gate.clear()
         await ui.command("/compact")
@@ -66,10 +60,7 @@ async def test_compacting_nothing_is_told_and_is_no_error(drive):
 
 async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
     async with drive([Reply(text="old answer")]) as ui:
-        await ui.idle()
-        await ui.say("old question")
-        await ui.shows("old answer")
-        await ui.idle()
+        await ui.turn("old question", "old answer")
         old = ui.app.agent.session.trajectory
         await ui.command("/new")
         await ui.until(lambda: len(ui.conversations) == 2, "another session")
@@ -82,10 +73,7 @@ async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
 
 async def test_resume_by_id_shows_what_was_said_and_the_model_knows_it(drive):
     async with drive([Reply(text="old answer")]) as ui:
-        await ui.idle()
-        await ui.say("old question")
-        await ui.shows("old answer")
-        await ui.idle()
+        await ui.turn("old question", "old answer")
         old = ui.app.agent.session.trajectory.id
         await ui.command("/new")
         await ui.until(lambda: len(ui.conversations) == 2, "another session")
@@ -101,10 +89,7 @@ async def test_resume_by_id_shows_what_was_said_and_the_model_knows_it(drive):
 
 async def test_resume_of_what_is_not_there_is_told_and_leaves_the_conversation(drive):
     async with drive([Reply(text="first answer"), Reply(text="here again")]) as ui:
-        await ui.idle()
-        await ui.say("first question")
-        await ui.shows("first answer")
-        await ui.idle()
+        await ui.turn("first question", "first answer")
         here = ui.app.agent.session.trajectory.id
         await ui.command("/resume nothing-like-it")
         await ui.shows("there is no session")
@@ -137,10 +122,7 @@ async def test_fork_goes_on_in_a_copy_and_leaves_the_original_as_it_was(drive):
 
 async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("Fixed.")
-        await ui.idle()
+        await ui.turn("mend add", "Fixed.")
         await ui.command("/rewind")
         await ui.dialog(Picker)
         await ui.shows("calc.py")
@@ -157,10 +139,7 @@ async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(driv
 
 async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("Fixed.")
-        await ui.idle()
+        await ui.turn("mend add", "Fixed.")
         await ui.command("/rewind")
         await ui.dialog(Picker)
         await ui.pilot.press("enter")
@@ -172,10 +151,7 @@ async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, reposito
 
 async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("Fixed.")
-        await ui.idle()
+        await ui.turn("mend add", "Fixed.")
         await ui.command("/undo")
         await ui.dialog(Question)
         assert "return a + b" in ui.shown
@@ -197,10 +173,7 @@ async def test_the_model_hears_of_an_undo_with_the_next_message_and_may_edit_aga
     other = call("edit", path="calc.py", old="    return a - b", new="    return sum((a, b))")
     script = [EDIT, Reply(text="Fixed."), other, Reply(text="Fixed otherwise.")]
     async with drive(script, mode="accept-edits") as ui:
-        await ui.idle()
-        await ui.say("mend add")
-        await ui.shows("Fixed.")
-        await ui.idle()
+        await ui.turn("mend add", "Fixed.")
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.pilot.press("y")
@@ -226,10 +199,7 @@ async def test_undo_without_a_change_is_told(drive):
 
 async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
     async with drive([Reply(text="hello")]) as ui:
-        await ui.idle()
-        await ui.say("hi")
-        await ui.shows("hello")
-        await ui.idle()
+        await ui.turn("hi", "hello")
         directory = ui.app.agent.session.trajectory.directory
         await ui.command("/rename The greeting")
         await ui.shows("this conversation is called: The greeting")
@@ -248,10 +218,7 @@ async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
 
 async def test_export_writes_what_the_ending_says(drive, repository):
     async with drive([Reply(text="the **answer**")]) as ui:
-        await ui.idle()
-        await ui.say("the question")
-        await ui.shows("done")
-        await ui.idle()
+        await ui.turn("the question", "done")
         for name in ("talk.md", "talk.html", "talk.json"):
             await ui.command(f"/export {name}")
             await ui.until((repository / name).exists, name)
@@ -265,10 +232,7 @@ async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repos
     notes = repository / "notes.md"
     notes.write_text("mine")
     async with drive([Reply(text="the answer")]) as ui:
-        await ui.idle()
-        await ui.say("the question")
-        await ui.shows("done")
-        await ui.idle()
+        await ui.turn("the question", "done")
         await ui.command("/export")
         await ui.dialog(Question)
         await ui.pilot.press("ctrl+u", *"notes.md", "enter")

@@ -83,10 +83,7 @@ async def test_a_slow_disk_delays_no_key(drive, monkeypatch):
 
     monkeypatch.setattr("laguna_agent.interfaces.tui.status.checked_out", slow)
     async with drive([Reply(text="hello")], size=(110, 24)) as ui:
-        await ui.idle()
-        await ui.say("hi")
-        await ui.shows("hello")
-        await ui.idle()
+        await ui.turn("hi", "hello")
         assert "late" not in ui.shown
         release.set()
         await ui.shows("late  f1 help")

@@ -250,10 +250,7 @@ def test_a_turn_that_ended_closes_what_was_running():
 async def test_edits_are_counted_in_the_side_panel(drive):
     edit = call("edit", path="calc.py", old="a - b", new="a + b")
     async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:
-        await ui.idle()
-        await ui.say("mend")
-        await ui.shows("ok")
-        await ui.idle()
+        await ui.turn("mend", "ok")
         assert ui.app.side.changed == {"calc.py": (1, 1)}
         assert "calc.py +1 -1" in ui.shown
 
