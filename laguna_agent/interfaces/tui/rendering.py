@@ -15,15 +15,16 @@ from textual.strip import Strip
 
 from laguna_agent.interfaces.tui import diffview
 from laguna_agent.interfaces.tui.blocks import Block, blocks_of
+from laguna_agent.interfaces.tui.code import CodeLines, code_in
 from laguna_agent.interfaces.tui.entries import Entry
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.display import visible
 
 Lines = list[list[Segment]]
 SHOWN_DIFF, SHOWN_LIVE, SHOWN_FAILED, SHOWN_OPEN = 24, 8, 6, 4_000
+"""Lines of a diff, of running output, of a failure and of an opened entry that are shown."""
 SHOWN_GROWING = 200
 """Lines of an open call that still runs: it is drawn many times a second."""
-"""Lines of a diff, of running output, of a failure and of an opened entry that are shown."""
 
 
 class Renderer:
@@ -37,6 +38,7 @@ class Renderer:
             file=StringIO(), force_terminal=True, color_system="truecolor", width=80,
             legacy_windows=False, markup=False, emoji=False, highlight=False,
         )  # fmt: skip
+        self._code = CodeLines(self._console, palette)
 
     def lines(self, renderable: RenderableType, width: int) -> Lines:
         """Lines of at most `width` cells."""
@@ -52,8 +54,8 @@ class Renderer:
         """A block of an answer, one empty line above it unless it goes on below another."""
         width = max(8, width)
         if block.language is not None:
-            code = _syntax(visible(block.text), block.language, self.palette)
-            return [*([[]] if block.begins else []), *self.lines(code, width)]
+            code = self._code.draw(visible(block.text), block.language, width)
+            return [[], *code] if block.begins else code
         drawn = self.lines(self._markdown(block.text), width)
         # Rich leaves room above and below some blocks by itself.
         full = [number for number, line in enumerate(drawn) if _is_full(line)] or [0]
@@ -261,7 +263,7 @@ def _make_markdown() -> type[Any]:
 
     class CodeBlock(rich_markdown.CodeBlock):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield _syntax(str(self.text).removesuffix("\n"), self.lexer_name, _current[-1])
+            yield code_in(self.lexer_name, str(self.text).removesuffix("\n"), _current[-1])
 
     _current: list[Palette] = []
 
@@ -288,16 +290,6 @@ def _make_markdown() -> type[Any]:
                 _current.pop()
 
     return LagunaMarkdown
-
-
-def _syntax(code: str, language: str, palette: Palette) -> RenderableType:
-    from rich.syntax import Syntax
-
-    background = "default" if palette.ansi else palette.panel
-    return Syntax(
-        code, language or "text", theme=palette.code, word_wrap=True,
-        background_color=background, padding=(0, 1),
-    )  # fmt: skip
 
 
 def _styles(palette: Palette) -> dict[str, Style | str]:

@@ -16,7 +16,7 @@ from itertools import accumulate
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -50,6 +50,8 @@ class _Laid:
     """Of an answer that is being written, with the text and the lines of its whole blocks."""
     seen: str = ""
     settled: Lines = field(default_factory=list)
+    rest: Lines = field(default_factory=list)
+    """What was drawn after them."""
 
 
 class Transcript(ScrollView, can_focus=True):
@@ -77,6 +79,7 @@ class Transcript(ScrollView, can_focus=True):
         self._due = False
         self._settling = False
         self._cost = 0.0
+        self._painted: Lines = []
         self._strips: dict[tuple[int, bool], tuple[list[Segment], Strip]] = {}
         self._style = Style()
         self.more_before = False
@@ -231,13 +234,19 @@ class Transcript(ScrollView, can_focus=True):
     def _soon(self) -> None:
         if not self._due:
             self._due = True
-            self.set_timer(max(FRAME_S, self._cost / SHARE), self._settle)
+            self.set_timer(max(FRAME_S, self._cost / SHARE), self._frame)
+
+    def _frame(self) -> None:
+        self._settle(whole=False)
 
     def _retop(self) -> None:
         self._tops = [0, *accumulate(self._laid[entry].height for entry in self.entries)]
 
-    def _settle(self) -> None:
-        """Draw what is in view and set its heights right; keep the view where it is."""
+    def _settle(self, *, whole: bool = True) -> None:
+        """Draw what is in view and set its heights right; keep the view where it is.
+
+        All of it is painted, or of what stands where it stood only the lines that changed.
+        """
         self._due = False
         if self._settling or not self.is_attached or not self.size.height:
             return
@@ -262,17 +271,46 @@ class Transcript(ScrollView, can_focus=True):
                 if not self._draw(self._index_at(offset), offset + height):
                     break
                 self._retop()
-            self.virtual_size = Size(self._width, self._tops[-1])
-            if offset != self.scroll_offset.y:
+            self._resize(Size(self._width, self._tops[-1]))
+            moved = offset != self.scroll_offset.y
+            if moved:
                 self.scroll_to(y=offset, animate=False, immediate=True, force=True)
             # A forced scroll comes before the layout tells the bar how long the whole is.
             bar = self.vertical_scrollbar
             bar.window_virtual_size, bar.window_size = self._tops[-1], height
             bar.position = offset
-            self.refresh()
+            shown = self._shown(offset, height)
+            if whole or moved or len(shown) != len(self._painted):
+                self.refresh()
+            else:
+                pairs = enumerate(zip(self._painted, shown, strict=True))
+                changed = [y for y, (was, now) in pairs if was is not now]
+                if changed:
+                    rows = changed[-1] - changed[0] + 1
+                    self.refresh(Region(0, changed[0], self.size.width, rows))
+            self._painted = shown
         finally:
             self._settling = False
             self._cost = time.perf_counter() - begin
+
+    def _resize(self, size: Size) -> None:
+        """Set how large the whole is; laid out anew only when that shows or hides the bar."""
+        fits = size.height <= self.size.height
+        if size.width != self.virtual_size.width or self.show_vertical_scrollbar == fits:
+            self.virtual_size = size
+        else:
+            self.set_reactive(Transcript.virtual_size, size)
+
+    def _shown(self, offset: int, height: int) -> Lines:
+        """The lines in view."""
+        lines: Lines = []
+        for index in range(self._index_at(offset), len(self.entries)):
+            top = self._tops[index]
+            if top >= offset + height:
+                break
+            drawn = self._laid[self.entries[index]].lines or []
+            lines += drawn[max(0, offset - top) : offset + height - top]
+        return lines
 
     def _index_at(self, line: int) -> int:
         return max(0, min(bisect.bisect_right(self._tops, line) - 1, len(self.entries) - 1))
@@ -307,16 +345,22 @@ class Transcript(ScrollView, can_focus=True):
         """Of a text that streams only what comes after the last whole block is drawn again."""
         text, draw = entry.body, self._renderer.block
         if laid.blocks is None or not text.startswith(laid.seen):
-            laid.blocks, laid.seen, laid.settled = Blocks(), "", []
+            laid.blocks, laid.seen, laid.settled, laid.rest = Blocks(), "", [], []
         blocks, whole = laid.blocks, entry.state != "running"
+        old, before = laid.rest, len(laid.settled)
         for block in blocks.feed(text):
             laid.settled += draw(block, width)
         if len(laid.seen) < blocks.start:
             laid.seen = text[: blocks.start]
         rest = blocks.rest(text, whole=whole)
         lines = [*laid.settled, *draw(rest, width)] if rest else list(laid.settled)
+        # Lines that look the same stay what they were: what was made of them still holds.
+        for number, (was, now) in enumerate(zip(old, lines[before:], strict=False), before):
+            if was is not now and was == now:
+                lines[number] = was
+        laid.settled, laid.rest = lines[: len(laid.settled)], lines[len(laid.settled) :]
         if whole:
-            laid.blocks, laid.seen, laid.settled = None, "", []
+            laid.blocks, laid.seen, laid.settled, laid.rest = None, "", [], []
         return lines or [[]]
 
     def render_line(self, y: int) -> Strip:
