@@ -13,7 +13,7 @@ import pytest
 import laguna_agent.agent.session as session_module
 from laguna_agent.agent import loading
 from laguna_agent.agent.session import Session
-from laguna_agent.events import Reply
+from laguna_agent.events import ModelLoading, Reply
 from laguna_agent.interfaces.tui.dialogs import Picker, Question
 from laguna_agent.models import catalogue
 from laguna_agent.models.providers import provider_of
@@ -248,6 +248,30 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(
         await ui.until(lambda: ui.app._exit, "left")
     reading = [name for name in os.listdir("/proc/self/fd") if links_to(name, path)]
     assert not reading
+
+
+async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
+    late = []
+
+    async def open_session(settings, *, on_loading):
+        on_loading(ModelLoading(done=1, total=2))
+
+        def afterwards():
+            on_loading(ModelLoading(done=2, total=2))
+            late.append(True)
+
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asyncio.get_running_loop().call_soon(afterwards)
+
+    async with drive([], open_session=open_session, size=(110, 30)) as ui:
+        await ui.shows("loading the model")
+        await ui.pilot.press("escape")
+        await ui.until(lambda: late, "said late")
+        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.pilot.pause()
+        assert not ui.app.busy
 
 
 def links_to(descriptor, path):

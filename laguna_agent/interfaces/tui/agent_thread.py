@@ -24,7 +24,7 @@ from laguna_agent.interfaces.tui.entries import LIVE_CHARS
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session, Settings
     from laguna_agent.agent.state import Approval
-    from laguna_agent.events import ApprovalRequested
+    from laguna_agent.events import ApprovalRequested, Event
 
 T = TypeVar("T")
 OpenSession = Callable[..., Awaitable["Session"]]
@@ -194,9 +194,17 @@ class AgentThread:
 
         assert self.settings is not None
         open_session = self._open_session or Session.open
-        session = await open_session(
-            self.settings, on_loading=lambda event: self._post(messages.Happened(event))
-        )
+        over = False
+
+        def tell(event: Event) -> None:
+            # What a stopped loading still says would look like one that goes on.
+            if not over:
+                self._post(messages.Happened(event))
+
+        try:
+            session = await open_session(self.settings, on_loading=tell)
+        finally:
+            over = True
         session.set_approver(self._approve)
         self.session = session
         self._post(messages.Opened(session))
