@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
+from textual import events
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.background import in_background
@@ -25,6 +26,17 @@ async def test_a_long_paste_is_a_chip_and_is_sent_whole(drive):
         await ui.pilot.press("enter")
         await ui.shows("thanks")
         assert pasted in ui.conversations[-1].told
+
+
+async def test_keys_that_come_in_one_go_are_done_in_their_order(drive):
+    async with drive([]) as ui:
+        await ui.idle()
+        composer = ui.app.composer
+        composer.insert("this goes")
+        for key, character in (("ctrl+u", "\x15"), ("at", "@"), ("c", "c"), ("left", None)):
+            composer.post_message(events.Key(key, character))
+        composer.post_message(events.Key("b", "b"))
+        await ui.until(lambda: composer.text == "@bc", "the keys")
 
 
 async def test_backspace_takes_a_whole_chip_and_undo_brings_it_back():

@@ -124,8 +124,17 @@ class Composer(TextArea):
                 self._go(1)
         elif key == "backspace" and self._drop_chip():
             self._take(event)
-        else:
+        elif not await self._edited(event):
             await super()._on_key(event)
+
+    async def _edited(self, event: events.Key) -> bool:
+        """Do at once what a key stands for in a text area. By itself a key that is bound is done
+        only when it has gone up to the screen, after letters that were typed behind it."""
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            if await self.app.run_action(binding.action, self):
+                self._take(event)
+                return True
+        return False
 
     def _restart_blink(self) -> None:
         self._last_key = time.monotonic()
