@@ -243,6 +243,7 @@ class Commands:
         answer = await self.app.push_screen_wait(Question("Undo", draw, keys=keys))
         if answer == "y":
             report = await self.app.agent.run(lambda s: s.undo(found))
+            self.app.past.undone(report.failed)
             names = ", ".join([*report.written, *report.removed])
             self.app.ledger.note(f"restored {names}; to take this back: laguna undo "
                                  f"{report.before}")  # fmt: skip

@@ -11,6 +11,7 @@ from laguna_agent.interfaces.tui.diffview import parse
 from laguna_agent.interfaces.tui.entries import Entry, Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from laguna_agent.agent.session import Session
@@ -28,6 +29,8 @@ class Past:
         self._app = app
         self._directory: Path | None = None
         self._loading = False
+        self._before: list[dict[str, tuple[int, int]]] = []
+        """The list of changed files as it was before each turn."""
 
     def show(self, session: Session) -> None:
         """Show a session's end and its plan and files."""
@@ -35,9 +38,12 @@ class Past:
         self._directory = session.trajectory.directory
         app.side.plan = list(session.agent.plan or session.record.state.plan)
         app.side.changed = {}
+        self._before = []
         last = session.trajectory.last_seq
         entries, more = read_page(self._directory, last + 1) if last else ([], False)
         for entry in entries:
+            if entry.kind == "user" and entry.name != "steer":
+                self._turn()
             self.count(entry)
         if not more:
             entries.insert(0, self._banner(session))
@@ -49,7 +55,9 @@ class Past:
         app.side.draw()
 
     def take(self, event: Event) -> None:
-        """Follow the plan."""
+        """Follow the plan and the turns."""
+        if event.type == "user_message" and event.origin != "steer":
+            self._turn()
         if event.type == "plan_updated":
             self._app.side.plan = event.steps
             self._app.side.draw()
@@ -71,6 +79,21 @@ class Past:
                 changed[name] = more
         if self._app.transcript.entries:
             self._app.side.draw()
+
+    def undone(self, failed: Iterable[str]) -> None:
+        """Take what the last turn that changed files did out of the list of them, but for files
+        that could not be put back."""
+        side = self._app.side
+        while self._before:
+            before = self._before.pop()
+            if before != side.changed:
+                left = {name: side.changed[name] for name in failed if name in side.changed}
+                side.changed = {**before, **left}
+                break
+        side.draw()
+
+    def _turn(self) -> None:
+        self._before.append(dict(self._app.side.changed))
 
     def load_earlier(self) -> None:
         """Put the page before the first entry into the transcript."""
