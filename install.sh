@@ -377,6 +377,20 @@ else
     done
     step "Installing laguna" pip install --upgrade --upgrade-strategy only-if-needed "$scratch/source"
 fi
+
+# Compilers have built libraries that crash on the machine that they were built for.
+case $installed in
+    *"llama $key"*) ;;
+    *)
+        if ! (cd / && "$venv/bin/python" -m laguna_agent.models.engine.selftest_process) >"$log" 2>&1 </dev/null; then
+            kept=${TMPDIR:-/tmp}/laguna-install.log
+            cp "$log" "$kept" 2>/dev/null || kept=$log
+            rm -rf "$wheels"
+            rm -f "$venv/.laguna"
+            die "llama.cpp was built and does not run on this machine; try another compiler, for instance CC=gcc-13 CXX=g++-13 ./install.sh (log: $kept)"
+        fi
+        ;;
+esac
 printf 'llama %s\n' "$key" >"$venv/.laguna"
 
 if [ "$dev" = no ]; then

@@ -152,6 +152,7 @@ def _model(root: Path) -> Iterator[Finding]:
 def _engine(root: Path) -> Iterator[Finding]:
     from importlib.util import find_spec
 
+    from laguna_agent.models.engine import selftest
     from laguna_agent.models.fit import gib
     from laguna_agent.models.memory import backend, gpus, nvidia_cards
 
@@ -161,7 +162,12 @@ def _engine(root: Path) -> Iterator[Finding]:
         return
     built = backend()
     kinds = {"cpu": "the processor", "cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal"}
-    yield Finding("engine", "ok", f"llama.cpp, built for {kinds[built]}")
+    if wrong := selftest.fault():
+        text = f"llama.cpp, built for {kinds[built]}, {wrong}"
+        mend = "./install.sh --uninstall, then CC=gcc-13 CXX=g++-13 ./install.sh (or others)"
+        yield Finding("engine", "bad", text, mend)
+    else:
+        yield Finding("engine", "ok", f"llama.cpp, built for {kinds[built]}")
     for card in gpus():
         text = f"{card.name}: {gib(card.free)} of {gib(card.total)} free"
         yield Finding("", "ok", text)

@@ -272,6 +272,23 @@ def test_installing_twice_then_uninstalling(environment, tmp_path):
     assert not (prefix / "share/laguna/venv").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_llama_cpp_that_does_not_run_is_not_installed_and_not_kept(environment, tmp_path):
+    kept = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "laguna/wheels")
+    wheels = Path(environment["XDG_CACHE_HOME"], "laguna/wheels")
+    if kept.exists():
+        shutil.copytree(kept, wheels)
+    before = len(list(wheels.glob("*")))
+    environment["LLAMA_CPP_LIB_PATH"] = str(tmp_path)
+    line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    assert "llama.cpp was built and does not run on this machine" in line
+    assert "Shared library" in (tmp_path / "laguna-install.log").read_text()
+    assert len(list(wheels.glob("*"))) == max(0, before - 1)
+    assert not (tmp_path / "p/bin/laguna").exists()
+    assert not (tmp_path / "p/share/laguna/venv/.laguna").exists()
+
+
 def test_cleaning_leaves_a_linked_environment_alone(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     shared = tmp_path / "shared"

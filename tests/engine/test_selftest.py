@@ -1,0 +1,35 @@
+"""A llama.cpp that does not run here is found out before anything depends on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.interfaces import doctor_command
+from laguna_agent.models.engine import selftest
+
+
+def test_the_llama_cpp_that_is_installed_runs() -> None:
+    assert selftest.fault() == ""
+
+
+def test_a_library_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", "/nowhere")
+    fault = selftest.fault()
+    assert fault.startswith("fails: FileNotFoundError")
+    assert "\n" not in fault
+
+
+def test_a_library_that_crashes_is_said_by_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -ILL $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert selftest.fault() == "is ended by SIGILL"
+    assert doctor_command.main([]) != 0
+    shown = capsys.readouterr().out
+    assert "llama.cpp, built for the processor, is ended by SIGILL" in shown
