@@ -37,13 +37,18 @@ class BareLoop:
         context, tokens = self._cache.context, self._order.tokens
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-        context.clear()
-        self._cache.tokens = array("i")
+        step, kept = context.micro_batch, self._order.kept
+        if not kept:
+            context.clear()
+            self._cache.tokens = array("i")
+        else:
+            self._cache.prepare(tokens[: kept + 1], self._cache.session)
+            while (at := len(self._cache.tokens)) < kept:
+                self._cache.decode(tokens[at : min(at + step, kept)])
         self._cache.owner = self
         yield
         start = time.perf_counter()
-        step = context.micro_batch
-        for at in range(0, len(tokens), step):
+        for at in range(kept, len(tokens), step):
             context.decode(tokens[at : at + step], at)
         token = int(lib.llama_sampler_sample(chain, context.handle, -1))
         middle = time.perf_counter()
@@ -57,18 +62,22 @@ class BareLoop:
         end = time.perf_counter()
         lib.llama_sampler_free(chain)
         measured = {}
+        held = array("i", tokens) + array("i", ids[:-1])
         if self._order.states and self._store is not None:
-            held = array("i", tokens) + array("i", ids[:-1])
             measured = _time_states(context, self._store, held)
-        context.clear()
+        if kept and not measured:
+            self._cache.tokens = held
+        else:
+            context.clear()
+            self._cache.tokens = array("i")
         self.outcome = Outcome(
             reason="cancelled" if self.cancelled else "length",
             ids=ids,
             generated=len(ids),
             ended=False,
-            prepared=Prepared(0),
+            prepared=Prepared(kept),
             prompt=len(tokens),
-            prefilled=len(tokens),
+            prefilled=len(tokens) - kept,
             prefill_s=middle - start,
             decode_s=end - middle,
             first_token_s=middle - start,

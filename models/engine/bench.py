@@ -26,6 +26,8 @@ _ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
 """Allows everything but an end, so that both loops write the same number of tokens."""
 
 _SHALLOW = 16
+_STEP = 512
+"""Tokens of a prompt that are read where reading is measured."""
 """Tokens of the prompt at depth 0."""
 
 Say = Callable[[str], None]
@@ -122,7 +124,7 @@ async def _prompt(client: EngineClient, length: int) -> list[int]:
 
 async def _prefill(client: EngineClient, chat: ChatFormat, report: Report, rounds: int) -> None:
     """A prompt of one micro-batch on an empty cache."""
-    prompt = await _prompt(client, 512)
+    prompt = await _prompt(client, _STEP)
     pairs = []
     for number in range(rounds):
         full = await _full(client, chat, prompt, 2, f"prefill {number}")
@@ -138,18 +140,36 @@ async def _depth(
     count: int,
     rounds: int,
 ) -> None:
-    prompt = await _prompt(client, depth or _SHALLOW)
+    session = f"bench {depth}"
+    # Each time other tokens, or they would be in the cache.
+    text = await _prompt(client, depth + 2 * rounds * _STEP) if depth else []
+    if depth:
+        # Read once: what is measured goes on from there, again and again.
+        seconds, _ = await _full(client, chat, text[:depth], 1, session)
+        report.add(f"prefill of {depth} tokens", depth / seconds, "tokens/s")
+    shallow = await _prompt(client, _SHALLOW)
+
+    def prompt(number: int) -> list[int]:
+        at = depth + number * _STEP
+        return text[:depth] + text[at : at + _STEP] if depth else shallow
+
     prefill: list[tuple[float, float]] = []
     decode: list[tuple[float, float]] = []
     states: dict[str, float] = {}
     for number in range(rounds):
-        full = await _full(client, chat, prompt, count, f"bench {depth} {number}")
-        finished = await client.bare(prompt, count, states=number == rounds - 1 and depth > 0)
-        prefill.append((full[0], finished.timings.prefill_s))
-        decode.append((full[1], finished.timings.decode_s))
-        states = finished.measured
+        last = depth > 0 and number == rounds - 1
+        own, alone = prompt(2 * number), prompt(2 * number + 1)
+        bare: Finished | None = None
+        if depth and number % 2 and not last:
+            bare = await client.bare(alone, count, kept=depth)
+        full = await _full(client, chat, own, count, session)
+        if bare is None:
+            bare = await client.bare(alone, count, kept=depth, states=last)
+        prefill.append((full[0], bare.timings.prefill_s))
+        decode.append((full[1], bare.timings.decode_s))
+        states = bare.measured or states
     if depth:
-        _add_pair(report, f"prefill of {depth} tokens", prefill, depth)
+        _add_pair(report, f"prefill of {_STEP} tokens at depth {depth}", prefill, _STEP)
     _add_pair(report, f"decode at depth {depth}", decode, count - 1)
     if states:
         size = f"{states['bytes'] / 1e6:.0f} MB"
@@ -238,8 +258,10 @@ async def _speculation(
                 rates[1] / rates[0],
                 against="without drafts",
             )
-            same = results[0].ids == results[1].ids
-            report.add(f"{name}: same tokens", float(same), "", None)
+            pairs = enumerate(zip(results[0].ids, results[1].ids, strict=False))
+            shortest = min(len(result.ids) for result in results)
+            alike = next((place for place, (one, other) in pairs if one != other), shortest)
+            report.add("  tokens that are the same before one differs", float(alike), "")
     finally:
         await plain.aclose()
         await drafting.aclose()

@@ -368,17 +368,24 @@ class EngineClient:
             connection.queues.pop(number, None)
         raise self._gave_up(EngineLostError(await connection.reason()))
 
-    async def bare(self, tokens: Sequence[int], count: int, *, states: bool = False) -> Finished:
-        """Time llama.cpp alone on a prompt and `count` tokens; empties the cache. For `bench`.
+    async def bare(
+        self, tokens: Sequence[int], count: int, *, kept: int = 0, states: bool = False
+    ) -> Finished:
+        """Time llama.cpp alone on a prompt and `count` tokens. For `bench`.
 
-        With `states`, also what saving the state after them and restoring it takes, llama.cpp's
-        own way (`bare_save`, `bare_restore`) and through the snapshot store (`save`, `restore`).
+        The first `kept` tokens are taken from the cache; without them it is empty before and
+        afterwards. With `states`, also what saving the state after them and restoring it takes,
+        llama.cpp's own way (`bare_save`, `bare_restore`) and through the snapshot store (`save`,
+        `restore`).
         """
         request = EngineRequest(tokens, Sampling(temperature=0), count, session="bare")
         frame = await self._ask(
-            {**_request(request, self.spec.config), "bare": True, "states": states, "resume": 0},
+            {
+                **_request(request, self.spec.config),
+                "bare": True, "kept": kept, "states": states, "resume": 0,
+            },
             wire.pack_tokens(tokens),
-        )
+        )  # fmt: skip
         event = _event(frame)
         assert isinstance(event, Finished)
         return event

@@ -50,6 +50,9 @@ class Order:
     resume: int = 0
     bare: bool = False
     """Measure llama.cpp alone instead."""
+    kept: int = 0
+    """With `bare`: tokens at the beginning that are read beforehand or are in the cache already,
+    and not measured."""
     states: bool = False
     """With `bare`: measure saving and restoring a state too."""
     score: bool = False

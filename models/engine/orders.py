@@ -39,6 +39,7 @@ def order_of(header: wire.Header, payload: bytes, session: str) -> Order:
         speculate=bool(header["speculate"]),
         resume=int(header["resume"]),
         bare=bool(header.get("bare")),
+        kept=int(header.get("kept", 0)),
         states=bool(header.get("states")),
         score=bool(header.get("score")),
     )

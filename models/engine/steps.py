@@ -12,7 +12,7 @@ from collections.abc import Callable
 _ORDER = (0, 1, 1, 0)
 _TELLING = 64
 """Tokens from which on a step tells the rate of the next one."""
-_AS_GOOD = 0.97
+_AS_GOOD = 0.99
 """Share of the whole one's rate at which the half is taken."""
 
 

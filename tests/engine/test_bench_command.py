@@ -14,13 +14,14 @@ from laguna_agent.interfaces.bench_command import main
 def test_the_tiny_model_is_written_and_measured(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--synthetic", "tiny", "--depths", "0,600", "--tokens", "4", "--rounds", "1"]
+    arguments = ["--synthetic", "tiny", "--depths", "0,600", "--tokens", "4", "--rounds", "3"]
     assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     figures = {figure["name"]: figure for figure in report["figures"]}
     assert figures["prefill of 512 tokens"]["ratio"] > 0
     assert figures["decode at depth 0"]["ratio"] > 0
+    assert figures["prefill of 512 tokens at depth 600"]["ratio"] > 0
     assert figures["decode at depth 600"]["ratio"] > 0
     saved = next(figure for name, figure in figures.items() if "600 saved" in name)
     assert saved["ratio"] > 0

@@ -6,10 +6,13 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.base import Sampling
@@ -20,6 +23,7 @@ from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.lookup import Drafter
+from laguna_agent.models.engine.workloads import FILE, REWRITE
 from support.choices import same_choices
 from support.synthetic import smooth_laguna
 
@@ -79,6 +83,53 @@ def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -
         assert same_choices(context, prompt, plain, drafted)
     assert same >= 5
     assert sum(accepted) > 100, "the drafts were put to the test"
+
+
+def logits_after(
+    context: Context, prompt: list[int], reply: list[int], step: int
+) -> NDArray[np.float32]:
+    """Logits behind a reply that was decoded `step` tokens at a time."""
+    context.clear()
+    for begin, tokens, size in ((0, prompt, 512), (len(prompt), reply, step)):
+        for at in range(0, len(tokens), size):
+            context.decode(tokens[at : at + size], begin + at)
+    return np.ctypeslib.as_array(context.logits(), (context.model.vocabulary,)).copy()
+
+
+@pytest.mark.slow
+def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
+    starter_model: Path,
+) -> None:
+    """llama.cpp computes one token by other kernels than several, which moves the logits of a
+    quantised model. What parts two greedy replies is no more than that: where they part, the two
+    tokens are no further from each other than the same text is from itself in other batches."""
+    model = Model(starter_model, LoadOptions())
+    context = Context(model, ContextOptions(2048, 512, 512, threads=2, threads_batch=2))
+    task = f"{REWRITE}{FILE[:2200]}"
+    prompt = list(
+        model.tokenize(f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n", special=True)
+    )
+    replies = []
+    for speculate in (False, True):
+        context.clear()
+        cache = Cache(context)
+        order = Order(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
+        generation = Generation(model, cache, order, Sinks(lambda *_: None, lambda *_: None))
+        for _ in generation.steps:
+            pass
+        assert generation.outcome is not None
+        replies.append(generation.outcome.ids)
+    assert cache.counters.accepted_tokens > 100
+    plain, drafted = replies
+    pairs = enumerate(zip(plain, drafted, strict=False))
+    at = next((place for place, (one, other) in pairs if one != other), 0)
+    if at:
+        single, batched = (logits_after(context, prompt, plain[:at], step) for step in (1, 16))
+        noise = float(abs(single - batched).max())
+        assert noise < 2, "far less than what parts a likely token from others"
+        assert abs(single[plain[at]] - single[drafted[at]]) <= 2 * noise
+    context.close()
+    model.close()
 
 
 def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context) -> None:
