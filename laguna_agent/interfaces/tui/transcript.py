@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 
 from rich.segment import Segment
@@ -22,8 +21,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from laguna_agent.interfaces.tui.blocks import Blocks
 from laguna_agent.interfaces.tui.entries import Entry
+from laguna_agent.interfaces.tui.growing import Growing, Laid
 from laguna_agent.interfaces.tui.rendering import Lines, Renderer, marked
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 
@@ -36,22 +35,6 @@ KEYS = frozenset(
     ["up", "k", "down", "j", "enter", "space", "c", "x", "n", "N", "home", "g", "end", "G"]
 )
 _GUTTER = 2
-
-
-@dataclass
-class _Laid:
-    """How an entry was last drawn. `lines` is None while `height` is a guess."""
-
-    height: int
-    lines: Lines | None = None
-    width: int = 0
-    version: int = -1
-    blocks: Blocks | None = None
-    """Of an answer that is being written, with the text and the lines of its whole blocks."""
-    seen: str = ""
-    settled: Lines = field(default_factory=list)
-    rest: Lines = field(default_factory=list)
-    """What was drawn after them."""
 
 
 class Transcript(ScrollView, can_focus=True):
@@ -72,7 +55,7 @@ class Transcript(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.entries: list[Entry] = []
-        self._laid: dict[Entry, _Laid] = {}
+        self._laid: dict[Entry, Laid] = {}
         self._tops: list[int] = [0]
         self._renderer = Renderer(PALETTES[DEFAULT])
         self._following = True
@@ -137,7 +120,7 @@ class Transcript(ScrollView, can_focus=True):
         self._renderer = renderer
         self._strips.clear()
         for laid in self._laid.values():
-            laid.lines = laid.blocks = None
+            laid.lines = laid.growing = None
         self._settle()
 
     def toggle(self, entry: Entry | None) -> None:
@@ -223,13 +206,13 @@ class Transcript(ScrollView, can_focus=True):
     def _width(self) -> int:
         return max(1, self.scrollable_content_region.width or self.size.width)
 
-    def _guess(self, entry: Entry) -> _Laid:
+    def _guess(self, entry: Entry) -> Laid:
         if entry.kind in ("answer", "user"):
             wide = max(20, self._width - _GUTTER)
-            return _Laid(1 + entry.body.count("\n") + len(entry.body) // wide + 1)
+            return Laid(1 + entry.body.count("\n") + len(entry.body) // wide + 1)
         if entry.kind == "tool":
-            return _Laid(1 + min(24, entry.diff.count("\n")))
-        return _Laid(2 if entry.kind == "thinking" else 1)
+            return Laid(1 + min(24, entry.diff.count("\n")))
+        return Laid(2 if entry.kind == "thinking" else 1)
 
     def _soon(self) -> None:
         if not self._due:
@@ -330,10 +313,10 @@ class Transcript(ScrollView, can_focus=True):
                     changed = True
         return changed
 
-    def _draw_entry(self, entry: Entry, laid: _Laid) -> None:
+    def _draw_entry(self, entry: Entry, laid: Laid) -> None:
         width = max(1, self._width - _GUTTER)
         if laid.width != self._width:
-            laid.blocks = None
+            laid.growing = None
         laid.width, laid.version = self._width, entry.version
         if entry.kind == "answer":
             laid.lines = self._draw_answer(entry, laid, width)
@@ -341,27 +324,14 @@ class Transcript(ScrollView, can_focus=True):
             laid.lines = self._renderer.entry(entry, width)
         laid.height = len(laid.lines)
 
-    def _draw_answer(self, entry: Entry, laid: _Laid, width: int) -> Lines:
-        """Of a text that streams only what comes after the last whole block is drawn again."""
-        text, draw = entry.body, self._renderer.block
-        if laid.blocks is None or not text.startswith(laid.seen):
-            laid.blocks, laid.seen, laid.settled, laid.rest = Blocks(), "", [], []
-        blocks, whole = laid.blocks, entry.state != "running"
-        old, before = laid.rest, len(laid.settled)
-        for block in blocks.feed(text):
-            laid.settled += draw(block, width)
-        if len(laid.seen) < blocks.start:
-            laid.seen = text[: blocks.start]
-        rest = blocks.rest(text, whole=whole)
-        lines = [*laid.settled, *draw(rest, width)] if rest else list(laid.settled)
-        # Lines that look the same stay what they were: what was made of them still holds.
-        for number, (was, now) in enumerate(zip(old, lines[before:], strict=False), before):
-            if was is not now and was == now:
-                lines[number] = was
-        laid.settled, laid.rest = lines[: len(laid.settled)], lines[len(laid.settled) :]
-        if whole:
-            laid.blocks, laid.seen, laid.settled, laid.rest = None, "", [], []
-        return lines or [[]]
+    def _draw_answer(self, entry: Entry, laid: Laid, width: int) -> Lines:
+        growing = laid.growing
+        if growing is None or not growing.continues(entry.body):
+            growing = Growing()
+        whole = entry.state != "running"
+        laid.growing = None if whole else growing
+        draw = self._renderer.block
+        return growing.draw(entry.body, lambda block: draw(block, width), whole=whole)
 
     def render_line(self, y: int) -> Strip:
         line = y + self.scroll_offset.y
