@@ -44,6 +44,8 @@ def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
     lines = [Text(no_wrap=True) for _ in rows]
     for place, cells in enumerate(zip(*rows, strict=True)):
         width = max(map(cell_len, cells), default=0)
+        if not width:
+            continue
         for line, cell in zip(lines, cells, strict=True):
             gap = " " * (width - cell_len(cell))
             line.append(("  " if place else "") + (gap + cell if place in right else cell + gap))

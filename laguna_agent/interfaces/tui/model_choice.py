@@ -160,8 +160,12 @@ def model_choices(models: Sequence[ModelRow], servers: Mapping[str, str]) -> lis
         columns([*zip((elided(name, _NAME_CELLS) for name in names), short, strict=True)]),
     ]
     rows = [list(row) for row in zip(*forms, strict=True)]
-    for row, url in zip(rows[len(models) :], servers.values(), strict=True):
-        row[:-1] = [row[-2].copy().append(f"  {visible(url, single_line=True)}"), row[-2]]
+    places = columns([*zip(names, where, strict=True)])
+    for number, url in enumerate(servers.values(), len(models)):
+        row, address = rows[number], f"  {visible(url, single_line=True)}"
+        whole = places[number].append(address)
+        whole.pad_right(row[0].cell_len - whole.cell_len)
+        row[:-1] = [whole, row[-2].copy().append(address), row[-2]]
     ids = [*(row.name for row in models), *(f"{name}/" for name in servers)]
     return [Choice(id_, row[0], narrower=row[1:]) for id_, row in zip(ids, rows, strict=True)]
 
@@ -199,20 +203,27 @@ def first_screen(room: int) -> tuple[Picker, str]:
     catalogue = load_catalogue()
     best, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
     fits = fit.estimate(best, 32_768).total <= room
+    models, abouts = (best, starter), ("the model laguna is made for", "small; for a first try")
+    titles = [one.entry.title for one in models]
+    names = [title.partition(", by ")[0] for title in titles]
+    sizes = [gigabytes(one.file.size) for one in models]
+    large = ["" if fits else "too large", ""]
+    why = [f"{word} for this machine" if word else "" for word in large]
+    said = [reason or about for reason, about in zip(why, abouts, strict=True)]
+    forms = [
+        columns([*zip(titles, sizes, abouts, why, strict=True)], right=(1,)),
+        columns([*zip(names, sizes, said, strict=True)], right=(1,)),
+        columns([*zip(names, sizes, large, strict=True)], right=(1,)),
+        columns([*zip(names, large, strict=True)]),
+    ]
     choices = []
-    for one, about in ((best, "the model laguna is made for"), (starter, "small; for a first try")):
-        title, size_ = one.entry.title, gigabytes(one.file.size)
-        name = title.partition(", by ")[0]
-        large = one is best and not fits
-        texts = [f"{title}  {size_}  {about}" + ("  too large for this machine" if large else "")]
-        texts += [f"{name}  {size_}  {'too large for this machine' if large else about}"]
-        texts += [f"{name}  {size_}  too large" if large else f"{name}  {size_}"]
-        texts += [f"{name}  too large" if large else name]
-        label, *narrower = (Text(text, style="bold") for text in texts)
+    for one, (label, *narrower) in zip(models, zip(*forms, strict=True), strict=True):
+        for text in (label, *narrower):
+            text.stylize("bold")
         choices.append(Choice(one.name, label, narrower=narrower))
     if not fits:
         choices.reverse()
-    name = best.entry.title if fits else starter.entry.title
+    name = names[0] if fits else names[1]
     advice = f"with {fit.gib(room)} of memory, {name} suits this machine"
     title = "Welcome to laguna. Which model should it think with?"
     hint = f"{advice}\nenter chooses · esc decides later (/model)"
