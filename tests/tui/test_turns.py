@@ -251,6 +251,23 @@ async def test_enter_while_it_works_steers_and_alt_enter_queues(drive):
         assert "now this" not in ui.conversations[-1].told
 
 
+async def test_what_is_taken_back_goes_before_what_is_typed_by_then(drive):
+    async with drive([Reply(text="one, two")], gated=True) as ui:
+        await ui.idle()
+        await ui.say("go")
+        await ui.shows("writing")
+        for text in ("and this after", "and that"):
+            ui.app.composer.insert(text)
+            await ui.pilot.press("alt+enter")
+            await ui.shows(f"after this turn: {text}")
+        ui.app.composer.insert("typed")
+        await ui.pilot.press("alt+up", "alt+up")
+        assert ui.app.composer.text == "and this after\nand that\ntyped"
+        await ui.pilot.press("ctrl+c")
+        ui.gate.set()
+        await ui.idle()
+
+
 async def test_what_is_typed_while_the_model_loads_is_said_when_it_is_there(drive):
     async with drive([Reply(text="hello there")], prompt="hello") as ui:
         await ui.shows("hello there")
@@ -265,6 +282,7 @@ async def test_a_shell_command_of_the_person_runs_at_once_and_the_model_hears_of
         await ui.say("what was that?")
         await ui.shows("I see")
         assert "I ran `echo from the shell`" in ui.conversations[-1].told
+        assert ui.app.agent.session.trajectory.meta.title == "what was that?"
 
 
 async def test_escape_ends_a_shell_command_and_all_it_started(drive):

@@ -79,8 +79,7 @@ class Actions(_Base):
         loading = app.agent.session is None
         app.agent.cancel()
         if waiting := app.outbox.drop():
-            typed = app.composer.text
-            app.composer.put(f"{waiting}\n{typed}" if typed else waiting)
+            app.composer.put_back(waiting)
         app.wait.say("stopping")
         if loading:
             app.ledger.note("loading was stopped; enter sends and loads again", "warning")
@@ -240,7 +239,7 @@ class Actions(_Base):
         """Edit the last message that waits."""
         app = self._laguna
         if (text := app.outbox.take_back()) is not None:
-            app.composer.put(text)
+            app.composer.put_back(text)
             app.composer.focus()
 
     def action_search_history(self) -> None:

@@ -64,6 +64,10 @@ class Composer(TextArea):
         self.replace(text, (0, 0), self.document.end)
         self.move_cursor(self.document.end)
 
+    def put_back(self, text: str) -> None:
+        """Put what was sent and is not used before what is typed by now."""
+        self.put(f"{text}\n{self.text}" if self.text else text)
+
     def send(self, how: Literal["steer", "queue"]) -> None:
         """Send what is typed. The composer is empty at once: what is typed next is the next."""
         text = self.expanded

@@ -72,8 +72,7 @@ class Outbox:
         """The turn has ended: go on with what waits."""
         if self._app.ledger.unsaid():
             said, shell = self._sent
-            typed = self._app.composer.text
-            self._app.composer.put(f"{said}\n{typed}" if typed else said)
+            self._app.composer.put_back(said)
             self._shell[:0] = shell
         session = self._app.agent.session
         if session is None:
@@ -132,9 +131,8 @@ class Outbox:
             return
         self._sent = text, list(self._shell)
         if self._shell:
-            # A skill is called at the beginning of a message.
-            parts = [text, *self._shell] if text.startswith("/") else [*self._shell, text]
-            text = "\n\n".join(parts)
+            # The message begins with what was typed: by it it is found again, and a skill called.
+            text = "\n\n".join([text, *self._shell])
             self._shell.clear()
         app.ledger.said(text)
         app.begin("working")
