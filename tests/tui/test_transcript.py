@@ -50,6 +50,18 @@ def test_pages_of_a_record_follow_each_other_without_gap_or_overlap(repository):
     assert texts == expected
 
 
+async def test_what_is_chosen_stays_chosen_when_an_entry_above_it_is_taken_away():
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        entries = [Entry("user", body=body, name="user") for body in ("one", "two", "three")]
+        app.transcript.replace(entries)
+        app.transcript.choose(1)
+        app.transcript.discard(entries[0])
+        assert app.transcript.at_cursor is entries[1]
+        await pilot.pause()
+
+
 async def test_a_resumed_session_shows_its_end_and_more_when_scrolled_up(drive, repository):
     directory = long_session(repository, 600)
     async with drive([Reply(text="x")], resume=directory.name) as ui:

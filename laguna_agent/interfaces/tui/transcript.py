@@ -112,6 +112,8 @@ class Transcript(ScrollView, can_focus=True):
         """Take an entry away."""
         if entry in self._laid:
             del self._laid[entry]
+            if self.cursor is not None and self.entries.index(entry) < self.cursor:
+                self.cursor -= 1  # what is chosen stays chosen
             self.entries.remove(entry)
             self._soon()
 
