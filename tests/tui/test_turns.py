@@ -108,6 +108,28 @@ LONG = {
 }
 
 
+async def all_that_is_asked(ui):
+    """What can be read of a request, without its spaces, while its answers stay in view."""
+    await ui.until(lambda: ui.app.approval.asking, "asked")
+    await ui.shows("y once")
+    scroll = ui.app.query_one("#asked-scroll")
+    await ui.until(lambda: scroll.size.height, "laid out")
+    if scroll.virtual_size.height > scroll.size.height:
+        await ui.shows("ctrl+↑↓")
+    region, seen = scroll.region, []
+    while True:
+        lines = ui.shown.split("\n")
+        assert "y once" in ui.shown
+        assert "n no" in ui.shown
+        inside = lines[region.y : region.bottom]
+        seen += [line[region.x : region.right].rstrip("▁▂▃▄▅▆▇█ ") for line in inside]
+        if scroll.scroll_offset.y >= scroll.max_scroll_y:
+            return "".join("".join(seen).split())
+        before = scroll.scroll_offset.y
+        await ui.pilot.press("ctrl+down")
+        await ui.until(lambda: scroll.scroll_offset.y > before, "scrolled")  # noqa: B023
+
+
 @pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12), (30, 8), (40, 6)], ids=str)
 @pytest.mark.parametrize("command", LONG.values(), ids=LONG)
 async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
@@ -117,30 +139,22 @@ async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
     async with drive([call("shell", command=command), Reply(text="Then not.")], size=size) as ui:
         await ui.idle()
         await ui.say("go")
-        await ui.until(lambda: ui.app.approval.asking, "asked")
-        await ui.shows("y once")
-        scroll = ui.app.query_one("#asked-scroll")
-        await ui.until(lambda: scroll.size.height, "laid out")
-        if scroll.virtual_size.height > scroll.size.height:
-            await ui.shows("ctrl+↑↓")
-        region, seen = scroll.region, []
-        while True:
-            lines = ui.shown.split("\n")
-            assert "y once" in ui.shown
-            assert "n no" in ui.shown
-            inside = lines[region.y : region.bottom]
-            seen += [line[region.x : region.right].rstrip("▁▂▃▄▅▆▇█ ") for line in inside]
-            if scroll.scroll_offset.y >= scroll.max_scroll_y:
-                break
-            before = scroll.scroll_offset.y
-            await ui.pilot.press("ctrl+down")
-            await ui.until(lambda: scroll.scroll_offset.y > before, "scrolled")  # noqa: B023
-        read = "".join("".join(seen).split())
+        read = await all_that_is_asked(ui)
         assert all(f"option-{n:02}" in read for n in range(24))
         assert "rm-rfold" in read
         await ui.pilot.press("escape")
         await ui.shows("Then not.")
         assert "The user said no" in ui.conversations[-1].told
+
+
+@pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12)], ids=str)
+async def test_all_of_a_long_line_of_a_change_can_be_read(drive, size):
+    line = f"    return a + b{' ' * 200}# the-end-of-the-line"
+    change = call("edit", path="calc.py", old="    return a - b", new=line)
+    async with drive([change, Reply(text="Then not.")], size=size) as ui:
+        await ui.idle()
+        await ui.say("go")
+        assert "end-of-the-line" in await all_that_is_asked(ui)
 
 
 async def test_what_is_asked_keeps_its_answers_in_view_when_the_terminal_becomes_small(drive):

@@ -140,7 +140,9 @@ class ApprovalPanel(Vertical, can_focus=True):
             return text, True
         if not most:
             return Text(), False
-        last = Text(" ").join([line.copy() for line in lines[most - 1 :]])
+        for line in lines:
+            line.rstrip()
+        last = Text(" ").join(lines[most - 1 :])
         last.truncate(columns, overflow="ellipsis")
         return Text("\n").join([*lines[: most - 1], last]), False
 
@@ -180,7 +182,7 @@ class ApprovalPanel(Vertical, can_focus=True):
 
     def _detail(self, request: ApprovalRequested) -> RenderableType:
         action, p = request.action, self.palette
-        width = max(20, (self.size.width or self.app.size.width) - 6)
+        width = max(20, self._columns - 1)  # it may have a bar beside it
         match action.kind:
             case "write":
                 if action.diff:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
@@ -66,9 +68,18 @@ def _name(header: str) -> str:
 
 
 def render(
-    diff: str, width: int, palette: Palette, *, most: int | None = None, heading: bool = True
+    diff: str,
+    width: int,
+    palette: Palette,
+    *,
+    most: int | None = None,
+    heading: bool = True,
+    whole: bool = True,
 ) -> RenderableType:
-    """A diff for `width` columns; of a long one only the first `most` rows."""
+    """A diff for `width` columns; of a long one only the first `most` rows.
+
+    Lines that are too long go on below themselves, or are cut if the diff need not be `whole`.
+    """
     rows = parse(diff)
     if not heading or sum(row.kind == "file" for row in rows) < 2:
         rows = [row for row in rows if row.kind != "file"] if not heading else rows
@@ -80,34 +91,45 @@ def render(
         rows = rows[:most]
     styled = _highlighted(rows, diff, palette)
     both = width >= SIDE_BY_SIDE and any(row.kind == "removed" for row in rows)
-    lines = _sides(rows, styled, width, palette) if both else _unified(rows, styled, width, palette)
+    draw = _sides if both else _unified
+    lines = draw(rows, styled, width, palette, whole=whole)
     if hidden:
         lines.append(Text(f"… {hidden} more lines", style=palette.muted))
     return Group(*lines)
 
 
-def _unified(rows: list[Row], styled: list[Text], width: int, palette: Palette) -> list[Text]:
+def _unified(
+    rows: list[Row], styled: list[Text], width: int, palette: Palette, *, whole: bool
+) -> list[Text]:
     digits = _digits(rows)
-    return [
-        _whole(row, width, palette)
-        if row.kind in ("file", "hunk")
-        else _cell(row, text, row.new or row.old, digits, width, palette)
-        for row, text in zip(rows, styled, strict=True)
-    ]
+    lines: list[Text] = []
+    for row, text in zip(rows, styled, strict=True):
+        if row.kind in ("file", "hunk"):
+            lines.append(_between(row, width, palette))
+        else:
+            number = row.new or row.old
+            lines += _cell(row, text, number, digits, width, palette, whole=whole)
+    return lines
 
 
-def _sides(rows: list[Row], styled: list[Text], width: int, palette: Palette) -> list[Text]:
+def _sides(
+    rows: list[Row], styled: list[Text], width: int, palette: Palette, *, whole: bool
+) -> list[Text]:
     half, digits = (width - 1) // 2, _digits(rows)
+
+    def side(index: int, number: int) -> list[Text]:
+        return _cell(rows[index], styled[index], number, digits, half, palette, whole=whole)
+
     lines: list[Text] = []
     position = 0
     while position < len(rows):
         row = rows[position]
         if row.kind in ("file", "hunk"):
-            lines.append(_whole(row, width, palette))
+            lines.append(_between(row, width, palette))
             position += 1
             continue
         if row.kind == "same":
-            pairs = [(position, position)]
+            pairs: list[tuple[int | None, int | None]] = [(position, position)]
             position += 1
         else:
             start = position
@@ -116,26 +138,16 @@ def _sides(rows: list[Row], styled: list[Text], width: int, palette: Palette) ->
             middle = position
             while position < len(rows) and rows[position].kind == "added":
                 position += 1
-            left, right = list(range(start, middle)), list(range(middle, position))
-            length = max(len(left), len(right))
-            pairs = [
-                (left[i] if i < len(left) else -1, right[i] if i < len(right) else -1)
-                for i in range(length)
-            ]
+            pairs = list(zip_longest(range(start, middle), range(middle, position)))
         for a, b in pairs:
-            line = Text(no_wrap=True, end="")
-            for index, number in ((a, rows[a].old if a >= 0 else 0),
-                                  (b, rows[b].new if b >= 0 else 0)):  # fmt: skip
-                if index < 0:
-                    line.append(" " * half)
-                else:
-                    line.append_text(
-                        _cell(rows[index], styled[index], number, digits, half, palette)
-                    )
-                if index == a and line.cell_len <= half:
-                    line.append(" ")
-            line.truncate(width)
-            lines.append(Text("", end="\n").append_text(line))
+            left = [] if a is None else side(a, rows[a].old)
+            right = [] if b is None else side(b, rows[b].new)
+            blank = Text(" " * half)
+            for one, other in zip_longest(left, right, fillvalue=blank):
+                line = Text(no_wrap=True)
+                line.append_text(one).append(" ").append_text(other)
+                line.truncate(width)
+                lines.append(line)
     return lines
 
 
@@ -143,7 +155,7 @@ def _digits(rows: list[Row]) -> int:
     return len(str(max((max(row.old, row.new) for row in rows), default=1)))
 
 
-def _whole(row: Row, width: int, palette: Palette) -> Text:
+def _between(row: Row, width: int, palette: Palette) -> Text:
     if row.kind == "file":
         return Text(visible(row.text, single_line=True), style=f"bold {palette.accent}")
     text = Text("⋯ " + visible(row.text, single_line=True), style=palette.muted, no_wrap=True)
@@ -151,23 +163,47 @@ def _whole(row: Row, width: int, palette: Palette) -> Text:
     return text
 
 
-def _cell(row: Row, text: Text, number: int, digits: int, width: int, palette: Palette) -> Text:
+def _cell(
+    row: Row, text: Text, number: int, digits: int, width: int, palette: Palette, *, whole: bool
+) -> list[Text]:
+    """The lines of one side of a row."""
     mark, background, colour = {
         "added": ("+", palette.added_bg, palette.success),
         "removed": ("-", palette.removed_bg, palette.error),
     }.get(row.kind, (" ", "default", palette.muted))
-    line = Text(no_wrap=True)
-    line.append(f"{number or '':>{digits}} ", style=palette.muted)
-    line.append(f"{mark} ", style=colour)
     body = text.copy()
     body.expand_tabs(4)
     if palette.ansi and row.kind != "same":
         body = Text(body.plain, style=colour)
-    line.append_text(body)
-    line.truncate(width, overflow="ellipsis", pad=True)
-    if background != "default":
-        line.style = Style(bgcolor=background)
-    return line
+    lines: list[Text] = []
+    for part in _folded(body, width - digits - 3) if whole else [body]:
+        line = Text(no_wrap=True)
+        line.append(f"{'' if lines else number or '':>{digits}} ", style=palette.muted)
+        line.append(f"{' ' if lines else mark} ", style=colour)
+        line.append_text(part)
+        line.truncate(width, overflow="ellipsis", pad=True)
+        if background != "default":
+            line.style = Style(bgcolor=background)
+        lines.append(line)
+    return lines
+
+
+def _folded(text: Text, width: int) -> list[Text]:
+    """A text in pieces of at most `width` cells, nothing left out; cut at a space if there is one
+    near the end of a piece."""
+    width, plain = max(2, width), text.plain
+    if text.cell_len <= width:
+        return [text]
+    offsets, begin, cells = [], 0, 0
+    for place, character in enumerate(plain):
+        size = cell_len(character)
+        if cells + size > width:
+            after = plain.rfind(" ", begin + (place - begin) * 2 // 3, place) + 1
+            begin = after or place
+            cells = cell_len(plain[begin:place])
+            offsets.append(begin)
+        cells += size
+    return list(text.divide(offsets))
 
 
 def _highlighted(rows: list[Row], diff: str, palette: Palette) -> list[Text]:

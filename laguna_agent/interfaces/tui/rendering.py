@@ -139,7 +139,7 @@ class Renderer:
             most = SHOWN_OPEN if entry.is_open else SHOWN_DIFF
             heading = entry.diff.count("\n+++ ") + entry.diff.startswith("+++ ") > 1
             parts.append(diffview.render(entry.diff, inner, self.palette, most=most,
-                                         heading=heading))  # fmt: skip
+                                         heading=heading, whole=bool(entry.is_open)))  # fmt: skip
             if entry.is_open and not entry.title:
                 parts.append(self._output(entry, SHOWN_OPEN))
         elif entry.is_open and entry.body.strip():

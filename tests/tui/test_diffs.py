@@ -1,0 +1,46 @@
+"""Diffs: all of each line can be read, whatever the width."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laguna_agent.interfaces.tui import diffview
+from laguna_agent.interfaces.tui.rendering import Renderer
+from laguna_agent.interfaces.tui.themes import PALETTES
+
+PALETTE = next(iter(PALETTES.values()))
+NEW = "".join(f"new{n:03} " for n in range(60))
+OLD = "".join(f"old{n:03} " for n in range(50))
+
+
+def drawn(diff, width, **options):
+    lines = Renderer(PALETTE).lines(diffview.render(diff, width, PALETTE, **options), width)
+    return ["".join(part.text for part in line) for line in lines]
+
+
+@pytest.mark.parametrize("width", [20, 40, 119, 120, 200])
+def test_lines_that_are_too_long_go_on_below_themselves(width):
+    lines = drawn(f"--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,2 @@\n same\n-{OLD}\n+{NEW}\n", width)
+    # Beside each other, or one below the other.
+    half = (width - 1) // 2 if width >= diffview.SIDE_BY_SIDE else width
+    read = "".join(line[4:half] for line in lines) + "".join(line[half + 5 :] for line in lines)
+    assert re.findall("new[0-9]{3}", read.replace(" ", "")) == NEW.split()
+    assert re.findall("old[0-9]{3}", read.replace(" ", "")) == OLD.split()
+    assert all(len(line) <= width for line in lines)
+
+
+def test_a_diff_that_is_glanced_at_has_a_line_for_each():
+    lines = drawn(f"+++ b/x.py\n@@ -1 +1 @@\n-{OLD}\n+{NEW}\n", 40, heading=False, whole=False)
+    assert len(lines) == 2
+    assert all(line.endswith("…") for line in lines)
+
+
+@given(st.text(alphabet="ab \t日é\u0301🦙", min_size=1, max_size=90), st.integers(12, 60))
+def test_no_character_is_left_out(text, width):
+    lines = drawn(f"+++ b/x\n@@ -0,0 +1 @@\n+{text}|\n", width, heading=False)
+    read = "".join(line[4:] for line in lines)
+    assert "".join(read.split()) == "".join(f"{text}|".split())
