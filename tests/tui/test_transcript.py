@@ -9,7 +9,14 @@ import pytest
 from textual.events import Resize
 from textual.geometry import Size
 
-from laguna_agent.events import Reply, TextDelta, ToolFinished, TurnFinished, UserMessage
+from laguna_agent.events import (
+    Reply,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    UserMessage,
+)
 from laguna_agent.interfaces.tui.diffview import parse
 from laguna_agent.interfaces.tui.entries import Entry, Ledger
 from laguna_agent.interfaces.tui.past import PAGE, read_page
@@ -220,6 +227,25 @@ async def test_a_tool_call_is_one_line_that_opens_to_the_whole():
         await pilot.press("ctrl+o")
         await pilot.pause()
         assert "line 29" not in shown(app)
+
+
+@pytest.mark.parametrize("command", [f"echo {'a ' * 40}the end", "cd x\nmake\nthe end"])
+async def test_an_open_call_shows_the_whole_command(command):
+    app = SceneApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.prepare()
+        reply = call("shell", command=command)
+        asked = reply.tool_calls[0].id
+        title = f"$ {command.split(chr(10))[0]}"
+        app.happen(reply)
+        app.happen(ToolStarted(call_id=asked, name="shell", title=title))
+        app.happen(ToolFinished(call_id=asked, name="shell", ok=True, content="x", title=title))
+        await pilot.pause(0.1)
+        assert "the end" not in shown(app)
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert "the end" in shown(app)
+        assert shown(app).count("$ ") == 2
 
 
 def test_no_markup_and_no_escape_of_the_outside_reaches_the_screen():

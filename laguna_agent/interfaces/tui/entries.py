@@ -29,6 +29,8 @@ class Entry:
     kind: Kind
     title: str = ""
     """One line: what, on what."""
+    asked: str = ""
+    """The whole of a command, where the title is only its beginning."""
     body: str = ""
     summary: str = ""
     diff: str = ""
@@ -46,7 +48,8 @@ class Entry:
     @property
     def text(self) -> str:
         """What is copied and searched."""
-        parts = [self.title, self.body] if self.kind in ("tool", "notice", "end") else [self.body]
+        named = self.kind in ("tool", "notice", "end")
+        parts = [self.asked or self.title, self.body] if named else [self.body]
         if self.diff:
             parts.append(self.diff)
         return "\n".join(part for part in parts if part)
@@ -65,6 +68,8 @@ class Ledger:
     """Whether what the model writes is a summary that was asked for."""
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries that are still being written: `answer`, `thinking`, calls by id."""
+    _commands: dict[str, str] = field(default_factory=dict)
+    """Commands of calls that have not ended, by id."""
     _latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=8))
     _said: Entry | None = None
     """What a person just said, until the session has taken it."""
@@ -94,6 +99,7 @@ class Ledger:
                 entry.state, entry.summary = "failed", entry.summary or "interrupted"
                 self._touch(entry)
         self._live.clear()
+        self._commands.clear()
         self._summarising = False
 
     def note(self, text: str, state: State = "") -> Entry:
@@ -192,6 +198,9 @@ class Ledger:
         if self._summarising:
             self._summarising = False
             return
+        for call in event.tool_calls:
+            if isinstance(command := call.arguments.get("command"), str) and "\n" in command:
+                self._commands[call.id] = f"$ {command.strip()}"
         for kind, text in (("thinking", event.thinking), ("answer", event.text)):
             entry = self._live.pop(kind, None)
             if event.discarded or not text.strip():
@@ -214,6 +223,7 @@ class Ledger:
 
     def _tool_started(self, event: e.ToolStarted) -> None:
         entry = Entry("tool", title=event.title, name=event.name, state="running")
+        entry.asked = self._commands.get(event.call_id, "")
         self._live[event.call_id] = self._add(entry)
 
     def _tool_output(self, event: e.ToolOutput) -> None:
@@ -222,14 +232,14 @@ class Ledger:
             self._touch(entry)
 
     def _tool_finished(self, event: e.ToolFinished) -> None:
-        entry = self._live.pop(event.call_id, None)
+        entry, asked = self._live.pop(event.call_id, None), self._commands.pop(event.call_id, "")
         if event.name == "done" and event.ok:
             if entry is not None:  # its content is the turn's summary
                 self._take_away(entry)
             return
         if entry is None:
             entry = self._add(Entry("tool", title=event.title or event.name, name=event.name))
-        entry.title = event.title or entry.title
+        entry.title, entry.asked = event.title or entry.title, asked
         entry.body, entry.diff = event.content, event.diff
         entry.summary = beside(entry.title, event.summary)
         entry.state = "ok" if event.ok else "failed"

@@ -133,7 +133,11 @@ class Renderer:
         return Group(*parts)
 
     def _tool(self, entry: Entry, width: int) -> RenderableType:
-        parts: list[RenderableType] = [self._tool_line(entry, width)]
+        line = self._tool_line(entry, width)
+        parts: list[RenderableType] = [line]
+        asked = entry.asked or entry.title
+        if entry.is_open and visible(asked, single_line=True) not in line.plain:
+            parts.append(Text(visible(asked), style=self.palette.foreground))
         inner = width - 2
         if entry.diff and entry.is_open is not False:
             most = SHOWN_OPEN if entry.is_open else SHOWN_DIFF
