@@ -141,6 +141,22 @@ async def test_without_colours_nothing_is_coloured(configured):
         assert colours == greys
 
 
+@pytest.mark.parametrize("theme", ["terminal", "terminal-light"])
+async def test_without_colours_the_terminals_own_stay_as_they_are(configured, laguna_home, theme):
+    preferences = laguna_home / "state" / "interface.json"
+    preferences.parent.mkdir(parents=True, exist_ok=True)
+    preferences.write_text(f'{{"theme": "{theme}"}}')
+    async with ModelServer(says("plain words")) as server:
+        terminal = Terminal(*configured(server), NO_COLOR="1")
+        await terminal.shows("fake/tester")
+        terminal.type("hello\r")
+        await terminal.shows("plain words")
+        cells = [cell for row in terminal.screen.buffer.values() for cell in row.values()]
+        assert {(cell.fg, cell.bg) for cell in cells} == {("default", "default")}
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [

@@ -16,10 +16,13 @@ from enum import Enum
 from typing import IO, Any, cast
 
 from rich.cells import cell_len
+from rich.segment import Segment
 from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
+from textual.color import Color
 from textual.drivers import linux_driver
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.timer import Timer
 
@@ -117,8 +120,29 @@ cast("dict[str, Any]", ANSI_SEQUENCES_KEYS).update({
 })  # fmt: skip
 
 
+class Colourless(LineFilter):
+    """What NO_COLOR asks for: greys, or in a theme of the terminal's own colours none at all, as
+    nobody knows which greys these would be."""
+
+    def __init__(self, app: App[Any]) -> None:
+        super().__init__()
+        self._app, self._greys, self._none = app, Monochrome(), NoColor()
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        chosen = self._none if self._app.native_ansi_color else self._greys
+        return chosen.apply(segments, background)
+
+
 class TerminalApp(App[int]):
     """An app that ends with two lines when it fails, its traceback kept in a file."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Textual chooses by the theme that there is before ours.
+        self._filters = [
+            Colourless(self) if isinstance(known, Monochrome | NoColor) else known
+            for known in self._filters
+        ]
 
     fatal: LagunaError | None = None
     """What to tell the person after the interface has ended."""
