@@ -153,6 +153,15 @@ async def test_without_colours_the_terminals_own_stay_as_they_are(configured, la
         await terminal.shows("plain words")
         cells = [cell for row in terminal.screen.buffer.values() for cell in row.values()]
         assert {(cell.fg, cell.bg) for cell in cells} == {("default", "default")}
+        terminal.type("/mode\r")
+        await terminal.shows("every side effect is asked")
+        marked = [
+            "".join(cell.data for _, cell in sorted(row.items()) if cell.underscore)
+            for row in terminal.screen.buffer.values()
+        ]
+        assert [text.split()[0] for text in marked if text] == ["ask"]
+        terminal.type("\x1b")
+        await terminal.hides("every side effect")
         terminal.type("\x04")
         assert await terminal.ended() == 0
 
