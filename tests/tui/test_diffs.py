@@ -39,6 +39,13 @@ def test_a_diff_that_is_glanced_at_has_a_line_for_each():
     assert all(line.endswith("…") for line in lines)
 
 
+def test_a_file_begins_with_its_name_and_its_first_line():
+    lines = drawn("--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n@@ -9 +9 @@\n-c\n+d\n", 40)
+    assert [line.split() for line in lines] == [
+        ["x.py"], ["1", "-", "a"], ["1", "+", "b"], ["⋯"], ["9", "-", "c"], ["9", "+", "d"],
+    ]  # fmt: skip
+
+
 @given(st.text(alphabet="ab \t日é\u0301🦙", min_size=1, max_size=90), st.integers(12, 60))
 def test_no_character_is_left_out(text, width):
     lines = drawn(f"+++ b/x\n@@ -0,0 +1 @@\n+{text}|\n", width, heading=False)

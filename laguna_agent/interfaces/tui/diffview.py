@@ -83,8 +83,13 @@ def render(
     rows = parse(diff)
     if not heading or sum(row.kind == "file" for row in rows) < 2:
         rows = [row for row in rows if row.kind != "file"] if not heading else rows
-    if rows and rows[0].kind == "hunk" and not rows[0].text:
-        rows = rows[1:]
+    # At the beginning of a file nothing is left out that a hunk without a name would stand for.
+    above = ["file", *(row.kind for row in rows)]
+    rows = [
+        row
+        for before, row in zip(above, rows, strict=False)
+        if before != "file" or row.kind != "hunk" or row.text
+    ]
     hidden = 0
     if most is not None and len(rows) > most:
         hidden = len(rows) - most
