@@ -234,6 +234,20 @@ async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repo
         await ui.idle()
 
 
+async def test_a_message_that_is_begun_while_an_approval_asks_is_no_answer(drive, repository):
+    async with drive([EDIT, Reply(text="later")]) as ui:
+        await ui.idle()
+        await ui.say("fix it")
+        await ui.until(lambda: ui.app.approval.asking, "asked")
+        ui.app.approval.grace_s, ui.app.approval._since = 60, float("-inf")
+        await ui.pilot.press("o", "n", "e")
+        assert ui.app.approval.asking
+        assert ui.app.composer.text == "one"
+        await ui.pilot.press("escape")
+        await ui.idle()
+        assert "return a - b" in (repository / "calc.py").read_text()
+
+
 async def test_shift_tab_goes_through_the_modes_and_the_status_line_shows_it(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()

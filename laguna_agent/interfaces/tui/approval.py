@@ -235,6 +235,10 @@ class ApprovalPanel(Vertical, can_focus=True):
             reason.display = True
             reason.focus()
             self.call_after_refresh(self._limit)
+        elif event.is_printable and event.character and key != "a":
+            # No answer begins like this: a message does, and its other letters are none either.
+            self._since = time.monotonic()
+            self.on_stray(events.Key(event.key, event.character))
         else:
             return
         event.stop()
