@@ -6,7 +6,8 @@ Code that streams is looked at anew with every frame; only its lines that change
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, JustifyMethod
 from rich.padding import Padding
@@ -17,7 +18,7 @@ from rich.text import Text
 from laguna_agent.interfaces.tui.themes import Palette
 
 if TYPE_CHECKING:
-    from rich.syntax import Syntax
+    from rich.syntax import Syntax, SyntaxTheme
 
 _KEPT = 2_000
 """Drawn lines that are remembered."""
@@ -32,33 +33,61 @@ class CodeLines:
         self._console = console
         self._palette = palette
         self._drawn: dict[tuple[int, _Line], list[list[Segment]]] = {}
-        self._languages: dict[str, Syntax] = {}
+        self._lexers: dict[str, Any] = {}
 
     def draw(self, code: str, language: str, width: int) -> list[list[Segment]]:
         """Lines of `width` cells. They are shared: nobody may change them."""
-        syntax = self._languages.get(language)
-        if syntax is None:
-            syntax = self._languages[language] = code_in(language, "", self._palette)
         lines: list[list[Segment]] = []
-        for tokens in _tokens(syntax, self._palette.code, code):
+        for tokens in self._tokens(code, language):
             known = self._drawn.get((width, tokens))
             if known is None:
                 if len(self._drawn) >= _KEPT:
                     self._drawn.clear()
-                known = self._drawn[width, tokens] = self._draw_line(tokens, syntax, width)
+                known = self._drawn[width, tokens] = self._draw_line(tokens, width)
             lines += known
         return lines
 
-    def _draw_line(self, tokens: _Line, syntax: Syntax, width: int) -> list[list[Segment]]:
-        theme = syntax.get_theme(self._palette.code)
-        base = theme.get_background_style() + syntax.background_style
+    def _draw_line(self, tokens: _Line, width: int) -> list[list[Segment]]:
+        background = self._plain.background_style
+        base = self._theme.get_background_style() + background
         justify: JustifyMethod = "default" if base.transparent_background else "left"
-        text = Text(style=base, justify=justify, tab_size=syntax.tab_size)
+        text = Text(style=base, justify=justify, tab_size=self._plain.tab_size)
         text.append_tokens(tokens)
-        text.stylize(syntax.background_style)
+        text.stylize(background)
         options = self._console.options.update(width=width, height=None, justify="left")
         padded = Padding(text, (0, 1), style=base)
         return self._console.render_lines(padded, options, pad=False)
+
+    def _tokens(self, code: str, language: str) -> Iterator[_Line]:
+        """The tokens of each line, with their styles."""
+        style_of = self._theme.get_style_for_token
+        line: list[tuple[str, Style]] = []
+        text = f"{code}\n".expandtabs(self._plain.tab_size)
+        for kind, token in self._lexer(language).get_tokens(text):
+            first, *others = token.split("\n")
+            if first:
+                line.append((first, style_of(kind)))
+            for other in others:
+                yield tuple(line)
+                line = [(other, style_of(kind))] if other else []
+        if line:
+            yield tuple(line)
+
+    # Rich makes lexers and themes anew each time that it is asked for them.
+
+    @cached_property
+    def _plain(self) -> Syntax:
+        return code_in("", "", self._palette)
+
+    @cached_property
+    def _theme(self) -> SyntaxTheme:
+        return self._plain.get_theme(self._palette.code)
+
+    def _lexer(self, language: str) -> Any:
+        if language not in self._lexers:
+            syntax = code_in(language, "", self._palette)
+            self._lexers[language] = syntax.lexer or syntax.default_lexer
+        return self._lexers[language]
 
 
 def code_in(language: str, code: str, palette: Palette) -> Syntax:
@@ -70,19 +99,3 @@ def code_in(language: str, code: str, palette: Palette) -> Syntax:
         code, language or "text", theme=palette.code, word_wrap=True,
         background_color=background, padding=(0, 1),
     )  # fmt: skip
-
-
-def _tokens(syntax: Syntax, theme: str, code: str) -> Iterator[_Line]:
-    """The tokens of each line, with their styles."""
-    style_of = syntax.get_theme(theme).get_style_for_token
-    lexer = syntax.lexer or syntax.default_lexer
-    line: list[tuple[str, Style]] = []
-    for kind, token in lexer.get_tokens(f"{code}\n".expandtabs(syntax.tab_size)):
-        first, *others = token.split("\n")
-        if first:
-            line.append((first, style_of(kind)))
-        for other in others:
-            yield tuple(line)
-            line = [(other, style_of(kind))] if other else []
-    if line:
-        yield tuple(line)
