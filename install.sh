@@ -305,6 +305,11 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 log=$scratch/log
 
+keep_log() {
+    kept=${TMPDIR:-/tmp}/laguna-install.log
+    cp "$log" "$kept" 2>/dev/null || kept=$log
+}
+
 # step WHAT COMMAND...: run it, its output kept for when it fails
 step() {
     what=$1
@@ -316,8 +321,7 @@ step() {
         return
     fi
     say failed
-    kept=${TMPDIR:-/tmp}/laguna-install.log
-    cp "$log" "$kept" 2>/dev/null || kept=$log
+    keep_log
     if grep -qiE 'name resolution|name or service not known|nodename nor servname|network is unreachable|failed to establish a new connection|connection refused|max retries' "$log"; then
         die "the package index cannot be reached: check the network, or pip's configuration of mirrors and proxies (log: $kept)"
     fi
@@ -383,8 +387,7 @@ case $installed in
     *"llama $key"*) ;;
     *)
         if ! (cd / && "$venv/bin/python" -m laguna_agent.models.engine.selftest_process) >"$log" 2>&1 </dev/null; then
-            kept=${TMPDIR:-/tmp}/laguna-install.log
-            cp "$log" "$kept" 2>/dev/null || kept=$log
+            keep_log
             rm -rf "$wheels"
             rm -f "$venv/.laguna"
             die "llama.cpp was built and does not run on this machine; try another compiler, for instance CC=gcc-13 CXX=g++-13 ./install.sh (log: $kept)"

@@ -130,3 +130,19 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the engine (its process ends, or lives on for its keep-alive time)."""
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """Number of tokens that two sequences have in common at their beginning."""
+    limit = min(len(left), len(right))
+    low = 0
+    step = 4096
+    while low < limit:
+        end = min(low + step, limit)
+        if left[low:end] == right[low:end]:
+            low = end
+        elif step > 1:
+            step = max(1, min(step, end - low) // 2)
+        else:
+            break
+    return low

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.models.base import GenerateOptions, Message, Sampling
 from laguna_agent.models.chat import format_for
 from laguna_agent.models.chat.base import ChatFormat, Grammar, Segment
-from laguna_agent.models.engine.base import EngineRequest, Finished, Tokens
+from laguna_agent.models.engine.base import EngineRequest, Finished, Tokens, common_prefix
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.workloads import FILE, PROSE, QUOTE, REWRITE, code
 
@@ -26,9 +27,9 @@ _ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
 """Allows everything but an end, so that both loops write the same number of tokens."""
 
 _SHALLOW = 16
+"""Tokens of the prompt at depth 0."""
 _STEP = 512
 """Tokens of a prompt that are read where reading is measured."""
-"""Tokens of the prompt at depth 0."""
 
 Say = Callable[[str], None]
 
@@ -158,16 +159,15 @@ async def _depth(
     states: dict[str, float] = {}
     for number in range(rounds):
         last = depth > 0 and number == rounds - 1
-        own, alone = prompt(2 * number), prompt(2 * number + 1)
-        bare: Finished | None = None
+        stack = partial(_full, client, chat, prompt(2 * number), count, session)
+        alone = partial(client.bare, prompt(2 * number + 1), count, kept=depth, states=last)
         if depth and number % 2 and not last:
-            bare = await client.bare(alone, count, kept=depth)
-        full = await _full(client, chat, own, count, session)
-        if bare is None:
-            bare = await client.bare(alone, count, kept=depth, states=last)
+            bare, full = await alone(), await stack()
+        else:
+            full, bare = await stack(), await alone()
         prefill.append((full[0], bare.timings.prefill_s))
         decode.append((full[1], bare.timings.decode_s))
-        states = bare.measured or states
+        states = bare.measured
     if depth:
         _add_pair(report, f"prefill of {_STEP} tokens at depth {depth}", prefill, _STEP)
     _add_pair(report, f"decode at depth {depth}", decode, count - 1)
@@ -258,9 +258,7 @@ async def _speculation(
                 rates[1] / rates[0],
                 against="without drafts",
             )
-            pairs = enumerate(zip(results[0].ids, results[1].ids, strict=False))
-            shortest = min(len(result.ids) for result in results)
-            alike = next((place for place, (one, other) in pairs if one != other), shortest)
+            alike = common_prefix(results[0].ids, results[1].ids)
             report.add("  tokens that are the same before one differs", float(alike), "")
     finally:
         await plain.aclose()

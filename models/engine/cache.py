@@ -18,6 +18,7 @@ from typing import Protocol
 
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
+from laguna_agent.models.engine.base import common_prefix
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
 from laguna_agent.models.engine.steps import Steps
 
@@ -379,19 +380,3 @@ class Cache:
 def digest(tokens: array[int]) -> bytes:
     """What a sequence of tokens is known by."""
     return hashlib.blake2b(tokens.tobytes(), digest_size=16).digest()
-
-
-def common_prefix(left: array[int], right: array[int]) -> int:
-    """Number of tokens that two sequences have in common at their beginning."""
-    limit = min(len(left), len(right))
-    low = 0
-    step = 4096
-    while low < limit:
-        end = min(low + step, limit)
-        if left[low:end] == right[low:end]:
-            low = end
-        elif step > 1:
-            step = max(1, min(step, end - low) // 2)
-        else:
-            break
-    return low

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.models.engine.cache import State, common_prefix, digest
+from laguna_agent.models.engine.base import common_prefix
+from laguna_agent.models.engine.cache import State, digest
 from laguna_agent.models.engine.stored import SUFFIX, snapshot_files
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.models.engine.cache import Cache, State, common_prefix
+from laguna_agent.models.engine.base import common_prefix
+from laguna_agent.models.engine.cache import Cache, State
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.snapshots import SnapshotStore
+from support.choices import logits
 from support.synthetic import TINY_WINDOW, smooth_laguna
 
 MICRO_BATCH = 64
@@ -50,10 +52,6 @@ def fresh_context(model: Model) -> Iterator[Context]:
 def some_tokens(seed: int, count: int) -> array[int]:
     generator = random.Random(seed)
     return array("i", (generator.randrange(300, 3000) for _ in range(count)))
-
-
-def logits(context: Context) -> np.ndarray:
-    return np.ctypeslib.as_array(context.logits(), (context.model.vocabulary,)).copy()
 
 
 def fill(cache: Cache, prompt: array[int], step: int = MICRO_BATCH) -> None:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar, Segment
-from laguna_agent.models.engine.base import EngineRequest, Finished
+from laguna_agent.models.engine.base import EngineRequest, Finished, common_prefix
 from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.lookup import Drafter
 from laguna_agent.models.engine.workloads import FILE, REWRITE
-from support.choices import same_choices
+from support.choices import logits, same_choices
 from support.synthetic import smooth_laguna
 
 
@@ -53,20 +53,26 @@ accepted: list[int] = []
 
 def reply(context: Context, number: int, *, speculate: bool, temperature: float) -> list[int]:
     """A reply of few letters, so that it soon repeats itself and drafts are right."""
-    context.clear()
-    cache = Cache(context)
     prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
     sampling = Sampling(temperature=temperature, top_k=0, seed=number)
     grammar = Grammar('root ::= ("a" | "b"){400}')
     order = Order(prompt, sampling, 200, grammar=grammar, speculate=speculate)
+    ids, counters = generated(context, order)
+    accepted.append(counters.accepted_tokens)
+    return ids
+
+
+def generated(context: Context, order: Order) -> tuple[list[int], Counters]:
+    """The reply to an order on an empty cache, and what was counted."""
+    context.clear()
+    cache = Cache(context)
     generation = Generation(context.model, cache, order, Sinks(lambda *_: None, lambda *_: None))
     for _ in generation.steps:
         pass
     assert generation.outcome is not None
-    assert len(cache.tokens) == len(prompt) + len(generation.outcome.ids) - 1
-    assert speculate or not cache.counters.drafted_tokens
-    accepted.append(cache.counters.accepted_tokens)
-    return generation.outcome.ids
+    assert len(cache.tokens) == len(order.tokens) + len(generation.outcome.ids) - 1
+    assert order.speculate or not cache.counters.drafted_tokens
+    return generation.outcome.ids, cache.counters
 
 
 def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -> None:
@@ -93,7 +99,7 @@ def logits_after(
     for begin, tokens, size in ((0, prompt, 512), (len(prompt), reply, step)):
         for at in range(0, len(tokens), size):
             context.decode(tokens[at : at + size], begin + at)
-    return np.ctypeslib.as_array(context.logits(), (context.model.vocabulary,)).copy()
+    return logits(context)
 
 
 @pytest.mark.slow
@@ -109,21 +115,14 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
     prompt = list(
         model.tokenize(f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n", special=True)
     )
-    replies = []
-    for speculate in (False, True):
-        context.clear()
-        cache = Cache(context)
-        order = Order(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
-        generation = Generation(model, cache, order, Sinks(lambda *_: None, lambda *_: None))
-        for _ in generation.steps:
-            pass
-        assert generation.outcome is not None
-        replies.append(generation.outcome.ids)
-    assert cache.counters.accepted_tokens > 100
-    plain, drafted = replies
-    pairs = enumerate(zip(plain, drafted, strict=False))
-    at = next((place for place, (one, other) in pairs if one != other), 0)
-    if at:
+    orders = [
+        Order(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
+        for speculate in (False, True)
+    ]
+    (plain, _), (drafted, counters) = (generated(context, order) for order in orders)
+    assert counters.accepted_tokens > 100
+    at = common_prefix(plain, drafted)
+    if at < min(len(plain), len(drafted)):
         single, batched = (logits_after(context, prompt, plain[:at], step) for step in (1, 16))
         noise = float(abs(single - batched).max())
         assert noise < 2, "far less than what parts a likely token from others"

@@ -10,6 +10,7 @@ from laguna_agent.interfaces.tui.code import code_in
 from laguna_agent.interfaces.tui.entries import Entry
 from laguna_agent.interfaces.tui.rendering import Block, Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript import Transcript
 from support.scenes import SceneApp
 
 PYTHON = '''def f(x: int) -> str:
@@ -27,6 +28,25 @@ async def drawn(app, pilot):
     while app.transcript._due:
         await pilot.pause(0.01)
     await pilot.pause()
+
+
+async def grow(app, pilot, entry, text):
+    """More of an answer, and its frame."""
+    entry.body += text
+    entry.version += 1
+    app.transcript.change(entry)
+    await drawn(app, pilot)
+
+
+def watch(monkeypatch, note):
+    """Tell `note` of each refresh of the transcript."""
+    refresh = Transcript.refresh
+
+    def watched(self, *regions, layout=False, **options):
+        note(regions, layout=layout)
+        return refresh(self, *regions, layout=layout, **options)
+
+    monkeypatch.setattr(Transcript, "refresh", watched)
 
 
 def cells(lines):
@@ -70,22 +90,15 @@ async def test_only_lines_that_changed_are_painted_while_nothing_scrolls(monkeyp
         app.transcript.add(entry)
         await drawn(app, pilot)
         painted: list[list[int]] = []
-        refresh = type(app.transcript).refresh
 
-        def watched(self, *regions, **options):
+        def note(regions, *, layout):
             painted.append([y for region in regions for y in range(region.y, region.bottom)])
-            return refresh(self, *regions, **options)
 
-        monkeypatch.setattr(type(app.transcript), "refresh", watched)
-        entry.body += " = 2"
-        entry.version += 1
-        app.transcript.change(entry)
-        await drawn(app, pilot)
+        watch(monkeypatch, note)
+        await grow(app, pilot, entry, " = 2")
         row = next(y for y in range(20) if "b = 2" in app.transcript.render_line(y).text)
         assert painted == [[row]]
-        entry.version += 1
-        app.transcript.change(entry)
-        await drawn(app, pilot)
+        await grow(app, pilot, entry, "")
         assert len(painted) == 1, "what did not change is not painted"
 
 
@@ -97,19 +110,14 @@ async def test_a_growing_answer_is_laid_out_anew_only_when_the_bar_appears(monke
         app.transcript.add(entry)
         await drawn(app, pilot)
         layouts: list[int] = []
-        refresh = type(app.transcript).refresh
 
-        def watched(self, *regions, layout=False, **options):
+        def note(regions, *, layout):
             if layout:
-                layouts.append(self.virtual_size.height)
-            return refresh(self, *regions, layout=layout, **options)
+                layouts.append(app.transcript.virtual_size.height)
 
-        monkeypatch.setattr(type(app.transcript), "refresh", watched)
+        watch(monkeypatch, note)
         for number in range(40):
-            entry.body += f"paragraph {number}\n\n"
-            entry.version += 1
-            app.transcript.change(entry)
-            await drawn(app, pilot)
+            await grow(app, pilot, entry, f"paragraph {number}\n\n")
         height = app.transcript.size.height
         assert len(set(layouts)) == 1, "never again while it grows"
         assert layouts[0] > height
