@@ -39,9 +39,22 @@ class EngineConfig(_Section):
     """Layers whose experts stay on the CPU."""
     repack: bool | None = None
     mmap: bool = True
-    speculation: bool = True
+    speculation: bool | Literal["exact"] = True
+    """Drafts from the context. "exact": only as long ones as are computed to the bit like single
+    tokens, which takes other kernels; see `_exact`."""
     snapshots: bool = True
     snapshots_gib: float = Field(default=8.0, ge=0)
+
+    @model_validator(mode="after")
+    def _exact(self) -> EngineConfig:
+        """Settings with which llama.cpp has one kernel for one token and for several, where no
+        others were made."""
+        if self.speculation == "exact":
+            self.repack = bool(self.repack)
+            self.flash_attention = self.flash_attention is not False
+            if self.kv_type == "f16":
+                self.kv_type = "q8_0"
+        return self
 
 
 class SamplingConfig(_Section):

@@ -149,3 +149,14 @@ def _darwin() -> Memory:
         if m[1] in wanted
     )
     return Memory(total, min(total, pages * page))
+
+
+def resident() -> int:
+    """Bytes of main memory this process occupies now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -48,7 +48,7 @@ def _status(*, as_json: bool) -> int:
         json.dump({"engines": engines, "snapshots": snapshots}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return int(ExitCode.DONE)
-    lines = [line for state in engines for line in [*_describe(state), ""]]
+    lines = [line for state in engines for line in [*describe(state), ""]]
     if not engines:
         lines += ["no engine is running"]
     lines += [f"snapshots on disk: {count}, {_size(size)}, in {snapshots_dir()}"]
@@ -56,7 +56,8 @@ def _status(*, as_json: bool) -> int:
     return int(ExitCode.DONE)
 
 
-def _describe(state: dict[str, Any]) -> list[str]:
+def describe(state: dict[str, Any]) -> list[str]:
+    """Lines about an engine, from what it says of itself."""
     if state.get("model") is None:
         loading = state.get("loading") or {}
         done, total = loading.get("done", 0), loading.get("total", 0)
@@ -74,6 +75,12 @@ def _describe(state: dict[str, Any]) -> list[str]:
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]
     if tuning["flash_gain"]:
         flash += f" ({tuning['flash_gain']:.2f} × the speed without)"
+    layout = "rearranged" if state["repack"] else "as in the file"
+    if tuning["repack_gain"] > 0:
+        layout += f" (rearranged: {tuning['repack_gain']:.2f} × the speed)"
+    exact = ""
+    if tuning["exact"]:
+        exact = f"; exact in batches of {tuning['exact']}"
     step = tuning["step"] or "a size that is being learnt"
     work = "busy" if state["busy"] else "idle"
     lines = [
@@ -83,6 +90,7 @@ def _describe(state: dict[str, Any]) -> list[str]:
             f"stays {state['keep_alive']:g} s after its last use"
         ),
         f"  file      {model['path']}",
+        f"  weights   {layout}",
         (
             f"  memory    {_size(state['resident'])} resident; context of {model['context']} "
             f"tokens, "
@@ -101,7 +109,7 @@ def _describe(state: dict[str, Any]) -> list[str]:
             f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} "
             f"of them "
             f"written; {counters['drafted_tokens']} drafted, "
-            f"{counters['accepted_tokens']} rightly"
+            f"{counters['accepted_tokens']} rightly{exact}"
         ),
     ]
     snapshots = state.get("snapshots")

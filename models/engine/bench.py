@@ -225,7 +225,9 @@ async def _speculation(
 ) -> None:
     """Three workloads, each with drafts and without, on the same engine."""
     plain = await open_engine(path, config=config.model_copy(update={"speculation": False}))
-    drafting = await open_engine(path, config=config.model_copy(update={"speculation": True}))
+    drafting = await open_engine(
+        path, config=config.model_copy(update={"speculation": config.speculation or True})
+    )
     try:
         for name, task, limit in (
             ("rewrite a file with three changes", REWRITE + FILE, 1400),

@@ -19,7 +19,7 @@ from laguna_agent.models.chat.base import Grammar
 from laguna_agent.models.engine.base import TIE
 from laguna_agent.models.engine.cache import Cache, Prepared
 from laguna_agent.models.engine.llama import DecodeAbortedError, Model
-from laguna_agent.models.engine.lookup import Drafter
+from laguna_agent.models.engine.lookup import LONGEST, Drafter
 from laguna_agent.models.engine.sampler import Sampler, log_probability
 from laguna_agent.models.engine.text import TextStream
 
@@ -47,6 +47,11 @@ class Order:
     session: str = ""
     snapshot: bool = False
     speculate: bool = True
+    exact: bool = False
+    """Drafts must not change what a greedy reply says, not even where two tokens are as good as
+    each other."""
+    longest: int = LONGEST
+    """Tokens of a draft at most."""
     resume: int = 0
     bare: bool = False
     """Measure llama.cpp alone instead."""
@@ -199,7 +204,9 @@ class Generation:
 
     def _decode(self) -> Generator[None, None, FinishReason]:
         order, cache = self._order, self._cache
-        drafter = self._drafter = Drafter(order.tokens) if order.speculate else None
+        if order.speculate and order.longest:
+            self._drafter = Drafter(order.tokens, order.longest)
+        drafter = self._drafter
         rows = _Rows(alone=True)
         clock = time.perf_counter()
         while True:
@@ -248,7 +255,9 @@ class Generation:
     def _uncertain(self, row: int) -> bool:
         """True when a greedy choice in a batch could be another one alone."""
         assert self._sampler is not None
-        return self._sampler.greedy and self._sampler.margin(self._cache.context, row) < TIE
+        if self._order.exact or not self._sampler.greedy:
+            return False
+        return self._sampler.margin(self._cache.context, row) < TIE
 
     def _settle(self, rows: _Rows, since: float) -> None:
         """Drop what was drafted and not said."""

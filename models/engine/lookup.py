@@ -17,15 +17,18 @@ _MATCH = 12
 """Tokens that must agree before a draft is worth its price."""
 _LENGTHS = ((48, 64), (24, 32), (_MATCH, 16))
 """Draft length by length of the match."""
-_LONGEST = 64
+LONGEST = 64
+"""Tokens of a draft at most."""
 _FIRST_REST = 32
 _LONGEST_REST = 1024
 
 
 class Drafter:
-    """Proposes what may come next. `tokens` is the prompt; `append` tells what was said since."""
+    """Proposes up to `longest` tokens that may come next. `tokens` is the prompt; `append` tells
+    what was said since."""
 
-    def __init__(self, tokens: Sequence[int] = ()) -> None:
+    def __init__(self, tokens: Sequence[int] = (), longest: int = LONGEST) -> None:
+        self._longest = longest
         self._tokens: array[int] = array("i")
         self._index: dict[tuple[int, ...], int] = {}
         self._candidate = -1
@@ -59,8 +62,10 @@ class Drafter:
     def propose(self, most: int) -> array[int]:
         """Up to `most` tokens that may come next; empty when nothing is likely enough."""
         start = self._candidate
-        if self._rest or start < 0 or most < _LENGTHS[-1][1]:
+        least = min(_LENGTHS[-1][1], self._longest)
+        if self._rest or start < 0 or most < least:
             return array("i")
+        most = min(most, self._longest)
         matched = self._matched(start)
         for least, length in _LENGTHS:
             if matched >= least:

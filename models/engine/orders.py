@@ -37,6 +37,7 @@ def order_of(header: wire.Header, payload: bytes, session: str) -> Order:
         session=header["session"] or session,
         snapshot=bool(header["snapshot"]),
         speculate=bool(header["speculate"]),
+        exact=header["speculate"] == "exact",
         resume=int(header["resume"]),
         bare=bool(header.get("bare")),
         kept=int(header.get("kept", 0)),

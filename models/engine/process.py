@@ -5,7 +5,6 @@ Started by `spawn`, with the listening socket as its first argument and a JSON o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -37,7 +36,17 @@ from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
 from laguna_agent.models.engine.steps import Steps
-from laguna_agent.models.engine.tuning import SLOWER, Tuning, measure, measure_flash, physical_cores
+from laguna_agent.models.engine.tuning import (
+    SLOWER,
+    Tuning,
+    busy,
+    choose_layout,
+    fingerprint,
+    measure,
+    measure_exact,
+    measure_flash,
+    physical_cores,
+)
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
 from laguna_agent.models.fit import (
@@ -48,8 +57,8 @@ from laguna_agent.models.fit import (
     require,
 )
 from laguna_agent.models.gguf import GgufHeader, read_header
-from laguna_agent.models.memory import gpus, machine_memory
-from laguna_agent.paths import data_dir, snapshots_dir
+from laguna_agent.models.memory import gpus, machine_memory, resident
+from laguna_agent.paths import snapshots_dir
 
 _PROGRESS_S = 0.1
 _REST_S = 1.0
@@ -57,7 +66,8 @@ _REST_S = 1.0
 _WORTH_SAVING = 64
 """Tokens that a session must have changed by since its last snapshot."""
 _PRIVATE = 0.7
-"""Share of the free memory that a private copy of the weights may take."""
+"""Share of the free memory that a private copy of the weights may take. Mapped files can be dropped
+and read again."""
 _WORK = 0.06
 """Share of main memory that the work space may take to do without flash attention."""
 _LEAST_FREE = 0.04
@@ -85,19 +95,26 @@ class Engine:
             path.stem, header, config.model_copy(update={"context": size}), cards=cards
         )
         experts = needed.cpu_experts if config.cpu_experts is None else config.cpu_experts
+        cores = config.threads or physical_cores()
+        micro = needed.micro_batch
+        layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
+        if config.speculation == "exact":
+            layout += f" {config.repack} {config.flash_attention}"
+        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
+        known = None if config.threads else load_tuning(self._tuning_key)
+        room = header.size < _PRIVATE * machine_memory().available
+        self._repack, gain = choose_layout(header, config, known, cores, room=room)
         self.model = Model(
             path,
             LoadOptions(
                 gpu_layers=needed.gpu_layers,
                 cpu_experts=experts,
                 mmap=config.mmap,
-                repack=_repack(header) if config.repack is None else config.repack,
+                repack=self._repack,
             ),
             on_progress,
         )
         _check_ends(self.model)
-        cores = config.threads or physical_cores()
-        micro = needed.micro_batch
         self.options = ContextOptions(
             context=size,
             batch=config.batch or micro,
@@ -107,9 +124,7 @@ class Engine:
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
-        layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
-        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
-        self.tuning = self._tune(cores, processor=not cards and not gpu_backend())
+        self.tuning = self._tune(known, cores, gain)
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
@@ -121,28 +136,30 @@ class Engine:
         self._saved: dict[str, int] = {}
         self.load_s = time.perf_counter() - started
 
-    def _tune(self, cores: int, *, processor: bool) -> Tuning:
+    def _tune(self, known: Tuning | None, cores: int, repack_gain: float) -> Tuning:
         """Make the context as configured, as once measured, or as measured now."""
         if self.config.threads is not None:
             self.context = Context(self.model, self.options)
             return Tuning(cores, cores)
-        known = load_tuning(_tuning_path(), self._tuning_key)
-        busy = os.getloadavg()[0] > cores
-        if known is not None and (known.measured or busy):
+        others = busy(cores)
+        if known is not None and known.repack_gain == repack_gain and (known.measured or others):
             self._apply(known)
             return known
         self.context = Context(self.model, self.options)
         # On a busy machine the result is kept until a quiet start measures again. Whether there is
         # flash attention stays: with another choice no snapshot would serve.
-        tuning = replace(measure(self.context, cores), measured=not busy)
+        tuning = measure(self.context, cores)
+        tuning = replace(tuning, measured=not others, repack_gain=repack_gain)
         if known is not None:
-            tuning = replace(tuning, flash_gain=known.flash_gain, step=known.step)
-        elif processor and self.config.flash_attention is None:
+            tuning = replace(
+                tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
+            )
+        elif self.config.flash_attention is None and not gpu_backend():
             gain = measure_flash(self.model, self.options, tuning.batch_rate)
             tuning = replace(tuning, flash_gain=gain)
         self.context.close()
         self._apply(tuning)
-        store_tuning(_tuning_path(), self._tuning_key, tuning)
+        store_tuning(self._tuning_key, tuning)
         return tuning
 
     def _apply(self, tuning: Tuning) -> None:
@@ -165,10 +182,11 @@ class Engine:
             return Steps(largest, largest)
         return Steps(largest, self.tuning.step, self._learned, self.tuning.batch_rate)
 
-    def _learned(self, step: int) -> None:
-        self.tuning = replace(self.tuning, step=step)
-        if os.getloadavg()[0] <= 2 * self.tuning.threads_batch:
-            store_tuning(_tuning_path(), self._tuning_key, self.tuning)
+    def _learned(self, step: int = 0, *, exact: int = 0) -> None:
+        known = self.tuning
+        self.tuning = replace(known, step=step or known.step, exact=exact or known.exact)
+        if self.config.threads is None and os.getloadavg()[0] <= 2 * known.threads_batch:
+            store_tuning(self._tuning_key, self.tuning)
 
     def welcome(self) -> dict[str, Any]:
         """What a client is told of the model."""
@@ -182,6 +200,10 @@ class Engine:
             return Scoring(self.model, self.cache, order, sinks)
         if order.snapshot:
             sinks.at_static = self._at_static
+        if order.speculate and order.exact:
+            if not self.tuning.exact:
+                self._learned(exact=measure_exact(self.model, self.options))
+            order.longest = self.tuning.exact - 1
         return Generation(self.model, self.cache, order, sinks)
 
     # --- snapshots --------------------------------------------------------------------------
@@ -255,9 +277,10 @@ class Engine:
         return {
             "model": describe(self),
             "context": asdict(self.options),
+            "repack": self._repack,
             "tuning": asdict(self.tuning),
             "load_s": self.load_s,
-            "resident": _resident(),
+            "resident": resident(),
             "cache": self.cache.describe(),
             "snapshots": self.snapshots.describe() if self.snapshots else None,
             "counters": asdict(self.cache.counters),
@@ -268,16 +291,6 @@ class Engine:
 class _Unsaved:
     session: str
     since: float
-
-
-def fingerprint(path: Path) -> str:
-    """What a model file is known by when nobody told its digest: size, times, both ends."""
-    info = path.stat()
-    with path.open("rb") as file:
-        ends = file.read(1 << 20)
-        file.seek(max(0, info.st_size - (1 << 20)))
-        ends += file.read(1 << 20)
-    return f"{info.st_size}-{info.st_mtime_ns}-{hashlib.sha256(ends).hexdigest()[:16]}"
 
 
 def describe(engine: Engine) -> dict[str, Any]:
@@ -312,16 +325,6 @@ def _check_ends(model: Model) -> None:
         )
 
 
-def _repack(header: GgufHeader) -> bool:
-    """True when weights should be rearranged for faster kernels. That copies them into memory of
-    the process's own, which must not be short of it: mapped files can be dropped and read again."""
-    return header.size < _PRIVATE * machine_memory().available
-
-
-def _tuning_path() -> Path:
-    return data_dir() / "engine-tuning.json"
-
-
 def _limits() -> Limits:
     total = machine_memory().total
     return Limits(
@@ -329,17 +332,6 @@ def _limits() -> Limits:
         checkpoint_bytes=copies_limit(total),
         parked_bytes=min(2 << 30, total // 16),
     )
-
-
-def _resident() -> int:
-    """Bytes of main memory this process occupies now."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(arguments: list[str]) -> int:

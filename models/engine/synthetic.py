@@ -55,6 +55,8 @@ class Geometry:
     context: int
     rope_global: int
     original_context: int
+    dense_layers: int = 1
+    """Layers at the beginning that have no experts."""
 
 
 TINY = Geometry(
@@ -106,7 +108,7 @@ def _tensors(g: Geometry) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
         yield b + "attn_k_norm.weight", (g.head,), _F32, "one"
         yield b + "attn_gate.weight", (g.hidden, heads), _Q4_K, ""
         yield b + "ffn_norm.weight", (g.hidden,), _F32, "one"
-        if layer == 0:
+        if layer < g.dense_layers:
             yield b + "ffn_gate.weight", (g.hidden, g.dense), _Q4_K, ""
             yield b + "ffn_up.weight", (g.hidden, g.dense), _Q4_K, ""
             yield b + "ffn_down.weight", (g.dense, g.hidden), _Q4_K, ""
@@ -247,7 +249,7 @@ def _metadata(g: Geometry, template: str | None) -> list[tuple[str, bytes]]:
         (a + "expert_weights_norm", _bool(True)),
         (a + "expert_weights_scale", _f32(2.5)),
         (a + "expert_gating_func", _u32(2)),
-        (a + "leading_dense_block_count", _u32(1)),
+        (a + "leading_dense_block_count", _u32(g.dense_layers)),
         ("tokenizer.ggml.model", _text("gpt2")),
         ("tokenizer.ggml.pre", _text("laguna")),
         ("tokenizer.ggml.tokens", _array(8, tokens)),

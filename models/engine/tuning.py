@@ -1,4 +1,5 @@
-"""What suits a model on this machine, threads and flash attention: measured once and remembered.
+"""What suits a model on this machine, threads, flash attention and the layout of its weights:
+measured once and remembered.
 
 Decoding one token is bound by memory and batches are bound by arithmetic, so they are measured
 apart. Physical cores are the rule; another number must be clearly faster to be taken.
@@ -6,16 +7,25 @@ apart. Physical cores are the rule; another number must be clearly faster to be 
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 import json
+import operator
 import os
 import statistics
 import time
 from array import array
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.models.engine.llama import Context, ContextOptions, Model
+from laguna_agent.config import EngineConfig
+from laguna_agent.models.engine.llama import Context, ContextOptions, Model, gpu_backend
+from laguna_agent.models.engine.standin import repack_gain
+from laguna_agent.models.gguf import GgufHeader
+from laguna_agent.paths import data_dir
 
 _SINGLES = 4
 _BATCH = 32
@@ -25,6 +35,12 @@ _DEPTH, _FLASH_PAIRS = 768, 10
 _FLASH_BUDGET_S = 12.0
 SLOWER = 0.98
 """Gain of flash attention below which it is left off."""
+_EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
+_EXACT_SIZES = (8, 7, 6, 5, 4, 3, 2)
+_FASTER = 1.03
+"""Gain of rearranged weights from which they are worth memory of their own."""
+_UNKNOWN = -1.0
+"""Gain of what cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,35 @@ class Tuning:
     flash_gain: float = 0.0
     """How much faster a token is with flash attention than without, deep in a context (0: not
     measured)."""
+    repack_gain: float = 0.0
+    """How much faster a turn is with rearranged weights than without (0: not measured, negative:
+    not to be measured)."""
+    exact: int = 0
+    """Tokens that can be decoded at once and give to the bit what they give alone (0: not
+    measured)."""
+
+
+def busy(cores: int) -> bool:
+    """True while others compute on this machine, so that measuring would mislead."""
+    return os.getloadavg()[0] > cores
+
+
+def choose_layout(
+    header: GgufHeader, config: EngineConfig, known: Tuning | None, cores: int, *, room: bool
+) -> tuple[bool, float]:
+    """Whether to rearrange the weights, and the gain that was or is now measured.
+
+    Where nothing is known llama.cpp's choice is taken, which is to rearrange them. That copies
+    them into memory of the process's own, for which there must be `room`.
+    """
+    gain = known.repack_gain if known else 0.0
+    if config.repack is not None:
+        return config.repack, gain
+    if not room:
+        return False, gain
+    if not gain and config.threads is None and not gpu_backend() and not busy(cores):
+        gain = repack_gain(header, cores) or _UNKNOWN
+    return gain <= 0 or gain > _FASTER, gain
 
 
 def physical_cores() -> int:
@@ -125,34 +170,83 @@ def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
     return round(statistics.median(ratios), 3)
 
 
+def measure_exact(model: Model, options: ContextOptions) -> int:
+    """How many tokens can be decoded at once and give to the bit the logits that they give one by
+    one; 1 when not even two can.
+
+    Tried behind a few hundred tokens, as llama.cpp takes other kernels from there on. It tells of
+    batches of this size only, and of no smaller ones.
+    """
+    small = replace(options, context=2 * _EXACT_DEPTH, batch=_STEP, micro_batch=_STEP)
+    context = Context(model, small)
+    size = 4 * model.vocabulary
+
+    def rows(count: int) -> Iterator[bytes]:
+        """Logits of all tokens, `count` of them at once."""
+        context.trim(_EXACT_DEPTH)
+        for at in range(0, len(tokens), count):
+            some = tokens[at : at + count]
+            context.decode(some, _EXACT_DEPTH + at, every_row=True)
+            for row in range(len(some)):
+                yield ctypes.string_at(context.logits(row), size)
+
+    try:
+        for at in range(0, _EXACT_DEPTH, _STEP):
+            context.decode(array("i", range(100 + at, 100 + at + _STEP)), at)
+        tokens = array("i", range(500, 500 + 7 * _COMPARED, 7))
+        alone = list(rows(1))
+        for count in _EXACT_SIZES:
+            whole = _COMPARED - _COMPARED % count
+            if all(map(operator.eq, islice(rows(count), whole), alone)):
+                return count
+        return 1
+    finally:
+        context.close()
+
+
 def _best(rates: dict[int, float], usual: int) -> int:
     fastest = max(rates, key=rates.__getitem__)
     return fastest if rates[fastest] > _CLEARLY * rates[usual] else usual
 
 
-def load(path: Path, key: str) -> Tuning | None:
+def fingerprint(file: Path) -> str:
+    """What a model file is known by when nobody told its digest: size, times, both ends."""
+    info = file.stat()
+    with file.open("rb") as stream:
+        ends = stream.read(1 << 20)
+        stream.seek(max(0, info.st_size - (1 << 20)))
+        ends += stream.read(1 << 20)
+    return f"{info.st_size}-{info.st_mtime_ns}-{hashlib.sha256(ends).hexdigest()[:16]}"
+
+
+def path() -> Path:
+    """The file of all measurements."""
+    return data_dir() / "engine-tuning.json"
+
+
+def load(key: str) -> Tuning | None:
     """What was measured for a key, if it was."""
     try:
-        return Tuning(**_read(path)[key])
+        return Tuning(**_read()[key])
     except (KeyError, TypeError):
         return None
 
 
-def store(path: Path, key: str, tuning: Tuning) -> None:
+def store(key: str, tuning: Tuning) -> None:
     """Remember a measurement. Not being able to is no error."""
-    content = {**_read(path), key: asdict(tuning)}
-    part = path.with_suffix(f".{os.getpid()}.part")
+    content = {**_read(), key: asdict(tuning)}
+    part = path().with_suffix(f".{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(content, indent=1))
-        part.replace(path)
+        part.replace(path())
     except OSError:
         part.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read() -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path().read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import random
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from laguna_agent.config import EngineConfig
+from laguna_agent.interfaces.engine_command import describe as engine_lines
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Grammar, Segment
 from laguna_agent.models.engine.base import EngineRequest, Finished, common_prefix
@@ -23,9 +26,10 @@ from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.lookup import Drafter
+from laguna_agent.models.engine.tuning import measure_exact
 from laguna_agent.models.engine.workloads import FILE, REWRITE
 from support.choices import logits, same_choices
-from support.synthetic import smooth_laguna
+from support.synthetic import dense_laguna, smooth_laguna
 
 
 async def finish(client: EngineClient, request: EngineRequest) -> Finished:
@@ -100,6 +104,101 @@ def logits_after(
         for at in range(0, len(tokens), size):
             context.decode(tokens[at : at + size], begin + at)
     return logits(context)
+
+
+EXACT = ContextOptions(2048, 512, 512, flash_attention=True, kv_type="q8_0")
+
+
+def exact_and_plain(model: Model, options: ContextOptions, orders: list[Order]) -> list[Counters]:
+    """Check that drafts of exact lengths change no reply; returns what was counted."""
+    longest = measure_exact(model, options) - 1
+    context = Context(model, options)
+    counted = []
+    for order in orders:
+        plain, _ = generated(context, replace(order, speculate=False))
+        exact, counters = generated(context, replace(order, exact=True, longest=longest))
+        assert exact == plain
+        counted.append(counters)
+    context.close()
+    return counted
+
+
+def test_exact_drafts_never_change_a_greedy_reply() -> None:
+    model = Model(dense_laguna(), LoadOptions(repack=False))
+    grammar = Grammar('root ::= ("a" | "b"){400}')
+    orders = [
+        Order(
+            model.tokenize(f"prompt {number} " * 20, special=False),
+            Sampling(temperature=0),
+            200,
+            grammar=grammar,
+        )
+        for number in range(12)
+    ]
+    counted = exact_and_plain(model, EXACT, orders)
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert sum(counters.accepted_tokens for counters in counted) > 300
+    model.close()
+
+
+def test_that_batches_are_computed_otherwise_is_noticed() -> None:
+    """With flash attention over f16, llama.cpp divides the context of a single token only; without
+    it, and for the router of a mixture of experts, it has another kernel for several tokens."""
+    dense, mixture = (
+        Model(file(), LoadOptions(repack=False)) for file in (dense_laguna, smooth_laguna)
+    )
+    divided = replace(EXACT, kv_type="f16", threads=2)
+    assert measure_exact(dense, divided) == 1
+    assert measure_exact(dense, replace(divided, flash_attention=False)) == 1
+    assert measure_exact(mixture, EXACT) == 1
+    dense.close()
+    mixture.close()
+
+
+async def test_exact_drafts_are_a_setting(config: EngineConfig) -> None:
+    settings = {**config.model_dump(), "speculation": "exact"}
+    exact = EngineConfig.model_validate(settings)
+    assert (exact.kv_type, exact.flash_attention, exact.repack) == ("q8_0", True, False)
+    kept = EngineConfig.model_validate({**settings, "kv_type": "q4_0", "flash_attention": False})
+    assert (kept.kv_type, kept.flash_attention) == ("q4_0", False)
+    client = await open_engine(dense_laguna(), config=exact)
+    without = await open_engine(
+        dense_laguna(), config=exact.model_copy(update={"speculation": False})
+    )
+    assert (await client.status())["pid"] == (await without.status())["pid"], "one engine for both"
+    prompt = await client.tokenize([Segment("one two three four five six " * 30)])
+    request = EngineRequest(prompt, Sampling(temperature=0), 300)
+    # From the second on, all go on from the very same state: a copy that was put back.
+    for _ in range(2):
+        plain = await finish(without, request)
+    assert (await client.status())["tuning"]["exact"] == 0, "not needed so far"
+    assert (await finish(client, request)).ids == plain.ids
+    status = await client.status()
+    assert status["tuning"]["exact"] >= 1
+    assert (status["counters"]["drafted_tokens"] > 0) == (status["tuning"]["exact"] > 1)
+    assert f"exact in batches of {status['tuning']['exact']}" in "\n".join(engine_lines(status))
+    await client.aclose()
+    await without.aclose()
+
+
+@pytest.mark.slow
+def test_exact_drafts_never_change_a_greedy_reply_of_a_real_model(starter_model: Path) -> None:
+    model = Model(starter_model, LoadOptions(repack=False))
+    orders = [
+        Order(
+            model.tokenize(
+                f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n", special=True
+            ),
+            Sampling(temperature=0),
+            240,
+        )
+        for task in (f"{REWRITE}{FILE[:2200]}", f"Repeat this twice:\n\n{FILE[:600]}")
+    ]
+    options = replace(EXACT, threads=2, threads_batch=2)
+    counted = exact_and_plain(model, options, orders)
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert all(counters.accepted_tokens > 50 for counters in counted)
+    model.close()
 
 
 @pytest.mark.slow
@@ -234,6 +333,12 @@ def test_drafting_rests_when_it_does_not_pay() -> None:
     for token in [*range(40)] * 2:
         drafter.append(token)
     assert drafter.propose(100), "it tries again after a while"
+
+
+def test_drafts_are_as_long_as_they_may_be() -> None:
+    drafter = Drafter([*range(40)] * 3, longest=6)
+    assert len(drafter.propose(100)) == len(drafter.propose(6)) == 6
+    assert not drafter.propose(5)
 
 
 @settings(max_examples=200, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.interfaces.engine_command import main as engine_command
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Segment
-from laguna_agent.models.engine import tuning
+from laguna_agent.models.engine import standin, tuning
 from laguna_agent.models.engine.base import EngineRequest, Finished
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
-from laguna_agent.models.engine.process import Engine, fingerprint
+from laguna_agent.models.engine.process import Engine
 from laguna_agent.models.engine.steps import Steps
-from laguna_agent.models.engine.tuning import Tuning
+from laguna_agent.models.engine.tuning import Tuning, fingerprint
 from laguna_agent.models.fit import MICRO_BATCH
-from laguna_agent.paths import data_dir
+from laguna_agent.models.gguf import GgufHeader, read_header
 from support.synthetic import tiny_laguna
 
 LEARNING = EngineConfig(context=8192, keep_alive=60)
@@ -40,6 +41,7 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     learnt = Tuning(**status["tuning"])
     assert learnt.decode_rate > 0
     assert learnt.flash_gain > 0
+    assert (learnt.repack_gain > 0) == learnt.measured, "not beside others"
     assert learnt.step == 0
     await reply(client, "def area(width, height): return width * height\n" * 200)
     learnt = Tuning(**(await client.status())["tuning"])
@@ -52,15 +54,20 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     await client.aclose()
 
 
-async def test_another_engine_of_the_model_measures_nothing_again(home: Path) -> None:
+async def test_another_engine_of_the_model_measures_nothing_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
     key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
-    known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5)
-    tuning.store(data_dir() / "engine-tuning.json", key, known)
+    known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5, repack_gain=0.9)
+    tuning.store(key, known)
     client = await open_engine(tiny_laguna(), config=LEARNING)
     status = await client.status()
     assert Tuning(**status["tuning"]) == known
     assert status["context"]["flash_attention"] is False
+    assert status["repack"] is False
+    engine_command(["status"])
+    assert "as in the file (rearranged: 0.90 × the speed)" in capsys.readouterr().out
     assert (await reply(client, "x")).ids
     await client.stop()
     await client.aclose()
@@ -71,14 +78,13 @@ async def test_what_was_learnt_on_a_busy_machine_is_measured_again_but_keeps_its
 ) -> None:
     layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
     key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
-    known = Tuning(1, 1, 5.0, 6.0, measured=False, step=256, flash_gain=0.5)
-    path = data_dir() / "engine-tuning.json"
+    known = Tuning(1, 1, 5.0, 6.0, measured=False, step=256, flash_gain=0.5, repack_gain=0.9)
     for load in (99.0, 0.0):
-        tuning.store(path, key, known)
+        tuning.store(key, known)
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
         engine = Engine(tiny_laguna(), LEARNING, None)
         learnt = engine.tuning
-        assert tuning.load(path, key) == learnt
+        assert tuning.load(key) == learnt
         assert (learnt == known) == (load > 1)
         assert learnt.measured == (load < 1)
         assert (learnt.step, learnt.flash_gain) == (256, 0.5)
@@ -100,6 +106,80 @@ def test_flash_attention_is_not_measured_where_that_takes_long() -> None:
     assert tuning.measure_flash(model, options, rate=50) == 0
     assert tuning.measure_flash(model, options, rate=5_000) > 0
     model.close()
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.8, False), (1.02, False), (1.5, True)])
+def test_weights_are_rearranged_where_that_is_faster(
+    home: Path, monkeypatch: pytest.MonkeyPatch, gain: float, kept: bool
+) -> None:
+    asked: list[str] = []
+
+    def measured(header: GgufHeader, threads: int) -> float:
+        asked.append(header.name)
+        return gain
+
+    monkeypatch.setattr(tuning, "repack_gain", measured)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    loaded: list[bool] = []
+    monkeypatch.setattr(
+        "laguna_agent.models.engine.process.LoadOptions",
+        lambda **kinds: loaded.append(kinds["repack"]) or LoadOptions(**kinds),
+    )
+    for config in (LEARNING, LEARNING, LEARNING.model_copy(update={"repack": not kept})):
+        engine = Engine(tiny_laguna(), config, None)
+        assert engine.tuning.repack_gain == gain
+        engine.close()
+    assert loaded == [kept, kept, not kept]
+    assert len(asked) == 1, "once measured it is known"
+
+
+@pytest.mark.parametrize(
+    ("room", "load", "threads", "rearranged"),
+    [(False, 0.0, None, False), (True, 99.0, None, True), (True, 0.0, 2, True)],
+)
+def test_no_layout_is_measured_without_need(
+    monkeypatch: pytest.MonkeyPatch, room: bool, load: float, threads: int | None, rearranged: bool
+) -> None:
+    monkeypatch.setattr(tuning, "repack_gain", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    header = read_header(tiny_laguna())
+    config = EngineConfig(threads=threads)
+    assert tuning.choose_layout(header, config, None, 2, room=room) == (rearranged, 0.0)
+
+
+def test_layouts_are_compared_on_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = read_header(tiny_laguna())
+    geometry = standin.shape(header)
+    assert geometry is not None
+    assert (geometry.experts, geometry.experts_used, geometry.hidden) == (16, 4, 256)
+    assert 0.2 < standin.repack_gain(header, 2) < 5
+    others = replace(header, types={"F32": 9, "IQ4_XS": 7, "Q4_K": 2})
+    assert standin.repack_gain(others, 2) == 0, "a stand-in has no such weights"
+    monkeypatch.setattr(standin, "shape", lambda _: replace(geometry, head=96, rope_global=96))
+    assert standin.repack_gain(header, 2) == 0, "llama.cpp gave up on it, and nothing else ended"
+
+
+def test_a_stand_in_has_the_shape_of_its_model() -> None:
+    dense = {
+        "general.architecture": "qwen2",
+        "qwen2.embedding_length": 1500,
+        "qwen2.feed_forward_length": 8960,
+        "qwen2.block_count": 28,
+    }
+    header = replace(read_header(tiny_laguna()), metadata=dense)
+    geometry = standin.shape(header)
+    assert geometry is not None
+    assert (geometry.hidden, geometry.dense, geometry.dense_layers) == (1536, 8960, 2)
+    many = {
+        "general.architecture": "laguna",
+        "laguna.embedding_length": 2048,
+        "laguna.expert_count": 256,
+        "laguna.expert_used_count": 8,
+        "laguna.expert_feed_forward_length": 512,
+    }
+    geometry = standin.shape(replace(header, metadata=many))
+    assert geometry is not None
+    assert (geometry.experts, geometry.experts_used, geometry.expert) == (32, 1, 512)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def smooth_laguna() -> Path:
     return _made(replace(TINY, name="laguna-smooth", experts_used=TINY.experts))
 
 
+def dense_laguna() -> Path:
+    """The tiny Laguna without experts: no router, which llama.cpp computes otherwise in batches."""
+    return _made(replace(TINY, name="laguna-dense", dense_layers=TINY.layers))
+
+
 def full_laguna() -> Path:
     """A file of the full XS geometry: 18.95 GB, for measurements."""
     return _made(XS)
