@@ -98,7 +98,7 @@ class Engine:
         cores = config.threads or physical_cores()
         micro = needed.micro_batch
         layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
-        if config.speculation == "exact":
+        if config.repack is not None:
             layout += f" {config.repack} {config.flash_attention}"
         self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
         known = None if config.threads else load_tuning(self._tuning_key)

@@ -125,9 +125,10 @@ def test_weights_are_rearranged_where_that_is_faster(
         "laguna_agent.models.engine.process.LoadOptions",
         lambda **kinds: loaded.append(kinds["repack"]) or LoadOptions(**kinds),
     )
-    for config in (LEARNING, LEARNING, LEARNING.model_copy(update={"repack": not kept})):
+    configured = LEARNING.model_copy(update={"repack": not kept})
+    for config, found in ((LEARNING, gain), (LEARNING, gain), (configured, 0)):
         engine = Engine(tiny_laguna(), config, None)
-        assert engine.tuning.repack_gain == gain
+        assert engine.tuning.repack_gain == found
         engine.close()
     assert loaded == [kept, kept, not kept]
     assert len(asked) == 1, "once measured it is known"
