@@ -201,6 +201,8 @@ class ModelLoading(_Event):
     type: Literal["model_loading"] = "model_loading"
     done: int
     total: int
+    measuring: bool = False
+    """What suits the model on this machine is being measured, as once on its first use."""
 
 
 class EngineRestarted(_Event):

@@ -61,6 +61,8 @@ def describe(state: dict[str, Any]) -> list[str]:
     if state.get("model") is None:
         loading = state.get("loading") or {}
         done, total = loading.get("done", 0), loading.get("total", 0)
+        if loading.get("measuring"):
+            return [f"engine {state['pid']}: measuring what suits this machine"]
         return [f"engine {state['pid']}: loading, {_size(done)} of {_size(total)}"]
     model, context, cache = state["model"], state["context"], state["cache"]
     tuning, counters = state["tuning"], state["counters"]

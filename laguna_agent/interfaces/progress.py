@@ -46,6 +46,8 @@ class Progress:
         if self._quiet:
             return
         match event:
+            case ModelLoading(measuring=True):
+                self._update("measuring what suits this machine, once for each model")
             case ModelLoading(done=done, total=total) if total:
                 self._update(f"loading the model: {_size(done)} of {_size(total)}")
             case PrefillProgress():

@@ -202,7 +202,13 @@ class EngineClient:
             match header["type"]:
                 case "loading":
                     if on_event:
-                        on_event(ModelLoading(done=header["done"], total=header["total"]))
+                        on_event(
+                            ModelLoading(
+                                done=header["done"],
+                                total=header["total"],
+                                measuring=header.get("measuring", False),
+                            )
+                        )
                 case "unusable":
                     raise ModelError(header["message"], hint=header["hint"])
                 case "refused":

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,11 @@ class Engine:
         path: Path,
         config: EngineConfig,
         sha256: str | None,
-        on_progress: Any = None,
+        on_progress: Callable[[float], None] | None = None,
+        on_measuring: Callable[[], None] = lambda: None,
     ) -> None:
         started = time.perf_counter()
+        self._on_measuring = on_measuring
         self.config = config
         self.sha256 = sha256
         header = read_header(path)
@@ -103,7 +106,9 @@ class Engine:
         self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
         known = None if config.threads else load_tuning(self._tuning_key)
         room = header.size < _PRIVATE * machine_memory().available
-        self._repack, gain = choose_layout(header, config, known, cores, room=room)
+        self._repack, gain = choose_layout(
+            header, config, known, cores, room=room, tell=on_measuring
+        )
         self.model = Model(
             path,
             LoadOptions(
@@ -145,6 +150,7 @@ class Engine:
         if known is not None and known.repack_gain == repack_gain and (known.measured or others):
             self._apply(known)
             return known
+        self._on_measuring()
         self.context = Context(self.model, self.options)
         # On a busy machine the result is kept until a quiet start measures again. Whether there is
         # flash attention stays: with another choice no snapshot would serve.
@@ -355,7 +361,11 @@ def main(arguments: list[str]) -> int:
         now = time.monotonic()
         if fraction >= 1 or now - told > _PROGRESS_S:
             told = now
-            service.broadcast({"type": "loading", "done": int(fraction * total), "total": total})
+            say(int(fraction * total))
+
+    def say(done: int, *, measuring: bool = False) -> None:
+        frame = {"type": "loading", "done": done, "total": total, "measuring": measuring}
+        service.broadcast(frame)
 
     def remove_socket() -> None:
         try:
@@ -372,7 +382,7 @@ def main(arguments: list[str]) -> int:
             return alone
 
     try:
-        engine = Engine(path, config, spec["sha256"], progress)
+        engine = Engine(path, config, spec["sha256"], progress, lambda: say(0, measuring=True))
     except LagunaError as error:
         service.broadcast({"type": "unusable", "message": error.message, "hint": error.hint})
         remove_socket()

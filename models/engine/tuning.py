@@ -15,7 +15,7 @@ import os
 import statistics
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -72,9 +72,15 @@ def busy(cores: int) -> bool:
 
 
 def choose_layout(
-    header: GgufHeader, config: EngineConfig, known: Tuning | None, cores: int, *, room: bool
+    header: GgufHeader,
+    config: EngineConfig,
+    known: Tuning | None,
+    cores: int,
+    *,
+    room: bool,
+    tell: Callable[[], None] = lambda: None,
 ) -> tuple[bool, float]:
-    """Whether to rearrange the weights, and the gain that was or is now measured.
+    """Whether to rearrange the weights, and the gain that was or is now measured, which is told.
 
     Where nothing is known llama.cpp's choice is taken, which is to rearrange them. That copies
     them into memory of the process's own, for which there must be `room`.
@@ -85,6 +91,7 @@ def choose_layout(
     if not room:
         return False, gain
     if not gain and config.threads is None and not gpu_backend() and not busy(cores):
+        tell()
         gain = repack_gain(header, cores) or _UNKNOWN
     return gain <= 0 or gain > _FASTER, gain
 

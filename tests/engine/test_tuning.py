@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.config import EngineConfig
+from laguna_agent.events import ModelLoading
 from laguna_agent.interfaces.engine_command import main as engine_command
 from laguna_agent.models.base import Sampling
 from laguna_agent.models.chat.base import Segment
 from laguna_agent.models.engine import standin, tuning
-from laguna_agent.models.engine.base import EngineRequest, Finished
+from laguna_agent.models.engine.base import EngineEvent, EngineRequest, Finished
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
 from laguna_agent.models.engine.process import Engine
@@ -36,7 +37,9 @@ async def reply(client: EngineClient, text: str) -> Finished:
 async def test_what_was_learnt_is_kept_applied_and_shown(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = await open_engine(tiny_laguna(), config=LEARNING)
+    events: list[EngineEvent] = []
+    client = await open_engine(tiny_laguna(), config=LEARNING, on_event=events.append)
+    assert any(isinstance(event, ModelLoading) and event.measuring for event in events)
     status = await client.status()
     learnt = Tuning(**status["tuning"])
     assert learnt.decode_rate > 0
@@ -61,7 +64,9 @@ async def test_another_engine_of_the_model_measures_nothing_again(
     key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
     known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5, repack_gain=0.9)
     tuning.store(key, known)
-    client = await open_engine(tiny_laguna(), config=LEARNING)
+    events: list[EngineEvent] = []
+    client = await open_engine(tiny_laguna(), config=LEARNING, on_event=events.append)
+    assert not any(isinstance(event, ModelLoading) and event.measuring for event in events)
     status = await client.status()
     assert Tuning(**status["tuning"]) == known
     assert status["context"]["flash_attention"] is False

@@ -90,6 +90,9 @@ def test_bytes_of_a_model_that_is_loaded():
     made = line(76)
     made.take(ModelLoading(done=12_400_000_000, total=20_274_300_032))
     assert "12.4 GB of 20.3 GB" in made.render().plain
+    made.take(ModelLoading(done=0, total=20_274_300_032, measuring=True))
+    assert "measuring what suits this machine" in made.render().plain
+    assert "GB" not in made.render().plain
 
 
 def test_nothing_is_said_when_nothing_goes_on():

@@ -96,6 +96,9 @@ class WaitLine(Widget):
     # --- events ----------------------------------------------------------------------------
 
     def _model_loading(self, event: e.ModelLoading) -> None:
+        if event.measuring:
+            self.say("measuring what suits this machine", "once for each model")
+            return
         elapsed = time.monotonic() - self._since
         share = event.done / event.total if event.total else None
         detail = f"{size(event.done)} of {size(event.total)}" if event.total else ""
