@@ -39,7 +39,7 @@ class EngineConfig(_Section):
     """Layers whose experts stay on the CPU."""
     repack: bool | None = None
     mmap: bool = True
-    speculation: bool | Literal["exact"] = True
+    speculation: Literal[True, False, "exact"] = True
     """Drafts from the context. "exact": only as long ones as are computed to the bit like single
     tokens, which takes other kernels; see `_exact`."""
     snapshots: bool = True

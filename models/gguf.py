@@ -98,6 +98,11 @@ class GgufHeader:
         kind = self.metadata.get("general.file_type")
         if isinstance(kind, int) and kind in FILE_TYPES:
             return FILE_TYPES[kind]
+        return self.main_type
+
+    @property
+    def main_type(self) -> str:
+        """The most frequent type of its tensors. Norms are F32 in any model and do not count."""
         quantised = {name: n for name, n in self.types.items() if name != "F32"}
         return max(quantised or self.types, key=(quantised or self.types).__getitem__, default="")
 

@@ -106,8 +106,9 @@ class Engine:
         self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
         known = None if config.threads else load_tuning(self._tuning_key)
         room = header.size < _PRIVATE * machine_memory().available
+        others = busy(cores)
         self._repack, gain = choose_layout(
-            header, config, known, cores, room=room, tell=on_measuring
+            header, config, known, cores, room=room, others=others, tell=on_measuring
         )
         self.model = Model(
             path,
@@ -129,7 +130,7 @@ class Engine:
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
-        self.tuning = self._tune(known, cores, gain)
+        self.tuning = self._tune(known, cores, gain, others=others)
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
@@ -141,13 +142,12 @@ class Engine:
         self._saved: dict[str, int] = {}
         self.load_s = time.perf_counter() - started
 
-    def _tune(self, known: Tuning | None, cores: int, repack_gain: float) -> Tuning:
+    def _tune(self, known: Tuning | None, cores: int, gain: float, *, others: bool) -> Tuning:
         """Make the context as configured, as once measured, or as measured now."""
         if self.config.threads is not None:
             self.context = Context(self.model, self.options)
             return Tuning(cores, cores)
-        others = busy(cores)
-        if known is not None and known.repack_gain == repack_gain and (known.measured or others):
+        if known is not None and known.repack_gain == gain and (known.measured or others):
             self._apply(known)
             return known
         self._on_measuring()
@@ -155,14 +155,14 @@ class Engine:
         # On a busy machine the result is kept until a quiet start measures again. Whether there is
         # flash attention stays: with another choice no snapshot would serve.
         tuning = measure(self.context, cores)
-        tuning = replace(tuning, measured=not others, repack_gain=repack_gain)
+        tuning = replace(tuning, measured=not others, repack_gain=gain)
         if known is not None:
             tuning = replace(
                 tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
             )
         elif self.config.flash_attention is None and not gpu_backend():
-            gain = measure_flash(self.model, self.options, tuning.batch_rate)
-            tuning = replace(tuning, flash_gain=gain)
+            flash = measure_flash(self.model, self.options, tuning.batch_rate)
+            tuning = replace(tuning, flash_gain=flash)
         self.context.close()
         self._apply(tuning)
         store_tuning(self._tuning_key, tuning)
@@ -191,7 +191,7 @@ class Engine:
     def _learned(self, step: int = 0, *, exact: int = 0) -> None:
         known = self.tuning
         self.tuning = replace(known, step=step or known.step, exact=exact or known.exact)
-        if self.config.threads is None and os.getloadavg()[0] <= 2 * known.threads_batch:
+        if self.config.threads is None and not busy(2 * known.threads_batch):
             store_tuning(self._tuning_key, self.tuning)
 
     def welcome(self) -> dict[str, Any]:
@@ -356,16 +356,15 @@ def main(arguments: list[str]) -> int:
     total = path.stat().st_size
     told = 0.0
 
+    def say(done: int, *, measuring: bool = False) -> None:
+        service.broadcast({"type": "loading", "done": done, "total": total, "measuring": measuring})
+
     def progress(fraction: float) -> None:
         nonlocal told
         now = time.monotonic()
         if fraction >= 1 or now - told > _PROGRESS_S:
             told = now
             say(int(fraction * total))
-
-    def say(done: int, *, measuring: bool = False) -> None:
-        frame = {"type": "loading", "done": done, "total": total, "measuring": measuring}
-        service.broadcast(frame)
 
     def remove_socket() -> None:
         try:

@@ -35,9 +35,9 @@ _BLOCK, _HEAD = 256, 128
 _VOCABULARY, _CONTEXT = 2048, 1024
 _EXPERTS = 32
 """Experts at most; as many tokens of a prompt meet in one of them as in the model itself."""
-_SIZES = {512: 1, 32: 4, 1: 128}
+_TURN = ((512, 1, 5), (32, 4, 5), (1, 128, 50))
 """What makes a turn: a step of a prompt, short outputs of tools or drafts, a reply. Tokens decoded
-at once and how often."""
+at once, how often, and how often that is measured."""
 _LIMIT_S = 60
 _WEIGHTS = frozenset({"Q4_K", "Q6_K"})
 """Types of weights that stand-ins have."""
@@ -45,8 +45,7 @@ _WEIGHTS = frozenset({"Q4_K", "Q6_K"})
 
 def shape(header: GgufHeader) -> Geometry | None:
     """Two layers of a model's shape; None when a stand-in cannot have its type of weights."""
-    quantised = {name: count for name, count in header.types.items() if name != "F32"}
-    if max(quantised, key=quantised.__getitem__, default="") not in _WEIGHTS:
+    if header.main_type not in _WEIGHTS:
         return None
     hidden = _rounded(header.integer("embedding_length"))
     experts, used = header.integer("expert_count"), header.integer("expert_used_count")
@@ -108,16 +107,13 @@ def measure(geometry: Geometry, threads: int) -> float:
         ]
         for context in both:
             _seconds(context, 512)  # reads the weights
-        turns = [0.0, 0.0]
-        for size, count in _SIZES.items():
-            pairs = [[_seconds(context, size) for context in both] for _ in range(_rounds(size))]
-            for index in (0, 1):
-                turns[index] += count * statistics.median(pair[index] for pair in pairs)
-    return round(turns[0] / turns[1], 3)
-
-
-def _rounds(size: int) -> int:
-    return 5 if size > 1 else 50
+        plain = rearranged = 0.0
+        for size, count, rounds in _TURN:
+            pairs = [[_seconds(context, size) for context in both] for _ in range(rounds)]
+            one, other = map(statistics.median, zip(*pairs, strict=True))
+            plain += count * one
+            rearranged += count * other
+    return round(plain / rearranged, 3)
 
 
 def _seconds(context: Context, size: int) -> float:

@@ -36,6 +36,7 @@ _FLASH_BUDGET_S = 12.0
 SLOWER = 0.98
 """Gain of flash attention below which it is left off."""
 _EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
+"""Tokens before what is compared, tokens of them that are read at once, tokens compared."""
 _EXACT_SIZES = (8, 7, 6, 5, 4, 3, 2)
 _FASTER = 1.03
 """Gain of rearranged weights from which they are worth memory of their own."""
@@ -78,19 +79,21 @@ def choose_layout(
     cores: int,
     *,
     room: bool,
+    others: bool,
     tell: Callable[[], None] = lambda: None,
 ) -> tuple[bool, float]:
     """Whether to rearrange the weights, and the gain that was or is now measured, which is told.
 
     Where nothing is known llama.cpp's choice is taken, which is to rearrange them. That copies
-    them into memory of the process's own, for which there must be `room`.
+    them into memory of the process's own, for which there must be `room`. Nothing is measured
+    while `others` compute on this machine.
     """
     gain = known.repack_gain if known else 0.0
     if config.repack is not None:
         return config.repack, gain
     if not room:
         return False, gain
-    if not gain and config.threads is None and not gpu_backend() and not busy(cores):
+    if not gain and config.threads is None and not gpu_backend() and not others:
         tell()
         gain = repack_gain(header, cores) or _UNKNOWN
     return gain <= 0 or gain > _FASTER, gain

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.interfaces.engine_command import describe as engine_lines
@@ -106,6 +107,12 @@ def logits_after(
     return logits(context)
 
 
+def asked(model: Model, task: str) -> array[int]:
+    """The prompt of the starter for a task."""
+    text = f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n"
+    return model.tokenize(text, special=True)
+
+
 EXACT = ContextOptions(2048, 512, 512, flash_attention=True, kv_type="q8_0")
 
 
@@ -161,6 +168,8 @@ async def test_exact_drafts_are_a_setting(config: EngineConfig) -> None:
     assert (exact.kv_type, exact.flash_attention, exact.repack) == ("q8_0", True, False)
     kept = EngineConfig.model_validate({**settings, "kv_type": "q4_0", "flash_attention": False})
     assert (kept.kv_type, kept.flash_attention) == ("q4_0", False)
+    with pytest.raises(ValidationError, match="True, False or 'exact'"):
+        EngineConfig.model_validate({"speculation": "exactly"})
     client = await open_engine(dense_laguna(), config=exact)
     without = await open_engine(
         dense_laguna(), config=exact.model_copy(update={"speculation": False})
@@ -185,13 +194,7 @@ async def test_exact_drafts_are_a_setting(config: EngineConfig) -> None:
 def test_exact_drafts_never_change_a_greedy_reply_of_a_real_model(starter_model: Path) -> None:
     model = Model(starter_model, LoadOptions(repack=False))
     orders = [
-        Order(
-            model.tokenize(
-                f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n", special=True
-            ),
-            Sampling(temperature=0),
-            240,
-        )
+        Order(asked(model, task), Sampling(temperature=0), 240)
         for task in (f"{REWRITE}{FILE[:2200]}", f"Repeat this twice:\n\n{FILE[:600]}")
     ]
     options = replace(EXACT, threads=2, threads_batch=2)
@@ -210,10 +213,7 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
     tokens are no further from each other than the same text is from itself in other batches."""
     model = Model(starter_model, LoadOptions())
     context = Context(model, ContextOptions(2048, 512, 512, threads=2, threads_batch=2))
-    task = f"{REWRITE}{FILE[:2200]}"
-    prompt = list(
-        model.tokenize(f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n", special=True)
-    )
+    prompt = list(asked(model, f"{REWRITE}{FILE[:2200]}"))
     orders = [
         Order(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
         for speculate in (False, True)

@@ -150,7 +150,8 @@ def test_no_layout_is_measured_without_need(
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
     header = read_header(tiny_laguna())
     config = EngineConfig(threads=threads)
-    assert tuning.choose_layout(header, config, None, 2, room=room) == (rearranged, 0.0)
+    chosen = tuning.choose_layout(header, config, None, 2, room=room, others=tuning.busy(2))
+    assert chosen == (rearranged, 0.0)
 
 
 def test_layouts_are_compared_on_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
