@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast starter lint format bench pictures tree clean
+.PHONY: help demo test test-fast starter lint format bench pictures clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       the whole test suite        make test-fast   without the slow part"
@@ -31,17 +31,11 @@ test-fast: $(STAMP)
 starter: $(STAMP)
 	@$(BIN)/python tests/support/starter.py
 
-# mypy and import-linter follow folders, not the package-dir mapping of pyproject.toml,
-# so they look at the package through links.
-tree:
-	@rm -rf build/tree && mkdir -p build/tree/laguna_agent
-	@for f in laguna_agent/* tools models prompts; do ln -s "$(CURDIR)/$$f" build/tree/laguna_agent/; done
-
-lint: $(STAMP) tree
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p laguna_agent
-	cd build/tree && "$(abspath $(BIN))/lint-imports" --no-logo --config "$(CURDIR)/pyproject.toml"
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/shellcheck install.sh .ci/run
 
 format: $(STAMP)
