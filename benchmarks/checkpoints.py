@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from laguna_agent.tools.checkpoints import Checkpoints
+from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 
 
 def seconds(action: Callable[[], object]) -> float:

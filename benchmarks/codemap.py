@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from laguna_agent.tools.repomap import repository_map
+from laguna_agent.tools.code.repository_map import repository_map
 
 
 def gather(target: Path, wanted: int) -> int:

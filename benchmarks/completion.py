@@ -82,9 +82,9 @@ def make_repository(root: Path, files: int, *, git: bool) -> None:
 
 def inside(log: Path) -> int:
     """The interface, with a session that does nothing, and what it does in `log`."""
-    from laguna_agent.interfaces.tui import pace
+    from laguna_agent.interfaces.tui.system import latency
 
-    pace.begin()
+    latency.begin()
     from tui_messages import open_session
 
     from laguna_agent.interfaces.tui.app import LagunaApp

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(_command(arguments[0])(arguments[1:]))
         return _main(arguments)
     except LagunaError as error:
-        from laguna_agent.policy.display import visible
+        from laguna_agent.policy.sanitize import visible
 
         sys.stderr.write(f"laguna: {visible(str(error))}\n")
         return int(error.exit_code)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    run: Callable[[list[str]], int] = import_module(f"laguna_agent.interfaces.{name}_command").main
+    run: Callable[[list[str]], int] = import_module(f"laguna_agent.interfaces.commands.{name}").main
     return run
 
 

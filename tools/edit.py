@@ -11,16 +11,19 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action
-from laguna_agent.tools import changing, matching, seen, storage
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.changing import Plan, RefusalError
-from laguna_agent.tools.diffs import shortened, unified
-from laguna_agent.tools.encoding import Document, Splice, printable, printable_name
-from laguna_agent.tools.languages import strict_problem
-from laguna_agent.tools.matching import NoMatchError
-from laguna_agent.tools.merging import Match
+from laguna_agent.tools.files import file_change
+from laguna_agent.tools.files import edit_matching
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.files import storage
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.files.file_change import Plan, RefusalError
+from laguna_agent.tools.files.diffs import shortened, unified
+from laguna_agent.tools.files.encoding import Document, Splice, printable, printable_name
+from laguna_agent.tools.code.languages import strict_problem
+from laguna_agent.tools.files.edit_matching import NoMatchError
+from laguna_agent.tools.files.merging import Match
 from laguna_agent.tools.output import numbered
-from laguna_agent.tools.workspace import PathError, Place, locate
+from laguna_agent.tools.files.workspace import PathError, Place, locate
 
 _UNCLEAR = "old leaves out lines, and it is unclear on which side of them the change belongs."
 
@@ -65,14 +68,14 @@ class EditTool:
 
     def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
-        return changing.actions(
+        return file_change.actions(
             lambda: _plan(arguments, context), arguments.path, context, arguments
         )
 
     async def run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
         """Make all replacements or none."""
         return await asyncio.to_thread(
-            changing.run, lambda: _plan(arguments, context), "Edited", context, arguments
+            file_change.run, lambda: _plan(arguments, context), "Edited", context, arguments
         )
 
 
@@ -82,13 +85,13 @@ def _plan(arguments: EditArguments, context: ToolContext) -> Plan:
     place = locate(context, arguments.path, guess=True)
     if storage.check_writable(place) is None:
         return _creation(place, edits)
-    document, data = changing.current(place)
-    changing.check_hash(context, place, document, data)
+    document, data = file_change.current(place)
+    file_change.check_hash(context, place, document, data)
     if all(old == new for old, new in edits):
         raise RefusalError("old and new are the same; nothing was changed.")
     if not document.text.strip() and len(edits) == 1 and not edits[0][0]:
         return Plan(place, document, document.with_text(edits[0][1]), [], whole=True)
-    known = seen.recall(context, place) is not None
+    known = read_state.recall(context, place) is not None
     try:
         changed, notes = apply(document, edits, place.relative, every=arguments.all)
     except _FailedError as failed:
@@ -147,7 +150,7 @@ def _at_once(
     parsed = strict_problem(path, document.text) is None
     for index, (old, new) in enumerate(edits):
         try:
-            match = matching.find(document.text, old, new, every=every)
+            match = edit_matching.find(document.text, old, new, every=every)
             if match.ambiguous and not parsed:
                 raise NoMatchError(_UNCLEAR)
             settled = _settle(document, match, path) if parsed else match.splices
@@ -208,7 +211,7 @@ def _explain(
     elif new.strip() and text.count(new) == 1:
         number = text.count("\n", 0, text.index(new)) + 1
         lines.append(f"new is already in the file, at line {number}: this may be done.")
-    elif near := matching.nearest(text, old):
+    elif near := edit_matching.nearest(text, old):
         first, last, _ = near
         lines.append(f"The nearest text is lines {first}-{last}:")
         lines.append(numbered(source[first - 1 : last], first))

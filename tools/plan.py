@@ -9,7 +9,7 @@ from pydantic import field_validator
 
 from laguna_agent.actions import Action
 from laguna_agent.events import PlanStep
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 MAX_STEPS = 12
 _STATE = "plan"

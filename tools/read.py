@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
-from laguna_agent.tools import seen, storage
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.codeindex import FILE_LIMIT, index_source
-from laguna_agent.tools.encoding import Document, binary_kind, decode, printable, printable_name
-from laguna_agent.tools.languages import language_of
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.files import storage
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.code.index import FILE_LIMIT, index_source
+from laguna_agent.tools.files.encoding import Document, binary_kind, decode, printable, printable_name
+from laguna_agent.tools.code.languages import language_of
 from laguna_agent.tools.output import clip
-from laguna_agent.tools.tree import render_tree
-from laguna_agent.tools.workspace import (
+from laguna_agent.tools.files.directory_tree import render_tree
+from laguna_agent.tools.files.workspace import (
     PathError,
     Place,
     locate,
@@ -123,7 +124,7 @@ def _lines(
         lines.pop()
     total = len(lines)
     if not total:
-        seen.record(context, place, data)
+        read_state.record(context, place, data)
         return ToolResult(ok=True, content=_with_note(place, f"{place.label} is empty."))
     start, end = arguments.start or 1, min(arguments.end or total, total)
     if start > total:
@@ -136,7 +137,7 @@ def _lines(
         room = context.max_output_chars - _OUTLINE_CHARS
         shown, last = _fit(lines, start, end, max(room, context.max_output_chars // 2))
     if not place.saved:
-        seen.record(context, place, data, lines=range(start, last + 1), total=total)
+        read_state.record(context, place, data, lines=range(start, last + 1), total=total)
     notes = [place.note] if place.note else []
     if described := document.describe():
         notes.append(f"({described})")
@@ -237,4 +238,4 @@ def mark_seen(context: ToolContext, path: str) -> None:
     except (PathError, OSError):
         return
     if len(data) <= _STREAMED_FROM:
-        seen.record(context, place, data)
+        read_state.record(context, place, data)

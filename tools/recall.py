@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 from pydantic import Field
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.output import bound
 
 RecallSearch = Callable[[str, int], str]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from laguna_agent.actions import Action, ReadPath
-from laguna_agent.tools import repomap, seen
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.codeindex import Cache, Definition, FileIndex, Source, sources
-from laguna_agent.tools.encoding import printable, printable_name
+from laguna_agent.tools.code import repository_map
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.code.index import Cache, Definition, FileIndex, Source, sources
+from laguna_agent.tools.files.encoding import printable, printable_name
 from laguna_agent.tools.output import clip, numbered
-from laguna_agent.tools.references import references
-from laguna_agent.tools.workspace import PathError, Place, locate, status
+from laguna_agent.tools.code.references import references
+from laguna_agent.tools.files.workspace import PathError, Place, locate, status
 
 _CACHE = "symbols.cache"
 _MAP_TOKENS = 1_500
@@ -135,8 +136,8 @@ def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:
 
 
 def _map(place: Place, files: Iterable[Source], context: ToolContext) -> ToolResult:
-    ranked = repomap.ranking(_cache(context), list(files))
-    text = repomap.fit(ranked, min(_MAP_TOKENS, context.max_output_chars // 4))
+    ranked = repository_map.ranking(_cache(context), list(files))
+    text = repository_map.fit(ranked, min(_MAP_TOKENS, context.max_output_chars // 4))
     if not text:
         return ToolResult(ok=True, content=f"{place.label} holds no code to map.")
     return ToolResult(ok=True, content=printable(text), summary=f"map of {place.label}")
@@ -224,7 +225,7 @@ def _source(place: Place, found: _Found, data: bytes, context: ToolContext) -> s
         kept.append(line)
     shown = range(d.first, d.first + len(kept))
     target = Place(place.root, found.path, found.path)
-    seen.record(context, target, data, lines=shown, total=len(lines))
+    read_state.record(context, target, data, lines=shown, total=len(lines))
     text = f"{printable_name(found.path)}:\n{numbered(kept, d.first)}"
     if shown.stop <= d.last:
         text += f"\n[… to line {d.last}; read {found.path} from {shown.stop}]"

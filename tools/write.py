@@ -8,12 +8,14 @@ import re
 from typing import Any, ClassVar
 
 from laguna_agent.actions import Action
-from laguna_agent.tools import changing, seen, storage
-from laguna_agent.tools.base import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.changing import Plan, RefusalError
-from laguna_agent.tools.encoding import Document, Splice, printable_name
-from laguna_agent.tools.merging import Lines
-from laguna_agent.tools.workspace import PathError, Place, locate
+from laguna_agent.tools.files import file_change
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.files import storage
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.files.file_change import Plan, RefusalError
+from laguna_agent.tools.files.encoding import Document, Splice, printable_name
+from laguna_agent.tools.files.merging import Lines
+from laguna_agent.tools.files.workspace import PathError, Place, locate
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
 _FENCED_FORMATS = (".md", ".markdown", ".rst", ".txt", ".mdx", ".adoc")
@@ -51,14 +53,14 @@ class WriteTool:
 
     def actions(self, arguments: WriteArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
-        return changing.actions(
+        return file_change.actions(
             lambda: _plan(arguments, context), arguments.path, context, arguments
         )
 
     async def run(self, arguments: WriteArguments, context: ToolContext) -> ToolResult:
         """Write the file."""
         return await asyncio.to_thread(
-            changing.run, lambda: _plan(arguments, context), "Rewrote", context, arguments
+            file_change.run, lambda: _plan(arguments, context), "Rewrote", context, arguments
         )
 
 
@@ -70,8 +72,8 @@ def _plan(arguments: WriteArguments, context: ToolContext) -> Plan:
         if "\n" in content and not content.endswith("\n"):
             content += "\n"
         return Plan(place, None, Document(content), [], whole=True)
-    document, data = changing.current(place)
-    changing.check_hash(context, place, document, data)
+    document, data = file_change.current(place)
+    file_change.check_hash(context, place, document, data)
     _check_known(context, place, document, data)
     content = content.replace("\r\n", "\n")
     if document.text.endswith("\n") and content and not content.endswith("\n"):
@@ -97,11 +99,11 @@ def _check_new(place: Place, raw: str) -> None:
 
 def _check_known(context: ToolContext, place: Place, document: Document, data: bytes) -> None:
     """Raises RefusalError when the model would overwrite what it has not seen."""
-    known = seen.recall(context, place)
+    known = read_state.recall(context, place)
     if not document.text.strip() or (known is not None and known.whole):
         return
     lines = document.text.rstrip("\n").split("\n")
-    shown = changing.head(lines)
+    shown = file_change.head(lines)
     whole = not shown.endswith("more lines]")
     why = "you have not read it" if known is None else "you have read only a part of it"
     then = (

@@ -22,7 +22,7 @@ from laguna_agent.events import (
 )
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import MemoryStore
-from laguna_agent.models.base import Conversation, ToolSpec
+from laguna_agent.models.conversation import Conversation, ToolSpec
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState, conversation_state

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laguna_agent.actions import Mode
-from laguna_agent.agent import compaction
-from laguna_agent.agent.assembly import make_agent, static_variables
-from laguna_agent.agent.epoch import plan_text, reenter
-from laguna_agent.agent.going_back import not_restored, restore_files, undo_files
-from laguna_agent.agent.loading import Mind, OnLoading, load
+from laguna_agent.agent.context import compaction
+from laguna_agent.agent.factory import make_agent, static_variables
+from laguna_agent.agent.context.epoch import plan_text, reenter
+from laguna_agent.agent.undo import not_restored, restore_files, undo_files
+from laguna_agent.agent.model_loading import Mind, OnLoading, load
 from laguna_agent.agent.loop import run_turn
 from laguna_agent.agent.record import (
     Recollection,
@@ -40,10 +40,10 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
-from laguna_agent.models.base import ToolSpec
+from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
-from laguna_agent.tools import seen
-from laguna_agent.tools.checkpoints import RestoreReport
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
 from laguna_agent.trajectory.store import Trajectory
 
 
@@ -213,7 +213,7 @@ class Session:
         self._record(Rewound(to_seq=target, code=code))
         for notice in not_restored(report):
             self._record(notice)
-        seen.forget_all(self.agent.context)
+        read_state.forget_all(self.agent.context)
         self.conversation.rewind(mark)
         self.agent.unsaid = await reenter(
             self.conversation, self.record.state, render=self.agent.message_of

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from laguna_agent.actions import Action
 from laguna_agent.events import Notice
-from laguna_agent.tools.base import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
+from laguna_agent.tools.tool import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
 
 PREFIX = "skill:"
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")

@@ -20,7 +20,7 @@ from laguna_agent.agent.session import Session, Settings
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
 from laguna_agent.interfaces.progress import Progress
-from laguna_agent.policy.display import visible
+from laguna_agent.policy.sanitize import visible
 
 Output = Literal["text", "json", "stream-json"]
 SCHEMA = "laguna.result/1"

@@ -22,8 +22,8 @@ from laguna_agent.events import (
     ToolFinished,
     ToolStarted,
 )
-from laguna_agent.interfaces.lines import beside
-from laguna_agent.policy.display import visible
+from laguna_agent.interfaces.phrases import beside
+from laguna_agent.policy.sanitize import visible
 
 _REDRAW_S = 0.1
 _PLAIN_S = 10.0

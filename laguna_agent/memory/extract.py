@@ -24,7 +24,7 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
-from laguna_agent.memory.structure import Claim, Summary, ranges_of
+from laguna_agent.memory.summary_format import Claim, Summary, ranges_of
 from laguna_agent.memory.words import names_in, split_name, words_in
 from laguna_agent.trajectory.codec import StoredEvent
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from laguna_agent.memory.extract import Extract, attribute, clip, file_claims
-from laguna_agent.memory.structure import Claim, Range, Summary
+from laguna_agent.memory.summary_format import Claim, Range, Summary
 from laguna_agent.memory.words import names_in, words_in
 
 _FILE = re.compile(r"^(\S+): (changed|read)(?: \(\+(\d+) -(\d+)\))?$")

@@ -20,7 +20,7 @@ from laguna_agent.memory.summaries import Memory, read_memory
 from laguna_agent.memory.words import names_in, words_in
 from laguna_agent.trajectory.meta import title_of
 from laguna_agent.trajectory.store import Trajectory
-from laguna_agent.trajectory.text import event_text
+from laguna_agent.trajectory.event_text import event_text
 
 Count = Callable[[str], int] | Callable[[str], Awaitable[int]]
 

@@ -19,7 +19,7 @@ from laguna_agent.memory.matching import STEM, closeness, names_column, searchab
 from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
 from laguna_agent.memory.words import words_in
 from laguna_agent.paths import repository_state_dir
-from laguna_agent.trajectory.reading import read_events
+from laguna_agent.trajectory.reader import read_events
 from laguna_agent.trajectory.store import is_locked
 
 _VERSION = 2

@@ -26,7 +26,7 @@ from laguna_agent.memory import frontmatter
 from laguna_agent.memory.commits import commits_between
 from laguna_agent.memory.extract import Extract, clip, extract
 from laguna_agent.memory.grounding import ground, merged_files, own_words
-from laguna_agent.memory.structure import Summary, parse_summary
+from laguna_agent.memory.summary_format import Summary, parse_summary
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.meta import git_head, title_of
@@ -184,7 +184,7 @@ class MemoryStore:
 
     def _condense_weekly(self) -> None:
         """Condense what is old, once a week: it reads every file."""
-        from laguna_agent.memory.weeks import condense, week_of
+        from laguna_agent.memory.weekly_digest import condense, week_of
 
         week, mark = week_of(datetime.now(UTC)), self.directory / "condensed"
         with contextlib.suppress(OSError):

@@ -23,10 +23,11 @@ from laguna_agent.actions import (
 )
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
-from laguna_agent.policy import places, rules
-from laguna_agent.policy.commands import Judgement, every_command, judge
-from laguna_agent.policy.harmless import Harmless, names_secret, path_parts
-from laguna_agent.policy.residue import Residue
+from laguna_agent.policy import rules
+from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.command_analysis import Judgement, every_command, judge
+from laguna_agent.policy.read_only import Harmless, names_secret, path_parts
+from laguna_agent.policy.quarantine import Residue
 from laguna_agent.policy.shell_syntax import Simple
 from laguna_agent.policy.suggestions import suggested_words
 
@@ -59,7 +60,7 @@ class Gate:
     ) -> None:
         self.mode: Mode = mode
         self.plan = plan
-        self.workspace = Path(places.real(workspace))
+        self.workspace = Path(sensitive_paths.real(workspace))
         self.sandboxed = sandboxed
         self.network = network
         self.trusted = trusted
@@ -67,7 +68,7 @@ class Gate:
         self.offline = offline
         self._root = os.fspath(self.workspace)
         self._rules = list(rules)
-        self._state_dirs = [places.real(path) for path in state_dirs]
+        self._state_dirs = [sensitive_paths.real(path) for path in state_dirs]
         self._harmless = Harmless(self._root, self._state_dirs, search_path)
         self._residue = Residue(self.workspace, state_dir() / "planted") if sandboxed else None
         self.notices: list[str] = []
@@ -78,7 +79,7 @@ class Gate:
     def decide(self, action: Action, *, tool: str) -> Decision:
         """Judge one action of a tool. Looks at the file system; changes nothing."""
         judgement = (
-            judge(action.command, places.real(action.cwd))
+            judge(action.command, sensitive_paths.real(action.cwd))
             if isinstance(action, RunCommand)
             else None
         )
@@ -134,10 +135,10 @@ class Gate:
     def suggest_rule(self, action: Action, tool: str) -> RuleConfig | None:
         """The narrowest useful rule that would let this action pass; None when there is none."""
         match action:
-            case ReadPath() if places.secret_reason(action.path) is None:
-                return RuleConfig(verdict="allow", path=places.real(action.path))
-            case WritePath() if places.protected_reason(action.path, self._root) is None:
-                return RuleConfig(verdict="allow", path=places.real(action.path), write=True)
+            case ReadPath() if sensitive_paths.secret_reason(action.path) is None:
+                return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
+            case WritePath() if sensitive_paths.protected_reason(action.path, self._root) is None:
+                return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path), write=True)
             case RunCommand():
                 return self._suggest_command(action)
             case Network():
@@ -167,7 +168,7 @@ class Gate:
             for rule in self._rules
             if rule.verdict == "allow" and rule.path is not None and rule.write
             for path in rules.existing(rule, self._root)
-            if not places.is_under(path, self._root)
+            if not sensitive_paths.is_under(path, self._root)
         ]
 
     def _ruled(
@@ -184,7 +185,7 @@ class Gate:
     ) -> bool:
         wide = rule.verdict != "allow"
         if rule.tool is not None:
-            return rule.tool == tool or (wide and places.fold(rule.tool) == places.fold(tool))
+            return rule.tool == tool or (wide and sensitive_paths.fold(rule.tool) == sensitive_paths.fold(tool))
         match action:
             case ReadPath() if rule.path is not None:
                 return not (wide and rule.write) and rules.covers_path(
@@ -274,11 +275,11 @@ class Gate:
     def _write(self, action: WritePath, tool: str) -> Decision:
         if ruled := self._ruled("ask", action, tool, None):
             return ruled
-        if reason := places.protected_reason(action.path, self._root):
+        if reason := sensitive_paths.protected_reason(action.path, self._root):
             return _decision("ask", "built-in: protected", reason)
         if ruled := self._ruled("allow", action, tool, None):
             return ruled
-        if not places.is_under(places.real(action.path), self._root):
+        if not sensitive_paths.is_under(sensitive_paths.real(action.path), self._root):
             return _decision(
                 "ask", "built-in: workspace", f"{action.path} is outside the workspace"
             )
@@ -359,7 +360,7 @@ class Gate:
         return None
 
     def _suggest_command(self, action: RunCommand) -> RuleConfig | None:
-        judgement = judge(action.command, places.real(action.cwd))
+        judgement = judge(action.command, sensitive_paths.real(action.cwd))
         if not judgement.script.exact or judgement.script.writes:
             return None
         asked = [

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from laguna_agent.policy import places
-from laguna_agent.policy.repository import git_layout
+from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.git_layout import git_layout
 
 Kind = Literal["read-only", "writable", "hidden", "tmpfs", "dev", "proc"]
 
@@ -71,7 +71,7 @@ class MountPlan:
     def hide(self, path: str | Path) -> None:
         """Mask `path` where it really is, if it exists."""
         if os.path.lexists(path):
-            self.add("hidden", places.real(path))
+            self.add("hidden", sensitive_paths.real(path))
 
     def kind_at(self, path: str | Path) -> Kind:
         """What the nearest mount at or above `path` makes of it."""
@@ -129,7 +129,7 @@ def plan_mounts(
     for hidden files.
     """
     environment = os.environ if environment is None else environment
-    root = Path(places.real(workspace))
+    root = Path(sensitive_paths.real(workspace))
     plan = MountPlan(empty=os.fspath(empty or "/dev/null"))
     plan.add("read-only", "/")
     plan.add("dev", "/dev")
@@ -139,35 +139,35 @@ def plan_mounts(
             plan.add("tmpfs", place)
     for place in _SHOWN_IN_RUN:
         if os.path.exists(place):
-            plan.add("read-only", place, places.real(place))
+            plan.add("read-only", place, sensitive_paths.real(place))
     # A Python environment that lies in a temporary place is a tool like any other.
-    environments = dict.fromkeys([places.real(sys.prefix), places.real(sys.base_prefix)])
-    for place in (places.real(places.home()), *environments):
+    environments = dict.fromkeys([sensitive_paths.real(sys.prefix), sensitive_paths.real(sys.base_prefix)])
+    for place in (sensitive_paths.real(sensitive_paths.home()), *environments):
         if plan.kind_at(place) == "tmpfs" and os.path.isdir(place):
             plan.add("read-only", place)
     if network:
         _show_resolver(plan)
     _mask_home(plan, cache, environment)
-    for secret in places.SYSTEM_SECRETS:
+    for secret in sensitive_paths.SYSTEM_SECRETS:
         plan.hide(secret)
-    for own in places.laguna_places():
-        if places.is_under(own, root):
+    for own in sensitive_paths.laguna_places():
+        if sensitive_paths.is_under(own, root):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         plan.hide(own)
     _show_tools(plan, environment)
     for path in writable:
         if os.path.exists(path):
-            plan.add("writable", places.real(path))
+            plan.add("writable", sensitive_paths.real(path))
     plan.add("writable", root)
     for path, kind in git_layout(root).mounts():
         plan.add(kind, path)
     for base in (root, *writable):
-        own_settings = Path(places.real(base)) / ".laguna"
+        own_settings = Path(sensitive_paths.real(base)) / ".laguna"
         if own_settings.exists() and not own_settings.is_symlink():
             plan.add("read-only", own_settings)
     for path in read_only:
         if os.path.exists(path):
-            plan.add("read-only", places.real(path))
+            plan.add("read-only", sensitive_paths.real(path))
     for path in hidden:
         plan.hide(path)
     _mask_sockets(plan, [root, *map(Path, writable)])
@@ -175,33 +175,33 @@ def plan_mounts(
 
 
 def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, str]) -> None:
-    base = Path(places.real(places.home()))
+    base = Path(sensitive_paths.real(sensitive_paths.home()))
     if base == Path("/") or not base.is_dir():
         return
     settings = base / ".config"
     if settings.is_dir():
-        plan.add("hidden", places.real(settings))
-        for name in places.CONFIG_SHOWN:
+        plan.add("hidden", sensitive_paths.real(settings))
+        for name in sensitive_paths.CONFIG_SHOWN:
             if (settings / name).exists():
-                plan.add("read-only", os.path.join(places.real(settings), name), settings / name)
-    caches = Path(places.real(environment.get("XDG_CACHE_HOME") or base / ".cache"))
+                plan.add("read-only", os.path.join(sensitive_paths.real(settings), name), settings / name)
+    caches = Path(sensitive_paths.real(environment.get("XDG_CACHE_HOME") or base / ".cache"))
     if cache is not None and caches.is_dir():
         plan.add("writable", caches, cache)
         for name in READ_MOSTLY_CACHES:
             if (caches / name).is_dir():
                 plan.add("read-only", caches / name)
-    for name in places.HOME_SECRETS:
+    for name in sensitive_paths.HOME_SECRETS:
         path = base / name
-        if places.is_under(path, base / ".config"):
+        if sensitive_paths.is_under(path, base / ".config"):
             continue  # all of it is hidden already
-        shown = any(places.is_under(path, caches / kept) for kept in READ_MOSTLY_CACHES)
-        if cache is not None and places.is_under(path, caches) and not shown:
+        shown = any(sensitive_paths.is_under(path, caches / kept) for kept in READ_MOSTLY_CACHES)
+        if cache is not None and sensitive_paths.is_under(path, caches) and not shown:
             continue  # the cache is the child's own
         plan.hide(path)
 
 
 def _show_resolver(plan: MountPlan) -> None:
-    target = places.real("/etc/resolv.conf")
+    target = sensitive_paths.real("/etc/resolv.conf")
     if os.path.exists(target) and plan.kind_at(target) != "read-only":
         plan.add("read-only", target)
 
@@ -211,7 +211,7 @@ def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
     wanted = [p for p in environment.get("PATH", "").split(os.pathsep) if os.path.isabs(p)]
     wanted += [environment[name] for name in _TOOL_HOMES if environment.get(name)]
     for text in wanted:
-        path = places.real(text)
+        path = sensitive_paths.real(text)
         if os.path.basename(path) in ("bin", "sbin", "Scripts"):
             prefix = os.path.dirname(path)
             if any(os.path.exists(os.path.join(prefix, mark)) for mark in _PREFIX_MARKS):
@@ -223,13 +223,13 @@ def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
 
 def _mask_sockets(plan: MountPlan, writable: Iterable[Path]) -> None:
     """Mask listening sockets of other programs: a read-only mount does not stop a connection."""
-    roots = [places.real(path) for path in writable]
+    roots = [sensitive_paths.real(path) for path in writable]
     found = 0
     for path in listening_sockets():
         if found >= _MAX_SOCKETS:
             break
-        resolved = places.real(path)
-        if any(places.is_under(resolved, root) for root in roots):
+        resolved = sensitive_paths.real(path)
+        if any(sensitive_paths.is_under(resolved, root) for root in roots):
             continue
         try:
             is_socket = stat.S_ISSOCK(os.lstat(resolved).st_mode)

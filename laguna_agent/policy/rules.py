@@ -21,7 +21,7 @@ from pathlib import Path
 
 from laguna_agent.config import RuleConfig
 from laguna_agent.errors import UsageError
-from laguna_agent.policy import places
+from laguna_agent.policy import sensitive_paths
 
 
 @lru_cache(maxsize=512)
@@ -73,7 +73,7 @@ def path_patterns(rule: RuleConfig, workspace: str) -> tuple[str, ...]:
     """Absolute forms of a rule's path: as written, and with its fixed folders resolved."""
     written = _absolute(rule.path or "", workspace)
     fixed = _fixed_part(written)
-    resolved = places.real(fixed)
+    resolved = sensitive_paths.real(fixed)
     if resolved == fixed:
         return (written,)
     return written, resolved.rstrip("/") + written[len(fixed) :]
@@ -85,22 +85,22 @@ def covers_path(rule: RuleConfig, path: str, workspace: str, *, wide: bool) -> b
     `wide` (rules that deny or ask) takes every spelling and every link on the way; otherwise the
     path must match where it really is.
     """
-    names = places.spellings(path) if wide else (places.real(path),)
+    names = sensitive_paths.spellings(path) if wide else (sensitive_paths.real(path),)
     for pattern in path_patterns(rule, workspace):
         for name in names:
             if _glob_pattern(pattern).fullmatch(name):
                 return True
-            if wide and _glob_pattern(places.fold(pattern)).fullmatch(places.fold(name)):
+            if wide and _glob_pattern(sensitive_paths.fold(pattern)).fullmatch(sensitive_paths.fold(name)):
                 return True
     return False
 
 
 def may_lie_below(rule: RuleConfig, directory: str, workspace: str) -> bool:
     """Whether a path rule could be about something below `directory`."""
-    top = places.real(directory)
+    top = sensitive_paths.real(directory)
     return any(
-        places.is_under_folded(_fixed_part(pattern), top)
-        or (places.is_under_folded(top, _fixed_part(pattern)) and pattern != _fixed_part(pattern))
+        sensitive_paths.is_under_folded(_fixed_part(pattern), top)
+        or (sensitive_paths.is_under_folded(top, _fixed_part(pattern)) and pattern != _fixed_part(pattern))
         for pattern in path_patterns(rule, workspace)
     )
 
@@ -151,8 +151,8 @@ def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
     if wide and wanted:
         given[0] = os.path.basename(given[0])
         wanted = (os.path.basename(wanted[0]), *wanted[1:])
-        given = [places.fold(word) for word in given]
-        wanted = tuple(places.fold(word) for word in wanted)
+        given = [sensitive_paths.fold(word) for word in given]
+        wanted = tuple(sensitive_paths.fold(word) for word in wanted)
     return all(
         fnmatch.fnmatchcase(word, pattern) for word, pattern in zip(given, wanted, strict=False)
     )

@@ -20,14 +20,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from laguna_agent.policy import places
+from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import child_environment, secret_names
 from laguna_agent.policy.mounts import plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
 
 
 class Confinement(Protocol):
-    """What every sandbox offers; tools see it as `laguna_agent.tools.base.Sandbox`."""
+    """What every sandbox offers; tools see it as `laguna_agent.tools.tool.Sandbox`."""
 
     name: str
 
@@ -100,7 +100,7 @@ class Bubblewrap:
             *options,
             *plan.arguments(),
             "--chdir",
-            places.real(cwd),
+            sensitive_paths.real(cwd),
             "--",
             *argv,
         ]
@@ -108,7 +108,7 @@ class Bubblewrap:
     def environment(self) -> dict[str, str]:
         """The environment for children inside."""
         kept = child_environment(network=self.network)
-        if not Path(kept.get("XDG_CACHE_HOME") or places.home() / ".cache").is_dir():
+        if not Path(kept.get("XDG_CACHE_HOME") or sensitive_paths.home() / ".cache").is_dir():
             kept["XDG_CACHE_HOME"] = "/tmp/.cache"
         return kept
 
@@ -176,27 +176,27 @@ def make_sandbox(
     bare = NoSandbox(network=network)
     if not enabled:
         return SandboxChoice(bare, "the sandbox is switched off (policy.sandbox = false)")
-    root = Path(places.real(workspace))
-    home = places.real(places.home())
-    if places.is_under(home, root) or root == Path("/"):
+    root = Path(sensitive_paths.real(workspace))
+    home = sensitive_paths.real(sensitive_paths.home())
+    if sensitive_paths.is_under(home, root) or root == Path("/"):
         return SandboxChoice(
             bare,
             f"the workspace {root} holds your home directory, so nothing in it could be kept safe; "
             "start laguna in a project's own directory",
         )
-    for place in (*places.secret_places(), *places.laguna_places()):
+    for place in (*sensitive_paths.secret_places(), *sensitive_paths.laguna_places()):
         if root == place:
             return SandboxChoice(bare, f"the workspace {root} is a place that a sandbox must hide")
-    extra = [Path(places.real(os.path.expanduser(path))) for path in writable]
+    extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
     for path in extra:
-        if places.is_under(home, path):
+        if sensitive_paths.is_under(home, path):
             return SandboxChoice(
                 bare, f"policy.writable names {path}, which holds your home directory"
             )
     if sys.platform == "darwin":
         scratch = state_dir / "tmp"
         choice: Confinement = SandboxExec(
-            root, network, extra, hidden, read_only, Path(places.real(scratch))
+            root, network, extra, hidden, read_only, Path(sensitive_paths.real(scratch))
         )
         if reason := probe_sandbox_exec():
             return SandboxChoice(bare, reason)
@@ -216,8 +216,8 @@ def make_sandbox(
             extra,
             hidden,
             read_only,
-            cache=Path(places.real(cache)),
-            empty=Path(places.real(empty)),
+            cache=Path(sensitive_paths.real(cache)),
+            empty=Path(sensitive_paths.real(empty)),
         )
     )
 

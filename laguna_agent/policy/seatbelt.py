@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from laguna_agent.policy import places
-from laguna_agent.policy.repository import git_layout
+from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.git_layout import git_layout
 
 _SERVICES = ("opendirectoryd.libinfo", "notification_center", "logger")
 
@@ -25,7 +25,7 @@ def seatbelt_profile(
     read_only: Sequence[Path] = (),
 ) -> str:
     """The profile text for one workspace; paths are resolved, as the kernel compares real ones."""
-    root = Path(places.real(workspace))
+    root = Path(sensitive_paths.real(workspace))
     layout = git_layout(root)
     services = " ".join(f'(global-name "com.apple.system.{name}")' for name in _SERVICES)
     devices = " ".join(_literal(f"/dev/{name}") for name in ("null", "zero", "tty", "ptmx"))
@@ -44,7 +44,7 @@ def seatbelt_profile(
         f'(allow file-write* {devices} (regex #"^/dev/(tty|pty)"))',
         ";; secrets",
     ]
-    secrets = [*places.secret_places(), *places.laguna_places(), *map(Path, hidden)]
+    secrets = [*sensitive_paths.secret_places(), *sensitive_paths.laguna_places(), *map(Path, hidden)]
     lines += [f"(deny file-read* file-write* {_below(path)})" for path in secrets]
     lines.append(";; what may be written")
     lines += [
@@ -58,7 +58,7 @@ def seatbelt_profile(
     lines += [
         f"(deny file-read* file-write* {_below(path)})"
         for path in secrets
-        if places.is_under(path, root)
+        if sensitive_paths.is_under(path, root)
     ]
     lines.append("(allow network*)" if network else "(deny network*)")
     lines += [
@@ -74,8 +74,8 @@ def _quoted(path: str | Path) -> str:
 
 
 def _below(path: str | Path) -> str:
-    return f"(subpath {_quoted(places.real(path))})"
+    return f"(subpath {_quoted(sensitive_paths.real(path))})"
 
 
 def _literal(path: str | Path) -> str:
-    return f"(literal {_quoted(places.real(path))})"
+    return f"(literal {_quoted(sensitive_paths.real(path))})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from laguna_agent.policy.commands import unwrap
+from laguna_agent.policy.command_analysis import unwrap
 from laguna_agent.policy.shell_syntax import Simple, parse
 
 _CHANGES_STATE = frozenset(

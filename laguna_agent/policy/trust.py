@@ -24,7 +24,7 @@ from typing import Any
 
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import state_dir
-from laguna_agent.policy import places
+from laguna_agent.policy import sensitive_paths
 
 SETTINGS = ".laguna"
 INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md")
@@ -64,7 +64,7 @@ class Content:
 
 def content(root: Path) -> Content:
     """Read what trust would cover in `root`. Raises UsageError for what cannot be trusted."""
-    root = Path(places.real(root))
+    root = Path(sensitive_paths.real(root))
     digest = hashlib.sha256(b"laguna trust 1\0")
     digests: dict[str, bytes] = {}
     size = 0
@@ -95,7 +95,7 @@ def is_trusted(root: Path) -> bool:
 
 def was_trusted(root: Path) -> bool:
     """Whether an earlier content of `root` was trusted: the question is then about a change."""
-    return places.real(root) in _load()
+    return sensitive_paths.real(root) in _load()
 
 
 def trust(root: Path, digest: str | None = None) -> Content:
@@ -118,7 +118,7 @@ def trust(root: Path, digest: str | None = None) -> Content:
 def forget(root: Path) -> bool:
     """Take trust back. Returns whether there was any."""
     known = _load()
-    there = known.pop(places.real(root), None) is not None
+    there = known.pop(sensitive_paths.real(root), None) is not None
     if there:
         _store(known)
     return there
@@ -161,8 +161,8 @@ def _instructions(root: Path) -> Iterator[Path]:
 
 def _target(root: Path, path: Path) -> Path | None:
     """The plain file that an instruction file is, or None when it is none in `root`."""
-    real = Path(places.real(path))
-    return real if places.is_under(real, root) and real.is_file() else None
+    real = Path(sensitive_paths.real(path))
+    return real if sensitive_paths.is_under(real, root) and real.is_file() else None
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -199,7 +199,7 @@ def _programs(root: Path, settings: list[Path]) -> set[Path]:
         for command in _commands_in(path):
             for word in _words(command):
                 target = Path(os.path.normpath(root / word))
-                named = places.is_under(target, root) and not places.is_under(
+                named = sensitive_paths.is_under(target, root) and not sensitive_paths.is_under(
                     target, root / SETTINGS
                 )
                 if named and target.is_file():

@@ -176,7 +176,7 @@ class SessionIndex:
 def _rebuilt(directory: Path) -> Meta | None:
     """The meta of a session whose `meta.json` is gone, from the beginning of its events."""
     from laguna_agent.trajectory.meta import Meta
-    from laguna_agent.trajectory.reading import read_events
+    from laguna_agent.trajectory.reader import read_events
 
     try:
         size = (directory / "events.jsonl").stat().st_size

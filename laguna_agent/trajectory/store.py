@@ -31,7 +31,7 @@ from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory import codec, meta
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.meta import Meta
-from laguna_agent.trajectory.reading import Tail, read_events, read_tail
+from laguna_agent.trajectory.reader import Tail, read_events, read_tail
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 _LOCK_PATIENCE = 0.2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laguna_agent.errors import UsageError
-from laguna_agent.models.chat.base import ChatFormat
+from laguna_agent.models.chat.chat_format import ChatFormat
 
 FORMATS = ("laguna", "chatml", "generic", "fenced")
 """Names that `format_for` takes."""

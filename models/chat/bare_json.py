@@ -6,7 +6,7 @@ import re
 
 from laguna_agent.events import ToolCall
 from laguna_agent.models.chat.loose_json import JsonScanner, call_of, load_json
-from laguna_agent.models.chat.readers import may_begin
+from laguna_agent.models.chat.call_parsers import may_begin
 
 
 class JsonCandidate:

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from laguna_agent.events import ToolCall
-from laguna_agent.models.base import GenerateOptions, ToolSpec
-from laguna_agent.models.chat.base import Grammar
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
+from laguna_agent.models.chat.chat_format import Grammar
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.schema import (
     SPACE,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
-from laguna_agent.models.chat.ranges import integers
+from laguna_agent.models.chat.integer_ranges import integers
 
 SPACE = '( " " | "\\n" [ \\t]{0,20} )?'
 """White space between the parts of a JSON value."""

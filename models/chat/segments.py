@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.chat.chat_format import Segment
 
 
 class SegmentWriter:

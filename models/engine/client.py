@@ -27,10 +27,10 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.base import (
+from laguna_agent.models.engine.interface import (
     EngineEvent,
     EngineModel,
     EngineRequest,
@@ -38,7 +38,7 @@ from laguna_agent.models.engine.base import (
     Score,
     Tokens,
 )
-from laguna_agent.models.engine.running import make_room
+from laguna_agent.models.engine.registry import make_room
 from laguna_agent.models.engine.spawn import (
     EngineSpec,
     Started,

@@ -19,10 +19,10 @@ from typing import Any
 
 from laguna_agent.errors import LagunaError
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.bare import BareLoop
+from laguna_agent.models.engine.baseline import BareLoop
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import DecodeAbortedError
-from laguna_agent.models.engine.orders import order_of
+from laguna_agent.models.engine.requests import order_of
 from laguna_agent.models.engine.spawn import peer_uid
 
 TURN_S = 4.0

@@ -23,7 +23,7 @@ from typing import Any
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine.llama import Context, ContextOptions, Model, gpu_backend
-from laguna_agent.models.engine.standin import repack_gain
+from laguna_agent.models.engine.repack_probe import repack_gain
 from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.paths import data_dir
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.chat.chat_format import Segment
 
 
 @dataclass(frozen=True)

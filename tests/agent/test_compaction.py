@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.agent.compaction import (
+from laguna_agent.agent.context.compaction import (
     compact,
     needs_compaction,
     reply_room,
     summary_reserve,
 )
-from laguna_agent.agent.epoch import message_of, reenter
+from laguna_agent.agent.context.epoch import message_of, reenter
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import (
     Compacted,
@@ -28,10 +28,10 @@ from laguna_agent.events import (
     ToolFinished,
     UserMessage,
 )
-from laguna_agent.memory.structure import SECTIONS
-from laguna_agent.models.base import GenerateOptions, Sampling, ToolSpec
+from laguna_agent.memory.summary_format import SECTIONS
+from laguna_agent.models.conversation import GenerateOptions, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
-from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
 from laguna_agent.trajectory.store import Trajectory

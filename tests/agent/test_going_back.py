@@ -12,7 +12,7 @@ import pytest
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.state import Approval
 from laguna_agent.events import Checkpointed, Reply, SystemNote, ToolFinished, UserMessage
-from laguna_agent.models.base import Message
+from laguna_agent.models.conversation import Message
 from support.packs import write_files
 from support.scripted import ScriptedConversation, call, open_scripted, take
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.agent.said import sizes_of, tell_said
+from laguna_agent.agent.context.user_messages import sizes_of, tell_said
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import Compacted, TurnFinished, UserMessage

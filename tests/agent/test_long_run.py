@@ -9,7 +9,7 @@ import pytest
 
 from laguna_agent.events import ToolFinished
 from laguna_agent.memory.recall import Recall
-from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.local_conversation import LocalConversation
 from support.forced import STEPS, LongRun, long_run
 
 

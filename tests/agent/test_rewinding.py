@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Reply, ToolFinished
-from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.trajectory.replay import conversation_state
 from support.forced import called, open_forced
 from support.scripted import take

@@ -16,8 +16,8 @@ from laguna_agent.events import (
     ToolFinished,
     UserMessage,
 )
-from laguna_agent.interfaces.verify import replay_greedy
-from laguna_agent.models.base import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.interfaces.commands.replay_check import replay_greedy
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.trajectory.store import Trajectory
 from support.synthetic import smooth_laguna

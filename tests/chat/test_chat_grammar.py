@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from laguna_agent.events import ToolCall
-from laguna_agent.models.base import GenerateOptions, Message, ToolSpec
-from laguna_agent.models.chat.base import Grammar
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.chat.chat_format import Grammar
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.gbnf import Gbnf
 from laguna_agent.models.chat.grammar import expressible, is_banned

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.models.base import GenerateOptions, ToolSpec
-from laguna_agent.models.chat.base import ChatFormat
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
+from laguna_agent.models.chat.chat_format import ChatFormat
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.tools.registry import builtin_tools, declaration

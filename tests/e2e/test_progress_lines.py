@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laguna_agent.interfaces.lines import beside
+from laguna_agent.interfaces.phrases import beside
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.errors import UsageError
-from laguna_agent.interfaces.bench_command import main
+from laguna_agent.interfaces.commands.bench import main
 
 
 def test_the_tiny_model_is_written_and_measured(

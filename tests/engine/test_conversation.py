@@ -7,9 +7,9 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Reply, TextDelta, ThinkingDelta, ToolCallDelta
-from laguna_agent.models.base import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient
-from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.local_conversation import LocalConversation
 from support.talk import conversation
 
 SHELL = ToolSpec(

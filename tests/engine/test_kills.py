@@ -12,7 +12,7 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import EngineRestarted, Reply
-from laguna_agent.models.base import GenerateOptions, Message, Sampling
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from support.synthetic import tiny_laguna
 from support.talk import conversation

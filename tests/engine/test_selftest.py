@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces import doctor_command
+from laguna_agent.interfaces.commands import doctor
 from laguna_agent.models.engine import selftest
 
 
@@ -30,6 +30,6 @@ def test_a_library_that_crashes_is_said_by_the_doctor(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     assert selftest.fault() == "is ended by SIGILL"
-    assert doctor_command.main([]) != 0
+    assert doctor.main([]) != 0
     shown = capsys.readouterr().out
     assert "llama.cpp, built for the processor, is ended by SIGILL" in shown

@@ -14,15 +14,16 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Segment
-from laguna_agent.models.engine import running, service, spawn, wire
-from laguna_agent.models.engine.base import EngineRequest, Finished
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.engine import service, spawn, wire
+from laguna_agent.models.engine import registry
+from laguna_agent.models.engine.interface import EngineRequest, Finished
 from laguna_agent.models.engine.client import EngineClient, open_engine
-from laguna_agent.models.engine.running import make_room, running_keys
+from laguna_agent.models.engine.registry import make_room, running_keys
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.spawn import EngineSpec, connect, socket_path
-from laguna_agent.models.memory import Memory
+from laguna_agent.models.sizing.hardware import Memory
 from support.synthetic import tiny_laguna
 
 WARM = 600
@@ -136,7 +137,7 @@ async def test_an_engine_of_another_protocol_is_left_alone_and_one_of_ours_start
 async def test_only_engines_that_nobody_uses_make_room(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "machine_memory", lambda: Memory(1 << 34, 1 << 20))
+    monkeypatch.setattr(registry, "machine_memory", lambda: Memory(1 << 34, 1 << 20))
     warm = config.model_copy(update={"keep_alive": WARM})
     idle = await open_engine(tiny_laguna(), config=warm)
     used = await open_engine(tiny_laguna(), config=warm.model_copy(update={"context": 1024}))

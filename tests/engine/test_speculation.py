@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.interfaces.engine_command import describe as engine_lines
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Grammar, Segment
-from laguna_agent.models.engine.base import EngineRequest, Finished, common_prefix
+from laguna_agent.interfaces.commands.engine import describe as engine_lines
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.chat.chat_format import Grammar, Segment
+from laguna_agent.models.engine.interface import EngineRequest, Finished, common_prefix
 from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
-from laguna_agent.models.engine.lookup import Drafter
+from laguna_agent.models.engine.prompt_lookup import Drafter
 from laguna_agent.models.engine.tuning import measure_exact
 from laguna_agent.models.engine.workloads import FILE, REWRITE
 from support.choices import logits, same_choices

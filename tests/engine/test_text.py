@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.models.engine.text import TextStream
+from laguna_agent.models.engine.token_text import TextStream
 
 TEXT = st.text(alphabet="ab</>é🦙\n", max_size=40)
 STOPS = st.lists(st.text(alphabet="ab</>é", min_size=1, max_size=6), max_size=3)

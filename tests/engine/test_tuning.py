@@ -9,17 +9,18 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import ModelLoading
-from laguna_agent.interfaces.engine_command import main as engine_command
-from laguna_agent.models.base import Sampling
-from laguna_agent.models.chat.base import Segment
-from laguna_agent.models.engine import standin, tuning
-from laguna_agent.models.engine.base import EngineEvent, EngineRequest, Finished
+from laguna_agent.interfaces.commands.engine import main as engine_command
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.engine import tuning
+from laguna_agent.models.engine import repack_probe
+from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
 from laguna_agent.models.engine.process import Engine
-from laguna_agent.models.engine.steps import Steps
+from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.tuning import Tuning, fingerprint
-from laguna_agent.models.fit import MICRO_BATCH
+from laguna_agent.models.sizing.fit import MICRO_BATCH
 from laguna_agent.models.gguf import GgufHeader, read_header
 from support.synthetic import tiny_laguna
 
@@ -156,14 +157,14 @@ def test_no_layout_is_measured_without_need(
 
 def test_layouts_are_compared_on_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     header = read_header(tiny_laguna())
-    geometry = standin.shape(header)
+    geometry = repack_probe.shape(header)
     assert geometry is not None
     assert (geometry.experts, geometry.experts_used, geometry.hidden) == (16, 4, 256)
-    assert 0.2 < standin.repack_gain(header, 2) < 5
+    assert 0.2 < repack_probe.repack_gain(header, 2) < 5
     others = replace(header, types={"F32": 9, "IQ4_XS": 7, "Q4_K": 2})
-    assert standin.repack_gain(others, 2) == 0, "a stand-in has no such weights"
-    monkeypatch.setattr(standin, "shape", lambda _: replace(geometry, head=96, rope_global=96))
-    assert standin.repack_gain(header, 2) == 0, "llama.cpp gave up on it, and nothing else ended"
+    assert repack_probe.repack_gain(others, 2) == 0, "a stand-in has no such weights"
+    monkeypatch.setattr(repack_probe, "shape", lambda _: replace(geometry, head=96, rope_global=96))
+    assert repack_probe.repack_gain(header, 2) == 0, "llama.cpp gave up on it, and nothing else ended"
 
 
 def test_a_stand_in_has_the_shape_of_its_model() -> None:
@@ -174,7 +175,7 @@ def test_a_stand_in_has_the_shape_of_its_model() -> None:
         "qwen2.block_count": 28,
     }
     header = replace(read_header(tiny_laguna()), metadata=dense)
-    geometry = standin.shape(header)
+    geometry = repack_probe.shape(header)
     assert geometry is not None
     assert (geometry.hidden, geometry.dense, geometry.dense_layers) == (1536, 8960, 2)
     many = {
@@ -184,7 +185,7 @@ def test_a_stand_in_has_the_shape_of_its_model() -> None:
         "laguna.expert_used_count": 8,
         "laguna.expert_feed_forward_length": 512,
     }
-    geometry = standin.shape(replace(header, metadata=many))
+    geometry = repack_probe.shape(replace(header, metadata=many))
     assert geometry is not None
     assert (geometry.experts, geometry.experts_used, geometry.expert) == (32, 1, 512)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from laguna_agent.models.base import Sampling
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model

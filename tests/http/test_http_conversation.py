@@ -20,9 +20,9 @@ from laguna_agent.events import (
     ToolCall,
     ToolCallDelta,
 )
-from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
-from laguna_agent.models.http import HttpConversation, Patience
-from laguna_agent.models.providers import open_provider, provider_of
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
+from laguna_agent.models.servers.http_conversation import HttpConversation, Patience
+from laguna_agent.models.servers.providers import open_provider, provider_of
 from support.model_server import Exchange, ModelServer, Script
 
 TOOL = ToolSpec(

@@ -7,7 +7,7 @@ import pytest
 from laguna_agent.events import Event, TurnFinished, UserMessage
 from laguna_agent.memory.extract import Extract, extract
 from laguna_agent.memory.grounding import facts, ground, merged_files, own_words, shortened
-from laguna_agent.memory.structure import Claim, Summary, parse_summary
+from laguna_agent.memory.summary_format import Claim, Summary, parse_summary
 from laguna_agent.trajectory.codec import StoredEvent
 from support.sessions import call, reply, result
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.errors import UsageError
-from laguna_agent.interfaces.memory_command import main
+from laguna_agent.interfaces.commands.memory import main
 from laguna_agent.memory.summaries import MemoryStore
 from laguna_agent.trajectory.store import Trajectory
 from support import sessions as samples

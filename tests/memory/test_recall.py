@@ -145,7 +145,7 @@ def test_a_closed_session_is_followed_when_it_is_opened_again(root: Path) -> Non
 
 
 def test_deleted_sessions_are_not_found(root: Path) -> None:
-    from laguna_agent.interfaces.sessions_command import main
+    from laguna_agent.interfaces.commands.sessions import main
 
     with session(root, "one", UserMessage(text="about gizmos")):
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.memory.structure import (
+from laguna_agent.memory.summary_format import (
     SECTIONS,
     Claim,
     Summary,

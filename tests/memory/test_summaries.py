@@ -14,7 +14,7 @@ from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import CheckRan, Rewound, TurnFinished, UserMessage
 from laguna_agent.memory import frontmatter, summaries
 from laguna_agent.memory.summaries import MemoryStore, read_memory
-from laguna_agent.memory.weeks import WEEK_CHARS, condense, week_of
+from laguna_agent.memory.weekly_digest import WEEK_CHARS, condense, week_of
 from laguna_agent.trajectory.store import Trajectory
 from support import sessions as samples
 from support.sessions import call, reply, result

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.download import HttpSource, PathSource, fetch
-from laguna_agent.models.partial import Meter, Progress
+from laguna_agent.models.fetch.download import HttpSource, PathSource, fetch
+from laguna_agent.models.fetch.partial_download import Meter, Progress
 from support.file_server import FileServer, serving
 from support.gguf_files import gguf_bytes
 
@@ -318,7 +318,7 @@ def test_the_locks_of_one_process_end_with_it(server, target):
     child = os.fork()
     if child == 0:
         try:
-            from laguna_agent.models.partial import PartialFile
+            from laguna_agent.models.fetch.partial_download import PartialFile
 
             target.parent.mkdir(parents=True, exist_ok=True)
             PartialFile(target, DIGEST, Meter("m", None), wait=False).__enter__()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces.models_command import main
-from laguna_agent.interfaces.transfer import TransferLine, describe, duration
+from laguna_agent.interfaces.commands.models import main
+from laguna_agent.interfaces.transfer_progress import TransferLine, describe, duration
 from laguna_agent.models.catalogue import load_catalogue
-from laguna_agent.models.partial import Progress
+from laguna_agent.models.fetch.partial_download import Progress
 from laguna_agent.models.store import Store
 from support.file_server import serving
 from support.gguf_files import QWEN, gguf_bytes, write_gguf

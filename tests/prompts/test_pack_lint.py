@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.models.chat import FORMATS
-from laguna_agent.prompts.layers import pack_names
-from laguna_agent.prompts.lint import lint_pack
-from laguna_agent.prompts.pack import load_pack
-from laguna_agent.prompts.problems import PackError
+from laguna_agent.prompts.loader.layers import pack_names
+from laguna_agent.prompts.loader.lint import lint_pack
+from laguna_agent.prompts.loader.pack import load_pack
+from laguna_agent.prompts.loader.problems import PackError
 from laguna_agent.tools.registry import builtin_tools
 from support.packs import write_files
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from laguna_agent.errors import UsageError
-from laguna_agent.prompts.layers import BUILT_IN, pack_names
-from laguna_agent.prompts.pack import Pack, load_pack
-from laguna_agent.prompts.problems import PackError
-from laguna_agent.prompts.templates import DYNAMIC, StaticVariables
+from laguna_agent.prompts.loader.layers import BUILT_IN, pack_names
+from laguna_agent.prompts.loader.pack import Pack, load_pack
+from laguna_agent.prompts.loader.problems import PackError
+from laguna_agent.prompts.loader.templates import DYNAMIC, StaticVariables
 from laguna_agent.tools.registry import builtin_tools
 
 STARTER = "qwen2.5-coder-1.5b-instruct"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces.pack_cost import Meter, Subject
+from laguna_agent.interfaces.commands.pack_cost import Meter, Subject
 from laguna_agent.models.chat import format_for
-from laguna_agent.models.chat.base import Segment
+from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.engine.vocabulary import Vocabulary, open_vocabulary
-from laguna_agent.prompts.pack import load_pack
-from laguna_agent.prompts.templates import StaticVariables
+from laguna_agent.prompts.loader.pack import load_pack
+from laguna_agent.prompts.loader.templates import StaticVariables
 from laguna_agent.tools.registry import builtin_tools
 from support.packs import laguna_vocabulary, specs_of
 

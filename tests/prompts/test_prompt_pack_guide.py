@@ -14,10 +14,10 @@ from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.skills import find_skills
 from laguna_agent.config import load_config
 from laguna_agent.events import ToolCall
-from laguna_agent.interfaces.prompts_command import main
-from laguna_agent.prompts.pack import Pack, PackTool, load_pack
-from laguna_agent.prompts.templates import DYNAMIC
-from laguna_agent.tools.base import ToolResult
+from laguna_agent.interfaces.commands.prompts import main
+from laguna_agent.prompts.loader.pack import Pack, PackTool, load_pack
+from laguna_agent.prompts.loader.templates import DYNAMIC
+from laguna_agent.tools.tool import ToolResult
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
 from support.packs import write_files
 from support.shells import make_context

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.pack_cost import static_variables
-from laguna_agent.interfaces.prompts_command import main
-from laguna_agent.prompts.layers import BUILT_IN, pack_names
-from laguna_agent.prompts.pack import load_pack
+from laguna_agent.interfaces.commands.pack_cost import static_variables
+from laguna_agent.interfaces.commands.prompts import main
+from laguna_agent.prompts.loader.layers import BUILT_IN, pack_names
+from laguna_agent.prompts.loader.pack import load_pack
 from laguna_agent.tools.registry import builtin_tools
 from support.packs import specs_of, write_files
 from support.scripted import open_scripted, take

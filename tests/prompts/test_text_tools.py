@@ -15,12 +15,12 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from laguna_agent.actions import RunCommand
-from laguna_agent.prompts.command import check_command, fill
-from laguna_agent.prompts.pack import PackTool, load_pack
-from laguna_agent.prompts.problems import PackError
-from laguna_agent.prompts.texttool import filtered
-from laguna_agent.prompts.toolfile import ArgumentSpec, OutputSpec
-from laguna_agent.tools.base import ToolContext, ToolResult
+from laguna_agent.prompts.loader.command import check_command, fill
+from laguna_agent.prompts.loader.pack import PackTool, load_pack
+from laguna_agent.prompts.loader.problems import PackError
+from laguna_agent.prompts.loader.text_tool import filtered
+from laguna_agent.prompts.loader.tool_file import ArgumentSpec, OutputSpec
+from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
 from support.shells import make_context
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import llama_cpp.llama_cpp as lib
 
-from laguna_agent.models.chat.base import Grammar
+from laguna_agent.models.chat.chat_format import Grammar
 
 Verdict = Literal["complete", "partial", "refused", "invalid"]
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from laguna_agent.models.base import ToolSpec
-from laguna_agent.prompts.pack import PackTool
+from laguna_agent.models.conversation import ToolSpec
+from laguna_agent.prompts.loader.pack import PackTool
 from support.synthetic import cache_dir
 
 LAGUNA_VOCABULARY = 100_352

@@ -31,10 +31,10 @@ from laguna_agent.events import (
     Usage,
     UserMessage,
 )
-from laguna_agent.interfaces.tui import model_choice
+from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.app import LagunaApp
-from laguna_agent.interfaces.tui.dialogs import Choice, Picker
-from laguna_agent.interfaces.tui.entries import Entry
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.messages import Asked, Happened
 
 Scene = Callable[["SceneApp", Pilot[int]], Awaitable[None]]
@@ -250,7 +250,7 @@ async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
 
 
 async def first_run(app: SceneApp, pilot: Pilot[int]) -> None:
-    screen, advice = model_choice.first_screen(31 << 30)
+    screen, advice = model_picker.first_screen(31 << 30)
     app.ledger.note(f"no model yet; {advice}")
     app.push_screen(screen)
 
@@ -262,8 +262,8 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
         ("laguna-xs-2.1:q3_k_m", False, True, 17_405_000_000, 262_144),
         ("laguna-xs-2.1:bf16", False, False, 68_760_000_000, None),
     ]
-    choices = model_choice.model_choices([model_choice.ModelRow(*row) for row in rows], SERVERS)
-    app.push_screen(model_choice.models_screen(choices))
+    choices = model_picker.model_choices([model_picker.ModelRow(*row) for row in rows], SERVERS)
+    app.push_screen(model_picker.models_screen(choices))
 
 
 async def trust(app: SceneApp, pilot: Pilot[int]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import laguna_agent.agent.session as session_module
-from laguna_agent.agent.loading import Mind
+from laguna_agent.agent.model_loading import Mind
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Event, ModelEvent, Reply, TextDelta, ToolCall, Usage
-from laguna_agent.models.base import GenerateOptions, Message, ModelInfo, ToolSpec
-from laguna_agent.prompts.pack import load_pack
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.prompts.loader.pack import load_pack
 
 Script = Sequence[Reply | Callable[[], Reply]]
 

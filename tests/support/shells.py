@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.policy.sandbox import Bubblewrap
-from laguna_agent.tools.base import Sandbox, ToolContext, ToolResult
+from laguna_agent.tools.tool import Sandbox, ToolContext, ToolResult
 from laguna_agent.tools.shell import ShellArguments, ShellTool
 
 

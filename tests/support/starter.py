@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from laguna_agent.interfaces.transfer import TransferLine
-from laguna_agent.models.acquire import pull
+from laguna_agent.interfaces.transfer_progress import TransferLine
+from laguna_agent.models.fetch.acquire import pull
 from laguna_agent.models.catalogue import STARTER, load_catalogue
 from laguna_agent.models.store import Store
 

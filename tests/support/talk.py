@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from laguna_agent.models.base import ModelInfo
+from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.engine.client import EngineClient
-from laguna_agent.models.local import LocalConversation
+from laguna_agent.models.local_conversation import LocalConversation
 
 
 def conversation(engine: EngineClient, session: str = "test") -> LocalConversation:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.tools.checkpoints import CheckpointError, Checkpoints
+from laguna_agent.tools.checkpoints.checkpoints import CheckpointError, Checkpoints
 
 
 def snapshot(root: Path, *, git: bool = False) -> dict[str, tuple[object, ...]]:

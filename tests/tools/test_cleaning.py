@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.tools.cleaning import Cleaner, HeadAndTail, clean_line, clean_text
+from laguna_agent.tools.terminal.ansi import Cleaner, HeadAndTail, clean_line, clean_text
 
 
 @pytest.mark.parametrize(

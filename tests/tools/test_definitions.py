@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools import definitions
-from laguna_agent.tools.definitions import batches, changed_last
+from laguna_agent.tools.code import definitions
+from laguna_agent.tools.code.definitions import batches, changed_last
 
 
 def test_the_file_changed_last_is_read_first_and_what_is_left_out_is_counted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.tools.encoding import Document, Splice, decode
+from laguna_agent.tools.files.encoding import Document, Splice, decode
 
 LINES = st.lists(
     st.tuples(st.text("ab é→\u2028\x0c\t", max_size=6), st.sampled_from(["\n", "\r\n", "\r", ""])),

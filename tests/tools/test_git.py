@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.actions import GitWrite, ReadPath
-from laguna_agent.tools.base import ToolContext, ToolResult
+from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.git import GitArguments, GitTool
 
 

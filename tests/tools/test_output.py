@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.tools.diffs import unified
+from laguna_agent.tools.files.diffs import unified
 from laguna_agent.tools.output import bound, save_output
 from support.toolbox import Toolbox
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import PlanStep
-from laguna_agent.tools.base import ToolContext, ToolResult
+from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.plan import (
     PlanArguments,
     PlanTool,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.tools.base import ToolArguments
+from laguna_agent.tools.tool import ToolArguments
 from laguna_agent.tools.registry import builtin_tools, declaration, validate_arguments
 
 TOOLS = builtin_tools()

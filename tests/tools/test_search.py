@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.policy.sandbox import make_sandbox
-from laguna_agent.tools import searching
-from laguna_agent.tools.names import match_names
+from laguna_agent.tools.files import text_search
+from laguna_agent.tools.files.file_names import match_names
 from laguna_agent.tools.output import save_output
 from laguna_agent.tools.search import expand_globs
 from support.toolbox import Toolbox
@@ -31,9 +31,9 @@ FILES = {
 @pytest.fixture(params=["ripgrep", "own"])
 def box(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
     if request.param == "own":
-        monkeypatch.setattr(searching, "ripgrep", lambda workspace: None)
+        monkeypatch.setattr(text_search, "ripgrep", lambda workspace: None)
     else:
-        assert searching.ripgrep(tmp_path), "the tests need ripgrep"
+        assert text_search.ripgrep(tmp_path), "the tests need ripgrep"
     return Toolbox.at(tmp_path)
 
 
@@ -214,7 +214,7 @@ async def test_many_matches_are_bounded(box: Toolbox) -> None:
 
 async def test_endless_expression_is_ended(box: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     box.add({"a.txt": "a" * 40 + "!\n"})
-    monkeypatch.setattr(searching, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(text_search, "TIME_LIMIT", 1.0)
     async with asyncio.timeout(60):
         # Looking ahead sends it to Python, whose matching takes exponential time on this.
         result = await box.call("search", pattern=r"(?=a)(a+)+$")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools import storage
-from laguna_agent.tools.base import ToolContext
+from laguna_agent.tools.files import storage
+from laguna_agent.tools.tool import ToolContext
 from support.toolbox import Toolbox
 
 
@@ -119,8 +119,8 @@ CHILD = """
     import os, signal, sys
     from pathlib import Path
     from laguna_agent.tools import storage
-    from laguna_agent.tools.base import ToolContext
-    from laguna_agent.tools.workspace import Place
+    from laguna_agent.tools.tool import ToolContext
+    from laguna_agent.tools.files.workspace import Place
 
     workspace, state, when = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     context = ToolContext(workspace=workspace, state_dir=state)

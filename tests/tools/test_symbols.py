@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools import codeindex, repomap
-from laguna_agent.tools.codeindex import Cache, index_source, sources
-from laguna_agent.tools.languages import language_of, syntax_problem
+from laguna_agent.tools.code import index
+from laguna_agent.tools.code import repository_map
+from laguna_agent.tools.code.index import Cache, index_source, sources
+from laguna_agent.tools.code.languages import language_of, syntax_problem
 from support.toolbox import Toolbox
 
 
@@ -274,7 +275,7 @@ def test_map_fits_its_budget(tmp_path: Path) -> None:
     count = lambda text: len(text.split())  # noqa: E731 - a tokenizer
     sizes = []
     for budget in (40, 200, 1000):
-        text = repomap.repository_map(
+        text = repository_map.repository_map(
             box.workspace, budget, cache_dir=tmp_path / "cache", count=count
         )
         assert count(text) <= budget
@@ -292,13 +293,13 @@ def test_trees_are_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
         parsed: list[str] = []
         real = index_source
 
-        def noted(language: str, data: bytes) -> codeindex.FileIndex:
+        def noted(language: str, data: bytes) -> index.FileIndex:
             parsed.append(data.decode())
             return real(language, data)
 
-        monkeypatch.setattr(codeindex, "index_source", noted)
+        monkeypatch.setattr(index, "index_source", noted)
         indexes = Cache(cache).indexes(sources(box.workspace))
-        monkeypatch.setattr(codeindex, "index_source", real)
+        monkeypatch.setattr(index, "index_source", real)
         assert set(indexes) == set(REPOSITORY)
         return parsed
 
@@ -319,11 +320,11 @@ def test_broken_cache_costs_time_only(tmp_path: Path) -> None:
     cache.mkdir()
     for damage in (b"not a database at all" * 100, b""):
         (cache / "symbols.sqlite").write_bytes(damage)
-        text = repomap.repository_map(box.workspace, 200, cache_dir=cache)
+        text = repository_map.repository_map(box.workspace, 200, cache_dir=cache)
         assert "class Store" in text
     unwritable = tmp_path / "file"
     unwritable.write_text("")
-    text = repomap.repository_map(box.workspace, 200, cache_dir=unwritable / "cache")
+    text = repository_map.repository_map(box.workspace, 200, cache_dir=unwritable / "cache")
     assert "class Store" in text
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.actions import ReadPath, WritePath
-from laguna_agent.tools import workspace
-from laguna_agent.tools.workspace import Place, open_beneath, protected_name
+from laguna_agent.tools.files import workspace
+from laguna_agent.tools.files.workspace import Place, open_beneath, protected_name
 from support.toolbox import Toolbox
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from laguna_agent.events import Event, Reply, Rewound, ToolFinished, UserMessage
 from laguna_agent.trajectory.atif import write_atif
-from laguna_agent.trajectory.pages import write_html, write_markdown
+from laguna_agent.trajectory.document import write_html, write_markdown
 from laguna_agent.trajectory.redact import Redacted, Redactor, redacted_meta
 from laguna_agent.trajectory.replay import Source
 from laguna_agent.trajectory.store import Trajectory

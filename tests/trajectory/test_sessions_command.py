@@ -11,7 +11,7 @@ import pytest
 
 from laguna_agent.errors import UsageError
 from laguna_agent.events import UserMessage
-from laguna_agent.interfaces.sessions_command import main
+from laguna_agent.interfaces.commands.sessions import main
 from laguna_agent.trajectory.store import Trajectory, sessions_dir
 from support import sessions as samples
 from support.atif import Document

@@ -16,13 +16,13 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 import laguna_agent.agent.session as session_module
-from laguna_agent.agent.loading import Mind, pack_directories
+from laguna_agent.agent.model_loading import Mind, pack_directories
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, ThinkingDelta
 from laguna_agent.interfaces.tui.app import LagunaApp
-from laguna_agent.models.base import GenerateOptions
-from laguna_agent.prompts.pack import load_pack
+from laguna_agent.models.conversation import GenerateOptions
+from laguna_agent.prompts.loader.pack import load_pack
 from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
 

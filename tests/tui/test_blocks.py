@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.interfaces.tui.blocks import LONGEST_PIECE, PIECE, Block, Blocks, blocks_of
-from laguna_agent.interfaces.tui.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import LONGEST_PIECE, PIECE, Block, Blocks, blocks_of
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES
 from support.scenes import ANSWER
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces.tui.clipboard import system_copy
+from laguna_agent.interfaces.tui.system.clipboard import system_copy
 
 VARIABLES = ("WAYLAND_DISPLAY", "DISPLAY", "WSL_DISTRO_NAME", "SSH_CONNECTION")
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from textual.widgets import OptionList
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui import model_choice
-from laguna_agent.interfaces.tui.commands import COMMANDS, INIT
-from laguna_agent.interfaces.tui.dialogs import Page, Picker
+from laguna_agent.interfaces.tui.screens import model_picker
+from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT
+from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
 from laguna_agent.memory.summaries import Memory, MemoryStore
 from support.scripted import call
 
@@ -312,8 +312,8 @@ async def test_the_model_picker_says_less_of_each_model_where_it_is_narrow_and_c
 
 def test_the_end_of_a_long_name_is_kept_and_whether_the_model_can_be_used():
     long = "someone-elses-model-with-a-name-of-many-parts:q4_k_m"
-    rows = [model_choice.ModelRow(long, True, False, 9 << 30, 32_768)]
-    [choice] = model_choice.model_choices(rows, {})
+    rows = [model_picker.ModelRow(long, True, False, 9 << 30, 32_768)]
+    [choice] = model_picker.model_choices(rows, {})
     console = Console(width=38)
     with console.capture() as drawn:
         console.print(choice.drawn)

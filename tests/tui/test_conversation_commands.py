@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.dialogs import Picker, Question
+from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from laguna_agent.trajectory.store import Trajectory
 from support.scripted import call
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.interfaces.tui import diffview
-from laguna_agent.interfaces.tui.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript import diff_view
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES
 
 PALETTE = next(iter(PALETTES.values()))
@@ -18,7 +18,7 @@ OLD = "".join(f"old{n:03} " for n in range(50))
 
 
 def drawn(diff, width, **options):
-    lines = Renderer(PALETTE).lines(diffview.render(diff, width, PALETTE, **options), width)
+    lines = Renderer(PALETTE).lines(diff_view.render(diff, width, PALETTE, **options), width)
     return ["".join(part.text for part in line) for line in lines]
 
 
@@ -26,7 +26,7 @@ def drawn(diff, width, **options):
 def test_lines_that_are_too_long_go_on_below_themselves(width):
     lines = drawn(f"--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,2 @@\n same\n-{OLD}\n+{NEW}\n", width)
     # Beside each other, or one below the other.
-    half = (width - 1) // 2 if width >= diffview.SIDE_BY_SIDE else width
+    half = (width - 1) // 2 if width >= diff_view.SIDE_BY_SIDE else width
     read = "".join(line[4:half] for line in lines) + "".join(line[half + 5 :] for line in lines)
     assert re.findall("new[0-9]{3}", read.replace(" ", "")) == NEW.split()
     assert re.findall("old[0-9]{3}", read.replace(" ", "")) == OLD.split()

@@ -11,12 +11,12 @@ import tomllib
 import pytest
 
 import laguna_agent.agent.session as session_module
-from laguna_agent.agent import loading
+from laguna_agent.agent import model_loading
 from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
-from laguna_agent.interfaces.tui.dialogs import Picker, Question
+from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from laguna_agent.models import catalogue
-from laguna_agent.models.providers import provider_of
+from laguna_agent.models.servers.providers import provider_of
 from laguna_agent.models.store import Store, resolve
 from support.file_server import serving
 from support.gguf_files import QWEN, gguf_bytes
@@ -31,7 +31,7 @@ def opening(monkeypatch):
 
     async def open_session(settings, *, on_loading):
         if provider_of(settings.config.model or "", settings.config.providers):
-            monkeypatch.setattr(session_module, "load", loading.load)
+            monkeypatch.setattr(session_module, "load", model_loading.load)
         else:
             await asyncio.to_thread(resolve, None, settings.config)
         return await Session.open(settings, on_loading=on_loading)
@@ -232,7 +232,7 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(
         file.truncate(8 << 30)
 
     async def open_session(settings, *, on_loading):
-        monkeypatch.setattr(session_module, "load", loading.load)
+        monkeypatch.setattr(session_module, "load", model_loading.load)
         settings.config.model = str(path)
         return await Session.open(settings, on_loading=on_loading)
 

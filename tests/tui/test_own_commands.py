@@ -8,7 +8,7 @@ from pathlib import Path
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui import messages
-from laguna_agent.interfaces.tui.entries import LIVE_CHARS
+from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 
 
 def running(word: str) -> bool:

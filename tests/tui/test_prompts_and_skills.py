@@ -9,7 +9,7 @@ import pytest
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui import pack_watch
-from laguna_agent.interfaces.tui.dialogs import Question
+from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy import trust
 from support.packs import write_files
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laguna_agent.events import Reply, UserMessage
-from laguna_agent.interfaces.tui.dialogs import Picker
+from laguna_agent.interfaces.tui.screens.dialogs import Picker
 from laguna_agent.trajectory.store import Trajectory
 from support.sessions import started, system
 

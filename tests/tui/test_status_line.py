@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.status import checked_out
+from laguna_agent.interfaces.tui.widgets.status_line import checked_out
 from support.scripted import call
 
 
@@ -81,7 +81,7 @@ async def test_a_slow_disk_delays_no_key(drive, monkeypatch):
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
         return "late"
 
-    monkeypatch.setattr("laguna_agent.interfaces.tui.status.checked_out", slow)
+    monkeypatch.setattr("laguna_agent.interfaces.tui.widgets.status_line.checked_out", slow)
     async with drive([Reply(text="hello")], size=(110, 24)) as ui:
         await ui.turn("hi", "hello")
         assert "late" not in ui.shown

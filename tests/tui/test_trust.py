@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.dialogs import Question
+from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy import trust
 from support.scenes import SceneApp
 

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui import workspace
-from laguna_agent.interfaces.tui.fuzzy import Hit, Names
-from laguna_agent.interfaces.tui.workspace import Found, Workspace
-from laguna_agent.tools.definitions import Batch
+from laguna_agent.interfaces.tui.mentions import mention_source
+from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
+from laguna_agent.interfaces.tui.mentions.mention_source import Found, Workspace
+from laguna_agent.tools.code.definitions import Batch
 
 
 class Slow:
     """A listing that comes in two parts, the second when the gate opens."""
 
-    def __init__(self, files: workspace._Files) -> None:
+    def __init__(self, files: mention_source._Files) -> None:
         self.gate = threading.Event()
         files._listed = self.listed  # type: ignore[method-assign]
 
@@ -83,7 +83,7 @@ async def search(names: Workspace, query: str) -> list[Found]:
 async def test_new_files_and_changed_definitions_are_found_the_next_time(
     repository: Path, laguna_home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(workspace, "_FRESH_S", 0.0)
+    monkeypatch.setattr(mention_source, "_FRESH_S", 0.0)
     names = Workspace(repository)
     try:
         assert Hit("calc.py:1", "add") in (await search(names, "add"))[-1].hits
@@ -110,7 +110,7 @@ async def test_where_there_is_no_git_files_are_found_and_ignored_ones_are_not(tm
 async def test_a_limit_on_the_files_without_git_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(workspace, "MOST_WALKED", 5)
+    monkeypatch.setattr(mention_source, "MOST_WALKED", 5)
     for number in range(9):
         (tmp_path / f"f{number}").touch()
     names = Workspace(tmp_path)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from laguna_agent.tools.base import Sandbox
+from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.capture import Capture
 from laguna_agent.tools.terminal.driver import HELLO, Report, driver

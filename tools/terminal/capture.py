@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from laguna_agent.tools.cleaning import Cleaner, HeadAndTail
+from laguna_agent.tools.terminal.ansi import Cleaner, HeadAndTail
 
 FILE_LIMIT = 64 << 20
 """Bytes of output that are read and saved; a command that prints more is stopped."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from laguna_agent.tools.base import Sandbox
+from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal.driver import Report, ReportParser
 from laguna_agent.tools.terminal.spawn import spawn, stop
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pexpect
 import ptyprocess
 
-from laguna_agent.tools.base import Sandbox
+from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.driver import COMMAND_FD, KEEPER, REPORT_FD
 

@@ -30,9 +30,9 @@ def run_tui(
     if os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("this terminal cannot be drawn on (TERM=dumb)",
                          hint='Set TERM, or use: laguna --task "..."')  # fmt: skip
-    from laguna_agent.interfaces.tui import pace
+    from laguna_agent.interfaces.tui.system import latency
 
-    pace.begin()
+    latency.begin()
     from laguna_agent.interfaces.tui.app import LagunaApp
 
     app = LagunaApp(start, prompt=prompt, cwd=cwd)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
-from laguna_agent.interfaces.tui.entries import LIVE_CHARS
+from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session, Settings

@@ -16,23 +16,25 @@ from textual.geometry import Size
 from textual.widgets import Input, Static
 
 from laguna_agent.errors import LagunaError, ModelError
-from laguna_agent.interfaces.tui import keys, messages, pace, pack_watch, themes, workspace
+from laguna_agent.interfaces.tui import keys, messages, pack_watch, themes
+from laguna_agent.interfaces.tui.system import latency
+from laguna_agent.interfaces.tui.mentions import mention_source
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
-from laguna_agent.interfaces.tui.approval import ApprovalPanel
-from laguna_agent.interfaces.tui.commands import Commands
-from laguna_agent.interfaces.tui.completion import CompletionList
-from laguna_agent.interfaces.tui.composer import Composer
-from laguna_agent.interfaces.tui.entries import Entry, Ledger
-from laguna_agent.interfaces.tui.outbox import Outbox
-from laguna_agent.interfaces.tui.panel import ROOM, SidePanel
-from laguna_agent.interfaces.tui.past import Past
-from laguna_agent.interfaces.tui.preferences import History, Preferences
-from laguna_agent.interfaces.tui.rendering import Renderer
-from laguna_agent.interfaces.tui.status import StatusLine, short_path
-from laguna_agent.interfaces.tui.terminal import TerminalApp, TerminalDriver
-from laguna_agent.interfaces.tui.transcript import Transcript
-from laguna_agent.interfaces.tui.waiting import Waiting, WaitLine
+from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalPanel
+from laguna_agent.interfaces.tui.slash_commands import Commands
+from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
+from laguna_agent.interfaces.tui.widgets.composer import Composer
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
+from laguna_agent.interfaces.tui.message_queue import Outbox
+from laguna_agent.interfaces.tui.widgets.side_panel import ROOM, SidePanel
+from laguna_agent.interfaces.tui.transcript.history_loader import Past
+from laguna_agent.interfaces.tui.system.preferences import History, Preferences
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.widgets.status_line import StatusLine, short_path
+from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
+from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
+from laguna_agent.interfaces.tui.widgets.activity_line import Waiting, WaitLine
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class LagunaApp(Actions, TerminalApp):
         self.theme = themes.first(self.preferences.theme, self.console.color_system)
         self.history = History(self.cwd)
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
-        self.workspace = workspace.Workspace(self.root)
+        self.workspace = mention_source.Workspace(self.root)
         self.ledger = Ledger(self._added, self._changed, self._removed)
         self.outbox = Outbox(self)
         self.past = Past(self)
@@ -123,7 +125,7 @@ class LagunaApp(Actions, TerminalApp):
         self.set_interval(pack_watch.PERIOD_S, self.pack_watch.look)
         self.begin("starting")
         self.call_after_refresh(self.agent.start)
-        self.set_timer(SETTLE_S, pace.settle)
+        self.set_timer(SETTLE_S, latency.settle)
 
     # --- what the agent's thread says ------------------------------------------------------
 
@@ -139,7 +141,7 @@ class LagunaApp(Actions, TerminalApp):
             self.refresh_context()
 
     def on_opened(self, message: messages.Opened) -> None:
-        pace.settle()
+        latency.settle()
         session, gate = message.session, message.session.agent.gate
         self.end()
         self.set_status(mode=gate.mode, plan=gate.plan, model=session.info.name)

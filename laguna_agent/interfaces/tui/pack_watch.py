@@ -12,8 +12,8 @@ from laguna_agent.errors import UsageError
 
 if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.app import LagunaApp
-    from laguna_agent.interfaces.tui.entries import State
-    from laguna_agent.prompts.pack import Pack
+    from laguna_agent.interfaces.tui.transcript.transcript_model import State
+    from laguna_agent.prompts.loader.pack import Pack
 
 PERIOD_S = 2.0
 _OFFER = "/prompts reload begins a new conversation with it"

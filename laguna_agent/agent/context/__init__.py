@@ -1,0 +1,1 @@
+"""What goes into the prompt: the first message, later messages, notes, compaction."""

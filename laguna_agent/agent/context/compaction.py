@@ -1,0 +1,207 @@
+"""Compaction: when the context nears its end, summarise and go on in a new epoch.
+
+The loop adds to the prompt through `tell` (see `laguna_agent.agent.context.context_append`), which compacts
+before anything is added that would leave no room for a summary. The request to summarise is
+appended to the running conversation, so nothing is processed again; replies must leave a reserve
+free (`reply_room`), so that there is always room for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+
+from laguna_agent.agent.context.epoch import (
+    OVERHEAD,
+    Count,
+    Opening,
+    Render,
+    build_epoch,
+    enter_epoch,
+    message_of,
+)
+from laguna_agent.errors import ContextFullError, LagunaError
+from laguna_agent.events import Compacted, Event, Notice, Reply, SystemNote
+from laguna_agent.memory.extract import extract
+from laguna_agent.memory.grounding import facts, ground, shortened
+from laguna_agent.memory.summary_format import Summary, parse_summary, summary_grammar
+from laguna_agent.models.conversation import Conversation, GenerateOptions, Message, Sampling
+from laguna_agent.trajectory.codec import StoredEvent
+from laguna_agent.trajectory.replay import COMPACTION, ConversationState
+
+
+def summary_tokens(limit: int) -> int:
+    """Tokens a summary may take in a context of `limit` tokens."""
+    return max(96, min(1_200, limit // 8))
+
+
+def summary_reserve(limit: int, request: int = 320) -> int:
+    """Tokens that must stay free for the request (`request` tokens) and the summary."""
+    return summary_tokens(limit) + request + 2 * OVERHEAD
+
+
+def needs_compaction(used: int, limit: int, reserve: int) -> bool:
+    """True when `used` tokens in the prompt leave less than `reserve` and room for a reply.
+
+    When it is still true right after `compact`, the context is too small for the task.
+    """
+    return used + reserve + max(64, min(2_048, limit // 10)) > limit
+
+
+def reply_room(used: int, limit: int, reserve: int) -> int:
+    """Tokens that the next reply may take at most so that a summary still fits after it."""
+    return max(0, limit - used - reserve)
+
+
+async def compact(
+    conversation: Conversation,
+    state: ConversationState,
+    *,
+    prefix_mark: int,
+    request: Callable[[str], str],
+    opening: Opening,
+    evidence: Iterable[StoredEvent],
+    reserve: int | None = None,
+    guidance: str = "",
+    sampling: Sampling | None = None,
+    logprobs: bool = False,
+    render: Render = message_of,
+    unsaid: list[Message] | None = None,
+) -> AsyncIterator[Event]:
+    """Summarise, begin a new epoch in `conversation`, and yield what happens, Compacted last.
+
+    `prefix_mark` is `conversation.mark()` as it was after `start`. `request` makes the text that
+    asks for the summary (the pack's `compact.md`) of what the record knows for sure, which is
+    empty when there is no room for it. `evidence` are the events of this epoch, in
+    which claims are located. `unsaid` are the messages that are on record and not yet in the
+    prompt (None: all that `state.pending` holds): they are added before the request if they fit,
+    are part of the new epoch in any case, and are taken off the list once they are in a prompt.
+
+    The request (a SystemNote) and the reply are yielded too; record them before Compacted, and
+    give Compacted to `state.take` when it is recorded. When the model cannot summarise (no room,
+    an engine error), the summary is made from the events alone, and a Notice says so.
+    """
+    # What is yielded below is recorded and taken by the caller meanwhile; the epoch that ends
+    # here ends before it.
+    state = replace(state, history=list(state.history), user_messages=list(state.user_messages))
+    if unsaid is None:
+        unsaid = [render(item.event) for item in state.pending if not isinstance(item.event, Reply)]
+    found = extract(evidence)
+    summary, note = Summary(), ""
+    mark, asked = conversation.mark(), False
+    before = conversation.used + await _measured(conversation, unsaid)
+    if state.epoch == 0 and state.replies == 0:
+        note = "nothing was done yet"
+    else:
+        try:
+            asking = await _request(conversation, unsaid, request, facts(found))
+            yield SystemNote(text=asking, reason=COMPACTION)
+            async for event in conversation.generate(
+                _options(conversation, sampling, logprobs=logprobs)
+            ):
+                yield event
+                if isinstance(event, Reply):
+                    asked = True
+                    unsaid.clear()
+                    summary = parse_summary(event.text)
+                    if summary.empty:
+                        note = "the model's summary was empty"
+        except ContextFullError:
+            note = "there was no room left for the model to summarise"
+        except LagunaError as error:
+            note = f"the model could not summarise ({error.message})"
+        finally:
+            if not asked:  # cancelled, or failed: the request is not part of the conversation
+                conversation.rewind(mark)
+    if note:
+        yield Notice(level="warning", text=f"Compaction: {note}; summarised from the record alone.")
+    summary = ground(summary, found, _before(state))
+    text = await _fitted(summary, conversation.count, summary_tokens(conversation.limit) * 5 // 4)
+    epoch = await build_epoch(
+        state,
+        text,
+        opening=opening,
+        render=render,
+        count=conversation.count,
+        limit=conversation.limit,
+        reserve=summary_reserve(conversation.limit) if reserve is None else reserve,
+    )
+    conversation.rewind(prefix_mark)
+    unsaid.clear()
+    token_ids = await enter_epoch(conversation, epoch)
+    yield Compacted(
+        summary=text,
+        first_seq=state.first_seq,
+        last_seq=state.last_seq,
+        kept_from_seq=epoch.kept_from_seq,
+        tokens_before=before,
+        tokens_after=conversation.used,
+        dropped=epoch.dropped,
+        guidance=guidance,
+        opening=epoch.opening,
+        token_ids=token_ids,
+    )
+
+
+# --- inside ---------------------------------------------------------------------------------
+
+
+async def _measured(conversation: Conversation, messages: list[Message]) -> int:
+    """Tokens that messages would add."""
+    if not messages:
+        return 0
+    mark, before = conversation.mark(), conversation.used
+    await conversation.append(messages)
+    size = conversation.used - before
+    conversation.rewind(mark)
+    return size
+
+
+async def _request(
+    conversation: Conversation,
+    unsaid: list[Message],
+    request: Callable[[str], str],
+    known: str,
+) -> str:
+    """Append the request, after what is unsaid and with what is known if that fits with the
+    summary; returns its text. Raises ContextFullError when not even the request alone does.
+    """
+    mark, before = conversation.mark(), conversation.used
+    room = summary_tokens(conversation.limit) + OVERHEAD
+    needed = 0
+    for first, text in (
+        (unsaid, request(known)), (unsaid, request("")), ([], request(known)), ([], request("")),
+    ):  # fmt: skip
+        # Appending decodes nothing, so what does not fit is taken back without cost.
+        await conversation.append([*first, Message(role="user", content=text)])
+        needed = conversation.used - before + room
+        if conversation.used + room <= conversation.limit:
+            return text
+        conversation.rewind(mark)
+    raise ContextFullError(before, needed, conversation.limit)
+
+
+def _before(state: ConversationState) -> Summary | None:
+    """The summary that the epoch began with."""
+    first = state.history[0].event if state.history else None
+    return parse_summary(first.summary) if isinstance(first, Compacted) else None
+
+
+async def _fitted(summary: Summary, count: Count, tokens: int) -> str:
+    """The text of a summary, the least needed claims left out where it would be too long."""
+    text = summary.render()
+    while await count(text) > tokens and shortened(summary):
+        text = summary.render()
+    return text
+
+
+def _options(
+    conversation: Conversation, sampling: Sampling | None, *, logprobs: bool
+) -> GenerateOptions:
+    return GenerateOptions(
+        sampling=sampling or Sampling(temperature=0.0),
+        max_tokens=summary_tokens(conversation.limit),
+        tool_choice="none",
+        grammar=summary_grammar(tokens=summary_tokens(conversation.limit)),
+        logprobs=logprobs,
+    )

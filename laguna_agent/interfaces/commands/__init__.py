@@ -1,0 +1,1 @@
+"""The subcommands, one to a module: `laguna NAME` runs `NAME.main`."""

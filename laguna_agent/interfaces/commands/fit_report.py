@@ -1,0 +1,149 @@
+"""What `laguna models fit` shows: for each model, whether it fits and with how much context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from laguna_agent.config import EngineConfig
+from laguna_agent.models.sizing import fit
+from laguna_agent.models.catalogue import Catalogued, load_catalogue
+from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
+from laguna_agent.models.sizing.hardware import Gpu, Memory, gpus, machine_memory
+from laguna_agent.models.store import Store, is_path
+
+
+class Candidate(NamedTuple):
+    """A model to judge: by the header of its file, or by the catalogue if it is not here."""
+
+    name: str
+    header: GgufHeader | None
+    known: Catalogued | None
+
+
+@dataclass(frozen=True)
+class FitRow:
+    """The verdict on one model. Sizes are bytes, contexts tokens."""
+
+    name: str
+    fits: bool
+    context: int
+    largest_context: int
+    weights: int
+    kv: int
+    compute: int
+    total: int
+    gpu: int
+    cpu_expert_layers: int
+    estimated: bool
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """The machine and the verdicts."""
+
+    memory: Memory
+    cards: list[Gpu]
+    rows: list[FitRow]
+
+    def as_json(self) -> dict[str, Any]:
+        """One object for scripts."""
+        return {
+            "memory": self.memory._asdict(),
+            "gpus": [card._asdict() for card in self.cards],
+            "models": [asdict(row) for row in self.rows],
+        }
+
+    def heading(self) -> list[str]:
+        """What the machine has free."""
+        pools = [("memory", self.memory.available, self.memory.total)]
+        pools += [(card.name, card.free, card.total) for card in self.cards]
+        return [f"{name}: {fit.gib(free)} of {fit.gib(total)} free" for name, free, total in pools]
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows of a table, the heads first."""
+        heads = ("NAME", "FITS", "CONTEXT", "WEIGHTS", "KV CACHE", "WORK", "TOTAL", "MOST CONTEXT")
+        table: list[tuple[str, ...]] = [heads]
+        for row in self.rows:
+            sizes = [fit.gib(size) for size in (row.weights, row.kv, row.compute, row.total)]
+            verdict = "yes" if row.fits else "no"
+            most = str(row.largest_context) if row.largest_context else "-"
+            table.append((row.name, verdict, str(row.context), *sizes, most))
+        return table
+
+    def remarks(self) -> list[str]:
+        """What lies where, for models that use a graphics card."""
+        lines = []
+        for row in self.rows:
+            if not row.gpu:
+                continue
+            experts = f", the experts of {row.cpu_expert_layers} layers in memory"
+            where = f"{row.name}: {fit.gib(row.gpu)} on the graphics card"
+            lines.append(where + (experts if row.cpu_expert_layers else ""))
+        return lines
+
+
+def fit_report(candidates: Iterable[Candidate], engine: EngineConfig) -> FitReport:
+    """Judge the candidates on this machine as it is now."""
+    memory, cards = machine_memory(), gpus()
+    rows = []
+    for one in candidates:
+        if one.header is not None:
+            rows.append(_judge(one.name, one.header, engine, memory, cards))
+        elif one.known is not None:
+            rows.append(_estimate(one.known, engine, memory, cards))
+    return FitReport(memory, cards, rows)
+
+
+def _judge(
+    name: str, header: GgufHeader, engine: EngineConfig, memory: Memory, cards: list[Gpu]
+) -> FitRow:
+    most = fit.largest_context(header, memory, engine, cards)
+    context = engine.context or min(fit.USUAL_CONTEXT, header.context_length or fit.USUAL_CONTEXT)
+    plan = fit.plan(header, context, engine, cards)
+    return _row(name, plan, most, plan.host <= memory.available, estimated=False)
+
+
+def _estimate(known: Catalogued, engine: EngineConfig, memory: Memory, cards: list[Gpu]) -> FitRow:
+    room = memory.available + sum(card.free for card in cards)
+    spare = room - fit.estimate(known, 0).total
+    most = min(spare // max(1, known.entry.memory.token), known.entry.context) // 256 * 256
+    context = engine.context or min(fit.USUAL_CONTEXT, known.entry.context)
+    plan = fit.estimate(known, context)
+    return _row(known.name, plan, max(0, most), plan.total <= room, estimated=True)
+
+
+def _row(name: str, plan: fit.MemoryPlan, most: int, fits: bool, *, estimated: bool) -> FitRow:
+    return FitRow(
+        name=name,
+        fits=fits,
+        context=plan.context,
+        largest_context=most,
+        weights=plan.weights,
+        kv=plan.kv,
+        compute=plan.compute,
+        total=plan.total,
+        gpu=plan.gpu,
+        cpu_expert_layers=plan.cpu_experts,
+        estimated=estimated,
+    )
+
+
+def to_fit(wanted: str | None, store: Store) -> list[Candidate]:
+    """The model called `wanted`, or all that are here or in the catalogue."""
+    if wanted is not None:
+        there = None if is_path(wanted) else store.find(wanted)
+        if there is None and not is_path(wanted):
+            known = load_catalogue().get(wanted)
+            return [Candidate(known.name, None, known)]
+        path = there.path if there else Path(wanted).expanduser()
+        header = read_header(path)
+        require_supported(header, path)
+        return [Candidate(there.name if there else path.name, header, None)]
+    present = [one for one in store.installed() if one.present]
+    names = {one.name for one in present}
+    found = [Candidate(one.name, read_header(one.path), one.known) for one in present]
+    others = [one for one in load_catalogue().all_files() if one.name not in names]
+    return [*found, *(Candidate(one.name, None, one) for one in others)]

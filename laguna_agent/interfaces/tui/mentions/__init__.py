@@ -1,0 +1,1 @@
+"""What `@` completes: files and symbols, found by fuzzy search."""

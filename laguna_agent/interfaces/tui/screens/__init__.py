@@ -1,0 +1,1 @@
+"""Screens and lists that open over the transcript."""

@@ -1,0 +1,252 @@
+"""Screens over the transcript: a page to read, a list to choose from, a question."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.console import RenderableType
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from laguna_agent.interfaces.tui.system.background import in_background
+from laguna_agent.interfaces.tui.widgets.fitted_row import Fitting
+
+
+class Page(ModalScreen[None]):
+    """Something to read; Escape closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter,f1", "close", show=False),
+        Binding("down,j", "scroll(1)", show=False),
+        Binding("up,k", "scroll(-1)", show=False),
+        Binding("pagedown,space", "scroll(15)", show=False),
+        Binding("pageup", "scroll(-15)", show=False),
+        Binding("home", "scroll(-100000)", show=False),
+        Binding("end", "scroll(100000)", show=False),
+    ]
+
+    def __init__(self, title: str, draw: Callable[[int], RenderableType]) -> None:
+        super().__init__()
+        self._heading, self._draw = title, draw
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._heading), classes="dialog-title")
+            with VerticalScroll(can_focus=False):
+                yield Static(id="page")
+            yield Static(Text("esc closes · ↑↓ scroll"), classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        page = self.query_one("#page", Static)
+        page.update(self._draw(max(20, page.container_size.width - 2)))
+
+    def action_close(self) -> None:
+        """Close it."""
+        self.dismiss(None)
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll by lines."""
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row of a picker. `words` is searched; `id` is the answer."""
+
+    id: str
+    label: Text
+    words: str = ""
+    narrower: Sequence[Text] = ()
+    """What stands there instead where there is no room for the label, the longest first."""
+
+    @property
+    def drawn(self) -> RenderableType:
+        """What is shown."""
+        return Fitting([self.label, *self.narrower]) if self.narrower else self.label
+
+
+Search = Callable[[str], Awaitable[Sequence[Choice]]]
+"""More choices for what is typed, which are not found by their words."""
+_SEARCH_S = 0.15
+Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
+
+
+class Picker(ModalScreen[str | None]):
+    """A list that is searched by typing; Enter chooses, Escape does not."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("pagedown", "move(10)", show=False, priority=True),
+        Binding("pageup", "move(-10)", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        choices: Sequence[Choice],
+        *,
+        preview: Preview | None = None,
+        search: Search | None = None,
+        hint: str = "enter chooses · esc closes · type to search",
+    ) -> None:
+        super().__init__()
+        self._heading, self._choices, self._hint = title, list(choices), hint
+        self._preview, self._search = preview, search
+        self._shown: list[Choice] = []
+        self._filtered = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._heading), classes="dialog-title")
+            yield Input(placeholder="search", id="search")
+            with Horizontal():
+                yield OptionList(id="choices", markup=False)
+                if self._preview is not None:
+                    with VerticalScroll(id="preview-scroll", can_focus=False):
+                        yield Static(id="preview")
+            yield Static(Text(self._hint), classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one("#choices", OptionList).can_focus = False
+        self._filter("")
+        self.query_one(Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._filter(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._filter(event.value, keep=True)  # what was typed just before Enter counts
+        self.action_choose()
+
+    def _filter(self, text: str, *, keep: bool = False) -> None:
+        if keep and text == self._filtered:
+            return
+        wanted = text.casefold().split()
+        self._shown = [
+            choice
+            for choice in self._choices
+            if all(word in f"{choice.label.plain} {choice.words}".casefold() for word in wanted)
+        ]
+        self._filtered = text
+        options = self.query_one("#choices", OptionList)
+        options.clear_options()
+        options.add_options([Option(choice.drawn) for choice in self._shown])
+        if self._shown:
+            options.highlighted = 0
+        self._preview_chosen()
+        if self._search is not None and len(text.strip()) >= 2:
+            in_background(self, "search", self._find, self._search, text)
+
+    async def _find(self, search: Search, text: str) -> None:
+        await asyncio.sleep(_SEARCH_S)  # so that not each letter of a word is searched
+        found = await search(text)
+        if text != self._filtered:
+            return
+        known = {choice.id for choice in self._shown}
+        more = [choice for choice in found if choice.id not in known]
+        options = self.query_one("#choices", OptionList)
+        self._shown += more
+        options.add_options([Option(choice.drawn) for choice in more])
+        if more and options.highlighted is None:
+            options.highlighted = 0
+        self._preview_chosen()
+
+    def on_option_list_option_highlighted(self) -> None:
+        self._preview_chosen()
+
+    def on_option_list_option_selected(self) -> None:
+        self.action_choose()
+
+    @property
+    def chosen(self) -> str | None:
+        """The marked row's id."""
+        index = self.query_one("#choices", OptionList).highlighted
+        return self._shown[index].id if index is not None and index < len(self._shown) else None
+
+    def _preview_chosen(self) -> None:
+        if self._preview is not None and (chosen := self.chosen) is not None:
+            in_background(self, "preview", self._show_preview, self._preview, chosen)
+
+    async def _show_preview(self, preview: Preview, chosen: str) -> None:
+        shown = preview(chosen)
+        self.query_one("#preview", Static).update(
+            await shown if inspect.isawaitable(shown) else shown
+        )
+
+    def action_move(self, step: int) -> None:
+        """Mark another row."""
+        options = self.query_one("#choices", OptionList)
+        if self._shown:
+            index = (options.highlighted or 0) + step
+            options.highlighted = max(0, min(index, len(self._shown) - 1))
+
+    def action_choose(self) -> None:
+        """Take the marked row."""
+        if (chosen := self.chosen) is not None:
+            self.dismiss(chosen)
+
+    def action_cancel(self) -> None:
+        """Take none."""
+        self.dismiss(None)
+
+
+class Question(ModalScreen[str | None]):
+    """One line of text, or one of a few keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", show=False, priority=True)]
+
+    def __init__(
+        self,
+        title: str,
+        text: RenderableType = "",
+        *,
+        keys: dict[str, str] | None = None,
+        value: str = "",
+    ) -> None:
+        super().__init__()
+        self._heading, self._text, self._keys, self._value = title, text, keys or {}, value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog question"):
+            yield Static(Text(self._heading), classes="dialog-title")
+            if self._text:
+                with VerticalScroll(can_focus=False, classes="question-text"):
+                    yield Static(self._text)
+            if self._keys:
+                hint = "   ".join(f"{key} {about}" for key, about in self._keys.items())
+                yield Static(Text(hint), classes="dialog-hint")
+            else:
+                yield Input(self._value)
+
+    def on_key(self, event: events.Key) -> None:
+        if (key := event.character or event.key) in self._keys:
+            event.stop()
+            self.dismiss(key)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.dismiss(event.value)
+
+    def action_cancel(self) -> None:
+        """Answer nothing."""
+        self.dismiss(None)

@@ -1,0 +1,331 @@
+"""How an entry looks: lines of styled text for a width. All text from outside passes `visible`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.segment import Segment, Segments
+from rich.style import Style
+from rich.text import Text
+from textual.strip import Strip
+
+from laguna_agent.interfaces.tui.transcript import diff_view
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
+from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, code_in
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.policy.sanitize import visible
+
+Lines = list[list[Segment]]
+SHOWN_DIFF, SHOWN_LIVE, SHOWN_FAILED, SHOWN_OPEN = 24, 8, 6, 4_000
+"""Lines of a diff, of running output, of a failure and of an opened entry that are shown."""
+SHOWN_GROWING = 200
+"""Lines of an open call that still runs: it is drawn many times a second."""
+
+
+class Renderer:
+    """Draws entries in the colours of one palette."""
+
+    def __init__(self, palette: Palette) -> None:
+        from io import StringIO
+
+        self.palette = palette
+        self._console = Console(
+            file=StringIO(), force_terminal=True, color_system="truecolor", width=80,
+            legacy_windows=False, markup=False, emoji=False, highlight=False,
+        )  # fmt: skip
+        self._code = CodeLines(self._console, palette)
+
+    def lines(self, renderable: RenderableType, width: int) -> Lines:
+        """Lines of at most `width` cells."""
+        options = self._console.options.update(width=max(1, width), height=None)
+        return self._console.render_lines(renderable, options, pad=False)
+
+    def entry(self, entry: Entry, width: int) -> Lines:
+        """An entry, a blank line above it where it should stand apart."""
+        draw: Any = getattr(self, f"_{entry.kind}")
+        return self.lines(draw(entry, max(8, width)), max(8, width))
+
+    def block(self, block: Block, width: int) -> Lines:
+        """A block of an answer, one empty line above it unless it goes on below another."""
+        width = max(8, width)
+        if block.language is not None:
+            code = self._code.draw(visible(block.text), block.language, width)
+            return [[], *code] if block.begins else code
+        drawn = self.lines(self._markdown(block.text), width)
+        # Rich leaves room above and below some blocks by itself.
+        full = [number for number, line in enumerate(drawn) if _is_full(line)] or [0]
+        return [[], *drawn[full[0] : full[-1] + 1]]
+
+    def _markdown(self, text: str) -> RenderableType:
+        drawn: RenderableType = _markdown_class()(visible(text), self.palette)
+        return drawn
+
+    # --- one for each kind -----------------------------------------------------------------
+
+    def _banner(self, entry: Entry, width: int) -> RenderableType:
+        p = self.palette
+        head = Text.assemble(("≈ ", f"bold {p.accent}"), (visible(entry.title), "bold"))
+        rest = Text(visible(entry.body), style=p.muted)
+        return Group(head, Padding(rest, (0, 0, 0, 2)))
+
+    def _user(self, entry: Entry, width: int) -> RenderableType:
+        p = self.palette
+        mark = {"steer": "↳ ", "queue": "❯ "}.get(entry.name, "❯ ")
+        body = Text(visible(entry.body.rstrip()), style=f"bold {p.user}")
+        return Group(Text(), _hanging(Text(mark, style=f"bold {p.accent}"), body, width))
+
+    def _answer(self, entry: Entry, width: int) -> RenderableType:
+        lines = [line for block in blocks_of(entry.body) for line in self.block(block, width)]
+        return Segments(segment for line in lines for segment in (*line, Segment.line()))
+
+    def _thinking(self, entry: Entry, width: int) -> RenderableType:
+        p = self.palette
+        if entry.state == "running":
+            last = visible(" ".join(entry.body[-400:].split()))
+            head = Text("∴ thinking  ", style=p.muted)
+            head.append(last[-max(0, width - 14) :], style=f"italic {p.muted}")
+        else:
+            words = len(entry.body.split())
+            time = f" for {seconds(entry.duration_s)}" if entry.duration_s >= 1 else ""
+            head = Text(f"∴ thought{time} · {words} words", style=p.muted)
+            head.append("  ▾" if entry.is_open else "  ▸", style=p.muted)
+        head.no_wrap = True
+        head.truncate(width, overflow="ellipsis")
+        if not entry.is_open:
+            return Group(Text(), head)
+        body = Text(visible(entry.body.strip()), style=f"italic {p.muted}")
+        return Group(Text(), head, Padding(body, (0, 0, 0, 2)))
+
+    def _notice(self, entry: Entry, width: int) -> RenderableType:
+        p = self.palette
+        colour = {"warning": p.warning, "error": p.error, "failed": p.error}.get(
+            entry.state, p.muted
+        )
+        mark = "!" if entry.state in ("warning", "error", "failed") else "·"
+        text = Text(visible(entry.title), style=colour)
+        if entry.body and not entry.is_open:
+            text.append("  ▸")
+        head = _hanging(Text(f"{mark} ", style=colour), text, width)
+        if not (entry.body and entry.is_open):
+            return head
+        return Group(head, Padding(self._markdown(entry.body), (0, 0, 0, 2)))
+
+    def _end(self, entry: Entry, width: int) -> RenderableType:
+        p = self.palette
+        word, colour = {
+            "done": ("done", p.success),
+            "interrupted": ("stopped; what was said and done so far is kept", p.warning),
+        }.get(entry.title, (entry.title, p.error))
+        line = Text("─ ", style=p.muted)
+        line.append(word, style=colour)
+        details = [seconds(entry.duration_s)] if entry.duration_s >= 0.1 else []
+        details += [entry.summary] if entry.summary else []
+        for detail in details:
+            line.append(f" · {detail}", style=p.muted)
+        parts: list[RenderableType] = [Text(), line] if entry.apart else [line]
+        if entry.body:
+            parts.append(Padding(Text(visible(entry.body), style=p.error), (0, 0, 0, 2)))
+        return Group(*parts)
+
+    def _tool(self, entry: Entry, width: int) -> RenderableType:
+        line = self._tool_line(entry, width)
+        parts: list[RenderableType] = [line]
+        asked = entry.asked or entry.title
+        if entry.is_open and visible(asked, single_line=True) not in line.plain:
+            parts.append(Text(visible(asked), style=self.palette.foreground))
+        inner = width - 2
+        if entry.diff and entry.is_open is not False:
+            most = SHOWN_OPEN if entry.is_open else SHOWN_DIFF
+            heading = entry.diff.count("\n+++ ") + entry.diff.startswith("+++ ") > 1
+            parts.append(diff_view.render(entry.diff, inner, self.palette, most=most,
+                                         heading=heading, whole=bool(entry.is_open)))  # fmt: skip
+            if entry.is_open and not entry.title:
+                parts.append(self._output(entry, SHOWN_OPEN))
+        elif entry.is_open and entry.body.strip():
+            running = entry.state == "running"
+            most = SHOWN_GROWING if running else SHOWN_OPEN
+            parts.append(self._output(entry, most, head=not running))
+        elif entry.state == "running" and entry.body.strip():
+            parts.append(self._output(entry, SHOWN_LIVE))
+        elif entry.state == "failed" and entry.is_open is None and entry.body.strip():
+            parts.append(self._output(entry, SHOWN_FAILED))
+        return Group(parts[0], *(Padding(part, (0, 0, 0, 2)) for part in parts[1:]))
+
+    def _tool_line(self, entry: Entry, width: int) -> Text:
+        p = self.palette
+        mark, colour = {"ok": ("✓", p.success), "failed": ("✗", p.error)}.get(
+            entry.state, ("●", p.accent)
+        )
+        title = visible(entry.title or entry.name, single_line=True)
+        if entry.name == "!":
+            title = f"! {title}"
+        tail = ""
+        if entry.summary:
+            tail += f"  {visible(entry.summary, single_line=True)}"
+        if entry.state != "running" and entry.duration_s >= 0.1:
+            tail += f"  {seconds(entry.duration_s)}"
+        opened = bool(entry.is_open)
+        if entry.body.strip() or entry.diff:
+            tail += "  ▾" if opened else "  ▸"
+        room = max(4, width - 2 - len(tail))
+        name = Text(title, no_wrap=True)
+        name.truncate(room, overflow="ellipsis")
+        line = Text(no_wrap=True)
+        line.append(f"{mark} ", style=colour)
+        line.append_text(name)
+        line.append(tail, style=p.error if entry.state == "failed" else p.muted)
+        line.truncate(width, overflow="ellipsis")
+        return line
+
+    def _output(self, entry: Entry, most: int, *, head: bool = False) -> RenderableType:
+        lines = entry.body.rstrip("\n").split("\n")
+        hidden = len(lines) - most
+        note = f"… {hidden} more lines" if hidden > 0 else ""
+        lines = (lines[:most] if head else lines[-most:]) if hidden > 0 else lines
+        # A line without end must not fill the screen while it is only glanced at.
+        lines = [line if len(line) <= 2_000 else line[:2_000] + " …" for line in lines]
+        body = Text(visible(_last_return("\n".join(lines))), style=self.palette.muted)
+        if most <= SHOWN_LIVE:
+            body.no_wrap, body.overflow = True, "ellipsis"
+        if not note:
+            return body
+        said = Text(note, style=f"italic {self.palette.muted}")
+        return Group(body, said) if head else Group(said, body)
+
+
+def _is_full(line: list[Segment]) -> bool:
+    return any(
+        segment.text.strip() or (segment.style and segment.style.bgcolor) for segment in line
+    )
+
+
+def seconds(value: float) -> str:
+    """A time for people: `0.4 s`, `12 s`, `3 min 05 s`."""
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def code_blocks(text: str) -> list[str]:
+    """The fenced code of a Markdown text."""
+    return [
+        m[2]
+        for m in re.finditer(r"^(```+|~~~+)[^\n]*\n(.*?)^\1\s*$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def _last_return(text: str) -> str:
+    """What a carriage return would have left on the screen, as progress bars write them."""
+    if "\r" not in text:
+        return text
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown)
+
+
+def _hanging(mark: Text, body: Text, width: int) -> RenderableType:
+    """`mark` before the first line of `body`, the others indented below it."""
+    return _Hanging(mark, body)
+
+
+class _Hanging:
+    def __init__(self, mark: Text, body: Text) -> None:
+        self.mark, self.body = mark, body
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        indent = self.mark.cell_len
+        lines = self.body.wrap(console, max(1, options.max_width - indent))
+        for number, line in enumerate(lines):
+            yield self.mark + line if number == 0 else Text(" " * indent) + line
+
+
+_MARKDOWN: list[type[Any]] = []
+
+
+def _markdown_class() -> type[Any]:
+    """Rich's Markdown with our elements, imported when the first text is drawn."""
+    if not _MARKDOWN:
+        _MARKDOWN.append(_make_markdown())
+    return _MARKDOWN[0]
+
+
+def _make_markdown() -> type[Any]:
+    from markdown_it import MarkdownIt
+    from rich import markdown as rich_markdown
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+
+    class Heading(rich_markdown.Heading):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            self.text.justify = "left"
+            yield self.text
+
+    class CodeBlock(rich_markdown.CodeBlock):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            yield code_in(self.lexer_name, str(self.text).removesuffix("\n"), _current[-1])
+
+    _current: list[Palette] = []
+
+    class LagunaMarkdown(rich_markdown.Markdown):
+        elements: ClassVar[dict[str, Any]] = {
+            **rich_markdown.Markdown.elements,
+            "heading_open": Heading,
+            "fence": CodeBlock,
+            "code_block": CodeBlock,
+        }
+
+        def __init__(self, text: str, palette: Palette) -> None:
+            super().__init__("", hyperlinks=False)
+            self.markup, self.parsed, self._palette = text, parser.parse(text), palette
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            from rich.theme import Theme
+
+            _current.append(self._palette)
+            try:
+                with console.use_theme(Theme(_styles(self._palette), inherit=True)):
+                    yield from super().__rich_console__(console, options)
+            finally:
+                _current.pop()
+
+    return LagunaMarkdown
+
+
+def _styles(palette: Palette) -> dict[str, Style | str]:
+    inline = palette.accent if palette.ansi else f"{palette.accent} on {palette.panel}"
+    return {
+        "markdown.h1": f"bold {palette.accent}",
+        "markdown.h2": f"bold {palette.accent}",
+        "markdown.h3": "bold",
+        "markdown.h4": "bold",
+        "markdown.code": inline,
+        "markdown.block_quote": palette.muted,
+        "markdown.item.bullet": palette.accent,
+        "markdown.item.number": palette.accent,
+        "markdown.link": f"underline {palette.user}",
+        "markdown.link_url": f"underline {palette.user}",
+        "markdown.hr": palette.muted,
+        "markdown.table.border": palette.muted,
+        "markdown.table.header": "bold",
+    }
+
+
+def marked(strip: Strip, query: str) -> Strip:
+    """A line with what was searched for reversed."""
+    text = strip.text
+    folded = text.casefold()
+    if query not in folded or len(folded) != len(text):
+        return strip
+    parts, done = [], 0
+    while (at := folded.find(query, done)) >= 0:
+        begin, end = (cell_len(text[:place]) for place in (at, at + len(query)))
+        before = cell_len(text[:done])
+        found = strip.crop(begin, end).apply_style(Style(reverse=True))
+        parts += [strip.crop(before, begin), found]
+        done = at + len(query)
+    return Strip.join([*parts, strip.crop(cell_len(text[:done]), strip.cell_length)])

@@ -1,0 +1,1 @@
+"""Widgets that are laid out on the screen, one to a file."""

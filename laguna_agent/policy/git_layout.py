@@ -1,0 +1,146 @@
+"""The parts of a git repository that decide what git runs, found without running git.
+
+A file tool must not write them, a sandboxed child sees them read-only, and the gate reads them
+before it lets a reading git command pass.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from laguna_agent.policy import sensitive_paths
+
+_HOOKS_PATH = re.compile(r"^\s*hookspath\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_INCLUDE_PATH = re.compile(
+    r"^\s*\[include(?:if\s[^\]]*)?\][^\[]*?^\s*path\s*=\s*(.+?)\s*$",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass
+class GitLayout:
+    """Where a work tree's repository is. `directory` is None when there is none."""
+
+    worktree: Path
+    directory: Path | None = None
+    """The git directory itself (`.git`, or `…/worktrees/name`)."""
+    common: Path | None = None
+    """Where hooks, config and objects are; equal to `directory` but for linked worktrees."""
+    writable: list[Path] = field(default_factory=list)
+    fixed: list[Path] = field(default_factory=list)
+    """What exists and must not be changed by a child."""
+    absent: list[Path] = field(default_factory=list)
+    """What does not exist and would decide what git runs if a child created it."""
+
+    def mounts(self) -> Iterator[tuple[Path, Literal["read-only", "writable"]]]:
+        """Mounts that keep `fixed` as it is: parents are mounts too, so they cannot be renamed."""
+        for path in self.writable:
+            yield path, "writable"
+        for path in self.fixed:
+            yield path, "read-only"
+
+
+def git_layout(worktree: Path) -> GitLayout:
+    """The layout of the repository whose work tree is `worktree`; it may have none."""
+    layout = GitLayout(worktree)
+    dot_git = worktree / ".git"
+    if dot_git.is_symlink() or not dot_git.exists():
+        if not dot_git.is_symlink():
+            layout.absent.append(dot_git)
+            return layout
+        dot_git = Path(sensitive_paths.real(dot_git))
+    if dot_git.is_file():
+        layout.fixed.append(dot_git)
+        linked = _linked_directory(dot_git)
+        if linked is None:
+            return layout
+        layout.directory, layout.common = linked
+        _protect_linked(layout)
+    elif dot_git.is_dir():
+        layout.directory = layout.common = dot_git
+        if sensitive_paths.is_under(dot_git, worktree):
+            layout.writable.append(dot_git)
+        _protect(layout, dot_git)
+    return layout
+
+
+def _protect(layout: GitLayout, directory: Path) -> None:
+    """Fix the parts of one git directory, and of those of its submodules."""
+    config = directory / "config"
+    for name in ("hooks", "config", "config.worktree", "commondir", "gitdir"):
+        path = directory / name
+        if path.exists():
+            layout.fixed.append(path)
+        else:
+            layout.absent.append(path)
+    for path in _referenced(config, layout.worktree, directory):
+        (layout.fixed if path.exists() else layout.absent).append(path)
+    modules = directory / "modules"
+    if modules.is_dir() and not modules.is_symlink():
+        _protect_modules(layout, modules)
+
+
+def _protect_modules(layout: GitLayout, folder: Path, depth: int = 0) -> None:
+    """Submodules keep their git directories under `modules`, in folders named by path."""
+    layout.writable.append(folder)
+    try:
+        children = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    except OSError:
+        return
+    for child in children:
+        if (child / "HEAD").exists():
+            layout.writable.append(child)
+            _protect(layout, child)
+        elif depth < 6:
+            _protect_modules(layout, child, depth + 1)
+
+
+def _protect_linked(layout: GitLayout) -> None:
+    """A linked worktree commits into the common directory of another checkout."""
+    assert layout.directory is not None
+    assert layout.common is not None
+    layout.writable.append(layout.directory)
+    for name in ("objects", "refs", "logs"):
+        if (layout.common / name).is_dir():
+            layout.writable.append(layout.common / name)
+    for name in ("commondir", "gitdir", "config.worktree"):
+        path = layout.directory / name
+        (layout.fixed if path.exists() else layout.absent).append(path)
+
+
+def _linked_directory(dot_git: Path) -> tuple[Path, Path] | None:
+    """Git and common directory of a linked worktree, if that repository points back here.
+
+    Without the pointer back, a crafted `.git` file could name any directory of the machine.
+    """
+    try:
+        text = dot_git.read_text(encoding="utf-8", errors="surrogateescape")
+        if not text.startswith("gitdir:"):
+            return None
+        directory = Path(sensitive_paths.real(dot_git.parent / text[len("gitdir:") :].strip()))
+        back = (directory / "gitdir").read_text(encoding="utf-8").strip()
+        if sensitive_paths.real(directory / back) != sensitive_paths.real(dot_git):
+            return None
+        common = (directory / "commondir").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None
+    shared = Path(sensitive_paths.real(directory / common))
+    return (directory, shared) if (shared / "objects").is_dir() else None
+
+
+def _referenced(config: Path, worktree: Path, directory: Path) -> Iterator[Path]:
+    """Files and folders below the work tree that the configuration includes or takes hooks from."""
+    try:
+        text = config.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return
+    for pattern, base in ((_HOOKS_PATH, worktree), (_INCLUDE_PATH, directory)):
+        for value in pattern.findall(text):
+            path = Path(os.path.normpath(base / os.path.expanduser(value.strip('"'))))
+            if sensitive_paths.is_under(path, worktree) and path != worktree:
+                yield Path(sensitive_paths.real(path))

@@ -1,0 +1,118 @@
+"""Whether a command or a read is a matter of course: nothing but looking, at what may be looked at.
+
+A command that only reads by its words (`commands`) may still mean something else in a shell that
+an earlier command changed, in a workspace that brings its own programs, or in a repository whose
+configuration names one; and what it reads may be a secret or lie outside the workspace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from laguna_agent.config import RuleConfig
+from laguna_agent.policy import git_config, rules
+from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.command_analysis import Judged, Judgement
+from laguna_agent.policy.environment import absolute_path
+from laguna_agent.policy.shell_state import ShellState
+
+
+class Harmless:
+    """What is known about one session's workspace, search path and shell."""
+
+    def __init__(
+        self, root: str, state_dirs: Sequence[str], search_path: str | None = None
+    ) -> None:
+        self.shell = ShellState()
+        self._root = root
+        self._state_dirs = state_dirs
+        path = absolute_path(os.environ.get("PATH", "") if search_path is None else search_path)
+        self._own_bins = [
+            real
+            for entry in path.split(os.pathsep)
+            if entry and sensitive_paths.is_under(real := sensitive_paths.real(entry), root)
+        ]
+
+    def why_not_read(self, path: str) -> str | None:
+        """Why reading `path` is not a matter of course, or None."""
+        real = sensitive_paths.real(path)
+        if any(sensitive_paths.is_under(real, place) for place in self._state_dirs):
+            return None
+        for place in sensitive_paths.laguna_places():
+            if sensitive_paths.is_under_folded(real, place) and not sensitive_paths.is_under(self._root, place):
+                return f"{place} belongs to laguna itself"
+        inside = sensitive_paths.is_under(real, self._root)
+        reason = sensitive_paths.secret_reason(path)
+        # A workspace may itself lie below a place that is secret elsewhere.
+        if reason and (not inside or sensitive_paths.is_secret_name(os.path.basename(real))):
+            return reason
+        if inside or real == "/dev/null":
+            return None
+        if any(sensitive_paths.is_under(real, root) for root in sensitive_paths.PUBLIC_ROOTS):
+            return None
+        return f"{path} is outside the workspace"
+
+    def why_not(self, judgement: Judgement, forbidding: Sequence[RuleConfig]) -> str | None:
+        """Why a command is not known only to read what may be read, or None.
+
+        `forbidding` are the rules that deny or ask.
+        """
+        if not judgement.read_only:
+            return judgement.reason
+        for command in judgement.commands:
+            if reason := self._spoiled(command):
+                return reason
+            for path in command.reads:
+                if reason := self.why_not_read(path):
+                    return reason
+            if command.contents and (rule := self._hidden_below(command, forbidding)):
+                return f"it may read what is covered by {rules.rule_label(rule)}"
+        return None
+
+    def _spoiled(self, command: Judged) -> str | None:
+        """Why the words of a command may not mean what they say."""
+        names = [os.path.basename(word.value or "") for word in command.simple.words]
+        if reason := self.shell.spoils(names):
+            return reason
+        if command.program:
+            for folder in self._own_bins:
+                if os.path.lexists(os.path.join(folder, command.program)):
+                    return f"{command.program} comes from the workspace ({folder})"
+        for place in command.git_at:
+            if reason := git_config.danger(place):
+                return reason
+        return None
+
+    def _hidden_below(self, command: Judged, forbidding: Sequence[RuleConfig]) -> RuleConfig | None:
+        for rule in forbidding:
+            if rule.path is None or rule.write:
+                continue
+            for path in command.reads:
+                if os.path.isdir(path) and rules.may_lie_below(rule, path, self._root):
+                    return rule
+        return None
+
+
+def names_secret(judgement: Judgement) -> str | None:
+    """Why a command that a sandbox contains is asked about all the same: it names a secret."""
+    for command in judgement.commands:
+        for word in command.simple.words[1:]:
+            for part in path_parts(word.value):
+                if sensitive_paths.is_secret_name(os.path.basename(part)):
+                    return f"{os.path.basename(part)} may hold secrets"
+    return None
+
+
+def path_parts(text: str | None) -> list[str]:
+    """What in an argument could be a path: the whole, and what stands after `=` or a flag."""
+    if not text:
+        return []
+    parts = [text]
+    if "=" in text:
+        parts.append(text.split("=", 1)[1])
+    if len(text) > 2 and text[0] == "-" and text[1] != "-":
+        parts.append(text[2:])
+    if text[0] == "@":
+        parts.append(text[1:])
+    return [part for part in parts if part]

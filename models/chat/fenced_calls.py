@@ -1,0 +1,195 @@
+"""How one tool is called in the fenced form: what stands on its line, and what in its fence.
+
+Required arguments are written, optional ones left out: a small model does better with few. One
+argument stands on the line as plain text, several as a JSON object; a text (`content`, `text`,
+`body`, `code`) stands in the fence. A tool that requires nothing may be given its first argument.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laguna_agent.models.conversation import ToolSpec
+from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
+from laguna_agent.models.chat.call_parsers import decode
+from laguna_agent.models.chat.schema import JsonValues, properties_of, types_of
+
+MARK = "### "
+FENCE = "```"
+BODIES = ("content", "text", "body", "code")
+LINE = 1_000
+"""Characters of a text on the line."""
+_CONTROLS = r"\n\x00-\x08\x0B-\x1F\x7F"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of one tool."""
+
+    tool: ToolSpec
+    line: tuple[str, ...]
+    """Arguments on the line."""
+    body: str | None
+    optional: bool = False
+    """The argument on the line may be left out."""
+
+    @staticmethod
+    def of(tool: ToolSpec) -> Form:
+        """Take it from the tool's schema."""
+        properties = properties_of(tool.parameters)
+        required = [name for name, _, needed in properties if needed]
+        form = Form(tool, (), None)
+        body = next((n for n in BODIES if n in required and form.is_text(n)), None)
+        line = tuple(name for name in required if name != body)
+        if not required and properties:
+            return Form(tool, (properties[0][0],), None, optional=True)
+        return Form(tool, line, body)
+
+    # --- as it is declared ------------------------------------------------------------------
+
+    def usage(self) -> str:
+        """The call with placeholders."""
+        if len(self.line) > 1:
+            pairs = (f'"{name}": {self._placeholder(name)}' for name in self.line)
+            argument = f" {{{', '.join(pairs)}}}"
+        else:
+            argument = "".join(f" {name.upper()}" for name in self.line)
+        fence = f"\n{FENCE}\n{self.body.upper()}\n{FENCE}" if self.body else ""
+        return f"{MARK}{self.tool.name}{argument}{fence}"
+
+    def declaration(self) -> str:
+        """What the model reads of the tool."""
+        notes = [self._note(name) for name in (*self.line, *([self.body] if self.body else []))]
+        return "\n".join([self.usage(), self.tool.description, *filter(None, notes)])
+
+    def is_text(self, name: str) -> bool:
+        """Whether an argument is free text."""
+        schema = self._schema(name)
+        named = self._values(Gbnf(), None).words(schema)
+        return named is None and "string" in types_of(schema, self.tool.parameters)
+
+    def _placeholder(self, name: str) -> str:
+        return json.dumps(name.upper()) if self.is_text(name) else name.upper()
+
+    def _note(self, name: str) -> str:
+        """What an argument may be, when that is not plain."""
+        schema = self._schema(name)
+        words = self._values(Gbnf(), None).words(schema)
+        kinds = types_of(schema, self.tool.parameters)
+        what = ""
+        if words is not None:
+            what = f"one of {', '.join(_spelled(word) for word in words)}"
+        elif kinds == {"integer"}:
+            low, high = schema.get("minimum"), schema.get("maximum")
+            bounds = [f"from {low:g}"] if low is not None else []
+            bounds += [f"to {high:g}"] if high is not None else []
+            what = " ".join(["a whole number", *bounds])
+        elif kinds <= {"integer", "number"}:
+            what = "a number"
+        elif kinds == {"boolean"}:
+            what = "true or false"
+        doc = str(schema.get("description", "")).strip()
+        said = ", ".join(filter(None, [doc, what, "may be left out" if self.optional else ""]))
+        return f"{name.upper()}: {said}" if said else ""
+
+    # --- as it is bound ---------------------------------------------------------------------
+
+    def expression(self, grammar: Gbnf, *, paths: Sequence[str], limit: int | None) -> str:
+        """What may follow the tool's name on the line.
+
+        `paths` are the only ones that a file may be written to, if there are any. `limit` bounds
+        the characters of each text.
+        """
+        if not self.line:
+            return ""
+        limit = LINE if limit is None else min(limit, LINE)
+        values = self._values(grammar, limit)
+        if len(self.line) == 1:
+            value = self._alone(values, self.line[0], paths)
+            return f'(" " {value})?' if self.optional else f'" " {value}'
+        parts = []
+        for number, name in enumerate(self.line):
+            parts.append(literal(f"{', ' if number else ' {'}{json.dumps(name)}: "))
+            schema = self._schema(name)
+            # A small model copies what stands for a value.
+            other = values.other_than(schema, [name.upper()]) if self.is_text(name) else None
+            parts.append(other or values.value(schema))
+        return " ".join([*parts, literal("}")])
+
+    def _alone(self, values: JsonValues, name: str, paths: Sequence[str]) -> str:
+        schema = self._schema(name)
+        known = [path for path in paths if "\n" not in path]
+        if name == "path" and self.body is not None and known:
+            return choice([literal(path) for path in known])
+        words = values.words(schema)
+        if words is not None:
+            return choice([literal(_spelled(word)) for word in words])
+        if self.is_text(name):
+            _, high = values.string_bounds(schema)
+            return _text(values.grammar, name.upper(), high or LINE)
+        return values.value(schema)
+
+    # --- as it is read ----------------------------------------------------------------------
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The arguments that stand on the line. Raises ValueError with what is wrong."""
+        text = text.strip()
+        if not self.line or (self.optional and not text):
+            return {}
+        if text.startswith("{"):
+            try:
+                found = json.loads(text)
+            except ValueError:
+                found = None
+            if isinstance(found, dict) and (len(self.line) > 1 or set(found) == set(self.line)):
+                return found
+        if len(self.line) > 1:
+            raise ValueError("its arguments are one JSON object on the line")
+        [name] = self.line
+        return {name: self._value(name, text)}
+
+    def _value(self, name: str, text: str) -> Any:
+        if len(text) > 1 and text[0] == text[-1] == "`":
+            text = text[1:-1]
+        schema = self._schema(name)
+        for word in self._values(Gbnf(), None).words(schema) or ():
+            if _spelled(word) == text:
+                return word
+        try:
+            return decode(text, schema, self.tool.parameters)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _schema(self, name: str) -> Mapping[str, Any]:
+        return next(s for n, s, _ in properties_of(self.tool.parameters) if n == name)
+
+    def _values(self, grammar: Gbnf, limit: int | None) -> JsonValues:
+        return JsonValues(grammar, self.tool.parameters, limit, one_line=True)
+
+
+def _spelled(word: Any) -> str:
+    """A value that the schema names, as it stands on the line."""
+    plain = isinstance(word, str) and word == word.strip() and word and word.isprintable()
+    return str(word) if plain else json.dumps(word, ensure_ascii=False)
+
+
+def _text(grammar: Gbnf, placeholder: str, limit: int) -> str:
+    """A text of one line that does not begin with the placeholder: small models copy it."""
+
+    def body() -> str:
+        rest = grammar.repeat(f"[^{_CONTROLS}]", 0, limit - 1)
+        alternatives = []
+        for size, character in enumerate(placeholder):
+            without = char_class({character})[1:-1] + _CONTROLS + ("" if size else " \\t")
+            before = f"{literal(placeholder[:size])} " if size else ""
+            alternatives.append(f"{before}[^{without}] {rest}")
+            if size:
+                alternatives.append(before)
+        return " | ".join(alternatives)
+
+    return grammar.rule(("line", placeholder, limit), "line", body)

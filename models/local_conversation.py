@@ -1,0 +1,285 @@
+"""A conversation with the local engine: token ids that only grow.
+
+What the model wrote is kept as the ids it was sampled as and never rendered again; everything
+else is rendered by the chat format, tokenised once, and appended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+
+from laguna_agent.errors import ContextFullError
+from laguna_agent.events import FinishReason, GrammarUsed, ModelEvent, Reply
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
+from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What has to be known of a length of the prompt to go on from there."""
+
+    after_reply: bool
+    reply_end: int
+    """Where the last reply that is still in the prompt ended, or else the static prefix."""
+
+
+@dataclass
+class _Shared:
+    """An engine that several conversations use; the last one lets go of it."""
+
+    engine: Engine
+    users: int = 0
+    forks: int = 0
+
+
+class LocalConversation:
+    """Implements `models.base.Conversation` on an engine. `session` names it in snapshots."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        format: ChatFormat,  # noqa: A002 - it is called so everywhere
+        info: ModelInfo,
+        session: str = "",
+    ) -> None:
+        self.info = info
+        self._shared = _Shared(engine)
+        self._shared.users += 1
+        self._engine = engine
+        self._format = format
+        self._session = session
+        self._tools: list[ToolSpec] = []
+        self._tokens: list[int] = []
+        self._static = 0
+        self._place = _Place(after_reply=False, reply_end=0)
+        self._places: dict[int, _Place] = {}
+        self._marks: list[int] = []
+        self._closed = False
+        self._grammars: set[str] = set()
+        """Digests of those that were told of."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Where the chat format could not follow the model's own template, in words for a person;
+        more may come as the conversation grows."""
+        return tuple(getattr(self._format, "reasons", ()))
+
+    # --- growing ----------------------------------------------------------------------------
+
+    async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
+        """Set the static prefix; returns its length in tokens. Once, before anything else."""
+        self._tools = list(tools)
+        self._tokens = await self._engine.tokenize(self._format.render_start(system, tools))
+        self._static = len(self._tokens)
+        self._at(_Place(after_reply=False, reply_end=self._static))
+        return self._static
+
+    async def append(self, messages: Sequence[Message]) -> int:
+        """Add messages after what is there; returns the tokens added. Decoded at `generate`."""
+        segments = self._format.render_messages(messages, after_reply=self._place.after_reply)
+        ids = await self._engine.tokenize(segments)
+        self._tokens += ids
+        self._at(_Place(after_reply=False, reply_end=self._place.reply_end))
+        self._marks.append(len(self._tokens))
+        return len(ids)
+
+    async def append_reply(self, reply: Reply) -> int:
+        """Add a reply of an earlier epoch or process after what is there; returns tokens added."""
+        before = len(self._tokens)
+        if reply.token_ids is None:
+            text = "\n".join(part for part in (reply.text, *_raw(reply)) if part)
+            return await self.append([Message(role="assistant", content=text)])
+        options = GenerateOptions(thinking=bool(reply.thinking))
+        self._tokens += await self._engine.tokenize(self._format.render_generation(options))
+        self._tokens += reply.token_ids
+        await self._close_reply(reply.finish_reason, ended=None)
+        return len(self._tokens) - before
+
+    async def restore(self, ids: Sequence[int]) -> int:
+        """Put back the tokens after the static prefix, as an earlier process had them."""
+        self._tokens += ids
+        if ids:
+            await self._close_reply("stop", ended=None)
+        return len(self._tokens) - self._static
+
+    async def _close_reply(self, reason: FinishReason, *, ended: bool | None) -> None:
+        """Close the reply that the prompt ends with, unless it closed itself. With `ended` None
+        that is told by its last token."""
+        end = len(self._tokens)
+        self._at(_Place(after_reply=True, reply_end=end))
+        close = await self._engine.tokenize(self._format.render_close(reason))
+        if ended is None:
+            last = self._tokens[-1]
+            ended = last == self._engine.model.eos or last in close
+        if not ended:
+            self._tokens += close
+        self._at(_Place(after_reply=True, reply_end=end))
+
+    def _at(self, place: _Place) -> None:
+        self._place = place
+        self._places[len(self._tokens)] = place
+
+    # --- generating -------------------------------------------------------------------------
+
+    async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
+        """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
+
+        Raises ContextFullError before anything is decoded, ModelError when the engine fails for
+        good. Closing the iterator cancels and leaves the prompt as it was.
+        """
+        opening = await self._engine.tokenize(self._format.render_generation(options))
+        prompt = [*self._tokens, *opening]
+        if len(prompt) + 1 > self.limit:
+            raise ContextFullError(len(self._tokens), len(opening) + 1, self.limit)
+        request = await self._request(prompt, options)
+        used = grammar_used(request.grammar) if request.grammar is not None else None
+        if used is not None and used.digest not in self._grammars:
+            self._grammars.add(used.digest)
+            yield used
+        parser = self._format.parser(self._tools, options)
+        ids: list[int] = []
+        logprobs: list[float] = []
+        finished: Finished | None = None
+        async with aclosing(self._engine.generate(request)) as events:  # type: ignore[type-var]  # it is an async generator
+            async for event in events:
+                if isinstance(event, Finished):
+                    finished = event
+                elif not isinstance(event, Tokens):
+                    yield event
+                elif not request.halt:
+                    ids += event.ids
+                    logprobs += event.logprobs
+                    for delta in parser.feed(event.text):
+                        yield delta
+                    request.halt = parser.complete
+        assert finished is not None
+        deltas, parsed = parser.finish()
+        for delta in deltas:
+            yield delta
+        ended, reason = finished.ended, finished.reason
+        if request.halt:
+            ended, reason = False, "stop"
+        else:
+            ids = list(finished.ids)
+        self._tokens = [*prompt, *ids]
+        start = self._place.reply_end
+        reply = Reply(
+            text=parsed.text,
+            thinking=parsed.thinking,
+            tool_calls=parsed.tool_calls,
+            finish_reason="tool_calls" if parsed.tool_calls and reason == "stop" else reason,
+            error=parsed.error,
+            usage=finished.usage,
+            timings=finished.timings,
+            miss=finished.miss,
+            seed=options.sampling.seed,
+            temperature=options.sampling.temperature,
+            prompt_token_ids=prompt[start:],
+            token_ids=ids,
+            # One for each id: of a stop string that was spelled out neither is kept.
+            logprobs=[round(p, 6) for p in logprobs[: len(ids)]] if options.logprobs else None,
+            grammar=used.digest if used is not None else None,
+            thinking_budget=request.thinking_budget,
+            think_close=list(request.think_close),
+        )
+        await self._close_reply(reason, ended=ended)
+        yield reply
+
+    async def _request(self, prompt: list[int], options: GenerateOptions) -> EngineRequest:
+        if options.grammar is not None:
+            grammar: Grammar | None = Grammar(options.grammar)
+        else:
+            grammar = self._format.grammar(self._tools, options)
+        think_close: list[int] = []
+        if options.thinking and options.thinking_budget is not None:
+            think_close = await self._engine.tokenize(self._format.think_close())
+        return EngineRequest(
+            tokens=prompt,
+            sampling=options.sampling,
+            max_tokens=options.max_tokens,
+            grammar=grammar,
+            stops=self._format.stops(),
+            marks=self._marks,
+            static=self._static,
+            think_close=think_close,
+            thinking_budget=options.thinking_budget if think_close else None,
+            logprobs=options.logprobs,
+            session=self._session,
+            snapshot=bool(self._session),
+        )
+
+    # --- places -----------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """A position to come back to: the number of tokens so far."""
+        self._places[len(self._tokens)] = self._place
+        return len(self._tokens)
+
+    def rewind(self, mark: int) -> None:
+        """Drop everything after `mark`; nothing is decoded again that is still in the cache."""
+        if mark not in self._places or mark > len(self._tokens):
+            raise ValueError(f"{mark} is not a mark of this conversation")
+        del self._tokens[mark:]
+        self._place = self._places[mark]
+        self._places = {at: place for at, place in self._places.items() if at <= mark}
+        self._marks = [at for at in self._marks if at <= mark]
+
+    def fork(self) -> LocalConversation:
+        """A second conversation with the same beginning, on the same engine."""
+        self._shared.forks += 1
+        other = LocalConversation(self._engine, self._format, self.info)
+        other._shared = self._shared
+        self._shared.users += 1
+        if self._session:
+            other._session = f"{self._session}/{self._shared.forks}"
+        other._tools = list(self._tools)
+        other._tokens = list(self._tokens)
+        other._static = self._static
+        other._place = self._place
+        other._places = dict(self._places)
+        other._marks = list(self._marks)
+        return other
+
+    async def count(self, text: str) -> int:
+        """Tokens of `text`, exactly."""
+        return len(await self._engine.tokenize([Segment(text)]))
+
+    @property
+    def used(self) -> int:
+        """Tokens in the prompt, the pending ones included."""
+        return len(self._tokens)
+
+    @property
+    def limit(self) -> int:
+        """Tokens that fit."""
+        return self._engine.model.context
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The prompt so far."""
+        return tuple(self._tokens)
+
+    async def aclose(self) -> None:
+        """Let go of the engine, when no fork uses it any more."""
+        if self._closed:
+            return
+        self._closed = True
+        self._shared.users -= 1
+        if self._shared.users == 0:
+            await self._engine.aclose()
+
+
+def grammar_used(grammar: Grammar) -> GrammarUsed:
+    """The event that tells of a grammar."""
+    fields = asdict(grammar)
+    text = json.dumps(fields, sort_keys=True)
+    return GrammarUsed(digest=hashlib.sha256(text.encode()).hexdigest()[:16], **fields)
+
+
+def _raw(reply: Reply) -> list[str]:
+    return [call.raw for call in reply.tool_calls]

@@ -1,0 +1,115 @@
+"""Model servers by name: `PROVIDER/NAME` is the model NAME of a provider in the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from laguna_agent.config import Config, ProviderConfig
+from laguna_agent.errors import UsageError
+from laguna_agent.models.conversation import ModelInfo
+
+if TYPE_CHECKING:
+    from laguna_agent.models.servers.http_conversation import HttpConversation, Patience
+
+DEFAULT_CONTEXT = 32_768
+"""Tokens, when neither the configuration nor the server says."""
+
+
+def provider_of(name: str, providers: Mapping[str, ProviderConfig]) -> tuple[str, str] | None:
+    """(provider, model) of a model's name; None when no provider is meant."""
+    provider, slash, model = name.partition("/")
+    return (provider, model) if slash and model and provider in providers else None
+
+
+async def open_provider(
+    name: str,
+    config: Config,
+    *,
+    environment: Mapping[str, str] | None = None,
+    patience: Patience | None = None,
+) -> HttpConversation:
+    """A conversation with the model `PROVIDER/NAME`. The server need not be up yet.
+
+    Raises UsageError when the name, the address or the key is wrong, or when `offline` forbids
+    the address.
+    """
+    import httpx
+
+    from laguna_agent.models.servers.http_conversation import HttpConversation, is_local
+
+    found = provider_of(name, config.providers)
+    if found is None:
+        known = ", ".join(sorted(config.providers)) or "none"
+        raise UsageError(
+            f"`{name}` names no model of a configured provider (providers: {known})",
+            hint='Add [providers.NAME] with url = "http://host:port/v1" to config.toml.',
+        )
+    provider, model = found
+    settings = config.providers[provider]
+    try:
+        url = httpx.URL(settings.url)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"`url` of provider {provider} is not an address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UsageError(
+            f"`url` of provider {provider} is not an address: {settings.url}",
+            hint='It looks like "http://127.0.0.1:8080/v1".',
+        )
+    if url.path in ("", "/"):
+        url = url.copy_with(path="/v1")
+    address = str(url).rstrip("/")
+    if config.offline and not is_local(address):
+        raise UsageError(
+            f"provider {provider} is at {url.host}, and laguna is offline",
+            hint="Leave out --offline (or LAGUNA_OFFLINE), or choose a model on this machine.",
+        )
+    environment = os.environ if environment is None else environment
+    key = environment.get(settings.key_env) if settings.key_env else None
+    if settings.key_env and not key:
+        raise UsageError(
+            f"the key of provider {provider} is missing: {settings.key_env} is not set",
+            hint=f"export {settings.key_env}=…",
+        )
+    context = settings.context or await _context(address, model, key) or DEFAULT_CONTEXT
+    info = ModelInfo(name=name, format="openai", context=context, engine=f"server {address}")
+    return HttpConversation(url=address, model=model, info=info, key=key, patience=patience)
+
+
+async def _context(address: str, model: str, key: str | None) -> int | None:
+    """Tokens that fit, as llama-server, vLLM and their kin tell; None when they do not."""
+    import httpx
+
+    from laguna_agent.models.servers.http_conversation import is_local
+
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    places = (f"{address}/models", f"{address.removesuffix('/v1')}/props")
+    async with httpx.AsyncClient(
+        headers=headers, timeout=3.0, trust_env=not is_local(address)
+    ) as client:
+        for place in places:
+            try:
+                answer = (await client.get(place)).json()
+            except (httpx.HTTPError, ValueError):
+                continue
+            found = _told(answer, model)
+            if found:
+                return found
+    return None
+
+
+def _told(answer: Any, model: str) -> int | None:
+    if not isinstance(answer, Mapping):
+        return None
+    listed = answer.get("data")
+    entries = [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+    mine = [e for e in entries if e.get("id") == model] or (entries if len(entries) == 1 else [])
+    settings = answer.get("default_generation_settings")
+    for source in (*mine, settings):
+        if isinstance(source, Mapping):
+            for key in ("max_model_len", "context_length", "n_ctx"):
+                value = source.get(key)
+                if isinstance(value, int) and value > 0:
+                    return value
+    return None

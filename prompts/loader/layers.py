@@ -1,0 +1,202 @@
+"""Where the files of a pack come from: user and project folders over the built-in ones.
+
+A pack is a stack of folders, nearest first. For pack `laguna`, which extends `base`, these are
+the project's `laguna/`, the user's `laguna/`, the built-in `laguna/`, then the three of `base`.
+A file is taken from the first folder that has it; `pack.toml` is laid over key by key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laguna_agent.errors import UsageError
+from laguna_agent.prompts.loader.manifest import (
+    AUTO,
+    OWN,
+    Manifest,
+    check_manifest,
+    read_manifest,
+)
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+
+BUILT_IN = Path(__file__).resolve().parents[1]
+MANIFEST = "pack.toml"
+TOOLS = "tools"
+DEFAULT = "laguna"
+ROOT = "base"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One folder of the stack."""
+
+    pack: str
+    directory: Path
+
+    @property
+    def built_in(self) -> bool:
+        """True for a folder that is part of laguna."""
+        return self.directory.parent == BUILT_IN
+
+    def files(self) -> Iterator[str]:
+        """Names of the pack's files in this folder, relative, in order."""
+        for path in sorted(self.directory.glob("*")):
+            if path.is_file() and path.suffix in (".md", ".toml"):
+                yield path.name
+        for path in sorted((self.directory / TOOLS).glob("*.md")):
+            if path.is_file():
+                yield f"{TOOLS}/{path.name}"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The folders of one pack, nearest first, and what their `pack.toml` files add up to."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    manifest: Manifest
+    tree: Mapping[str, Any]
+
+    def find(self, name: str) -> list[Path]:
+        """Every version of a file, nearest first."""
+        paths = (layer.directory / name for layer in self.layers)
+        return [path for path in paths if path.is_file()]
+
+    def names(self) -> list[str]:
+        """Every file name that any folder has, without `pack.toml`."""
+        found = {name for layer in self.layers for name in layer.files()}
+        return sorted(found - {MANIFEST})
+
+
+def stamp(directories: Sequence[Path], folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of the files of every pack in `directories`, of the built-in
+    ones and of the pack `folders`: cheap to ask again and again."""
+    found = set()
+    for directory in (*directories, BUILT_IN):
+        with contextlib.suppress(OSError):
+            folders = [*folders, *directory.iterdir()]
+    for folder in folders:
+        for pattern in ("*.md", MANIFEST, f"{TOOLS}/*.md"):
+            for path in folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    info = path.stat()
+                    found.add((str(path), info.st_mtime_ns, info.st_size))
+    return tuple(sorted(found))
+
+
+def pack_names(directories: Sequence[Path]) -> list[str]:
+    """Names of all packs that can be chosen."""
+    names: set[str] = set()
+    for directory in (*directories, BUILT_IN):
+        if directory.is_dir():
+            names.update(p.name for p in directory.iterdir() if _is_pack(p))
+    return sorted(names)
+
+
+def _is_pack(path: Path) -> bool:
+    if not path.is_dir() or path.name.startswith((".", "_")):
+        return False
+    return (path / MANIFEST).is_file() or any(path.glob("*.md")) or any(path.glob("tools/*.md"))
+
+
+def choose_pack(model_name: str, directories: Sequence[Path]) -> str:
+    """The pack whose `models` patterns fit best: the longest pattern that matches the name."""
+    best: tuple[int, str] | None = None
+    for name in pack_names(directories):
+        patterns = _own(name, directories).get("models", [])
+        for pattern in patterns if isinstance(patterns, list) else []:
+            if fnmatch.fnmatchcase(model_name.lower(), str(pattern).lower()):
+                weight = len(re.sub(r"\[[^]]*\]", "x", str(pattern)).replace("*", ""))
+                if best is None or weight > best[0]:
+                    best = (weight, name)
+    return best[1] if best else DEFAULT
+
+
+def _own(name: str, directories: Sequence[Path]) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for layer in reversed(_layers(name, directories)):
+        path = layer.directory / MANIFEST
+        if path.is_file():
+            own.update({k: v for k, v in read_manifest(path).items() if k in OWN})
+    return own
+
+
+def _layers(name: str, directories: Sequence[Path]) -> list[Layer]:
+    folders = [directory / name for directory in (*directories, BUILT_IN)]
+    return [Layer(name, folder) for folder in folders if _is_pack(folder)]
+
+
+def build_stack(
+    name: str, directories: Sequence[Path], *, model_name: str, folder: Path | None = None
+) -> Stack:
+    """Follow `extends` from `name` down to the root.
+
+    `folder` is a pack that lies outside `directories` (`--pack DIR`). Raises PackError, or
+    UsageError when there is no pack of that name.
+    """
+    layers: list[Layer] = []
+    trees: list[tuple[Path, dict[str, Any]]] = []
+    own: set[Path] = set()
+    seen: list[str] = []
+    current: str | None = name
+    asked: tuple[Path, int | None] | None = None
+    while current is not None:
+        here = [Layer(name, folder)] if folder else _layers(current, directories)
+        label = str(folder) if folder else current
+        folder = None
+        if not here:
+            raise _unknown(current, asked, directories)
+        if label in seen:
+            path, line = asked or (here[0].directory / MANIFEST, None)
+            circle = " → ".join([*seen, label])
+            raise PackError([Problem(path, line, f"packs extend each other in a circle: {circle}")])
+        seen.append(label)
+        layers += here
+        own = own or {layer.directory for layer in here}
+        parent: str | None = None
+        for layer in here:
+            path = layer.directory / MANIFEST
+            if not path.is_file():
+                continue
+            tree = read_manifest(path)
+            trees.append((path, tree))
+            if parent is None and tree.get("extends"):
+                parent = str(tree["extends"])
+                asked = (path, key_line(path.read_text(encoding="utf-8"), ["extends"]))
+        if parent == AUTO:
+            parent = choose_pack(model_name, directories)
+            parent = DEFAULT if parent in seen else parent
+        current = parent or (None if current == ROOT else ROOT)
+    total: dict[str, Any] = {}
+    manifest = Manifest()
+    for path, tree in reversed(trees):
+        lay_over(total, {k: v for k, v in tree.items() if path.parent in own or k not in OWN})
+        manifest = check_manifest(total, path)
+    return Stack(name, tuple(layers), manifest, total)
+
+
+def lay_over(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lay `over` upon `base` in place, table by table; lists and values replace."""
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            lay_over(base[key], value)
+        elif isinstance(value, Mapping):
+            base[key] = {}
+            lay_over(base[key], value)
+        else:
+            base[key] = value
+
+
+def _unknown(
+    name: str, asked: tuple[Path, int | None] | None, directories: Sequence[Path]
+) -> UsageError:
+    mend = near(name, pack_names(directories))
+    if asked:
+        return PackError([Problem(asked[0], asked[1], f"extends an unknown pack `{name}`", mend)])
+    return UsageError(f"there is no prompt pack called `{name}`", hint=mend)

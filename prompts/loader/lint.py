@@ -1,0 +1,272 @@
+"""Everything that can be found wrong with a pack before a model sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from laguna_agent.errors import LagunaError
+from laguna_agent.prompts.loader.command import command_problems
+from laguna_agent.prompts.loader.layers import MANIFEST, TOOLS, Layer
+from laguna_agent.prompts.loader.pack import Pack, load_pack
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.loader.templates import (
+    DYNAMIC,
+    REMINDER,
+    RESULT,
+    SYSTEM,
+    StaticVariables,
+    check_template,
+)
+from laguna_agent.prompts.loader.tool_file import ToolText, read_tool
+from laguna_agent.tools.tool import Tool
+
+CountTokens = Callable[[Pack, StaticVariables], int]
+"""Tokens of the static prefix of a pack, as the model's tokenizer counts them."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_BUILT_IN_KEYS = ("doc", "hidden")
+
+
+def lint_pack(
+    name: str | None,
+    *,
+    model_name: str,
+    directories: Sequence[Path],
+    builtin: Mapping[str, Tool],
+    chat_formats: Iterable[str] = (),
+    count: CountTokens | None = None,
+    static: StaticVariables | None = None,
+    exact: bool = True,
+) -> list[Problem]:
+    """All problems of a pack, errors first. `count` is asked only when nothing else is wrong; when
+    it is not `exact`, a budget that it says is exceeded is a warning."""
+    try:
+        pack = load_pack(name, model_name=model_name, directories=directories, check=False)
+    except PackError as error:
+        return list(error.problems)
+    problems = pack.check()
+    problems += _reminders(pack)
+    problems += _chat_format(pack, chat_formats)
+    problems += _toolset(pack, builtin)
+    for layer in pack.stack.layers:
+        problems += _layer(layer, pack, builtin)
+    problems = list(dict.fromkeys(problems))
+    if not any(problem.severity == "error" for problem in problems):
+        problems += _rendered(pack, builtin, count, static, exact=exact)
+    return sorted(problems, key=lambda p: (p.severity != "error", str(p.path), p.line or 0))
+
+
+def _manifest_place(pack: Pack, *location: str) -> tuple[Path, int | None]:
+    """The nearest `pack.toml` that has this key, and its line there."""
+    paths = pack.stack.find(MANIFEST)
+    for path in paths:
+        line = key_line(path.read_text(encoding="utf-8"), location)
+        if line is not None and _has_key(path, location):
+            return path, line
+    return (paths[0] if paths else pack.stack.layers[0].directory), None
+
+
+def _has_key(path: Path, location: Sequence[str]) -> bool:
+    import tomllib
+
+    node: object = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key in location:
+        if not isinstance(node, dict) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+def _reminders(pack: Pack) -> list[Problem]:
+    problems = []
+    for name, spec in pack.manifest.reminders.items():
+        if spec.text is not None:
+            path, line = _manifest_place(pack, "reminders", name, "text")
+            problems += check_template(
+                pack.environment, spec.text, path, REMINDER, first=line or 1, static=False
+            )
+    return problems
+
+
+def _chat_format(pack: Pack, formats: Iterable[str]) -> list[Problem]:
+    known = set(formats)
+    if not known or pack.chat_format is None or pack.chat_format in known:
+        return []
+    path, line = _manifest_place(pack, "chat_format")
+    message = f"there is no chat format `{pack.chat_format}`"
+    return [Problem(path, line, message, near(pack.chat_format, known))]
+
+
+def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
+    known = {*builtin, *pack.tool_files}
+    problems = []
+    for name in pack.toolset or ():
+        path, line = _manifest_place(pack, "tools")
+        if name not in known:
+            message = f"there is no tool `{name}`"
+            problems.append(Problem(path, line, message, near(name, known)))
+        elif name in pack.tool_files and not pack.tool_files[name].head.enabled:
+            message = f"the tool `{name}` is in the toolset and not enabled"
+            mend = f"Remove it here, or `enabled = false` in {pack.tool_files[name].path}."
+            problems.append(Problem(path, line, message, mend, "warning"))
+    return problems
+
+
+def _layer(layer: Layer, pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
+    if layer.built_in:
+        return []
+    problems = []
+    used = {spec.file for spec in pack.manifest.reminders.values() if spec.file}
+    known = [MANIFEST, SYSTEM, *DYNAMIC]
+    for name in layer.files():
+        path = layer.directory / name
+        if name.startswith(f"{TOOLS}/"):
+            problems += lint_tool(path, pack, builtin)
+        elif name not in known and name not in used and not _included(pack, name):
+            message = f"laguna reads no file called {name}"
+            problems.append(Problem(path, None, message, near(name, known), "warning"))
+    return problems
+
+
+def _included(pack: Pack, name: str) -> bool:
+    pattern = re.compile(rf"""["']{re.escape(name)}["']""")
+    return any(pattern.search(text) for found in pack.sources.values() for _, text, _ in found)
+
+
+def lint_tool(path: Path, pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
+    """Problems of one tool file of a pack."""
+    try:
+        text = read_tool(path)
+    except PackError as error:
+        return list(error.problems)
+    name = path.stem
+    if not _NAME.fullmatch(name):
+        message = f"`{name}` is no name for a tool"
+        return [Problem(path, None, message, "Use small letters, digits and underscores.")]
+    if text.head.command is None:
+        return _lint_builtin(name, text, builtin)
+    return _lint_command(name, text, pack, builtin)
+
+
+def _at(text: ToolText, *location: str) -> int | None:
+    return key_line(text.front, location, first=2)
+
+
+def _lint_builtin(name: str, text: ToolText, builtin: Mapping[str, Tool]) -> list[Problem]:
+    tool = builtin.get(name)
+    if tool is None:
+        mend = near(name, builtin) + " A tool of your own needs `command`."
+        return [Problem(text.path, None, f"there is no built-in tool `{name}`", mend.strip())]
+    problems = []
+    if text.head.kind not in (None, tool.kind):
+        message = f"`{name}` is of kind {tool.kind}, which a pack cannot change"
+        problems.append(Problem(text.path, _at(text, "kind"), message, "Remove the line."))
+    for key in ("timeout", "output", "result", "ok_exit_codes"):
+        if key in text.head.model_fields_set:
+            message = f"`{key}` goes with `command`, and `{name}` is a built-in tool"
+            problems.append(Problem(text.path, _at(text, key), message, "Remove it."))
+    fields = tool.arguments.model_fields
+    for argument, spec in text.head.arguments.items():
+        line = _at(text, "arguments", argument)
+        if argument not in fields:
+            message = f"`{name}` has no argument `{argument}`"
+            problems.append(Problem(text.path, line, message, near(argument, fields)))
+        elif spec.hidden and fields[argument].is_required():
+            message = f"`{argument}` must be given, so it cannot be hidden"
+            problems.append(Problem(text.path, line, message))
+        for key in spec.model_fields_set - set(_BUILT_IN_KEYS):
+            line = _at(text, "arguments", argument, key)
+            message = f"`{key}` cannot be changed for an argument of a built-in tool"
+            problems.append(Problem(text.path, line, message, "Only `doc` and `hidden` can."))
+    return problems + _examples(text, tool)
+
+
+def _lint_command(
+    name: str, text: ToolText, pack: Pack, builtin: Mapping[str, Tool]
+) -> list[Problem]:
+    head = text.head
+    if name in builtin:
+        message = f"`{name}` is a built-in tool and cannot be given a command"
+        return [Problem(text.path, _at(text, "command"), message, "Give the file another name.")]
+    problems = command_problems(text)
+    if head.kind in ("plan", "done", "edit"):
+        message = f"a command cannot be of kind {head.kind}"
+        mend = "Use read, execute, git or network."
+        problems.append(Problem(text.path, _at(text, "kind"), message, mend))
+    if not text.body.strip():
+        message = "the tool has no description, so the model cannot know when to use it"
+        problems.append(
+            Problem(text.path, text.offset, message, "Write it below the front matter.")
+        )
+    for argument, spec in head.arguments.items():
+        line = _at(text, "arguments", argument)
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", argument):
+            message = f"`{argument}` is no name for an argument"
+            problems.append(Problem(text.path, line, message, "Use small letters, digits and _."))
+        if spec.hidden and spec.default is None and not spec.optional:
+            message = f"`{argument}` is hidden and has no default"
+            problems.append(Problem(text.path, line, message))
+    if head.result is not None:
+        first = _at(text, "result") or 1
+        problems += check_template(
+            pack.environment, head.result, text.path, RESULT, first=first, static=False
+        )
+    if problems:
+        return problems
+    from laguna_agent.prompts.loader.text_tool import text_tool
+
+    shell = builtin.get("shell")
+    return _examples(text, text_tool(name, text, "", shell, None)) if shell else []
+
+
+def _examples(text: ToolText, tool: Tool) -> list[Problem]:
+    problems = []
+    for example in text.head.examples:
+        try:
+            tool.arguments.model_validate(example)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            message = f"the example {example} does not fit: `{where}`: {first['msg']}"
+            problems.append(Problem(text.path, _at(text, "examples"), message))
+    return problems
+
+
+def _rendered(
+    pack: Pack,
+    builtin: Mapping[str, Tool],
+    count: CountTokens | None,
+    static: StaticVariables | None,
+    *,
+    exact: bool,
+) -> list[Problem]:
+    names = tuple(pack.tool_names(builtin))
+    variables = static or StaticVariables(model="", format="", tools=names)
+    problems: list[Problem] = []
+    try:
+        if pack.system(variables) != pack.reload().system(variables):
+            path = pack.stack.find(SYSTEM)[0]
+            problems.append(Problem(path, None, "two renderings of the static prefix differ"))
+        pack.tools(builtin, variables)
+        for name, values in DYNAMIC.items():
+            pack.text(name, **values)
+    except PackError as error:
+        return list(error.problems)
+    except LagunaError as error:
+        return [Problem(pack.stack.layers[0].directory, None, error.message)]
+    if count is not None:
+        tokens, limit = count(pack, variables), pack.limits.prefix_tokens
+        if tokens > limit:
+            path, line = _manifest_place(pack, "limits", "prefix_tokens")
+            about = "" if exact else "about "
+            over = tokens - limit
+            message = f"the static prefix has {about}{tokens} tokens, {over} over its budget"
+            mend = "`laguna prompts show` has the cost of each part; or raise `prefix_tokens`."
+            severity: Literal["error", "warning"] = "error" if exact else "warning"
+            problems.append(Problem(path, line, message, mend, severity))
+    return problems

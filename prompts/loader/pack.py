@@ -1,0 +1,302 @@
+"""A prompt pack, loaded: what it renders, which tools it declares, what it reminds of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laguna_agent.errors import UsageError
+from laguna_agent.prompts.loader.declare import PackTool, declare
+from laguna_agent.prompts.loader.layers import MANIFEST, TOOLS, Stack, build_stack, choose_pack, stamp
+from laguna_agent.prompts.loader.manifest import Limits, Manifest
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.loader.reminders import Reminder, Reminders
+from laguna_agent.prompts.loader.templates import (
+    DYNAMIC,
+    SYSTEM,
+    Renderer,
+    StaticVariables,
+    is_static,
+    reaches_super,
+    values_of,
+)
+from laguna_agent.prompts.loader.tool_file import ToolFile, ToolText, read_tool
+from laguna_agent.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TOOL_ORDER = (
+    "read", "edit", "write", "search", "symbols", "shell", "git", "plan", "recall", "done",
+)  # fmt: skip
+"""The order in which tools are declared when a pack does not give one."""
+
+__all__ = ["Pack", "PackTool", "load_pack"]
+
+
+@dataclass
+class Pack:
+    """What the model is told, as text. Get one from `load_pack`."""
+
+    name: str
+    stack: Stack
+    sources: dict[str, list[tuple[Path, str, int]]]
+    """Every version of each file, nearest first: path, text, lines taken off its top."""
+    tool_files: dict[str, ToolText]
+    parts: dict[str, str]
+    """What each file says, as far as the model can come to see it."""
+    _again: partial[Pack]
+    _renderer: Renderer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._renderer = Renderer(lambda name: self.sources.get(name, []))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every file that can influence what the model sees."""
+        text = json.dumps(self.parts, ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def environment(self) -> Environment:
+        """The Jinja environment that renders this pack, for checks."""
+        return self._renderer.environment
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the `pack.toml` files add up to."""
+        return self.stack.manifest
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return self.manifest.description
+
+    @property
+    def limits(self) -> Limits:
+        """Budgets."""
+        return self.manifest.limits
+
+    @property
+    def sampling(self) -> dict[str, float | int]:
+        """Overrides of the model's recommended sampling; only what the pack sets."""
+        return self.manifest.sampling.model_dump(exclude_none=True)
+
+    @property
+    def chat_format(self) -> str | None:
+        """A chat format other than the model's own."""
+        return self.manifest.chat_format
+
+    @property
+    def thinking(self) -> bool | None:
+        """Whether the model thinks before it answers; None is the model's own default."""
+        return self.manifest.thinking
+
+    @property
+    def thinking_budget(self) -> int | None:
+        """Tokens of thought in one reply."""
+        return self.manifest.thinking_budget
+
+    @property
+    def toolset(self) -> tuple[str, ...] | None:
+        """Names of the tools to declare, in order; None is every enabled one."""
+        return None if self.manifest.tools is None else tuple(self.manifest.tools)
+
+    def has(self, name: str) -> bool:
+        """True when the pack has a file of this name."""
+        return name in self.sources
+
+    def system(self, variables: StaticVariables) -> str:
+        """The static system prompt. The same variables give the same text, byte for byte."""
+        return self._renderer.render(SYSTEM, values_of(variables))
+
+    def text(self, name: str, **variables: Any) -> str:
+        """A message to append, from the template `name` (`first.md`, `check_failed.md`, …).
+
+        Variables that are not given have the default of `templates.DYNAMIC`. Raises PackError
+        when the template fails, KeyError when laguna has no such template or variable.
+        """
+        known = DYNAMIC[name]
+        strange = set(variables) - set(known)
+        if strange:
+            raise KeyError(f"{name} has no variable {', '.join(sorted(strange))}")
+        return self._renderer.render(name, {**known, **variables})
+
+    def reminders(self) -> Reminders:
+        """Reminders of one turn; ask again for the next turn."""
+        return Reminders(
+            [
+                Reminder(name, spec, self._reminder_text(name))
+                for name, spec in self.manifest.reminders.items()
+                if spec.enabled
+            ]
+        )
+
+    def _reminder_text(self, name: str) -> Any:
+        spec = self.manifest.reminders[name]
+
+        def render(values: Mapping[str, Any]) -> str:
+            if spec.file is not None:
+                return self._renderer.render(spec.file, values)
+            path = self.stack.find("pack.toml")[0]
+            return self._renderer.render_text(spec.text or "", values, path=path, line=1)
+
+        return render
+
+    def tool_names(self, builtin: Iterable[str]) -> list[str]:
+        """The tools that this pack declares, in order, out of the built-in ones and its own."""
+        order = TOOL_ORDER if self.toolset is None else self.toolset
+        own = {n for n, text in self.tool_files.items() if self._declares_own(text.head)}
+        known = {*builtin, *own}
+        names = [n for n in order if n in known]
+        rest = own if self.toolset is not None else known
+        # What ends the work stands last.
+        place = names.index("done") if "done" in names else len(names)
+        names[place:place] = sorted(rest - set(names))
+        return [n for n in names if n not in self.tool_files or self.tool_files[n].head.enabled]
+
+    def _declares_own(self, head: ToolFile) -> bool:
+        wanted = self.manifest.own_tools
+        return head.command is not None and (
+            wanted == "all" or (wanted == "read" and head.kind == "read")
+        )
+
+    def tools(
+        self, builtin: Mapping[str, Tool], variables: StaticVariables | None = None
+    ) -> list[PackTool]:
+        """Declarations in order, with the tools that run. `builtin` must hold `shell` for tools
+        that are written in text. Raises PackError."""
+        names = self.tool_names(builtin)
+        static = variables or StaticVariables(model="", format="", tools=tuple(names))
+        declared = []
+        for name in names:
+            text = self.tool_files.get(name)
+            body = self._renderer.render(f"{TOOLS}/{name}.md", values_of(static)) if text else ""
+            declared.append(
+                declare(
+                    name,
+                    text,
+                    body,
+                    builtin,
+                    max_output=self.limits.result_chars,
+                    render=self._renderer.render_text,
+                )
+            )
+        return declared
+
+    def check(self) -> list[Problem]:
+        """Problems that make the pack unusable or its prefix change: see `lint` for the rest."""
+        problems: list[Problem] = []
+        for name in (SYSTEM, *DYNAMIC):
+            if name not in self.sources:
+                folder = self.stack.layers[0].directory
+                problems.append(Problem(folder, None, f"the pack has no {name}"))
+        for name in self.sources:
+            if name in DYNAMIC or is_static(name):
+                problems += self._renderer.check(name)
+        for name, spec in self.manifest.reminders.items():
+            if spec.file is not None and spec.file not in self.sources:
+                path = self.stack.find("pack.toml")[0]
+                mend = near(spec.file, self.sources)
+                line = key_line(path.read_text(encoding="utf-8"), ["reminders", name, "file"])
+                problems.append(Problem(path, line, f"there is no file {spec.file}", mend))
+        return list(dict.fromkeys(problems))
+
+    def reload(self) -> Pack:
+        """The pack as its files are now; for the next conversation. Raises as `load_pack` does."""
+        return self._again()
+
+    def stamp(self) -> object:
+        """Compares equal as long as no file was written that this pack is made of."""
+        folders = [layer.directory for layer in self.stack.layers]
+        return stamp(self._again.keywords["directories"], folders)
+
+    def changed_files(self, other: Pack) -> list[str]:
+        """Names of the files that say something else in `other`, another loading of this pack."""
+        names = {*self.parts, *other.parts}
+        return sorted(n for n in names if self.parts.get(n) != other.parts.get(n))
+
+    def changed(self) -> bool:
+        """True when the files on disk no longer give this pack (or give none that works)."""
+        try:
+            return self._again().sha256 != self.sha256
+        except UsageError:
+            return True
+
+
+def load_pack(
+    name: str | None, *, model_name: str, directories: Sequence[Path] = (), check: bool = True
+) -> Pack:
+    """Load a pack by name, by folder (a path with a `/`), or for a model.
+
+    `directories` are folders of packs in order of priority: the trusted project's
+    `.laguna/prompts`, the user's `prompts`; the built-in packs come last. Raises PackError, or
+    UsageError when there is no such pack. `check=False` leaves it to the caller to call `check`.
+    """
+    again = partial(
+        load_pack, name, model_name=model_name, directories=tuple(directories), check=check
+    )
+    folder = None
+    if name is not None and ("/" in name or name in (".", "..")):
+        folder = Path(name).expanduser().resolve()
+        if not folder.is_dir():
+            raise UsageError(f"there is no prompt pack folder {folder}")
+        name = folder.name
+    name = name or choose_pack(model_name, directories)
+    stack = build_stack(name, directories, model_name=model_name, folder=folder)
+    sources, tools = _read(stack)
+    pack = Pack(name, stack, sources, tools, _parts(stack, sources, tools), again)
+    problems = pack.check() if check else []
+    if problems:
+        raise PackError(problems)
+    return pack
+
+
+_Sources = dict[str, list[tuple[Path, str, int]]]
+
+
+def _read(stack: Stack) -> tuple[_Sources, dict[str, ToolText]]:
+    sources: _Sources = {}
+    tools: dict[str, ToolText] = {}
+    for name in stack.names():
+        versions = stack.find(name)
+        if name.startswith(f"{TOOLS}/"):
+            read = [read_tool(path) for path in versions]
+            tools[Path(name).stem] = read[0]
+            sources[name] = [(text.path, _body(text.body), text.offset) for text in read]
+        elif name.endswith(".md"):
+            sources[name] = [(path, _body(_utf8(path)), 0) for path in versions]
+    return sources, tools
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackError([Problem(path, None, f"cannot be read as UTF-8 text: {error}")]) from error
+
+
+def _body(text: str) -> str:
+    # An editor's newline at the end of a file is not part of what the model reads.
+    return text.removesuffix("\n")
+
+
+def _parts(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> dict[str, str]:
+    """The merged manifest and, of each file, the versions that are reached."""
+    manifest = stack.manifest.model_dump(mode="json", exclude={"description", "models"})
+    parts: dict[str, object] = {MANIFEST: manifest}
+    for name in sorted(sources):
+        reached: list[object] = []
+        for _, text, _ in sources[name]:
+            reached.append(text)
+            if not reaches_super(text):
+                break
+        parts[name] = reached
+        if name.startswith(f"{TOOLS}/"):
+            reached.append(tools[Path(name).stem].head.model_dump(mode="json"))
+    return {name: json.dumps(said, sort_keys=True) for name, said in parts.items()}

@@ -1,0 +1,45 @@
+"""Reminders: text that a pack has appended at events of a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laguna_agent.prompts.loader.manifest import ReminderEvent, ReminderSpec
+from laguna_agent.prompts.loader.templates import REMINDER
+
+
+@dataclass(frozen=True)
+class Reminder:
+    """One reminder: when, how often, and what renders its text."""
+
+    name: str
+    spec: ReminderSpec
+    render: Callable[[Mapping[str, Any]], str]
+
+
+class Reminders:
+    """The reminders of one turn; it counts how often each was given."""
+
+    def __init__(self, reminders: Sequence[Reminder]) -> None:
+        self._reminders = tuple(reminders)
+        self._given = {reminder.name: 0 for reminder in reminders}
+
+    def at(
+        self, event: ReminderEvent, *, step: int = 0, steps_left: int = 0, tool: str = ""
+    ) -> list[tuple[str, str]]:
+        """Name and text of each reminder that is due, in the pack's order. `step` is from 1."""
+        due = []
+        values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
+        for reminder in self._reminders:
+            spec = reminder.spec
+            if spec.on != event or (spec.every and (step == 0 or step % spec.every)):
+                continue
+            if spec.times is not None and self._given[reminder.name] >= spec.times:
+                continue
+            text = reminder.render(values)
+            if text.strip():
+                self._given[reminder.name] += 1
+                due.append((reminder.name, text))
+        return due

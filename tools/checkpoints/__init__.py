@@ -1,0 +1,1 @@
+"""Checkpoints of the working tree in a private git repository."""

@@ -1,0 +1,1 @@
+"""Source code by its syntax: languages, definitions, references, the repository map."""

@@ -1,0 +1,355 @@
+"""What a source file defines and mentions, found with tree-sitter and cached by content hash.
+
+The cache is one SQLite file; losing it costs time, nothing else. A broken or locked cache is
+done without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from laguna_agent.tools.code.languages import language_of, load, parse
+from laguna_agent.tools.code.queries import MENTIONS, QUERIES
+from laguna_agent.tools.files.read_state import digest
+from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.files.workspace import PathError, Place, read_bytes
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Query
+
+FILE_LIMIT = 1 << 20
+"""Bytes of the largest file that is indexed; larger ones are generated."""
+MAX_FILES = 20_000
+_VERSION = 2
+"""Part of every cache key: raise it when what is extracted changes."""
+_CACHE_LIMIT = 512 << 20
+_SIGNATURE = 160
+_CONTAINERS = {
+    "class",
+    "interface",
+    "struct",
+    "trait",
+    "impl",
+    "module",
+    "namespace",
+    "enum",
+    "record",
+    "union",
+    "table",
+}
+_LINE_COMMENTS = (b"#", b"//", b"*", b"/*", b"--", b"@", b"[")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Something defined. Lines are 1-based; `line` is that of the name, `first` to `last` are the
+    whole of it, decorators included."""
+
+    name: str
+    kind: str
+    line: int
+    first: int
+    last: int
+    signature: str
+    parent: str = ""
+    """Name of what it is defined in, dotted."""
+
+    @property
+    def qualified(self) -> str:
+        """`Class.method`."""
+        return f"{self.parent}.{self.name}" if self.parent else self.name
+
+    @property
+    def depth(self) -> int:
+        """How many definitions it stands in."""
+        return self.parent.count(".") + 1 if self.parent else 0
+
+
+@dataclass(frozen=True)
+class FileIndex:
+    """One source file: what it defines, in order, and how often it mentions each word."""
+
+    language: str
+    definitions: tuple[Definition, ...]
+    words: dict[str, int]
+    lines: int
+
+
+# --- extraction -----------------------------------------------------------------------------
+
+
+class _Capture(NamedTuple):
+    """A definition as a query found it; ordered by where it begins, the longer one first."""
+
+    start: int
+    negative_end: int
+    node: Node
+    name: Node
+    kind: str
+
+
+@functools.cache
+def _query(language: str) -> Query:
+    from tree_sitter import Query
+
+    return Query(load(language), QUERIES[language])
+
+
+@functools.cache
+def _mentions(language: str) -> Query | None:
+    from tree_sitter import Query
+
+    kinds = MENTIONS.get(language, "").split()
+    return Query(load(language), " ".join(f"({k}) @m" for k in kinds)) if kinds else None
+
+
+def _words(language: str, root: Node, data: bytes) -> dict[str, int]:
+    from tree_sitter import QueryCursor
+
+    query = _mentions(language)
+    nodes = QueryCursor(query).captures(root).get("m", []) if query else []
+    words = Counter(data[node.start_byte : node.end_byte] for node in nodes)
+    return {w.decode("utf-8", "replace"): n for w, n in words.items() if len(w) > 2}
+
+
+def index_source(language: str, data: bytes) -> FileIndex:
+    """Parse and extract; `data` is UTF-8."""
+    from tree_sitter import QueryCursor
+
+    root = parse(language, data).root_node
+    by_name: dict[tuple[int, int], _Capture] = {}
+    for _, captures in QueryCursor(_query(language)).matches(root):
+        kind, nodes = next((k, v) for k, v in captures.items() if k not in ("name", "attribute"))
+        node, name = nodes[0], captures["name"][0]
+        span = (name.start_byte, name.end_byte)
+        # `const f = () => 1` is a constant and a function: the more telling one is kept.
+        if span not in by_name or by_name[span].kind == "constant":
+            by_name[span] = _Capture(node.start_byte, -node.end_byte, node, name, kind)
+    found = list(by_name.values())
+    found.sort(key=lambda capture: capture[:2])
+    definitions = tuple(_definitions(found, data))
+    return FileIndex(language, definitions, _words(language, root, data), data.count(b"\n") + 1)
+
+
+def _definitions(found: list[_Capture], data: bytes) -> Iterator[Definition]:
+    open_: list[tuple[int, str]] = []  # end and name of what encloses the present definition
+    for start, negative_end, node, name_node, kind in found:
+        end = -negative_end
+        while open_ and open_[-1][0] <= start:
+            open_.pop()
+        name = data[name_node.start_byte : name_node.end_byte].decode("utf-8", "replace").strip()
+        name = " ".join(name.split())[:120]
+        parent = ".".join(n for _, n in open_)
+        outer = _outer(node)
+        yield Definition(
+            name=name,
+            kind="method" if kind == "function" and parent and _in_container(node) else kind,
+            line=name_node.start_point[0] + 1,
+            first=_with_comments(outer, data),
+            last=outer.end_point[0] + (0 if outer.end_point[1] == 0 else 1),
+            signature=_signature(node, data),
+            parent=parent,
+        )
+        if kind in _CONTAINERS or kind in ("function", "method"):
+            open_.append((end, name))
+
+
+def _in_container(node: Node) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if "class" in parent.type or parent.type in ("impl_item", "trait_item"):
+            return True
+        if "function" in parent.type:
+            return False
+        parent = parent.parent
+    return False
+
+
+_WRAPPERS = {
+    "decorated_definition",
+    "export_statement",
+    "lexical_declaration",
+    "variable_declaration",
+    "type_declaration",
+    "template_declaration",
+    "expression_statement",
+    "ambient_declaration",
+}
+
+
+def _outer(node: Node) -> Node:
+    """The statement that a definition is the only content of, with its decorators."""
+    while node.parent is not None and node.parent.type in _WRAPPERS:
+        if node.parent.type == "type_declaration" and node.parent.named_child_count > 1:
+            break
+        node = node.parent
+    return node
+
+
+def _with_comments(node: Node, data: bytes) -> int:
+    """The 1-based line where the comment right above a definition begins."""
+    row = node.start_point[0]
+    start = data.rfind(b"\n", 0, node.start_byte) + 1
+    while start > 0:
+        before = data.rfind(b"\n", 0, start - 1) + 1
+        line = data[before : start - 1].strip()
+        if not line.startswith(_LINE_COMMENTS) or line.startswith((b"#!", b"#include", b"#if")):
+            break
+        row, start = row - 1, before
+    return row + 1
+
+
+def _signature(node: Node, data: bytes) -> str:
+    body = node.child_by_field_name("body") or node.child_by_field_name("value")
+    if body is not None and body.start_byte > node.start_byte and body.type != "identifier":
+        text = data[node.start_byte : body.start_byte]
+    else:
+        text = data[node.start_byte : node.end_byte].split(b"\n", 1)[0]
+    flat = " ".join(text.decode("utf-8", "replace").split()).rstrip(" {:=")
+    flat = flat.replace("( ", "(").replace(", )", ")").replace(" )", ")")
+    return flat if len(flat) <= _SIGNATURE else flat[: _SIGNATURE - 1] + "…"
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source file as read: its path relative to the root, language, content and its hash."""
+
+    path: str
+    language: str
+    data: bytes
+    hash: str
+
+
+def read_source(root: Path, relative: str) -> Source | None:
+    """The file, None when it is no source that can be parsed."""
+    try:
+        data = read_bytes(Place(root, relative, relative), FILE_LIMIT + 1)
+    except PathError:
+        return None
+    language = language_of(relative, data[:4096])
+    if language is None or len(data) > FILE_LIMIT or b"\0" in data[:4096]:
+        return None
+    if len(data) > 20_000 and data.count(b"\n") * 500 < len(data):
+        return None  # minified
+    return Source(relative, language, data, digest(data))
+
+
+def sources(root: Path, start: str = ".") -> Iterator[Source]:
+    """All source files under `root/start`, or the one file that it is."""
+    if (root / start).is_file():
+        source = read_source(root, start)
+        if source is not None:
+            yield source
+        return
+    for entry in walk(root, start, limit=MAX_FILES):
+        named = "." in entry.name[1:]
+        if entry.size > FILE_LIMIT or (named and language_of(entry.relative) is None):
+            continue
+        source = read_source(root, entry.relative)
+        if source is not None:
+            yield source
+
+
+# --- cache ----------------------------------------------------------------------------------
+
+
+class Cache:
+    """Indexes by content hash, in memory and on disk under `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "symbols.sqlite"
+        self._memory: dict[str, FileIndex] = {}
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size > _CACHE_LIMIT:
+            self._path.unlink()
+        connection = sqlite3.connect(self._path, timeout=2)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value BLOB)")
+        return connection
+
+    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """What is stored under the keys."""
+        wanted = list(keys)
+        found: dict[str, bytes] = {}
+        try:
+            with contextlib.closing(self._open()) as connection:
+                for i in range(0, len(wanted), 500):
+                    part = wanted[i : i + 500]
+                    marks = ",".join("?" * len(part))
+                    rows = connection.execute(
+                        f"SELECT key, value FROM entries WHERE key IN ({marks})",
+                        part,
+                    )
+                    found.update(rows.fetchall())
+        except (sqlite3.Error, OSError):
+            self._discard()
+        return found
+
+    def store(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Keep values; a cache that cannot be written is passed over."""
+        try:
+            with contextlib.closing(self._open()) as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", entries)
+        except (sqlite3.Error, OSError):
+            self._discard()
+
+    def _discard(self) -> None:
+        """Remove a cache that is no database; one that is only busy stays."""
+        with contextlib.suppress(OSError):
+            with self._path.open("rb") as stream:
+                if stream.read(16) in (b"SQLite format 3\0", b""):
+                    return
+            self._path.unlink()
+
+    def indexes(self, files: Iterable[Source]) -> dict[str, FileIndex]:
+        """The index of each file by path; what is not cached is parsed now."""
+        wanted = list(files)
+        keys = {source.path: f"{_VERSION}:{source.language}:{source.hash}" for source in wanted}
+        missing = {key for key in keys.values() if key not in self._memory}
+        stored = self.load(missing) if missing else {}
+        fresh: list[tuple[str, bytes]] = []
+        result: dict[str, FileIndex] = {}
+        for source in wanted:
+            key = keys[source.path]
+            index = self._memory.get(key)
+            if index is None and key in stored:
+                index = _unpack(stored[key])
+            if index is None:
+                index = index_source(source.language, source.data)
+                fresh.append((key, _pack(index)))
+            self._memory[key] = index
+            result[source.path] = index
+        if fresh:
+            self.store(fresh)
+        return result
+
+
+def _pack(index: FileIndex) -> bytes:
+    fields = [
+        [d.name, d.kind, d.line, d.first, d.last, d.signature, d.parent] for d in index.definitions
+    ]
+    data = [index.language, fields, index.words, index.lines]
+    return zlib.compress(json.dumps(data, separators=(",", ":")).encode(), 1)
+
+
+def _unpack(data: bytes) -> FileIndex | None:
+    try:
+        language, fields, words, lines = json.loads(zlib.decompress(data))
+        return FileIndex(language, tuple(Definition(*f) for f in fields), words, lines)
+    except (ValueError, TypeError, zlib.error):
+        return None

@@ -1,0 +1,1 @@
+"""Files of the workspace: finding, reading, matching and writing them safely."""

@@ -1,0 +1,225 @@
+"""Writing files so that a crash leaves the old or the new content, never a mixture.
+
+A file is replaced by renaming a temporary one over it, which keeps mode, owner, extended
+attributes, and the symbolic links that lead to it. A file with several hard links is written in
+place, since renaming would split the links; its new content is put down in a journal first, and
+`recover` finishes what a crash interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from laguna_agent.tools.tool import ToolContext
+from laguna_agent.tools.files.read_state import digest
+from laguna_agent.tools.files.workspace import (
+    PathError,
+    Place,
+    explain,
+    open_beneath,
+    parent_directory,
+    protected_name,
+    read_bytes,
+    special_kind,
+    status,
+)
+
+FILE_LIMIT = 32 << 20
+"""Bytes of the largest file that is edited or rewritten."""
+_JOURNAL = "unfinished-writes"
+
+
+def check_writable(place: Place) -> os.stat_result | None:
+    """The file's status, None for a new one. Raises PathError when it must not be written."""
+    if place.saved:
+        raise PathError(f"{place.label} is a saved output and is not written.")
+    if protected_name(place.relative):
+        raise PathError(f"{place.label} belongs to git or laguna and is not written by tools.")
+    info = status(place)
+    if info is None:
+        return None
+    if kind := special_kind(info):
+        raise PathError(f"{place.label} is {kind}, not a file; it was not written.")
+    if info.st_size > FILE_LIMIT:
+        raise PathError(f"{place.label} is {info.st_size >> 20} MiB, too large to edit here.")
+    with parent_directory(place) as (directory, name):
+        if not os.access(name, os.W_OK, dir_fd=directory, effective_ids=_EFFECTIVE):
+            raise PathError(f"{place.label} is read-only.")
+    return info
+
+
+_EFFECTIVE = os.access in os.supports_effective_ids
+
+
+def replace_file(context: ToolContext, place: Place, data: bytes, *, expected: bytes) -> None:
+    """Replace the content of an existing file, which must still be `expected`.
+
+    Raises PathError when it changed meanwhile or cannot be written.
+    """
+    try:
+        info = check_writable(place)
+        if info is None or read_bytes(place, FILE_LIMIT + 1) != expected:
+            raise PathError(f"{place.label} changed just now; nothing was written. Read it again.")
+        if info.st_nlink > 1:
+            _write_in_place(context, place, expected, data)
+        else:
+            _rename_over(place, data, info)
+    except OSError as error:
+        raise PathError(explain(error, place.label)) from None
+
+
+def create_file(place: Place, data: bytes) -> None:
+    """Create a file, its directories included. Raises PathError when it exists by now."""
+    try:
+        with parent_directory(place, create=True) as (directory, name):
+            temporary = _temporary_name(name)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
+            try:
+                _fill(descriptor, data)
+                _link_new(temporary, name, directory)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+    except FileExistsError:
+        raise PathError(f"{place.label} exists by now; nothing was written.") from None
+    except OSError as error:
+        raise PathError(explain(error, place.label)) from None
+
+
+def _link_new(temporary: str, name: str, directory: int) -> None:
+    """Give the finished file its name, never over another file."""
+    try:
+        os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        unsupported = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+        if error.errno not in unsupported:
+            raise
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name[:80]}.{secrets.token_hex(6)}.tmp"
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    """Write all, to the disk, and close."""
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _rename_over(place: Place, data: bytes, info: os.stat_result) -> None:
+    with parent_directory(place) as (directory, name):
+        temporary = _temporary_name(name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            kept = _keep_attributes(place, descriptor, info)
+            _fill(descriptor, data)
+            if not kept:  # renaming would change the owner: write into the file that is there
+                _overwrite(place, data)
+                return
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            with contextlib.suppress(OSError):
+                os.fsync(directory)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+
+
+def _keep_attributes(place: Place, descriptor: int, info: os.stat_result) -> bool:
+    """Give the new file the old one's owner, mode and attributes; False when that is refused."""
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (info.st_uid, info.st_gid):
+        try:
+            os.fchown(descriptor, info.st_uid, info.st_gid)
+        except OSError:
+            return False
+    if hasattr(os, "listxattr"):
+        source = open_beneath(place.root, place.relative, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            for attribute in os.listxattr(source):
+                with contextlib.suppress(OSError):
+                    os.setxattr(descriptor, attribute, os.getxattr(source, attribute))
+        except OSError:  # the file system has none
+            pass
+        finally:
+            os.close(source)
+    os.fchmod(descriptor, stat.S_IMODE(info.st_mode))
+    return True
+
+
+def _overwrite(place: Place, data: bytes) -> None:
+    descriptor = open_beneath(place.root, place.relative, os.O_WRONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.ftruncate(stream.fileno(), len(data))
+        os.fsync(stream.fileno())
+
+
+def _write_in_place(context: ToolContext, place: Place, old: bytes, new: bytes) -> None:
+    journal = _journal(context)
+    journal.mkdir(mode=0o700, parents=True, exist_ok=True)
+    entry = journal / secrets.token_hex(8)
+    header = {
+        "root": str(place.root),
+        "relative": place.relative,
+        "old": len(old),
+        "hash": digest(old + new),
+    }
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    _fill(os.open(entry, flags, 0o600), json.dumps(header).encode() + b"\n" + old + new)
+    try:
+        _overwrite(place, new)
+    finally:
+        entry.unlink(missing_ok=True)
+
+
+def _journal(context: ToolContext) -> Path:
+    return (context.cache_dir or context.state_dir) / _JOURNAL
+
+
+def recover(context: ToolContext) -> list[str]:
+    """Finish in-place writes that a crash interrupted; returns the labels of the files.
+
+    Only a file that holds the beginning of its new and the rest of its old content is touched:
+    anything else was written by somebody else since. Looks once per session.
+    """
+    if context.state.setdefault("files.recovered", False):
+        return []
+    context.state["files.recovered"] = True
+    done = []
+    journal = _journal(context)
+    for entry in sorted(journal.iterdir()) if journal.is_dir() else []:
+        header_line, _, data = entry.read_bytes().partition(b"\n")
+        with contextlib.suppress(ValueError, KeyError, TypeError, OSError, PathError):
+            header = json.loads(header_line)
+            old, new = data[: header["old"]], data[header["old"] :]
+            place = Place(Path(header["root"]), header["relative"], header["relative"])
+            if (
+                digest(data) == header["hash"]
+                and place.root == Path(os.path.realpath(context.workspace))
+                and check_writable(place) is not None
+                and _is_torn(read_bytes(place, FILE_LIMIT + 1), old, new)
+            ):
+                _overwrite(place, new)
+                done.append(place.label)
+        entry.unlink(missing_ok=True)
+    return done
+
+
+def _is_torn(current: bytes, old: bytes, new: bytes) -> bool:
+    if current in (old, new):
+        return False
+    pairs = enumerate(zip(current, new, strict=False))
+    written = next((i for i, (a, b) in pairs if a != b), min(len(current), len(new)))
+    return current[written:] == old[written:]

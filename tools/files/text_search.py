@@ -1,0 +1,258 @@
+"""Running a search: by ripgrep where there is one, else by `scan`, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from laguna_agent.tools.tool import ToolContext
+from laguna_agent.tools.files.encoding import is_binary
+from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, Job
+from laguna_agent.tools.files.workspace import PathError, Place, open_file, status
+
+TIME_LIMIT = 20.0
+"""Seconds after which a search is ended; what was found until then counts."""
+_MAX_HITS = 5_000
+_MAX_BYTES = 16 << 20
+_RIPGREP_LINE = re.compile(rb"([^\0]*)\0(\d+):(\d+):([^\n]*)\n")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A line that matches; `line` and `column` are 1-based."""
+
+    path: str
+    line: int
+    column: int
+    text: str
+
+
+@dataclass
+class Query:
+    """What is searched for, and where."""
+
+    pattern: str
+    place: Place
+    literal: bool = False
+    ignore_case: bool = False
+    globs: Sequence[str] = ()
+
+
+@dataclass
+class Outcome:
+    """The hits. `partial` says why the search ended early, `error` why it could not be made."""
+
+    hits: list[Hit] = field(default_factory=list)
+    partial: str = ""
+    error: str = ""
+
+
+def ripgrep(workspace: Path) -> str | None:
+    """The ripgrep on the search path that is not part of the workspace."""
+    directories = [
+        directory
+        for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
+        if os.path.isabs(directory)
+        and not Path(os.path.realpath(directory)).is_relative_to(workspace)
+    ]
+    return shutil.which("rg", path=os.pathsep.join(directories))
+
+
+async def search(query: Query, context: ToolContext) -> Outcome:
+    """Search; ripgrep first, then Python for expressions that ripgrep cannot read."""
+    info = status(query.place)
+    if info is None:
+        raise PathError(f"{query.place.label} does not exist.")
+    is_directory = stat.S_ISDIR(info.st_mode)
+    if not is_directory:
+        _check_text(query.place)
+    program = ripgrep(context.workspace)
+    if program is not None:
+        outcome = await _ripgrep(program, query, context, is_directory)
+        if not outcome.error:
+            return outcome
+    return await _scan(query)
+
+
+def _check_text(place: Place) -> None:
+    with os.fdopen(open_file(place), "rb") as stream:
+        if is_binary(stream.read(1 << 16)):
+            raise PathError(f"{place.label} is a binary file; it was not searched.")
+
+
+async def _ripgrep(program: str, query: Query, context: ToolContext, is_directory: bool) -> Outcome:
+    argv = [
+        program,
+        "--no-config",
+        "--no-follow",
+        "--no-pre",
+        "--no-search-zip",
+        "--no-mmap",
+        "--no-messages",
+        "--no-heading",
+        "--color=never",
+        "--null",
+        "--with-filename",
+        "--line-number",
+        "--column",
+        "--crlf",
+        "--hidden",
+        "--no-require-git",
+        "--max-columns=500",
+        "--max-columns-preview",
+        f"--max-filesize={FILE_LIMIT}",
+        "--ignore-case" if query.ignore_case else "--case-sensitive",
+    ]
+    # Not --glob: it would bring ignored files back. Types do not, but see only the name.
+    if query.globs and not any("/" in glob for glob in query.globs):
+        argv += [f"--type-add=wanted:{glob}" for glob in query.globs] + ["--type=wanted"]
+    if query.literal:
+        argv.append("--fixed-strings")
+    argv += ["-e", query.pattern, "--", "." if is_directory else "-"]
+    environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
+    start = query.place.path if is_directory else Path("/")
+    sandbox = context.sandbox
+    if is_directory and sandbox is not None and sandbox.name != "none":
+        # A link that is put into the tree while ripgrep walks it leads nowhere in there.
+        argv, environment = sandbox.wrap(argv, cwd=start), sandbox.environment()
+    source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.place)
+    prefix = "" if query.place.relative == "." else query.place.relative + "/"
+    try:
+        outcome = Outcome()
+        hits = _ripgrep_hits(prefix if is_directory else None, query.place.relative)
+        await _collect(argv, start, environment, source, hits, outcome)
+    finally:
+        if not is_directory:
+            os.close(source)
+    return outcome
+
+
+_Parse = Callable[[bytes], tuple[list[Hit], bytes]]
+
+
+def _ripgrep_hits(prefix: str | None, single: str) -> _Parse:
+    def parse(data: bytes) -> tuple[list[Hit], bytes]:
+        hits, end = [], 0
+        for match in _RIPGREP_LINE.finditer(data):
+            end = match.end()
+            raw, line, column, text = match.groups()
+            name = os.fsdecode(raw.removeprefix(b"./"))
+            path = single if prefix is None else prefix + name
+            if not path.startswith(".git/") and "/.git/" not in path:
+                shown = _text(text.rstrip(b"\r"))
+                hits.append(Hit(path, int(line), _column(text, int(column)), shown))
+        return hits, data[end:]
+
+    return parse
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end >= len(data) - 3 or " [... " in data[-40:].decode("latin-1"):
+            return data.decode("utf-8", "replace")  # cut within a character
+        return data.decode("latin-1")
+
+
+def _column(text: bytes, byte_column: int) -> int:
+    return len(_text(text[: byte_column - 1])) + 1
+
+
+async def _scan(query: Query) -> Outcome:
+    job = Job(
+        root=str(query.place.root),
+        start=query.place.relative,
+        pattern=query.pattern,
+        literal=query.literal,
+        ignore_case=query.ignore_case,
+        limit=_MAX_HITS,
+    )
+    # -I: nothing is imported from the working directory, which may be anybody's repository.
+    argv = [sys.executable, "-I", "-m", "laguna_agent.tools.files.text_scan"]
+    reader, writer = os.pipe()
+    outcome = Outcome()
+    try:
+        feeding = asyncio.create_task(asyncio.to_thread(_feed, writer, json.dumps(job).encode()))
+        await _collect(argv, Path("/"), {"PATH": os.defpath}, reader, _scan_hits, outcome)
+        await feeding
+    finally:
+        os.close(reader)
+    return outcome
+
+
+def _feed(writer: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
+        stream.write(data)
+
+
+def _scan_hits(data: bytes) -> tuple[list[Hit], bytes]:
+    *lines, rest = data.split(b"\n")
+    return [Hit(*json.loads(line)) for line in lines if line], rest
+
+
+async def _collect(
+    argv: Sequence[str],
+    cwd: Path,
+    environment: dict[str, str],
+    source: int,
+    parse: _Parse,
+    outcome: Outcome,
+) -> None:
+    """Run a search process and take its hits until it ends or is too long about it."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the pattern
+        outcome.error = str(error)
+        return
+    assert process.stdout is not None
+    assert process.stderr is not None
+    complaint = asyncio.create_task(process.stderr.read(4_000))
+    try:
+        async with asyncio.timeout(TIME_LIMIT):
+            rest, total = b"", 0
+            async for chunk in _chunks(process.stdout):
+                total += len(chunk)
+                hits, rest = parse(rest + chunk)
+                outcome.hits += hits
+                if len(outcome.hits) >= _MAX_HITS or total > _MAX_BYTES:
+                    outcome.partial = "there are more matches than were counted"
+                    break
+            else:
+                await process.wait()
+    except TimeoutError:
+        outcome.partial = f"the search was ended after {TIME_LIMIT:.0f} s"
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        message = (await complaint).decode("utf-8", "replace").strip()
+    if process.returncode not in (0, 1) and not outcome.partial:
+        outcome.error = message or f"exit status {process.returncode}"
+
+
+async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while chunk := await stream.read(1 << 16):
+        yield chunk
+
+
+__all__ = ["TEXT_LIMIT", "Hit", "Outcome", "Query", "ripgrep", "search"]

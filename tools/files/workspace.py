@@ -1,0 +1,305 @@
+"""Paths under the workspace, opened by directory descriptor so that no link leads out.
+
+A path of the model is first resolved to a real path, which is what the policy is asked about.
+It is then opened relative to a descriptor of its root with links refused in every component, so
+that a link put there in between makes the call fail instead of leading elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import os
+import stat
+import struct
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from laguna_agent.tools.tool import ToolContext
+
+_OPENAT2 = 437  # the same number on every Linux architecture but alpha
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_PROTECTED = {".git", "git~1", ".laguna", "laguna~1"}
+_BASE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+OUTPUT_PREFIX = "output:"
+
+
+class PathError(Exception):
+    """A path that cannot be used; the message is for the model."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A resolved path: `relative` to `root`, without links, `.` for the root itself."""
+
+    root: Path
+    relative: str
+    label: str
+    """What the model is shown: the path relative to the workspace, or `output:N`."""
+    note: str = ""
+    """Said in the result when the path was taken to mean another one."""
+    saved: bool = False
+    """True for a file in the session's state directory, which is only read."""
+
+    @property
+    def path(self) -> Path:
+        """The absolute real path."""
+        return self.root / self.relative if self.relative != "." else self.root
+
+
+def protected_name(relative: str) -> str | None:
+    """The component that no file tool writes to (`.git`, `.laguna` in any case), or None."""
+    for part in relative.split("/"):
+        # File systems that fold case or drop ignorable characters see these as the same name.
+        plain = "".join(c for c in part if unicodedata.category(c) != "Cf")
+        if unicodedata.normalize("NFKC", plain).casefold().rstrip(". ") in _PROTECTED:
+            return part
+    return None
+
+
+def _beneath(real: str, root: str) -> str | None:
+    if real == root:
+        return "."
+    prefix = root if root.endswith("/") else root + "/"
+    return real[len(prefix) :] if real.startswith(prefix) else None
+
+
+def locate(context: ToolContext, raw: str, *, guess: bool = False) -> Place:
+    """Resolve a path argument; raises PathError when it leads out of the workspace.
+
+    With `guess`, a path that does not exist but ends like exactly one file that does is taken as
+    that one, and `note` says so.
+    """
+    if "\0" in raw:
+        raise PathError("a path cannot hold a NUL character")
+    workspace = os.path.realpath(context.workspace)
+    bare = raw.strip().strip("`\"'") or "."  # models quote paths; files may have such names too
+    text = raw if raw != bare and os.path.lexists(os.path.join(workspace, raw)) else bare
+    state = os.path.realpath(context.state_dir)
+    if text.startswith(OUTPUT_PREFIX):
+        name = text.removeprefix(OUTPUT_PREFIX)
+        return _located(state, f"{state}/output/{name}", label=text)
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
+    try:
+        real = os.path.realpath(os.path.join(workspace, text))
+    except (OSError, ValueError) as error:
+        raise PathError(f"{text} is not a usable path: {error}") from None
+    inside = _beneath(real, workspace)
+    if inside is not None and os.path.lexists(real):
+        return Place(Path(workspace), inside, inside)
+    if _beneath(real, state) is not None:
+        return _located(state, real, label=real)
+    if inside is not None and not guess:
+        return Place(Path(workspace), inside, inside)
+    candidates = [] if os.path.lexists(real) else similar_paths(Path(workspace), text)
+    if guess and len(candidates) == 1:
+        note = f"{text} does not exist; taken as {candidates[0]}."
+        return replace(locate(context, candidates[0]), note=note)
+    hint = f" Did you mean {' or '.join(candidates[:3])}?" if candidates else ""
+    if inside is None:
+        raise PathError(f"{text} is outside the workspace; use a path relative to it.{hint}")
+    if candidates:
+        raise PathError(f"{text} does not exist.{hint}")
+    return Place(Path(workspace), inside, inside)
+
+
+def _located(root: str, path: str, *, label: str) -> Place:
+    relative = _beneath(os.path.realpath(path), root)
+    if relative is None:
+        raise PathError(f"{label} is not a saved output")
+    return Place(Path(root), relative, label, saved=True)
+
+
+def similar_paths(workspace: Path, text: str) -> list[str]:
+    """Files under the workspace that a path which does not exist may stand for, best kind only."""
+    from laguna_agent.tools.files.walk import walk
+
+    wanted = [part for part in text.split("/") if part not in ("", ".", "..")]
+    if not wanted:
+        return []
+    suffix = "/" + "/".join(wanted)
+    longer, shorter, same_name = [], [], []
+    for entry in walk(workspace, limit=20_000):
+        if entry.name != wanted[-1]:
+            continue
+        relative = entry.relative
+        if ("/" + relative).endswith(suffix):
+            longer.append(relative)
+        elif suffix.endswith("/" + relative):
+            shorter.append(relative)
+        else:
+            same_name.append(relative)
+    return longer or shorter or same_name
+
+
+# --- opening --------------------------------------------------------------------------------
+
+
+@functools.cache
+def _syscall() -> Callable[..., int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).syscall
+    return function
+
+
+def _openat2(directory: int, relative: str, flags: int, mode: int) -> int | None:
+    """A descriptor, or None when the kernel (or a seccomp filter) does not know the call."""
+    call = _syscall()
+    if call is None:
+        return None
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+    how = struct.pack("QQQ", flags, mode if flags & os.O_CREAT else 0, resolve)
+    for _ in range(8):
+        descriptor = call(_OPENAT2, directory, os.fsencode(relative), how, len(how))
+        if descriptor >= 0:
+            return int(descriptor)
+        code = ctypes.get_errno()
+        if code in (errno.EAGAIN, errno.EINTR):
+            continue
+        if code in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG):
+            return None
+        raise OSError(code, os.strerror(code), relative)
+    return None
+
+
+def _open_walking(directory: int, relative: str, flags: int, mode: int) -> int:
+    """Open component by component, refusing links."""
+    parts = relative.split("/")
+    if any(part == ".." for part in parts):
+        raise PermissionError(errno.EXDEV, "leads out of its root", relative)
+    current = os.dup(directory)
+    try:
+        for part in parts[:-1]:
+            step = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _BASE_FLAGS, dir_fd=current)
+            os.close(current)
+            current = step
+        return os.open(parts[-1], flags | _BASE_FLAGS, mode, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+def open_beneath(root: Path, relative: str, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of `root/relative`; no component may be a link or lead above `root`.
+
+    Raises OSError (ELOOP for a link, EXDEV for a way out).
+    """
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags |= _BASE_FLAGS
+        descriptor = _openat2(directory, relative, flags, mode)
+        if descriptor is None:
+            descriptor = _open_walking(directory, relative, flags, mode)
+        return descriptor
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def parent_directory(place: Place, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    """A descriptor of the directory that holds the place, and the place's name in it."""
+    parent, _, name = place.relative.rpartition("/")
+    if create and parent:
+        _make_directories(place.root, parent)
+    descriptor = open_beneath(place.root, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def _make_directories(root: Path, relative: str) -> None:
+    done = ""
+    for part in relative.split("/"):
+        parent = done or "."
+        done = f"{done}/{part}" if done else part
+        descriptor = open_beneath(root, parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def status(place: Place) -> os.stat_result | None:
+    """What is at the place, links not followed; None when there is nothing."""
+    try:
+        with parent_directory(place) as (directory, name):
+            return os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise PathError(explain(error, place.label)) from None
+
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a symbolic link that leads nowhere",
+    stat.S_IFDIR: "a directory",
+}
+
+
+def special_kind(info: os.stat_result) -> str | None:
+    """What a thing is that is no regular file, in words; None for a regular file."""
+    return None if stat.S_ISREG(info.st_mode) else _KINDS.get(stat.S_IFMT(info.st_mode), "special")
+
+
+def explain(error: OSError, label: str) -> str:
+    """One line for the model about a failed system call."""
+    reasons = {
+        errno.ENOENT: f"{label} does not exist.",
+        errno.ENOTDIR: f"{label}: a part of the path is a file, not a directory.",
+        errno.EISDIR: f"{label} is a directory.",
+        errno.EACCES: f"{label} may not be accessed (permissions).",
+        errno.EPERM: f"{label} may not be accessed (not permitted).",
+        errno.ELOOP: f"{label}: a part of the path became a symbolic link; it was not followed.",
+        errno.EXDEV: f"{label} leads out of the workspace.",
+        errno.ENOSPC: f"{label} was not written: the disk is full.",
+        errno.EROFS: f"{label} was not written: the file system is read-only.",
+        errno.ENAMETOOLONG: f"{label[:80]}…: the name is too long.",
+    }
+    return reasons.get(error.errno or 0, f"{label}: {error.strerror or error}.")
+
+
+def open_file(place: Place) -> int:
+    """A descriptor for reading a regular file. Never blocks on pipes, never opens devices.
+
+    Raises PathError for anything that is no regular file or cannot be read.
+    """
+    info = status(place)
+    if info is None:
+        raise PathError(f"{place.label} does not exist.")
+    if kind := special_kind(info):
+        raise PathError(f"{place.label} is {kind}, not a file; it was not opened.")
+    try:
+        descriptor = open_beneath(
+            place.root, place.relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        )
+    except OSError as error:
+        raise PathError(explain(error, place.label)) from None
+    if kind := special_kind(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PathError(f"{place.label} is {kind}, not a file; it was not read.")
+    return descriptor
+
+
+def read_bytes(place: Place, limit: int) -> bytes:
+    """The content, up to `limit` bytes. Raises PathError."""
+    with os.fdopen(open_file(place), "rb") as stream:
+        try:
+            return stream.read(limit)
+        except OSError as error:
+            raise PathError(explain(error, place.label)) from None

@@ -1,0 +1,135 @@
+"""The workspace's own repository, run through GitPython with all that it configures held back.
+
+Only the repository at the root of the workspace is spoken to, named explicitly, so that a git
+directory planted in a subfolder is never found. Filters, merge drivers and hooks that the
+repository sets are replaced, by the user's own of the same name where there are any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from laguna_agent.tools.repository.git_command import (
+    LIST_CONFIGURATION,
+    SAFE_OPTIONS,
+    TIMEOUT,
+    GitError,
+    dropped,
+    git_environment,
+    held_back,
+)
+
+OUTPUT_LIMIT = 4 << 20
+"""Bytes of git's output that are read at most."""
+
+
+class Repository:
+    """git in one workspace. `trusted` leaves the repository's hooks and filters on."""
+
+    def __init__(self, workspace: Path, *, trusted: bool = False) -> None:
+        """Raises GitError when the workspace is no repository or git is missing."""
+        self.workspace = workspace
+        self._git_dir = workspace / ".git"
+        if not (self._git_dir / "HEAD").exists() and not self._git_dir.is_file():
+            raise GitError("there is no git repository here")
+        self._trusted = trusted
+        self._environment = git_environment()
+        kept = {"GIT_DIR": str(self._git_dir), "GIT_WORK_TREE": str(workspace)}
+        self._environment |= kept
+        self._options = [
+            option for option in SAFE_OPTIONS if not (trusted and option.startswith("core.hooks"))
+        ]
+        if not trusted:
+            self._environment |= held_back(self.bytes(*LIST_CONFIGURATION))
+
+    def text(
+        self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
+    ) -> str:
+        """Standard output as text; `data` are paths that git reads from its input."""
+        return self.bytes(*arguments, data=data, accepted=accepted).decode("utf-8", "replace")
+
+    def bytes(
+        self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
+    ) -> bytes:
+        """Standard output, of which at most `OUTPUT_LIMIT` is read. Raises GitError."""
+        removed = [n for n in os.environ if dropped(n) and n not in self._environment]
+        prefix = ["env", *(part for name in removed for part in ("-u", name))] if removed else []
+        settings = [part for option in self._options for part in ("-c", option)]
+        command = [*prefix, "git", "--no-pager", *settings, *arguments]
+        with _input(data) as stream:
+            # GitPython ends the process when its wrapper is collected, so that is kept.
+            running = _start(command, self.workspace, self._environment, stream)
+        process = running.proc
+        errors: list[bytes] = []
+        reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
+        reader.start()
+        timer = threading.Timer(TIMEOUT, process.kill)
+        timer.start()
+        try:
+            out: bytes = process.stdout.read(OUTPUT_LIMIT)
+            cut = bool(process.stdout.read(1))
+            if cut:
+                process.kill()
+            status = process.wait()
+        finally:
+            timer.cancel()
+            reader.join(5)
+            process.stdout.close()
+            process.stderr.close()
+        if not cut and status not in accepted:
+            said = b"".join(errors).decode("utf-8", "replace").strip()
+            raise GitError(said or f"git {arguments[0]} ended with {status}")
+        return out
+
+    def is_revision(self, word: str) -> bool:
+        """Whether a word names commits: a revision or a range of them."""
+        if word.startswith("-"):
+            return False
+        parts = [part for part in re.split(r"\.{2,3}", word) if part] or [word]
+        try:
+            for part in parts:
+                name = part.partition(":")[0] or "HEAD"
+                self.bytes("rev-parse", "--verify", "--quiet", "--end-of-options", name)
+        except GitError:
+            return False
+        return True
+
+    def has_commits(self) -> bool:
+        """False before the first commit."""
+        return self.is_revision("HEAD")
+
+    def links(self) -> set[str]:
+        """Paths of submodules, into which git is not let: their configuration is their own."""
+        lines = self.bytes("ls-files", "-s", "-z").split(b"\0")
+        return {
+            os.fsdecode(line.partition(b"\t")[2]) for line in lines if line.startswith(b"160000 ")
+        }
+
+
+def _input(data: Sequence[str] | None) -> BinaryIO:
+    """The paths as a file that git reads from."""
+    stream = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by the caller
+    if data is not None:
+        stream.write(b"".join(os.fsencode(path) + b"\0" for path in data))
+        stream.seek(0)
+    return stream
+
+
+def _start(command: list[str], workspace: Path, environment: dict[str, str], data: BinaryIO) -> Any:
+    """A git process, through GitPython, which is imported at the first use."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    from git.cmd import Git
+    from git.exc import GitCommandNotFound
+
+    try:
+        return Git(str(workspace)).execute(
+            command, as_process=True, istream=data, env=environment, start_new_session=True
+        )
+    except GitCommandNotFound:
+        raise GitError("git is not installed") from None
