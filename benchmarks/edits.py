@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.edit import EditArguments, EditTool
 from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.tool import ToolContext
 from support.edit_drift import AMBIGUOUS, DRIFTS, Edit, edits_between
 
 PACKAGES = [

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import PrefillProgress, Reply, TextDelta, ThinkingDelta, ToolCallDelta
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
 from laguna_agent.models.chat import format_for
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.synthetic import cached_model
 from laguna_agent.models.engine.workloads import code
-from laguna_agent.models.sizing.fit import gib, plan
 from laguna_agent.models.gguf import read_header
 from laguna_agent.models.local_conversation import LocalConversation
+from laguna_agent.models.sizing.fit import gib, plan
 from laguna_agent.models.sizing.hardware import gpus
 
 SHELL = ToolSpec(

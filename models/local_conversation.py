@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import FinishReason, GrammarUsed, ModelEvent, Reply
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens
 
 

@@ -28,9 +28,9 @@ from laguna_agent.models.catalogue import (
     ModelEntry,
     load_catalogue,
 )
+from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
 from laguna_agent.models.model_files import Hashed, Identity, hash_file, identity, slug, split_files
 from laguna_agent.models.sizing.fit import require
-from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
 from laguna_agent.paths import models_dir
 
 _MOST_DIGESTS = 500

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.events import CheckRan
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.shell import fresh_session
 from laguna_agent.tools.terminal.bash import ShellError
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 CHECK_TIMEOUT = 600.0
 _NOT_RUN = 126

@@ -11,19 +11,16 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.files import file_change
-from laguna_agent.tools.files import edit_matching
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files import storage
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.files.file_change import Plan, RefusalError
-from laguna_agent.tools.files.diffs import shortened, unified
-from laguna_agent.tools.files.encoding import Document, Splice, printable, printable_name
 from laguna_agent.tools.code.languages import strict_problem
+from laguna_agent.tools.files import edit_matching, file_change, read_state, storage
+from laguna_agent.tools.files.diffs import shortened, unified
 from laguna_agent.tools.files.edit_matching import NoMatchError
+from laguna_agent.tools.files.encoding import Document, Splice, printable, printable_name
+from laguna_agent.tools.files.file_change import Plan, RefusalError
 from laguna_agent.tools.files.merging import Match
-from laguna_agent.tools.output import numbered
 from laguna_agent.tools.files.workspace import PathError, Place, locate
+from laguna_agent.tools.output import numbered
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _UNCLEAR = "old leaves out lines, and it is unclear on which side of them the change belongs."
 

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from laguna_agent.actions import Action, GitWrite, ReadPath
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.terminal.ansi import clean_text
+from laguna_agent.tools.output import bound
 from laguna_agent.tools.repository.git_command import GitError
 from laguna_agent.tools.repository.git_repository import Repository
 from laguna_agent.tools.repository.git_status import render_status, staged_paths
-from laguna_agent.tools.output import bound
+from laguna_agent.tools.terminal.ansi import clean_text
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _WRITES = {"add", "commit"}
 _STASH_READS = {"list", "show"}

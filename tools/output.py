@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.files.encoding import printable
+from laguna_agent.tools.tool import ToolContext
 
 _DIRECTORY = "output"
 

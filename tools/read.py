@@ -11,14 +11,17 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files import storage
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.code.index import FILE_LIMIT, index_source
-from laguna_agent.tools.files.encoding import Document, binary_kind, decode, printable, printable_name
 from laguna_agent.tools.code.languages import language_of
-from laguna_agent.tools.output import clip
+from laguna_agent.tools.files import read_state, storage
 from laguna_agent.tools.files.directory_tree import render_tree
+from laguna_agent.tools.files.encoding import (
+    Document,
+    binary_kind,
+    decode,
+    printable,
+    printable_name,
+)
 from laguna_agent.tools.files.workspace import (
     PathError,
     Place,
@@ -26,6 +29,8 @@ from laguna_agent.tools.files.workspace import (
     open_file,
     status,
 )
+from laguna_agent.tools.output import clip
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _STREAMED_FROM = 16 << 20
 """Bytes from which a file is read piece by piece and not remembered."""

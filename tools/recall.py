@@ -13,8 +13,8 @@ from typing import Any, ClassVar, cast
 from pydantic import Field
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.output import bound
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 RecallSearch = Callable[[str, int], str]
 """Query and number of results to text for the model; empty text when nothing was found."""

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from laguna_agent.tools.tool import Tool, ToolArguments
 from laguna_agent.tools.files.encoding import printable
+from laguna_agent.tools.tool import Tool, ToolArguments
 
 _BUILT_IN = {
     "read": ("read", "ReadTool"),

@@ -13,16 +13,16 @@ from pathspec import GitIgnoreSpec
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
+from laguna_agent.tools.code.repository_map import TEST_PATH
 from laguna_agent.tools.files import storage
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
 from laguna_agent.tools.files.file_names import match_names
-from laguna_agent.tools.output import clip
-from laguna_agent.tools.code.repository_map import TEST_PATH
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, compiled
 from laguna_agent.tools.files.text_search import Hit, Outcome, Query, search
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, Place, locate, read_bytes
+from laguna_agent.tools.output import clip
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _DEFINES = re.compile(
     r"(?:^|[\s(])(?:def|class|function\*?|func(?:\s*\([^)]*\))?|fn|interface|struct|enum|type|trait|"

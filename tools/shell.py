@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from laguna_agent.actions import Action, RunCommand
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.terminal.ansi import clean_text
 from laguna_agent.tools.output import save_output
+from laguna_agent.tools.terminal.ansi import clean_text
 from laguna_agent.tools.terminal.bash import Background, BashSession, Outcome, ShellError
 from laguna_agent.tools.terminal.capture import FILE_LIMIT
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 DEFAULT_TIMEOUT = 120
 _SHELL = "shell"

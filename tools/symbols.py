@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools.code import repository_map
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.code.index import Cache, Definition, FileIndex, Source, sources
-from laguna_agent.tools.files.encoding import printable, printable_name
-from laguna_agent.tools.output import clip, numbered
 from laguna_agent.tools.code.references import references
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.files.encoding import printable, printable_name
 from laguna_agent.tools.files.workspace import PathError, Place, locate, status
+from laguna_agent.tools.output import clip, numbered
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _CACHE = "symbols.cache"
 _MAP_TOKENS = 1_500

@@ -8,14 +8,12 @@ import re
 from typing import Any, ClassVar
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.files import file_change
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files import storage
-from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
-from laguna_agent.tools.files.file_change import Plan, RefusalError
+from laguna_agent.tools.files import file_change, read_state, storage
 from laguna_agent.tools.files.encoding import Document, Splice, printable_name
+from laguna_agent.tools.files.file_change import Plan, RefusalError
 from laguna_agent.tools.files.merging import Lines
 from laguna_agent.tools.files.workspace import PathError, Place, locate
+from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
 _FENCED_FORMATS = (".md", ".markdown", ".rst", ".txt", ".mdx", ".adoc")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.actions import ReadPath
-from laguna_agent.agent.hooks import Hooks
-from laguna_agent.agent.context.instructions import Instructions
-from laguna_agent.agent.model_loading import Mind, recommended_sampling
 from laguna_agent.agent.context.first_message import git_state, today
+from laguna_agent.agent.context.instructions import Instructions
+from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.model_loading import Mind, recommended_sampling
 from laguna_agent.agent.skills import find_skills, list_skills, reading_skills
 from laguna_agent.agent.state import Agent, Limits
 from laguna_agent.config import Config
@@ -23,9 +23,9 @@ from laguna_agent.policy import trust
 from laguna_agent.policy.gate import Gate
 from laguna_agent.policy.sandbox import make_sandbox
 from laguna_agent.prompts.loader.templates import StaticVariables
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.registry import builtin_tools
+from laguna_agent.tools.tool import ToolContext
 from laguna_agent.trajectory.store import Trajectory
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from laguna_agent.agent.retries import Attempts
 from laguna_agent.agent.context.compaction import reply_room
-from laguna_agent.agent.state import Agent
 from laguna_agent.agent.context.context_append import make_room
 from laguna_agent.agent.loop_detector import Watchdog
+from laguna_agent.agent.retries import Attempts
+from laguna_agent.agent.state import Agent
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Event, Reply
 from laguna_agent.models.conversation import GenerateOptions

@@ -13,16 +13,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from laguna_agent.agent.generation import ask
-from laguna_agent.agent.retries import Attempts
-from laguna_agent.agent.tool_executor import Calls
 from laguna_agent.agent.check.runner import Checking
-from laguna_agent.agent.hooks import Outcome
-from laguna_agent.agent.context.system_notes import Notes, after_calls, before_turn, mode_changed
-from laguna_agent.agent.context.first_message import open_conversation
-from laguna_agent.agent.state import Agent
 from laguna_agent.agent.context.context_append import tell
+from laguna_agent.agent.context.first_message import open_conversation
+from laguna_agent.agent.context.system_notes import Notes, after_calls, before_turn, mode_changed
+from laguna_agent.agent.generation import ask
+from laguna_agent.agent.hooks import Outcome
 from laguna_agent.agent.loop_detector import Watchdog
+from laguna_agent.agent.retries import Attempts
+from laguna_agent.agent.state import Agent
+from laguna_agent.agent.tool_executor import Calls
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import (
     Event,

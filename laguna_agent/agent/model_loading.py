@@ -78,8 +78,8 @@ async def _local(
 ) -> Mind:
     from laguna_agent.models.chat import format_for
     from laguna_agent.models.engine.client import open_engine
-    from laguna_agent.models.sizing.fit import choose_context
     from laguna_agent.models.local_conversation import LocalConversation
+    from laguna_agent.models.sizing.fit import choose_context
 
     model = await _resolve(config, on_loading)
     pack = load_pack(pack_name, model_name=model.name, directories=directories)

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from laguna_agent.actions import Mode
 from laguna_agent.agent.context import compaction
-from laguna_agent.agent.factory import make_agent, static_variables
 from laguna_agent.agent.context.epoch import plan_text, reenter
-from laguna_agent.agent.undo import not_restored, restore_files, undo_files
-from laguna_agent.agent.model_loading import Mind, OnLoading, load
+from laguna_agent.agent.factory import make_agent, static_variables
 from laguna_agent.agent.loop import run_turn
+from laguna_agent.agent.model_loading import Mind, OnLoading, load
 from laguna_agent.agent.record import (
     Recollection,
     Record,
@@ -28,6 +27,7 @@ from laguna_agent.agent.record import (
 )
 from laguna_agent.agent.skills import called_skill, skill_context
 from laguna_agent.agent.state import Approver
+from laguna_agent.agent.undo import not_restored, restore_files, undo_files
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import (
@@ -42,8 +42,8 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
-from laguna_agent.tools.files import read_state
 from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
+from laguna_agent.tools.files import read_state
 from laguna_agent.trajectory.store import Trajectory
 
 

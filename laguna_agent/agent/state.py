@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 
 from laguna_agent.agent.context.compaction import summary_reserve
 from laguna_agent.agent.context.epoch import message_of
-from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.context.instructions import Instructions
+from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.skills import Skill
 from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
 from laguna_agent.models.conversation import Conversation, Message, Sampling
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack, PackTool
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
+from laguna_agent.tools.tool import ToolContext
 
 
 class Approval(NamedTuple):

@@ -26,8 +26,8 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.conversation import Message
 from laguna_agent.prompts.loader.pack import PackTool
-from laguna_agent.tools.tool import ToolArguments, ToolResult
 from laguna_agent.tools.registry import validate_arguments
+from laguna_agent.tools.tool import ToolArguments, ToolResult
 
 
 @dataclass

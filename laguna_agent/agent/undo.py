@@ -9,10 +9,10 @@ from contextlib import suppress
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import Notice, SystemNote
 from laguna_agent.models.conversation import Message
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
+from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.workspace import PathError, locate
+from laguna_agent.tools.tool import ToolContext
 
 _NAMED = 40
 """Files that the model is told of by name."""

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from laguna_agent.models.gguf import gigabytes
 from laguna_agent.models.fetch.partial_download import Meter, Progress
+from laguna_agent.models.gguf import gigabytes
 
 _PLAIN_EVERY = 10.0
 

@@ -18,8 +18,8 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.memory.words import names_in, split_name, words_in
-from laguna_agent.trajectory.replay import COMPACTION
 from laguna_agent.trajectory.event_text import event_text
+from laguna_agent.trajectory.replay import COMPACTION
 
 STEM = 6
 """Letters of a word that have to be the same for two words to be near each other's sense."""

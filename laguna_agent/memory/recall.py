@@ -18,9 +18,9 @@ from laguna_agent.memory.extract import clip
 from laguna_agent.memory.recall_index import RecallIndex
 from laguna_agent.memory.summaries import Memory, read_memory
 from laguna_agent.memory.words import names_in, words_in
+from laguna_agent.trajectory.event_text import event_text
 from laguna_agent.trajectory.meta import title_of
 from laguna_agent.trajectory.store import Trajectory
-from laguna_agent.trajectory.event_text import event_text
 
 Count = Callable[[str], int] | Callable[[str], Awaitable[int]]
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from laguna_agent.memory.extract import clip
-from laguna_agent.memory.summary_format import Claim
 from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
+from laguna_agent.memory.summary_format import Claim
 
 KEEP_DETAIL = timedelta(weeks=4)
 """How long after a week's end the files of its sessions stay."""

@@ -23,11 +23,10 @@ from laguna_agent.actions import (
 )
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
-from laguna_agent.policy import rules
-from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy import rules, sensitive_paths
 from laguna_agent.policy.command_analysis import Judgement, every_command, judge
-from laguna_agent.policy.read_only import Harmless, names_secret, path_parts
 from laguna_agent.policy.quarantine import Residue
+from laguna_agent.policy.read_only import Harmless, names_secret, path_parts
 from laguna_agent.policy.shell_syntax import Simple
 from laguna_agent.policy.suggestions import suggested_words
 
@@ -138,7 +137,9 @@ class Gate:
             case ReadPath() if sensitive_paths.secret_reason(action.path) is None:
                 return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
             case WritePath() if sensitive_paths.protected_reason(action.path, self._root) is None:
-                return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path), write=True)
+                return RuleConfig(
+                    verdict="allow", path=sensitive_paths.real(action.path), write=True
+                )
             case RunCommand():
                 return self._suggest_command(action)
             case Network():
@@ -185,7 +186,9 @@ class Gate:
     ) -> bool:
         wide = rule.verdict != "allow"
         if rule.tool is not None:
-            return rule.tool == tool or (wide and sensitive_paths.fold(rule.tool) == sensitive_paths.fold(tool))
+            return rule.tool == tool or (
+                wide and sensitive_paths.fold(rule.tool) == sensitive_paths.fold(tool)
+            )
         match action:
             case ReadPath() if rule.path is not None:
                 return not (wide and rule.write) and rules.covers_path(

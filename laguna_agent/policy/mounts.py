@@ -141,7 +141,9 @@ def plan_mounts(
         if os.path.exists(place):
             plan.add("read-only", place, sensitive_paths.real(place))
     # A Python environment that lies in a temporary place is a tool like any other.
-    environments = dict.fromkeys([sensitive_paths.real(sys.prefix), sensitive_paths.real(sys.base_prefix)])
+    environments = dict.fromkeys(
+        [sensitive_paths.real(sys.prefix), sensitive_paths.real(sys.base_prefix)]
+    )
     for place in (sensitive_paths.real(sensitive_paths.home()), *environments):
         if plan.kind_at(place) == "tmpfs" and os.path.isdir(place):
             plan.add("read-only", place)
@@ -183,7 +185,9 @@ def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, st
         plan.add("hidden", sensitive_paths.real(settings))
         for name in sensitive_paths.CONFIG_SHOWN:
             if (settings / name).exists():
-                plan.add("read-only", os.path.join(sensitive_paths.real(settings), name), settings / name)
+                plan.add(
+                    "read-only", os.path.join(sensitive_paths.real(settings), name), settings / name
+                )
     caches = Path(sensitive_paths.real(environment.get("XDG_CACHE_HOME") or base / ".cache"))
     if cache is not None and caches.is_dir():
         plan.add("writable", caches, cache)

@@ -11,8 +11,7 @@ import os
 from collections.abc import Sequence
 
 from laguna_agent.config import RuleConfig
-from laguna_agent.policy import git_config, rules
-from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy import git_config, rules, sensitive_paths
 from laguna_agent.policy.command_analysis import Judged, Judgement
 from laguna_agent.policy.environment import absolute_path
 from laguna_agent.policy.shell_state import ShellState
@@ -40,7 +39,9 @@ class Harmless:
         if any(sensitive_paths.is_under(real, place) for place in self._state_dirs):
             return None
         for place in sensitive_paths.laguna_places():
-            if sensitive_paths.is_under_folded(real, place) and not sensitive_paths.is_under(self._root, place):
+            if sensitive_paths.is_under_folded(real, place) and not sensitive_paths.is_under(
+                self._root, place
+            ):
                 return f"{place} belongs to laguna itself"
         inside = sensitive_paths.is_under(real, self._root)
         reason = sensitive_paths.secret_reason(path)

@@ -90,7 +90,9 @@ def covers_path(rule: RuleConfig, path: str, workspace: str, *, wide: bool) -> b
         for name in names:
             if _glob_pattern(pattern).fullmatch(name):
                 return True
-            if wide and _glob_pattern(sensitive_paths.fold(pattern)).fullmatch(sensitive_paths.fold(name)):
+            if wide and _glob_pattern(sensitive_paths.fold(pattern)).fullmatch(
+                sensitive_paths.fold(name)
+            ):
                 return True
     return False
 
@@ -100,7 +102,10 @@ def may_lie_below(rule: RuleConfig, directory: str, workspace: str) -> bool:
     top = sensitive_paths.real(directory)
     return any(
         sensitive_paths.is_under_folded(_fixed_part(pattern), top)
-        or (sensitive_paths.is_under_folded(top, _fixed_part(pattern)) and pattern != _fixed_part(pattern))
+        or (
+            sensitive_paths.is_under_folded(top, _fixed_part(pattern))
+            and pattern != _fixed_part(pattern)
+        )
         for pattern in path_patterns(rule, workspace)
     )
 

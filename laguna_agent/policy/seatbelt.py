@@ -44,7 +44,11 @@ def seatbelt_profile(
         f'(allow file-write* {devices} (regex #"^/dev/(tty|pty)"))',
         ";; secrets",
     ]
-    secrets = [*sensitive_paths.secret_places(), *sensitive_paths.laguna_places(), *map(Path, hidden)]
+    secrets = [
+        *sensitive_paths.secret_places(),
+        *sensitive_paths.laguna_places(),
+        *map(Path, hidden),
+    ]
     lines += [f"(deny file-read* file-write* {_below(path)})" for path in secrets]
     lines.append(";; what may be written")
     lines += [

@@ -27,8 +27,8 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.trajectory.codec import StoredEvent
-from laguna_agent.trajectory.meta import Meta
 from laguna_agent.trajectory.event_text import PLAN_MARKS, call_text
+from laguna_agent.trajectory.meta import Meta
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8882;--user:#2f6f4f;--agent:#3b5bdb;

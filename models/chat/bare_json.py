@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from laguna_agent.events import ToolCall
-from laguna_agent.models.chat.loose_json import JsonScanner, call_of, load_json
 from laguna_agent.models.chat.call_parsers import may_begin
+from laguna_agent.models.chat.loose_json import JsonScanner, call_of, load_json
 
 
 class JsonCandidate:

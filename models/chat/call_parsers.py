@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.models.chat.loose_json import JsonScanner, call_of, clean, load_json
 from laguna_agent.models.chat.schema import properties_of, types_of
 from laguna_agent.models.chat.segments import valid_unicode
+from laguna_agent.models.conversation import ToolSpec
 
 _MAX_NAME = 128
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.chat.call_parsers import JsonReader
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.grammar import JsonCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, tool_json
-from laguna_agent.models.chat.call_parsers import JsonReader
 from laguna_agent.models.chat.segments import SegmentWriter
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
 START = "<|im_start|>"
 END = "<|im_end|>"

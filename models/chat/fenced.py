@@ -16,13 +16,13 @@ from laguna_agent.events import (
     ToolCall,
     ToolCallDelta,
 )
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat.chat_format import Grammar, Parsed, ParserEvent, ReplyParser, Segment
 from laguna_agent.models.chat.chatml import ChatMLTurns
 from laguna_agent.models.chat.fenced_calls import FENCE, MARK, Form
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.grammar import offered
 from laguna_agent.models.chat.parsing import new_call_id
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
 THOUGHT_LINES = 6
 """Lines of prose before a call."""

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laguna_agent.models.conversation import ToolSpec
-from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
 from laguna_agent.models.chat.call_parsers import decode
+from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
 from laguna_agent.models.chat.schema import JsonValues, properties_of, types_of
+from laguna_agent.models.conversation import ToolSpec
 
 MARK = "### "
 FENCE = "```"

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.chatml import declare_tools, json_shape
 from laguna_agent.models.chat.grammar import CallStyle, JsonCalls, TaggedCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser
-from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
 from laguna_agent.models.chat.segments import SegmentWriter, text_of
 from laguna_agent.models.chat.template import ChatTemplate, defuse, increment_of, learn, start_of
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
 _FUNCTION_TAGS = Tags(
     name=("<function=", ">"),

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from laguna_agent.events import ToolCall
-from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.chat_format import Grammar
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.schema import (
@@ -24,6 +23,7 @@ from laguna_agent.models.chat.schema import (
     same_value,
     types_of,
 )
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 
 PREAMBLE_LIMIT = 600
 """Characters of free text before a call that must come. Small models derail when their natural

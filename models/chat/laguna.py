@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.grammar import TaggedCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, tool_json
-from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
 from laguna_agent.models.chat.segments import SegmentWriter
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
 Version = Literal["v4", "v5", "v8"]
 

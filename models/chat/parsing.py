@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from laguna_agent.models.chat.bare_json import JsonCandidate
-from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 from laguna_agent.models.chat.call_parsers import CallReader, partial_suffix
+from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 
 _MAX_BEGINNING = 200
 """Characters after an opener in a thought within which a call must begin."""

@@ -18,9 +18,9 @@ from typing import Protocol
 
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
+from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.interface import common_prefix
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
-from laguna_agent.models.engine.batch_size import Steps
 
 _SWITCH_GAIN = 32
 """Tokens that a parked or stored state must save before it replaces what is in the cache."""

@@ -27,8 +27,8 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.interface import (
     EngineEvent,

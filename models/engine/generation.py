@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar
-from laguna_agent.models.engine.interface import TIE
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache, Prepared
+from laguna_agent.models.engine.interface import TIE
 from laguna_agent.models.engine.llama import DecodeAbortedError, Model
 from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
 from laguna_agent.models.engine.sampler import Sampler, log_probability

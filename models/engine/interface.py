@@ -15,8 +15,8 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar, Segment
+from laguna_agent.models.conversation import Sampling
 
 TIE = 0.15
 """Logits closer than this are no choice of the model's: batches of different sizes differ by less

@@ -21,6 +21,7 @@ from typing import Any
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.models.engine.baseline import BareLoop
+from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.cache import Cache, Limits
 from laguna_agent.models.engine.generation import Generation, Order, Outcome, Sinks
 from laguna_agent.models.engine.llama import (
@@ -36,7 +37,6 @@ from laguna_agent.models.engine.scoring import Scoring
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
-from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.tuning import (
     SLOWER,
     Tuning,
@@ -50,6 +50,7 @@ from laguna_agent.models.engine.tuning import (
 )
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
+from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing.fit import (
     COPIES,
     choose_context,
@@ -57,7 +58,6 @@ from laguna_agent.models.sizing.fit import (
     copies_limit,
     require,
 )
-from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing.hardware import gpus, machine_memory, resident
 from laguna_agent.paths import snapshots_dir
 

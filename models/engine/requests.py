@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.generation import Order
 

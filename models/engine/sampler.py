@@ -17,8 +17,8 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.llama import Context, Model
 
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])

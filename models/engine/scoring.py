@@ -12,9 +12,9 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.engine.interface import TIE
 from laguna_agent.models.engine.cache import Cache
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.interface import TIE
 from laguna_agent.models.engine.llama import Model
 
 _BATCH = 64

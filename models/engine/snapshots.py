@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.models.engine.interface import common_prefix
 from laguna_agent.models.engine.cache import State, digest
+from laguna_agent.models.engine.interface import common_prefix
 from laguna_agent.models.engine.stored_snapshots import SUFFIX, snapshot_files
 
 log = logging.getLogger(__name__)

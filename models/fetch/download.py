@@ -20,8 +20,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from laguna_agent import __version__
 from laguna_agent.errors import ModelError
-from laguna_agent.models.gguf import gigabytes
 from laguna_agent.models.fetch.partial_download import Meter, OnProgress, PartialFile, SourceError
+from laguna_agent.models.gguf import gigabytes
 
 if TYPE_CHECKING:
     import httpx

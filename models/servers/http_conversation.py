@@ -20,8 +20,8 @@ import httpx
 from laguna_agent import __version__
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Reply
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.chat.segments import valid_unicode
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.servers.http_reply import ReplyBuilder
 from laguna_agent.models.servers.http_request import extras, progress, reply_message, size
 from laguna_agent.models.servers.sse import (

@@ -20,14 +20,14 @@ from laguna_agent.events import (
     ToolCallDelta,
     Usage,
 )
-from laguna_agent.models.conversation import GenerateOptions, ToolSpec
+from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import json_shape
 from laguna_agent.models.chat.grammar import is_banned
 from laguna_agent.models.chat.loose_json import clean, load_json
 from laguna_agent.models.chat.parsing import StreamParser, new_call_id
-from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.chat.segments import valid_unicode
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 
 
 @dataclass

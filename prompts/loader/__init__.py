@@ -1,1 +1,1 @@
-"""Loads prompt packs: layers of folders, templates, tool files, and the checks of `prompts lint`."""
+"""Loads prompt packs: layers of folders, templates, tool files, checks."""

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import UsageError
 from laguna_agent.prompts.loader.declare import PackTool, declare
-from laguna_agent.prompts.loader.layers import MANIFEST, TOOLS, Stack, build_stack, choose_pack, stamp
+from laguna_agent.prompts.loader.layers import (
+    MANIFEST,
+    TOOLS,
+    Stack,
+    build_stack,
+    choose_pack,
+    stamp,
+)
 from laguna_agent.prompts.loader.manifest import Limits, Manifest
 from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
 from laguna_agent.prompts.loader.reminders import Reminder, Reminders

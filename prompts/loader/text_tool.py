@@ -17,8 +17,8 @@ from pydantic import Field, create_model
 from laguna_agent.actions import Action
 from laguna_agent.prompts.loader.command import fill, option_place
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, OutputSpec, ToolText
-from laguna_agent.tools.tool import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
 from laguna_agent.tools.output import bound
+from laguna_agent.tools.tool import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _LOCK = "prompts.texttool"

@@ -12,8 +12,8 @@ import pytest
 
 from laguna_agent.agent.state import Approval
 from laguna_agent.events import Notice, Reply, SystemNote, ToolFinished, TurnFinished, UserMessage
-from laguna_agent.models.conversation import ModelInfo, ToolSpec
 from laguna_agent.models.chat.generic import GenericFormat
+from laguna_agent.models.conversation import ModelInfo, ToolSpec
 from laguna_agent.models.engine.interface import Engine
 from laguna_agent.models.local_conversation import LocalConversation
 from support.packs import write_files

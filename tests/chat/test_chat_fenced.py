@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.chat_format import Grammar, Parsed
 from laguna_agent.models.chat.fenced import FencedFormat
 from laguna_agent.models.chat.fenced_calls import Form
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from support.grammars import Vocabulary, verdict, vocabulary_of
 from support.synthetic import tiny_laguna
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat.generic import GenericFormat
 from laguna_agent.models.chat.segments import text_of
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from support.grammars import verdict, vocabulary_of
 from support.synthetic import tiny_laguna
 

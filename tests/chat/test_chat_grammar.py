@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from laguna_agent.events import ToolCall
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat.chat_format import Grammar
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.gbnf import Gbnf
 from laguna_agent.models.chat.grammar import expressible, is_banned
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.chat.schema import JsonValues
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from support.grammars import Acceptor, Verdict, Vocabulary, verdict, vocabulary_of
 from support.synthetic import starter, tiny_laguna
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laguna_agent.events import TextDelta, ThinkingDelta, ToolCallDelta
-from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.chat_format import ChatFormat, Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 
 WRITE = ToolSpec(
     name="write",

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import Reply, ToolCall
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
 from laguna_agent.models.chat.chat_format import ChatFormat
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.fenced import FencedFormat
 from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.local_conversation import LocalConversation
 from support.synthetic import tiny_laguna

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from laguna_agent.errors import UsageError
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from laguna_agent.models.chat import format_for
 from laguna_agent.models.chat.chat_format import ChatFormat, Segment
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.laguna import LagunaFormat, version_of
 from laguna_agent.models.chat.segments import text_of
+from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from support.grammars import vocabulary_of
 from support.synthetic import tiny_laguna
 

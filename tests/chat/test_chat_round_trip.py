@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.models.chat.chat_format import ChatFormat
 from laguna_agent.models.chat.chatml import ChatMLFormat
 from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.tools.registry import builtin_tools, declaration
 from support.grammars import verdict, vocabulary_of
 from support.synthetic import tiny_laguna

@@ -14,10 +14,10 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import EngineRestarted, ModelLoading, PrefillProgress
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar, Segment
-from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished, Tokens
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.client import RESTARTS, EngineClient, open_engine
+from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished, Tokens
 from laguna_agent.models.engine.spawn import log_path, socket_path
 from support.synthetic import tiny_laguna
 

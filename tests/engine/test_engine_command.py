@@ -11,8 +11,8 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.interfaces.commands.engine import main
 from laguna_agent.models.conversation import Sampling
-from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.client import open_engine
+from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.spawn import socket_path
 from support.synthetic import tiny_laguna
 

@@ -14,12 +14,11 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Segment
-from laguna_agent.models.engine import service, spawn, wire
-from laguna_agent.models.engine import registry
-from laguna_agent.models.engine.interface import EngineRequest, Finished
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.engine import registry, service, spawn, wire
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.interface import EngineRequest, Finished
 from laguna_agent.models.engine.registry import make_room, running_keys
 from laguna_agent.models.engine.service import Service
 from laguna_agent.models.engine.spawn import EngineSpec, connect, socket_path

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Segment
-from laguna_agent.models.engine.interface import EngineRequest, Finished
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.interface import EngineRequest, Finished
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.paths import snapshots_dir
 from support.synthetic import tiny_laguna

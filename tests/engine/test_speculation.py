@@ -19,12 +19,12 @@ from pydantic import ValidationError
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.interfaces.commands.engine import describe as engine_lines
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Grammar, Segment
-from laguna_agent.models.engine.interface import EngineRequest, Finished, common_prefix
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.interface import EngineRequest, Finished, common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.prompt_lookup import Drafter
 from laguna_agent.models.engine.tuning import measure_exact

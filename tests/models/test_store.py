@@ -11,8 +11,8 @@ import pytest
 
 from laguna_agent.config import Config, EngineConfig
 from laguna_agent.errors import ModelError, UsageError
-from laguna_agent.models.fetch.acquire import find_ollama, import_file
 from laguna_agent.models.catalogue import load_catalogue
+from laguna_agent.models.fetch.acquire import find_ollama, import_file
 from laguna_agent.models.store import IndexEntry, ResolvedModel, Store, resolve
 from support.gguf_files import QWEN, gguf_bytes, write_gguf
 from support.synthetic import tiny_laguna

@@ -189,8 +189,8 @@ async def test_starting_in_a_hostile_repository_runs_nothing_of_it(
 async def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
     workspace: Path, canary: Path
 ) -> None:
-    from laguna_agent.interfaces.tui.screens.pages import _git_diff
     from laguna_agent.interfaces.tui.mentions.mention_source import Found, Workspace
+    from laguna_agent.interfaces.tui.screens.pages import _git_diff
 
     arm(workspace, canary)
     diff, unknown = _git_diff(workspace)

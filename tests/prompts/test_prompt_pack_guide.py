@@ -17,8 +17,8 @@ from laguna_agent.events import ToolCall
 from laguna_agent.interfaces.commands.prompts import main
 from laguna_agent.prompts.loader.pack import Pack, PackTool, load_pack
 from laguna_agent.prompts.loader.templates import DYNAMIC
-from laguna_agent.tools.tool import ToolResult
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
+from laguna_agent.tools.tool import ToolResult
 from support.packs import write_files
 from support.shells import make_context
 

@@ -18,8 +18,8 @@ from laguna_agent.agent.skills import (
 )
 from laguna_agent.events import Notice, Reply, SystemPrompt, ToolFinished, UserMessage
 from laguna_agent.policy import trust
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
+from laguna_agent.tools.tool import ToolContext
 from support.packs import write_files
 from support.scripted import call, take
 

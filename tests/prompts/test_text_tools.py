@@ -20,8 +20,8 @@ from laguna_agent.prompts.loader.pack import PackTool, load_pack
 from laguna_agent.prompts.loader.problems import PackError
 from laguna_agent.prompts.loader.text_tool import filtered
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, OutputSpec
-from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
+from laguna_agent.tools.tool import ToolContext, ToolResult
 from support.shells import make_context
 
 ARGV = """#!/usr/bin/env python3

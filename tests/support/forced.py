@@ -21,12 +21,12 @@ from laguna_agent.agent.model_loading import Mind
 from laguna_agent.agent.session import Session, Settings
 from laguna_agent.config import EngineConfig, load_config
 from laguna_agent.events import Compacted, Reply, StepStarted, TurnFinished, Usage
-from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.chat.gbnf import literal
 from laguna_agent.models.chat.laguna import LagunaFormat
-from laguna_agent.models.engine.interface import EngineEvent, EngineModel, EngineRequest
+from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.engine.interface import EngineEvent, EngineModel, EngineRequest
 from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.prompts.loader.pack import load_pack
 from support.synthetic import tiny_laguna

@@ -31,11 +31,11 @@ from laguna_agent.events import (
     Usage,
     UserMessage,
 )
-from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.app import LagunaApp
+from laguna_agent.interfaces.tui.messages import Asked, Happened
+from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
-from laguna_agent.interfaces.tui.messages import Asked, Happened
 
 Scene = Callable[["SceneApp", Pilot[int]], Awaitable[None]]
 

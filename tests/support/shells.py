@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.policy.sandbox import Bubblewrap
-from laguna_agent.tools.tool import Sandbox, ToolContext, ToolResult
 from laguna_agent.tools.shell import ShellArguments, ShellTool
+from laguna_agent.tools.tool import Sandbox, ToolContext, ToolResult
 
 
 def make_context(tmp_path: Path, confined: bool, **options: Any) -> ToolContext:

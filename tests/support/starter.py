@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 from laguna_agent.interfaces.transfer_progress import TransferLine
-from laguna_agent.models.fetch.acquire import pull
 from laguna_agent.models.catalogue import STARTER, load_catalogue
+from laguna_agent.models.fetch.acquire import pull
 from laguna_agent.models.store import Store
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.models.chat.laguna import LagunaFormat
+from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.models.engine.client import EngineClient
 from laguna_agent.models.local_conversation import LocalConversation
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.registry import builtin_tools, validate_arguments
+from laguna_agent.tools.tool import ToolContext, ToolResult
 
 
 class Toolbox:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.actions import GitWrite, ReadPath
-from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.git import GitArguments, GitTool
+from laguna_agent.tools.tool import ToolContext, ToolResult
 
 
 @pytest.fixture(autouse=True)

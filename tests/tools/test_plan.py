@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import PlanStep
-from laguna_agent.tools.tool import ToolContext, ToolResult
 from laguna_agent.tools.plan import (
     PlanArguments,
     PlanTool,
@@ -16,6 +15,7 @@ from laguna_agent.tools.plan import (
     restore_plan,
 )
 from laguna_agent.tools.registry import validate_arguments
+from laguna_agent.tools.tool import ToolContext, ToolResult
 
 
 @pytest.fixture

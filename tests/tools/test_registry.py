@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.tools.tool import ToolArguments
 from laguna_agent.tools.registry import builtin_tools, declaration, validate_arguments
+from laguna_agent.tools.tool import ToolArguments
 
 TOOLS = builtin_tools()
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.paths import state_dir
-from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.shell import restart_shell, shell_cwd
 from laguna_agent.tools.terminal.bash import BashSession
+from laguna_agent.tools.tool import Sandbox
 from support.shells import Shell, make_context, processes_with, unique, until
 
 

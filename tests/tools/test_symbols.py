@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools.code import index
-from laguna_agent.tools.code import repository_map
+from laguna_agent.tools.code import index, repository_map
 from laguna_agent.tools.code.index import Cache, index_source, sources
 from laguna_agent.tools.code.languages import language_of, syntax_problem
 from support.toolbox import Toolbox

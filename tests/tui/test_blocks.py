@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.interfaces.tui.transcript.markdown_blocks import LONGEST_PIECE, PIECE, Block, Blocks, blocks_of
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import (
+    LONGEST_PIECE,
+    PIECE,
+    Block,
+    Blocks,
+    blocks_of,
+)
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from support.scenes import ANSWER
 
 RENDERER = Renderer(PALETTES["laguna"])

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.interfaces.tui.transcript.code_highlight import code_in
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
-from laguna_agent.interfaces.tui.transcript.rendering import Block, Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript.code_highlight import code_in
+from laguna_agent.interfaces.tui.transcript.rendering import Block, Renderer
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from support.scenes import SceneApp
 

@@ -11,8 +11,8 @@ from textual.widgets import OptionList
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens import model_picker
-from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
+from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT
 from laguna_agent.memory.summaries import Memory, MemoryStore
 from support.scripted import call
 

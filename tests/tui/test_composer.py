@@ -8,10 +8,10 @@ import pytest
 from textual import events
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.system.background import in_background
-from laguna_agent.interfaces.tui.slash_commands import COMMANDS
-from laguna_agent.interfaces.tui.mentions.fuzzy import Names
 from laguna_agent.interfaces.tui.keys import KEYS, help_rows
+from laguna_agent.interfaces.tui.mentions.fuzzy import Names
+from laguna_agent.interfaces.tui.slash_commands import COMMANDS
+from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.system.preferences import History
 from support.scenes import SceneApp
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer
-from laguna_agent.interfaces.tui.themes import PALETTES
 
 PALETTE = next(iter(PALETTES.values()))
 NEW = "".join(f"new{n:03} " for n in range(60))

@@ -11,9 +11,9 @@ from rich.syntax import Syntax
 from textual.color import Color as Colour
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.themes import PALETTES, first
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from support.scenes import ANSWER, DIFF, SCENES, SceneApp, settled
 
 OWN = sorted(name for name, palette in PALETTES.items() if not palette.ansi)

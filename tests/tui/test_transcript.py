@@ -17,11 +17,11 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
+from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
 from laguna_agent.interfaces.tui.transcript.history_loader import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer, code_blocks
-from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
 from laguna_agent.interfaces.tui.transcript.transcript_view import KEPT
 from laguna_agent.trajectory.store import Trajectory
 from support.scenes import ANSWER, DIFF, SceneApp

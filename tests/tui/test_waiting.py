@@ -48,7 +48,9 @@ def test_with_room_everything_is_shown():
 
 def test_the_time_left_and_the_bar_go_on_between_two_reports(monkeypatch):
     now = 100.0
-    monkeypatch.setattr("laguna_agent.interfaces.tui.widgets.activity_line.time.monotonic", lambda: now)
+    monkeypatch.setattr(
+        "laguna_agent.interfaces.tui.widgets.activity_line.time.monotonic", lambda: now
+    )
     made = line(120)
     made.set_interval = lambda *_: None
     made.still = False

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.errors import LagunaError
-from laguna_agent.tools.repository.git_command import GitError
 from laguna_agent.tools.checkpoints.restore import Restorer
 from laguna_agent.tools.checkpoints.tree_store import Entry, TreeStore
+from laguna_agent.tools.repository.git_command import GitError
 
 MAX_FILE_BYTES = 64 << 20
 """Larger files are not recorded; a restore leaves them as they are."""

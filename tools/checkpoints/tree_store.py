@@ -13,7 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from laguna_agent.tools.repository.git_command import SAFE_OPTIONS, GitError, git_environment, run_git
+from laguna_agent.tools.repository.git_command import (
+    SAFE_OPTIONS,
+    GitError,
+    git_environment,
+    run_git,
+)
 
 _CONFIG = """\
 [core]

@@ -3,9 +3,9 @@
 Parsing many files takes a while; beside the interface it would delay keys, and a process of low
 priority delays nothing. The files changed last come first, and at most MOST_FILES are read.
 
-Run as `python -I -m laguna_agent.tools.code.definitions ROOT CACHE SINCE`, with paths relative to ROOT
-on standard input, a line each. Prints a `Batch` as JSON on a line for some files at a time. Only
-files that changed after SINCE, in seconds since 1970, are read.
+Run as `python -I -m laguna_agent.tools.code.definitions ROOT CACHE SINCE`, with paths relative to
+ROOT on standard input, a line each. Prints a `Batch` as JSON on a line for some files at a time.
+Only files that changed after SINCE, in seconds since 1970, are read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from laguna_agent.tools.code.index import Cache, read_source
-from laguna_agent.tools.json_lines import print_lines
 from laguna_agent.tools.code.languages import language_of
+from laguna_agent.tools.json_lines import print_lines
 
 MOST_FILES = 50_000
 _BATCH = 100

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.walk import Entry, walk
 from laguna_agent.tools.files.workspace import Place
+from laguna_agent.tools.tool import ToolContext
 
 _MAX_ENTRIES = 20_000
 _MAX_LINES = 200

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from laguna_agent.actions import Action, ReadPath, WritePath
-from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files import storage
-from laguna_agent.tools.tool import ToolContext, ToolResult
-from laguna_agent.tools.files.diffs import counts, shortened, unified
-from laguna_agent.tools.files.encoding import Document, EncodingError, binary_kind, decode, printable
 from laguna_agent.tools.code.languages import strict_problem, syntax_problem
-from laguna_agent.tools.output import numbered
+from laguna_agent.tools.files import read_state, storage
+from laguna_agent.tools.files.diffs import counts, shortened, unified
+from laguna_agent.tools.files.encoding import (
+    Document,
+    EncodingError,
+    binary_kind,
+    decode,
+    printable,
+)
 from laguna_agent.tools.files.workspace import PathError, Place, locate, read_bytes
+from laguna_agent.tools.output import numbered
+from laguna_agent.tools.tool import ToolContext, ToolResult
 
 _REFUSED = "files.refused"
 _HEAD_CHARS = 4_000

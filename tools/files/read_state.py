@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.files.workspace import Place
+from laguna_agent.tools.tool import ToolContext
 
 _KEPT_BYTES = 32 << 20
 _KEY = "files.seen"

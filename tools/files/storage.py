@@ -16,7 +16,6 @@ import secrets
 import stat
 from pathlib import Path
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.files.read_state import digest
 from laguna_agent.tools.files.workspace import (
     PathError,
@@ -29,6 +28,7 @@ from laguna_agent.tools.files.workspace import (
     special_kind,
     status,
 )
+from laguna_agent.tools.tool import ToolContext
 
 FILE_LIMIT = 32 << 20
 """Bytes of the largest file that is edited or rewritten."""

@@ -3,8 +3,8 @@
 A regular expression of Python can run for ever and cannot be interrupted; a process can. It
 also serves expressions that ripgrep does not know (looking ahead and behind, back references).
 
-Run as `python -I -m laguna_agent.tools.files.text_scan` with a `Job` as JSON on standard input; prints one
-JSON list `[path, line, column, text]` for each matching line.
+Run as `python -I -m laguna_agent.tools.files.text_scan` with a `Job` as JSON on standard input;
+prints one JSON list `[path, line, column, text]` for each matching line.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from laguna_agent.tools.files.encoding import decode, printable
-from laguna_agent.tools.json_lines import print_lines
 from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.json_lines import print_lines
 
 FILE_LIMIT = 16 << 20
 TEXT_LIMIT = 500

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from laguna_agent.tools.tool import ToolContext
 from laguna_agent.tools.files.encoding import is_binary
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, Job
 from laguna_agent.tools.files.workspace import PathError, Place, open_file, status
+from laguna_agent.tools.tool import ToolContext
 
 TIME_LIMIT = 20.0
 """Seconds after which a search is ended; what was found until then counts."""

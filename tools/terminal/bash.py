@@ -18,11 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.capture import Capture
 from laguna_agent.tools.terminal.driver import HELLO, Report, driver
 from laguna_agent.tools.terminal.link import Link
+from laguna_agent.tools.tool import Sandbox
 
 _START_TIMEOUT = 20.0
 _TERM_GRACE = 1.0

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal.driver import Report, ReportParser
 from laguna_agent.tools.terminal.spawn import spawn, stop
+from laguna_agent.tools.tool import Sandbox
 
 _LAST_WORDS = 500
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pexpect
 import ptyprocess
 
-from laguna_agent.tools.tool import Sandbox
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.driver import COMMAND_FD, KEEPER, REPORT_FD
+from laguna_agent.tools.tool import Sandbox
 
 _KILL_TIMEOUT = 5.0
 _QUIET = {

@@ -1,9 +1,9 @@
 """Compaction: when the context nears its end, summarise and go on in a new epoch.
 
-The loop adds to the prompt through `tell` (see `laguna_agent.agent.context.context_append`), which compacts
-before anything is added that would leave no room for a summary. The request to summarise is
-appended to the running conversation, so nothing is processed again; replies must leave a reserve
-free (`reply_room`), so that there is always room for it.
+The loop adds to the prompt through `tell` (see `context_append`), which compacts before anything is
+added that would leave no room for a summary. The request to summarise is appended to the running
+conversation, so nothing is processed again; replies must leave a reserve free (`reply_room`), so
+that there is always room for it.
 """
 
 from __future__ import annotations

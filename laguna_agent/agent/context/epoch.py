@@ -10,7 +10,13 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from laguna_agent.agent.context.user_messages import Said, counted, sizes_of, tell_said, without_middle
+from laguna_agent.agent.context.user_messages import (
+    Said,
+    counted,
+    sizes_of,
+    tell_said,
+    without_middle,
+)
 from laguna_agent.events import (
     Compacted,
     Event,

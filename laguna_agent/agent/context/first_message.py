@@ -19,9 +19,9 @@ from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.check.runner import Checking
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import UserMessage
-from laguna_agent.tools.repository.git_command import GitError, quiet_git
-from laguna_agent.tools.read import mark_seen
 from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.repository.git_command import GitError, quiet_git
 
 MAX_FILE_BYTES = 64_000
 SMALL_REPOSITORY_FILES = 12

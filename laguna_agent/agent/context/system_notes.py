@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laguna_agent.agent.tool_executor import Calls
 from laguna_agent.agent.check.runner import Checking
 from laguna_agent.agent.context.epoch import plan_text
 from laguna_agent.agent.state import Agent
+from laguna_agent.agent.tool_executor import Calls
 
 Notes = list[tuple[str, str]]
 LAST_STEPS = 3

@@ -99,8 +99,8 @@ def _model(name: str | None, synthetic: str | None, config: Config) -> Path:
 
 def _plan(path: Path, engine: EngineConfig) -> None:
     from laguna_agent.config import EngineConfig
-    from laguna_agent.models.sizing.fit import gib, plan
     from laguna_agent.models.gguf import read_header
+    from laguna_agent.models.sizing.fit import gib, plan
     from laguna_agent.models.sizing.hardware import gpus
 
     assert isinstance(engine, EngineConfig)

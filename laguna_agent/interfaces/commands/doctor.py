@@ -56,9 +56,9 @@ def why(options: argparse.Namespace) -> int:
     """Print the verdict about one command and the rule that decided; 0 when it would just run."""
     from laguna_agent.config import load_config
     from laguna_agent.policy import trust
-    from laguna_agent.policy.sanitize import visible
     from laguna_agent.policy.gate import Gate
     from laguna_agent.policy.sandbox import make_sandbox
+    from laguna_agent.policy.sanitize import visible
 
     root = paths.repository_root(Path(options.directory))
     trusted = trust.is_trusted(root)

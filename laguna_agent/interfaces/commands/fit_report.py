@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.models.sizing import fit
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
+from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import Gpu, Memory, gpus, machine_memory
 from laguna_agent.models.store import Store, is_path
 

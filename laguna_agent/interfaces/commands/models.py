@@ -13,10 +13,10 @@ from laguna_agent.config import Config, load_config
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.interfaces.commands.fit_report import fit_report, to_fit
 from laguna_agent.interfaces.transfer_progress import TransferLine
-from laguna_agent.models.sizing import fit
-from laguna_agent.models.fetch.acquire import import_file, pull
 from laguna_agent.models.catalogue import DEFAULT, STARTER, Catalogued, load_catalogue
+from laguna_agent.models.fetch.acquire import import_file, pull
 from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header
+from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import gpus, machine_memory
 from laguna_agent.models.store import Installed, Store, is_path, resolve
 

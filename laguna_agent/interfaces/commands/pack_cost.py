@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError, ModelError
-from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.models.chat import ChatFormat, format_for
 from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.prompts.loader.templates import DYNAMIC, StaticVariables
 from laguna_agent.tools.tool import Tool

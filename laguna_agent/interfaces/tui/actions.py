@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from rich.text import Text
 from textual.widgets import Input
 
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.system.clipboard import system_copy
-from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:

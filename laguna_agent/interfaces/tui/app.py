@@ -17,24 +17,24 @@ from textual.widgets import Input, Static
 
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.interfaces.tui import keys, messages, pack_watch, themes
-from laguna_agent.interfaces.tui.system import latency
-from laguna_agent.interfaces.tui.mentions import mention_source
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
-from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalPanel
-from laguna_agent.interfaces.tui.slash_commands import Commands
-from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
-from laguna_agent.interfaces.tui.widgets.composer import Composer
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
+from laguna_agent.interfaces.tui.mentions import mention_source
 from laguna_agent.interfaces.tui.message_queue import Outbox
-from laguna_agent.interfaces.tui.widgets.side_panel import ROOM, SidePanel
-from laguna_agent.interfaces.tui.transcript.history_loader import Past
+from laguna_agent.interfaces.tui.slash_commands import Commands
+from laguna_agent.interfaces.tui.system import latency
 from laguna_agent.interfaces.tui.system.preferences import History, Preferences
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
-from laguna_agent.interfaces.tui.widgets.status_line import StatusLine, short_path
 from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
+from laguna_agent.interfaces.tui.transcript.history_loader import Past
+from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from laguna_agent.interfaces.tui.widgets.activity_line import Waiting, WaitLine
+from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalPanel
+from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
+from laguna_agent.interfaces.tui.widgets.composer import Composer
+from laguna_agent.interfaces.tui.widgets.side_panel import ROOM, SidePanel
+from laguna_agent.interfaces.tui.widgets.status_line import StatusLine, short_path
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:

@@ -15,9 +15,7 @@ from rich.text import Text
 
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.interfaces.tui import themes
-from laguna_agent.interfaces.tui.screens import pickers
-from laguna_agent.interfaces.tui.screens import model_picker
-from laguna_agent.interfaces.tui.screens import pages
+from laguna_agent.interfaces.tui.screens import model_picker, pages, pickers
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
 from laguna_agent.policy.sanitize import visible

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from laguna_agent.errors import LagunaError, ModelError
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
-from laguna_agent.interfaces.tui.widgets.fitted_row import columns, elided
 from laguna_agent.interfaces.tui.system.preferences import write_text
 from laguna_agent.interfaces.tui.widgets.activity_line import size
+from laguna_agent.interfaces.tui.widgets.fitted_row import columns, elided
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def _room() -> int:
 
 def first_screen(room: int) -> tuple[Picker, str]:
     """What is asked without any model, and what suits a machine with `room` bytes of memory."""
-    from laguna_agent.models.sizing import fit
     from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
     from laguna_agent.models.gguf import gigabytes
+    from laguna_agent.models.sizing import fit
 
     catalogue = load_catalogue()
     best, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from laguna_agent.errors import LagunaError
 from laguna_agent.interfaces.tui import keys
-from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.screens.dialogs import Page
-from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.transcript import diff_view
+from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.paths import private_beside
 from laguna_agent.policy.sanitize import visible
 from laguna_agent.tools.repository.git_command import GitError, quiet_git

@@ -13,11 +13,11 @@ from rich.style import Style
 from rich.text import Text
 from textual.strip import Strip
 
-from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
-from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, code_in
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.transcript import diff_view
+from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, code_in
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.policy.sanitize import visible
 
 Lines = list[list[Segment]]

@@ -21,10 +21,10 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 from laguna_agent.interfaces.tui.transcript.incremental_markdown import Growing, Laid
 from laguna_agent.interfaces.tui.transcript.rendering import Lines, Renderer, marked
-from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
 KEPT, TRIMMED = 1_200, 800
 """Entries at which the window is cut while its end is shown, and to how many."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 from textual.widget import Widget
 
-from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:

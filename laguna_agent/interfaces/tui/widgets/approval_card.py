@@ -20,9 +20,9 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
+from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.widgets.fitted_row import Fitting
-from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
