@@ -11,7 +11,6 @@ import re
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TextIO
 
 
 def _home() -> Path | None:
@@ -82,13 +81,6 @@ def make_private(*directories: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
-
-
-def private_beside(path: Path) -> tuple[Path, TextIO]:
-    """A new text file beside `path`, to be renamed to it: a random name, mode 0600, no link
-    followed. Raises OSError."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
-    return Path(name), os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace")
 
 
 def runtime_dir() -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import (
@@ -229,9 +229,7 @@ class Store:
                 yield index
                 while len(index.digests) > _MOST_DIGESTS:
                     index.digests.pop(next(iter(index.digests)))
-                temporary = path.with_suffix(f".{os.getpid()}.tmp")
-                temporary.write_text(_dump(index.model_dump()), encoding="utf-8")
-                temporary.replace(path)
+                atomic_write(path, _dump(index.model_dump()))
         except OSError as error:
             raise ModelError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.models.engine.cache import State, digest
 from laguna_agent.models.engine.interface import common_prefix
 from laguna_agent.models.engine.stored_snapshots import SUFFIX, snapshot_files
@@ -182,16 +183,11 @@ class SnapshotStore:
             }
         ).encode()
         self.prune(self.limit - _HEAD.size - len(header) - 4 * len(tokens) - len(data))
-        part = self.directory / f".{name}.{os.getpid()}"
-        try:
-            with part.open("wb") as file:
-                file.write(_HEAD.pack(_MAGIC, len(header)))
-                file.write(header)
-                file.write(tokens.tobytes())
-                file.write(data)
-            part.replace(self.directory / name)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_stream(self.directory / name) as file:
+            file.buffer.write(_HEAD.pack(_MAGIC, len(header)))
+            file.buffer.write(header)
+            file.buffer.write(tokens.tobytes())
+            file.buffer.write(data)
 
     def prune(self, limit: int) -> None:
         """Remove the least recently used snapshots of all models until `limit` bytes are left."""

@@ -7,6 +7,7 @@ apart. Physical cores are the rule; another number must be clearly faster to be 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -21,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine.llama import Context, ContextOptions, Model, gpu_backend
 from laguna_agent.models.engine.repack_probe import repack_gain
@@ -245,13 +247,9 @@ def load(key: str) -> Tuning | None:
 def store(key: str, tuning: Tuning) -> None:
     """Remember a measurement. Not being able to is no error."""
     content = {**_read(), key: asdict(tuning)}
-    part = path().with_suffix(f".{os.getpid()}.part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=1))
-        part.replace(path())
-    except OSError:
-        part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path().parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path(), json.dumps(content, indent=1))
 
 
 def _read() -> dict[str, Any]:

@@ -20,6 +20,7 @@ import pytest
 
 from laguna_agent import paths
 from laguna_agent.agent.state import Approval
+from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.cli import main, make_parser, make_settings
 from laguna_agent.config import load_config
 from laguna_agent.events import (
@@ -643,11 +644,10 @@ def test_an_export_follows_no_planted_link_and_is_private(workspace: Path, canar
     for pid in range(os.getpid() - 2, os.getpid() + 3):
         (workspace / f".session.md.{pid}").symlink_to(canary)
     path.symlink_to(canary)
-    temporary, stream = paths.private_beside(path)
-    with stream:
-        stream.write("said\n")
-    assert temporary.stat().st_mode & 0o077 == 0
-    os.replace(temporary, path)
-    assert path.read_text() == "said\n"
+    with atomic_stream(path) as stream:
+        stream.write("a line\n")
+        assert os.fstat(stream.fileno()).st_mode & 0o077 == 0
+    assert path.read_text() == "a line\n"
+    assert path.stat().st_mode & 0o077 == 0
     assert not path.is_symlink()
     assert not canary.exists()

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError, UsageError
-from laguna_agent.paths import private_beside
 
 if TYPE_CHECKING:
     from laguna_agent.trajectory.codec import StoredEvent
@@ -227,20 +227,12 @@ def _out(output: str | None) -> Iterator[TextIO]:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a real stream
         yield sys.stdout
         return
-    import os
-
     path = Path(str(output)).expanduser()
-    temporary: Path | None = None
     try:
-        temporary, stream = private_beside(path)
-        with stream as file:
+        with atomic_stream(path) as file:
             yield file
-        os.replace(temporary, path)
     except OSError as error:
         raise LagunaError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 # --- delete ---------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError
 from laguna_agent.interfaces.tui import keys
 from laguna_agent.interfaces.tui.screens.dialogs import Page
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.rendering import seconds
-from laguna_agent.paths import private_beside
 from laguna_agent.policy.sanitize import visible
 from laguna_agent.tools.repository.git_command import GitError, quiet_git
 
@@ -251,19 +250,13 @@ def export(directory: Path, path: Path) -> None:
     from laguna_agent.trajectory.store import Trajectory
 
     trajectory = Trajectory.open(directory, for_append=False)
-    temporary: Path | None = None
     try:
-        temporary, stream = private_beside(path)
-        with stream as out:
+        with atomic_stream(path) as out:
             if path.suffix.lower() in (".html", ".htm"):
                 write_html(trajectory.events(), trajectory.meta, out)
             elif path.suffix.lower() == ".json":
                 write_atif(trajectory, out, session=trajectory.id)
             else:
                 write_markdown(trajectory.events(), trajectory.meta, out)
-        os.replace(temporary, path)
     except OSError as error:
         raise LagunaError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
