@@ -144,5 +144,14 @@ class Conversation(Protocol):
     def limit(self) -> int:
         """Tokens that fit."""
 
+    @property
+    def tokens(self) -> tuple[int, ...] | None:
+        """Token ids of the prompt so far; None where only a server knows them."""
+
+    @property
+    def template_notes(self) -> Sequence[str]:
+        """Where the chat format departs from the model's own template, each in a clause for
+        people. More may come as the conversation grows."""
+
     async def aclose(self) -> None:
         """Let go of the engine."""

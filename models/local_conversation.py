@@ -63,12 +63,6 @@ class LocalConversation:
         self._grammars: set[str] = set()
         """Digests of those that were told of."""
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Where the chat format could not follow the model's own template, in words for a person;
-        more may come as the conversation grows."""
-        return tuple(getattr(self._format, "reasons", ()))
-
     # --- growing ----------------------------------------------------------------------------
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
@@ -261,8 +255,13 @@ class LocalConversation:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """The prompt so far."""
+        """Token ids of the prompt so far."""
         return tuple(self._tokens)
+
+    @property
+    def template_notes(self) -> Sequence[str]:
+        """Where the chat format departs from the model's own template."""
+        return self._format.template_notes
 
     async def aclose(self) -> None:
         """Let go of the engine, when no fork uses it any more."""

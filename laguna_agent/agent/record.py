@@ -109,7 +109,7 @@ def system_prompt(
     conversation: Conversation, text: str, specs: Sequence[ToolSpec], tokens: int
 ) -> SystemPrompt:
     """The static prefix that `conversation` was just started with."""
-    ids = getattr(conversation, "tokens", None)
+    ids = conversation.tokens
     return SystemPrompt(
         text=text,
         tools=[spec.model_dump(mode="json") for spec in specs],

@@ -386,7 +386,7 @@ class Session:
 
     def _format_notices(self) -> list[Notice]:
         """What the chat format says of the model's template that was not said yet."""
-        reasons = getattr(self.conversation, "reasons", ())[self._reasons :]
+        reasons = self.conversation.template_notes[self._reasons :]
         self._reasons += len(reasons)
         return [Notice(text=f"Chat format: {reason}.") for reason in reasons]
 

@@ -67,6 +67,11 @@ class ChatFormat(Protocol):
 
     name: str
 
+    @property
+    def template_notes(self) -> Sequence[str]:
+        """Where the format departs from the model's own template, each in a clause for people.
+        Rendering may add to them."""
+
     def render_start(self, system: str, tools: Sequence[ToolSpec]) -> list[Segment]:
         """The static prefix: what begins every conversation."""
 

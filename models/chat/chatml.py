@@ -69,6 +69,7 @@ class ChatMLFormat:
     """
 
     name = "chatml"
+    template_notes: tuple[str, ...] = ()
 
     def __init__(self, *, thinks: bool = False, native_tags: bool = True) -> None:
         self.thinks = thinks

@@ -35,6 +35,7 @@ class FencedFormat:
     """Calls as `### tool argument` and fenced text, between ChatML turn markers."""
 
     name = "fenced"
+    template_notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.turns = ChatMLTurns(wrap_tool_results=False)

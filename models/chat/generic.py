@@ -1,9 +1,9 @@
 """The format of any other model: its file's own Jinja chat template.
 
 Templates render whole conversations; here they give increments (see `template`). Where one is
-not append-only (it drops old thoughts, moves the system text, refuses a role), the message is put
-between the marks learned from the template, and `reasons` says so. Nothing depends on what was
-rendered before, so conversations can be forked and rewound.
+not append-only (it drops old thoughts, moves the system text, refuses a role), the message goes
+between the marks learned from the template, and `template_notes` says so. Nothing depends on
+what was rendered before, so conversations can be forked and rewound.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class GenericFormat:
     """A conversation through a model's own template.
 
     `bos` and `eos` are the texts of the file's special tokens, which templates write themselves.
-    `reasons` are sentences for a person: where the template was not followed, and why. Raises
-    ModelError when the template cannot be read at all.
+    `template_notes` grows with each departure from the template. Raises ModelError when the
+    template cannot be read at all.
     """
 
     name = "generic"
@@ -75,7 +75,7 @@ class GenericFormat:
     ) -> None:
         self._template = ChatTemplate(template, model_name=model_name, bos=bos, eos=eos)
         self._marks = learn(self._template, thinking=bool(thinking))
-        self.reasons = list(self._marks.reasons)
+        self.template_notes = list(self._marks.notes)
         self._thinking = bool(thinking)
         self._thinks = _THINK_CLOSE in template
         self._tags: Tags | None = None
@@ -97,7 +97,7 @@ class GenericFormat:
         ]
         if tools and not (self._shows_calls and self._declares(bool(text))):
             # a reply's form has to be taught where the template teaches none that is read here
-            self._reason("the template shows no known form of calls, so the system text does")
+            self._note("the template shows no known form of calls, so the system text does")
             self._tags, self._style, self._declared = None, JsonCalls(), []
             declared = text_of(declare_tools(SegmentWriter(marks.markers), tools).segments())
             text = f"{text}\n\n{declared}".strip()
@@ -109,7 +109,7 @@ class GenericFormat:
         bare = self._start(False)
         out.special(bare[0] if bare is not None else "")
         if text:
-            self._reason("the template has no system text, so it opens the conversation as a user")
+            self._note("the template has no system text, so it opens the conversation as a user")
             out.special(marks.before_user).content(text).special(marks.after_user)
             out.special(marks.opening[False]).plain("Understood.")
             out.special(marks.end + marks.after_reply)
@@ -216,7 +216,7 @@ class GenericFormat:
             if around:
                 around[-1] = (around[-1][0], pieces[-1])
             return list(zip(around, contents, strict=True))
-        self._reason("the template refuses some turns, so they are put between a user's marks")
+        self._note("the template refuses some turns, so they are put between a user's marks")
         marks = self._marks
         found = []
         for message in messages:
@@ -228,6 +228,6 @@ class GenericFormat:
             found.append(((before, after), message.content))
         return found
 
-    def _reason(self, text: str) -> None:
-        if text not in self.reasons:
-            self.reasons.append(text)
+    def _note(self, text: str) -> None:
+        if text not in self.template_notes:
+            self.template_notes.append(text)

@@ -78,6 +78,7 @@ class LagunaFormat:
     """
 
     name = "laguna"
+    template_notes: tuple[str, ...] = ()
 
     def __init__(self, version: Version = "v4", *, thinking: bool | None = None) -> None:
         self.version = version

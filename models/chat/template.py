@@ -109,7 +109,7 @@ class Marks:
     """Between that and the next turn."""
     opening: dict[bool, str]
     """Opens a reply, without and with thinking."""
-    reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Marks:
 
 
 def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
-    """The marks of a template. Where it does not tell, plain headings, with a reason."""
+    """The marks of a template. Where it does not tell, plain headings, with a note."""
     answered = [user(_USER), {"role": "assistant", "content": _REPLY}]
     again = f"{_USER}-again"
     one = template.render([user(_USER)], thinking=thinking)
@@ -137,16 +137,18 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
     between = two[two.index(_USER) + len(_USER) : two.index(_REPLY)]
     after_user = _shared(one.partition(_USER)[2], between)
     closing = two.partition(_REPLY)[2]
-    reasons = []
+    notes = []
     if three is None or _REPLY not in three or again not in three:
         before_user = one.partition(_USER)[0]
-        reasons.append("the template refuses a second question, so its turns are like the first")
+        notes.append("the template refuses a second question, so its turns are like the first")
     else:
         middle = three[three.index(_REPLY) + len(_REPLY) : three.index(again)]
         closing = _shared(closing, middle)
         before_user = middle[len(closing) :]
         if not three.startswith(two):
-            reasons.append("the template is not append-only, so turns stand between learned marks")
+            notes.append(
+                "the template is not append-only, so turns go between marks learned from it"
+            )
     end = closing.strip()
     after_reply = closing[closing.index(end) + len(end) :] if end else closing
     opening = {}
@@ -155,7 +157,7 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
         rest = text.partition(_USER)[2]
         fits = _USER in text and rest.startswith(after_user)
         opening[thinks] = (rest if fits else between)[len(after_user) :]
-    return Marks(before_user, after_user, end, after_reply, opening, reasons)
+    return Marks(before_user, after_user, end, after_reply, opening, notes)
 
 
 def _shared(one: str, other: str) -> str:

@@ -360,6 +360,16 @@ class HttpConversation:
         """Tokens that fit."""
         return self.info.context
 
+    @property
+    def tokens(self) -> None:
+        """None: the server tokenizes."""
+        return None
+
+    @property
+    def template_notes(self) -> Sequence[str]:
+        """None: the server applies the template."""
+        return ()
+
     async def aclose(self) -> None:
         """Close the connections, when no fork uses them any more."""
         if not self._closed:

@@ -361,11 +361,11 @@ async def test_a_hook_that_fails_is_shown_and_the_turn_goes_on(opened: Opened) -
 
 async def test_what_a_chat_format_could_not_follow_is_shown_once(opened: Opened) -> None:
     def more() -> Reply:
-        conversation.reasons.append("it refuses some turns")
+        conversation.template_notes.append("it refuses some turns")
         return Reply(text="ok")
 
     session, conversation = await opened([Reply(text="ok"), more, Reply(text="ok")])
-    conversation.reasons = ["it shows no calls"]
+    conversation.template_notes = ["it shows no calls"]
     for expected in (["it shows no calls"], ["it refuses some turns"], []):
         events = await take(session, "Go on")
         said = [e.text for e in events if isinstance(e, Notice) and e.text.startswith("Chat")]
@@ -374,7 +374,7 @@ async def test_what_a_chat_format_could_not_follow_is_shown_once(opened: Opened)
     assert session.trajectory.path.read_text().count("it shows no calls") == 1
 
 
-def test_a_local_conversation_gives_the_reasons_of_its_format() -> None:
+def test_a_local_conversation_gives_the_template_notes_of_its_format() -> None:
     template = (
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
         "<{{ m.role }}>{{ m.content }}</>{% endfor %}"
@@ -382,7 +382,7 @@ def test_a_local_conversation_gives_the_reasons_of_its_format() -> None:
     form = GenericFormat(template, model_name="x")
     info = ModelInfo(name="x", format="generic", context=1)
     conversation = LocalConversation(cast(Engine, None), form, info)
-    before = len(conversation.reasons)
+    before = len(conversation.template_notes)
     form.render_start("Be brief.", [ToolSpec(name="t", description="", parameters={})])
-    assert [r for r in conversation.reasons[before:] if "no known form of calls" in r]
-    assert [r for r in conversation.reasons if "no system text" in r]
+    assert [r for r in conversation.template_notes[before:] if "no known form of calls" in r]
+    assert [r for r in conversation.template_notes if "no system text" in r]

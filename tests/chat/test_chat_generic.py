@@ -81,7 +81,7 @@ def test_an_append_only_template_is_followed_to_the_letter() -> None:
     text += "Hi.|E|" + text_of(form.render_messages([say("Go")], after_reply=True))
     assert text == "|BOS||system|Be brief.|E|\n|user|Hello|E|\n|A|Hi.|E|\n|user|Go|E|\n"
     assert text_of(form.render_close("length")) == "|E|"
-    assert form.reasons == []
+    assert form.template_notes == []
 
 
 def test_content_goes_in_as_it_is_and_cannot_forge_a_turn() -> None:
@@ -95,7 +95,7 @@ def test_a_template_with_tools_declares_them_and_its_style_of_calls_is_used() ->
     start = text_of(form.render_start("S", [TOOL]))
     assert start.startswith('|tools|{"type": "function", "function": {"name": "ls"')
     assert "List | E|." in start
-    assert form.reasons == []
+    assert form.template_notes == []
     reply = (
         "See:\n<tool_call>\n<function=ls>\n<parameter=path>\n a\n\n</parameter>\n"
         "</function>\n</tool_call>"
@@ -120,7 +120,7 @@ def test_a_template_without_tools_gets_them_in_the_system_text() -> None:
     start = text_of(form.render_start("S", [TOOL]))
     assert start.startswith("|BOS||system|S\n\n# Tools")
     assert '"name": "ls"' in start
-    assert any("form of calls" in reason for reason in form.reasons)
+    assert any("form of calls" in note for note in form.template_notes)
     parser = form.parser([TOOL], GenerateOptions())
     parser.feed('<tool_call>\n{"name": "ls", "arguments": {"path": "a"}}\n</tool_call>')
     assert parser.finish()[1].tool_calls[0].arguments == {"path": "a"}
@@ -135,12 +135,12 @@ def test_a_template_that_refuses_roles_still_carries_them() -> None:
     text = text_of(form.render_messages(results, after_reply=True))
     assert text.count("[INST] <tool_response>\n") == 2
     assert "one" in text
-    assert len(form.reasons) == 2
+    assert len(form.template_notes) == 2
 
 
 def test_a_template_that_rewrites_replies_is_not_run_over_them() -> None:
     form = chat(FORGETFUL)
-    assert any("not append-only" in reason for reason in form.reasons)
+    assert any("not append-only" in note for note in form.template_notes)
     assert text_of(form.render_messages([say("Go")], after_reply=True)) == "|U|Go|E|"
     assert text_of(form.render_generation(GenerateOptions())) == "|A|<think></think>"
     thinking = GenerateOptions(thinking=True)
@@ -173,7 +173,7 @@ def test_a_hostile_or_broken_template_does_no_harm(template: str) -> None:
     text = text_of(form.render_start("S", [TOOL]))
     text += text_of(form.render_messages([say("Hello")], after_reply=False))
     assert "Hello" in text
-    assert form.reasons
+    assert form.template_notes
 
 
 def test_a_template_that_cannot_be_read_is_an_error_of_two_lines() -> None:

@@ -51,6 +51,8 @@ class ScriptedConversation:
         self.system = ""
         self.tools: list[ToolSpec] = []
         self.played = 0
+        self.tokens = None
+        self.template_notes: list[str] = []
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
         self.system, self.tools = system, list(tools)

@@ -141,10 +141,10 @@ async def enter_epoch(conversation: Conversation, epoch: Epoch) -> list[int] | N
 
     Returns what a local conversation holds after the prefix up to the end of the last reply.
     """
-    start = len(_tokens(conversation) or ())
+    start = len(conversation.tokens or ())
     opening = Message(role="user", content=epoch.opening)
     closed = await _append_all(conversation, [opening, *epoch.entries])
-    tokens = _tokens(conversation)
+    tokens = conversation.tokens
     if tokens is None:
         return None
     replies = [entry for entry in epoch.entries if isinstance(entry, Reply)]
@@ -181,10 +181,6 @@ async def reenter(
 
 
 # --- inside ---------------------------------------------------------------------------------
-
-
-def _tokens(conversation: Conversation) -> tuple[int, ...] | None:
-    return getattr(conversation, "tokens", None)
 
 
 async def _append_all(conversation: Conversation, entries: Sequence[Message | Reply]) -> int:
