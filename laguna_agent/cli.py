@@ -37,22 +37,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"laguna {__version__}\n")
         return 0
+    from laguna_agent import log
+
+    code = _run(arguments)
+    log.logger.info("exit code %d", code)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    from laguna_agent import log
     from laguna_agent.errors import ExitCode, LagunaError
 
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
-        if arguments and arguments[0] in COMMANDS:
-            return int(_command(arguments[0])(arguments[1:]))
+        if not {"-h", "--help"}.intersection(arguments):
+            log.start(arguments, command=command, verbose="--verbose" in arguments)
+        if command:
+            return int(_command(command)(arguments[1:]))
         return _main(arguments)
     except LagunaError as error:
-        from laguna_agent.policy.sanitize import visible
-
-        sys.stderr.write(f"laguna: {visible(str(error))}\n")
-        return int(error.exit_code)
+        log.log_error("error", error)
+        return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (nothing may be written any more)
         return 0
+    except Exception as error:
+        return _fail(log.unexpected(error), ExitCode.FAILED)
+
+
+def _fail(message: str, code: int) -> int:
+    from laguna_agent.policy.sanitize import visible
+
+    sys.stderr.write(f"laguna: {visible(message)}\n")
+    return int(code)
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -122,6 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="record the log-probability of each token that the model writes")  # fmt: skip
     add("--offline", action="store_true", help="no network for anything")
     add("--trust", action="store_true", help="read this repository's .laguna/ for this run")
+    add("--verbose", action="store_true", help="log sizes, notices and errors too")
     add("--version", action="store_true", help="show the version")
     return parser
 
