@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast starter lint format bench pictures clean
+.PHONY: help demo test test-fast starter lint format bench messages pictures clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       the whole test suite        make test-fast   without the slow part"
@@ -41,6 +41,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Each string that a user may see, to review them.
+messages: $(STAMP)
+	@$(BIN)/python tests/support/messages.py
 
 # The pictures of the terminal interface in the README.
 pictures: $(STAMP)
