@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     import argparse
 
-    from laguna_agent.agent.session import Settings
+    from laguna_agent.agent.settings import Settings
 
 COMMANDS = {
     "models": "list, fetch and choose models",
@@ -148,7 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_settings(options: argparse.Namespace) -> Settings:
     """Flags, environment and files as one. Raises UsageError."""
-    from laguna_agent.agent.session import Settings
+    from laguna_agent.agent.settings import Settings
     from laguna_agent.config import load_config
     from laguna_agent.errors import UsageError
     from laguna_agent.paths import repository_root

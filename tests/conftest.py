@@ -56,14 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+async def opened(workspace: Path) -> AsyncIterator[Any]:
     """Opens sessions in the module's `workspace` whose replies are written beforehand."""
     from support.scripted import open_scripted
 
     sessions = []
 
     async def make(script: list[Any], **more: Any) -> tuple[Any, Any]:
-        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
+        session, conversation = await open_scripted(workspace, script, **more)
         sessions.append(session)
         return session, conversation
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from laguna_agent.actions import Action, Decision
-from laguna_agent.agent.state import Agent
 from laguna_agent.config import RuleConfig
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import ApprovalGiven, ApprovalRequested, Event, Notice
 from laguna_agent.paths import config_dir
 
+if TYPE_CHECKING:
+    from laguna_agent.agent.state import Agent
 
-async def ask(
+
+class Approval(NamedTuple):
+    """A person's answer to an approval."""
+
+    answer: Literal["once", "always", "no"]
+    reason: str = ""
+
+
+Approver = Callable[[ApprovalRequested], Awaitable[Approval]]
+
+
+async def request_approval(
     agent: Agent, action: Action, decision: Decision, *, call_id: str, tool: str
 ) -> AsyncGenerator[Event, None]:
     """Yield the request, the answer as an ApprovalGiven, and what came of "always".

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laguna_agent.actions import ReadPath
 from laguna_agent.agent.context.first_message import git_state, today
 from laguna_agent.agent.context.instructions import Instructions
 from laguna_agent.agent.hooks import Hooks
-from laguna_agent.agent.model_loading import Mind, recommended_sampling
+from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
+from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import find_skills, list_skills, reading_skills
-from laguna_agent.agent.state import Agent, Limits
+from laguna_agent.agent.state import Agent, TurnLimits
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Notice
@@ -28,15 +29,12 @@ from laguna_agent.tools.registry import builtin_tools
 from laguna_agent.tools.tool import ToolContext
 from laguna_agent.trajectory.store import Trajectory
 
-if TYPE_CHECKING:
-    from laguna_agent.agent.session import Settings
-
 
 def make_agent(
-    settings: Settings, root: Path, trajectory: Trajectory, mind: Mind
+    settings: Settings, root: Path, trajectory: Trajectory, model: LoadedModel
 ) -> tuple[Agent, list[Notice]]:
     """The agent of a session, and what should be said before its first turn."""
-    config, pack = settings.config, mind.pack
+    config, pack = settings.config, model.pack
     notices: list[Notice] = []
     state = repository_state_dir(root)
     network = config.policy.network and not config.offline
@@ -84,7 +82,7 @@ def make_agent(
     notices += unusable
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
     agent = Agent(
-        conversation=mind.conversation,
+        conversation=model.conversation,
         tools={},
         gate=gate,
         context=ToolContext(
@@ -97,8 +95,8 @@ def make_agent(
             state={"git.trusted": settings.trusted},
         ),
         pack=pack,
-        sampling=make_sampling(config, mind),
-        limits=Limits(
+        sampling=make_sampling(config, model),
+        limits=TurnLimits(
             steps=config.limits.steps or pack.limits.steps,
             tokens=config.limits.tokens,
             timeout=config.limits.timeout,
@@ -118,7 +116,7 @@ def make_agent(
     if not config.memory.enabled:
         builtin.pop("recall", None)
     builtin["read"] = reading_skills(builtin["read"], skills)
-    variables = static_variables(mind.info, pack.tool_names(builtin), thinking=thinking)
+    variables = static_variables(model.info, pack.tool_names(builtin), thinking=thinking)
     agent.tools = {tool.name: tool for tool in pack.tools(builtin, variables)}
     if "read" in agent.tools:
         agent.opening["skills"] = list_skills(skills)
@@ -132,9 +130,9 @@ def static_variables(info: ModelInfo, tools: Iterable[str], *, thinking: bool) -
     )
 
 
-def make_sampling(config: Config, mind: Mind) -> Sampling:
+def make_sampling(config: Config, model: LoadedModel) -> Sampling:
     """What the makers recommend, under what the pack sets, under what the user sets."""
-    values: dict[str, Any] = {**recommended_sampling(mind.info), **mind.pack.sampling}
+    values: dict[str, Any] = {**recommended_sampling(model.info), **model.pack.sampling}
     values |= {k: v for k, v in config.sampling.model_dump().items() if v is not None}
     if values.get("seed") is None:
         values["seed"] = 0 if values.get("temperature") == 0 else secrets.randbelow(2**31)

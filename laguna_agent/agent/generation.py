@@ -13,8 +13,8 @@ from contextlib import aclosing
 
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_append import make_room
-from laguna_agent.agent.loop_detector import Watchdog
-from laguna_agent.agent.retries import Attempts
+from laguna_agent.agent.loop_detector import LoopDetector
+from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.state import Agent
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Event, Reply
@@ -24,7 +24,9 @@ RESAMPLES = 4
 _WARMER = 0.35
 
 
-async def ask(agent: Agent, watchdog: Watchdog, attempts: Attempts) -> AsyncGenerator[Event, None]:
+async def ask(
+    agent: Agent, watchdog: LoopDetector, attempts: Retries
+) -> AsyncGenerator[Event, None]:
     """Yield the events of one reply. Replies that were thrown away are marked `discarded`; when
     the last one is, nothing new could be had."""
     conversation = agent.conversation
@@ -72,7 +74,7 @@ async def ask(agent: Agent, watchdog: Watchdog, attempts: Attempts) -> AsyncGene
         options.sampling = sampling
 
 
-def make_options(agent: Agent, attempts: Attempts) -> GenerateOptions:
+def make_options(agent: Agent, attempts: Retries) -> GenerateOptions:
     """How the next reply is to be made."""
     manifest, conversation = agent.pack.manifest, agent.conversation
     room = reply_room(conversation.used, conversation.limit, agent.reserve)

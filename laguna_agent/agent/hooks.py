@@ -47,7 +47,7 @@ class _Answer(BaseModel):
 
 
 @dataclass
-class Outcome:
+class HookResult:
     """What the hooks of one event said."""
 
     deny: str | None = None
@@ -78,12 +78,12 @@ class Hooks:
         self.environment = {k: v for k, v in source.items() if not is_secret_variable(k, v)}
         self._continues = 0
 
-    async def before_tool(self, call: ToolCall) -> Outcome:
+    async def before_tool(self, call: ToolCall) -> HookResult:
         """Ask before a call runs. `deny` goes to the model as the call's result."""
         about = {"tool": call.name, "arguments": call.arguments}
         return await self._run("before_tool", about, tool=call.name)
 
-    async def after_tool(self, call: ToolCall, finished: ToolFinished) -> Outcome:
+    async def after_tool(self, call: ToolCall, finished: ToolFinished) -> HookResult:
         """Tell that a call ran; `add` follows its result. A denial is only shown."""
         about = {
             "tool": call.name,
@@ -95,7 +95,7 @@ class Hooks:
         }
         return await self._run("after_tool", about, tool=call.name)
 
-    async def on_prompt(self, text: str, *, steered: bool = False) -> Outcome:
+    async def on_prompt(self, text: str, *, steered: bool = False) -> HookResult:
         """Show a user's message before the model sees it. It begins a turn, unless it was typed
         while one goes on."""
         if not steered:
@@ -104,7 +104,7 @@ class Hooks:
 
     async def turn_end(
         self, *, status: str, summary: str = "", files_changed: Sequence[str] = ()
-    ) -> Outcome:
+    ) -> HookResult:
         """Tell that a turn is about to end; `send_on` is None once the limit is reached."""
         about = {
             "status": status,
@@ -124,8 +124,8 @@ class Hooks:
 
     async def _run(
         self, event: HookEvent, about: Mapping[str, Any], *, tool: str | None = None
-    ) -> Outcome:
-        outcome, sends = Outcome(), []
+    ) -> HookResult:
+        outcome, sends = HookResult(), []
         payload = {"event": event, "session": self.session, "cwd": str(self.cwd), **about}
         for hook in self.hooks:
             if hook.on != event:
@@ -150,7 +150,9 @@ class Hooks:
             outcome.deny = None
         return outcome
 
-    async def _ask(self, hook: HookConfig, payload: Mapping[str, Any], outcome: Outcome) -> _Answer:
+    async def _ask(
+        self, hook: HookConfig, payload: Mapping[str, Any], outcome: HookResult
+    ) -> _Answer:
         try:
             status, out, err = await self._execute(hook, json.dumps(payload).encode())
         except TimeoutError:
@@ -250,7 +252,7 @@ class _Kept(asyncio.Protocol):
         self.ended.set()
 
 
-def _failed(hook: HookConfig, why: str, outcome: Outcome) -> _Answer:
+def _failed(hook: HookConfig, why: str, outcome: HookResult) -> _Answer:
     name = hook.command if len(hook.command) <= 60 else hook.command[:57] + "..."
     text = f"Hook `{name}` ({hook.on}) failed: {why}."
     outcome.notices.append(Notice(level="error", text=text))

@@ -13,16 +13,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from laguna_agent.agent.check.runner import Checking
+from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_append import tell
 from laguna_agent.agent.context.first_message import open_conversation
 from laguna_agent.agent.context.system_notes import Notes, after_calls, before_turn, mode_changed
 from laguna_agent.agent.generation import ask
-from laguna_agent.agent.hooks import Outcome
-from laguna_agent.agent.loop_detector import Watchdog
-from laguna_agent.agent.retries import Attempts
+from laguna_agent.agent.hooks import HookResult
+from laguna_agent.agent.loop_detector import LoopDetector
+from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.state import Agent
-from laguna_agent.agent.tool_executor import Calls
+from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import (
     Event,
@@ -45,9 +45,9 @@ class Turn:
 
     agent: Agent
     message: UserMessage
-    checking: Checking
-    attempts: Attempts
-    watchdog: Watchdog = field(default_factory=Watchdog)
+    checking: CheckRunner
+    attempts: Retries
+    watchdog: LoopDetector = field(default_factory=LoopDetector)
     started: float = field(default_factory=time.monotonic)
     steps: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -92,8 +92,8 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
     any case.
     """
     agent.turns += 1
-    checking = Checking(agent, message.text)
-    turn = Turn(agent, message, checking, Attempts(agent, checking))
+    checking = CheckRunner(agent, message.text)
+    turn = Turn(agent, message, checking, Retries(agent, checking))
     yield TurnStarted(turn=agent.turns)
     try:
         async for event in _open(turn):
@@ -115,7 +115,9 @@ async def run_turn(agent: Agent, message: UserMessage) -> AsyncGenerator[Event, 
 async def _open(turn: Turn) -> AsyncGenerator[Event, None]:
     """Say what the user said, with what should be known beside it."""
     agent = turn.agent
-    said = await agent.hooks.on_prompt(turn.message.text) if agent.hooks is not None else Outcome()
+    said = (
+        await agent.hooks.on_prompt(turn.message.text) if agent.hooks is not None else HookResult()
+    )
     for notice in said.notices:
         yield notice
     if said.deny is not None:  # the model never sees it
@@ -167,7 +169,7 @@ async def _steer(agent: Agent) -> AsyncGenerator[Event, None]:
     """Put in what the user typed in the meantime."""
     while agent.steering:
         message = agent.steering.popleft()
-        said = Outcome()
+        said = HookResult()
         if agent.hooks is not None:
             said = await agent.hooks.on_prompt(message.text, steered=True)
         for notice in said.notices:
@@ -205,7 +207,7 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
     if reply is None and turn.attempts.stuck():
         async for event in turn.attempts.afresh():
             yield event
-        turn.watchdog = Watchdog()
+        turn.watchdog = LoopDetector()
         return
     if reply is None:
         turn.end(
@@ -217,7 +219,7 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
         async for event in _without_calls(turn, reply):
             yield event
         return
-    calls = Calls(agent, reply.tool_calls, turn.checking)
+    calls = ToolExecutor(agent, reply.tool_calls, turn.checking)
     try:
         async with aclosing(calls.run()) as events:
             async for event in events:
@@ -231,7 +233,7 @@ async def _step(turn: Turn) -> AsyncGenerator[Event, None]:
             yield event
 
 
-async def _after_calls(turn: Turn, calls: Calls) -> None:
+async def _after_calls(turn: Turn, calls: ToolExecutor) -> None:
     """Count what the calls did."""
     turn.denied += calls.denied
     turn.stopped = calls.denied == len(calls.calls)
@@ -249,7 +251,7 @@ async def _after_calls(turn: Turn, calls: Calls) -> None:
         )
 
 
-async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
+async def _conclude(turn: Turn, calls: ToolExecutor) -> AsyncGenerator[Event, None]:
     """Decide whether the turn is over; if not, append the results and what should be said."""
     agent, checking = turn.agent, turn.checking
     agent.unsaid += calls.messages()
@@ -273,7 +275,7 @@ async def _conclude(turn: Turn, calls: Calls) -> AsyncGenerator[Event, None]:
             return
         async for event in turn.attempts.afresh():
             yield event
-        turn.watchdog = Watchdog()
+        turn.watchdog = LoopDetector()
         return
     circle, note = turn.watchdog.circling(), ""
     if circle is not None:

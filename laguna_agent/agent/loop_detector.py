@@ -23,7 +23,7 @@ def fingerprint(call: ToolCall, result: str = "") -> str:
     return hashlib.sha256(f"{call.name}\0{folded}\0{result}".encode(errors="replace")).hexdigest()
 
 
-class Watchdog:
+class LoopDetector:
     """Remembers the calls of one turn."""
 
     def __init__(self) -> None:

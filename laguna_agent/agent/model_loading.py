@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
@@ -25,12 +25,28 @@ OnLoading = Callable[[Any], None]
 
 
 @dataclass
-class Mind:
+class LoadedModel:
     """A model that is ready, and the pack that it is spoken to with."""
 
     conversation: Conversation
     info: ModelInfo
     pack: Pack
+
+
+class LoadModel(Protocol):
+    """Loads the model that `config` names and chooses its pack, as `load_model` does."""
+
+    async def __call__(
+        self,
+        config: Config,
+        *,
+        root: Path,
+        session: str,
+        trusted: bool,
+        plan: bool,
+        on_loading: OnLoading | None = None,
+    ) -> LoadedModel:
+        """Raises LagunaError."""
 
 
 def pack_directories(root: Path, *, trusted: bool) -> list[Path]:
@@ -39,7 +55,7 @@ def pack_directories(root: Path, *, trusted: bool) -> list[Path]:
     return [root / ".laguna" / "prompts", *own] if trusted else own
 
 
-async def load(
+async def load_model(
     config: Config,
     *,
     root: Path,
@@ -47,7 +63,7 @@ async def load(
     trusted: bool,
     plan: bool,
     on_loading: OnLoading | None = None,
-) -> Mind:
+) -> LoadedModel:
     """Load the model that `config` names and choose its pack. Raises LagunaError."""
     directories = pack_directories(root, trusted=trusted)
     pack_name = config.pack or ("plan" if plan else None)
@@ -61,12 +77,12 @@ async def load(
 
 async def _remote(
     config: Config, wanted: str, pack_name: str | None, directories: list[Path]
-) -> Mind:
+) -> LoadedModel:
     from laguna_agent.models.servers.providers import open_provider
 
     conversation = await open_provider(wanted, config)
     pack = load_pack(pack_name, model_name=conversation.info.name, directories=directories)
-    return Mind(conversation, conversation.info, pack)
+    return LoadedModel(conversation, conversation.info, pack)
 
 
 async def _local(
@@ -75,7 +91,7 @@ async def _local(
     directories: list[Path],
     session: str,
     on_loading: OnLoading | None,
-) -> Mind:
+) -> LoadedModel:
     from laguna_agent.models.chat import format_for
     from laguna_agent.models.engine.client import open_engine
     from laguna_agent.models.local_conversation import LocalConversation
@@ -112,7 +128,7 @@ async def _local(
         template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         engine=loaded.build,
     )
-    return Mind(LocalConversation(engine, form, info, session), info, pack)
+    return LoadedModel(LocalConversation(engine, form, info, session), info, pack)
 
 
 async def _resolve(config: Config, on_loading: OnLoading | None) -> ResolvedModel:

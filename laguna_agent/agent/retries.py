@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from laguna_agent.agent.check.runner import Checking
-from laguna_agent.agent.context.first_message import Surroundings
+from laguna_agent.agent.check.runner import CheckRunner
+from laguna_agent.agent.context.first_message import ShownContext
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import Event, Notice, Rewound, SystemNote, ToolCall
 from laguna_agent.models.conversation import Message, Sampling
@@ -25,16 +25,16 @@ CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", "
 
 
 @dataclass
-class Attempts:
+class Retries:
     """Counts failures of the check, after each of which the model starts afresh."""
 
     agent: Agent
-    checking: Checking
+    checking: CheckRunner
     limit: int = 10
     failures: int = 0
     mark: int = 0
     seq: int = 0
-    shown: Surroundings = field(default_factory=Surroundings)
+    shown: ShownContext = field(default_factory=ShownContext)
     """What stands in the first message."""
     _tried: list[ToolCall] = field(default_factory=list)
 

@@ -9,26 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from laguna_agent.actions import Mode
+from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context import compaction
 from laguna_agent.agent.context.epoch import plan_text, reenter
 from laguna_agent.agent.factory import make_agent, static_variables
 from laguna_agent.agent.loop import run_turn
-from laguna_agent.agent.model_loading import Mind, OnLoading, load
-from laguna_agent.agent.record import (
+from laguna_agent.agent.model_loading import LoadedModel, LoadModel, OnLoading, load_model
+from laguna_agent.agent.recorder import (
     Recollection,
-    Record,
+    Recorder,
     open_trajectory,
     session_started,
     system_prompt,
 )
-from laguna_agent.agent.skills import called_skill, skill_context
-from laguna_agent.agent.state import Approver
+from laguna_agent.agent.settings import Settings
+from laguna_agent.agent.skills import Skill, called_skill, skill_context
 from laguna_agent.agent.undo import not_restored, restore_files, undo_files
-from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import (
     Compacted,
@@ -42,41 +40,25 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
-from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
+from laguna_agent.policy.gate import Gate
+from laguna_agent.tools.checkpoints.checkpoints import Checkpoints, RestoreReport
 from laguna_agent.tools.files import read_state
+from laguna_agent.trajectory.replay import ConversationState
 from laguna_agent.trajectory.store import Trajectory
-
-
-@dataclass
-class Settings:
-    """What a session is started with; the flags of the command line."""
-
-    cwd: Path
-    config: Config
-    mode: Mode
-    plan: bool = False
-    interactive: bool = False
-    trusted: bool = False
-    check: str | None = None
-    resume: str | None = None
-    """Id of a session to go on with."""
-    fork: str | None = None
-    """Id of a session to go on with a copy of."""
-    continue_last: bool = False
 
 
 class Session:
     """Get one from `Session.open`; close it with `aclose`."""
 
     def __init__(
-        self, settings: Settings, trajectory: Trajectory, mind: Mind, *, resumed: bool
+        self, settings: Settings, trajectory: Trajectory, model: LoadedModel, *, resumed: bool
     ) -> None:
         self.settings = settings
         self.trajectory = trajectory
         self.root = repository_root(settings.cwd)
-        self.info, self.pack, self.conversation = mind.info, mind.pack, mind.conversation
-        self.record = Record(trajectory, resumed=resumed)
-        self.agent, self.notices = make_agent(settings, self.root, trajectory, mind)
+        self.info, self.pack, self.conversation = model.info, model.pack, model.conversation
+        self.recorder = Recorder(trajectory, resumed=resumed)
+        self.agent, self.notices = make_agent(settings, self.root, trajectory, model)
         self.agent.planning = self.agent.plans_from_the_start
         self.agent.live = self._live
         self.agent.compact = self.compact
@@ -89,14 +71,20 @@ class Session:
         self._reasons = 0
 
     @classmethod
-    async def open(cls, settings: Settings, *, on_loading: OnLoading | None = None) -> Session:
-        """Load the model, and begin a session or go on with one. Raises LagunaError."""
+    async def open(
+        cls,
+        settings: Settings,
+        *,
+        on_loading: OnLoading | None = None,
+        load: LoadModel = load_model,
+    ) -> Session:
+        """Load the model, and start a session or resume one. Raises LagunaError."""
         root = repository_root(settings.cwd)
         with suppress(OSError):  # what cannot be written is said when it is written
             make_private(state_dir(), snapshots_dir())
         trajectory, resumed = open_trajectory(settings, root)
         try:
-            mind = await load(
+            model = await load(
                 settings.config,
                 root=root,
                 session=trajectory.id,
@@ -104,7 +92,7 @@ class Session:
                 plan=settings.plan,
                 on_loading=on_loading,
             )
-            return cls(settings, trajectory, mind, resumed=resumed)
+            return cls(settings, trajectory, model, resumed=resumed)
         except BaseException:
             trajectory.close()
             raise
@@ -143,6 +131,39 @@ class Session:
         return message
 
     @property
+    def conversation_state(self) -> ConversationState:
+        """The conversation as the record has it: user messages, plan, history."""
+        return self.recorder.state
+
+    @property
+    def gate(self) -> Gate:
+        """The policy that decides what may run."""
+        return self.agent.gate
+
+    @property
+    def checkpoints(self) -> Checkpoints | None:
+        """Recorded states of the files; None where none are kept."""
+        return self.agent.checkpoints
+
+    @property
+    def skills(self) -> list[Skill]:
+        """Skills that a message `/NAME` calls."""
+        return self.agent.skills
+
+    def turn_before(self, seq: int) -> tuple[int, str | None]:
+        """The event to rewind to so that user message `seq` is undone, and the checkpoint of the
+        files as they were then."""
+        return self.recorder.turn_before(seq)
+
+    def withdraw(self, message: UserMessage) -> bool:
+        """Take back a steering message; False when the model already has it."""
+        try:
+            self.agent.steering.remove(message)
+        except ValueError:
+            return False
+        return True
+
+    @property
     def busy(self) -> bool:
         """Whether a turn is going on."""
         return self._task is not None and not self._task.done()
@@ -157,7 +178,7 @@ class Session:
 
     async def compact(self, guidance: str = "") -> AsyncGenerator[Event, None]:
         """Summarise and go on in a new epoch; yields what happens, which the caller records."""
-        pack, state = self.pack, self.record.state
+        pack, state = self.pack, self.recorder.state
 
         instructions = self.agent.instructions
         stays = {"memory": "", "instructions": instructions.standing() if instructions else ""}
@@ -177,7 +198,7 @@ class Session:
             prefix_mark=await self.begin(),
             request=lambda known: self._summary_request(guidance, known),
             opening=opening,
-            evidence=self.record.epoch(),
+            evidence=self.recorder.epoch(),
             reserve=await self.agent.measure(),
             guidance=guidance,
             logprobs=self.agent.logprobs,
@@ -206,7 +227,7 @@ class Session:
         """
         self._must_rest()
         mark = await self.begin()
-        target, checkpoint = self.record.turn_before(seq)
+        target, checkpoint = self.recorder.turn_before(seq)
         report = RestoreReport()
         if code and checkpoint is not None:
             report = await restore_files(self.agent, checkpoint)
@@ -216,7 +237,7 @@ class Session:
         read_state.forget_all(self.agent.context)
         self.conversation.rewind(mark)
         self.agent.unsaid = await reenter(
-            self.conversation, self.record.state, render=self.agent.message_of
+            self.conversation, self.recorder.state, render=self.agent.message_of
         )
         self._take_state()
         self.trajectory.sync()
@@ -271,7 +292,7 @@ class Session:
             message = self._said(text)
             await self.begin(queue)
             self._close_calls()
-            self.agent.interrupted = self.record.state.ended == "interrupted"
+            self.agent.interrupted = self.recorder.state.ended == "interrupted"
             if not self.agent.opened:
                 await self.memory.begin(message.text)
             async with aclosing(run_turn(self.agent, message)) as events:
@@ -312,7 +333,7 @@ class Session:
 
     def _record(self, event: Event) -> None:
         if not event.transient:
-            self.agent.seq = self.record.add(event)
+            self.agent.seq = self.recorder.add(event)
             if isinstance(event, Compacted):
                 self.agent.planning = self.agent.plans_from_the_start
                 self.memory.remember(event.summary)
@@ -325,7 +346,7 @@ class Session:
         """Put the static prefix, once; returns the conversation's mark after it."""
         if self._prefix_mark is not None:
             return self._prefix_mark
-        old = self.record.state.system if self._resumed else None
+        old = self.recorder.state.system if self._resumed else None
         same = old is not None and self._same_model()
         specs = [
             ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
@@ -352,7 +373,7 @@ class Session:
         return self._prefix_mark
 
     async def _reenter(self, opening: list[Event], *, same: bool) -> None:
-        state = self.record.state
+        state = self.recorder.state
         for result in state.interrupted:
             self._record(result)
         if not same:
@@ -368,7 +389,7 @@ class Session:
 
     def _take_state(self) -> None:
         """Know again what the record says."""
-        agent, state = self.agent, self.record.state
+        agent, state = self.agent, self.recorder.state
         agent.plan, agent.opened = list(state.plan), bool(state.user_messages)
         agent.left = state.left or None
         told = [
@@ -380,7 +401,7 @@ class Session:
 
     def _close_calls(self) -> None:
         """Give calls that the last turn left without a result one that says so."""
-        for result in self.record.state.interrupted:
+        for result in self.recorder.state.interrupted:
             self._record(result)
             self.agent.unsaid.append(self.agent.message_of(result))
 
@@ -391,7 +412,7 @@ class Session:
         return [Notice(text=f"Chat format: {reason}.") for reason in reasons]
 
     def _same_model(self) -> bool:
-        started = self.record.state.started
+        started = self.recorder.state.started
         model = started.model if started is not None else {}
         return (
             self.info.sha256 is not None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
+from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.compaction import summary_reserve
 from laguna_agent.agent.context.epoch import message_of
 from laguna_agent.agent.context.instructions import Instructions
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.skills import Skill
-from laguna_agent.events import ApprovalRequested, Event, PlanStep, UserMessage
+from laguna_agent.events import Event, PlanStep, UserMessage
 from laguna_agent.models.conversation import Conversation, Message, Sampling
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack, PackTool
@@ -20,18 +20,8 @@ from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.tool import ToolContext
 
 
-class Approval(NamedTuple):
-    """A person's answer to an approval."""
-
-    answer: Literal["once", "always", "no"]
-    reason: str = ""
-
-
-Approver = Callable[[ApprovalRequested], Awaitable[Approval]]
-
-
 @dataclass(frozen=True)
-class Limits:
+class TurnLimits:
     """When a turn stops by itself. `tokens` are generated ones, `timeout` is in seconds."""
 
     steps: int = 100
@@ -50,7 +40,7 @@ class Agent:
     context: ToolContext
     pack: Pack
     sampling: Sampling
-    limits: Limits
+    limits: TurnLimits
     approver: Approver | None = None
     """None: nobody can be asked, so what would ask is denied."""
     hooks: Hooks | None = None

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from laguna_agent.actions import Action, Decision, WritePath
-from laguna_agent.agent.approval import ask
-from laguna_agent.agent.check.runner import Checking
+from laguna_agent.agent.approval import request_approval
+from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import (
     ApprovalGiven,
@@ -31,12 +31,12 @@ from laguna_agent.tools.tool import ToolArguments, ToolResult
 
 
 @dataclass
-class Calls:
+class ToolExecutor:
     """The calls of one reply and, after `run`, their results in the same order."""
 
     agent: Agent
     calls: list[ToolCall]
-    checking: Checking
+    checking: CheckRunner
     results: list[ToolFinished] = field(default_factory=list)
     denied: int = 0
     notes: list[str] = field(default_factory=list)
@@ -131,7 +131,9 @@ class Calls:
             why = (decision.reason or decision.rule).strip().rstrip(".")
             yield self._not_allowed(call, f"this needs approval ({why}) and nobody can be asked")
             return
-        async for event in ask(agent, action, decision, call_id=call.id, tool=call.name):
+        async for event in request_approval(
+            agent, action, decision, call_id=call.id, tool=call.name
+        ):
             yield event
             if isinstance(event, ApprovalGiven) and event.answer == "no":
                 self.denied += 1

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import IO, Any, Literal
 
-from laguna_agent.agent.session import Session, Settings
+from laguna_agent.agent.session import Session
+from laguna_agent.agent.settings import Settings
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
 from laguna_agent.interfaces.progress import Progress

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
-from laguna_agent.agent.state import Approval
 from laguna_agent.events import ApprovalRequested, CheckRan, Reply, TurnFinished
 from support.packs import write_files
 from support.scripted import ScriptedConversation, call, open_scripted, take
@@ -29,14 +29,14 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
+async def opened(workspace: Path) -> AsyncIterator[Opened]:
     sessions: list[Session] = []
 
     async def make(
         answers: dict[str, Answer], script: list[Any]
     ) -> tuple[Session, ScriptedConversation, list[ApprovalRequested]]:
         """`answers` by tool; whatever else is asked is allowed once."""
-        session, conversation = await open_scripted(monkeypatch, workspace, script, mode="ask")
+        session, conversation = await open_scripted(workspace, script, mode="ask")
         asked: list[ApprovalRequested] = []
 
         async def answer(request: ApprovalRequested) -> Approval:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
-from laguna_agent.agent.state import Approval
 from laguna_agent.events import Checkpointed, Reply, SystemNote, ToolFinished, UserMessage
 from laguna_agent.models.conversation import Message
 from support.packs import write_files
@@ -31,7 +31,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
+async def opened(workspace: Path) -> AsyncIterator[Opened]:
     """Opens sessions that a person sits before."""
     sessions: list[Session] = []
 
@@ -39,7 +39,7 @@ async def opened(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         return Approval("once")
 
     async def make(script: list[Any], **more: Any) -> tuple[Session, ScriptedConversation]:
-        session, conversation = await open_scripted(monkeypatch, workspace, script, **more)
+        session, conversation = await open_scripted(workspace, script, **more)
         session.set_approver(yes)
         sessions.append(session)
         return session, conversation
@@ -66,7 +66,7 @@ def results(events: list[Any]) -> list[ToolFinished]:
 
 
 def seq_of(session: Session, text: str) -> int:
-    messages = session.record.state.user_messages
+    messages = session.conversation_state.user_messages
     return next(item.seq for item in messages if getattr(item.event, "text", "") == text)
 
 
@@ -171,7 +171,7 @@ async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
     assert [entry.role for entry in last] == ["tool", "user", "user", "user"]
     assert last[1].content == f"{UNDONE}code.txt"
     assert last[2].content.startswith("The user stopped you")
-    notes = [e.event for e in session.record.state.history if isinstance(e.event, SystemNote)]
+    notes = [e.event for e in session.conversation_state.history if isinstance(e.event, SystemNote)]
     assert [note.reason for note in notes] == ["undone", "interrupted"]
 
 

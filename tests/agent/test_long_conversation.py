@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.agent.context.user_messages import sizes_of, tell_said
-from laguna_agent.agent.session import Session, Settings
+from laguna_agent.agent.session import Session
+from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import Compacted, TurnFinished, UserMessage
 from laguna_agent.trajectory.codec import StoredEvent

@@ -50,7 +50,7 @@ async def test_a_run_that_outgrows_its_context_goes_on_in_epochs(tmp_path: Path)
         assert len(run.compactions) >= 3
         holds(run)
         opening = run.opening
-        kept = " ".join(item.event.text for item in run.session.record.state.user_messages)  # type: ignore[union-attr]  # they are user messages
+        kept = " ".join(item.event.text for item in run.session.conversation_state.user_messages)  # type: ignore[union-attr]  # they are user messages
         for text in run.said:
             assert text in kept
         assert run.said[0] in opening

@@ -370,7 +370,8 @@ async def test_rewinding_takes_back_messages_and_files(opened: Opened, workspace
         [call("write", path="new.txt", content="new"), call("done", summary="x"), Reply(text="ok")]
     )
     events = await take(session, "Make new.txt")
-    message = next(e for e in session.record.state.user_messages if e.event.text == "Make new.txt")
+    messages = session.conversation_state.user_messages
+    message = next(e for e in messages if e.event.text == "Make new.txt")
     assert (workspace / "new.txt").exists()
     await session.rewind(message.seq, code=True)
     assert not (workspace / "new.txt").exists()

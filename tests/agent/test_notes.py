@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from laguna_agent.agent.state import Approval
+from laguna_agent.agent.approval import Approval
 from laguna_agent.events import Notice, Reply, SystemNote, ToolFinished, TurnFinished, UserMessage
 from laguna_agent.models.chat.generic import GenericFormat
 from laguna_agent.models.conversation import ModelInfo, ToolSpec
@@ -29,18 +29,14 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(
-    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Opened]:
+async def opened(workspace: Path, tmp_path: Path) -> AsyncIterator[Opened]:
     sessions = []
 
     async def make(
         script: list[Any], packs: dict[str, str] | None = None, **more: Any
     ) -> tuple[Any, ScriptedConversation]:
         own = write_files(tmp_path / "packs", packs or {})
-        session, conversation = await open_scripted(
-            monkeypatch, workspace, script, directories=[own], **more
-        )
+        session, conversation = await open_scripted(workspace, script, directories=[own], **more)
         sessions.append(session)
         return session, conversation
 
@@ -220,9 +216,9 @@ async def test_planning_is_said_when_it_begins_and_when_it_ends(opened: Opened) 
         Reply(text="Yes."),
     ]
     session, conversation = await opened(script, packs)
-    session.agent.gate.plan = True
+    session.gate.plan = True
     assert notes(await take(session, "Mend it"), "plan") == ["<plan>"]
-    session.agent.gate.plan = False
+    session.gate.plan = False
     assert notes(await take(session, "Do so"), "act") == ["<act\n[>] mend code.txt>"]
     assert notes(await take(session, "Really?"), "act") == []
     told = conversation.told

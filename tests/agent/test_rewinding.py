@@ -36,7 +36,7 @@ async def test_rewinding_goes_back_to_the_tokens_there_were(tmp_path: Path, code
     await take(session, "Make new.txt")
     message = next(
         item
-        for item in session.record.state.user_messages
+        for item in session.conversation_state.user_messages
         if item.event.text == "Make new.txt"  # type: ignore[union-attr]  # they are user messages
     )
     restored = await session.rewind(message.seq, code=code)
@@ -72,10 +72,10 @@ async def test_rewinding_across_a_compaction_brings_the_old_epoch_back(tmp_path:
     async for _ in session.compact_now():
         pass
     await take(session, "After the summary")
-    message = session.record.state.user_messages[-1]
+    message = session.conversation_state.user_messages[-1]
     await session.rewind(message.seq, code=False)
-    assert session.record.state.epoch == 1
+    assert session.conversation_state.epoch == 1
     await session.rewind(before.user_messages[0].seq, code=False)
-    assert session.record.state.epoch == 0
-    assert session.record.state.user_messages == []
+    assert session.conversation_state.epoch == 0
+    assert session.conversation_state.user_messages == []
     await session.aclose()

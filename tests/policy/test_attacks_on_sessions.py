@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from laguna_agent import paths
-from laguna_agent.agent.state import Approval
+from laguna_agent.agent.approval import Approval
 from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.cli import main, make_parser, make_settings
 from laguna_agent.config import load_config
@@ -386,7 +386,7 @@ async def test_the_gate_decides_the_same_whatever_the_model_was_told(
     tried = results_of(events)[len(first) :]
     assert [result.ok for result in tried[:4]] == [False] * 4
     assert tried[4].ok == (mode == "auto"), "written in the sandbox's own /tmp, or not at all"
-    assert session.agent.gate.mode == mode
+    assert session.gate.mode == mode
     assert not canary.exists()
     assert "hunter2" not in conversation.told
     assert not (workspace / ".git" / "hooks" / "pre-commit").exists()

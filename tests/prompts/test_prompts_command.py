@@ -220,14 +220,10 @@ def test_output_that_nobody_reads_is_no_error() -> None:
     assert done.stderr == ""
 
 
-async def test_show_and_a_session_tell_the_same(
-    own: Path, somewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_show_and_a_session_tell_the_same(own: Path, somewhere: Path) -> None:
     static = "{{ tools | join(' ') }} {{ model }} {{ format }} {{ thinking }}"
     write_files(own, {"base/system.md": static, "base/tools/read.md": f"Reads. {static}"})
-    session, conversation = await open_scripted(
-        monkeypatch, somewhere, [Reply(text="ok")], directories=[own]
-    )
+    session, conversation = await open_scripted(somewhere, [Reply(text="ok")], directories=[own])
     await take(session, "Hello")
     await session.aclose()
     pack = load_pack("base", model_name="scripted", directories=[own])

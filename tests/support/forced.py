@@ -11,14 +11,13 @@ import random
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import laguna_agent.agent.session as session_module
-from laguna_agent.agent.model_loading import Mind
-from laguna_agent.agent.session import Session, Settings
+from laguna_agent.agent.model_loading import LoadedModel
+from laguna_agent.agent.session import Session
+from laguna_agent.agent.settings import Settings
 from laguna_agent.config import EngineConfig, load_config
 from laguna_agent.events import Compacted, Reply, StepStarted, TurnFinished, Usage
 from laguna_agent.models.chat.chat_format import Grammar, Segment
@@ -80,21 +79,6 @@ def called(name: str, text: str = "", **arguments: str) -> str:
     return f"{text}\n<tool_call>{name}\n{pairs}</tool_call>"
 
 
-@contextmanager
-def loading(make: Callable[[str], Mind]) -> Any:
-    """Sessions that are opened meanwhile think with what `make` gives for their id."""
-
-    async def load(config: Any, *, session: str, **_: Any) -> Mind:
-        return make(session)
-
-    old = session_module.load
-    session_module.load = load
-    try:
-        yield
-    finally:
-        session_module.load = old
-
-
 async def open_forced(
     workspace: Path, script: Callable[[], str], *, context: int, flags: dict[str, Any], **more: Any
 ) -> Session:
@@ -105,9 +89,9 @@ async def open_forced(
         name="tiny", format="laguna", context=engine.model.context, sha256=engine.model.sha256
     )
 
-    def make(session: str) -> Mind:
+    async def load(config: Any, *, session: str, **_: Any) -> LoadedModel:
         talk = LocalConversation(ForcedEngine(engine, script), LagunaFormat("v4"), info, session)
-        return Mind(talk, info, load_pack("laguna", model_name="tiny"))
+        return LoadedModel(talk, info, load_pack("laguna", model_name="tiny"))
 
     settings = Settings(
         cwd=workspace,
@@ -115,8 +99,7 @@ async def open_forced(
         mode="auto",
         **more,
     )
-    with loading(make):
-        return await Session.open(settings)
+    return await Session.open(settings, load=load)
 
 
 @dataclass

@@ -7,11 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-import laguna_agent.agent.session as session_module
-from laguna_agent.agent.model_loading import Mind
-from laguna_agent.agent.session import Session, Settings
+from laguna_agent.agent.model_loading import LoadedModel
+from laguna_agent.agent.session import Session
+from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Event, ModelEvent, Reply, TextDelta, ToolCall, Usage
@@ -119,7 +117,6 @@ class ScriptedConversation:
 
 
 async def open_scripted(
-    monkeypatch: pytest.MonkeyPatch,
     workspace: Path,
     script: Script,
     *,
@@ -134,18 +131,17 @@ async def open_scripted(
     `directories` are folders of packs that go before the built-in ones."""
     conversation = ScriptedConversation(script, limit=limit)
 
-    async def load(config: Any, **_: Any) -> Mind:
+    async def load(config: Any, **_: Any) -> LoadedModel:
         loaded = load_pack(pack, model_name="scripted", directories=directories)
-        return Mind(conversation, conversation.info, loaded)
+        return LoadedModel(conversation, conversation.info, loaded)
 
-    monkeypatch.setattr(session_module, "load", load)
     made = Settings(
         cwd=workspace,
         config=load_config(flags={"sampling": {"temperature": 0.0}, **(flags or {})}),
         mode=settings.pop("mode", "auto"),
         **settings,
     )
-    return await Session.open(made), conversation
+    return await Session.open(made, load=load), conversation
 
 
 async def take(session: Session, text: str) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import subprocess
 import threading
 import time
@@ -15,9 +16,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-import laguna_agent.agent.session as session_module
-from laguna_agent.agent.model_loading import Mind, pack_directories
-from laguna_agent.agent.session import Session, Settings
+from laguna_agent.agent.model_loading import LoadedModel, pack_directories
+from laguna_agent.agent.session import Session
+from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, ThinkingDelta
 from laguna_agent.interfaces.tui.app import LagunaApp
@@ -154,7 +155,7 @@ Drive = Callable[..., Any]
 
 
 @pytest.fixture
-def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
+def drive(repository: Path) -> Drive:
     """`async with drive(script, size=…) as driven` runs the app on a scripted session."""
 
     @asynccontextmanager
@@ -182,7 +183,7 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             gate.set()
         conversations: list[Streaming] = []
 
-        async def load(config: Any, *, root: Path, trusted: bool, **_: Any) -> Mind:
+        async def load(config: Any, *, root: Path, trusted: bool, **_: Any) -> LoadedModel:
             directories = pack_directories(root, trusted=trusted)
             pack = load_pack("base", model_name="scripted", directories=directories)
             conversation = Streaming(script)
@@ -190,10 +191,10 @@ def drive(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
             if conversations:  # the script goes on where the last conversation was
                 conversation.played = conversations[-1].played
             conversations.append(conversation)
-            return Mind(conversation, conversation.info, pack)
+            return LoadedModel(conversation, conversation.info, pack)
 
-        monkeypatch.setattr(session_module, "load", load)
-        app = LagunaApp(lambda: made, prompt=prompt, open_session=open_session)
+        opens = functools.partial(open_session or Session.open, load=load)
+        app = LagunaApp(lambda: made, prompt=prompt, open_session=opens)
         app.animation_level = "none"
         async with app.run_test(size=size) as pilot:
             app.approval.grace_s = 0.0

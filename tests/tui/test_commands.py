@@ -51,7 +51,7 @@ async def test_an_unknown_command_is_not_said_to_the_model(drive):
         await ui.idle()
         await ui.command("/nonsense now")
         await ui.shows("there is no command /nonsense; /help shows them")
-        assert not ui.app.agent.session.record.state.user_messages
+        assert not ui.app.agent.session.conversation_state.user_messages
 
 
 async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
@@ -72,7 +72,7 @@ async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
 async def test_mode_is_set_by_name_and_by_choice_and_a_wrong_name_is_told(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        gate = ui.app.agent.session.agent.gate
+        gate = ui.app.agent.session.gate
         await ui.command("/mode auto")
         assert gate.mode == "auto"
         await ui.shows(" auto ")
@@ -96,7 +96,7 @@ async def test_plan_refuses_changes_until_it_is_ended(drive, repository):
         assert "mend add" in ui.conversations[-1].told
         await ui.command("/plan")
         await ui.shows("plan ended")
-        assert not ui.app.agent.session.agent.gate.plan
+        assert not ui.app.agent.session.gate.plan
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(dri
         await ui.command("/prompts reload")
         await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
         await ui.idle()
-        assert not ui.app.agent.session.record.state.user_messages
+        assert not ui.app.agent.session.conversation_state.user_messages
         await ui.say("again")
         await ui.idle()
         assert ui.conversations[-1].system.strip() == "You are terse."

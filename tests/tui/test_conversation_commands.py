@@ -67,7 +67,7 @@ async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
         await ui.idle()
         assert ui.app.agent.session.trajectory.id != old.id
         assert "old answer" not in ui.shown
-        assert not ui.app.agent.session.record.state.user_messages
+        assert not ui.app.agent.session.conversation_state.user_messages
         assert old.directory.is_dir()
 
 

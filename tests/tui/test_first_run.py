@@ -10,8 +10,7 @@ import tomllib
 
 import pytest
 
-import laguna_agent.agent.session as session_module
-from laguna_agent.agent import model_loading
+from laguna_agent.agent.model_loading import load_model
 from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
@@ -26,15 +25,15 @@ DATA = gguf_bytes(QWEN | {"general.name": "Served"}, data=bytes(300_000))
 
 
 @pytest.fixture
-def opening(monkeypatch):
-    """Opens sessions as laguna does; only what a local model says is scripted."""
+def opening():
+    """Opens sessions as laguna does; only the replies of a local model are scripted."""
 
-    async def open_session(settings, *, on_loading):
+    async def open_session(settings, *, load, **options):
         if provider_of(settings.config.model or "", settings.config.providers):
-            monkeypatch.setattr(session_module, "load", model_loading.load)
+            load = load_model
         else:
             await asyncio.to_thread(resolve, None, settings.config)
-        return await Session.open(settings, on_loading=on_loading)
+        return await Session.open(settings, load=load, **options)
 
     return open_session
 
@@ -223,18 +222,15 @@ async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, 
         assert not Store().installed()
 
 
-async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(
-    drive, monkeypatch, tmp_path
-):
+async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive, tmp_path):
     path = tmp_path / "large.gguf"
     path.write_bytes(DATA)
     with path.open("r+b") as file:
         file.truncate(8 << 30)
 
-    async def open_session(settings, *, on_loading):
-        monkeypatch.setattr(session_module, "load", model_loading.load)
+    async def open_session(settings, *, load, **options):
         settings.config.model = str(path)
-        return await Session.open(settings, on_loading=on_loading)
+        return await Session.open(settings, load=load_model, **options)
 
     async with drive([Reply(text="x")], open_session=open_session, size=(110, 30)) as ui:
         await ui.shows("loading the model")
@@ -253,7 +249,7 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(
 async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
     late = []
 
-    async def open_session(settings, *, on_loading):
+    async def open_session(settings, *, on_loading, **_):
         on_loading(ModelLoading(done=1, total=2))
 
         def afterwards():

@@ -21,7 +21,7 @@ class Loading:
     def __init__(self):
         self.times, self.stopped = 0, False
 
-    async def __call__(self, settings, *, on_loading):
+    async def __call__(self, settings, *, on_loading, **options):
         self.times += 1
         if self.times == 1:
             on_loading(ModelLoading(done=1_200_000_000, total=2_400_000_000))
@@ -30,7 +30,7 @@ class Loading:
             except asyncio.CancelledError:
                 self.stopped = True
                 raise
-        return await Session.open(settings, on_loading=on_loading)
+        return await Session.open(settings, on_loading=on_loading, **options)
 
 
 async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive):

@@ -254,7 +254,7 @@ async def test_shift_tab_goes_through_the_modes_and_the_status_line_shows_it(dri
         for mode in ("accept-edits", "auto", "ask"):
             await ui.pilot.press("shift+tab")
             await ui.shows(f" {mode} ")
-            assert ui.app.agent.session.agent.gate.mode == mode
+            assert ui.app.agent.session.gate.mode == mode
 
 
 async def test_enter_while_it_works_steers_and_alt_enter_queues(drive):

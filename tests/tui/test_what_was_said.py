@@ -21,7 +21,7 @@ async def test_a_message_stands_above_the_check_that_runs_before_it(drive, repos
         assert shown.count("❯ fix it until") == 1
         assert shown.index("❯ fix it until") < shown.index("sh check.sh`  exit 1")
         said = next(entry for entry in ui.app.transcript.entries if entry.kind == "user")
-        [message] = ui.app.agent.session.record.state.user_messages
+        [message] = ui.app.agent.session.conversation_state.user_messages
         assert said.seq == message.seq
 
 

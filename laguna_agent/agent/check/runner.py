@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from laguna_agent.actions import Action, RunCommand
-from laguna_agent.agent.approval import ask
+from laguna_agent.agent.approval import request_approval
 from laguna_agent.agent.check.detection import is_test_file, named_check, tests_are_the_task
 from laguna_agent.agent.state import Agent
 from laguna_agent.errors import LagunaError
@@ -28,7 +28,7 @@ from laguna_agent.events import (
 from laguna_agent.tools.done import run_check
 
 
-class Checking:
+class CheckRunner:
     """Runs and remembers the check of one turn."""
 
     def __init__(self, agent: Agent, task: str) -> None:
@@ -70,7 +70,7 @@ class Checking:
             return
         why = f"the check of this task, to run now and after changes; {decision.reason}"
         decision = decision.model_copy(update={"reason": why.removesuffix("; ")})
-        async for event in ask(agent, action, decision, call_id="check", tool="done"):
+        async for event in request_approval(agent, action, decision, call_id="check", tool="done"):
             yield event
             if isinstance(event, ApprovalGiven):
                 self._allowed = event.answer != "no"

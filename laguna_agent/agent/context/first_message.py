@@ -16,7 +16,7 @@ from pathlib import Path
 
 from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check.detection import is_test_file
-from laguna_agent.agent.check.runner import Checking
+from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import UserMessage
 from laguna_agent.tools.files.walk import walk
@@ -54,7 +54,7 @@ class ShownFile:
 
 
 @dataclass
-class Surroundings:
+class ShownContext:
     """What is around a task."""
 
     files: list[ShownFile] = field(default_factory=list)
@@ -71,7 +71,7 @@ def look_around(
     output: str = "",
     everything: bool,
     may_read: Callable[[str], bool] = lambda path: True,
-) -> Surroundings:
+) -> ShownContext:
     """Choose what to show: files that the task or the check's `output` names, then, with
     `everything`, all of a small repository, smallest first, up to `characters`.
 
@@ -96,7 +96,7 @@ def look_around(
         files.append(ShownFile(path, text))
     # The code to mend first, then its tests, then (elsewhere) what fails in them.
     files.sort(key=lambda shown: is_test_file(shown.path))
-    return Surroundings(files, _tree(paths), paths)
+    return ShownContext(files, _tree(paths), paths)
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:
@@ -156,8 +156,8 @@ def git_state(workspace: Path) -> str:
 
 
 async def open_conversation(
-    agent: Agent, message: UserMessage, checking: Checking
-) -> tuple[UserMessage, Surroundings]:
+    agent: Agent, message: UserMessage, checking: CheckRunner
+) -> tuple[UserMessage, ShownContext]:
     """The user's message with what should be known beside it, and what was shown.
 
     Everything stands in the first message; later ones carry only what is new since then.
@@ -176,7 +176,7 @@ async def open_conversation(
             check_output=output,
         )
         agent.opening["date"] = now
-        return _beside(message, context), Surroundings()
+        return _beside(message, context), ShownContext()
     around = await asyncio.to_thread(
         look_around,
         message.text,

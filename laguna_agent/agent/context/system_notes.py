@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laguna_agent.agent.check.runner import Checking
+from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.epoch import plan_text
 from laguna_agent.agent.state import Agent
-from laguna_agent.agent.tool_executor import Calls
+from laguna_agent.agent.tool_executor import ToolExecutor
 
 Notes = list[tuple[str, str]]
 LAST_STEPS = 3
@@ -37,7 +37,7 @@ def mode_changed(agent: Agent) -> Notes:
 
 
 def after_calls(
-    agent: Agent, calls: Calls, checking: Checking, *, steps: int, changed: Sequence[str]
+    agent: Agent, calls: ToolExecutor, checking: CheckRunner, *, steps: int, changed: Sequence[str]
 ) -> Notes:
     """What goes after the results of one reply's calls. `steps` were taken, files `changed`."""
     pack = agent.pack
@@ -53,7 +53,7 @@ def after_calls(
     return [*notes, *((text, "reminder") for text in reminders)]
 
 
-def _instructions_met(agent: Agent, calls: Calls) -> list[str]:
+def _instructions_met(agent: Agent, calls: ToolExecutor) -> list[str]:
     """Instructions of the folders that these calls came into, each told once."""
     paths = [call.arguments.get("path") for call in calls.calls]
     if agent.instructions is None:

@@ -12,7 +12,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from laguna_agent.agent.session import Settings
+from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.headless import run_task

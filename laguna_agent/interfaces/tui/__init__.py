@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from laguna_agent.agent.session import Settings
+    from laguna_agent.agent.settings import Settings
 
 
 def run_tui(

@@ -113,7 +113,7 @@ class Actions(_Base):
         """End the interface."""
         app = self._laguna
         session = app.agent.session
-        if session is not None and session.record.state.user_messages:
+        if session is not None and session.conversation_state.user_messages:
             app.farewell = f"Go on with: laguna --resume {session.trajectory.id}"
         app.save_draft()
         app.exit(0)

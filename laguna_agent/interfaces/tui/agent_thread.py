@@ -22,8 +22,9 @@ from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 
 if TYPE_CHECKING:
-    from laguna_agent.agent.session import Session, Settings
-    from laguna_agent.agent.state import Approval
+    from laguna_agent.agent.approval import Approval
+    from laguna_agent.agent.session import Session
+    from laguna_agent.agent.settings import Settings
     from laguna_agent.events import ApprovalRequested, Event
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ class AgentThread:
             before = dataclasses.replace(before, trusted=False)
         back: Settings | None = None
         if self.session is not None:
-            said = bool(self.session.record.state.user_messages)
+            said = bool(self.session.conversation_state.user_messages)
             resume = self.session.trajectory.id if said else None
             back = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
         await self._close_session()

@@ -38,7 +38,7 @@ from laguna_agent.interfaces.tui.widgets.status_line import StatusLine, short_pa
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
-    from laguna_agent.agent.session import Settings
+    from laguna_agent.agent.settings import Settings
 
 DRAFT_S, SETTLE_S = 0.5, 10.0
 
@@ -142,7 +142,7 @@ class LagunaApp(Actions, TerminalApp):
 
     def on_opened(self, message: messages.Opened) -> None:
         latency.settle()
-        session, gate = message.session, message.session.agent.gate
+        session, gate = message.session, message.session.gate
         self.end()
         self.set_status(mode=gate.mode, plan=gate.plan, model=session.info.name)
         self.past.show(session)

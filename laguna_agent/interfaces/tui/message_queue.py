@@ -78,8 +78,8 @@ class Outbox:
         if session is None:
             return
         for item in self._items:  # what came too late to steer is said next
-            if item.message is not None and item.message in session.agent.steering:
-                session.agent.steering.remove(item.message)
+            if item.message is not None:
+                session.withdraw(item.message)
             item.how, item.message = "queue", None
         if self._items and not self._app.busy:
             self._start(self._items.pop(0).text)
@@ -100,12 +100,8 @@ class Outbox:
             item = self._items.pop()
             self._show()
             session = self._app.agent.session
-            if item.message is not None and session is not None:
-                try:
-                    session.agent.steering.remove(item.message)
-                except ValueError:
-                    continue  # it went in just now
-            return item.text
+            if item.message is None or session is None or session.withdraw(item.message):
+                return item.text
         return None
 
     def drop(self) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from laguna_agent.agent.approval import Approval
     from laguna_agent.agent.session import Session
-    from laguna_agent.agent.state import Approval
     from laguna_agent.events import ApprovalRequested, Event
 
 

@@ -89,7 +89,7 @@ class Commands:
         """The session's skills as commands; one that is called like a command is left out."""
         if self.session is None:
             return []
-        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in self.session.agent.skills]
+        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in self.session.skills]
         return [command for command in found if command.name not in _BY_NAME]
 
     def takes_nothing(self, name: str) -> bool:
@@ -152,7 +152,7 @@ class Commands:
         self.app.outbox.send(INIT, "queue")
 
     def _compact(self, rest: str) -> None:
-        if not self.session.record.state.user_messages:
+        if not self.session.conversation_state.user_messages:
             self.app.ledger.note("there is nothing to summarise yet", "warning")
             return
         self.app.begin("summarising")
@@ -177,7 +177,7 @@ class Commands:
             pickers.choose_mode(self.app)
 
     def _plan(self, rest: str) -> None:
-        gate = self.session.agent.gate
+        gate = self.session.gate
         gate.plan = not gate.plan or bool(rest)
         self.app.set_status(plan=gate.plan)
         self.app.ledger.note(
@@ -213,7 +213,7 @@ class Commands:
         return pickers.choose_session(self.app)
 
     def _fork(self, rest: str) -> None:
-        if not self.session.record.state.user_messages:
+        if not self.session.conversation_state.user_messages:
             self.app.ledger.note("there is nothing to copy yet", "warning")
             return
         self.reopen("copying", fork=self.session.trajectory.id)
@@ -233,7 +233,7 @@ class Commands:
     async def _undo(self, rest: str) -> None:
         from laguna_agent.interfaces.commands.undo import last_changing_turn
 
-        checkpoints = self.session.agent.checkpoints
+        checkpoints = self.session.checkpoints
         found = await asyncio.to_thread(last_changing_turn, self.app.root)
         diff = await asyncio.to_thread(checkpoints.diff, found)
         if not diff.strip():

@@ -90,7 +90,7 @@ def _config(app: LagunaApp) -> Any:
 def _go_on(app: LagunaApp, **changes: Any) -> None:
     """Open the conversation again, or a new one, with another configuration."""
     session = app.agent.session
-    said = session is not None and bool(session.record.state.user_messages)
+    said = session is not None and bool(session.conversation_state.user_messages)
     config = _config(app).model_copy(update=changes)
     resume = session.trajectory.id if said and session is not None else None
     app.commands.reopen("loading the model", config=config, resume=resume)

@@ -124,7 +124,7 @@ async def context_page(app: LagunaApp) -> None:
 async def context_parts(session: Session) -> dict[str, int]:
     """Tokens by part. They add up to what is in use: what templates add is a part of its own."""
     await session.begin()
-    state, count = session.record.state, session.conversation.count
+    state, count = session.conversation_state, session.conversation.count
     texts: dict[str, list[str]] = {
         "your messages": [], "instructions and surroundings": [], "answers": [], "thinking": [],
         "tool calls": [], "summary": [],

@@ -158,16 +158,16 @@ async def choose_rewind(app: LagunaApp) -> None:
     session = app.agent.session
     if session is None:
         return
-    messages = {stored.seq: stored.event for stored in session.record.state.user_messages}
+    messages = {stored.seq: stored.event for stored in session.conversation_state.user_messages}
     if not messages:
         app.ledger.note("nothing was said yet")
         return
 
     def look(seq: int) -> tuple[bool, list[str]]:
-        _, checkpoint = session.record.turn_before(seq)
-        if checkpoint is None or session.agent.checkpoints is None:
+        _, checkpoint = session.turn_before(seq)
+        if checkpoint is None or session.checkpoints is None:
             return False, []
-        return True, session.agent.checkpoints.changed_since(checkpoint)
+        return True, session.checkpoints.changed_since(checkpoint)
 
     async def preview(chosen: str) -> RenderableType:
         known, files = await asyncio.to_thread(look, int(chosen))

@@ -36,7 +36,7 @@ class Past:
         """Show a session's end and its plan and files."""
         app = self._app
         self._directory = session.trajectory.directory
-        app.side.plan = list(session.agent.plan or session.record.state.plan)
+        app.side.plan = list(session.conversation_state.plan)
         app.side.changed = {}
         self._before = []
         last = session.trajectory.last_seq

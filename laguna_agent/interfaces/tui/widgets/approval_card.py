@@ -26,7 +26,7 @@ from laguna_agent.interfaces.tui.widgets.fitted_row import Fitting
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
-    from laguna_agent.agent.state import Approval
+    from laguna_agent.agent.approval import Approval
     from laguna_agent.events import ApprovalRequested
 
 
@@ -250,7 +250,7 @@ class ApprovalPanel(Vertical, can_focus=True):
 
     def answer(self, answer: str, reason: str = "") -> None:
         """Give the answer."""
-        from laguna_agent.agent.state import Approval
+        from laguna_agent.agent.approval import Approval
 
         future, self._future, self._request = self._future, None, None
         if future is not None and not future.done():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from laguna_agent import __version__
+from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.state import Agent
 from laguna_agent.config import MemoryConfig
 from laguna_agent.errors import UsageError
@@ -28,9 +28,6 @@ from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
 from laguna_agent.trajectory.store import Trajectory
 
-if TYPE_CHECKING:
-    from laguna_agent.agent.session import Settings
-
 
 def open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
     """The record to append to, and whether it was there before. Raises UsageError."""
@@ -48,7 +45,7 @@ def open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
     return Trajectory.open(path), True
 
 
-class Record:
+class Recorder:
     """Appends events, and knows where the conversation stands."""
 
     def __init__(self, trajectory: Trajectory, *, resumed: bool) -> None:
