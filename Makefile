@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast starter lint format bench messages pictures clean
+.PHONY: help demo test test-fast starter lint format bench messages pictures architecture clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       the whole test suite        make test-fast   without the slow part"
@@ -49,6 +49,10 @@ messages: $(STAMP)
 # The pictures of the terminal interface in the README.
 pictures: $(STAMP)
 	$(BIN)/python tests/support/pictures.py
+
+# The picture of the packages in docs/architecture.md, from the imports.
+architecture: $(STAMP)
+	$(BIN)/python tests/support/architecture.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
