@@ -22,7 +22,7 @@ from laguna_agent.events import (
     ToolFinished,
     ToolStarted,
 )
-from laguna_agent.interfaces.phrases import beside
+from laguna_agent.interfaces.phrases import short_summary
 from laguna_agent.policy.sanitize import visible
 
 _REDRAW_S = 0.1
@@ -60,7 +60,7 @@ class Progress:
                 self._update(f"{title} ...")
             case ToolFinished():
                 mark = "✓" if event.ok else "✗"
-                summary = beside(event.title, event.summary)
+                summary = short_summary(event.title, event.summary)
                 detail = f"  {summary}" if summary else ""
                 self._say(f"{mark} {event.title}{detail}{_seconds(event.duration_s)}")
                 self._update("")

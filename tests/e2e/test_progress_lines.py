@@ -1,10 +1,10 @@
-"""Lines of progress: what stands beside the title of a call."""
+"""Lines of progress: the summary shown after the title of a call."""
 
 from __future__ import annotations
 
 import pytest
 
-from laguna_agent.interfaces.phrases import beside
+from laguna_agent.interfaces.phrases import short_summary
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from laguna_agent.interfaces.phrases import beside
         ("Edit calc.py", "other.py +1 -1", "other.py +1 -1"),
     ],
 )
-def test_a_name_that_stands_in_the_title_is_not_said_again(
+def test_a_name_in_the_title_is_not_repeated_in_the_summary(
     title: str, summary: str, shown: str
 ) -> None:
-    assert beside(title, summary) == shown
+    assert short_summary(title, summary) == shown

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError, UsageError
+from laguna_agent.interfaces.phrases import age
 
 if TYPE_CHECKING:
     from laguna_agent.trajectory.codec import StoredEvent
@@ -108,18 +109,6 @@ def _list(root: Path, options: argparse.Namespace) -> int:
             line += f"  (fork of {row['parent']})"
         sys.stdout.write(line[:width].rstrip() + "\n")
     return 0
-
-
-def age(when: str, now: datetime) -> str:
-    """How long ago a time was, in a few characters: `3h`."""
-    try:
-        seconds = (now - datetime.fromisoformat(when)).total_seconds()
-    except (ValueError, TypeError):
-        return "?"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return "now"
 
 
 # --- show -----------------------------------------------------------------------------------

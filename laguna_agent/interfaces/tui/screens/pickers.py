@@ -76,7 +76,7 @@ def sample(palette: themes.Palette) -> RenderableType:
 
 async def choose_session(app: LagunaApp) -> None:
     """Which conversation to go on with; what was said in it is searched and shown."""
-    from laguna_agent.interfaces.commands.sessions import age
+    from laguna_agent.interfaces.phrases import age
     from laguna_agent.memory.recall_index import RecallIndex
     from laguna_agent.trajectory.index import SessionIndex
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from laguna_agent.interfaces.phrases import beside
+from laguna_agent.interfaces.phrases import short_summary
 
 if TYPE_CHECKING:
     from laguna_agent import events as e
@@ -241,7 +241,7 @@ class Ledger:
             entry = self._add(Entry("tool", title=event.title or event.name, name=event.name))
         entry.title, entry.asked = event.title or entry.title, asked
         entry.body, entry.diff = event.content, event.diff
-        entry.summary = beside(entry.title, event.summary)
+        entry.summary = short_summary(entry.title, event.summary)
         entry.state = "ok" if event.ok else "failed"
         entry.duration_s = event.duration_s
         self._touch(entry)
