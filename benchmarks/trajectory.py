@@ -99,8 +99,8 @@ def many(root: Path, sessions: int) -> dict[str, float]:
     """Listing and searching among many sessions, each with a memory."""
     import subprocess
 
+    from laguna_agent.memory.memory_store import MemoryStore
     from laguna_agent.memory.recall import Recall
-    from laguna_agent.memory.summaries import MemoryStore
     from laguna_agent.trajectory.index import SessionIndex
 
     dice = random.Random(7)
@@ -178,7 +178,8 @@ async def working(root: Path, steps: int) -> dict[str, float]:
 
 def session(root: Path, store: object, dice: random.Random, number: int) -> None:
     from laguna_agent.events import Reply, ToolCall, ToolFinished, TurnFinished, UserMessage
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
+    from laguna_agent.memory.summaries import remember
     from laguna_agent.trajectory.store import Trajectory
 
     assert isinstance(store, MemoryStore)
@@ -195,7 +196,7 @@ def session(root: Path, store: object, dice: random.Random, number: int) -> None
                 ToolFinished(call_id=str(step), name="read", ok=True, content=content)
             )
         trajectory.append(TurnFinished(status="done", summary=f"the {topic[3]} was wrong"))
-        store.remember(trajectory)
+        remember(store, trajectory)
 
 
 def timed(call: Callable[[], object], times: int = 20) -> float:

@@ -20,8 +20,9 @@ from laguna_agent.events import (
     TurnStarted,
     UserMessage,
 )
+from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
-from laguna_agent.memory.summaries import MemoryStore
+from laguna_agent.memory.summaries import remember
 from laguna_agent.models.conversation import Conversation, ToolSpec
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.index import SessionIndex
@@ -138,7 +139,7 @@ class Recollection:
     def remember(self, text: str | None = None) -> None:
         """Write what happened since the last time. Raises LagunaError."""
         if self.config.enabled:
-            MemoryStore(self.agent.context.workspace).remember(self.trajectory, text=text)
+            remember(MemoryStore(self.agent.context.workspace), self.trajectory, text=text)
 
     def close(self) -> None:
         """Let go of the index."""

@@ -41,7 +41,14 @@ _REASON = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WINDOW = 4_000
 """Events that evidence is looked for in; more than any epoch has."""
-_LIMITS = {"Goal": 3, "Constraints": 8, "Decisions": 8, "Files": 15, "Failed": 8, "Commands": 10}
+_MOST_CLAIMS = {
+    "Goal": 3,
+    "Constraints": 8,
+    "Decisions": 8,
+    "Files": 15,
+    "Failed": 8,
+    "Commands": 10,
+}
 
 
 @dataclass
@@ -281,10 +288,7 @@ def _summarise(found: Extract) -> None:
     if found.outcome and found.outcome != "done":
         text = clip(f"the last turn ended as {found.outcome}: {found.result}".rstrip(": "), 240)
         summary.add("Open", Claim(text, ((found.outcome_seq, found.outcome_seq),)))
-    for name, most in _LIMITS.items():
-        claims = summary.claims(name)
-        if len(claims) > most:  # the beginning says how it started, the end how it stands
-            summary.sections[name] = claims[: most // 3] + claims[-(most - most // 3) :]
+    summary.limit(_MOST_CLAIMS)
 
 
 def file_claims(found: Extract) -> list[Claim]:

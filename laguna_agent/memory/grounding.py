@@ -38,7 +38,7 @@ _SINGLE = 6
 _READ = 4
 _GROUPED = 80
 """Names on that line."""
-_MOST = {"Goal": 3, "Constraints": 8, "Decisions": 8, "Failed": 8, "Commands": 8, "Open": 6}
+_MOST_CLAIMS = {"Goal": 3, "Constraints": 8, "Decisions": 8, "Failed": 8, "Commands": 8, "Open": 6}
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ def ground(said: Summary, found: Extract, before: Summary | None = None) -> Summ
     if not result.claims("Open") and not found.outcome and found.last is not None:
         seq, what = found.last
         result.add("Open", Claim(f"{_GO_ON} {what}", ((seq, seq),)))
-    for name, most in _MOST.items():
-        claims = result.claims(name)
-        if len(claims) > most:  # the beginning says how it started, the end how it stands
-            result.sections[name] = claims[: most // 3] + claims[-(most - most // 3) :]
+    result.limit(_MOST_CLAIMS)
     return result
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from laguna_agent.errors import LagunaError
 from laguna_agent.memory.extract import clip
+from laguna_agent.memory.memory_store import Memory, read_memory
 from laguna_agent.memory.recall_index import RecallIndex
-from laguna_agent.memory.summaries import Memory, read_memory
 from laguna_agent.memory.words import names_in, words_in
 from laguna_agent.trajectory.event_text import event_text
 from laguna_agent.trajectory.meta import title_of

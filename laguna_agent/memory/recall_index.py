@@ -16,7 +16,7 @@ from pathlib import Path
 from laguna_agent.errors import UsageError
 from laguna_agent.events import Event, ToolFinished, TurnFinished
 from laguna_agent.memory.matching import STEM, closeness, names_column, searchable, terms_of
-from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
+from laguna_agent.memory.memory_store import Memory, MemoryStore, read_memory
 from laguna_agent.memory.words import words_in
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.reader import read_events

@@ -71,9 +71,13 @@ class Summary:
         """True when there is nothing in it."""
         return not any(self.sections.values())
 
-    def filled_from(self, other: Summary) -> Summary:
-        """This summary, with the sections it leaves empty taken from another."""
-        return Summary({name: list(self.claims(name) or other.claims(name)) for name in SECTIONS})
+    def limit(self, most: Mapping[str, int]) -> None:
+        """Keep at most so many claims of each section: a third of them from its beginning, which
+        says how the work started, the rest from its end, which says where it is now."""
+        for name, count in most.items():
+            claims = self.claims(name)
+            if len(claims) > count:
+                self.sections[name] = claims[: count // 3] + claims[-(count - count // 3) :]
 
     def render(self, *, heading: str = "{}:") -> str:
         """The text: each section that has claims under its heading, one claim a line."""

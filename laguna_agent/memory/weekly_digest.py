@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from laguna_agent.memory.extract import clip
-from laguna_agent.memory.summaries import Memory, MemoryStore, read_memory
+from laguna_agent.memory.memory_store import Memory, MemoryStore, read_memory
 from laguna_agent.memory.summary_format import Claim
 
 KEEP_DETAIL = timedelta(weeks=4)

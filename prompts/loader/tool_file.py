@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from laguna_agent.front_matter import FENCE, split_front_matter
 from laguna_agent.prompts.loader.problems import PackError, Problem, from_validation, toml_line
-
-FENCE = "+++"
 
 
 class _Table(BaseModel):
@@ -114,20 +113,6 @@ class ToolText:
 
 
 _KNOWN = {*ToolFile.model_fields, *ArgumentSpec.model_fields, *OutputSpec.model_fields}
-
-
-def split_front_matter(text: str) -> tuple[str, str, int]:
-    """Front matter, body, and the lines above the body. Both fences must stand alone on a line."""
-    lines = text.split("\n")
-    if lines[0].strip() != FENCE:
-        return "", text, 0
-    for number, line in enumerate(lines[1:], start=1):
-        if line.strip() == FENCE:
-            offset = number + 1
-            while offset < len(lines) - 1 and not lines[offset].strip():
-                offset += 1
-            return "\n".join(lines[1:number]), "\n".join(lines[offset:]), offset
-    return "\n".join(lines[1:]), "", -1
 
 
 def read_tool(path: Path) -> ToolText:

@@ -9,7 +9,8 @@ import pytest
 
 from laguna_agent.errors import UsageError
 from laguna_agent.interfaces.commands.memory import main
-from laguna_agent.memory.summaries import MemoryStore
+from laguna_agent.memory.memory_store import MemoryStore
+from laguna_agent.memory.summaries import remember
 from laguna_agent.trajectory.store import Trajectory
 from support import sessions as samples
 
@@ -22,7 +23,7 @@ def memory(root: Path) -> Path:
     with Trajectory.create(root, session_id=SESSION) as trajectory:
         for event in samples.session():
             trajectory.append(event)
-        path = MemoryStore(root).remember(trajectory)
+        path = remember(MemoryStore(root), trajectory)
     assert path is not None
     return path
 

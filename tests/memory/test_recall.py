@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Compacted, Event, SystemNote, TurnFinished, UserMessage
+from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
-from laguna_agent.memory.summaries import MemoryStore
+from laguna_agent.memory.summaries import remember
 from laguna_agent.memory.words import names_in, split_name, words_in
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.replay import COMPACTION
@@ -274,7 +275,7 @@ async def test_a_follow_up_task_begins_with_the_right_memory(root: Path) -> None
             result("a", "edited", name="edit", files_changed=[path], diff="+a\n-b"),
             TurnFinished(status="done", summary=f"{module} fixed", files_changed=[path]),
         ) as trajectory:
-            store.remember(trajectory)
+            remember(store, trajectory)
     recall = Recall(root)
     right = 0
     for number, (module, verb, noun) in enumerate(tasks):
@@ -292,7 +293,7 @@ async def test_a_follow_up_task_begins_with_the_right_memory(root: Path) -> None
 
 async def test_nothing_is_said_where_nothing_fits(root: Path) -> None:
     with session(root, "one", *samples.session()) as trajectory:
-        MemoryStore(root).remember(trajectory)
+        remember(MemoryStore(root), trajectory)
     recall = Recall(root)
     assert await recall.for_task("Translate the poem", budget=400, count=words) == ""
     assert await recall.for_task("Fix calc.add", budget=0, count=words) == ""
@@ -303,7 +304,7 @@ async def test_nothing_is_said_where_nothing_fits(root: Path) -> None:
 
 async def test_edits_and_deletions_of_memories_count_at_once(root: Path) -> None:
     with session(root, "one", *samples.session()) as trajectory:
-        path = MemoryStore(root).remember(trajectory)
+        path = remember(MemoryStore(root), trajectory)
     assert path is not None
     recall = Recall(root)
     assert recall.memories("zebra crossing") == []

@@ -12,8 +12,10 @@ import pytest
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import CheckRan, Rewound, TurnFinished, UserMessage
-from laguna_agent.memory import frontmatter, summaries
-from laguna_agent.memory.summaries import MemoryStore, read_memory
+from laguna_agent.front_matter import join_front_matter, split_front_matter
+from laguna_agent.memory import memory_store, summaries
+from laguna_agent.memory.memory_store import Memory, MemoryStore, read_memory
+from laguna_agent.memory.summaries import remember
 from laguna_agent.memory.weekly_digest import WEEK_CHARS, condense, week_of
 from laguna_agent.trajectory.store import Trajectory
 from support import sessions as samples
@@ -34,7 +36,7 @@ def worked(root: Path, session_id: str = "261124-173708-x7qd") -> Trajectory:
 
 def test_a_task_becomes_a_file_that_says_what_happened(root: Path, store: MemoryStore) -> None:
     with worked(root) as trajectory:
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
     assert path is not None
     memory = read_memory(path)
     assert memory is not None
@@ -56,7 +58,7 @@ def test_a_task_becomes_a_file_that_says_what_happened(root: Path, store: Memory
 def test_every_claim_points_to_events_that_exist(root: Path, store: MemoryStore) -> None:
     with worked(root) as trajectory:
         text = "Goal:\n- make add right\nDecisions:\n- calc.add subtracted\n- nothing known of this"
-        path = store.remember(trajectory, text=text)
+        path = remember(store, trajectory, text=text)
         assert path is not None
         memory = read_memory(path)
         assert memory is not None
@@ -72,7 +74,7 @@ def test_every_claim_points_to_events_that_exist(root: Path, store: MemoryStore)
 
 def test_the_front_matter_is_toml(root: Path, store: MemoryStore) -> None:
     with worked(root) as trajectory:
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
     assert path is not None
     text = path.read_text()
     assert text.startswith("+++\n")
@@ -83,22 +85,22 @@ def test_the_front_matter_is_toml(root: Path, store: MemoryStore) -> None:
 
 def test_strange_values_survive_the_front_matter() -> None:
     data = {"a": 'quote " \\ \x7f \x00 \u2028 é 😀', "n": 3, "b": True, "l": ["x", "y"]}
-    again, body = frontmatter.load(frontmatter.dump(data, "# body\n\n+++\nnot a fence"))
-    assert again == data
-    assert body == "# body\n\n+++\nnot a fence"
+    front, body, _ = split_front_matter(join_front_matter(data, "# body\n\n+++\nnot a fence"))
+    assert tomllib.loads(front) == data
+    assert body == "# body\n\n+++\nnot a fence\n"
 
 
 def test_a_second_task_makes_a_second_segment_and_the_session(
     root: Path, store: MemoryStore
 ) -> None:
     with worked(root) as trajectory:
-        store.remember(trajectory)
-        assert store.remember(trajectory) is None  # nothing happened since
+        remember(store, trajectory)
+        assert remember(store, trajectory) is None  # nothing happened since
         trajectory.append(UserMessage(text="Now mul: always keep ints."))
         trajectory.append(reply(call("m", command="make"), prompt=[1], ids=[2]))
         trajectory.append(result("m", "ok", exit_code=0, title="make"))
         trajectory.append(TurnFinished(status="failed", error="out of ideas"))
-        second = store.remember(trajectory)
+        second = remember(store, trajectory)
     assert second is not None
     assert second.name == f"{trajectory.id}-2.md"
     whole = store.get(trajectory.id)
@@ -114,18 +116,19 @@ def test_many_segments_are_condensed_without_being_read_again(
 ) -> None:
     read: list[Path] = []
 
-    def counting(path: Path) -> summaries.Memory | None:
+    def counting(path: Path) -> Memory | None:
         read.append(path)
         return read_memory(path)
 
     with worked(root) as trajectory:
-        store.remember(trajectory)
+        remember(store, trajectory)
         for number in range(12):
             trajectory.append(UserMessage(text=f"Task {number}: always keep rule{number}."))
             trajectory.append(TurnFinished(status="done"))
             if number == 11:
-                monkeypatch.setattr(summaries, "read_memory", counting)
-            store.remember(trajectory)
+                for module in (summaries, memory_store):
+                    monkeypatch.setattr(module, "read_memory", counting)
+            remember(store, trajectory)
     assert {path.parent.name for path in read} == {"sessions"}
     whole = store.get(trajectory.id)
     assert whole.sources == [f"{trajectory.id}-{number}" for number in range(1, 14)]
@@ -140,11 +143,11 @@ def test_what_a_person_does_to_a_segment_counts_in_the_session(
     root: Path, store: MemoryStore, change: str
 ) -> None:
     with worked(root) as trajectory:
-        store.remember(trajectory)
+        remember(store, trajectory)
         for text in ("Keep rule2.", "Keep rule3.", "Keep rule4."):
             trajectory.append(UserMessage(text=text))
             trajectory.append(TurnFinished(status="done"))
-            store.remember(trajectory)
+            remember(store, trajectory)
             segment = store.path_of(f"{trajectory.id}-2", "segment")
             if text == "Keep rule3." and change == "edit":
                 segment.write_text(segment.read_text().replace("Keep rule2", "Keep the zebra"))
@@ -158,12 +161,12 @@ def test_what_a_person_does_to_a_segment_counts_in_the_session(
 
 def test_a_deleted_memory_is_not_written_again(root: Path, store: MemoryStore) -> None:
     with worked(root) as trajectory:
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
         assert path is not None
         path.unlink()
         trajectory.append(UserMessage(text="next"))
         trajectory.append(TurnFinished(status="done"))
-        again = store.remember(trajectory)
+        again = remember(store, trajectory)
     assert again is not None
     memory = read_memory(again)
     assert memory is not None
@@ -172,11 +175,11 @@ def test_a_deleted_memory_is_not_written_again(root: Path, store: MemoryStore) -
 
 def test_an_edited_session_is_left_as_it_is(root: Path, store: MemoryStore) -> None:
     with worked(root) as trajectory:
-        store.remember(trajectory)
+        remember(store, trajectory)
         for text in ("two", "three"):
             trajectory.append(UserMessage(text=text))
             trajectory.append(TurnFinished(status="done"))
-            store.remember(trajectory)
+            remember(store, trajectory)
             path = store.path_of(trajectory.id, "session")
             if text == "two":
                 assert not store.get(trajectory.id).edited
@@ -215,7 +218,7 @@ def test_what_was_rewound_counts_only_as_failed(root: Path, store: MemoryStore) 
             TurnFinished(status="done", files_changed=["good.py"]),
         ):
             trajectory.append(event)
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
     assert path is not None
     memory = read_memory(path)
     assert memory is not None
@@ -241,7 +244,7 @@ def test_commits_made_meanwhile_are_named(root: Path, store: MemoryStore) -> Non
     git("commit", "-q", "--allow-empty", "-m", "before")
     with worked(root) as trajectory:
         git("commit", "-q", "--allow-empty", "-m", "during")
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
     assert path is not None
     memory = read_memory(path)
     assert memory is not None
@@ -255,14 +258,14 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(
     with worked(root) as trajectory:
         store.directory.parent.mkdir(parents=True, exist_ok=True)
         store.directory.write_text("in the way")
-        with pytest.raises(LagunaError, match="cannot be written"):
-            store.remember(trajectory)
+        with pytest.raises(LagunaError, match="cannot write the memory"):
+            remember(store, trajectory)
 
 
 def test_get_finds_by_the_beginning_of_an_id(root: Path, store: MemoryStore) -> None:
     for session in ("261124-173708-x7qd", "261125-080000-aaaa"):
         with worked(root, session) as trajectory:
-            store.remember(trajectory)
+            remember(store, trajectory)
     assert store.get("261124").session == "261124-173708-x7qd"
     with pytest.raises(UsageError, match="2 memories"):
         store.get("2611")
@@ -277,7 +280,7 @@ MONDAY = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 def backdated(store: MemoryStore, root: Path, session: str, when: datetime) -> Path:
     with worked(root, session) as trajectory:
-        path = store.remember(trajectory)
+        path = remember(store, trajectory)
     assert path is not None
     memory = read_memory(path)
     assert memory is not None
@@ -314,7 +317,7 @@ def test_old_weeks_are_condensed_without_being_asked_to(root: Path, store: Memor
     backdated(store, root, "old", MONDAY)
     (store.directory / "condensed").unlink()
     with worked(root, "new") as trajectory:
-        store.remember(trajectory)
+        remember(store, trajectory)
     assert store.get("2026-W02").sources == ["old"]
     assert [path.stem for path in store.paths("segment")] == ["new-1"]
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from laguna_agent.events import Checkpointed, Reply, SystemPrompt, UserMessage
+from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
-from laguna_agent.memory.summaries import MemoryStore
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.atif import write_atif
 from laguna_agent.trajectory.codec import encode

@@ -13,7 +13,7 @@ from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
 from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT
-from laguna_agent.memory.summaries import Memory, MemoryStore
+from laguna_agent.memory.memory_store import Memory, MemoryStore
 from support.scripted import call
 
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")

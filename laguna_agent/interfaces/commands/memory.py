@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(root: Path, options: argparse.Namespace) -> int:
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
 
     found = list(MemoryStore(root).memories(options.level))
     if options.level is None:  # a session's file says what its segments say
@@ -84,7 +84,7 @@ def _list(root: Path, options: argparse.Namespace) -> int:
 
 
 def _show(root: Path, name: str) -> int:
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
 
     memory = MemoryStore(root).get(name)
     assert memory.path is not None
@@ -108,7 +108,7 @@ def _search(root: Path, query: str, limit: int) -> int:
 
 
 def _forget(root: Path, names: Sequence[str]) -> int:
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
 
     store = MemoryStore(root)
     chosen = [store.get(name) for name in names]
@@ -119,7 +119,7 @@ def _forget(root: Path, names: Sequence[str]) -> int:
 
 
 def _path(root: Path, name: str | None) -> int:
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
 
     store = MemoryStore(root)
     path = store.directory if name is None else store.get(name).path

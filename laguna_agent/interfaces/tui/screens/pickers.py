@@ -205,7 +205,7 @@ async def choose_rewind(app: LagunaApp) -> None:
 
 async def look_at_memory(app: LagunaApp) -> None:
     """What laguna remembers of this repository."""
-    from laguna_agent.memory.summaries import MemoryStore
+    from laguna_agent.memory.memory_store import MemoryStore
 
     memories = await asyncio.to_thread(lambda: list(MemoryStore(app.root).memories()))
     memories.sort(key=lambda memory: memory.ended, reverse=True)

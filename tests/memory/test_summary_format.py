@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from laguna_agent.memory.summary_format import (
     SECTIONS,
     Claim,
-    Summary,
     parse_claim,
     parse_summary,
     ranges_of,
@@ -58,14 +57,6 @@ def test_any_claim_is_read_as_it_is_written(claim: Claim) -> None:
     assert back.text == claim.text
     assert back.events == claim.events
     assert back.session == (claim.session if claim.events else "")
-
-
-def test_empty_sections_are_filled_from_another_summary() -> None:
-    mine = Summary({"Goal": [Claim("mine")]})
-    other = Summary({"Goal": [Claim("other")], "Open": [Claim("next")]})
-    filled = mine.filled_from(other)
-    assert filled.claims("Goal") == [Claim("mine")]
-    assert filled.claims("Open") == [Claim("next")]
 
 
 def test_the_grammar_names_every_section_in_order() -> None:
