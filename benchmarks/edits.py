@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from laguna_agent.tools.edit import EditArguments, EditTool
-from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.read import mark_read
 from laguna_agent.tools.tool import ToolContext
 from support.edit_drift import AMBIGUOUS, DRIFTS, Edit, edits_between
 
@@ -117,7 +117,7 @@ async def apply(root: Path, edit: Edit) -> tuple[str, str]:
     context = ToolContext(workspace=root, state_dir=root / ".state")
     path = root / "file.py"
     path.write_bytes(edit.before.encode())
-    mark_seen(context, "file.py")
+    mark_read(context, "file.py")
     arguments = EditArguments(path="file.py", old=edit.old, new=edit.new)
     result = await EditTool().run(arguments, context)
     after = path.read_bytes().decode()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.events import CheckRan
-from laguna_agent.tools.shell import fresh_session
+from laguna_agent.tools.shell import new_session
 from laguna_agent.tools.terminal.bash import ShellError
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -80,17 +80,17 @@ async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> 
     if context.check is None:
         return None
     started = time.monotonic()
-    session = fresh_session(context)
+    session = new_session(context)
     try:
-        outcome = await session.run(context.check, timeout=timeout, emit=context.emit)
+        result = await session.run(context.check, timeout=timeout, emit=context.emit)
     except ShellError as error:
         return CheckRan(command=context.check, exit_code=_NOT_RUN, output=str(error))
     finally:
         await session.aclose()
-    code, output = outcome.exit_code, outcome.text.rstrip("\n")
-    if outcome.timed_out or code is None:
+    code, output = result.exit_code, result.text.rstrip("\n")
+    if result.timed_out or code is None:
         code = 124
-        why = f"stopped after {timeout:.0f} s" if outcome.timed_out else "stopped"
+        why = f"stopped after {timeout:.0f} s" if result.timed_out else "stopped"
         output = f"{output}\n[{why}]".lstrip("\n")
     return CheckRan(
         command=context.check,

@@ -16,9 +16,9 @@ from laguna_agent.tools.files import edit_matching, file_change, read_state, sto
 from laguna_agent.tools.files.diffs import shortened, unified
 from laguna_agent.tools.files.edit_matching import NoMatchError
 from laguna_agent.tools.files.encoding import Document, Splice, printable, printable_name
-from laguna_agent.tools.files.file_change import Plan, RefusalError
+from laguna_agent.tools.files.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files.merging import Match
-from laguna_agent.tools.files.workspace import PathError, Place, locate
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -66,50 +66,50 @@ class EditTool:
     def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
         return file_change.actions(
-            lambda: _plan(arguments, context), arguments.path, context, arguments
+            lambda: _change(arguments, context), arguments.path, context, arguments
         )
 
     async def run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
         """Make all replacements or none."""
         return await asyncio.to_thread(
-            file_change.run, lambda: _plan(arguments, context), "Edited", context, arguments
+            file_change.run, lambda: _change(arguments, context), "Edited", context, arguments
         )
 
 
-def _plan(arguments: EditArguments, context: ToolContext) -> Plan:
+def _change(arguments: EditArguments, context: ToolContext) -> FileChange:
     """The change, without side effects."""
     edits = [(arguments.old, arguments.new), *((item.old, item.new) for item in arguments.more)]
-    place = locate(context, arguments.path, guess=True)
-    if storage.check_writable(place) is None:
-        return _creation(place, edits)
-    document, data = file_change.current(place)
-    file_change.check_hash(context, place, document, data)
+    target = resolve_path(context, arguments.path, guess=True)
+    if storage.check_writable(target) is None:
+        return _creation(target, edits)
+    document, data = file_change.read_document(target)
+    file_change.check_unchanged(context, target, document, data)
     if all(old == new for old, new in edits):
-        raise RefusalError("old and new are the same; nothing was changed.")
+        raise ChangeRefusedError("old and new are the same; nothing was changed.")
     if not document.text.strip() and len(edits) == 1 and not edits[0][0]:
-        return Plan(place, document, document.with_text(edits[0][1]), [], whole=True)
-    known = read_state.recall(context, place) is not None
+        return FileChange(target, document, document.with_text(edits[0][1]), [], whole=True)
+    known = read_state.known_state(context, target) is not None
     try:
-        changed, notes = apply(document, edits, place.relative, every=arguments.all)
+        changed, notes = apply(document, edits, target.relative, every=arguments.all)
     except _FailedError as failed:
-        message = _explain(place, document, edits, failed)
-        raise RefusalError(message, str(failed.problem), shown=(place, data)) from None
+        message = _explain(target, document, edits, failed)
+        raise ChangeRefusedError(message, str(failed.problem), shown=(target, data)) from None
     if notes and not known:
         shown = _around(document.text, changed.text)
-        raise RefusalError(
-            f"old is not exactly in {place.label}, which you have not read. It would fit here; "
+        raise ChangeRefusedError(
+            f"old is not exactly in {target.label}, which you have not read. It would fit here; "
             f"if this is meant, make the same edit again:\n{shown}",
-            shown=(place, data),
+            shown=(target, data),
         )
     if changed.raw == document.raw:
-        raise RefusalError(f"{place.label} already is as this edit would leave it.")
-    return Plan(place, document, changed, notes)
+        raise ChangeRefusedError(f"{target.label} already is as this edit would leave it.")
+    return FileChange(target, document, changed, notes)
 
 
-def _creation(place: Place, edits: Sequence[tuple[str, str]]) -> Plan:
+def _creation(target: WorkspacePath, edits: Sequence[tuple[str, str]]) -> FileChange:
     if len(edits) == 1 and not edits[0][0] and edits[0][1]:
-        return Plan(place, None, Document(edits[0][1]), [], whole=True)
-    raise PathError(f"{place.label} does not exist; use write to create it.")
+        return FileChange(target, None, Document(edits[0][1]), [], whole=True)
+    raise PathError(f"{target.label} does not exist; use write to create it.")
 
 
 # --- applying -------------------------------------------------------------------------------
@@ -192,11 +192,14 @@ def _settle(document: Document, match: Match, path: str) -> list[Splice]:
 
 
 def _explain(
-    place: Place, document: Document, edits: Sequence[tuple[str, str]], failed: _FailedError
+    target: WorkspacePath,
+    document: Document,
+    edits: Sequence[tuple[str, str]],
+    failed: _FailedError,
 ) -> str:
     old, new = edits[failed.index]
     which = f"Replacement {failed.index + 1} of {len(edits)}: " if len(edits) > 1 else ""
-    lines = [f"{which}{failed.problem} Nothing was changed in {place.label}."]
+    lines = [f"{which}{failed.problem} Nothing was changed in {target.label}."]
     text = printable(document.text)
     source = text.split("\n")
     if failed.problem.lines:

@@ -95,8 +95,8 @@ class GitTool:
         try:
             trusted = bool(context.state.get("git.trusted"))
             repository = Repository(context.workspace, trusted=trusted)
-            run: Callable[[_Call], str] = getattr(_Call, arguments.action)
-            text = run(_Call(repository, arguments, context))
+            run: Callable[[_GitCall], str] = getattr(_GitCall, arguments.action)
+            text = run(_GitCall(repository, arguments, context))
         except GitError as error:
             said = clean_text(str(error)).strip()
             said = re.sub(r"^(fatal|error): ", "", said)
@@ -112,7 +112,7 @@ class GitTool:
         )
 
 
-class _Call:
+class _GitCall:
     """One call, with a method for each action that returns what the model is told."""
 
     def __init__(
@@ -255,15 +255,15 @@ class _Call:
         return self.git.text("stash", what, *options, *names) or "no stash"
 
     def _stash_push(self, options: list[str], *, untracked: bool) -> str:
-        links = self.git.links()
-        if not links:
+        submodule_paths = self.git.submodule_paths()
+        if not submodule_paths:
             return self.git.text("stash", "push", *options)
         # Given paths, git does not look into submodules, whose configuration is their own.
         kinds = ["-m", "-d", *(["-o", "--exclude-standard"] if untracked else [])]
         listing = self.git.bytes("ls-files", "-z", *kinds) + self.git.bytes(
             "diff-index", "--cached", "--name-only", "-z", *_PLAIN[:2], "HEAD"
         )
-        paths = {os.fsdecode(path) for path in listing.split(b"\0") if path} - links
+        paths = {os.fsdecode(path) for path in listing.split(b"\0") if path} - submodule_paths
         paths = {path for path in paths if not path.endswith("/")}
         if not paths:
             return "no local changes to save"
@@ -346,10 +346,10 @@ class _Call:
         kinds = ["-m", "-d"] if tracked_only else ["-m", "-d", "-o"]
         options = ["-z", *kinds, "--exclude-standard", "--"]
         listing = self.git.bytes("ls-files", *options, *paths)
-        links = self.git.links()
+        submodule_paths = self.git.submodule_paths()
         files = {os.fsdecode(path) for path in listing.split(b"\0") if path}
         nested = {path for path in files if path.endswith("/")}
-        wanted = sorted(files - links - nested)
+        wanted = sorted(files - submodule_paths - nested)
         if nested and not wanted:
             raise GitError(f"{', '.join(sorted(nested))} is a repository of its own")
         if not wanted and paths:

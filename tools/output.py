@@ -14,7 +14,7 @@ _DIRECTORY = "output"
 
 
 @dataclass(frozen=True)
-class Bounded:
+class BoundedText:
     """A text that fits. `file` is where the whole was saved, None when nothing was left out."""
 
     text: str
@@ -51,7 +51,7 @@ def bound(
     limit: int | None = None,
     head_share: float = 0.5,
     save: bool = True,
-) -> Bounded:
+) -> BoundedText:
     """Fit text into `limit` characters (the context's limit if None), cut at line ends.
 
     `head_share` of the room goes to the beginning, the rest to the end.
@@ -59,7 +59,7 @@ def bound(
     limit = context.max_output_chars if limit is None else limit
     text = printable(text)
     if len(text) <= limit:
-        return Bounded(text)
+        return BoundedText(text)
     head_room = int(limit * head_share)
     tail_room = limit - head_room
     head = text[:head_room]
@@ -79,7 +79,7 @@ def bound(
         except OSError:  # a full or read-only state directory must not cost the result
             where = "; the whole could not be saved"
     separator = "" if head.endswith("\n") or not head else "\n"
-    return Bounded(f"{head}{separator}[… {what} left out{where}]\n{tail}", True, file)
+    return BoundedText(f"{head}{separator}[… {what} left out{where}]\n{tail}", True, file)
 
 
 def clip(line: str, limit: int = 400) -> str:

@@ -24,9 +24,9 @@ from laguna_agent.tools.files.encoding import (
 )
 from laguna_agent.tools.files.workspace import (
     PathError,
-    Place,
-    locate,
+    WorkspacePath,
     open_file,
+    resolve_path,
     status,
 )
 from laguna_agent.tools.output import clip
@@ -68,10 +68,10 @@ class ReadTool:
     def actions(self, arguments: ReadArguments, context: ToolContext) -> list[Action]:
         """One path that is read, as what it was taken for."""
         try:
-            place = locate(context, arguments.path, guess=True)
+            target = resolve_path(context, arguments.path, guess=True)
         except PathError:
             return []  # nothing is opened: the call is answered with why
-        return [] if place.saved else [ReadPath(path=str(place.path))]
+        return [] if target.saved else [ReadPath(path=str(target.path))]
 
     async def run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
         """Read; never raises for what is on disk."""
@@ -80,44 +80,44 @@ class ReadTool:
     def _run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
         storage.recover(context)
         try:
-            place = locate(context, arguments.path, guess=True)
-            info = status(place)
+            target = resolve_path(context, arguments.path, guess=True)
+            info = status(target)
             if info is not None and stat.S_ISDIR(info.st_mode):
-                return _directory(place, context)
-            return _file(place, arguments, context)
+                return _directory(target, context)
+            return _file(target, arguments, context)
         except PathError as error:
             return ToolResult(ok=False, content=str(error))
 
 
-def _directory(place: Place, context: ToolContext) -> ToolResult:
-    text = render_tree(context, place)
-    return ToolResult(ok=True, content=_with_note(place, text), summary=place.label)
+def _directory(target: WorkspacePath, context: ToolContext) -> ToolResult:
+    text = render_tree(context, target)
+    return ToolResult(ok=True, content=_with_note(target, text), summary=target.label)
 
 
-def _with_note(place: Place, text: str) -> str:
-    return f"{place.note}\n{text}" if place.note else text
+def _with_note(target: WorkspacePath, text: str) -> str:
+    return f"{target.note}\n{text}" if target.note else text
 
 
-def _file(place: Place, arguments: ReadArguments, context: ToolContext) -> ToolResult:
-    descriptor = open_file(place)
+def _file(target: WorkspacePath, arguments: ReadArguments, context: ToolContext) -> ToolResult:
+    descriptor = open_file(target)
     with os.fdopen(descriptor, "rb") as stream:
         size = os.fstat(descriptor).st_size
         try:
             data = stream.read(_STREAMED_FROM + 1)
         except OSError as error:
-            raise PathError(f"{place.label} cannot be read: {error.strerror}.") from None
+            raise PathError(f"{target.label} cannot be read: {error.strerror}.") from None
     document = decode(data)
     if document is None:
         kind = binary_kind(data)
-        content = f"{place.label} is a {kind} of {max(size, len(data)):,} bytes; it is not shown."
+        content = f"{target.label} is a {kind} of {max(size, len(data)):,} bytes; it is not shown."
         return ToolResult(ok=True, content=content, summary=kind)
     if len(data) > _STREAMED_FROM:
-        return _streamed(place, arguments, context, size)
-    return _lines(place, arguments, context, document, data)
+        return _streamed(target, arguments, context, size)
+    return _lines(target, arguments, context, document, data)
 
 
 def _lines(
-    place: Place,
+    target: WorkspacePath,
     arguments: ReadArguments,
     context: ToolContext,
     document: Document,
@@ -129,39 +129,39 @@ def _lines(
         lines.pop()
     total = len(lines)
     if not total:
-        read_state.record(context, place, data)
-        return ToolResult(ok=True, content=_with_note(place, f"{place.label} is empty."))
+        read_state.record_shown(context, target, data)
+        return ToolResult(ok=True, content=_with_note(target, f"{target.label} is empty."))
     start, end = arguments.start or 1, min(arguments.end or total, total)
     if start > total:
         plural = "s" if total != 1 else ""
-        raise PathError(f"{place.label} has {total} line{plural}; line {start} does not exist.")
+        raise PathError(f"{target.label} has {total} line{plural}; line {start} does not exist.")
     if end < start:
         start, end = end, start  # the same lines, named the other way round
     shown, last = _fit(lines, start, end, context.max_output_chars)
     if last < end:  # room for how to go on
         room = context.max_output_chars - _OUTLINE_CHARS
         shown, last = _fit(lines, start, end, max(room, context.max_output_chars // 2))
-    if not place.saved:
-        read_state.record(context, place, data, lines=range(start, last + 1), total=total)
-    notes = [place.note] if place.note else []
+    if not target.saved:
+        read_state.record_shown(context, target, data, lines=range(start, last + 1), total=total)
+    notes = [target.note] if target.note else []
     if described := document.describe():
         notes.append(f"({described})")
     more = last < end
-    rest = _later(place, text, last) if more and start == 1 else []
+    rest = _later(target, text, last) if more and start == 1 else []
     if last < total and (more or arguments.end is None):
         rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
     elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
         rest.append("[no newline at the end]")
     content = "\n".join([*notes, shown, *rest])
-    summary = f"{place.label} ({last - start + 1} of {total} lines)"
+    summary = f"{target.label} ({last - start + 1} of {total} lines)"
     return ToolResult(ok=True, content=content, summary=summary, truncated=more)
 
 
-def _later(place: Place, text: str, last: int) -> list[str]:
+def _later(target: WorkspacePath, text: str, last: int) -> list[str]:
     """What is defined after the head of a large source file, so that it can be gone to."""
-    language = language_of(place.relative, text[:200].encode())
+    language = language_of(target.relative, text[:200].encode())
     data = text.encode("utf-8", "replace")
-    if language is None or place.saved or len(data) > FILE_LIMIT:
+    if language is None or target.saved or len(data) > FILE_LIMIT:
         return []
     lines, room = [], _OUTLINE_CHARS
     for d in index_source(language, data).definitions:
@@ -189,14 +189,14 @@ def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:
 
 
 def _streamed(
-    place: Place, arguments: ReadArguments, context: ToolContext, size: int
+    target: WorkspacePath, arguments: ReadArguments, context: ToolContext, size: int
 ) -> ToolResult:
     """Lines of a file too large to hold: found piece by piece, in UTF-8."""
     start = arguments.start or 1
     room = context.max_output_chars
     shown: list[str] = []
     last = start - 1
-    for number, line in _stream_lines(place):
+    for number, line in _stream_lines(target):
         if number < start:
             continue
         if arguments.end is not None and number > arguments.end:
@@ -208,16 +208,16 @@ def _streamed(
         shown.append(text)
         last = number
     if not shown:
-        raise PathError(f"{place.label}: line {start} was not found in its first GiB.")
+        raise PathError(f"{target.label}: line {start} was not found in its first GiB.")
     how = f"[lines {start}-{last} of a file of {size:,} bytes; go on with start={last + 1}]"
-    content = _with_note(place, "\n".join([*shown, how]))
-    return ToolResult(ok=True, content=content, summary=place.label, truncated=True)
+    content = _with_note(target, "\n".join([*shown, how]))
+    return ToolResult(ok=True, content=content, summary=target.label, truncated=True)
 
 
-def _stream_lines(place: Place) -> Iterator[tuple[int, str]]:
+def _stream_lines(target: WorkspacePath) -> Iterator[tuple[int, str]]:
     """Numbered lines, each cut to what is ever shown of it."""
     number, kept = 1, b""
-    with os.fdopen(open_file(place), "rb") as stream:
+    with os.fdopen(open_file(target), "rb") as stream:
         done = 0
         while done < _SCAN_LIMIT and (chunk := stream.read(_CHUNK)):
             done += len(chunk)
@@ -231,16 +231,16 @@ def _stream_lines(place: Place) -> Iterator[tuple[int, str]]:
         yield number, kept.decode("utf-8", "replace")
 
 
-def mark_seen(context: ToolContext, path: str) -> None:
+def mark_read(context: ToolContext, path: str) -> None:
     """Note that the whole file was shown to the model elsewhere, in the first message say.
 
     A path that cannot be read is passed over.
     """
     try:
-        place = locate(context, path)
-        with os.fdopen(open_file(place), "rb") as stream:
+        target = resolve_path(context, path)
+        with os.fdopen(open_file(target), "rb") as stream:
             data = stream.read(_STREAMED_FROM + 1)
     except (PathError, OSError):
         return
     if len(data) <= _STREAMED_FROM:
-        read_state.record(context, place, data)
+        read_state.record_shown(context, target, data)

@@ -18,9 +18,9 @@ from laguna_agent.tools.files import storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
 from laguna_agent.tools.files.file_names import match_names
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, compiled
-from laguna_agent.tools.files.text_search import Hit, Outcome, Query, search
+from laguna_agent.tools.files.text_search import Hit, Query, SearchResult, search
 from laguna_agent.tools.files.walk import walk
-from laguna_agent.tools.files.workspace import PathError, Place, locate, read_bytes
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
 from laguna_agent.tools.output import clip
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -63,34 +63,34 @@ class SearchTool:
     def actions(self, arguments: SearchArguments, context: ToolContext) -> list[Action]:
         """The file or directory that is searched."""
         try:
-            place = locate(context, arguments.path, guess=True)
+            target = resolve_path(context, arguments.path, guess=True)
         except PathError:
             return []
-        return [] if place.saved else [ReadPath(path=str(place.path))]
+        return [] if target.saved else [ReadPath(path=str(target.path))]
 
     async def run(self, arguments: SearchArguments, context: ToolContext) -> ToolResult:
         """Search."""
         await asyncio.to_thread(storage.recover, context)
         try:
-            place = await asyncio.to_thread(locate, context, arguments.path, guess=True)
+            target = await asyncio.to_thread(resolve_path, context, arguments.path, guess=True)
             if arguments.mode == "files":
-                return await asyncio.to_thread(_find_files, arguments, place, context)
-            outcome, notes = await _find_text(arguments, place, context)
+                return await asyncio.to_thread(_find_files, arguments, target, context)
+            result, notes = await _find_text(arguments, target, context)
         except PathError as error:
             return ToolResult(ok=False, content=str(error))
-        return await asyncio.to_thread(_render, arguments, place, context, outcome, notes)
+        return await asyncio.to_thread(_render, arguments, target, context, result, notes)
 
 
 # --- text -----------------------------------------------------------------------------------
 
 
 async def _find_text(
-    arguments: SearchArguments, place: Place, context: ToolContext
-) -> tuple[Outcome, list[str]]:
+    arguments: SearchArguments, target: WorkspacePath, context: ToolContext
+) -> tuple[SearchResult, list[str]]:
     """The hits; when there are none, those of a wider search, with a note that says so."""
-    notes = [place.note] if place.note else []
+    notes = [target.note] if target.note else []
     globs = expand_globs(arguments.glob)
-    query = Query(arguments.pattern, place, literal=arguments.mode == "literal", globs=globs)
+    query = Query(arguments.pattern, target, literal=arguments.mode == "literal", globs=globs)
     tries = [query]
     if not query.literal:
         try:
@@ -101,22 +101,22 @@ async def _find_text(
     tries.append(replace(query, ignore_case=True))
     if not query.literal and re.escape(query.pattern) != query.pattern:
         tries.append(replace(query, literal=True))
-    outcome = Outcome()
+    result = SearchResult()
     for attempt in tries:
-        outcome = await search(attempt, context)
-        if outcome.error:
-            notes.append(f"The pattern cannot be searched for: {outcome.error.splitlines()[-1]}")
+        result = await search(attempt, context)
+        if result.error:
+            notes.append(f"The pattern cannot be searched for: {result.error.splitlines()[-1]}")
             break
-        outcome.hits = _allowed(outcome.hits, globs, place, context)
-        if outcome.partial and not outcome.hits:
+        result.hits = _allowed(result.hits, globs, target, context)
+        if result.partial and not result.hits:
             break
-        if outcome.hits:
+        if result.hits:
             if attempt.ignore_case:
                 notes.append("No match in this spelling; found ignoring case:")
             elif attempt.literal and not query.literal:
                 notes.append("No match as a regular expression; found as plain text:")
             break
-    return outcome, notes
+    return result, notes
 
 
 def expand_globs(text: str) -> list[str]:
@@ -133,13 +133,15 @@ def expand_globs(text: str) -> list[str]:
     return result
 
 
-def _allowed(hits: list[Hit], globs: list[str], place: Place, context: ToolContext) -> list[Hit]:
+def _allowed(
+    hits: list[Hit], globs: list[str], target: WorkspacePath, context: ToolContext
+) -> list[Hit]:
     spec = GitIgnoreSpec.from_lines(globs) if globs else None
     verdicts: dict[str, bool] = {}
     for hit in hits:
         if hit.path not in verdicts:
             verdicts[hit.path] = (spec is None or spec.match_file(hit.path)) and (
-                place.saved or context.may_read(str(place.root / hit.path))
+                target.saved or context.may_read(str(target.root / hit.path))
             )
     return [hit for hit in hits if verdicts[hit.path]]
 
@@ -165,38 +167,38 @@ def rank(hit: Hit, pattern: str) -> int:
 
 def _render(
     arguments: SearchArguments,
-    place: Place,
+    target: WorkspacePath,
     context: ToolContext,
-    outcome: Outcome,
+    result: SearchResult,
     notes: list[str],
 ) -> ToolResult:
     pattern = arguments.pattern
-    if not outcome.hits:
-        where = "" if place.relative == "." else f" in {place.label}"
+    if not result.hits:
+        where = "" if target.relative == "." else f" in {target.label}"
         some = f" in files like {arguments.glob}" if arguments.glob else ""
-        partial = f" ({outcome.partial})" if outcome.partial else ""
+        partial = f" ({result.partial})" if result.partial else ""
         text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}."])
-        return ToolResult(ok=not outcome.error, content=text, summary="no match")
+        return ToolResult(ok=not result.error, content=text, summary="no match")
     files: dict[str, list[Hit]] = defaultdict(list)
-    for hit in outcome.hits:
+    for hit in result.hits:
         files[hit.path].append(hit)
-    ranks = {hit: rank(hit, pattern) for hit in outcome.hits}
+    ranks = {hit: rank(hit, pattern) for hit in result.hits}
 
     def order(path: str) -> tuple[int, bool, int, int, str]:
         best = min(ranks[hit] for hit in files[path])
         return best, bool(TEST_PATH.search(path)), path.count("/"), len(path), path
 
     paths = sorted(files, key=order)
-    plural = "es" if len(outcome.hits) != 1 else ""
+    plural = "es" if len(result.hits) != 1 else ""
     many = "s" if len(paths) != 1 else ""
-    total = f"{len(outcome.hits)}{'+' if outcome.partial else ''} match{plural}"
+    total = f"{len(result.hits)}{'+' if result.partial else ''} match{plural}"
     header = f"{total} in {len(paths)} file{many}"
-    if outcome.partial:
-        notes.append(f"[{outcome.partial}]")
+    if result.partial:
+        notes.append(f"[{result.partial}]")
     if arguments.mode == "count":
         body, shown = _counts(paths, files), len(paths)
     else:
-        body, shown = _lines(arguments, place, context, paths, files, ranks)
+        body, shown = _lines(arguments, target, context, paths, files, ranks)
     rest = paths[shown:]
     if rest:
         names = ", ".join(f"{printable_name(p)} ({len(files[p])})" for p in rest[:_MORE_NAMES])
@@ -207,8 +209,8 @@ def _render(
         ok=True,
         content=content,
         summary=header,
-        truncated=bool(rest or outcome.partial),
-        data={"matches": len(outcome.hits), "files": len(paths)},
+        truncated=bool(rest or result.partial),
+        data={"matches": len(result.hits), "files": len(paths)},
     )
 
 
@@ -218,7 +220,7 @@ def _counts(paths: list[str], files: dict[str, list[Hit]]) -> list[str]:
 
 def _lines(
     arguments: SearchArguments,
-    place: Place,
+    target: WorkspacePath,
     context: ToolContext,
     paths: list[str],
     files: dict[str, list[Hit]],
@@ -232,10 +234,10 @@ def _lines(
         hits = files[path]
         best = sorted(hits, key=lambda hit: (ranks[hit], hit.line))[:share]
         chosen = sorted(best, key=lambda hit: hit.line)
-        label = place.label if place.saved else printable_name(path)
+        label = target.label if target.saved else printable_name(path)
         block = [f"{label}:"]
         if arguments.context:
-            block += _with_context(place, path, chosen, arguments.context)
+            block += _with_context(target, path, chosen, arguments.context)
         else:
             block += [f"{hit.line}: {_around(hit)}" for hit in chosen]
         if len(hits) > len(chosen):
@@ -259,9 +261,9 @@ def _around(hit: Hit) -> str:
     return ("…" if start else "") + text[start : start + _LINE] + "…"
 
 
-def _with_context(place: Place, path: str, hits: list[Hit], count: int) -> list[str]:
+def _with_context(target: WorkspacePath, path: str, hits: list[Hit], count: int) -> list[str]:
     try:
-        document = decode(read_bytes(Place(place.root, path, path), FILE_LIMIT))
+        document = decode(read_bytes(WorkspacePath(target.root, path, path), FILE_LIMIT))
     except PathError:
         document = None
     if document is None:
@@ -286,17 +288,19 @@ def _with_context(place: Place, path: str, hits: list[Hit], count: int) -> list[
 # --- file names -----------------------------------------------------------------------------
 
 
-def _find_files(arguments: SearchArguments, place: Place, context: ToolContext) -> ToolResult:
+def _find_files(
+    arguments: SearchArguments, target: WorkspacePath, context: ToolContext
+) -> ToolResult:
     globs = expand_globs(arguments.glob)
     spec = GitIgnoreSpec.from_lines(globs) if globs else None
     paths = [
         entry.relative
-        for entry in walk(place.root, place.relative)
+        for entry in walk(target.root, target.relative)
         if (spec is None or spec.match_file(entry.relative))
-        and context.may_read(str(place.root / entry.relative))
+        and context.may_read(str(target.root / entry.relative))
     ]
     found = match_names(paths, arguments.pattern)
-    notes = [place.note] if place.note else []
+    notes = [target.note] if target.note else []
     if not found:
         wanted = arguments.pattern.rpartition("/")[2].lower()
         names = {path.rpartition("/")[2].lower(): path for path in paths}

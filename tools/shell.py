@@ -13,7 +13,12 @@ from pydantic import Field, field_validator
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.tools.output import save_output
 from laguna_agent.tools.terminal.ansi import clean_text
-from laguna_agent.tools.terminal.bash import Background, BashSession, Outcome, ShellError
+from laguna_agent.tools.terminal.bash import (
+    BackgroundCommand,
+    BashSession,
+    CommandResult,
+    ShellError,
+)
 from laguna_agent.tools.terminal.capture import FILE_LIMIT
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -68,12 +73,12 @@ class ShellTool:
         session = await _session(context)
         before = session.cwd
         try:
-            outcome = await session.run(
+            result = await session.run(
                 arguments.command, timeout=arguments.timeout, emit=context.emit
             )
         except ShellError as error:
             return ToolResult(ok=False, content=str(error), summary="no shell")
-        return _result(outcome, before, arguments.timeout)
+        return _result(result, before, arguments.timeout)
 
 
 def shell_cwd(context: ToolContext) -> str:
@@ -94,7 +99,7 @@ async def restart_shell(context: ToolContext, *, clean: bool = False) -> None:
         await session.restart(context.sandbox, clean=clean)
 
 
-def fresh_session(context: ToolContext) -> BashSession:
+def new_session(context: ToolContext) -> BashSession:
     """A shell of its own in the workspace, which the caller closes."""
     return _new_session(context)
 
@@ -145,42 +150,42 @@ async def _syntax_error(command: str) -> str:
     return await asyncio.to_thread(check)
 
 
-def _result(outcome: Outcome, cwd_before: str, timeout: int) -> ToolResult:
-    notes = [*_ending(outcome, timeout)]
-    if outcome.renewed:
+def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
+    notes = [*_ending(result, timeout)]
+    if result.renewed:
         notes.append("[this ran in a new shell: the one before had been killed]")
-    if outcome.cwd != cwd_before and not outcome.restarted:
-        notes.append(f"[now in {clean_text(outcome.cwd)}]")
-    if outcome.background is not None:
-        pids = outcome.background.pids
+    if result.cwd != cwd_before and not result.restarted:
+        notes.append(f"[now in {clean_text(result.cwd)}]")
+    if result.background is not None:
+        pids = result.background.pids
         what = f"pid {', '.join(map(str, pids))}" if pids else "something it started"
-        notes.append(f"[{what} runs on in the background{_handles(outcome.background)}]")
-    if outcome.restarted or outcome.renewed:  # the new shell's `jobs` does not know them
+        notes.append(f"[{what} runs on in the background{_handles(result.background)}]")
+    if result.restarted or result.renewed:  # the new shell's `jobs` does not know them
         notes += [
             f"[still in the background: {_first_line(job.command)}{_handles(job)}]"
-            for job in outcome.running
+            for job in result.running
         ]
-    for job in outcome.ended:
+    for job in result.ended:
         output = f"; its output: {job.capture.name}" if job.capture.name else ""
         notes.append(f"[ended in the background: {_first_line(job.command)}{output}]")
-    text = outcome.text.rstrip("\n")
+    text = result.text.rstrip("\n")
     if not text.strip():
         text = "" if notes else "(no output)"
     elif notes:
         text += "\n"
-    failed = outcome.exit_code != 0
+    failed = result.exit_code != 0
     return ToolResult(
         ok=not failed,
         content=text + "\n".join(notes),
-        summary=_summary(outcome, timeout),
-        truncated=outcome.capture.truncated,
-        output_file=str(outcome.capture.file) if outcome.capture.file else None,
-        exit_code=outcome.exit_code,
-        data={"cwd": outcome.cwd, "restarted": outcome.restarted, "notes": len(notes)},
+        summary=_summary(result, timeout),
+        truncated=result.capture.truncated,
+        output_file=str(result.capture.file) if result.capture.file else None,
+        exit_code=result.exit_code,
+        data={"cwd": result.cwd, "restarted": result.restarted, "notes": len(notes)},
     )
 
 
-def _handles(job: Background) -> str:
+def _handles(job: BackgroundCommand) -> str:
     """How a background command is read and stopped."""
     where = f"; its output goes to {job.capture.name}" if job.capture.name else ""
     stop = f"; stop with: kill {' '.join(map(str, job.pids))}" if job.pids else ""
@@ -191,23 +196,23 @@ def _first_line(command: str) -> str:
     return clean_text(command.strip()).split("\n")[0][:60]
 
 
-def _ending(outcome: Outcome, timeout: int) -> list[str]:
-    if outcome.flooded:
-        return [f"[stopped: it printed more than {FILE_LIMIT >> 20} MB]", *_new_shell(outcome)]
-    if outcome.timed_out:
+def _ending(result: CommandResult, timeout: int) -> list[str]:
+    if result.flooded:
+        return [f"[stopped: it printed more than {FILE_LIMIT >> 20} MB]", *_new_shell(result)]
+    if result.timed_out:
         how = "give a longer timeout, or end the command with & if it is to run on"
-        return [f"[stopped after {timeout} s; {how}]", *_new_shell(outcome)]
+        return [f"[stopped after {timeout} s; {how}]", *_new_shell(result)]
     notes = []
-    if outcome.exit_code:
-        notes.append(f"[exit {outcome.exit_code}{_signal_name(outcome.exit_code)}]")
-    if outcome.restarted:
-        notes.append(f"[the command ended the shell; a new one is in {clean_text(outcome.cwd)}]")
-        notes += _new_shell(outcome)
+    if result.exit_code:
+        notes.append(f"[exit {result.exit_code}{_signal_name(result.exit_code)}]")
+    if result.restarted:
+        notes.append(f"[the command ended the shell; a new one is in {clean_text(result.cwd)}]")
+        notes += _new_shell(result)
     return notes
 
 
-def _new_shell(outcome: Outcome) -> list[str]:
-    return ["[variables that were not exported are lost]"] if outcome.state_lost else []
+def _new_shell(result: CommandResult) -> list[str]:
+    return ["[variables that were not exported are lost]"] if result.state_lost else []
 
 
 def _signal_name(code: int) -> str:
@@ -217,9 +222,9 @@ def _signal_name(code: int) -> str:
         return ""
 
 
-def _summary(outcome: Outcome, timeout: int) -> str:
-    if outcome.timed_out:
+def _summary(result: CommandResult, timeout: int) -> str:
+    if result.timed_out:
         return f"stopped after {timeout} s"
-    if outcome.flooded:
+    if result.flooded:
         return "stopped: too much output"
-    return f"exit {outcome.exit_code}"
+    return f"exit {result.exit_code}"

@@ -10,11 +10,17 @@ from typing import Any, ClassVar, Literal
 
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.tools.code import repository_map
-from laguna_agent.tools.code.index import Cache, Definition, FileIndex, Source, sources
+from laguna_agent.tools.code.index import (
+    Definition,
+    FileIndex,
+    IndexCache,
+    SourceFile,
+    source_files,
+)
 from laguna_agent.tools.code.references import references
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import printable, printable_name
-from laguna_agent.tools.files.workspace import PathError, Place, locate, status
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path, status
 from laguna_agent.tools.output import clip, numbered
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -57,7 +63,7 @@ class SymbolsTool:
     def actions(self, arguments: SymbolsArguments, context: ToolContext) -> list[Action]:
         """The file or directory that is looked through."""
         try:
-            return [ReadPath(path=str(locate(context, arguments.path, guess=True).path))]
+            return [ReadPath(path=str(resolve_path(context, arguments.path, guess=True).path))]
         except PathError:
             return []
 
@@ -67,33 +73,35 @@ class SymbolsTool:
 
     def _run(self, arguments: SymbolsArguments, context: ToolContext) -> ToolResult:
         try:
-            place = locate(context, arguments.path, guess=True)
-            if status(place) is None:
-                raise PathError(f"{place.label} does not exist.")
+            target = resolve_path(context, arguments.path, guess=True)
+            if status(target) is None:
+                raise PathError(f"{target.label} does not exist.")
         except PathError as error:
             return ToolResult(ok=False, content=str(error))
         name = arguments.name.strip().strip("`'\"").removesuffix("()")
         if arguments.action in ("definition", "references", "source") and not name:
             text = f"symbols: {arguments.action} needs a name."
             return ToolResult(ok=False, content=text)
-        files = (s for s in sources(place.root, place.relative) if _readable(s, place, context))
+        files = (
+            s for s in source_files(target.root, target.relative) if _readable(s, target, context)
+        )
         if arguments.action == "outline":
-            return _outline(place, files, context, name)
+            return _outline(target, files, context, name)
         if arguments.action == "map":
-            return _map(place, files, context)
+            return _map(target, files, context)
         if arguments.action == "references":
             return _references(files, context, name)
-        return _definition(place, list(files), context, name, source=arguments.action == "source")
+        return _definition(target, list(files), context, name, source=arguments.action == "source")
 
 
-def _readable(source: Source, place: Place, context: ToolContext) -> bool:
-    return context.may_read(str(place.root / source.path))
+def _readable(source: SourceFile, target: WorkspacePath, context: ToolContext) -> bool:
+    return context.may_read(str(target.root / source.path))
 
 
-def _cache(context: ToolContext) -> Cache:
+def _cache(context: ToolContext) -> IndexCache:
     cache = context.state.get(_CACHE)
-    if not isinstance(cache, Cache):
-        cache = Cache(context.cache_dir or context.state_dir)
+    if not isinstance(cache, IndexCache):
+        cache = IndexCache(context.cache_dir or context.state_dir)
         context.state[_CACHE] = cache
     return cache
 
@@ -101,10 +109,12 @@ def _cache(context: ToolContext) -> Cache:
 # --- outline and map ------------------------------------------------------------------------
 
 
-def _outline(place: Place, files: Iterable[Source], context: ToolContext, name: str) -> ToolResult:
+def _outline(
+    target: WorkspacePath, files: Iterable[SourceFile], context: ToolContext, name: str
+) -> ToolResult:
     indexes = _cache(context).indexes(files)
     if not indexes:
-        text = f"{place.label} holds no source in a language that is known here."
+        text = f"{target.label} holds no source in a language that is known here."
         return ToolResult(ok=False, content=text)
     single = len(indexes) == 1
     room = context.max_output_chars
@@ -135,12 +145,12 @@ def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:
     return "\n".join(lines)
 
 
-def _map(place: Place, files: Iterable[Source], context: ToolContext) -> ToolResult:
+def _map(target: WorkspacePath, files: Iterable[SourceFile], context: ToolContext) -> ToolResult:
     ranked = repository_map.ranking(_cache(context), list(files))
     text = repository_map.fit(ranked, min(_MAP_TOKENS, context.max_output_chars // 4))
     if not text:
-        return ToolResult(ok=True, content=f"{place.label} holds no code to map.")
-    return ToolResult(ok=True, content=printable(text), summary=f"map of {place.label}")
+        return ToolResult(ok=True, content=f"{target.label} holds no code to map.")
+    return ToolResult(ok=True, content=printable(text), summary=f"map of {target.label}")
 
 
 # --- definition, source, references ---------------------------------------------------------
@@ -150,7 +160,7 @@ def _last_part(name: str) -> str:
     return name.replace("::", ".").replace("#", ".").rpartition(".")[2]
 
 
-def _find(files: list[Source], context: ToolContext, name: str) -> list[_Found]:
+def _find(files: list[SourceFile], context: ToolContext, name: str) -> list[_Found]:
     """Definitions of the name, `Class.name` narrowing it down; only files that hold the word."""
     last = _last_part(name)
     word = last.encode("utf-8", "surrogateescape")
@@ -177,7 +187,7 @@ def _find(files: list[Source], context: ToolContext, name: str) -> list[_Found]:
     return ordered or found
 
 
-def _similar(files: list[Source], context: ToolContext, name: str) -> list[str]:
+def _similar(files: list[SourceFile], context: ToolContext, name: str) -> list[str]:
     indexes = _cache(context).indexes(files)
     names = {d.name for index in indexes.values() for d in index.definitions}
     folded = {n.lower(): n for n in names}
@@ -188,13 +198,13 @@ def _similar(files: list[Source], context: ToolContext, name: str) -> list[str]:
 
 
 def _definition(
-    place: Place, files: list[Source], context: ToolContext, name: str, *, source: bool
+    target: WorkspacePath, files: list[SourceFile], context: ToolContext, name: str, *, source: bool
 ) -> ToolResult:
     found = _find(files, context, name)
     if not found:
         similar = _similar(files, context, name)
         hint = f" Similar: {', '.join(similar)}." if similar else ""
-        where = "" if place.relative == "." else f" in {place.label}"
+        where = "" if target.relative == "." else f" in {target.label}"
         return ToolResult(ok=False, content=f"{name} is not defined{where}.{hint}")
     listing = [
         f"{printable_name(path)}:{d.line} {d.kind} {d.qualified}: {d.signature}"
@@ -206,7 +216,7 @@ def _definition(
     data = next(f.data for f in files if f.path == first.path)
     length = first.definition.last - first.definition.first + 1
     if source or (len(found) == 1 and length <= _SHORT):
-        shown = _source(place, first, data, context)
+        shown = _source(target, first, data, context)
         others = listing[1:]
         if others:
             shown += "\nAlso defined at:\n" + "\n".join(others)
@@ -214,7 +224,7 @@ def _definition(
     return ToolResult(ok=True, content="\n".join(listing), summary=listing[0])
 
 
-def _source(place: Place, found: _Found, data: bytes, context: ToolContext) -> str:
+def _source(target: WorkspacePath, found: _Found, data: bytes, context: ToolContext) -> str:
     lines = data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
     d = found.definition
     kept, room = [], context.max_output_chars
@@ -224,15 +234,15 @@ def _source(place: Place, found: _Found, data: bytes, context: ToolContext) -> s
             break
         kept.append(line)
     shown = range(d.first, d.first + len(kept))
-    target = Place(place.root, found.path, found.path)
-    read_state.record(context, target, data, lines=shown, total=len(lines))
+    source_file = WorkspacePath(target.root, found.path, found.path)
+    read_state.record_shown(context, source_file, data, lines=shown, total=len(lines))
     text = f"{printable_name(found.path)}:\n{numbered(kept, d.first)}"
     if shown.stop <= d.last:
         text += f"\n[… to line {d.last}; read {found.path} from {shown.stop}]"
     return text
 
 
-def _references(files: Iterable[Source], context: ToolContext, name: str) -> ToolResult:
+def _references(files: Iterable[SourceFile], context: ToolContext, name: str) -> ToolResult:
     word = _last_part(name).encode("utf-8", "surrogateescape")
     holding = [source for source in files if word in source.data]
     found = references(holding, _last_part(name))

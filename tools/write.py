@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from laguna_agent.actions import Action
 from laguna_agent.tools.files import file_change, read_state, storage
 from laguna_agent.tools.files.encoding import Document, Splice, printable_name
-from laguna_agent.tools.files.file_change import Plan, RefusalError
+from laguna_agent.tools.files.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files.merging import Lines
-from laguna_agent.tools.files.workspace import PathError, Place, locate
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
@@ -52,56 +52,60 @@ class WriteTool:
     def actions(self, arguments: WriteArguments, context: ToolContext) -> list[Action]:
         """The file that is written, with the diff."""
         return file_change.actions(
-            lambda: _plan(arguments, context), arguments.path, context, arguments
+            lambda: _change(arguments, context), arguments.path, context, arguments
         )
 
     async def run(self, arguments: WriteArguments, context: ToolContext) -> ToolResult:
         """Write the file."""
         return await asyncio.to_thread(
-            file_change.run, lambda: _plan(arguments, context), "Rewrote", context, arguments
+            file_change.run, lambda: _change(arguments, context), "Rewrote", context, arguments
         )
 
 
-def _plan(arguments: WriteArguments, context: ToolContext) -> Plan:
-    place = locate(context, arguments.path)
-    content = _cleaned(arguments.content, place)
-    if storage.check_writable(place) is None:
-        _check_new(place, arguments.path)
+def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
+    target = resolve_path(context, arguments.path)
+    content = _cleaned(arguments.content, target)
+    if storage.check_writable(target) is None:
+        _check_new(target, arguments.path)
         if "\n" in content and not content.endswith("\n"):
             content += "\n"
-        return Plan(place, None, Document(content), [], whole=True)
-    document, data = file_change.current(place)
-    file_change.check_hash(context, place, document, data)
-    _check_known(context, place, document, data)
+        return FileChange(target, None, Document(content), [], whole=True)
+    document, data = file_change.read_document(target)
+    file_change.check_unchanged(context, target, document, data)
+    _check_known(context, target, document, data)
     content = content.replace("\r\n", "\n")
     if document.text.endswith("\n") and content and not content.endswith("\n"):
         content += "\n"
     if content == document.text:
-        raise RefusalError(f"{place.label} already has exactly this content; nothing was changed.")
-    _check_complete(place, document.text, content)
-    return Plan(place, document, _rewritten(document, content), [], whole=True)
+        raise ChangeRefusedError(
+            f"{target.label} already has exactly this content; nothing was changed."
+        )
+    _check_complete(target, document.text, content)
+    return FileChange(target, document, _rewritten(document, content), [], whole=True)
 
 
-def _cleaned(content: str, place: Place) -> str:
+def _cleaned(content: str, target: WorkspacePath) -> str:
     """The content without a fence around all of it, which belongs to the answer, not the file."""
-    if place.relative.lower().endswith(_FENCED_FORMATS):
+    if target.relative.lower().endswith(_FENCED_FORMATS):
         return content
     match = _FENCE.match(content)
     return match.group(1) if match and "```" not in match.group(1) else content
 
 
-def _check_new(place: Place, raw: str) -> None:
-    if place.relative == "." or raw.rstrip().endswith("/"):
+def _check_new(target: WorkspacePath, raw: str) -> None:
+    if target.relative == "." or raw.rstrip().endswith("/"):
         raise PathError(f"{raw} names a directory; give the path of a file.")
 
 
-def _check_known(context: ToolContext, place: Place, document: Document, data: bytes) -> None:
-    """Raises RefusalError when the model would overwrite what it has not seen."""
-    known = read_state.recall(context, place)
+def _check_known(
+    context: ToolContext, target: WorkspacePath, document: Document, data: bytes
+) -> None:
+    """Raises ChangeRefusedError when the model would overwrite what it has not seen."""
+    known = read_state.known_state(context, target)
     if not document.text.strip() or (known is not None and known.whole):
         return
     lines = document.text.rstrip("\n").split("\n")
-    shown = file_change.head(lines)
+    shown = file_change.numbered_head(lines)
     whole = not shown.endswith("more lines]")
     why = "you have not read it" if known is None else "you have read only a part of it"
     then = (
@@ -109,10 +113,10 @@ def _check_known(context: ToolContext, place: Place, document: Document, data: b
         if whole
         else "Read the rest first, or use edit."
     )
-    raise RefusalError(
-        f"{place.label} exists and {why}; nothing was written. {then} It holds:\n{shown}",
+    raise ChangeRefusedError(
+        f"{target.label} exists and {why}; nothing was written. {then} It holds:\n{shown}",
         "the file was not read",
-        shown=(place, data),
+        shown=(target, data),
         whole=whole,
     )
 
@@ -130,15 +134,15 @@ def leaves_out(line: str) -> bool:
     return known and (dots or " " in words or words.lower() in ("unchanged", "omitted", "snip"))
 
 
-def _check_complete(place: Place, old: str, new: str) -> None:
-    """Raises RefusalError when the new content leaves code out and says so in a comment."""
+def _check_complete(target: WorkspacePath, old: str, new: str) -> None:
+    """Raises ChangeRefusedError when the new content leaves code out and says so in a comment."""
     if new.count("\n") >= old.count("\n"):
         return
     before = set(old.split("\n"))
     for number, line in enumerate(new.split("\n"), 1):
         if line not in before and leaves_out(line):
-            raise RefusalError(
-                f"line {number} leaves code out ({line.strip()[:60]}); {place.label} was not "
+            raise ChangeRefusedError(
+                f"line {number} leaves code out ({line.strip()[:60]}); {target.label} was not "
                 "changed. Write the whole file, or use edit for a part of it.",
                 "the content leaves code out",
             )

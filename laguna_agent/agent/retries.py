@@ -18,7 +18,7 @@ from laguna_agent.agent.state import Agent
 from laguna_agent.events import Event, Notice, Rewound, SystemNote, ToolCall
 from laguna_agent.models.conversation import Message, Sampling
 from laguna_agent.tools.files import read_state
-from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.read import mark_read
 
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
@@ -113,7 +113,7 @@ class Retries:
             await asyncio.to_thread(agent.checkpoints.restore, self.checking.checkpoint)
             read_state.forget_all(agent.context)
             for shown in self.shown.files:
-                mark_seen(agent.context, shown.path)
+                mark_read(agent.context, shown.path)
         yield Rewound(to_seq=self.seq, code=True)
         tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
         yield Notice(text=f"{tries} failed; starting afresh from the task.")

@@ -209,7 +209,7 @@ class ToolExecutor:
     def _note_ran(self, call: ToolCall, arguments: ToolArguments) -> None:
         command = getattr(arguments, "command", None)
         if isinstance(command, str):
-            self.agent.gate.note_ran(command)
+            self.agent.gate.command_ran(command)
 
     def _report(self, finished: ToolFinished) -> ToolFinished:
         self.results.append(finished)

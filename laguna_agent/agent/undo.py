@@ -11,7 +11,7 @@ from laguna_agent.events import Notice, SystemNote
 from laguna_agent.models.conversation import Message
 from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
 from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files.workspace import PathError, locate
+from laguna_agent.tools.files.workspace import PathError, resolve_path
 from laguna_agent.tools.tool import ToolContext
 
 _NAMED = 40
@@ -55,4 +55,4 @@ def not_restored(report: RestoreReport) -> list[Notice]:
 def _forget(context: ToolContext, paths: Iterable[str]) -> None:
     for path in paths:
         with suppress(PathError):
-            read_state.forget(context, locate(context, path))
+            read_state.forget(context, resolve_path(context, path))

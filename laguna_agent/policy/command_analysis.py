@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from laguna_agent.policy.command_table import PURE_WRAPPERS, READ_ONLY, WRAPPERS, Spec
-from laguna_agent.policy.git_table import judge_git
-from laguna_agent.policy.shell_syntax import Script, Simple, Word, parse
+from laguna_agent.policy.command_table import (
+    READ_ONLY_PROGRAMS,
+    TRANSPARENT_WRAPPERS,
+    WRAPPERS,
+    ProgramSpec,
+)
+from laguna_agent.policy.git_table import analyse_git
+from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word, parse
 
 Class = Literal["read-only", "ordinary", "unknown"]
 
@@ -27,14 +32,14 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
 @dataclass
-class Judged:
+class AnalysedCommand:
     """One simple command with its verdict.
 
     `reads` are absolute paths it names or walks; `contents` says that it shows what lies below
     directories among them; `git_at` are directories where it runs git.
     """
 
-    simple: Simple
+    simple: SimpleCommand
     verdict: Class
     reason: str
     reads: list[str] = field(default_factory=list)
@@ -45,11 +50,11 @@ class Judged:
 
 
 @dataclass
-class Judgement:
+class CommandAnalysis:
     """A whole command line."""
 
     script: Script
-    commands: list[Judged]
+    commands: list[AnalysedCommand]
     cwds: list[str]
     """Where the shell may be when it is done."""
 
@@ -82,58 +87,62 @@ BUILTINS = frozenset(
 """Names that bash answers itself, whatever the search path holds."""
 
 
-def judge(command: str, cwd: str) -> Judgement:
+def analyse(command: str, cwd: str) -> CommandAnalysis:
     """Judge a command line run in a shell whose working directory is `cwd` (absolute)."""
     script = parse(command)
     cwds = [cwd]
-    judged: list[Judged] = []
+    analysed: list[AnalysedCommand] = []
     for simple in script.commands:
-        result = _judge_simple(simple, cwds)
-        judged.append(result)
+        result = _analyse_simple(simple, cwds)
+        analysed.append(result)
         if simple.name == "cd" and result.verdict == "read-only":
             moved = _after_cd(simple, cwds)
             sure = script.chain and not simple.piped
             cwds = moved if sure else list(dict.fromkeys([*cwds, *moved]))
     for word in script.reads:
-        if word.value is not None and judged:
-            judged[-1].reads.extend(_resolve(word, cwds))
-    return Judgement(script, judged, cwds)
+        if word.value is not None and analysed:
+            analysed[-1].reads.extend(_resolve(word, cwds))
+    return CommandAnalysis(script, analysed, cwds)
 
 
-def _after_cd(simple: Simple, cwds: list[str]) -> list[str]:
+def _after_cd(simple: SimpleCommand, cwds: list[str]) -> list[str]:
     target = simple.words[1].value if len(simple.words) > 1 else os.path.expanduser("~")
     moved = [os.path.normpath(os.path.join(cwd, target or ".")) for cwd in cwds]
     return list(dict.fromkeys(moved))
 
 
-def _judge_simple(simple: Simple, cwds: list[str]) -> Judged:
+def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     name = simple.name
     if simple.assignments:
-        return Judged(simple, "unknown", "the command sets a variable")
+        return AnalysedCommand(simple, "unknown", "the command sets a variable")
     if name is None:
-        return Judged(simple, "unknown", "the program's name is not plain")
+        return AnalysedCommand(simple, "unknown", "the program's name is not plain")
     base = _program(name)
     if base is None:
-        return Judged(simple, "ordinary", f"{name} is not a system program", program=name)
+        return AnalysedCommand(simple, "ordinary", f"{name} is not a system program", program=name)
     program = "" if base in BUILTINS else base
     if base == "git":
-        return _judge_git(simple, cwds)
-    if base in PURE_WRAPPERS:
-        return _judge_wrapped(simple, base, cwds)
-    spec = READ_ONLY.get(base)
+        return _analyse_git(simple, cwds)
+    if base in TRANSPARENT_WRAPPERS:
+        return _analyse_wrapped(simple, base, cwds)
+    spec = READ_ONLY_PROGRAMS.get(base)
     if spec is None:
-        return Judged(simple, "ordinary", f"{base} is not known only to read", program=program)
+        return AnalysedCommand(
+            simple, "ordinary", f"{base} is not known only to read", program=program
+        )
     reading = _apply(spec, base, simple.words[1:])
     if isinstance(reading, str):
-        return Judged(simple, "ordinary", reading, program=program)
+        return AnalysedCommand(simple, "ordinary", reading, program=program)
     if base == "cd" and (reason := _unclear_cd(simple, cwds)):
-        return Judged(simple, "unknown", reason)
+        return AnalysedCommand(simple, "unknown", reason)
     if base == "cd":
-        return Judged(simple, "read-only", "only reads")  # what is read there counts, not the way
+        return AnalysedCommand(
+            simple, "read-only", "only reads"
+        )  # what is read there counts, not the way
     paths = [path for word in reading for path in _resolve(word, cwds)]
     if spec.reads_cwd and not reading:
         paths = list(cwds)
-    return Judged(simple, "read-only", "only reads", paths, spec.contents, program=program)
+    return AnalysedCommand(simple, "read-only", "only reads", paths, spec.contents, program=program)
 
 
 def _program(name: str) -> str | None:
@@ -144,12 +153,12 @@ def _program(name: str) -> str | None:
     return base if directory in _SYSTEM_BINS else None
 
 
-def _judge_wrapped(simple: Simple, base: str, cwds: list[str]) -> Judged:
+def _analyse_wrapped(simple: SimpleCommand, base: str, cwds: list[str]) -> AnalysedCommand:
     inner = unwrap(simple)
     if inner is None or len(inner.words) == len(simple.words):
-        return Judged(simple, "unknown", f"what {base} runs is not plain")
-    result = _judge_simple(inner, cwds)
-    return Judged(
+        return AnalysedCommand(simple, "unknown", f"what {base} runs is not plain")
+    result = _analyse_simple(inner, cwds)
+    return AnalysedCommand(
         simple,
         result.verdict,
         result.reason,
@@ -160,13 +169,13 @@ def _judge_wrapped(simple: Simple, base: str, cwds: list[str]) -> Judged:
     )
 
 
-def _judge_git(simple: Simple, cwds: list[str]) -> Judged:
+def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if any(word.may_be_option for word in simple.words[1:]):
-        return Judged(simple, "unknown", "a pattern could become an option", program="git")
+        return AnalysedCommand(simple, "unknown", "a pattern could become an option", program="git")
     words = [word.value or "" for word in simple.words[1:]]
-    reading = judge_git(words)
+    reading = analyse_git(words)
     if isinstance(reading, str):
-        return Judged(simple, "ordinary", reading, program="git")
+        return AnalysedCommand(simple, "ordinary", reading, program="git")
     places = list(cwds)
     for directory in reading.directories:
         places = [os.path.normpath(os.path.join(place, directory)) for place in places]
@@ -178,7 +187,7 @@ def _judge_git(simple: Simple, cwds: list[str]) -> Judged:
         for path in reading.paths
         if ":" in path
     ]
-    return Judged(
+    return AnalysedCommand(
         simple,
         "read-only",
         "only reads",
@@ -189,7 +198,7 @@ def _judge_git(simple: Simple, cwds: list[str]) -> Judged:
     )
 
 
-def _unclear_cd(simple: Simple, cwds: list[str]) -> str | None:
+def _unclear_cd(simple: SimpleCommand, cwds: list[str]) -> str | None:
     words = simple.words[1:]
     if len(cwds) > _MOST_CWDS:
         return "it changes directory too often to be followed"
@@ -205,7 +214,7 @@ def _unclear_cd(simple: Simple, cwds: list[str]) -> str | None:
     return None
 
 
-def _apply(spec: Spec, base: str, words: Sequence[Word]) -> list[Word] | str:
+def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | str:
     """Path operands of a command that keeps to its spec, or the reason why it does not."""
     options: list[tuple[str, str | None]] = []
     operands: list[Word] = []
@@ -260,7 +269,7 @@ def _apply(spec: Spec, base: str, words: Sequence[Word]) -> list[Word] | str:
             return [*paths, *operands]
 
 
-def _split_option(spec: Spec, text: str) -> list[tuple[str, str | None, bool]] | None:
+def _split_option(spec: ProgramSpec, text: str) -> list[tuple[str, str | None, bool]] | None:
     """Name, attached value and whether a value is needed, for each option in a word."""
     if text.startswith("--"):
         name, equals, value = text.partition("=")
@@ -295,7 +304,7 @@ def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
     return found
 
 
-def unwrap(simple: Simple) -> Simple | None:
+def unwrap(simple: SimpleCommand) -> SimpleCommand | None:
     """The command that a wrapper such as `timeout 5 …` runs; None when it cannot be seen.
 
     A command that is no wrapper comes back as it is.
@@ -315,11 +324,11 @@ def unwrap(simple: Simple) -> Simple | None:
             rest = rest[1:]
         if not rest:
             return current
-        current = Simple(list(rest), current.text, current.top)
+        current = SimpleCommand(list(rest), current.text, current.top)
     return None
 
 
-def _after_options(spec: Spec, words: Sequence[Word]) -> list[Word] | None:
+def _after_options(spec: ProgramSpec, words: Sequence[Word]) -> list[Word] | None:
     position = 0
     while position < len(words):
         word = words[position]
@@ -338,7 +347,7 @@ def _after_options(spec: Spec, words: Sequence[Word]) -> list[Word] | None:
     return list(words[position:])
 
 
-def every_command(command: str, depth: int = 0) -> Iterator[tuple[Simple, bool]]:
+def visible_commands(command: str, depth: int = 0) -> Iterator[tuple[SimpleCommand, bool]]:
     """Every simple command a line can be seen to run, through wrappers, `sh -c` and `find -exec`.
 
     The flag says whether all of it could be seen from there; False means something more runs
@@ -347,12 +356,12 @@ def every_command(command: str, depth: int = 0) -> Iterator[tuple[Simple, bool]]
     script = parse(command)
     if not script.parsed:
         # Expansions are visible as unknown words; what does not parse hides anything.
-        yield Simple([], command, True), False
+        yield SimpleCommand([], command, True), False
     for simple in script.commands:
         yield from _expanded(simple, depth)
 
 
-def _expanded(simple: Simple, depth: int) -> Iterator[tuple[Simple, bool]]:
+def _expanded(simple: SimpleCommand, depth: int) -> Iterator[tuple[SimpleCommand, bool]]:
     if simple.name is None:
         yield simple, False
         return
@@ -381,12 +390,14 @@ def _expanded(simple: Simple, depth: int) -> Iterator[tuple[Simple, bool]]:
     elif base == "find":
         for index, value in enumerate(values):
             if value in ("-exec", "-execdir", "-ok", "-okdir"):
-                yield from _expanded(Simple(inner.words[index + 1 :], inner.text, True), depth)
+                yield from _expanded(
+                    SimpleCommand(inner.words[index + 1 :], inner.text, True), depth
+                )
 
 
-def _text_run(values: Sequence[str | None], depth: int) -> Iterator[tuple[Simple, bool]]:
+def _text_run(values: Sequence[str | None], depth: int) -> Iterator[tuple[SimpleCommand, bool]]:
     known = [value for value in values if value is not None]
     if len(known) != len(values) or depth > 4:
-        yield Simple([], "", True), False
+        yield SimpleCommand([], "", True), False
         return
-    yield from every_command(" ".join(known), depth + 1)
+    yield from visible_commands(" ".join(known), depth + 1)

@@ -18,7 +18,7 @@ Operands = Literal["paths", "pattern", "text"]
 
 
 @dataclass(frozen=True)
-class Spec:
+class ProgramSpec:
     """How one program is read.
 
     `flags` are short options without a value, `valued` those with one; `longs` and `valued_longs`
@@ -133,7 +133,7 @@ _TEST_OPERATORS = _names(
 )
 
 
-def _version(*extra: str) -> Spec:
+def _version(*extra: str) -> ProgramSpec:
     """Only the version is asked for, in one of the spellings that do nothing else."""
     allowed = {"--version", *extra}
 
@@ -142,10 +142,10 @@ def _version(*extra: str) -> Spec:
             return None
         return "it may run anything; only asking for its version is known to be harmless"
 
-    return Spec(any_option=True, operands="text", check=check)
+    return ProgramSpec(any_option=True, operands="text", check=check)
 
 
-def _subcommand(allowed: str, options_pattern: str, *versions: str) -> Spec:
+def _subcommand(allowed: str, options_pattern: str, *versions: str) -> ProgramSpec:
     """One of a few reading subcommands, with options that match a pattern."""
 
     def check(options: Options, operands: Sequence[str]) -> str | None:
@@ -156,7 +156,7 @@ def _subcommand(allowed: str, options_pattern: str, *versions: str) -> Spec:
         bad = [name for name, _ in options if not re.fullmatch(options_pattern, name)]
         return f"{bad[0]} is not known to be harmless" if bad else None
 
-    return Spec(any_option=True, operands="text", check=check)
+    return ProgramSpec(any_option=True, operands="text", check=check)
 
 
 def _one_of(needed: str, otherwise: str) -> Callable[[Options, Sequence[str]], str | None]:
@@ -181,10 +181,10 @@ _NPM = _subcommand(
     "--version",
     "-v",
 )
-_ANY_PATHS = Spec(any_option=True, number=True)
-_ANY_TEXT = Spec(any_option=True, operands="text")
+_ANY_PATHS = ProgramSpec(any_option=True, number=True)
+_ANY_TEXT = ProgramSpec(any_option=True, operands="text")
 
-_RG = Spec(
+_RG = ProgramSpec(
     flags="aciFHhIlnNopqsSUuvVwxb0.P",
     valued="ABCEeMgjmrtTd",
     longs=_names(
@@ -211,7 +211,7 @@ _RG = Spec(
     pattern_options=frozenset({"-e", "--regexp", "--files", "--type-list"}),
 )
 
-_GREP = Spec(
+_GREP = ProgramSpec(
     flags="EFGPabcHhILlnoqsTUuVvwxyzZir",
     valued="ABCDdem",
     longs=_names(
@@ -232,7 +232,7 @@ _GREP = Spec(
     pattern_options=frozenset({"-e", "--regexp"}),
 )
 
-READ_ONLY: dict[str, Spec] = {
+READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     # looking at files
     **dict.fromkeys(
         _names(
@@ -242,19 +242,19 @@ READ_ONLY: dict[str, Spec] = {
         ),
         _ANY_PATHS,
     ),
-    "tail": Spec(
+    "tail": ProgramSpec(
         flags="qvz",
         valued="nc",
         longs=_names("--quiet --silent --verbose --zero-terminated"),
         valued_longs=_names("--lines --bytes"),
         number=True,
     ),
-    "ls": Spec(any_option=True, reads_cwd=True),
-    "dir": Spec(any_option=True, reads_cwd=True),
+    "ls": ProgramSpec(any_option=True, reads_cwd=True),
+    "dir": ProgramSpec(any_option=True, reads_cwd=True),
     "stat": _ANY_PATHS,
-    "du": Spec(any_option=True, reads_cwd=True),
+    "du": ProgramSpec(any_option=True, reads_cwd=True),
     "df": _ANY_PATHS,
-    "tree": Spec(
+    "tree": ProgramSpec(
         flags="adfighpsuDFNQAJXrtvSnC",
         valued="LPI",
         longs=_names(
@@ -264,11 +264,11 @@ READ_ONLY: dict[str, Spec] = {
         valued_longs=_names("--filelimit --sort --charset"),
         reads_cwd=True,
     ),
-    "file": Spec(
+    "file": ProgramSpec(
         flags="bEhiIkLnNprsv0",
         longs=_names("--brief --mime --mime-type --mime-encoding --no-pad --version --keep-going"),
     ),
-    "diff": Spec(
+    "diff": ProgramSpec(
         flags="qsceuypwbBiatrNEZTdnH",
         valued="UCIxWF",
         longs=_names(
@@ -282,7 +282,7 @@ READ_ONLY: dict[str, Spec] = {
         number=True,
         contents=True,
     ),
-    "sort": Spec(
+    "sort": ProgramSpec(
         flags="bdfgiMhnRrVcCmsuz",
         valued="kt",
         longs=_names(
@@ -292,20 +292,20 @@ READ_ONLY: dict[str, Spec] = {
         ),
         valued_longs=_names("--key --field-separator --sort"),
     ),
-    "uniq": Spec(
+    "uniq": ProgramSpec(
         flags="cdDiuz",
         valued="fsw",
         longs=_names("--count --repeated --ignore-case --unique --zero-terminated"),
         valued_longs=_names("--skip-fields --skip-chars --check-chars"),
         most=1,
     ),
-    "xxd": Spec(flags="abeiupE", valued="cglos", most=1),
-    "tr": Spec(flags="cCdst", operands="text"),
+    "xxd": ProgramSpec(flags="abeiupE", valued="cglos", most=1),
+    "tr": ProgramSpec(flags="cCdst", operands="text"),
     "basename": _ANY_TEXT,
     "dirname": _ANY_TEXT,
     "realpath": _ANY_PATHS,
     "readlink": _ANY_PATHS,
-    "jq": Spec(
+    "jq": ProgramSpec(
         flags="acCejMnrRSsj",
         longs=_names(
             "--arg --argjson --args --jsonargs --compact-output --raw-output --slurp "
@@ -314,7 +314,7 @@ READ_ONLY: dict[str, Spec] = {
         valued_longs=_names("--indent"),
         operands="pattern",
     ),
-    "sed": Spec(
+    "sed": ProgramSpec(
         flags="nErsuz",
         valued="e",
         longs=_names("--quiet --silent --regexp-extended --separate --unbuffered --null-data"),
@@ -323,18 +323,18 @@ READ_ONLY: dict[str, Spec] = {
         pattern_options=frozenset({"-e", "--expression"}),
         check=_sed,
     ),
-    "awk": Spec(valued="F", operands="pattern", check=_awk),
-    "gawk": Spec(valued="F", operands="pattern", check=_awk),
-    "mawk": Spec(valued="F", operands="pattern", check=_awk),
-    "tar": Spec(any_option=True, check=_tar),
-    "unzip": Spec(flags="lvZ1", check=_one_of("-l -v -Z", "unzip writes files")),
+    "awk": ProgramSpec(valued="F", operands="pattern", check=_awk),
+    "gawk": ProgramSpec(valued="F", operands="pattern", check=_awk),
+    "mawk": ProgramSpec(valued="F", operands="pattern", check=_awk),
+    "tar": ProgramSpec(any_option=True, check=_tar),
+    "unzip": ProgramSpec(flags="lvZ1", check=_one_of("-l -v -Z", "unzip writes files")),
     # searching
     "rg": _RG,
     "grep": _GREP,
     "egrep": _GREP,
     "fgrep": _GREP,
-    "find": Spec(any_option=True, reads_cwd=True, check=_find),
-    "fd": Spec(
+    "find": ProgramSpec(any_option=True, reads_cwd=True, check=_find),
+    "fd": ProgramSpec(
         flags="HIusgFap0q1",
         valued="dteEcSj",
         longs=_names(
@@ -357,10 +357,10 @@ READ_ONLY: dict[str, Spec] = {
         ),
         _ANY_TEXT,
     ),
-    "env": Spec(most=0),
-    "xargs": Spec(most=0),
-    "hostname": Spec(flags="fsiIdA", most=0),
-    "date": Spec(
+    "env": ProgramSpec(most=0),
+    "xargs": ProgramSpec(most=0),
+    "hostname": ProgramSpec(flags="fsiIdA", most=0),
+    "date": ProgramSpec(
         flags="uR",
         valued="d",
         longs=_names("--utc --universal --rfc-email --iso-8601"),
@@ -370,14 +370,14 @@ READ_ONLY: dict[str, Spec] = {
     ),
     "ps": _ANY_TEXT,
     "lsblk": _ANY_TEXT,
-    "sleep": Spec(operands="text", most=1),
-    "type": Spec(flags="aptPf", operands="text"),
-    "printf": Spec(operands="text", check=_printf),
-    "test": Spec(any_option=True, check=_test),
-    "[": Spec(any_option=True, check=_test),
-    "cd": Spec(most=1),
-    "jobs": Spec(flags="lnprs", operands="text"),
-    "command": Spec(
+    "sleep": ProgramSpec(operands="text", most=1),
+    "type": ProgramSpec(flags="aptPf", operands="text"),
+    "printf": ProgramSpec(operands="text", check=_printf),
+    "test": ProgramSpec(any_option=True, check=_test),
+    "[": ProgramSpec(any_option=True, check=_test),
+    "cd": ProgramSpec(most=1),
+    "jobs": ProgramSpec(flags="lnprs", operands="text"),
+    "command": ProgramSpec(
         flags="vV", operands="text", check=_one_of("-v -V", "command runs what follows")
     ),
     # package queries and versions
@@ -395,7 +395,7 @@ READ_ONLY: dict[str, Spec] = {
         ),
         _version(),
     ),
-    "dpkg": Spec(
+    "dpkg": ProgramSpec(
         flags="lLsS",
         longs=_names("--list --status --listfiles --search --version --get-selections"),
         operands="text",
@@ -404,36 +404,36 @@ READ_ONLY: dict[str, Spec] = {
             "dpkg may change what is installed",
         ),
     ),
-    "dpkg-query": Spec(flags="WlLsS", valued="f", operands="text"),
-    "apt-cache": Spec(operands="text"),
+    "dpkg-query": ProgramSpec(flags="WlLsS", valued="f", operands="text"),
+    "apt-cache": ProgramSpec(operands="text"),
 }
 """Programs by base name. `git` has its own table."""
 
-WRAPPERS: dict[str, Spec] = {
-    "time": Spec(flags="p"),
-    "timeout": Spec(flags="v", valued="ks", longs=_names("--foreground --preserve-status")),
-    "nice": Spec(valued="n"),
-    "command": Spec(),
-    "builtin": Spec(),
-    "nohup": Spec(),
-    "stdbuf": Spec(valued="ioe"),
-    "setsid": Spec(flags="cfw"),
-    "ionice": Spec(valued="cn"),
-    "chrt": Spec(),
-    "exec": Spec(flags="cl", valued="a"),
-    "sudo": Spec(flags="AbEHnPSi", valued="ugpC"),
-    "doas": Spec(flags="n", valued="u"),
-    "env": Spec(flags="i0", valued="uCS"),
-    "xargs": Spec(flags="0rtpox", valued="nPILsdaE"),
-    "busybox": Spec(),
-    "watch": Spec(flags="tdcegx", valued="n"),
-    "parallel": Spec(),
-    "strace": Spec(flags="f", valued="eo"),
-    "unbuffer": Spec(),
-    "chroot": Spec(),
-    "ssh": Spec(),
+WRAPPERS: dict[str, ProgramSpec] = {
+    "time": ProgramSpec(flags="p"),
+    "timeout": ProgramSpec(flags="v", valued="ks", longs=_names("--foreground --preserve-status")),
+    "nice": ProgramSpec(valued="n"),
+    "command": ProgramSpec(),
+    "builtin": ProgramSpec(),
+    "nohup": ProgramSpec(),
+    "stdbuf": ProgramSpec(valued="ioe"),
+    "setsid": ProgramSpec(flags="cfw"),
+    "ionice": ProgramSpec(valued="cn"),
+    "chrt": ProgramSpec(),
+    "exec": ProgramSpec(flags="cl", valued="a"),
+    "sudo": ProgramSpec(flags="AbEHnPSi", valued="ugpC"),
+    "doas": ProgramSpec(flags="n", valued="u"),
+    "env": ProgramSpec(flags="i0", valued="uCS"),
+    "xargs": ProgramSpec(flags="0rtpox", valued="nPILsdaE"),
+    "busybox": ProgramSpec(),
+    "watch": ProgramSpec(flags="tdcegx", valued="n"),
+    "parallel": ProgramSpec(),
+    "strace": ProgramSpec(flags="f", valued="eo"),
+    "unbuffer": ProgramSpec(),
+    "chroot": ProgramSpec(),
+    "ssh": ProgramSpec(),
 }
 """Programs that run the command that follows; a deny rule looks through them."""
 
-PURE_WRAPPERS = frozenset({"time", "timeout", "nice"})
+TRANSPARENT_WRAPPERS = frozenset({"time", "timeout", "nice"})
 """Wrappers that add nothing of their own: what they run decides."""

@@ -87,7 +87,7 @@ def is_secret_variable(name: str, value: str) -> bool:
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
 
 
-def is_kept(name: str, value: str) -> bool:
+def is_inherited(name: str, value: str) -> bool:
     """Whether a child may inherit this variable."""
     if _GIT_KEPT.match(name):
         return True
@@ -104,7 +104,7 @@ def child_environment(
 ) -> dict[str, str]:
     """The environment for children, made from `source` (the process environment by default)."""
     source = os.environ if source is None else source
-    kept = {name: value for name, value in source.items() if is_kept(name, value)}
+    kept = {name: value for name, value in source.items() if is_inherited(name, value)}
     kept["PATH"] = absolute_path(source.get("PATH", os.defpath))
     kept.update(QUIET)
     if not network:

@@ -24,10 +24,10 @@ from laguna_agent.actions import (
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
-from laguna_agent.policy.command_analysis import Judgement, every_command, judge
-from laguna_agent.policy.quarantine import Residue
-from laguna_agent.policy.read_only import Harmless, names_secret, path_parts
-from laguna_agent.policy.shell_syntax import Simple
+from laguna_agent.policy.command_analysis import CommandAnalysis, analyse, visible_commands
+from laguna_agent.policy.quarantine import Quarantine
+from laguna_agent.policy.read_only import ReadOnlyPolicy, named_secret, possible_paths
+from laguna_agent.policy.shell_syntax import SimpleCommand
 from laguna_agent.policy.suggestions import suggested_words
 
 LOCAL_GIT = frozenset({"add", "commit", "stash", "branch", "tag", "init", "unstage"})
@@ -68,8 +68,10 @@ class Gate:
         self._root = os.fspath(self.workspace)
         self._rules = list(rules)
         self._state_dirs = [sensitive_paths.real(path) for path in state_dirs]
-        self._harmless = Harmless(self._root, self._state_dirs, search_path)
-        self._residue = Residue(self.workspace, state_dir() / "planted") if sandboxed else None
+        self._read_only = ReadOnlyPolicy(self._root, self._state_dirs, search_path)
+        self._quarantine = (
+            Quarantine(self.workspace, state_dir() / "planted") if sandboxed else None
+        )
         self.notices: list[str] = []
         """What a person should be told; whoever tells it empties the list."""
 
@@ -77,17 +79,17 @@ class Gate:
 
     def decide(self, action: Action, *, tool: str) -> Decision:
         """Judge one action of a tool. Looks at the file system; changes nothing."""
-        judgement = (
-            judge(action.command, sensitive_paths.real(action.cwd))
+        analysis = (
+            analyse(action.command, sensitive_paths.real(action.cwd))
             if isinstance(action, RunCommand)
             else None
         )
-        if denied := self._ruled("deny", action, tool, judgement):
+        if denied := self._by_rule("deny", action, tool, analysis):
             return denied
-        if self.plan and (refused := self._planned(action, judgement)):
+        if self.plan and (refused := self._in_plan_mode(action, analysis)):
             return refused
         if self.mode == "allow-all":
-            unseen = self._unseen(action)
+            unseen = self._hides_command(action)
             return unseen or _decision("allow", "mode allow-all", "")
         match action:
             case ReadPath():
@@ -95,21 +97,21 @@ class Gate:
             case WritePath():
                 return self._write(action, tool)
             case RunCommand():
-                assert judgement is not None
-                return self._run(action, tool, judgement)
+                assert analysis is not None
+                return self._run(action, tool, analysis)
             case Network():
                 return self._network(action, tool)
             case GitWrite():
                 return self._git(action, tool)
 
-    def note_ran(self, command: str) -> None:
+    def command_ran(self, command: str) -> None:
         """Tell the gate that a command ran in the persistent shell.
 
         What it planted in the repository is moved away; `notices` says so.
         """
-        self._harmless.shell.note(command)
-        if self._residue is not None:
-            self.notices.extend(self._residue.clear())
+        self._read_only.shell.note(command)
+        if self._quarantine is not None:
+            self.notices.extend(self._quarantine.clear())
 
     # --- rules ------------------------------------------------------------------------------
 
@@ -172,17 +174,17 @@ class Gate:
             if not sensitive_paths.is_under(path, self._root)
         ]
 
-    def _ruled(
-        self, verdict: Verdict, action: Action, tool: str, judgement: Judgement | None
+    def _by_rule(
+        self, verdict: Verdict, action: Action, tool: str, analysis: CommandAnalysis | None
     ) -> Decision | None:
         for rule in self._rules:
-            if rule.verdict != verdict or not self._covers(rule, action, tool, judgement):
+            if rule.verdict != verdict or not self._covers(rule, action, tool, analysis):
                 continue
             return _decision(verdict, rules.rule_label(rule), "a rule says so")
         return None
 
     def _covers(
-        self, rule: RuleConfig, action: Action, tool: str, judgement: Judgement | None
+        self, rule: RuleConfig, action: Action, tool: str, analysis: CommandAnalysis | None
     ) -> bool:
         wide = rule.verdict != "allow"
         if rule.tool is not None:
@@ -203,41 +205,43 @@ class Gate:
             case GitWrite() if rule.command is not None:
                 words = ["git", action.operation, *action.detail.split()]
                 return rules.covers_words(rule.command, words, wide=wide)
-            case RunCommand() if wide and judgement is not None:
-                return self._covers_command(rule, action, judgement)
+            case RunCommand() if wide and analysis is not None:
+                return self._covers_command(rule, action, analysis)
             case _:
                 return False
 
-    def _covers_command(self, rule: RuleConfig, action: RunCommand, judgement: Judgement) -> bool:
+    def _covers_command(
+        self, rule: RuleConfig, action: RunCommand, analysis: CommandAnalysis
+    ) -> bool:
         """Whether a rule that denies or asks is about any part of a command line."""
         if rule.command is not None:
             return any(
                 rules.covers_words(rule.command, _known_words(simple), wide=True)
-                for simple, _ in every_command(action.command)
+                for simple, _ in visible_commands(action.command)
             )
         if rule.path is None:
             return False
         written = [
             os.path.join(cwd, word.value)
-            for cwd in judgement.cwds
-            for word in judgement.script.writes
+            for cwd in analysis.cwds
+            for word in analysis.script.writes
             if word.value is not None
         ]
         named = list(written)
-        if not rule.write or not judgement.all_read:
-            named += [path for command in judgement.commands for path in command.reads]
+        if not rule.write or not analysis.all_read:
+            named += [path for command in analysis.commands for path in command.reads]
             named += [
                 os.path.join(cwd, part)
-                for cwd in judgement.cwds
-                for simple, _ in every_command(action.command)
+                for cwd in analysis.cwds
+                for simple, _ in visible_commands(action.command)
                 for word in simple.words[1:]
-                for part in path_parts(word.value)
+                for part in possible_paths(word.value)
             ]
         return any(rules.covers_path(rule, path, self._root, wide=True) for path in named)
 
     # --- each kind --------------------------------------------------------------------------
 
-    def _planned(self, action: Action, judgement: Judgement | None) -> Decision | None:
+    def _in_plan_mode(self, action: Action, analysis: CommandAnalysis | None) -> Decision | None:
         rule = "plan mode"
         match action:
             case WritePath() | GitWrite():
@@ -245,8 +249,8 @@ class Gate:
             case Network():
                 return _decision("deny", rule, "nothing is reached over the network while planning")
             case RunCommand():
-                assert judgement is not None
-                reason = self._not_harmless(judgement)
+                assert analysis is not None
+                reason = self._read_only_objection(analysis)
                 return (
                     _decision("deny", rule, f"only reading is planned with: {reason}")
                     if (reason)
@@ -255,32 +259,32 @@ class Gate:
             case _:
                 return None
 
-    def _unseen(self, action: Action) -> Decision | None:
+    def _hides_command(self, action: Action) -> Decision | None:
         """With rules that deny commands, a command that hides what it runs is asked about."""
         denies = [r for r in self._rules if r.verdict == "deny" and r.command is not None]
         if not isinstance(action, RunCommand) or not denies:
             return None
-        if all(seen for _, seen in every_command(action.command)):
+        if all(seen for _, seen in visible_commands(action.command)):
             return None
         return _decision(
             "ask", rules.rule_label(denies[0]), "it cannot be seen whether the rule is about this"
         )
 
     def _read(self, action: ReadPath, tool: str) -> Decision:
-        if ruled := self._ruled("ask", action, tool, None):
+        if ruled := self._by_rule("ask", action, tool, None):
             return ruled
-        if ruled := self._ruled("allow", action, tool, None):
+        if ruled := self._by_rule("allow", action, tool, None):
             return ruled
-        if reason := self._harmless.why_not_read(action.path):
+        if reason := self._read_only.read_objection(action.path):
             return _decision("ask", "built-in: reading", reason)
         return _decision("allow", "built-in: reading", "")
 
     def _write(self, action: WritePath, tool: str) -> Decision:
-        if ruled := self._ruled("ask", action, tool, None):
+        if ruled := self._by_rule("ask", action, tool, None):
             return ruled
         if reason := sensitive_paths.protected_reason(action.path, self._root):
             return _decision("ask", "built-in: protected", reason)
-        if ruled := self._ruled("allow", action, tool, None):
+        if ruled := self._by_rule("allow", action, tool, None):
             return ruled
         if not sensitive_paths.is_under(sensitive_paths.real(action.path), self._root):
             return _decision(
@@ -294,7 +298,7 @@ class Gate:
         if self.offline:
             return _decision("deny", "offline", "the network is switched off")
         for verdict in ("ask", "allow"):
-            if ruled := self._ruled(verdict, action, tool, None):
+            if ruled := self._by_rule(verdict, action, tool, None):
                 return ruled
         if self.mode == "auto" and self.network:
             return _decision("allow", "policy.network", "")
@@ -302,51 +306,51 @@ class Gate:
 
     def _git(self, action: GitWrite, tool: str) -> Decision:
         for verdict in ("ask", "allow"):
-            if ruled := self._ruled(verdict, action, tool, None):
+            if ruled := self._by_rule(verdict, action, tool, None):
                 return ruled
         if self.mode == "auto" and action.operation in LOCAL_GIT:
             return _decision("allow", "mode auto", "a local change that can be undone")
         return _decision("ask", f"mode {self.mode}", "it changes the repository")
 
-    def _run(self, action: RunCommand, tool: str, judgement: Judgement) -> Decision:
-        if ruled := self._ruled("ask", action, tool, judgement):
+    def _run(self, action: RunCommand, tool: str, analysis: CommandAnalysis) -> Decision:
+        if ruled := self._by_rule("ask", action, tool, analysis):
             return ruled
-        if unseen := self._unseen(action):
+        if unseen := self._hides_command(action):
             return unseen
         contained = self.mode == "auto" and self.sandboxed
-        if contained and (secret := names_secret(judgement)):
+        if contained and (secret := named_secret(analysis)):
             return _decision("ask", "built-in: reading", secret)
         if contained:
             return _decision("allow", "mode auto", "the sandbox contains it")
-        reason = self._not_harmless(judgement)
+        reason = self._read_only_objection(analysis)
         if reason is None:
             return _decision("allow", "built-in: only reads", "")
         for rule in self._rules:
             if rule.verdict == "allow" and rule.tool == tool:
                 return _decision("allow", rules.rule_label(rule), "a rule says so")
-        if allowed := self._allowed_by_rules(judgement):
+        if allowed := self._allowed_by_rules(analysis):
             return allowed
         return _decision("ask", f"mode {self.mode}", reason)
 
-    def _not_harmless(self, judgement: Judgement) -> str | None:
+    def _read_only_objection(self, analysis: CommandAnalysis) -> str | None:
         forbidding = [rule for rule in self._rules if rule.verdict != "allow"]
-        return self._harmless.why_not(judgement, forbidding)
+        return self._read_only.command_objection(analysis, forbidding)
 
-    def _allowed_by_rules(self, judgement: Judgement) -> Decision | None:
+    def _allowed_by_rules(self, analysis: CommandAnalysis) -> Decision | None:
         """Allow when each simple command is allowed by a rule or only reads what may be read."""
-        if not judgement.script.exact or judgement.script.writes or not judgement.commands:
+        if not analysis.script.exact or analysis.script.writes or not analysis.commands:
             return None
         decided: RuleConfig | None = None
-        for command in judgement.commands:
+        for command in analysis.commands:
             values = command.simple.values
             rule = None if values is None else self._allow_rule(values)
             if rule is not None:
-                if self._harmless.shell.spoils(list(map(os.path.basename, values or []))):
+                if self._read_only.shell.why_unreliable(list(map(os.path.basename, values or []))):
                     return None
                 decided = rule
                 continue
-            alone = Judgement(judgement.script, [command], judgement.cwds)
-            if self._not_harmless(alone) is not None:
+            alone = CommandAnalysis(analysis.script, [command], analysis.cwds)
+            if self._read_only_objection(alone) is not None:
                 return None
         return (
             None
@@ -363,13 +367,13 @@ class Gate:
         return None
 
     def _suggest_command(self, action: RunCommand) -> RuleConfig | None:
-        judgement = judge(action.command, sensitive_paths.real(action.cwd))
-        if not judgement.script.exact or judgement.script.writes:
+        analysis = analyse(action.command, sensitive_paths.real(action.cwd))
+        if not analysis.script.exact or analysis.script.writes:
             return None
         asked = [
             command
-            for command in judgement.commands
-            if self._not_harmless(Judgement(judgement.script, [command], judgement.cwds))
+            for command in analysis.commands
+            if self._read_only_objection(CommandAnalysis(analysis.script, [command], analysis.cwds))
         ]
         if len(asked) != 1 or (values := asked[0].simple.values) is None:
             return None
@@ -381,5 +385,5 @@ def _decision(verdict: Verdict, rule: str, reason: str) -> Decision:
     return Decision(verdict=verdict, rule=rule, reason=reason)
 
 
-def _known_words(simple: Simple) -> list[str]:
+def _known_words(simple: SimpleCommand) -> list[str]:
     return [word.value if word.value is not None else word.text for word in simple.words]

@@ -37,7 +37,7 @@ _RUNS = re.compile(
     )$""",
     re.VERBOSE,
 )
-_HARMLESS_VALUES = {
+_SAFE_VALUES = {
     "core.fsmonitor": {"false", "no", "off", "0", ""},
     "log.showsignature": {"false", "no", "off", "0"},
     "core.pager": {"cat", "less"},
@@ -137,22 +137,22 @@ def _plain_value(value: str | None) -> str:
     return value.split(" #")[0].split(" ;")[0].strip().strip('"')
 
 
-def danger(start: str) -> str | None:
+def risk(start: str) -> str | None:
     """Why a reading git command in `start` might run something, or None."""
     repository = find_repository(start)
     if repository is None:
         return None
-    return _danger(repository)
+    return _repository_risk(repository)
 
 
-def _danger(repository: Repository) -> str | None:
+def _repository_risk(repository: Repository) -> str | None:
     files = [
         os.path.join(repository.common, "config"),
         os.path.join(repository.common, "config.worktree"),
         os.path.join(repository.directory, "config.worktree"),
     ]
     for path in files:
-        if reason := _config_danger(path, _stamp(path)):
+        if reason := _config_risk(path, _stamp(path)):
             return reason
     hook = os.path.join(repository.common, "hooks", "post-index-change")
     if os.path.lexists(hook):
@@ -172,13 +172,13 @@ def _stamp(path: str) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _config_danger(path: str, stamp: tuple[int, int, int]) -> str | None:
+def _config_risk(path: str, stamp: tuple[int, int, int]) -> str | None:
     found = settings(path)
     if found is None:
         return f"{path} is not a plain git configuration"
     for key, value in found:
         lower = key.lower()
-        if lower in _HARMLESS_VALUES and value.lower() in _HARMLESS_VALUES[lower]:
+        if lower in _SAFE_VALUES and value.lower() in _SAFE_VALUES[lower]:
             continue
         if lower.startswith("filter.lfs.") and _LFS.match(value):
             continue

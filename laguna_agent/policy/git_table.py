@@ -171,7 +171,7 @@ _LISTING["symbolic-ref"] = lambda words: (
 _LISTING["notes"] = lambda words: _two(words, "list show", r"[\w/]+")
 
 
-class GitReading:
+class GitReads:
     """What a git command line that only reads looks at: directories and paths."""
 
     def __init__(self) -> None:
@@ -180,9 +180,9 @@ class GitReading:
         self.paths: list[str] = []
 
 
-def judge_git(words: Sequence[str]) -> GitReading | str:
+def analyse_git(words: Sequence[str]) -> GitReads | str:
     """Judge the words after `git`: what it reads, or why it is not known only to read."""
-    reading = GitReading()
+    reading = GitReads()
     position = 0
     while position < len(words) and words[position].startswith("-"):
         word = words[position]
@@ -207,7 +207,7 @@ def judge_git(words: Sequence[str]) -> GitReading | str:
     return _options(name, rest, reading)
 
 
-def _options(name: str, rest: list[str], reading: GitReading) -> GitReading | str:
+def _options(name: str, rest: list[str], reading: GitReads) -> GitReads | str:
     allowed = _READING[name]
     after_dashes = False
     for word in rest:

@@ -152,7 +152,7 @@ def plan_mounts(
     _mask_home(plan, cache, environment)
     for secret in sensitive_paths.SYSTEM_SECRETS:
         plan.hide(secret)
-    for own in sensitive_paths.laguna_places():
+    for own in sensitive_paths.laguna_directories():
         if sensitive_paths.is_under(own, root):
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         plan.hide(own)

@@ -15,7 +15,7 @@ from pathlib import Path
 from laguna_agent.policy.git_layout import git_layout
 
 
-class Residue:
+class Quarantine:
     """The names that were absent in one workspace when the session began."""
 
     def __init__(self, workspace: Path, quarantine: Path) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from laguna_agent.config import RuleConfig
 from laguna_agent.policy import git_config, rules, sensitive_paths
-from laguna_agent.policy.command_analysis import Judged, Judgement
+from laguna_agent.policy.command_analysis import AnalysedCommand, CommandAnalysis
 from laguna_agent.policy.environment import absolute_path
 from laguna_agent.policy.shell_state import ShellState
 
 
-class Harmless:
+class ReadOnlyPolicy:
     """What is known about one session's workspace, search path and shell."""
 
     def __init__(
@@ -33,12 +33,12 @@ class Harmless:
             if entry and sensitive_paths.is_under(real := sensitive_paths.real(entry), root)
         ]
 
-    def why_not_read(self, path: str) -> str | None:
+    def read_objection(self, path: str) -> str | None:
         """Why reading `path` is not a matter of course, or None."""
         real = sensitive_paths.real(path)
         if any(sensitive_paths.is_under(real, place) for place in self._state_dirs):
             return None
-        for place in sensitive_paths.laguna_places():
+        for place in sensitive_paths.laguna_directories():
             if sensitive_paths.is_under_folded(real, place) and not sensitive_paths.is_under(
                 self._root, place
             ):
@@ -54,38 +54,42 @@ class Harmless:
             return None
         return f"{path} is outside the workspace"
 
-    def why_not(self, judgement: Judgement, forbidding: Sequence[RuleConfig]) -> str | None:
+    def command_objection(
+        self, analysis: CommandAnalysis, forbidding: Sequence[RuleConfig]
+    ) -> str | None:
         """Why a command is not known only to read what may be read, or None.
 
         `forbidding` are the rules that deny or ask.
         """
-        if not judgement.read_only:
-            return judgement.reason
-        for command in judgement.commands:
-            if reason := self._spoiled(command):
+        if not analysis.read_only:
+            return analysis.reason
+        for command in analysis.commands:
+            if reason := self._why_unreliable(command):
                 return reason
             for path in command.reads:
-                if reason := self.why_not_read(path):
+                if reason := self.read_objection(path):
                     return reason
             if command.contents and (rule := self._hidden_below(command, forbidding)):
                 return f"it may read what is covered by {rules.rule_label(rule)}"
         return None
 
-    def _spoiled(self, command: Judged) -> str | None:
+    def _why_unreliable(self, command: AnalysedCommand) -> str | None:
         """Why the words of a command may not mean what they say."""
         names = [os.path.basename(word.value or "") for word in command.simple.words]
-        if reason := self.shell.spoils(names):
+        if reason := self.shell.why_unreliable(names):
             return reason
         if command.program:
             for folder in self._own_bins:
                 if os.path.lexists(os.path.join(folder, command.program)):
                     return f"{command.program} comes from the workspace ({folder})"
         for place in command.git_at:
-            if reason := git_config.danger(place):
+            if reason := git_config.risk(place):
                 return reason
         return None
 
-    def _hidden_below(self, command: Judged, forbidding: Sequence[RuleConfig]) -> RuleConfig | None:
+    def _hidden_below(
+        self, command: AnalysedCommand, forbidding: Sequence[RuleConfig]
+    ) -> RuleConfig | None:
         for rule in forbidding:
             if rule.path is None or rule.write:
                 continue
@@ -95,17 +99,17 @@ class Harmless:
         return None
 
 
-def names_secret(judgement: Judgement) -> str | None:
+def named_secret(analysis: CommandAnalysis) -> str | None:
     """Why a command that a sandbox contains is asked about all the same: it names a secret."""
-    for command in judgement.commands:
+    for command in analysis.commands:
         for word in command.simple.words[1:]:
-            for part in path_parts(word.value):
+            for part in possible_paths(word.value):
                 if sensitive_paths.is_secret_name(os.path.basename(part)):
                     return f"{os.path.basename(part)} may hold secrets"
     return None
 
 
-def path_parts(text: str | None) -> list[str]:
+def possible_paths(text: str | None) -> list[str]:
     """What in an argument could be a path: the whole, and what stands after `=` or a flag."""
     if not text:
         return []

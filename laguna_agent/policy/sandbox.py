@@ -184,7 +184,7 @@ def make_sandbox(
             f"the workspace {root} holds your home directory, so nothing in it could be kept safe; "
             "start laguna in a project's own directory",
         )
-    for place in (*sensitive_paths.secret_places(), *sensitive_paths.laguna_places()):
+    for place in (*sensitive_paths.secret_paths(), *sensitive_paths.laguna_directories()):
         if root == place:
             return SandboxChoice(bare, f"the workspace {root} is a place that a sandbox must hide")
     extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]

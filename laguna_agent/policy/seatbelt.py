@@ -45,8 +45,8 @@ def seatbelt_profile(
         ";; secrets",
     ]
     secrets = [
-        *sensitive_paths.secret_places(),
-        *sensitive_paths.laguna_places(),
+        *sensitive_paths.secret_paths(),
+        *sensitive_paths.laguna_directories(),
         *map(Path, hidden),
     ]
     lines += [f"(deny file-read* file-write* {_below(path)})" for path in secrets]

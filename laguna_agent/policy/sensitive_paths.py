@@ -293,7 +293,7 @@ def is_under_folded(path: str | Path, root: str | Path) -> bool:
     return is_under(fold(os.fspath(path)), fold(os.fspath(root)))
 
 
-def laguna_places() -> tuple[Path, ...]:
+def laguna_directories() -> tuple[Path, ...]:
     """laguna's own configuration, data and state directories."""
     return _resolved(config_dir(), data_dir(), state_dir())
 
@@ -303,7 +303,7 @@ def _resolved(*named: Path) -> tuple[Path, ...]:
     return tuple(Path(real(path)) for path in named)
 
 
-def secret_places() -> tuple[Path, ...]:
+def secret_paths() -> tuple[Path, ...]:
     """Existing or not, the absolute places outside a workspace that hold secrets."""
     base = Path(real(home()))
     return (*(base / p for p in HOME_SECRETS), *(Path(p) for p in SYSTEM_SECRETS))
@@ -350,7 +350,7 @@ def protected_reason(path: str | Path, workspace: str | Path) -> str | None:
     `.git` and `.laguna` at any depth below the workspace, and laguna's own places.
     """
     for text in spellings(path):
-        for place in laguna_places():
+        for place in laguna_directories():
             if is_under_folded(text, place) and not is_under(workspace, place):
                 return f"{place} belongs to laguna itself"
         inside = os.path.relpath(text, workspace) if is_under_folded(text, workspace) else text

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from laguna_agent.policy.command_analysis import unwrap
-from laguna_agent.policy.shell_syntax import Simple, parse
+from laguna_agent.policy.shell_syntax import SimpleCommand, parse
 
 _CHANGES_STATE = frozenset(
     {
@@ -49,7 +49,7 @@ _CHANGES_STATE = frozenset(
         "unset",
     }
 )
-_HARMLESS_EXPORTS = frozenset(
+_SAFE_EXPORTS = frozenset(
     {
         "CI",
         "DEBUG",
@@ -100,7 +100,7 @@ class ShellState:
         for variable in script.variables:
             self._note_variable(variable)
 
-    def spoils(self, names: list[str]) -> str | None:
+    def why_unreliable(self, names: list[str]) -> str | None:
         """Why commands of these names are not known any more, or None."""
         if self.everything:
             return self.everything
@@ -109,7 +109,7 @@ class ShellState:
                 return f"an earlier command redefined {name}"
         return None
 
-    def _note_simple(self, simple: Simple) -> None:
+    def _note_simple(self, simple: SimpleCommand) -> None:
         name = simple.name
         if not simple.words:
             return
@@ -145,14 +145,14 @@ class ShellState:
         ):
             self.everything = f"an earlier `{name}` may have run something"
 
-    def _note_aliases(self, simple: Simple) -> None:
+    def _note_aliases(self, simple: SimpleCommand) -> None:
         for word in simple.words[1:]:
             if word.value is None:
                 self.everything = "an earlier command defined an alias that cannot be seen"
             elif "=" in word.value:
                 self.names.add(word.value.split("=", 1)[0])
 
-    def _note_exports(self, simple: Simple) -> None:
+    def _note_exports(self, simple: SimpleCommand) -> None:
         named = [a.split("=", 1)[0].rstrip("+") for a in simple.assignments]
         for word in simple.words[1:]:
             if word.value is None or word.value.startswith("-"):
@@ -160,7 +160,7 @@ class ShellState:
                 return
             named.append(word.value.split("=", 1)[0])
         for variable in named:
-            if variable not in _HARMLESS_EXPORTS:
+            if variable not in _SAFE_EXPORTS:
                 self.everything = f"an earlier command exported {variable}"
 
     def _note_variable(self, name: str) -> None:

@@ -121,7 +121,7 @@ class Word:
 
 
 @dataclass
-class Simple:
+class SimpleCommand:
     """One simple command: its words, and what stands around it."""
 
     words: list[Word]
@@ -148,7 +148,7 @@ class Simple:
 class Script:
     """What a command line says."""
 
-    commands: list[Simple]
+    commands: list[SimpleCommand]
     problems: list[str]
     """Why it is not exact; empty when it is a list of pipelines of plain words."""
     writes: list[Word] = field(default_factory=list)
@@ -209,7 +209,7 @@ class _Reader:
     def __init__(self, source: bytes, problems: list[str]) -> None:
         self.source = source
         self.problems = problems
-        self.commands: list[Simple] = []
+        self.commands: list[SimpleCommand] = []
         self.writes: list[Word] = []
         self.reads: list[Word] = []
         self.functions: list[str] = []
@@ -296,7 +296,7 @@ class _Reader:
         if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
             self._problem("sets a variable")
         piped = bool(words) and words[0].value == "cd" and _is_piped(node)
-        self.commands.append(Simple(words, self._text(node), top, piped, assignments))
+        self.commands.append(SimpleCommand(words, self._text(node), top, piped, assignments))
 
     def _separated(self, last_end: int, node: Node) -> None:
         """Two words of a command are two words for bash only with a blank between them.

@@ -254,7 +254,7 @@ def test_planning_denies_the_same_attacks(
 ) -> None:
     gate = make_gate("ask", plan=True)
     for command in commands[:-1]:
-        gate.note_ran(command)
+        gate.command_ran(command)
     assert run_gated(gate, commands[-1:], armed, approved=0)[0].verdict == "deny"
     assert not (armed / "C").exists()
 
@@ -309,7 +309,7 @@ def test_ordinary_commands_do_not_spoil_the_shell(
     command: str, workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     gate = make_gate()
-    gate.note_ran(command)
+    gate.command_ran(command)
     assert run_gated(gate, ["ls"], workspace, approved=0)[0].verdict == "allow"
 
 

@@ -344,7 +344,7 @@ def test_a_rule_about_a_tool_covers_all_it_does(make_gate: Make, workspace: Path
 def test_an_allowed_command_is_asked_again_in_a_spoiled_shell(make_gate: Make) -> None:
     gate = make_gate("ask", rules=allow(command="make *"))
     assert run(gate, "make test") == "allow"
-    gate.note_ran("export MAKEFLAGS=--eval=x")
+    gate.command_ran("export MAKEFLAGS=--eval=x")
     assert run(gate, "make test") == "ask"
 
 

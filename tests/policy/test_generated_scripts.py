@@ -170,7 +170,7 @@ def test_what_passes_unasked_changes_nothing(
         action = RunCommand(command=script, cwd=str(workspace))
         if gate.decide(action, tool="shell").verdict == "allow":
             passed.append(script)
-            gate.note_ran(script)
+            gate.command_ran(script)
     if passed:
         run_in_bash(passed, workspace)
     assert state(workspace.parent) == before, passed

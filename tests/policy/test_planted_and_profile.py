@@ -39,7 +39,7 @@ def test_a_planted_common_directory_is_moved_away(
 ) -> None:
     gate = make_gate("auto", sandboxed=True)
     boxed(workspace, COMMON)
-    gate.note_ran(COMMON)
+    gate.command_ran(COMMON)
     run_in_bash(["git status"], workspace)
     assert not (workspace / "C").exists()
     assert "commondir" in gate.notices[0]
@@ -58,13 +58,13 @@ def test_hooks_planted_where_none_were_are_moved_away(
     gate = make_gate("auto", sandboxed=True)
     script = "mkdir .git/hooks; cp x.sh .git/hooks/pre-commit"
     boxed(workspace, script)
-    gate.note_ran(script)
+    gate.command_ran(script)
     assert not (workspace / ".git" / "hooks").exists()
 
 
 def test_hooks_that_were_there_stay(workspace: Path, make_gate: Callable[..., Gate]) -> None:
     gate = make_gate("auto", sandboxed=True)
-    gate.note_ran("ls")
+    gate.command_ran("ls")
     assert (workspace / ".git" / "hooks").is_dir()
     assert gate.notices == []
 

@@ -225,7 +225,7 @@ def test_in_auto_with_the_sandbox_nothing_ordinary_is_asked(
         decision = gate.decide(RunCommand(command=command, cwd=str(workspace)), tool="shell")
         if decision.verdict != "allow":
             asked.append((command, decision.reason))
-        gate.note_ran(command)
+        gate.command_ran(command)
     assert asked == []
 
 
@@ -239,7 +239,7 @@ def test_no_command_that_only_reads_is_asked_without_a_sandbox(
         decision = gate.decide(RunCommand(command=command, cwd=str(workspace)), tool="shell")
         if decision.verdict != "allow":
             asked.append((command, decision.reason))
-        gate.note_ran(command)
+        gate.command_ran(command)
     assert asked == []
 
 

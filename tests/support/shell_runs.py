@@ -40,7 +40,7 @@ def run_gated(gate: Gate, commands: Sequence[str], cwd: Path, approved: int) -> 
         decisions.append(decision)
         if decision.verdict == "allow" or index < approved:
             passed.append(command)
-            gate.note_ran(command)
+            gate.command_ran(command)
     if passed:
         run_in_bash(passed, cwd)
     return decisions

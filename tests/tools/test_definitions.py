@@ -14,7 +14,7 @@ from laguna_agent.tools.code.definitions import batches, changed_last
 def test_the_file_changed_last_is_read_first_and_what_is_left_out_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(definitions, "MOST_FILES", 2)
+    monkeypatch.setattr(definitions, "MAX_FILES", 2)
     monkeypatch.setattr(definitions, "_BATCH", 1)
     for age, name in enumerate(["new.py", "older.py", "oldest.py"]):
         (tmp_path / name).write_text(f"def in_{name[:-3]}(): ...\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.read import mark_read
 from support.edit_drift import AMBIGUOUS, DRIFTS, Edit, edits_between
 from support.toolbox import Toolbox
 
@@ -74,7 +74,7 @@ async def test_drifted_edits_are_applied_rightly_or_refused(tmp_path: Path, pack
             if drifted is None:
                 continue
             box.add({"file.py": edit.before})
-            mark_seen(box.context, "file.py")
+            mark_read(box.context, "file.py")
             result = await box.call("edit", path="file.py", old=drifted.old, new=drifted.new)
             after = box.text("file.py")
             if after == edit.after:

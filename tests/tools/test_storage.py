@@ -100,11 +100,11 @@ async def test_change_between_planning_and_writing_is_not_lost(
     real = storage.check_writable
     calls = []
 
-    def meddle(place: object) -> object:
-        calls.append(place)
+    def meddle(target: object) -> object:
+        calls.append(target)
         if len(calls) == 2:  # planned by now
             box.add({"a.txt": "3\n"})
-        return real(place)  # type: ignore[arg-type] # passed through as it came
+        return real(target)  # type: ignore[arg-type] # passed through as it came
 
     monkeypatch.setattr(storage, "check_writable", meddle)
     tool = box.tools["edit"]
@@ -120,11 +120,11 @@ CHILD = """
     from pathlib import Path
     from laguna_agent.tools import storage
     from laguna_agent.tools.tool import ToolContext
-    from laguna_agent.tools.files.workspace import Place
+    from laguna_agent.tools.files.workspace import WorkspacePath
 
     workspace, state, when = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     context = ToolContext(workspace=workspace, state_dir=state)
-    place = Place(workspace, "a.txt", "a.txt")
+    target = WorkspacePath(workspace, "a.txt", "a.txt")
     old = (workspace / "a.txt").read_bytes()
 
     def die(*args, **kwargs):
@@ -151,12 +151,12 @@ CHILD = """
         os.fdopen = dying
     elif when == "within the overwrite":
         real = storage._overwrite
-        def torn(place, data):
-            fd = os.open(place.path, os.O_WRONLY)
+        def torn(target, data):
+            fd = os.open(target.path, os.O_WRONLY)
             os.write(fd, data[: len(data) // 2])
             die()
         storage._overwrite = torn
-    storage.replace_file(context, place, b"new content, " * 2000, expected=old)
+    storage.replace_file(context, target, b"new content, " * 2000, expected=old)
 """
 
 

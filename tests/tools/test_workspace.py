@@ -11,7 +11,7 @@ import pytest
 
 from laguna_agent.actions import ReadPath, WritePath
 from laguna_agent.tools.files import workspace
-from laguna_agent.tools.files.workspace import Place, open_beneath, protected_name
+from laguna_agent.tools.files.workspace import WorkspacePath, open_beneath, protected_name
 from support.toolbox import Toolbox
 
 
@@ -79,7 +79,7 @@ def test_link_put_in_after_resolving_is_refused(
     if not kernel:
         monkeypatch.setattr(workspace, "_openat2", lambda *a: None)
     box.add({"d/canary": "inside\n"})
-    place = Place(box.workspace, "d/canary", "d/canary")
+    place = WorkspacePath(box.workspace, "d/canary", "d/canary")
     os.rename(box.workspace / "d", box.workspace / "old")
     (box.workspace / "d").symlink_to(outside)
     with pytest.raises(workspace.PathError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.actions import WritePath
-from laguna_agent.tools.read import mark_seen
+from laguna_agent.tools.read import mark_read
 from support.toolbox import Toolbox
 
 
@@ -61,8 +61,8 @@ async def test_file_read_in_pieces_counts_as_read(box: Toolbox) -> None:
 
 async def test_file_shown_in_the_first_message_counts_as_read(box: Toolbox) -> None:
     box.add({"a.py": "x = 1\n"})
-    mark_seen(box.context, "a.py")
-    mark_seen(box.context, "missing.py")
+    mark_read(box.context, "a.py")
+    mark_read(box.context, "missing.py")
     assert (await box.call("write", path="a.py", content="x = 2\n")).ok
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from laguna_agent.errors import LagunaError
 from laguna_agent.tools.checkpoints.restore import Restorer
-from laguna_agent.tools.checkpoints.tree_store import Entry, TreeStore
+from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeStore
 from laguna_agent.tools.repository.git_command import GitError
 
 MAX_FILE_BYTES = 64 << 20
@@ -118,13 +118,13 @@ class Checkpoints:
     def changed_since(self, checkpoint: str) -> list[str]:
         """Paths, relative to the workspace, that are not now as they were."""
         with self._locked(), self._errors():
-            then, now = self._entries(checkpoint), self._trees.present()[1]
+            then, now = self._entries(checkpoint), self._trees.snapshot()[1]
             return sorted(p for p in then.keys() | now.keys() if then.get(p) != now.get(p))
 
     def diff(self, checkpoint: str) -> str:
         """What has changed since, as a unified diff. Binary files are named only."""
         with self._locked(), self._errors():
-            now = self._trees.present()[0]
+            now = self._trees.snapshot()[0]
             out = self._trees.git(
                 "diff-tree",
                 *("-r", "-p", "--no-ext-diff", "--no-textconv", "--no-color", "-M"),
@@ -194,7 +194,7 @@ class Checkpoints:
 
     def _record(self, label: str) -> str:
         with self._errors():
-            tree, entries, skipped = self._trees.present()
+            tree, entries, skipped = self._trees.snapshot()
             defaults, exceptions = _permissions(entries)
             meta = {
                 "label": label,
@@ -225,13 +225,13 @@ class Checkpoints:
         except (GitError, ValueError):
             raise CheckpointError(f"there is no checkpoint {checkpoint}") from None
 
-    def _entries(self, checkpoint: str) -> dict[str, Entry]:
+    def _entries(self, checkpoint: str) -> dict[str, TreeEntry]:
         meta = self._meta(checkpoint)
         entries = {}
         for path, git_mode, blob in self._trees.listing(f"{self._ref(checkpoint)}:tree"):
             mode = meta["exceptions"].get(path, meta["modes"].get(git_mode))
             if mode is not None:
-                entries[path] = Entry(mode, blob)
+                entries[path] = TreeEntry(mode, blob)
         return entries
 
     @contextlib.contextmanager
@@ -266,7 +266,7 @@ def _git_mode(mode: int) -> str:
     return "100755" if mode & 0o100 else "100644"
 
 
-def _permissions(entries: dict[str, Entry]) -> tuple[dict[str, int], dict[str, int]]:
+def _permissions(entries: dict[str, TreeEntry]) -> tuple[dict[str, int], dict[str, int]]:
     """The commonest full mode of each of git's modes, and the paths that have another."""
     counts: dict[str, Counter[int]] = {}
     for entry in entries.values():

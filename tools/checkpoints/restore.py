@@ -9,7 +9,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from laguna_agent.tools.files.workspace import Place, open_beneath, parent_directory
+from laguna_agent.tools.files.workspace import WorkspacePath, open_beneath, parent_directory
 
 _IN_THE_WAY = "something that is not recorded is in the way"
 
@@ -32,7 +32,7 @@ class Restorer:
             problem = self._clear(path)
             if problem:
                 return problem
-            with parent_directory(self._place(path), create=True) as (directory, name):
+            with parent_directory(self._target(path), create=True) as (directory, name):
                 if stat.S_ISLNK(mode):
                     _make_link(directory, name, content or b"")
                 elif content is None:
@@ -46,7 +46,7 @@ class Restorer:
     def remove(self, path: str) -> str | None:
         """Remove a file or link, and the folders that become empty with it."""
         try:
-            with parent_directory(self._place(path)) as (directory, name):
+            with parent_directory(self._target(path)) as (directory, name):
                 os.unlink(name, dir_fd=directory)
         except FileNotFoundError:
             return None
@@ -55,8 +55,8 @@ class Restorer:
         self._remove_empty(os.path.dirname(path))
         return None
 
-    def _place(self, path: str) -> Place:
-        return Place(self._workspace, path, path)
+    def _target(self, path: str) -> WorkspacePath:
+        return WorkspacePath(self._workspace, path, path)
 
     def _clear(self, path: str) -> str | None:
         """Remove what is now where `path` or one of its folders was."""
@@ -95,7 +95,7 @@ class Restorer:
     def _remove_empty(self, folder: str) -> None:
         while folder:
             try:
-                with parent_directory(self._place(folder)) as (directory, name):
+                with parent_directory(self._target(folder)) as (directory, name):
                     os.rmdir(name, dir_fd=directory)
             except OSError:
                 return

@@ -49,14 +49,14 @@ _IDENTITY = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """A recorded file or link."""
 
     mode: int
     """Type and permission bits, as `lstat` gives them."""
     blob: str
 
-    def same_content(self, other: Entry | None) -> bool:
+    def same_content(self, other: TreeEntry | None) -> bool:
         """Whether both are files, or both links, of the same content."""
         return (
             other is not None
@@ -96,7 +96,7 @@ class TreeStore:
             arguments, cwd=cwd, environment=environment, options=self._options, data=data
         )
 
-    def present(self) -> tuple[str, dict[str, Entry], list[str]]:
+    def snapshot(self) -> tuple[str, dict[str, TreeEntry], list[str]]:
         """The working tree as it is now: its tree, its entries by path, and what was left out."""
         try:
             skipped = self._refresh_index()
@@ -113,7 +113,7 @@ class TreeStore:
                 path = os.fsdecode(raw)
                 with contextlib.suppress(OSError):
                     mode = os.lstat(self.workspace / path).st_mode
-                    entries[path] = Entry(mode, head.split()[1].decode())
+                    entries[path] = TreeEntry(mode, head.split()[1].decode())
         return tree, entries, skipped
 
     def untracked(self, under: str = "") -> Iterator[str]:

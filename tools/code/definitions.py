@@ -1,7 +1,7 @@
 """What the files of a repository define, for a person to choose from, in a process of its own.
 
 Parsing many files takes a while; beside the interface it would delay keys, and a process of low
-priority delays nothing. The files changed last come first, and at most MOST_FILES are read.
+priority delays nothing. The files changed last come first, and at most MAX_FILES are read.
 
 Run as `python -I -m laguna_agent.tools.code.definitions ROOT CACHE SINCE`, with paths relative to
 ROOT on standard input, a line each. Prints a `Batch` as JSON on a line for some files at a time.
@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from laguna_agent.tools.code.index import Cache, read_source
+from laguna_agent.tools.code.index import IndexCache, read_source
 from laguna_agent.tools.code.languages import language_of
 from laguna_agent.tools.json_lines import print_lines
 
-MOST_FILES = 50_000
+MAX_FILES = 50_000
 _BATCH = 100
 
 
@@ -34,7 +34,7 @@ class Batch(TypedDict):
     total: int
     """Files that are to be read."""
     left_out: int
-    """Files beyond MOST_FILES, which are not."""
+    """Files beyond MAX_FILES, which are not."""
     paths: list[str]
     """The files of this batch."""
     found: list[tuple[str, str]]
@@ -57,14 +57,14 @@ def changed_last(root: Path, paths: Iterable[str], since: float) -> list[str]:
 
 def batches(root: Path, cache: Path, paths: list[str]) -> Iterator[Batch]:
     """Read files; the first batch comes before any of them was."""
-    chosen = paths[:MOST_FILES]
+    chosen = paths[:MAX_FILES]
     left_out = len(paths) - len(chosen)
     yield Batch(done=0, total=len(chosen), left_out=left_out, paths=[], found=[])
     for at in range(0, len(chosen), _BATCH):
         some = chosen[at : at + _BATCH]
-        sources = [source for path in some if (source := read_source(root, path)) is not None]
+        source_files = [source for path in some if (source := read_source(root, path)) is not None]
         # A cache of its own for each: what it holds in memory is of no use any more.
-        indexes = Cache(cache).indexes(sources)
+        indexes = IndexCache(cache).indexes(source_files)
         found = [
             (definition.name, f"{path}:{definition.line}")
             for path, index in indexes.items()

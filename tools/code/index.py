@@ -21,7 +21,7 @@ from laguna_agent.tools.code.languages import language_of, load, parse
 from laguna_agent.tools.code.queries import MENTIONS, QUERIES
 from laguna_agent.tools.files.read_state import digest
 from laguna_agent.tools.files.walk import walk
-from laguna_agent.tools.files.workspace import PathError, Place, read_bytes
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Query
@@ -223,7 +223,7 @@ def _signature(node: Node, data: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A source file as read: its path relative to the root, language, content and its hash."""
 
     path: str
@@ -232,10 +232,10 @@ class Source:
     hash: str
 
 
-def read_source(root: Path, relative: str) -> Source | None:
+def read_source(root: Path, relative: str) -> SourceFile | None:
     """The file, None when it is no source that can be parsed."""
     try:
-        data = read_bytes(Place(root, relative, relative), FILE_LIMIT + 1)
+        data = read_bytes(WorkspacePath(root, relative, relative), FILE_LIMIT + 1)
     except PathError:
         return None
     language = language_of(relative, data[:4096])
@@ -243,10 +243,10 @@ def read_source(root: Path, relative: str) -> Source | None:
         return None
     if len(data) > 20_000 and data.count(b"\n") * 500 < len(data):
         return None  # minified
-    return Source(relative, language, data, digest(data))
+    return SourceFile(relative, language, data, digest(data))
 
 
-def sources(root: Path, start: str = ".") -> Iterator[Source]:
+def source_files(root: Path, start: str = ".") -> Iterator[SourceFile]:
     """All source files under `root/start`, or the one file that it is."""
     if (root / start).is_file():
         source = read_source(root, start)
@@ -265,7 +265,7 @@ def sources(root: Path, start: str = ".") -> Iterator[Source]:
 # --- cache ----------------------------------------------------------------------------------
 
 
-class Cache:
+class IndexCache:
     """Indexes by content hash, in memory and on disk under `directory`."""
 
     def __init__(self, directory: Path) -> None:
@@ -316,7 +316,7 @@ class Cache:
                     return
             self._path.unlink()
 
-    def indexes(self, files: Iterable[Source]) -> dict[str, FileIndex]:
+    def indexes(self, files: Iterable[SourceFile]) -> dict[str, FileIndex]:
         """The index of each file by path; what is not cached is parsed now."""
         wanted = list(files)
         keys = {source.path: f"{_VERSION}:{source.language}:{source.hash}" for source in wanted}

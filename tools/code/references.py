@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from laguna_agent.tools.code.index import Source
+from laguna_agent.tools.code.index import SourceFile
 from laguna_agent.tools.code.languages import parse
 
 
@@ -19,7 +19,7 @@ class Reference:
     text: str
 
 
-def references(files: Iterable[Source], name: str) -> list[Reference]:
+def references(files: Iterable[SourceFile], name: str) -> list[Reference]:
     """Every mention of the name outside of comments and string text, one for each line."""
     word = re.compile(rb"(?<![\w$])" + re.escape(name.encode()) + rb"(?![\w$])")
     found: list[Reference] = []

@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from laguna_agent.tools.code.index import Cache, Definition, FileIndex, Source, sources
+from laguna_agent.tools.code.index import (
+    Definition,
+    FileIndex,
+    IndexCache,
+    SourceFile,
+    source_files,
+)
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.read_state import digest
 
@@ -118,7 +124,7 @@ def _page_rank(edges: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {path: weight * size for path, weight in weights.items()}
 
 
-def ranking(cache: Cache, files: Sequence[Source]) -> list[Ranked]:
+def ranking(cache: IndexCache, files: Sequence[SourceFile]) -> list[Ranked]:
     """The ranking of these files, cached as long as none of them changes."""
     state = "".join(f"{f.path}\0{f.hash}\0" for f in sorted(files, key=lambda f: f.path))
     key = f"map:2:{digest(state.encode('utf-8', 'surrogateescape'))}"
@@ -200,5 +206,5 @@ def repository_map(
     `count` gives the tokens of a text; without it they are estimated. Parsing is cached under
     `cache_dir`.
     """
-    files = [s for s in sources(root, start) if may_read(str(root / s.path))]
-    return fit(ranking(Cache(cache_dir), files), budget, count)
+    files = [s for s in source_files(root, start) if may_read(str(root / s.path))]
+    return fit(ranking(IndexCache(cache_dir), files), budget, count)

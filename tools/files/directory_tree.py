@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.walk import Entry, walk
-from laguna_agent.tools.files.workspace import Place
+from laguna_agent.tools.files.workspace import WorkspacePath
 from laguna_agent.tools.tool import ToolContext
 
 _MAX_ENTRIES = 20_000
@@ -20,7 +20,7 @@ def _size(size: int) -> str:
     return f"  {size / 1e6:.1f} MB" if size < 1e9 else f"  {size / 1e9:.1f} GB"
 
 
-def render_tree(context: ToolContext, place: Place) -> str:
+def render_tree(context: ToolContext, target: WorkspacePath) -> str:
     """The tree under a directory; what does not fit is counted where it was left out.
 
     Directories nearer to the top are opened first, so that a large folder deep down does not
@@ -28,10 +28,10 @@ def render_tree(context: ToolContext, place: Place) -> str:
     """
     children: dict[str, list[Entry]] = defaultdict(list)
     files_below: dict[str, int] = defaultdict(int)
-    start = place.relative
+    start = target.relative
     count = 0
-    for entry in walk(place.root, start, limit=_MAX_ENTRIES, directories=True):
-        if not context.may_read(str(place.root / entry.relative)):
+    for entry in walk(target.root, start, limit=_MAX_ENTRIES, directories=True):
+        if not context.may_read(str(target.root / entry.relative)):
             continue
         count += 1
         parent = entry.relative.rpartition("/")[0] or "."
@@ -42,7 +42,7 @@ def render_tree(context: ToolContext, place: Place) -> str:
                 break
             parent = parent.rpartition("/")[0] or "."
     if not count:
-        return f"{place.label} holds no files (ignored ones are not listed)."
+        return f"{target.label} holds no files (ignored ones are not listed)."
     opened = _choose(children, start)
     lines: list[str] = []
     _render(children, files_below, opened, start, 0, lines)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock
 
-from laguna_agent.tools.files.workspace import Place
+from laguna_agent.tools.files.workspace import WorkspacePath
 from laguna_agent.tools.tool import ToolContext
 
 _KEPT_BYTES = 32 << 20
@@ -24,7 +24,7 @@ def digest(data: bytes) -> str:
 
 
 @dataclass
-class Seen:
+class ReadState:
     """One file as the model knows it."""
 
     hash: str
@@ -35,19 +35,19 @@ class Seen:
     """True when every line was shown."""
 
 
-class _Store:
+class _ReadStates:
     def __init__(self) -> None:
-        self.files: OrderedDict[str, Seen] = OrderedDict()
+        self.files: OrderedDict[str, ReadState] = OrderedDict()
         self.lock = Lock()
         self.kept = 0
 
-    def put(self, key: str, seen: Seen) -> None:
+    def put(self, key: str, state: ReadState) -> None:
         with self.lock:
             old = self.files.pop(key, None)
             if old is not None and old.data is not None:
                 self.kept -= len(old.data)
-            self.files[key] = seen
-            self.kept += len(seen.data or b"")
+            self.files[key] = state
+            self.kept += len(state.data or b"")
             for other in self.files.values():
                 if self.kept <= _KEPT_BYTES:
                     break
@@ -56,20 +56,20 @@ class _Store:
                     other.data = None
 
 
-def _store(context: ToolContext) -> _Store:
-    store = context.state.setdefault(_KEY, _Store())
-    assert isinstance(store, _Store)
+def _store(context: ToolContext) -> _ReadStates:
+    store = context.state.setdefault(_KEY, _ReadStates())
+    assert isinstance(store, _ReadStates)
     return store
 
 
-def recall(context: ToolContext, place: Place) -> Seen | None:
+def known_state(context: ToolContext, target: WorkspacePath) -> ReadState | None:
     """What is known of the file, None when it was never shown."""
-    return _store(context).files.get(str(place.path))
+    return _store(context).files.get(str(target.path))
 
 
-def record(
+def record_shown(
     context: ToolContext,
-    place: Place,
+    target: WorkspacePath,
     data: bytes,
     *,
     lines: range | None = None,
@@ -80,7 +80,7 @@ def record(
     Without `lines` all of it is known. With them, it is `whole` once `total` lines were shown.
     """
     hash_ = digest(data)
-    known = recall(context, place)
+    known = known_state(context, target)
     shown: set[int] = set()
     whole = lines is None
     if lines is not None:
@@ -89,14 +89,16 @@ def record(
         whole = (same and known is not None and known.whole) or (
             total is not None and len(shown) >= total
         )
-    _store(context).put(str(place.path), Seen(hash_, data, shown, whole))
+    _store(context).put(str(target.path), ReadState(hash_, data, shown, whole))
 
 
-def note(context: ToolContext, place: Place, data: bytes, *, whole: bool = False) -> None:
+def record_written(
+    context: ToolContext, target: WorkspacePath, data: bytes, *, whole: bool = False
+) -> None:
     """Note the content after laguna's own change, or one that was shown; `whole` stays true."""
-    known = recall(context, place)
+    known = known_state(context, target)
     known_whole = whole or (known is not None and known.whole)
-    _store(context).put(str(place.path), Seen(digest(data), data, set(), known_whole))
+    _store(context).put(str(target.path), ReadState(digest(data), data, set(), known_whole))
 
 
 def forget_all(context: ToolContext) -> None:
@@ -104,6 +106,6 @@ def forget_all(context: ToolContext) -> None:
     context.state.pop(_KEY, None)
 
 
-def forget(context: ToolContext, place: Place) -> None:
+def forget(context: ToolContext, target: WorkspacePath) -> None:
     """Drop what is known, for a file that was restored or removed on a person's word."""
-    _store(context).files.pop(str(place.path), None)
+    _store(context).files.pop(str(target.path), None)

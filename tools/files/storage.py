@@ -19,7 +19,7 @@ from pathlib import Path
 from laguna_agent.tools.files.read_state import digest
 from laguna_agent.tools.files.workspace import (
     PathError,
-    Place,
+    WorkspacePath,
     explain,
     open_beneath,
     parent_directory,
@@ -35,49 +35,51 @@ FILE_LIMIT = 32 << 20
 _JOURNAL = "unfinished-writes"
 
 
-def check_writable(place: Place) -> os.stat_result | None:
+def check_writable(target: WorkspacePath) -> os.stat_result | None:
     """The file's status, None for a new one. Raises PathError when it must not be written."""
-    if place.saved:
-        raise PathError(f"{place.label} is a saved output and is not written.")
-    if protected_name(place.relative):
-        raise PathError(f"{place.label} belongs to git or laguna and is not written by tools.")
-    info = status(place)
+    if target.saved:
+        raise PathError(f"{target.label} is a saved output and is not written.")
+    if protected_name(target.relative):
+        raise PathError(f"{target.label} belongs to git or laguna and is not written by tools.")
+    info = status(target)
     if info is None:
         return None
     if kind := special_kind(info):
-        raise PathError(f"{place.label} is {kind}, not a file; it was not written.")
+        raise PathError(f"{target.label} is {kind}, not a file; it was not written.")
     if info.st_size > FILE_LIMIT:
-        raise PathError(f"{place.label} is {info.st_size >> 20} MiB, too large to edit here.")
-    with parent_directory(place) as (directory, name):
+        raise PathError(f"{target.label} is {info.st_size >> 20} MiB, too large to edit here.")
+    with parent_directory(target) as (directory, name):
         if not os.access(name, os.W_OK, dir_fd=directory, effective_ids=_EFFECTIVE):
-            raise PathError(f"{place.label} is read-only.")
+            raise PathError(f"{target.label} is read-only.")
     return info
 
 
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
-def replace_file(context: ToolContext, place: Place, data: bytes, *, expected: bytes) -> None:
+def replace_file(
+    context: ToolContext, target: WorkspacePath, data: bytes, *, expected: bytes
+) -> None:
     """Replace the content of an existing file, which must still be `expected`.
 
     Raises PathError when it changed meanwhile or cannot be written.
     """
     try:
-        info = check_writable(place)
-        if info is None or read_bytes(place, FILE_LIMIT + 1) != expected:
-            raise PathError(f"{place.label} changed just now; nothing was written. Read it again.")
+        info = check_writable(target)
+        if info is None or read_bytes(target, FILE_LIMIT + 1) != expected:
+            raise PathError(f"{target.label} changed just now; nothing was written. Read it again.")
         if info.st_nlink > 1:
-            _write_in_place(context, place, expected, data)
+            _write_in_place(context, target, expected, data)
         else:
-            _rename_over(place, data, info)
+            _rename_over(target, data, info)
     except OSError as error:
-        raise PathError(explain(error, place.label)) from None
+        raise PathError(explain(error, target.label)) from None
 
 
-def create_file(place: Place, data: bytes) -> None:
+def create_file(target: WorkspacePath, data: bytes) -> None:
     """Create a file, its directories included. Raises PathError when it exists by now."""
     try:
-        with parent_directory(place, create=True) as (directory, name):
+        with parent_directory(target, create=True) as (directory, name):
             temporary = _temporary_name(name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
@@ -88,9 +90,9 @@ def create_file(place: Place, data: bytes) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
     except FileExistsError:
-        raise PathError(f"{place.label} exists by now; nothing was written.") from None
+        raise PathError(f"{target.label} exists by now; nothing was written.") from None
     except OSError as error:
-        raise PathError(explain(error, place.label)) from None
+        raise PathError(explain(error, target.label)) from None
 
 
 def _link_new(temporary: str, name: str, directory: int) -> None:
@@ -116,16 +118,16 @@ def _fill(descriptor: int, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _rename_over(place: Place, data: bytes, info: os.stat_result) -> None:
-    with parent_directory(place) as (directory, name):
+def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> None:
+    with parent_directory(target) as (directory, name):
         temporary = _temporary_name(name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
         try:
-            kept = _keep_attributes(place, descriptor, info)
+            kept = _keep_attributes(target, descriptor, info)
             _fill(descriptor, data)
             if not kept:  # renaming would change the owner: write into the file that is there
-                _overwrite(place, data)
+                _overwrite(target, data)
                 return
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
             with contextlib.suppress(OSError):
@@ -135,7 +137,7 @@ def _rename_over(place: Place, data: bytes, info: os.stat_result) -> None:
                 os.unlink(temporary, dir_fd=directory)
 
 
-def _keep_attributes(place: Place, descriptor: int, info: os.stat_result) -> bool:
+def _keep_attributes(target: WorkspacePath, descriptor: int, info: os.stat_result) -> bool:
     """Give the new file the old one's owner, mode and attributes; False when that is refused."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (info.st_uid, info.st_gid):
@@ -144,7 +146,7 @@ def _keep_attributes(place: Place, descriptor: int, info: os.stat_result) -> boo
         except OSError:
             return False
     if hasattr(os, "listxattr"):
-        source = open_beneath(place.root, place.relative, os.O_RDONLY | os.O_NONBLOCK)
+        source = open_beneath(target.root, target.relative, os.O_RDONLY | os.O_NONBLOCK)
         try:
             for attribute in os.listxattr(source):
                 with contextlib.suppress(OSError):
@@ -157,8 +159,8 @@ def _keep_attributes(place: Place, descriptor: int, info: os.stat_result) -> boo
     return True
 
 
-def _overwrite(place: Place, data: bytes) -> None:
-    descriptor = open_beneath(place.root, place.relative, os.O_WRONLY | os.O_NONBLOCK)
+def _overwrite(target: WorkspacePath, data: bytes) -> None:
+    descriptor = open_beneath(target.root, target.relative, os.O_WRONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -166,20 +168,20 @@ def _overwrite(place: Place, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _write_in_place(context: ToolContext, place: Place, old: bytes, new: bytes) -> None:
+def _write_in_place(context: ToolContext, target: WorkspacePath, old: bytes, new: bytes) -> None:
     journal = _journal(context)
     journal.mkdir(mode=0o700, parents=True, exist_ok=True)
     entry = journal / secrets.token_hex(8)
     header = {
-        "root": str(place.root),
-        "relative": place.relative,
+        "root": str(target.root),
+        "relative": target.relative,
         "old": len(old),
         "hash": digest(old + new),
     }
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     _fill(os.open(entry, flags, 0o600), json.dumps(header).encode() + b"\n" + old + new)
     try:
-        _overwrite(place, new)
+        _overwrite(target, new)
     finally:
         entry.unlink(missing_ok=True)
 
@@ -204,15 +206,15 @@ def recover(context: ToolContext) -> list[str]:
         with contextlib.suppress(ValueError, KeyError, TypeError, OSError, PathError):
             header = json.loads(header_line)
             old, new = data[: header["old"]], data[header["old"] :]
-            place = Place(Path(header["root"]), header["relative"], header["relative"])
+            target = WorkspacePath(Path(header["root"]), header["relative"], header["relative"])
             if (
                 digest(data) == header["hash"]
-                and place.root == Path(os.path.realpath(context.workspace))
-                and check_writable(place) is not None
-                and _is_torn(read_bytes(place, FILE_LIMIT + 1), old, new)
+                and target.root == Path(os.path.realpath(context.workspace))
+                and check_writable(target) is not None
+                and _is_torn(read_bytes(target, FILE_LIMIT + 1), old, new)
             ):
-                _overwrite(place, new)
-                done.append(place.label)
+                _overwrite(target, new)
+                done.append(target.label)
         entry.unlink(missing_ok=True)
     return done
 

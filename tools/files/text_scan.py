@@ -50,10 +50,10 @@ def scan_text(text: str, expression: re.Pattern[str]) -> Iterator[tuple[int, int
 
 
 def _read(root: Path, relative: str) -> bytes | None:
-    from laguna_agent.tools.files.workspace import PathError, Place, read_bytes
+    from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes
 
     try:
-        data = read_bytes(Place(root, relative, relative), FILE_LIMIT + 1)
+        data = read_bytes(WorkspacePath(root, relative, relative), FILE_LIMIT + 1)
     except PathError:
         return None
     return data if len(data) <= FILE_LIMIT else None

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.tools.files.encoding import is_binary
-from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, Job
-from laguna_agent.tools.files.workspace import PathError, Place, open_file, status
+from laguna_agent.tools.files.text_scan import FILE_LIMIT, Job
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, open_file, status
 from laguna_agent.tools.tool import ToolContext
 
 TIME_LIMIT = 20.0
@@ -42,14 +42,14 @@ class Query:
     """What is searched for, and where."""
 
     pattern: str
-    place: Place
+    target: WorkspacePath
     literal: bool = False
     ignore_case: bool = False
     globs: Sequence[str] = ()
 
 
 @dataclass
-class Outcome:
+class SearchResult:
     """The hits. `partial` says why the search ended early, `error` why it could not be made."""
 
     hits: list[Hit] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Outcome:
     error: str = ""
 
 
-def ripgrep(workspace: Path) -> str | None:
+def find_ripgrep(workspace: Path) -> str | None:
     """The ripgrep on the search path that is not part of the workspace."""
     directories = [
         directory
@@ -68,29 +68,31 @@ def ripgrep(workspace: Path) -> str | None:
     return shutil.which("rg", path=os.pathsep.join(directories))
 
 
-async def search(query: Query, context: ToolContext) -> Outcome:
+async def search(query: Query, context: ToolContext) -> SearchResult:
     """Search; ripgrep first, then Python for expressions that ripgrep cannot read."""
-    info = status(query.place)
+    info = status(query.target)
     if info is None:
-        raise PathError(f"{query.place.label} does not exist.")
+        raise PathError(f"{query.target.label} does not exist.")
     is_directory = stat.S_ISDIR(info.st_mode)
     if not is_directory:
-        _check_text(query.place)
-    program = ripgrep(context.workspace)
+        _check_text(query.target)
+    program = find_ripgrep(context.workspace)
     if program is not None:
-        outcome = await _ripgrep(program, query, context, is_directory)
-        if not outcome.error:
-            return outcome
+        result = await _ripgrep(program, query, context, is_directory)
+        if not result.error:
+            return result
     return await _scan(query)
 
 
-def _check_text(place: Place) -> None:
-    with os.fdopen(open_file(place), "rb") as stream:
+def _check_text(target: WorkspacePath) -> None:
+    with os.fdopen(open_file(target), "rb") as stream:
         if is_binary(stream.read(1 << 16)):
-            raise PathError(f"{place.label} is a binary file; it was not searched.")
+            raise PathError(f"{target.label} is a binary file; it was not searched.")
 
 
-async def _ripgrep(program: str, query: Query, context: ToolContext, is_directory: bool) -> Outcome:
+async def _ripgrep(
+    program: str, query: Query, context: ToolContext, is_directory: bool
+) -> SearchResult:
     argv = [
         program,
         "--no-config",
@@ -120,21 +122,21 @@ async def _ripgrep(program: str, query: Query, context: ToolContext, is_director
         argv.append("--fixed-strings")
     argv += ["-e", query.pattern, "--", "." if is_directory else "-"]
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
-    start = query.place.path if is_directory else Path("/")
+    start = query.target.path if is_directory else Path("/")
     sandbox = context.sandbox
     if is_directory and sandbox is not None and sandbox.name != "none":
         # A link that is put into the tree while ripgrep walks it leads nowhere in there.
         argv, environment = sandbox.wrap(argv, cwd=start), sandbox.environment()
-    source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.place)
-    prefix = "" if query.place.relative == "." else query.place.relative + "/"
+    source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.target)
+    prefix = "" if query.target.relative == "." else query.target.relative + "/"
     try:
-        outcome = Outcome()
-        hits = _ripgrep_hits(prefix if is_directory else None, query.place.relative)
-        await _collect(argv, start, environment, source, hits, outcome)
+        result = SearchResult()
+        hits = _ripgrep_hits(prefix if is_directory else None, query.target.relative)
+        await _collect(argv, start, environment, source, hits, result)
     finally:
         if not is_directory:
             os.close(source)
-    return outcome
+    return result
 
 
 _Parse = Callable[[bytes], tuple[list[Hit], bytes]]
@@ -169,10 +171,10 @@ def _column(text: bytes, byte_column: int) -> int:
     return len(_text(text[: byte_column - 1])) + 1
 
 
-async def _scan(query: Query) -> Outcome:
+async def _scan(query: Query) -> SearchResult:
     job = Job(
-        root=str(query.place.root),
-        start=query.place.relative,
+        root=str(query.target.root),
+        start=query.target.relative,
         pattern=query.pattern,
         literal=query.literal,
         ignore_case=query.ignore_case,
@@ -181,14 +183,14 @@ async def _scan(query: Query) -> Outcome:
     # -I: nothing is imported from the working directory, which may be anybody's repository.
     argv = [sys.executable, "-I", "-m", "laguna_agent.tools.files.text_scan"]
     reader, writer = os.pipe()
-    outcome = Outcome()
+    result = SearchResult()
     try:
         feeding = asyncio.create_task(asyncio.to_thread(_feed, writer, json.dumps(job).encode()))
-        await _collect(argv, Path("/"), {"PATH": os.defpath}, reader, _scan_hits, outcome)
+        await _collect(argv, Path("/"), {"PATH": os.defpath}, reader, _scan_hits, result)
         await feeding
     finally:
         os.close(reader)
-    return outcome
+    return result
 
 
 def _feed(writer: int, data: bytes) -> None:
@@ -207,7 +209,7 @@ async def _collect(
     environment: dict[str, str],
     source: int,
     parse: _Parse,
-    outcome: Outcome,
+    result: SearchResult,
 ) -> None:
     """Run a search process and take its hits until it ends or is too long about it."""
     try:
@@ -221,7 +223,7 @@ async def _collect(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in the pattern
-        outcome.error = str(error)
+        result.error = str(error)
         return
     assert process.stdout is not None
     assert process.stderr is not None
@@ -232,27 +234,24 @@ async def _collect(
             async for chunk in _chunks(process.stdout):
                 total += len(chunk)
                 hits, rest = parse(rest + chunk)
-                outcome.hits += hits
-                if len(outcome.hits) >= _MAX_HITS or total > _MAX_BYTES:
-                    outcome.partial = "there are more matches than were counted"
+                result.hits += hits
+                if len(result.hits) >= _MAX_HITS or total > _MAX_BYTES:
+                    result.partial = "there are more matches than were counted"
                     break
             else:
                 await process.wait()
     except TimeoutError:
-        outcome.partial = f"the search was ended after {TIME_LIMIT:.0f} s"
+        result.partial = f"the search was ended after {TIME_LIMIT:.0f} s"
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         message = (await complaint).decode("utf-8", "replace").strip()
-    if process.returncode not in (0, 1) and not outcome.partial:
-        outcome.error = message or f"exit status {process.returncode}"
+    if process.returncode not in (0, 1) and not result.partial:
+        result.error = message or f"exit status {process.returncode}"
 
 
 async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     while chunk := await stream.read(1 << 16):
         yield chunk
-
-
-__all__ = ["TEXT_LIMIT", "Hit", "Outcome", "Query", "ripgrep", "search"]

@@ -38,7 +38,7 @@ class PathError(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkspacePath:
     """A resolved path: `relative` to `root`, without links, `.` for the root itself."""
 
     root: Path
@@ -73,7 +73,7 @@ def _beneath(real: str, root: str) -> str | None:
     return real[len(prefix) :] if real.startswith(prefix) else None
 
 
-def locate(context: ToolContext, raw: str, *, guess: bool = False) -> Place:
+def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> WorkspacePath:
     """Resolve a path argument; raises PathError when it leads out of the workspace.
 
     With `guess`, a path that does not exist but ends like exactly one file that does is taken as
@@ -96,28 +96,28 @@ def locate(context: ToolContext, raw: str, *, guess: bool = False) -> Place:
         raise PathError(f"{text} is not a usable path: {error}") from None
     inside = _beneath(real, workspace)
     if inside is not None and os.path.lexists(real):
-        return Place(Path(workspace), inside, inside)
+        return WorkspacePath(Path(workspace), inside, inside)
     if _beneath(real, state) is not None:
         return _located(state, real, label=real)
     if inside is not None and not guess:
-        return Place(Path(workspace), inside, inside)
+        return WorkspacePath(Path(workspace), inside, inside)
     candidates = [] if os.path.lexists(real) else similar_paths(Path(workspace), text)
     if guess and len(candidates) == 1:
         note = f"{text} does not exist; taken as {candidates[0]}."
-        return replace(locate(context, candidates[0]), note=note)
+        return replace(resolve_path(context, candidates[0]), note=note)
     hint = f" Did you mean {' or '.join(candidates[:3])}?" if candidates else ""
     if inside is None:
         raise PathError(f"{text} is outside the workspace; use a path relative to it.{hint}")
     if candidates:
         raise PathError(f"{text} does not exist.{hint}")
-    return Place(Path(workspace), inside, inside)
+    return WorkspacePath(Path(workspace), inside, inside)
 
 
-def _located(root: str, path: str, *, label: str) -> Place:
+def _located(root: str, path: str, *, label: str) -> WorkspacePath:
     relative = _beneath(os.path.realpath(path), root)
     if relative is None:
         raise PathError(f"{label} is not a saved output")
-    return Place(Path(root), relative, label, saved=True)
+    return WorkspacePath(Path(root), relative, label, saved=True)
 
 
 def similar_paths(workspace: Path, text: str) -> list[str]:
@@ -206,12 +206,12 @@ def open_beneath(root: Path, relative: str, flags: int, mode: int = 0o666) -> in
 
 
 @contextlib.contextmanager
-def parent_directory(place: Place, *, create: bool = False) -> Iterator[tuple[int, str]]:
+def parent_directory(target: WorkspacePath, *, create: bool = False) -> Iterator[tuple[int, str]]:
     """A descriptor of the directory that holds the place, and the place's name in it."""
-    parent, _, name = place.relative.rpartition("/")
+    parent, _, name = target.relative.rpartition("/")
     if create and parent:
-        _make_directories(place.root, parent)
-    descriptor = open_beneath(place.root, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
+        _make_directories(target.root, parent)
+    descriptor = open_beneath(target.root, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor, name
     finally:
@@ -231,15 +231,15 @@ def _make_directories(root: Path, relative: str) -> None:
             os.close(descriptor)
 
 
-def status(place: Place) -> os.stat_result | None:
+def status(target: WorkspacePath) -> os.stat_result | None:
     """What is at the place, links not followed; None when there is nothing."""
     try:
-        with parent_directory(place) as (directory, name):
+        with parent_directory(target) as (directory, name):
             return os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise PathError(explain(error, place.label)) from None
+        raise PathError(explain(error, target.label)) from None
 
 
 _KINDS = {
@@ -274,32 +274,32 @@ def explain(error: OSError, label: str) -> str:
     return reasons.get(error.errno or 0, f"{label}: {error.strerror or error}.")
 
 
-def open_file(place: Place) -> int:
+def open_file(target: WorkspacePath) -> int:
     """A descriptor for reading a regular file. Never blocks on pipes, never opens devices.
 
     Raises PathError for anything that is no regular file or cannot be read.
     """
-    info = status(place)
+    info = status(target)
     if info is None:
-        raise PathError(f"{place.label} does not exist.")
+        raise PathError(f"{target.label} does not exist.")
     if kind := special_kind(info):
-        raise PathError(f"{place.label} is {kind}, not a file; it was not opened.")
+        raise PathError(f"{target.label} is {kind}, not a file; it was not opened.")
     try:
         descriptor = open_beneath(
-            place.root, place.relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+            target.root, target.relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
         )
     except OSError as error:
-        raise PathError(explain(error, place.label)) from None
+        raise PathError(explain(error, target.label)) from None
     if kind := special_kind(os.fstat(descriptor)):
         os.close(descriptor)
-        raise PathError(f"{place.label} is {kind}, not a file; it was not read.")
+        raise PathError(f"{target.label} is {kind}, not a file; it was not read.")
     return descriptor
 
 
-def read_bytes(place: Place, limit: int) -> bytes:
+def read_bytes(target: WorkspacePath, limit: int) -> bytes:
     """The content, up to `limit` bytes. Raises PathError."""
-    with os.fdopen(open_file(place), "rb") as stream:
+    with os.fdopen(open_file(target), "rb") as stream:
         try:
             return stream.read(limit)
         except OSError as error:
-            raise PathError(explain(error, place.label)) from None
+            raise PathError(explain(error, target.label)) from None

@@ -66,14 +66,14 @@ class GitError(Exception):
     """git ended with an error; the message is what it said."""
 
 
-def dropped(name: str) -> bool:
+def is_dropped(name: str) -> bool:
     """Whether git must not inherit this variable."""
     return bool(_DROPPED.match(name)) and not _KEPT.match(name)
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for git: none of the user's git variables, no prompt, plain English."""
-    environment = {k: v for k, v in os.environ.items() if not dropped(k)}
+    environment = {k: v for k, v in os.environ.items() if not is_dropped(k)}
     environment |= {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
@@ -131,7 +131,7 @@ def _command(arguments: Sequence[str | bytes], options: Sequence[str]) -> list[s
     return ["git", *settings, *arguments]
 
 
-def held_back(listing: bytes) -> dict[str, str]:
+def neutralised_configuration(listing: bytes) -> dict[str, str]:
     """The environment that overrides what a repository's configuration would run.
 
     `listing` is the output of `git config` with `LIST_CONFIGURATION`. What the user set under the
@@ -167,20 +167,20 @@ def _harmless(name: str) -> str:
     return "false" if name.endswith(".required") else ""
 
 
-def quiet_git(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> bytes:
+def git_output(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> bytes:
     """Standard output of a reading git command in `workspace`'s own repository.
 
     Nothing that the repository configures is run. Raises GitError, also when there is no
     repository at `workspace` itself.
     """
-    environment = _quiet_environment(workspace, timeout)
+    environment = _environment_for(workspace, timeout)
     command = ["--no-pager", *arguments]
     return run_git(command, cwd=workspace, environment=environment, timeout=timeout)
 
 
-def quiet_stream(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def git_process(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """The same command as a process, whose output is read as it comes. Raises GitError."""
-    environment = _quiet_environment(workspace, TIMEOUT)
+    environment = _environment_for(workspace, TIMEOUT)
     try:
         return subprocess.Popen(
             _command(["--no-pager", *arguments], SAFE_OPTIONS),
@@ -194,10 +194,10 @@ def quiet_stream(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
         raise GitError(str(error)) from None
 
 
-def _quiet_environment(workspace: Path, timeout: float) -> dict[str, str]:
+def _environment_for(workspace: Path, timeout: float) -> dict[str, str]:
     git_dir = workspace / ".git"
     if not (git_dir / "HEAD").exists() and not git_dir.is_file():
         raise GitError("there is no git repository here")
     environment = git_environment({"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)})
     listing = run_git(LIST_CONFIGURATION, cwd=workspace, environment=environment, timeout=timeout)
-    return environment | held_back(listing)
+    return environment | neutralised_configuration(listing)

@@ -20,9 +20,9 @@ from laguna_agent.tools.repository.git_command import (
     SAFE_OPTIONS,
     TIMEOUT,
     GitError,
-    dropped,
     git_environment,
-    held_back,
+    is_dropped,
+    neutralised_configuration,
 )
 
 OUTPUT_LIMIT = 4 << 20
@@ -46,7 +46,7 @@ class Repository:
             option for option in SAFE_OPTIONS if not (trusted and option.startswith("core.hooks"))
         ]
         if not trusted:
-            self._environment |= held_back(self.bytes(*LIST_CONFIGURATION))
+            self._environment |= neutralised_configuration(self.bytes(*LIST_CONFIGURATION))
 
     def text(
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
@@ -58,7 +58,7 @@ class Repository:
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
     ) -> bytes:
         """Standard output, of which at most `OUTPUT_LIMIT` is read. Raises GitError."""
-        removed = [n for n in os.environ if dropped(n) and n not in self._environment]
+        removed = [n for n in os.environ if is_dropped(n) and n not in self._environment]
         prefix = ["env", *(part for name in removed for part in ("-u", name))] if removed else []
         settings = [part for option in self._options for part in ("-c", option)]
         command = [*prefix, "git", "--no-pager", *settings, *arguments]
@@ -104,7 +104,7 @@ class Repository:
         """False before the first commit."""
         return self.is_revision("HEAD")
 
-    def links(self) -> set[str]:
+    def submodule_paths(self) -> set[str]:
         """Paths of submodules, into which git is not let: their configuration is their own."""
         lines = self.bytes("ls-files", "-s", "-z").split(b"\0")
         return {

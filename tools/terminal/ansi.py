@@ -53,7 +53,7 @@ def clean_text(text: str) -> str:
     return "\n".join(clean_line(line) for line in text.split("\n"))
 
 
-class Cleaner:
+class OutputCleaner:
     """Bytes of a program in, plain text out, as they come; keeps at most one unfinished line."""
 
     def __init__(self) -> None:

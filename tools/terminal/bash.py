@@ -20,8 +20,8 @@ from pathlib import Path
 
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.capture import Capture
+from laguna_agent.tools.terminal.connection import Connection
 from laguna_agent.tools.terminal.driver import HELLO, Report, driver
-from laguna_agent.tools.terminal.link import Link
 from laguna_agent.tools.tool import Sandbox
 
 _START_TIMEOUT = 20.0
@@ -38,7 +38,7 @@ class ShellError(Exception):
 
 
 @dataclass
-class Background:
+class BackgroundCommand:
     """A command whose processes live on after it returned."""
 
     call: int
@@ -49,7 +49,7 @@ class Background:
 
 
 @dataclass
-class Outcome:
+class CommandResult:
     """What became of a command. `exit_code` is None when it was stopped."""
 
     exit_code: int | None
@@ -64,10 +64,10 @@ class Outcome:
     """The new shell has no more than the exported variables of before the command."""
     renewed: bool = False
     """The shell had ended since the last command; this one ran in a new one."""
-    background: Background | None = None
-    running: list[Background] = field(default_factory=list)
+    background: BackgroundCommand | None = None
+    running: list[BackgroundCommand] = field(default_factory=list)
     """Background commands of before that still run."""
-    ended: list[Background] = field(default_factory=list)
+    ended: list[BackgroundCommand] = field(default_factory=list)
     """Background commands that ended since the last command."""
 
 
@@ -87,13 +87,13 @@ class BashSession:
         read-only is enough. `save` makes a file for a long output, of which a result has `limit`
         characters."""
         self.cwd = str(workspace)
-        self.background: list[Background] = []
+        self.background: list[BackgroundCommand] = []
         self._workspace = workspace
         self._directory = directory
         self.sandbox = sandbox
         self._save = save
         self._limit = limit
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._shell_pid: int | None = None
         self._state = ""
         self._exports = ""
@@ -106,41 +106,43 @@ class BashSession:
 
     # --- commands ---------------------------------------------------------------------------
 
-    async def run(self, command: str, *, timeout: float, emit: Callable[[str], None]) -> Outcome:
+    async def run(
+        self, command: str, *, timeout: float, emit: Callable[[str], None]
+    ) -> CommandResult:
         """Run a command. Raises ShellError when there is no shell to be had.
 
         Cancelling ends what the command started; the session stays usable.
         """
         async with self._lock:
             await self._settled()
-            renewed = self._link is not None and self._link.ended_meanwhile()
+            renewed = self._connection is not None and self._connection.ended_meanwhile()
             if renewed:
                 await self._restart()
-            if self._link is None or self._shell_pid is None:
+            if self._connection is None or self._shell_pid is None:
                 self._discard()
                 await self._start()
             for _ in range(_ATTEMPTS):
-                outcome = await self._attempt(command, timeout, emit)
-                if outcome is not None:
-                    outcome.renewed = renewed
-                    return outcome
+                result = await self._attempt(command, timeout, emit)
+                if result is not None:
+                    result.renewed = renewed
+                    return result
                 renewed = True
             raise ShellError("bash ends again and again before it runs a command")
 
     async def _attempt(
         self, command: str, timeout: float, emit: Callable[[str], None]
-    ) -> Outcome | None:
+    ) -> CommandResult | None:
         """Run it once; None when the shell was gone before the command began."""
-        assert self._link is not None
-        link = self._link
+        assert self._connection is not None
+        connection = self._connection
         self._call += 1
         nonce = secrets.token_hex(8)
         before = self._older_children()
         capture, pipe = self._open_capture(emit)
         self._current = capture
         try:
-            link.send(nonce, f"{link.mark}:{self._call}", str(pipe), command)
-            return await self._finish(link, command, nonce, capture, timeout, before)
+            connection.send(nonce, f"{connection.mark}:{self._call}", str(pipe), command)
+            return await self._finish(connection, command, nonce, capture, timeout, before)
         except asyncio.CancelledError:
             abandoned = self._abandon(capture, self._call, before)
             self._settling = asyncio.ensure_future(abandoned)
@@ -158,20 +160,20 @@ class BashSession:
 
     async def _finish(
         self,
-        link: Link,
+        connection: Connection,
         command: str,
         nonce: str,
         capture: Capture,
         timeout: float,
         before: set[int],
-    ) -> Outcome | None:
+    ) -> CommandResult | None:
         deadline = time.monotonic() + timeout
         status: int | None = None
         timed_out = flooded = restarted = begun = False
         saved = None
         while True:
             wait = min(deadline - time.monotonic(), _FLOOD_CHECK)
-            report = await link.next_report(max(wait, 0.0))
+            report = await connection.next_report(max(wait, 0.0))
             if isinstance(report, Report) and report.nonce == nonce and report.kind == "R":
                 status = report.status
                 self._learn(report)
@@ -198,8 +200,8 @@ class BashSession:
                 restarted = True
                 break
         capture.drain()
-        if self._pipes_hidden and not link.gone:
-            link.drain_terminal()
+        if self._pipes_hidden and not connection.gone:
+            connection.drain_terminal()
         jobs = self._jobs
         if restarted:
             await self._restart()
@@ -215,13 +217,13 @@ class BashSession:
             capture.save()
             known = {pid for job in self.background for pid in job.pids}
             pids = tuple(pid for pid in jobs if pid not in known)
-            background = Background(self._call, command, capture, pids)
+            background = BackgroundCommand(self._call, command, capture, pids)
         ended = [job for job in self.background if job.capture.closed.is_set()]
         self.background = [job for job in self.background if job not in ended]
         running = list(self.background)
         if background is not None:
             self.background.append(background)
-        return Outcome(
+        return CommandResult(
             exit_code=None if timed_out or flooded else status,
             text=capture.result(),
             capture=capture,
@@ -251,27 +253,27 @@ class BashSession:
         the rest of the command is not begun.
         """
         saved: Report | None = None
-        link = self._link
-        if link is None:
+        connection = self._connection
+        if connection is None:
             return None
         if self._shell_pid is not None:
-            processes.send([self._shell_pid], signal.SIGTERM)
-        processes.send(self._started_by(call, before), signal.SIGTERM)
+            processes.send_signal([self._shell_pid], signal.SIGTERM)
+        processes.send_signal(self._started_by(call, before), signal.SIGTERM)
         for kill_after in (_TERM_GRACE, *_KILL_GRACES):
             deadline = time.monotonic() + kill_after
             while (left := deadline - time.monotonic()) > 0:
-                report = await link.next_report(min(left, _POLL))
+                report = await connection.next_report(min(left, _POLL))
                 if isinstance(report, Report) and report.kind == "S" and report.nonce == nonce:
                     saved = report
                     self._learn(report)
                 elif isinstance(report, Report) and report.kind == "R" and report.nonce == nonce:
                     self._learn(report)
                 elif report is None or (isinstance(report, Report) and report.kind == "D"):
-                    processes.send(self._started_by(call, before), signal.SIGKILL)
+                    processes.send_signal(self._started_by(call, before), signal.SIGKILL)
                     return saved
-            processes.send(self._started_by(call, before), signal.SIGKILL)
+            processes.send_signal(self._started_by(call, before), signal.SIGKILL)
             if kill_after in _KILL_GRACES and self._shell_pid is not None:
-                processes.send([self._shell_pid], signal.SIGKILL)
+                processes.send_signal([self._shell_pid], signal.SIGKILL)
         self._discard()  # not even that: the whole sandbox goes
         return saved
 
@@ -284,15 +286,15 @@ class BashSession:
 
     def _older_children(self) -> set[int]:
         """The shell's children from before a call: background jobs of earlier ones."""
-        if not self._jobs or self._shell_pid is None or self._link is None:
+        if not self._jobs or self._shell_pid is None or self._connection is None:
             return set()
-        table = processes.table(self._link.mark)
+        table = processes.process_table(self._connection.mark)
         return {p.pid for p in table.values() if p.parent == self._shell_pid}
 
     def _started_by(self, call: int, before: set[int]) -> set[int]:
-        if self._link is None:
+        if self._connection is None:
             return set()
-        table = processes.table(self._link.mark)
+        table = processes.process_table(self._connection.mark)
         found = {p.pid for p in table.values() if p.call == str(call)}
         if self._shell_pid is not None:
             found |= processes.descendants(table, self._shell_pid, before)
@@ -300,7 +302,7 @@ class BashSession:
 
     def _find_shell(self, mark: str, reported: int) -> int:
         """The pid, as it is known here, of the inner shell that calls itself `reported`."""
-        table = processes.table(mark)
+        table = processes.process_table(mark)
         shells = {p.pid for p in table.values() if p.call == "shell"}
         tops = [pid for pid in shells if table[pid].parent not in shells]
         return tops[-1] if tops else reported
@@ -310,37 +312,39 @@ class BashSession:
     async def _start(self) -> None:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._link = Link(self.sandbox, self._workspace, self._directory, self._on_terminal)
+            self._connection = Connection(
+                self.sandbox, self._workspace, self._directory, self._on_terminal
+            )
         except Exception as error:  # pexpect wraps all kinds of failures to start a process
             raise ShellError(f"bash could not be started: {error}") from error
-        await self._greet(self._link)
+        await self._greet(self._connection)
 
-    async def _greet(self, link: Link) -> None:
+    async def _greet(self, connection: Connection) -> None:
         """Give the inner shell its driver and wait until it is ready."""
-        link.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
+        connection.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
         deadline = time.monotonic() + _START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
-            report = await link.next_report(left)
+            report = await connection.next_report(left)
             if report is None:
                 break
             if isinstance(report, Report) and report.kind == "R" and report.nonce == HELLO:
-                self._shell_pid = self._find_shell(link.mark, report.status)
+                self._shell_pid = self._find_shell(connection.mark, report.status)
                 self.cwd = report.cwd or self.cwd
                 self._pipes_hidden = report.state != "visible"
                 self._state = ""
                 self._jobs = ()
                 return
         self._discard()
-        said = link.last_words
+        said = connection.last_words
         raise ShellError(f"bash did not start{': ' + said if said else ''}")
 
     async def _restart(self) -> None:
         """Have a shell again, after the inner one ended or all of it."""
         self._shell_pid = None
-        if self._link is not None and not self._link.gone:
-            self._link.send("go")
+        if self._connection is not None and not self._connection.gone:
+            self._connection.send("go")
             with contextlib.suppress(ShellError):
-                await self._greet(self._link)
+                await self._greet(self._connection)
                 return
         self._discard()
         await self._start()
@@ -362,11 +366,11 @@ class BashSession:
 
     def _discard(self) -> None:
         """Kill all that is left of the shell, background jobs too."""
-        link, self._link = self._link, None
+        connection, self._connection = self._connection, None
         self._shell_pid = None
         self._jobs = ()
-        if link is not None:
-            link.close()
+        if connection is not None:
+            connection.close()
 
     async def restart(self, sandbox: Sandbox | None, *, clean: bool = False) -> None:
         """End the shell; the next command starts one in `sandbox`, where this one was.
@@ -383,15 +387,15 @@ class BashSession:
         if self._settling is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._settling), 10)
-        if self._link is not None:
-            mark = self._link.mark
-            table = processes.table(mark)
+        if self._connection is not None:
+            mark = self._connection.mark
+            table = processes.process_table(mark)
             left = {p.pid for p in table.values() if p.call is not None and p.call.isdecimal()}
-            processes.send(left, signal.SIGTERM)
+            processes.send_signal(left, signal.SIGTERM)
             deadline = time.monotonic() + 0.5
             while left and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
-                left &= processes.table(mark).keys()
+                left &= processes.process_table(mark).keys()
         self._discard()
         for job in self.background:
             job.capture.close()

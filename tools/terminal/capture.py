@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from laguna_agent.tools.terminal.ansi import Cleaner, HeadAndTail
+from laguna_agent.tools.terminal.ansi import HeadAndTail, OutputCleaner
 
 FILE_LIMIT = 64 << 20
 """Bytes of output that are read and saved; a command that prints more is stopped."""
@@ -39,7 +39,7 @@ class Capture:
         self._emit: Callable[[str], None] | None = emit
         self._save = save
         self._limit = limit
-        self._cleaner = Cleaner()
+        self._cleaner = OutputCleaner()
         self._shown = HeadAndTail(limit)
         self._unsaved: list[str] = []
         self._size = 0

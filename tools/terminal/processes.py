@@ -66,7 +66,7 @@ def watch(mark: str) -> subprocess.Popen[bytes]:
     return watcher
 
 
-def table(mark: str) -> dict[int, Process]:
+def process_table(mark: str) -> dict[int, Process]:
     """All processes that can be seen, by pid; zombies are left out."""
     if not (_PROC / "self" / "stat").exists():
         return _table_of_ps()
@@ -119,7 +119,7 @@ def descendants(processes: dict[int, Process], root: int, without: Iterable[int]
     return found
 
 
-def send(pids: Iterable[int], number: signal.Signals) -> None:
+def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
     """Signal each; those that are gone or not ours are passed over."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):

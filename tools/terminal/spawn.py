@@ -80,7 +80,7 @@ class _Terminal(_Spawn):
 
 
 @dataclass
-class Spawned:
+class KeeperProcess:
     """A keeper that runs. The descriptors are this side's ends, non-blocking."""
 
     terminal: Any
@@ -130,7 +130,7 @@ def _showing(sandbox: Sandbox, directory: Path) -> Sandbox:
     return cast(Sandbox, replace(cast(Any, confinement), **shown))
 
 
-def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> Spawned:
+def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProcess:
     """Start the keeper in the workspace, able to see the directory `pipes` where that can be had.
 
     Raises OSError, pexpect.ExceptionPexpect, or what the sandbox raises.
@@ -168,18 +168,18 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> Spawned:
         os.close(report_write)
     for descriptor in (command_write, report_read, terminal.child_fd):
         os.set_blocking(descriptor, False)
-    return Spawned(terminal, command_write, report_read, mark, watcher)
+    return KeeperProcess(terminal, command_write, report_read, mark, watcher)
 
 
-def stop(spawned: Spawned) -> None:
+def stop(keeper: KeeperProcess) -> None:
     """Kill the keeper and all that carries its mark, and wait for both."""
-    processes.send([spawned.terminal.pid], signal.SIGKILL)
-    _stop_watching(spawned.watcher)
+    processes.send_signal([keeper.terminal.pid], signal.SIGKILL)
+    _stop_watching(keeper.watcher)
     deadline = time.monotonic() + _KILL_TIMEOUT
-    while spawned.terminal.isalive() and time.monotonic() < deadline:
+    while keeper.terminal.isalive() and time.monotonic() < deadline:
         time.sleep(0.002)
     with contextlib.suppress(pexpect.ExceptionPexpect):
-        spawned.terminal.close(force=False)
+        keeper.terminal.close(force=False)
 
 
 def _stop_watching(watcher: subprocess.Popen[bytes]) -> None:

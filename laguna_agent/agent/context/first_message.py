@@ -20,8 +20,8 @@ from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.state import Agent
 from laguna_agent.events import UserMessage
 from laguna_agent.tools.files.walk import walk
-from laguna_agent.tools.read import mark_seen
-from laguna_agent.tools.repository.git_command import GitError, quiet_git
+from laguna_agent.tools.read import mark_read
+from laguna_agent.tools.repository.git_command import GitError, git_output
 
 MAX_FILE_BYTES = 64_000
 SMALL_REPOSITORY_FILES = 12
@@ -141,7 +141,7 @@ def git_state(workspace: Path) -> str:
     Nothing that the repository configures is run.
     """
     try:
-        out = quiet_git(
+        out = git_output(
             workspace, "status", "--porcelain=v1", "--branch", "--untracked-files=normal",
             "--ignore-submodules=all", timeout=5,
         )  # fmt: skip
@@ -189,7 +189,7 @@ async def open_conversation(
         ),
     )
     for shown in around.files:
-        mark_seen(agent.context, shown.path)
+        mark_read(agent.context, shown.path)
     context = pack.text(
         "first.md",
         **agent.opening,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
 from laguna_agent.policy.sanitize import is_plain
-from laguna_agent.tools.repository.git_command import GitError, quiet_stream
+from laguna_agent.tools.repository.git_command import GitError, git_process
 
 if TYPE_CHECKING:
     from laguna_agent.tools.code.definitions import Batch
@@ -204,7 +204,7 @@ class _Files(_Reader):
         self._git = True
         for options in (["--cached"], ["--others", "--exclude-standard"]):
             try:
-                process = quiet_stream(self._root, "ls-files", "-z", *options)
+                process = git_process(self._root, "ls-files", "-z", *options)
             except GitError:
                 self._git = False
                 break

@@ -20,7 +20,7 @@ from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.policy.sanitize import visible
-from laguna_agent.tools.repository.git_command import GitError, quiet_git
+from laguna_agent.tools.repository.git_command import GitError, git_output
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
@@ -84,7 +84,7 @@ async def diff_page(app: LagunaApp) -> None:
 
 def _git_diff(root: Path) -> tuple[str, list[str]]:
     def git(*arguments: str) -> str:
-        return quiet_git(root, *arguments, timeout=30).decode("utf-8", "replace")
+        return git_output(root, *arguments, timeout=30).decode("utf-8", "replace")
 
     try:
         head = "HEAD" if git("rev-list", "-n1", "--all").strip() else "--cached"

@@ -15,7 +15,7 @@ from laguna_agent.tools.tool import Sandbox
 _LAST_WORDS = 500
 
 
-class Link:
+class Connection:
     """A keeper that runs, seen from the event loop. Made in a running loop, closed in it."""
 
     def __init__(
@@ -32,8 +32,8 @@ class Link:
         self.gone = False
         """True once the keeper's end has been read from the reports."""
         self.last_words = ""
-        self._spawned = spawn(sandbox, workspace, pipes)
-        self.mark = self._spawned.mark
+        self._keeper = spawn(sandbox, workspace, pipes)
+        self.mark = self._keeper.mark
         self._on_terminal_bytes = on_terminal
         self._parser = ReportParser()
         self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
@@ -41,10 +41,10 @@ class Link:
         self._exit_watch: int | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._spawned.reports, self._on_report)
-        self._loop.add_reader(self._spawned.terminal.child_fd, self._on_terminal)
+        self._loop.add_reader(self._keeper.reports, self._on_report)
+        self._loop.add_reader(self._keeper.terminal.child_fd, self._on_terminal)
         if hasattr(os, "pidfd_open"):
-            self._exit_watch = os.pidfd_open(self._spawned.terminal.pid)
+            self._exit_watch = os.pidfd_open(self._keeper.terminal.pid)
             self._loop.add_reader(self._exit_watch, self._on_exit)
 
     def send(self, *fields: str) -> None:
@@ -61,7 +61,7 @@ class Link:
         try:
             report = await asyncio.wait_for(self._reports.get(), timeout)
         except TimeoutError:
-            if self._exit_watch is None and not self._spawned.terminal.isalive():
+            if self._exit_watch is None and not self._keeper.terminal.isalive():
                 report = None
         self.gone = self.gone or report is None
         return report
@@ -76,7 +76,7 @@ class Link:
         return ended
 
     def _flush(self) -> None:
-        commands = self._spawned.commands
+        commands = self._keeper.commands
         try:
             while self._unsent:
                 del self._unsent[: os.write(commands, self._unsent)]
@@ -89,11 +89,11 @@ class Link:
 
     def _on_report(self) -> None:
         try:
-            data = os.read(self._spawned.reports, 1 << 16)
+            data = os.read(self._keeper.reports, 1 << 16)
         except BlockingIOError:
             return
         if not data:
-            self._loop.remove_reader(self._spawned.reports)
+            self._loop.remove_reader(self._keeper.reports)
             self._reports.put_nowait(None)
         for report in self._parser.feed(data):
             self._reports.put_nowait(report)
@@ -105,13 +105,13 @@ class Link:
 
     def _on_terminal(self) -> bool:
         try:
-            data = os.read(self._spawned.terminal.child_fd, 1 << 16)
+            data = os.read(self._keeper.terminal.child_fd, 1 << 16)
         except BlockingIOError:
             return False
         except OSError:
             data = b""
         if not data:
-            self._loop.remove_reader(self._spawned.terminal.child_fd)
+            self._loop.remove_reader(self._keeper.terminal.child_fd)
             return False
         self.last_words = data[-_LAST_WORDS:].decode("utf-8", "replace").strip()
         self._on_terminal_bytes(data)
@@ -136,9 +136,9 @@ class Link:
             return
         self._closed = self.gone = True
         self._forget_exit_watch()
-        self._loop.remove_reader(self._spawned.reports)
-        self._loop.remove_reader(self._spawned.terminal.child_fd)
-        self._loop.remove_writer(self._spawned.commands)
-        os.close(self._spawned.commands)
-        os.close(self._spawned.reports)
-        stop(self._spawned)
+        self._loop.remove_reader(self._keeper.reports)
+        self._loop.remove_reader(self._keeper.terminal.child_fd)
+        self._loop.remove_writer(self._keeper.commands)
+        os.close(self._keeper.commands)
+        os.close(self._keeper.reports)
+        stop(self._keeper)

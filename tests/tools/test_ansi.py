@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laguna_agent.tools.terminal.ansi import Cleaner, HeadAndTail, clean_line, clean_text
+from laguna_agent.tools.terminal.ansi import HeadAndTail, OutputCleaner, clean_line, clean_text
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_windows_line_ends_are_line_ends() -> None:
 @given(st.text(), st.lists(st.integers(1, 7), min_size=1))
 def test_pieces_give_what_the_whole_gives(text: str, cuts: list[int]) -> None:
     data = text.encode("utf-8", "surrogatepass")
-    whole = Cleaner()
+    whole = OutputCleaner()
     expected = whole.feed(data) + whole.finish()
-    pieces = Cleaner()
+    pieces = OutputCleaner()
     out, at, turn = "", 0, 0
     while at < len(data):
         size = cuts[turn % len(cuts)]
@@ -66,21 +66,21 @@ def test_pieces_give_what_the_whole_gives(text: str, cuts: list[int]) -> None:
 
 @given(st.binary(max_size=3000))
 def test_any_bytes_become_text_without_control_characters(data: bytes) -> None:
-    cleaner = Cleaner()
+    cleaner = OutputCleaner()
     text = cleaner.feed(data) + cleaner.finish()
     text.encode("utf-8")
     assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in text)
 
 
 def test_a_progress_bar_without_end_does_not_grow() -> None:
-    cleaner = Cleaner()
+    cleaner = OutputCleaner()
     for number in range(200_000):
         assert cleaner.feed(b"\r%d of 200000 done" % number) == ""
     assert cleaner.waiting() == "199999 of 200000 done"
 
 
 def test_a_line_without_end_goes_on_in_pieces() -> None:
-    cleaner = Cleaner()
+    cleaner = OutputCleaner()
     out = "".join(cleaner.feed(b"x" * 10_000) for _ in range(100))
     assert out + cleaner.finish() == "x" * 1_000_000
 
@@ -120,7 +120,7 @@ def test_a_few_repeated_lines_stay_as_they_are() -> None:
 
 def test_memory_stays_flat_whatever_comes() -> None:
     chance = random.Random(3)
-    kept, cleaner = HeadAndTail(12_000), Cleaner()
+    kept, cleaner = HeadAndTail(12_000), OutputCleaner()
     blocks = [chance.randbytes(65_536) for _ in range(4)]
 
     def feed(rounds: int) -> None:
