@@ -118,7 +118,7 @@ async def test_change_between_planning_and_writing_is_not_lost(
 CHILD = """
     import os, signal, sys
     from pathlib import Path
-    from laguna_agent.tools import storage
+    from laguna_agent.tools.files import storage
     from laguna_agent.tools.tool import ToolContext
     from laguna_agent.tools.files.workspace import WorkspacePath
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.tools.code import index, repository_map
-from laguna_agent.tools.code.index import Cache, index_source, sources
+from laguna_agent.tools.code.index import IndexCache, index_source, source_files
 from laguna_agent.tools.code.languages import language_of, syntax_problem
 from support.toolbox import Toolbox
 
@@ -297,7 +297,7 @@ def test_trees_are_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
             return real(language, data)
 
         monkeypatch.setattr(index, "index_source", noted)
-        indexes = Cache(cache).indexes(sources(box.workspace))
+        indexes = IndexCache(cache).indexes(source_files(box.workspace))
         monkeypatch.setattr(index, "index_source", real)
         assert set(indexes) == set(REPOSITORY)
         return parsed
