@@ -210,7 +210,8 @@ class BashSession:
         if not capture.closed.is_set() and not jobs:
             # The end of a pipeline that bash does not wait for may still be writing.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(capture.closed.wait(), _LATE_OUTPUT)
+                async with asyncio.timeout(_LATE_OUTPUT):
+                    await capture.closed.wait()
         capture.drain()
         background = None
         if not capture.closed.is_set():

@@ -59,7 +59,9 @@ class Connection:
         """The next report; None when the keeper is gone, False after `timeout` seconds."""
         report: Report | bool | None = False
         try:
-            report = await asyncio.wait_for(self._reports.get(), timeout)
+            # Not `wait_for`, which loses a cancellation that comes together with a report.
+            async with asyncio.timeout(timeout):
+                report = await self._reports.get()
         except TimeoutError:
             if self._exit_watch is None and not self._keeper.terminal.isalive():
                 report = None
