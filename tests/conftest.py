@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith("LAGUNA_") and name not in KEPT:
             del os.environ[name]
+    # Rewriting the tests' assertions and compiling laguna again in each of hundreds of processes
+    # takes longer than running the tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # Sockets lie here, and a socket's path may only be about 100 bytes long.
     scratch = tempfile.mkdtemp(prefix="laguna-test-")
     config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
