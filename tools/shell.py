@@ -87,18 +87,6 @@ def shell_cwd(context: ToolContext) -> str:
     return session.cwd if isinstance(session, BashSession) else str(context.workspace)
 
 
-async def restart_shell(context: ToolContext, *, clean: bool = False) -> None:
-    """End the session's shell, background jobs included; the next command starts a new one in
-    the same directory.
-
-    It has the variables of the old one, unless `clean`. A shell that a command ended is replaced
-    with its variables and functions, so only a clean restart makes words mean what they say.
-    """
-    session = context.state.get(_SHELL)
-    if isinstance(session, BashSession):
-        await session.restart(context.sandbox, clean=clean)
-
-
 def new_session(context: ToolContext) -> BashSession:
     """A shell of its own in the workspace, which the caller closes."""
     return _new_session(context)
@@ -181,7 +169,7 @@ def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
         truncated=result.capture.truncated,
         output_file=str(result.capture.file) if result.capture.file else None,
         exit_code=result.exit_code,
-        data={"cwd": result.cwd, "restarted": result.restarted, "notes": len(notes)},
+        notes=len(notes),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from laguna_agent.actions import Action
 from laguna_agent.events import PlanStep
@@ -38,7 +38,10 @@ class ToolResult(BaseModel):
     output_file: str | None = None
     exit_code: int | None = None
     plan: list[PlanStep] | None = None
+    notes: int = Field(default=0, exclude=True)
+    """How many lines at the end of `content` are the tool's own, about how the command ended."""
     data: dict[str, Any] = {}
+    """`again`: true when the same call may succeed now, because its refusal showed the file."""
 
 
 class Sandbox(Protocol):
@@ -49,6 +52,9 @@ class Sandbox(Protocol):
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """The command line that runs `argv` confined, with `cwd` as its working directory."""
+
+    def exposing(self, directory: Path) -> Sandbox:
+        """A sandbox whose children also see `directory` and can write to pipes in it."""
 
     def environment(self) -> dict[str, str]:
         """The environment for children: no secrets, pagers and colours off."""
@@ -86,6 +92,8 @@ class Tool(Protocol):
     description: ClassVar[str]
     """The built-in description; a prompt pack may override it."""
     arguments: ClassVar[type[ToolArguments]]
+    example: ClassVar[dict[str, Any]]
+    """Arguments of a correct call, shown to the model when its own were wrong; may be empty."""
 
     def title(self, arguments: Any, context: ToolContext) -> str:
         """One line for a person: what, on what."""

@@ -15,10 +15,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import child_environment, secret_names
@@ -26,33 +25,8 @@ from laguna_agent.policy.mounts import plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
 
 
-class Confinement(Protocol):
-    """What every sandbox offers; tools see it as `laguna_agent.tools.tool.Sandbox`."""
-
-    name: str
-
-    def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
-        """The command line that runs `argv` confined, with `cwd` as its working directory."""
-
-    def environment(self) -> dict[str, str]:
-        """The environment for children: no secrets, pagers and colours off."""
-
-
-@dataclass(frozen=True)
-class SandboxChoice:
-    """The sandbox to use, and why it is not a real one (empty when it is)."""
-
-    sandbox: Confinement
-    reason: str = ""
-
-    @property
-    def confined(self) -> bool:
-        """Whether children are really confined."""
-        return self.sandbox.name != "none"
-
-
 class NoSandbox:
-    """No confinement at all: the gate asks instead."""
+    """Runs children unconfined; the gate asks instead."""
 
     name = "none"
 
@@ -62,6 +36,10 @@ class NoSandbox:
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` as it is; the caller sets the working directory."""
         return list(argv)
+
+    def exposing(self, directory: Path) -> NoSandbox:
+        """Itself: nothing is hidden."""
+        return self
 
     def environment(self) -> dict[str, str]:
         """The process environment without secrets and without what runs programs."""
@@ -104,6 +82,10 @@ class Bubblewrap:
             "--",
             *argv,
         ]
+
+    def exposing(self, directory: Path) -> Bubblewrap:
+        """A copy that also shows `directory`, read-only: a pipe can be written all the same."""
+        return replace(self, read_only=[*self.read_only, directory])
 
     def environment(self) -> dict[str, str]:
         """The environment for children inside."""
@@ -153,9 +135,26 @@ class SandboxExec:
         """`argv` under the profile; the caller sets the working directory."""
         return [*_cleared(), self.program, "-p", self.profile(), *argv]
 
+    def exposing(self, directory: Path) -> SandboxExec:
+        """A copy that also shows `directory`, writable: a pipe in it could not be written else."""
+        return replace(self, writable=[*self.writable, directory])
+
     def environment(self) -> dict[str, str]:
-        """The environment for children, whose temporary directory is their own."""
+        """The environment for children, with a temporary directory of their own."""
         return {**child_environment(network=self.network), "TMPDIR": os.fspath(self.scratch)}
+
+
+@dataclass(frozen=True)
+class SandboxChoice:
+    """The sandbox to use, and why it is not a real one (empty when it is)."""
+
+    sandbox: Bubblewrap | SandboxExec | NoSandbox
+    reason: str = ""
+
+    @property
+    def confined(self) -> bool:
+        """Whether children are really confined."""
+        return not isinstance(self.sandbox, NoSandbox)
 
 
 def make_sandbox(
@@ -195,7 +194,7 @@ def make_sandbox(
             )
     if sys.platform == "darwin":
         scratch = state_dir / "tmp"
-        choice: Confinement = SandboxExec(
+        choice = SandboxExec(
             root, network, extra, hidden, read_only, Path(sensitive_paths.real(scratch))
         )
         if reason := probe_sandbox_exec():

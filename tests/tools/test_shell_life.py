@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.paths import state_dir
-from laguna_agent.tools.shell import restart_shell, shell_cwd
+from laguna_agent.tools.shell import shell_cwd
 from laguna_agent.tools.terminal.bash import BashSession
 from laguna_agent.tools.tool import Sandbox
 from support.shells import Shell, make_context, processes_with, unique, until
@@ -96,6 +96,9 @@ class Hiding:
         workspace = ["--tmpfs", str(cwd.parent), "--bind", str(cwd), str(cwd), "--chdir", str(cwd)]
         return ["bwrap", "--die-with-parent", *options, *workspace, "--", *argv]
 
+    def exposing(self, directory: Path) -> Hiding:
+        return self
+
     def environment(self) -> dict[str, str]:
         return {"PATH": "/usr/bin:/bin"}
 
@@ -135,19 +138,7 @@ async def test_another_sandbox_means_another_shell_in_the_same_place(tmp_path: P
     result = await shell('echo "$KEPT $PWD"; touch /usr/share/x 2>&1')
     assert result.content.startswith("yes /usr\n")
     assert "Read-only" in result.content
-    await restart_shell(shell.context)
     assert shell_cwd(shell.context) == "/usr"
-    assert (await shell("pwd")).content == "/usr"
-    await shell.close()
-
-
-async def test_a_clean_restart_takes_over_nothing_but_the_directory(tmp_path: Path) -> None:
-    shell = Shell(make_context(tmp_path, False))
-    await shell("export A=1; ls() { echo fake; }; cd /usr")
-    await shell("exit")
-    assert (await shell("ls; echo $A")).content == "fake\n1"
-    await restart_shell(shell.context, clean=True)
-    assert (await shell('type -t ls; echo "[$A]"; pwd')).content == "file\n[]\n/usr"
     await shell.close()
 
 

@@ -373,15 +373,10 @@ class BashSession:
         if connection is not None:
             connection.close()
 
-    async def restart(self, sandbox: Sandbox | None, *, clean: bool = False) -> None:
-        """End the shell; the next command starts one in `sandbox`, where this one was.
-
-        With `clean` nothing but the directory is taken over.
-        """
+    async def restart(self, sandbox: Sandbox | None) -> None:
+        """End the shell; the next command starts one in `sandbox`, in the same directory."""
         await self.aclose()
         self.sandbox = sandbox
-        if clean:
-            self._state = self._exports = ""
 
     async def aclose(self) -> None:
         """End the shell and everything that runs under it."""

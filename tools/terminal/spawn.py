@@ -12,10 +12,10 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import ptyprocess
@@ -116,20 +116,6 @@ def _placed(descriptor: int, at_least: int) -> int:
     return moved
 
 
-def _showing(sandbox: Sandbox, directory: Path) -> Sandbox:
-    """The sandbox, which shows `directory` too though it lies in laguna's state, if it can.
-
-    Where files are mounted, a pipe on a read-only mount can be written; elsewhere writing has to
-    be allowed.
-    """
-    option = "read_only" if sandbox.name == "bubblewrap" else "writable"
-    confinement: Any = sandbox
-    if not is_dataclass(confinement) or not hasattr(confinement, option):
-        return sandbox
-    shown = {option: [*getattr(confinement, option), directory]}
-    return cast(Sandbox, replace(cast(Any, confinement), **shown))
-
-
 def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProcess:
     """Start the keeper in the workspace, able to see the directory `pipes` where that can be had.
 
@@ -148,7 +134,7 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProces
     watcher = processes.watch(mark)
     try:
         if sandbox is not None:
-            argv = _showing(sandbox, pipes).wrap(argv, cwd=workspace)
+            argv = sandbox.exposing(pipes).wrap(argv, cwd=workspace)
         terminal = _Terminal(
             argv,
             kept=(command_read, report_write),
