@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from laguna_agent.clip import clip_line
 from laguna_agent.tools.files.encoding import printable
 from laguna_agent.tools.tool import ToolContext
 
@@ -82,11 +83,6 @@ def bound(
     return BoundedText(f"{head}{separator}[… {what} left out{where}]\n{tail}", True, file)
 
 
-def clip(line: str, limit: int = 400) -> str:
-    """One line, shortened at its end."""
-    return line if len(line) <= limit else f"{line[:limit]}… (+{len(line) - limit:,} chars)"
-
-
 def numbered(lines: Sequence[str], first: int, *, limit: int = 400) -> str:
     """Lines with their numbers, counted from `first`."""
-    return "\n".join(f"{first + i}\t{clip(line, limit)}" for i, line in enumerate(lines))
+    return "\n".join(f"{first + i}\t{clip_line(line, limit)}" for i, line in enumerate(lines))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
+from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.index import FILE_LIMIT, index_source
 from laguna_agent.tools.code.languages import language_of
 from laguna_agent.tools.files import read_state, storage
@@ -29,7 +30,6 @@ from laguna_agent.tools.files.workspace import (
     resolve_path,
     status,
 )
-from laguna_agent.tools.output import clip
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _STREAMED_FROM = 16 << 20
@@ -180,7 +180,7 @@ def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:
     """As many numbered lines as fit, at least one; returns them and the last one's number."""
     shown: list[str] = []
     for number in range(start, end + 1):
-        line = f"{number}\t{clip(lines[number - 1], _LINE_LIMIT)}"
+        line = f"{number}\t{clip_line(lines[number - 1], _LINE_LIMIT)}"
         room -= len(line) + 1
         if room < 0 and shown:
             return "\n".join(shown), number - 1
@@ -201,7 +201,7 @@ def _streamed(
             continue
         if arguments.end is not None and number > arguments.end:
             break
-        text = f"{number}\t{clip(line, _LINE_LIMIT)}"
+        text = f"{number}\t{clip_line(line, _LINE_LIMIT)}"
         room -= len(text) + 1
         if room < 0 and shown:
             break

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 from pydantic import Field
 
 from laguna_agent.actions import Action
+from laguna_agent.clip import clip
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -41,8 +42,7 @@ class RecallTool:
 
     def title(self, arguments: RecallArguments, context: ToolContext) -> str:
         """`Recall "what"`."""
-        query = " ".join(arguments.query.split())
-        return f'Recall "{query if len(query) <= 60 else query[:59] + "…"}"'
+        return f'Recall "{clip(arguments.query, 60)}"'
 
     def actions(self, arguments: RecallArguments, context: ToolContext) -> list[Action]:
         """None: what is searched is laguna's own record of this repository."""

@@ -13,6 +13,7 @@ from pathspec import GitIgnoreSpec
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
+from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.repository_map import TEST_PATH
 from laguna_agent.tools.files import storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
@@ -21,7 +22,6 @@ from laguna_agent.tools.files.text_scan import FILE_LIMIT, compiled
 from laguna_agent.tools.files.text_search import Hit, Query, SearchResult, search
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
-from laguna_agent.tools.output import clip
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _DEFINES = re.compile(
@@ -210,7 +210,6 @@ def _render(
         content=content,
         summary=header,
         truncated=bool(rest or result.partial),
-        data={"matches": len(result.hits), "files": len(paths)},
     )
 
 
@@ -280,7 +279,7 @@ def _with_context(target: WorkspacePath, path: str, hits: list[Hit], count: int)
         if position and number != wanted[position - 1] + 1:
             shown.append("--")
         shown.append(
-            f"{number}{':' if number in matching else '-'} {clip(lines[number - 1], _LINE)}"
+            f"{number}{':' if number in matching else '-'} {clip_line(lines[number - 1], _LINE)}"
         )
     return shown
 
@@ -319,5 +318,4 @@ def _find_files(
         content="\n".join([*notes, *shown]),
         summary=header,
         truncated=len(found) > _MAX_NAMES,
-        data={"files": len(found)},
     )

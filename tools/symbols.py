@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from laguna_agent.actions import Action, ReadPath
+from laguna_agent.clip import clip_line
 from laguna_agent.tools.code import repository_map
 from laguna_agent.tools.code.index import (
     Definition,
@@ -21,7 +22,7 @@ from laguna_agent.tools.code.references import references
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import printable, printable_name
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path, status
-from laguna_agent.tools.output import clip, numbered
+from laguna_agent.tools.output import numbered
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _CACHE = "symbols.cache"
@@ -261,7 +262,7 @@ def _references(files: Iterable[SourceFile], context: ToolContext, name: str) ->
     paths = {reference.path for reference in found}
     for reference in sorted(found, key=lambda r: ((r.path, r.line) not in defined, r.path, r.line)):
         mark = " (definition)" if (reference.path, reference.line) in defined else ""
-        line = f"{reference.line}: {clip(reference.text, 160)}{mark}"
+        line = f"{reference.line}: {clip_line(reference.text, 160)}{mark}"
         room -= len(line) + 1 + (0 if reference.path in by_file else len(reference.path) + 2)
         if room < 0:
             break

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from laguna_agent.clip import clip
 from laguna_agent.events import (
     CheckRan,
     Compacted,
@@ -309,9 +310,3 @@ def file_claims(found: Extract) -> list[Claim]:
 
 def _few(numbers: list[int]) -> tuple[tuple[int, int], ...]:
     return ranges_of(numbers if len(numbers) <= 4 else [numbers[0], *numbers[-3:]])
-
-
-def clip(text: str, most: int) -> str:
-    """The text on one line, cut to `most` characters with an ellipsis."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from laguna_agent.memory.extract import Extract, attribute, clip, file_claims
+from laguna_agent.clip import clip
+from laguna_agent.memory.extract import Extract, attribute, file_claims
 from laguna_agent.memory.summary_format import Claim, Range, Summary
 from laguna_agent.memory.words import names_in, words_in
 

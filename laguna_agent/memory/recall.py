@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from laguna_agent.clip import clip
 from laguna_agent.errors import LagunaError
-from laguna_agent.memory.extract import clip
 from laguna_agent.memory.memory_store import Memory, read_memory
 from laguna_agent.memory.recall_index import RecallIndex
 from laguna_agent.memory.words import names_in, words_in

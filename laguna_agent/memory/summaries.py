@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
+from laguna_agent.clip import clip
 from laguna_agent.memory.commits import commits_between
-from laguna_agent.memory.extract import Extract, clip, extract
+from laguna_agent.memory.extract import Extract, extract
 from laguna_agent.memory.grounding import ground, merged_files, own_words
 from laguna_agent.memory.memory_store import (
     Command,

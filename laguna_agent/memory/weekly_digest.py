@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from laguna_agent.memory.extract import clip
+from laguna_agent.clip import clip
 from laguna_agent.memory.memory_store import Memory, MemoryStore, read_memory
 from laguna_agent.memory.summary_format import Claim
 

@@ -18,6 +18,7 @@ from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.state import Agent
+from laguna_agent.clip import clip_middle
 from laguna_agent.events import UserMessage
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.read import mark_read
@@ -164,7 +165,7 @@ async def open_conversation(
     """
     pack, first = agent.pack, not agent.opened
     ran = checking.last if checking.last is not None and checking.last.exit_code else None
-    output = clip(ran.output, pack.limits.result_chars // 2) if ran else ""
+    output = clip_middle(ran.output, pack.limits.result_chars // 2) if ran else ""
     if not first:
         now, changes = today(), await checking.changed_meanwhile()
         more = f"\nand {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
@@ -219,10 +220,3 @@ def fenced(text: str, path: str) -> str:
     fence = "`" * (longest + 1)
     language = _LANGUAGES.get(Path(path).suffix, "")
     return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
-
-
-def clip(text: str, size: int) -> str:
-    """Head and tail of a text that is longer than `size` characters."""
-    if len(text) <= size:
-        return text
-    return f"{text[: size // 3]}\n[...]\n{text[-(size - size // 3) :]}"
