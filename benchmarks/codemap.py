@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from laguna_agent.tools.code.repository_map import repository_map
+from laguna_agent.tools.code.index import IndexCache, source_files
+from laguna_agent.tools.code.repository_map import fit, ranking
 
 
 def gather(target: Path, wanted: int) -> int:
@@ -46,7 +47,7 @@ def main() -> None:
             if label == "after a change":
                 files[0].write_text(files[0].read_text() + "\n\ndef added_since(): ...\n")
             start = time.perf_counter()
-            text = repository_map(root, 1_500, cache_dir=cache)
+            text = fit(ranking(IndexCache(cache), list(source_files(root))), 1_500)
             taken = time.perf_counter() - start
             first = first or taken
             print(f"{label:15} {taken:6.2f} s  × {taken / first:.3f}  ({len(text):,} characters)")

@@ -22,11 +22,7 @@ class DoneArguments(ToolArguments):
 
 
 class DoneTool:
-    """Ends the turn, if the check passes.
-
-    The result's `data["done"]` says whether the turn ends, `data["check"]` is the `CheckRan` as a
-    dictionary when there was one.
-    """
+    """Ends the turn if the check passes; a result that is not `ok` means that it goes on."""
 
     name: ClassVar[str] = "done"
     kind: ClassVar[ToolKind] = "done"
@@ -47,16 +43,13 @@ class DoneTool:
     async def run(self, arguments: DoneArguments, context: ToolContext) -> ToolResult:
         """End the turn, or say what is still wrong."""
         if context.check is None:
-            return ToolResult(
-                ok=True, content=arguments.summary, summary="done", data={"done": True}
-            )
+            return ToolResult(ok=True, content=arguments.summary, summary="done")
         ran = await run_check(context)
         if ran is None:  # cannot happen while the check stays named
-            return ToolResult(ok=True, content=arguments.summary, data={"done": True})
-        data = {"done": ran.exit_code == 0, "check": ran.model_dump(mode="json")}
+            return ToolResult(ok=True, content=arguments.summary)
         if ran.exit_code == 0:
             return ToolResult(
-                ok=True, content=arguments.summary, summary="check passed", exit_code=0, data=data
+                ok=True, content=arguments.summary, summary="check passed", exit_code=0
             )
         return ToolResult(
             ok=False,
@@ -66,7 +59,6 @@ class DoneTool:
             ),
             summary=f"check failed, exit {ran.exit_code}",
             exit_code=ran.exit_code,
-            data=data,
         )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -93,14 +93,10 @@ class GitTool:
 
     def _run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
         try:
-            trusted = bool(context.state.get("git.trusted"))
-            repository = Repository(context.workspace, trusted=trusted)
-            run: Callable[[_GitCall], str] = getattr(_GitCall, arguments.action)
-            text = run(_GitCall(repository, arguments, context))
+            text = _GitCall(Repository(context.workspace), arguments, context).run()
         except GitError as error:
-            said = clean_text(str(error)).strip()
-            said = re.sub(r"^(fatal|error): ", "", said)
-            return ToolResult(ok=False, content=said, summary=said.split("\n")[0][:80])
+            message = re.sub(r"^(fatal|error): ", "", clean_text(str(error)).strip())
+            return ToolResult(ok=False, content=message, summary=message.split("\n")[0][:80])
         bounded = bound(context, clean_text(text).rstrip("\n"))
         lines = bounded.text.count("\n") + 1
         return ToolResult(
@@ -124,8 +120,25 @@ class _GitCall:
         self.action = arguments.action
         self.words = _words(arguments.target, context.workspace)
 
-    def status(self) -> str:
-        return render_status(self.git)
+    def run(self) -> str:
+        """Carry it out. Raises GitError."""
+        match self.action:
+            case "status":
+                return render_status(self.git)
+            case "diff":
+                return self.diff()
+            case "log":
+                return self.log()
+            case "show":
+                return self.show()
+            case "blame":
+                return self.blame()
+            case "add":
+                return self.add()
+            case "commit":
+                return self.commit()
+            case "stash":
+                return self.stash()
 
     def diff(self) -> str:
         target = self._target()

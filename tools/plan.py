@@ -17,7 +17,6 @@ _MARK = re.compile(
     r"^\s*(?:[-*]\s+|\d+[.)]\s*)?(?:\[(?P<mark>[ xX>~!-]?)\]\s*)?(?P<text>.*)$", re.DOTALL
 )
 _STATUS = {"x": "done", "X": "done", ">": "active", "~": "dropped", "-": "dropped", "!": "active"}
-_SIGN = {"done": "[x]", "active": "[>]", "pending": "[ ]", "dropped": "[~]"}
 
 
 class PlanArguments(ToolArguments):
@@ -56,7 +55,7 @@ class PlanTool:
     async def run(self, arguments: PlanArguments, context: ToolContext) -> ToolResult:
         """Keep the steps and say which is next."""
         steps = [step for step in map(_step, arguments.steps) if step.text]
-        before = current_plan(context)
+        before = context.state.get(_STATE)
         open_steps = [step for step in steps if step.status in ("pending", "active")]
         active = [step for step in open_steps if step.status == "active"]
         if open_steps and not active:
@@ -78,22 +77,6 @@ class PlanTool:
             summary=f"{done} of {len(steps)} done",
             plan=steps,
         )
-
-
-def current_plan(context: ToolContext) -> list[PlanStep]:
-    """The plan as it stands, empty when there is none."""
-    steps = context.state.get(_STATE)
-    return list(steps) if isinstance(steps, list) else []
-
-
-def restore_plan(context: ToolContext, steps: list[PlanStep]) -> None:
-    """Take up the plan of a resumed session."""
-    context.state[_STATE] = [step.model_copy() for step in steps]
-
-
-def render_plan(steps: list[PlanStep]) -> str:
-    """The plan as text, a step a line, in the form in which the model gives it."""
-    return "\n".join(f"{_SIGN[step.status]} {step.text}" for step in steps)
 
 
 def _step(text: str) -> PlanStep:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from laguna_agent.tools.files.encoding import printable
 from laguna_agent.tools.tool import Tool, ToolArguments
 
-_BUILT_IN = {
+BUILT_IN = {
     "read": ("read", "ReadTool"),
     "edit": ("edit", "EditTool"),
     "write": ("write", "WriteTool"),
@@ -26,6 +26,7 @@ _BUILT_IN = {
     "recall": ("recall", "RecallTool"),
     "done": ("done", "DoneTool"),
 }
+"""Module and class of each built-in tool, in the order in which tools are declared."""
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "minLength"}
@@ -37,7 +38,7 @@ def builtin_tools(*names: str) -> dict[str, Tool]:
     Modules are imported here, not before.
     """
     tools: dict[str, Tool] = {}
-    for name, (module, class_name) in _BUILT_IN.items():
+    for name, (module, class_name) in BUILT_IN.items():
         qualified = f"laguna_agent.tools.{module}"
         if (names and name not in names) or find_spec(qualified) is None:
             continue
@@ -164,8 +165,7 @@ def _convert(value: Any, schema: dict[str, Any]) -> Any:
 
 def _example(tool: Tool, raw: Any = None) -> str:
     """A call that is right; what was right in the model's own call is kept in it."""
-    example = getattr(tool, "example", None)
-    if not example:
+    if not tool.example:
         return ""
     given = raw if isinstance(raw, dict) else {}
     known = parameters(tool.arguments).get("properties", {})
@@ -175,5 +175,7 @@ def _example(tool: Tool, raw: Any = None) -> str:
         both_text = isinstance(own, str) and isinstance(value, str)
         return both_text and len(str(own)) <= 80 and "enum" not in known.get(name, {})
 
-    shown = {name: given[name] if right(name, value) else value for name, value in example.items()}
+    shown = {
+        name: given[name] if right(name, value) else value for name, value in tool.example.items()
+    }
     return f"Example: {json.dumps(shown)}"

@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import stat
-import tempfile
 import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import sensitive_paths
@@ -258,9 +258,6 @@ def _store(known: dict[str, str]) -> None:
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".trust-")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump({"schema": "laguna.trust/1", "trusted": known}, out, indent=1)
-        os.replace(name, path)
+        atomic_write(path, json.dumps({"schema": "laguna.trust/1", "trusted": known}, indent=1))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -33,15 +33,11 @@ from laguna_agent.prompts.loader.templates import (
     values_of,
 )
 from laguna_agent.prompts.loader.tool_file import ToolFile, ToolText, read_tool
+from laguna_agent.tools.registry import BUILT_IN
 from laguna_agent.tools.tool import Tool
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-TOOL_ORDER = (
-    "read", "edit", "write", "search", "symbols", "shell", "git", "plan", "recall", "done",
-)  # fmt: skip
-"""The order in which tools are declared when a pack does not give one."""
 
 __all__ = ["Pack", "PackTool", "load_pack"]
 
@@ -157,7 +153,7 @@ class Pack:
 
     def tool_names(self, builtin: Iterable[str]) -> list[str]:
         """The tools that this pack declares, in order, out of the built-in ones and its own."""
-        order = TOOL_ORDER if self.toolset is None else self.toolset
+        order = BUILT_IN if self.toolset is None else self.toolset
         own = {n for n, text in self.tool_files.items() if self._declares_own(text.head)}
         known = {*builtin, *own}
         names = [n for n in order if n in known]

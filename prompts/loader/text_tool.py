@@ -39,6 +39,7 @@ class TextTool:
     kind: ClassVar[ToolKind]
     description: ClassVar[str]
     arguments: ClassVar[type[ToolArguments]]
+    example: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, text: ToolText, shell: Tool, shape: ResultTemplate | None) -> None:
         self.text, self.shell, self.shape = text, shell, shape
@@ -134,7 +135,7 @@ class TextTool:
 def _printed(result: ToolResult) -> tuple[str, list[str]]:
     """All that the command printed, and the shell's notes about how it ended."""
     lines = result.content.split("\n")
-    count = int(result.data.get("notes", 0))
+    count = result.notes
     notes = lines[len(lines) - count :] if count else []
     if result.output_file is not None:
         try:

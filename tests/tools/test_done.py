@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.actions import RunCommand
-from laguna_agent.events import CheckRan
 from laguna_agent.tools.done import DoneArguments, DoneTool, run_check
 from support.shells import Shell, make_context, processes_with, unique, until
 
@@ -19,7 +18,6 @@ async def test_without_a_check_the_turn_ends(tmp_path: Path) -> None:
     result = await DoneTool().run(ARGUMENTS, context)
     assert result.ok
     assert result.content == "Fixed it."
-    assert result.data["done"] is True
     assert DoneTool().actions(ARGUMENTS, context) == []
     assert await run_check(context) is None
 
@@ -32,12 +30,12 @@ async def test_a_failing_check_goes_back_to_the_model(tmp_path: Path, confined: 
     assert result.exit_code == 1
     assert "No such file" in result.content
     assert "the check `cat expected` failed, exit 1" in result.content
-    assert result.data["done"] is False
     (context.workspace / "expected").write_text("there\n")
     result = await DoneTool().run(ARGUMENTS, context)
     assert result.ok
-    assert result.data["done"] is True
-    ran = CheckRan.model_validate(result.data["check"])
+    assert (result.summary, result.exit_code) == ("check passed", 0)
+    ran = await run_check(context)
+    assert ran is not None
     assert (ran.command, ran.exit_code, ran.output) == ("cat expected", 0, "there")
 
 

@@ -423,7 +423,7 @@ async def test_the_content_that_is_committed_is_not_filtered(
     assert git(context.workspace, "cat-file", "blob", "HEAD:t.txt") == "small\n"
 
 
-async def test_the_users_own_filters_and_trusted_repositories_run_theirs(
+async def test_the_users_own_filters_run_and_the_repositorys_do_not(
     context: ToolContext, home: Path
 ) -> None:
     with (home / ".gitconfig").open("a") as stream:
@@ -436,11 +436,6 @@ async def test_the_users_own_filters_and_trusted_repositories_run_theirs(
     assert (await call(context, "commit", ".", "x")).ok
     assert git(context.workspace, "cat-file", "blob", "HEAD:a.up") == "SMALL\n"
     assert git(context.workspace, "cat-file", "blob", "HEAD:a.down") == "LARGE\n"
-    context.state["git.trusted"] = True
-    git(context.workspace, "config", "--unset", "filter.up.clean")
-    (context.workspace / "b.down").write_text("LARGE\n")
-    assert (await call(context, "commit", ".", "y")).ok
-    assert git(context.workspace, "cat-file", "blob", "HEAD:b.down") == "large\n"
 
 
 @pytest.mark.parametrize("registered", [False, True])

@@ -272,11 +272,12 @@ def test_map_fits_its_budget(tmp_path: Path) -> None:
         }
     )
     count = lambda text: len(text.split())  # noqa: E731 - a tokenizer
+    ranked = repository_map.ranking(
+        IndexCache(tmp_path / "cache"), list(source_files(box.workspace))
+    )
     sizes = []
     for budget in (40, 200, 1000):
-        text = repository_map.repository_map(
-            box.workspace, budget, cache_dir=tmp_path / "cache", count=count
-        )
+        text = repository_map.fit(ranked, budget, count)
         assert count(text) <= budget
         sizes.append(count(text))
     assert sizes[0] >= 20
@@ -312,6 +313,11 @@ def test_trees_are_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert indexed() == []
 
 
+def map_of(box: Toolbox, cache: Path) -> str:
+    files = list(source_files(box.workspace))
+    return repository_map.fit(repository_map.ranking(IndexCache(cache), files), 200)
+
+
 def test_broken_cache_costs_time_only(tmp_path: Path) -> None:
     box = Toolbox.at(tmp_path)
     box.add(REPOSITORY)
@@ -319,12 +325,10 @@ def test_broken_cache_costs_time_only(tmp_path: Path) -> None:
     cache.mkdir()
     for damage in (b"not a database at all" * 100, b""):
         (cache / "symbols.sqlite").write_bytes(damage)
-        text = repository_map.repository_map(box.workspace, 200, cache_dir=cache)
-        assert "class Store" in text
+        assert "class Store" in map_of(box, cache)
     unwritable = tmp_path / "file"
     unwritable.write_text("")
-    text = repository_map.repository_map(box.workspace, 200, cache_dir=unwritable / "cache")
-    assert "class Store" in text
+    assert "class Store" in map_of(box, unwritable / "cache")
 
 
 async def test_ignored_binary_and_huge_files_are_not_looked_at(box: Toolbox) -> None:

@@ -7,7 +7,6 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from laguna_agent.tools.code.index import (
@@ -15,7 +14,6 @@ from laguna_agent.tools.code.index import (
     FileIndex,
     IndexCache,
     SourceFile,
-    source_files,
 )
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.read_state import digest
@@ -190,21 +188,3 @@ def fit(ranked: Sequence[Ranked], budget: int, count: Callable[[str], int] | Non
         else:
             high = middle - 1
     return render(ranked[:low])
-
-
-def repository_map(
-    root: Path,
-    budget: int,
-    *,
-    cache_dir: Path,
-    start: str = ".",
-    count: Callable[[str], int] | None = None,
-    may_read: Callable[[str], bool] = lambda path: True,
-) -> str:
-    """A map of the repository in at most `budget` tokens; empty when there is no code.
-
-    `count` gives the tokens of a text; without it they are estimated. Parsing is cached under
-    `cache_dir`.
-    """
-    files = [s for s in source_files(root, start) if may_read(str(root / s.path))]
-    return fit(ranking(IndexCache(cache_dir), files), budget, count)

@@ -30,23 +30,18 @@ OUTPUT_LIMIT = 4 << 20
 
 
 class Repository:
-    """git in one workspace. `trusted` leaves the repository's hooks and filters on."""
+    """git in one workspace."""
 
-    def __init__(self, workspace: Path, *, trusted: bool = False) -> None:
+    def __init__(self, workspace: Path) -> None:
         """Raises GitError when the workspace is no repository or git is missing."""
         self.workspace = workspace
-        self._git_dir = workspace / ".git"
-        if not (self._git_dir / "HEAD").exists() and not self._git_dir.is_file():
+        git_dir = workspace / ".git"
+        if not (git_dir / "HEAD").exists() and not git_dir.is_file():
             raise GitError("there is no git repository here")
-        self._trusted = trusted
-        self._environment = git_environment()
-        kept = {"GIT_DIR": str(self._git_dir), "GIT_WORK_TREE": str(workspace)}
-        self._environment |= kept
-        self._options = [
-            option for option in SAFE_OPTIONS if not (trusted and option.startswith("core.hooks"))
-        ]
-        if not trusted:
-            self._environment |= neutralised_configuration(self.bytes(*LIST_CONFIGURATION))
+        self._environment = git_environment(
+            {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)}
+        )
+        self._environment |= neutralised_configuration(self.bytes(*LIST_CONFIGURATION))
 
     def text(
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
@@ -60,7 +55,7 @@ class Repository:
         """Standard output, of which at most `OUTPUT_LIMIT` is read. Raises GitError."""
         removed = [n for n in os.environ if is_dropped(n) and n not in self._environment]
         prefix = ["env", *(part for name in removed for part in ("-u", name))] if removed else []
-        settings = [part for option in self._options for part in ("-c", option)]
+        settings = [part for option in SAFE_OPTIONS for part in ("-c", option)]
         command = [*prefix, "git", "--no-pager", *settings, *arguments]
         with _input(data) as stream:
             # GitPython ends the process when its wrapper is collected, so that is kept.
@@ -83,8 +78,8 @@ class Repository:
             process.stdout.close()
             process.stderr.close()
         if not cut and status not in accepted:
-            said = b"".join(errors).decode("utf-8", "replace").strip()
-            raise GitError(said or f"git {arguments[0]} ended with {status}")
+            message = b"".join(errors).decode("utf-8", "replace").strip()
+            raise GitError(message or f"git {arguments[0]} ended with {status}")
         return out
 
     def is_revision(self, word: str) -> bool:
