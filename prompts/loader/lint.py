@@ -87,9 +87,7 @@ def _reminders(pack: Pack) -> list[Problem]:
     for name, spec in pack.manifest.reminders.items():
         if spec.text is not None:
             path, line = _manifest_place(pack, "reminders", name, "text")
-            problems += check_template(
-                pack.environment, spec.text, path, REMINDER, first=line or 1, static=False
-            )
+            problems += check_template(spec.text, path, REMINDER, first=line or 1, static=False)
     return problems
 
 
@@ -213,9 +211,7 @@ def _lint_command(
             problems.append(Problem(text.path, line, message))
     if head.result is not None:
         first = _at(text, "result") or 1
-        problems += check_template(
-            pack.environment, head.result, text.path, RESULT, first=first, static=False
-        )
+        problems += check_template(head.result, text.path, RESULT, first=first, static=False)
     if problems:
         return problems
     from laguna_agent.prompts.loader.text_tool import text_tool

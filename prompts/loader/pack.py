@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from laguna_agent.errors import UsageError
 from laguna_agent.prompts.loader.declare import PackTool, declare
@@ -36,9 +36,6 @@ from laguna_agent.prompts.loader.tool_file import ToolFile, ToolText, read_tool
 from laguna_agent.tools.registry import BUILT_IN
 from laguna_agent.tools.tool import Tool
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 __all__ = ["Pack", "PackTool", "load_pack"]
 
 
@@ -64,11 +61,6 @@ class Pack:
         """Of every file that can influence what the model sees."""
         text = json.dumps(self.parts, ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def environment(self) -> Environment:
-        """The Jinja environment that renders this pack, for checks."""
-        return self._renderer.environment
 
     @property
     def manifest(self) -> Manifest:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from jinja2 import (
+    BytecodeCache,
     Environment,
     StrictUndefined,
     TemplateError,
@@ -24,6 +27,7 @@ from jinja2 import (
     nodes,
     pass_context,
 )
+from jinja2.bccache import Bucket
 from jinja2.exceptions import SecurityError
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import Context
@@ -151,6 +155,45 @@ def _super(context: Context) -> str:
     return context.environment.get_template(above).render(context.get_all())
 
 
+class _CompiledTemplates(BytecodeCache):
+    """Keeps the last compiled version of each file, so that a pack that is loaded again compiles
+    only what changed."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, tuple[str, CodeType | None]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        checksum, code = self._code.get(bucket.key, ("", None))
+        if checksum == bucket.checksum:
+            bucket.code = code
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = (bucket.checksum, bucket.code)
+
+
+_COMPILED = _CompiledTemplates()
+
+
+def _environment(loader: BaseLoader | None = None) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        loader=loader,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        finalize=_plain,
+        bytecode_cache=_COMPILED,
+    )
+    # Both give another text each time they are asked.
+    del environment.globals["lipsum"]
+    del environment.filters["random"]
+    environment.globals["super"] = _super
+    return environment
+
+
+_CHECKING = _environment()
+
+
 class Renderer:
     """Renders the templates of one pack.
 
@@ -160,18 +203,7 @@ class Renderer:
 
     def __init__(self, versions: Callable[[str], list[tuple[Path, str, int]]]) -> None:
         self.versions = versions
-        self.environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined,
-            loader=_Loader(versions),
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,
-            finalize=_plain,
-        )
-        # Both give another text each time they are asked.
-        del self.environment.globals["lipsum"]
-        del self.environment.filters["random"]
-        self.environment.globals["super"] = _super
+        self.environment = _environment(_Loader(versions))
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The text of the file `name`. Raises PackError with file and line."""
@@ -197,10 +229,8 @@ class Renderer:
         versions = self.versions(name)
         problems: list[Problem] = []
         for depth, (path, text, offset) in enumerate(versions):
-            problems += check_template(
-                self.environment, text, path, variables, first=offset + 1, static=static
-            )
-            for target, line in includes(self.environment, text):
+            problems += check_template(text, path, variables, first=offset + 1, static=static)
+            for target, line in _syntax(text).includes:
                 if not self.versions(target):
                     message = f"includes `{target}`, which is not in the pack"
                     problems.append(Problem(path, line + offset, message))
@@ -241,20 +271,41 @@ def reaches_super(text: str) -> bool:
     return re.search(r"\bsuper\s*\(", text) is not None
 
 
-def includes(environment: Environment, text: str) -> Iterator[tuple[str, int]]:
-    """What a template includes or imports by a fixed name, with the line."""
+@dataclass(frozen=True)
+class _Syntax:
+    """What there is to check about one text. Lines count from 1."""
+
+    error: tuple[str, int] | None = None
+    """Message and line of a syntax error; then nothing else is known."""
+    loads: tuple[tuple[str, int], ...] = ()
+    """Names that the text reads."""
+    binds: frozenset[str] = frozenset()
+    """Names that it sets itself, and those that Jinja provides."""
+    includes: tuple[tuple[str, int], ...] = ()
+    """Files that it includes or imports by a fixed name."""
+
+
+@lru_cache(maxsize=1024)
+def _syntax(text: str) -> _Syntax:
     try:
-        tree = environment.parse(text)
-    except TemplateError:
-        return
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        target = getattr(node, "template", None)
-        if isinstance(target, nodes.Const):
-            yield str(target.value), node.lineno
+        tree = _CHECKING.parse(text)
+        _CHECKING.compile(text, raw=True)  # finds unknown filters and tests
+    except TemplateError as error:
+        return _Syntax(error=(str(error), getattr(error, "lineno", None) or 1))
+    names = list(tree.find_all(nodes.Name))
+    binds = {n.name for n in names if n.ctx in ("store", "param")}
+    binds |= {"loop", "caller", "varargs", "kwargs", "self", *_CHECKING.globals}
+    binds |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    kinds = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    targets = [(getattr(node, "template", None), node.lineno) for node in tree.find_all(kinds)]
+    return _Syntax(
+        loads=tuple((n.name, n.lineno) for n in names if n.ctx == "load"),
+        binds=frozenset(binds),
+        includes=tuple((str(t.value), line) for t, line in targets if isinstance(t, nodes.Const)),
+    )
 
 
 def check_template(
-    environment: Environment,
     text: str,
     path: Path,
     variables: Mapping[str, Any],
@@ -263,33 +314,28 @@ def check_template(
     static: bool,
 ) -> list[Problem]:
     """Syntax errors and unknown variables of one text whose first line is line `first`."""
-    try:
-        tree = environment.parse(text)
-        environment.compile(text)
-    except TemplateError as error:
-        line = getattr(error, "lineno", None) or 1
-        return [Problem(path, line + first - 1, f"template: {error}", _syntax_mend(str(error)))]
-    bound = {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
-    bound |= {"loop", "caller", "varargs", "kwargs", "self", *environment.globals}
-    bound |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    syntax = _syntax(text)
+    if syntax.error is not None:
+        message, line = syntax.error
+        return [Problem(path, line + first - 1, f"template: {message}", _syntax_mend(message))]
     problems = []
-    for node in tree.find_all(nodes.Name):
-        if node.ctx != "load" or node.name in variables or node.name in bound:
+    for name, at in syntax.loads:
+        if name in variables or name in syntax.binds:
             continue
-        line = node.lineno + first - 1
-        if static and any(node.name in names for names in DYNAMIC.values()):
-            where = [n for n, names in DYNAMIC.items() if node.name in names]
+        line = at + first - 1
+        if static and any(name in names for names in DYNAMIC.values()):
+            where = [n for n, names in DYNAMIC.items() if name in names]
             problems.append(
                 Problem(
                     path,
                     line,
-                    f"`{node.name}` changes between runs, and this text is in the static prefix",
+                    f"`{name}` changes between runs, and this text is in the static prefix",
                     f"Say it in a message that is appended: {', '.join(where[:3])}.",
                 )
             )
         else:
-            message = f"unknown variable `{node.name}`"
-            problems.append(Problem(path, line, message, near(node.name, variables)))
+            message = f"unknown variable `{name}`"
+            problems.append(Problem(path, line, message, near(name, variables)))
     return problems
 
 

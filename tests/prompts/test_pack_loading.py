@@ -130,7 +130,7 @@ def test_overriding_a_built_in_text_changes_what_the_model_sees_to_the_byte(
 
 def test_every_message_of_the_packs_is_said_somewhere() -> None:
     source = "".join(
-        path.read_text() for path in (BUILT_IN.parent / "laguna_agent/agent").glob("*.py")
+        path.read_text() for path in (BUILT_IN.parent / "laguna_agent/agent").rglob("*.py")
     )
     assert [name for name in DYNAMIC if f'"{name}"' not in source] == []
     written = {path.name for path in (BUILT_IN / "base").glob("*.md")}
