@@ -1,7 +1,8 @@
-"""Configuration: one typed tree, read from TOML, layered, with errors that name file and key.
+"""Configuration: one typed tree, merged from TOML files, environment and flags.
 
-Order, first wins: flags, environment (`LAGUNA_MODEL`, ...), project (when trusted), user, defaults.
-A project's file may not set what reaches outside it; see `PROJECT_FORBIDDEN`.
+The order of precedence is flags, environment (`LAGUNA_MODEL`, ...), project (when trusted), user,
+defaults. A project's file may not set anything that reaches outside it; see `PROJECT_FORBIDDEN`.
+Errors name the file and the key.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laguna_agent.actions import Mode, Verdict
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.paths import config_dir
 
 
@@ -24,11 +25,11 @@ class _Section(BaseModel):
 
 
 class EngineConfig(_Section):
-    """How the local engine runs. None means: measured or chosen by laguna."""
+    """How the local engine runs. None: laguna measures or chooses the value."""
 
     context: int | None = Field(default=None, ge=256)
     keep_alive: int = Field(default=600, ge=0)
-    """Seconds an idle engine lives on; 0 ends it at once."""
+    """Seconds after which an idle engine ends; 0 ends it at once."""
     threads: int | None = Field(default=None, ge=1)
     batch: int | None = Field(default=None, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -40,15 +41,15 @@ class EngineConfig(_Section):
     repack: bool | None = None
     mmap: bool = True
     speculation: Literal[True, False, "exact"] = True
-    """Drafts from the context. "exact": only as long ones as are computed to the bit like single
-    tokens, which takes other kernels; see `_exact`."""
+    """Draft tokens from the context. "exact": only drafts short enough that llama.cpp computes
+    them bit for bit like single tokens, which takes other kernels; see `_exact`."""
     snapshots: bool = True
     snapshots_gib: float = Field(default=8.0, ge=0)
 
     @model_validator(mode="after")
     def _exact(self) -> EngineConfig:
-        """Settings with which llama.cpp has one kernel for one token and for several, where no
-        others were made."""
+        """For exact speculation, default to settings with which llama.cpp uses the same kernel for
+        one token and for several."""
         if self.speculation == "exact":
             self.repack = bool(self.repack)
             self.flash_attention = self.flash_attention is not False
@@ -58,7 +59,7 @@ class EngineConfig(_Section):
 
 
 class SamplingConfig(_Section):
-    """Overrides of the model's recommended sampling."""
+    """Overrides of the sampling that the model recommends."""
 
     temperature: float | None = Field(default=None, ge=0)
     top_k: int | None = Field(default=None, ge=0)
@@ -68,7 +69,7 @@ class SamplingConfig(_Section):
 
 
 class LimitsConfig(_Section):
-    """When a turn stops by itself."""
+    """Limits that end a turn: steps, generated tokens, seconds."""
 
     steps: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
@@ -76,7 +77,7 @@ class LimitsConfig(_Section):
 
 
 class RuleConfig(_Section):
-    """One policy rule; exactly one of `tool`, `path`, `command`, `host` names what it is about."""
+    """One policy rule; exactly one of `tool`, `path`, `command`, `host` names its subject."""
 
     verdict: Verdict
     tool: str | None = None
@@ -100,15 +101,15 @@ class PolicyConfig(_Section):
     sandbox: bool = True
     network: bool = False
     writable: list[str] = []
-    """Paths outside the workspace that children may write."""
+    """Paths outside the workspace that commands may write to."""
 
 
 class ProviderConfig(_Section):
-    """A server that speaks the OpenAI chat completions API."""
+    """A server with the OpenAI chat completions API."""
 
     url: str
     key_env: str | None = None
-    """Name of the environment variable that holds the key."""
+    """Name of the environment variable that holds the API key."""
     context: int | None = None
 
 
@@ -121,10 +122,10 @@ class MemoryConfig(_Section):
 
 
 class TrajectoryConfig(_Section):
-    """What is recorded of a session beyond what resuming it needs."""
+    """What is recorded beyond what resuming a session needs."""
 
     logprobs: bool = False
-    """The log-probability of each token that a local model writes."""
+    """Record the log-probability of each token that a local model generates."""
 
 
 class TuiConfig(_Section):
@@ -136,17 +137,17 @@ class TuiConfig(_Section):
 
 
 class HookConfig(_Section):
-    """A command of the user's that runs at an event; see `laguna_agent.agent.hooks`."""
+    """A user's command that runs at an event; see `laguna_agent.agent.hooks`."""
 
     on: Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
     command: str
     """Run by bash in the repository, with JSON on its standard input."""
     tools: list[str] = []
-    """Patterns of tool names (`shell`, `git*`); empty is every tool."""
+    """Patterns of tool names (`shell`, `git*`); empty means every tool."""
     timeout: float = Field(default=30, gt=0, le=600)
     """Seconds."""
     required: bool = False
-    """A failure denies the call or prompt instead of only being shown."""
+    """A failing hook denies the call or prompt, instead of only showing a notice."""
 
 
 class Config(_Section):
@@ -178,7 +179,7 @@ PROJECT_FORBIDDEN: tuple[tuple[str, ...], ...] = (
     ("policy", "writable"),
     ("engine",),
 )
-"""Keys that a repository's own file may not set, whatever the user trusts."""
+"""Keys that a project's file may not set, even when the user trusts it."""
 
 _ENVIRONMENT = {"LAGUNA_MODEL": "model", "LAGUNA_PACK": "pack", "LAGUNA_MODE": "mode"}
 
@@ -190,10 +191,10 @@ def load_config(
     user: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """Read and layer the configuration.
+    """Read and merge the configuration.
 
-    `flags` is a tree of the same shape, with None for what was not given. `project` is a trusted
-    repository's file. Raises UsageError that names the file and the key.
+    `flags` is a tree of the same shape, with None for flags that were not given. `project` is the
+    file of a trusted repository. Raises UsageError that names the file and the key.
     """
     environment = os.environ if environment is None else environment
     tree: dict[str, Any] = {}
@@ -221,7 +222,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _refuse_forbidden(path: Path, data: Mapping[str, Any]) -> None:
@@ -230,8 +231,8 @@ def _refuse_forbidden(path: Path, data: Mapping[str, Any]) -> None:
     for rule in given if isinstance(given, list) else ():
         if not isinstance(rule, Mapping) or rule.get("verdict") not in ("ask", "deny"):
             raise UsageError(
-                f"{path}: a project's rules may only ask or deny",
-                hint=f"A rule that allows belongs in {config_dir() / 'config.toml'}.",
+                f"{path}: rules of a project may only ask or deny",
+                hint=f"Put rules that allow into {config_dir() / 'config.toml'}.",
             )
     for keys in PROJECT_FORBIDDEN:
         node: Any = data
@@ -250,11 +251,18 @@ def _validate(data: Mapping[str, Any], where: str) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), _known_keys(), list_all=False)
+            raise UsageError(f"{where}: unknown key `{key}`", hint=hint or None) from error
         raise UsageError(f"{where}: `{key}`: {first['msg']}") from error
 
 
+def _known_keys() -> set[str]:
+    return {name for section in _Section.__subclasses__() for name in section.model_fields}
+
+
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lay `over` upon `base` in place; None in `over` leaves what is there. Lists add up."""
+    """Merge `over` into `base` in place: None changes nothing, lists are concatenated."""
     for key, value in over.items():
         if value is None:
             continue

@@ -1,7 +1,8 @@
-"""Errors that a person sees: what happened, why, and what to do, with an exit code."""
+"""Errors that users see: what happened, why, and what to do, with an exit code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -18,7 +19,7 @@ class ExitCode(IntEnum):
 
 
 class LagunaError(Exception):
-    """An expected failure. `str(error)` is one or two lines that a person can act on."""
+    """An expected failure. `str(error)` is one or two lines that a user can act on."""
 
     exit_code: ExitCode = ExitCode.FAILED
 
@@ -52,3 +53,17 @@ class ContextFullError(ModelError):
             f"the context is full: {used} tokens are in use, {wanted} more are needed, "
             f"{limit} is the limit"
         )
+
+
+def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
+    """A hint about an unknown name: the closest known one, or else all of them if `list_all`.
+
+    Empty when there is nothing to suggest.
+    """
+    import difflib
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"Known: {', '.join(names)}." if names and list_all else ""

@@ -1,13 +1,14 @@
-"""The vocabulary that all parts share: one model per kind of event.
+"""Events: everything that happens in a session, one model per type.
 
-Interfaces, the trajectory, memory and export all derive from this one stream. Classes marked
-`transient` are shown and not stored; what they add up to is stored as another event.
+Interfaces, the trajectory, memory and export all derive from this one stream. `transient` events
+are shown and not stored; a later event stores their sum, such as a Reply the deltas of its text.
 
-Over 400 lines because it is one vocabulary, and what is stored must be seen in one place.
+Over 400 lines because the stored format is best read in one place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ FinishReason = Literal["stop", "tool_calls", "length", "cancelled", "context_ful
 
 
 class Record(BaseModel):
-    """Base of all data that travels between parts."""
+    """Base of events and of the data in them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,7 +30,7 @@ class _Event(Record):
 
 
 class ToolCall(Record):
-    """A call the model made. `arguments` is what was parsed; `raw` is the text it came from."""
+    """A call that the model made. `arguments` are parsed from the text in `raw`."""
 
     id: str
     name: str
@@ -40,9 +41,9 @@ class ToolCall(Record):
 class Usage(Record):
     """Token counts of one reply or of a whole turn.
 
-    `prompt_tokens` is the length of the prompt, of which `reused_tokens` were in the KV cache,
-    `restored_tokens` came from a snapshot or checkpoint and are counted in `reused_tokens` too,
-    and `prefilled_tokens` were processed.
+    `prompt_tokens` is the length of the prompt. Of these, `reused_tokens` were in the KV cache and
+    `prefilled_tokens` were processed. `restored_tokens` came from a snapshot; `reused_tokens`
+    includes them.
     """
 
     prompt_tokens: int = 0
@@ -57,14 +58,14 @@ class Usage(Record):
 
 
 class CacheMiss(Record):
-    """Why fewer tokens were reused than hoped. `position` is the first token that differed."""
+    """Why fewer tokens were reused than expected. `position` is the first token that differed."""
 
     reason: str
     position: int
 
 
 class Timings(Record):
-    """Seconds spent in one reply."""
+    """Durations within one reply, in seconds."""
 
     queued_s: float = 0.0
     prefill_s: float = 0.0
@@ -79,11 +80,20 @@ class PlanStep(Record):
     status: Literal["pending", "active", "done", "dropped"] = "pending"
 
 
-# --- of a session ---------------------------------------------------------------------------
+PLAN_MARKS = {"pending": "[ ]", "active": "[>]", "done": "[x]", "dropped": "[-]"}
+"""The mark of each status, as the model writes plans and reads them."""
+
+
+def plan_text(steps: Sequence[PlanStep]) -> str:
+    """A plan as text, one marked step a line."""
+    return "\n".join(f"{PLAN_MARKS[step.status]} {step.text}" for step in steps)
+
+
+# --- session ------------------------------------------------------------------------------
 
 
 class SessionStarted(_Event):
-    """First event of a session: everything needed to reproduce the run."""
+    """First event of a session: what reproducing the run takes."""
 
     type: Literal["session_started"] = "session_started"
     session: str
@@ -98,11 +108,11 @@ class SessionStarted(_Event):
     versions: dict[str, str]
     mode: str
     parent: str | None = None
-    """The session and event this one was forked from, as `id:seq`."""
+    """The session and event that this one was forked from, as `id:seq`."""
 
 
 class SystemPrompt(_Event):
-    """The static prefix: system text and tool declarations, as the model sees them."""
+    """The static prefix as the model sees it: system prompt and tool declarations."""
 
     type: Literal["system_prompt"] = "system_prompt"
     text: str
@@ -112,7 +122,7 @@ class SystemPrompt(_Event):
 
 
 class UserMessage(_Event):
-    """What a person said. `context` is what laguna put beside it (date, cwd, files, memory)."""
+    """A message of the user. `context` is what laguna attached (date, cwd, files, memory)."""
 
     type: Literal["user_message"] = "user_message"
     text: str
@@ -121,7 +131,7 @@ class UserMessage(_Event):
 
 
 class SystemNote(_Event):
-    """A message that laguna itself appended for the model: a reminder, a check that failed."""
+    """A message from laguna itself to the model, such as a reminder or a failed check."""
 
     type: Literal["system_note"] = "system_note"
     text: str
@@ -136,14 +146,14 @@ class TurnStarted(_Event):
 
 
 class StepStarted(_Event):
-    """The model is asked for the next reply."""
+    """The model is about to generate the next reply."""
 
     type: Literal["step_started"] = "step_started"
     step: int
 
 
 class Notice(_Event):
-    """Something a person should know; not for the model."""
+    """A message for the user that the model does not see."""
 
     type: Literal["notice"] = "notice"
     level: Literal["info", "warning", "error"] = "info"
@@ -151,8 +161,8 @@ class Notice(_Event):
 
 
 class TurnFinished(_Event):
-    """A turn ended. `files_changed` are paths relative to the repository, `checkpoint` records the
-    files as the turn left them, where somebody may change them before the next."""
+    """A turn ended. `files_changed` are paths relative to the repository; `checkpoint` is the id of
+    a record of the files as the turn left them, if one was made."""
 
     type: Literal["turn_finished"] = "turn_finished"
     status: Status
@@ -166,7 +176,8 @@ class TurnFinished(_Event):
 
 
 class Compacted(_Event):
-    """A new epoch: what came before is summarised. Ranges are `seq` numbers, both included."""
+    """A new epoch began from a summary. `first_seq` and `last_seq` are the events it summarises,
+    both included; the steps from `kept_from_seq` on stay in the prompt."""
 
     type: Literal["compacted"] = "compacted"
     summary: str
@@ -178,35 +189,35 @@ class Compacted(_Event):
     dropped: list[str] = []
     guidance: str = ""
     opening: str = ""
-    """The user message that opens the new epoch: the summary, the verbatim part, the plan."""
+    """The first message of the new epoch: user messages, plan, summary."""
     token_ids: list[int] | None = None
     """The new epoch's prompt after the static prefix, up to the end of the last kept reply."""
 
 
 class Rewound(_Event):
-    """The conversation continues from an earlier event; later ones stay on record."""
+    """The conversation continues from event `to_seq`; later events stay on record."""
 
     type: Literal["rewound"] = "rewound"
     to_seq: int
     code: bool = False
 
 
-# --- of the model ---------------------------------------------------------------------------
+# --- model -------------------------------------------------------------------------------
 
 
 class ModelLoading(_Event):
-    """Bytes of the model file read so far."""
+    """Progress of loading a model: bytes read."""
 
     transient: ClassVar[bool] = True
     type: Literal["model_loading"] = "model_loading"
     done: int
     total: int
     measuring: bool = False
-    """What suits the model on this machine is being measured, as once on its first use."""
+    """True while laguna measures the best settings for this model on this machine."""
 
 
 class EngineRestarted(_Event):
-    """The engine process died and was started again."""
+    """The engine process died and laguna restarted it."""
 
     type: Literal["engine_restarted"] = "engine_restarted"
     reason: str
@@ -214,9 +225,9 @@ class EngineRestarted(_Event):
 
 
 class PrefillProgress(_Event):
-    """Prompt processing: `done` of `total` new tokens; `reused` were not processed again.
+    """Progress of prompt processing: `done` of `total` new tokens, after `reused` ones.
 
-    `rate` is in tokens per second, `eta_s` in seconds; both 0 until known.
+    `rate` is in tokens per second, `eta_s` in seconds; both are 0 until known.
     """
 
     transient: ClassVar[bool] = True
@@ -245,7 +256,7 @@ class TextDelta(_Event):
 
 
 class ToolCallDelta(_Event):
-    """A call as it is being written: `name` once known, and the raw text so far added."""
+    """A tool call as it streams: `name` once known, and the raw text since the last delta."""
 
     transient: ClassVar[bool] = True
     type: Literal["tool_call_delta"] = "tool_call_delta"
@@ -255,8 +266,8 @@ class ToolCallDelta(_Event):
 
 
 class GrammarUsed(_Event):
-    """A grammar that holds replies from here on, each by its digest; on record once, so that a
-    reply can be verified without knowing what made the grammar."""
+    """A grammar that later replies refer to by its digest, so that verifying them needs nothing
+    else. Recorded once per session."""
 
     type: Literal["grammar_used"] = "grammar_used"
     digest: str
@@ -268,7 +279,7 @@ class GrammarUsed(_Event):
 
 
 class Reply(_Event):
-    """A whole reply of the model."""
+    """A complete reply of the model."""
 
     type: Literal["reply"] = "reply"
     text: str = ""
@@ -276,33 +287,33 @@ class Reply(_Event):
     tool_calls: list[ToolCall] = []
     finish_reason: FinishReason = "stop"
     error: str | None = None
-    """What was wrong with the reply, when it could not be parsed as the format says."""
+    """Why the reply could not be parsed."""
     usage: Usage = Usage()
     timings: Timings = Timings()
     miss: CacheMiss | None = None
     seed: int | None = None
     temperature: float | None = None
     discarded: bool = False
-    """True when the loop threw the reply away and asked again; it is not in the prompt."""
+    """True when the loop discarded the reply and generated another; it is not in the prompt."""
     prompt_token_ids: list[int] | None = None
-    """Ids appended since the last reply that is still in the prompt, or else since the static
-    prefix; together they give the prompt."""
+    """Ids that were appended after the previous reply in the prompt (for the first reply, after the
+    static prefix). Those of all replies, with their `token_ids`, make up the prompt."""
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
-    """Natural logarithms of the model's own probabilities of `token_ids`, before temperature,
-    samplers and grammar; recorded when asked for."""
+    """Natural logarithms of the model's probabilities of `token_ids`, before temperature, samplers
+    and grammar. Recorded on request."""
     grammar: str | None = None
-    """Digest of the grammar that held the reply; a GrammarUsed event before it has the text."""
+    """Digest of the reply's grammar; an earlier GrammarUsed event has its text."""
     thinking_budget: int | None = None
     think_close: list[int] = []
-    """Tokens that were fed when the thought had taken `thinking_budget` tokens."""
+    """Tokens that were inserted to end the thinking after `thinking_budget` tokens."""
 
 
-# --- of tools -------------------------------------------------------------------------------
+# --- tools ----------------------------------------------------------------------------------
 
 
 class ApprovalRequested(_Event):
-    """A person is asked. `rule` is what "always" would write."""
+    """The user is asked for approval. `rule` is the rule that answering "always" would add."""
 
     type: Literal["approval_requested"] = "approval_requested"
     call_id: str
@@ -313,7 +324,7 @@ class ApprovalRequested(_Event):
 
 
 class ApprovalGiven(_Event):
-    """The answer to an approval; `reason` goes to the model when it was denied."""
+    """The user's answer to an approval. The model sees `reason` when it is "no"."""
 
     type: Literal["approval_given"] = "approval_given"
     call_id: str
@@ -322,7 +333,7 @@ class ApprovalGiven(_Event):
 
 
 class ToolStarted(_Event):
-    """A tool runs. `title` is one line: what, on what."""
+    """A tool call starts. `title` describes it in one line."""
 
     type: Literal["tool_started"] = "tool_started"
     call_id: str
@@ -340,7 +351,7 @@ class ToolOutput(_Event):
 
 
 class ToolFinished(_Event):
-    """What a tool gave back. `content` is exactly what the model is told."""
+    """The result of a tool call. The model reads exactly `content`."""
 
     type: Literal["tool_finished"] = "tool_finished"
     call_id: str
@@ -349,7 +360,7 @@ class ToolFinished(_Event):
     content: str
     title: str = ""
     summary: str = ""
-    """A few words for a person: `12 lines`, `exit 1`, `+3 -1`."""
+    """The result in a few words for the user: `12 lines`, `exit 1`, `+3 -1`."""
     diff: str = ""
     files_changed: list[str] = []
     duration_s: float = 0.0
@@ -367,7 +378,7 @@ class PlanUpdated(_Event):
 
 
 class CheckRan(_Event):
-    """The check that the task named (a test command) was run."""
+    """The task's check, such as a test command, ran."""
 
     type: Literal["check_ran"] = "check_ran"
     command: str
@@ -377,7 +388,8 @@ class CheckRan(_Event):
 
 
 class Checkpointed(_Event):
-    """The working tree was recorded before a turn that changes files."""
+    """The working tree was recorded before a turn. `files` counts what was recorded; records of
+    older versions have 0 there."""
 
     type: Literal["checkpointed"] = "checkpointed"
     id: str

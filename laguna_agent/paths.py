@@ -1,4 +1,4 @@
-"""Where things live: configuration, data and state directories, and the one of a repository.
+"""Directories of laguna: configuration, data, state, and the state of one repository.
 
 `LAGUNA_HOME`, read from the process environment only, moves all of them under one directory.
 """
@@ -33,7 +33,7 @@ def config_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """Directory of large data that can be fetched or made again: models and KV snapshots."""
+    """Directory of large data that can be downloaded or rebuilt: models and KV snapshots."""
     home = _home()
     return home / "data" if home else _platform("data")
 
@@ -60,7 +60,7 @@ def logs_dir() -> Path:
 
 
 def repository_root(start: Path) -> Path:
-    """The nearest directory at or above `start` that holds `.git`; `start` itself if none does."""
+    """The nearest directory at or above `start` that contains `.git`, or else `start` itself."""
     start = start.resolve()
     for directory in (start, *start.parents):
         if (directory / ".git").exists():
@@ -69,14 +69,14 @@ def repository_root(start: Path) -> Path:
 
 
 def repository_state_dir(root: Path) -> Path:
-    """State directory of one repository: readable name and a digest of its absolute path."""
+    """State directory of one repository, named after it and a digest of its absolute path."""
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:10]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "root"
     return state_dir() / f"{name}-{digest}"
 
 
 def make_private(*directories: Path) -> None:
-    """Make directories, and let nobody but this user look into them. Raises OSError."""
+    """Create directories that only this user can read. Raises OSError."""
     for path in directories:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -86,7 +86,7 @@ def make_private(*directories: Path) -> None:
 def runtime_dir() -> Path:
     """Directory (mode 0700, owned by this user) for sockets and locks.
 
-    Raises PermissionError when the directory exists and belongs to somebody else.
+    Raises PermissionError when the directory exists and belongs to another user.
     """
     home = _home()
     if home:
@@ -101,7 +101,7 @@ def runtime_dir() -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.lstat()
     if info.st_uid != os.getuid() or path.is_symlink():
-        raise PermissionError(f"{path} belongs to somebody else")
+        raise PermissionError(f"{path} belongs to another user")
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path

@@ -59,7 +59,7 @@ class Recorder:
         if isinstance(event, Rewound):
             self.state = conversation_state(self.trajectory)
         else:
-            self.state.take(StoredEvent(seq, "", event))
+            self.state.apply(StoredEvent(seq, "", event))
         return seq
 
     def epoch(self) -> Iterator[StoredEvent]:

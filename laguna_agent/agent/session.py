@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from laguna_agent.actions import Mode
 from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context import compaction
-from laguna_agent.agent.context.epoch import plan_text, reenter
+from laguna_agent.agent.context.epoch import reenter
 from laguna_agent.agent.factory import make_agent, static_variables
 from laguna_agent.agent.loop import run_turn
 from laguna_agent.agent.model_loading import LoadedModel, LoadModel, OnLoading, load_model
@@ -37,6 +37,7 @@ from laguna_agent.events import (
     ToolOutput,
     TurnFinished,
     UserMessage,
+    plan_text,
 )
 from laguna_agent.models.conversation import ToolSpec
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir

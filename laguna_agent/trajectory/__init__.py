@@ -1,1 +1,1 @@
-"""The append-only record of a session, and everything derived from it."""
+"""The append-only record of a session, and what is derived from it."""

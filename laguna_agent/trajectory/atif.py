@@ -1,8 +1,8 @@
-"""Export as ATIF 1.8, the Agent Trajectory Interchange Format, one JSON document a session.
+"""Exports a session as ATIF 1.8, the Agent Trajectory Interchange Format, one JSON document.
 
-Each reply of the model is a step with the exact token ids of its prompt and of what it wrote, so
-that trajectories can be trained and evaluated on without tokenising anything again. Rewound
-events are left out; replies that laguna threw away are counted, not shown.
+Each reply of the model is a step with the exact token ids of its prompt and completion, so that
+training and evaluation need not tokenise anything again. Rewound events are left out; discarded
+replies are counted, not shown.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TextIO
 
 from laguna_agent import __version__
@@ -41,7 +42,7 @@ class _Totals:
 def write_atif(
     source: Source, out: TextIO, *, session: str, token_ids: bool = True, notes: str = ""
 ) -> None:
-    """Write the document. Steps are written as they are read, so size does not matter."""
+    """Write the document step by step, in memory that does not depend on the session's length."""
     state, totals = ConversationState(), _Totals()
     head: dict[str, Any] = {"schema_version": SCHEMA, "session_id": session}
     events = active_events(source, whole=True)
@@ -51,16 +52,16 @@ def write_atif(
         if isinstance(stored.event, SystemPrompt | UserMessage | Reply):
             break
     for stored in first:
-        state.take(stored)
+        state.apply(stored)
     head["trajectory_id"] = session
     head["agent"] = _agent(state)
     out.write(json.dumps(head)[:-1] + ', "steps": [')
     written = False
-    for step in _steps(_chain(first, events), state, totals, set(), token_ids=token_ids):
+    for step in _steps(chain(first, events), state, totals, set(), token_ids=token_ids):
         totals.steps += 1
         out.write((",\n" if written else "\n") + json.dumps({"step_id": totals.steps, **step}))
         written = True
-    if not written:  # the format asks for one step at least
+    if not written:  # the format requires at least one step
         totals.steps = 1
         out.write(json.dumps({"step_id": 1, "source": "system", "message": "(no events)"}))
     tail: dict[str, Any] = {
@@ -80,11 +81,6 @@ def write_atif(
     if totals.status:
         tail["extra"] = {"status": totals.status}
     out.write("\n], " + json.dumps(tail)[1:] + "\n")
-
-
-def _chain(first: list[StoredEvent], rest: Iterator[StoredEvent]) -> Iterator[StoredEvent]:
-    yield from first
-    yield from rest
 
 
 def _agent(state: ConversationState) -> dict[str, Any]:
@@ -111,31 +107,31 @@ def _steps(
     *,
     token_ids: bool,
 ) -> Iterator[dict[str, Any]]:
-    """The steps in order; a reply's step waits for the results of its calls."""
-    waiting: dict[str, Any] | None = None
+    """The steps in order. A reply's step is held back until the results of its calls are in it."""
+    held: dict[str, Any] | None = None
     for stored in events:
         event = stored.event
-        if isinstance(event, ToolFinished) and waiting is not None:
+        if isinstance(event, ToolFinished) and held is not None:
             result = _result(event, calls)
-            waiting.setdefault("observation", {"results": []})["results"].append(result)
+            held.setdefault("observation", {"results": []})["results"].append(result)
             _follow(state, stored)
             continue
         step = _step(stored, state, totals, token_ids=token_ids)
         _follow(state, stored)
         if step is None:
             continue
-        if waiting is not None:
-            yield waiting
-        waiting = step
+        if held is not None:
+            yield held
+        held = step
         calls.clear()
         calls.update(call["tool_call_id"] for call in step.get("tool_calls", ()))
-    if waiting is not None:
-        yield waiting
+    if held is not None:
+        yield held
 
 
 def _follow(state: ConversationState, stored: StoredEvent) -> None:
-    if stored.seq > state.last_seq:  # the first events were taken to know the agent
-        state.take(stored)
+    if stored.seq > state.last_seq:  # the first events were applied before, for `_agent`
+        state.apply(stored)
 
 
 def _step(

@@ -1,33 +1,32 @@
-"""How one event becomes one line of `events.jsonl`, and comes back.
+"""Encodes an event as one line of `events.jsonl`, and decodes it.
 
 A line is a JSON object in UTF-8 without raw line separators of any kind, so that every tool that
-splits text into lines sees one line. Fields that are huge go to side files named by digest; the
-line keeps the head of a text, which is what a reader gets who does not ask for the whole.
+splits text into lines sees one line. Huge fields go to blobs, files named by their digest; of a
+text, the line keeps the head for readers that do not need the whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import UsageError
 from laguna_agent.events import Event
 
 SCHEMA_VERSION = 1
-"""Version of the lines that this laguna writes; newer ones are refused."""
+"""Version of the lines that this laguna writes. It refuses to read newer ones."""
 
 BLOB_LIMIT = 32_768
-"""Bytes of one field's JSON from which the field goes to a side file."""
+"""Bytes of JSON from which a field goes to a blob."""
 
 BLOB_HEAD = 2_000
-"""Characters of a text that the line keeps when the whole is in a side file."""
+"""Characters that the line keeps of a text whose whole is in a blob."""
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 _PREFIX = re.compile(rb'\{"seq":\s?(\d+),\s?"ts":\s?"([^"]*)",\s?"v":\s?(\d+),\s?"type":\s?"(\w+)"')
@@ -42,7 +41,7 @@ class StoredEvent(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What the beginning of a line says, read without parsing the rest."""
+    """The beginning of a line, read without parsing the rest."""
 
     seq: int
     ts: str
@@ -51,11 +50,11 @@ class Header(NamedTuple):
 
 
 class DamagedLineError(Exception):
-    """A line that is not a stored event. Readers skip it and say so."""
+    """A line that is not a stored event. Readers skip it and report it."""
 
 
 def header(line: bytes) -> Header | None:
-    """The header of a line; None when the line does not begin as a stored event does."""
+    """The header of a line; None when the line does not begin like a stored event."""
     match = _PREFIX.match(line)
     if match is None:
         return None
@@ -64,7 +63,7 @@ def header(line: bytes) -> Header | None:
 
 
 def encode(seq: int, ts: str, event: Event, blobs: Path) -> bytes:
-    """The line of an event, its newline included. Huge fields are written under `blobs`."""
+    """The line of an event, newline included. Writes huge fields to the directory `blobs`."""
     fields = event.model_dump()
     line = _line(seq, ts, fields)
     if len(line) <= BLOB_LIMIT:
@@ -87,16 +86,16 @@ def encode(seq: int, ts: str, event: Event, blobs: Path) -> bytes:
 
 
 def decode(line: bytes, blobs: Path, *, whole: bool = True) -> tuple[StoredEvent, list[str]]:
-    """The event of a line, and what was wrong with its side files.
+    """The event of a line, and what was wrong with its blobs.
 
-    With `whole` false, texts that are in side files are cut to their heads and lists are left
-    out, so that no side file is read. Raises DamagedLineError, and UsageError for a newer version.
+    With `whole` false no blob is read: texts are cut to their heads, and lists left out. Raises
+    DamagedLineError, and UsageError for a newer version.
     """
     try:
         fields = json.loads(line)
         seq, ts, version = fields.pop("seq"), fields.pop("ts"), fields.pop("v")
         if not (isinstance(seq, int) and isinstance(ts, str) and isinstance(version, int)):
-            raise DamagedLineError("its number, time or version is not what it should be")
+            raise DamagedLineError("its number, time or version is wrong")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedLineError("it is not a stored event") from error
     refuse_newer(version)
@@ -106,9 +105,9 @@ def decode(line: bytes, blobs: Path, *, whole: bool = True) -> tuple[StoredEvent
             continue
         data = read_blob(blobs, digest)
         if data is None:
-            problems.append(f"the side file {digest[:12]} of event {seq} is missing or damaged")
+            problems.append(f"the blob {digest[:12]} of event {seq} is missing or damaged")
             if name in fields:
-                fields[name] += "\n[… the rest is lost: its side file is missing or damaged]"
+                fields[name] += "\n[… the rest is lost: its blob is missing or damaged]"
         elif name in fields:
             fields[name] = data.decode("utf-8", "surrogatepass")
         else:
@@ -122,37 +121,28 @@ def decode(line: bytes, blobs: Path, *, whole: bool = True) -> tuple[StoredEvent
 
 
 def refuse_newer(version: int) -> None:
-    """Raise UsageError when lines of this version are not known here."""
+    """Raise UsageError when this laguna cannot read lines of this version."""
     if version > SCHEMA_VERSION:
         raise UsageError(
-            f"this session was written by a newer laguna (version {version} of its records, "
-            f"{SCHEMA_VERSION} is known here)",
-            hint="Update laguna to read it; it was left as it is.",
+            f"this session was written by a newer laguna (record version {version}; this laguna "
+            f"reads up to {SCHEMA_VERSION})",
+            hint="Update laguna to open it; nothing of it was changed.",
         )
 
 
 def write_blob(blobs: Path, data: bytes) -> str:
-    """Write a side file whole or not at all, on disk when this returns; gives its digest."""
+    """Write a blob; returns its digest. The blob is on disk when this returns."""
     digest = hashlib.sha256(data).hexdigest()
     path = blobs / digest
     if path.exists():
         return digest
     blobs.mkdir(mode=0o700, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=blobs, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    atomic_write(path, data, sync=True)
     return digest
 
 
 def read_blob(blobs: Path, digest: str) -> bytes | None:
-    """The bytes of a side file; None when it is missing or not what its name says."""
+    """The bytes of a blob; None when it is missing or its digest is not its name."""
     if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
         return None
     try:
@@ -172,7 +162,7 @@ def _line(seq: int, ts: str, fields: dict[str, Any]) -> bytes:
 
 def _json(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # JSON allows these three unescaped inside strings, but many readers take them for line ends.
+    # JSON allows these three unescaped in strings, but many readers split lines at them.
     for separator, escape in (("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\x85", "\\u0085")):
         if separator in text:
             text = text.replace(separator, escape)

@@ -1,4 +1,4 @@
-"""A session as a page that a person reads: Markdown, or HTML that stands alone."""
+"""A session as a readable document: Markdown, or one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from laguna_agent.events import (
     ToolFinished,
     TurnFinished,
     UserMessage,
+    plan_text,
 )
+from laguna_agent.plurals import counted
 from laguna_agent.trajectory.codec import StoredEvent
-from laguna_agent.trajectory.event_text import PLAN_MARKS, call_text
+from laguna_agent.trajectory.event_text import call_text
 from laguna_agent.trajectory.meta import Meta
 
 _STYLE = """
@@ -47,22 +49,20 @@ table{border-collapse:collapse}td{padding:.1rem .8rem .1rem 0;vertical-align:top
 
 
 class Block:
-    """One piece of an event: text, or preformatted text that may be folded."""
+    """One part of an event: text, or preformatted text that may be folded under a label."""
 
     def __init__(self, text: str, *, pre: bool = False, fold: str = "", diff: bool = False) -> None:
         self.text, self.pre, self.fold, self.diff = text, pre or bool(fold) or diff, fold, diff
 
 
 def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
-    """Title, class and pieces of an event; None for those that only mark a moment."""
+    """Title, CSS class and parts of an event; None for events without content."""
     match event:
         case SystemPrompt():
-            return "System prompt", "", [Block(event.text, fold=f"{event.tokens} tokens")]
+            return "System prompt", "", [Block(event.text, fold=counted(event.tokens, "token"))]
         case UserMessage():
-            beside = (
-                [Block(event.context, fold="what laguna put beside it")] if event.context else []
-            )
-            return "User", "user", [Block(event.text), *beside]
+            context = [Block(event.context, fold="attached context")] if event.context else []
+            return "User", "user", [Block(event.text), *context]
         case SystemNote():
             return f"Note to the model ({event.reason})", "", [Block(event.text, fold="text")]
         case Notice():
@@ -79,8 +79,7 @@ def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
                 [Block(event.output, fold="output")],
             )
         case PlanUpdated():
-            lines = "\n".join(f"{PLAN_MARKS[step.status]} {step.text}" for step in event.steps)
-            return "Plan", "", [Block(lines, pre=True)]
+            return "Plan", "", [Block(plan_text(event.steps), pre=True)]
         case Compacted():
             dropped = "; ".join(event.dropped) or "nothing"
             size = f"{event.tokens_before} → {event.tokens_after} tokens; dropped: {dropped}"
@@ -90,19 +89,26 @@ def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
         case ApprovalRequested():
             action = event.action.model_dump(exclude={"diff"})
             shown = ", ".join(f"{name} {value}" for name, value in action.items())
-            return f"Asked: {event.tool}", "", [Block(f"{shown}. {event.decision.reason}")]
+            return (
+                f"Approval requested: {event.tool}",
+                "",
+                [Block(f"{shown}. {event.decision.reason}")],
+            )
         case ApprovalGiven():
             return f"Answer: {event.answer}", "", [Block(event.reason)] if event.reason else []
         case EngineRestarted():
             return "Engine restarted", "bad", [Block(event.reason)]
         case Checkpointed():
-            return "Checkpoint", "", [Block(f"{event.files} files, {event.id}")]
+            # Records of older versions have no count.
+            size = f"{counted(event.files, 'file')}, " if event.files else ""
+            return "Checkpoint", "", [Block(f"{size}{event.id}")]
         case TurnFinished():
             kind = "good" if event.status == "done" else "bad"
             usage = event.usage
             numbers = (
-                f"{event.steps} steps, {event.duration_s:g} s, {usage.prefilled_tokens} tokens "
-                f"read, {usage.reused_tokens} reused, {usage.completion_tokens} written"
+                f"{counted(event.steps, 'step')}, {event.duration_s:g} s, "
+                f"{counted(usage.prefilled_tokens, 'token')} read, {usage.reused_tokens} reused, "
+                f"{usage.completion_tokens} written"
             )
             parts = [Block(text) for text in (event.summary, event.error or "", numbers) if text]
             return f"Turn ended: {event.status}", kind, parts
@@ -124,7 +130,7 @@ def write_markdown(events: Iterable[StoredEvent], meta: Meta, out: TextIO) -> No
 
 
 def write_html(events: Iterable[StoredEvent], meta: Meta, out: TextIO) -> None:
-    """Write a session as one HTML file that needs nothing else and runs no script."""
+    """Write a session as one HTML file without scripts or external resources."""
     title = escape(meta.title or meta.id)
     out.write(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -165,7 +171,7 @@ def _reply(event: Reply) -> tuple[str, str, list[Block]]:
     usage = event.usage
     spent = f"{usage.prefilled_tokens} read, {usage.reused_tokens} reused, "
     title = f"Model ({spent}{usage.completion_tokens} written)"
-    return title + (" thrown away" if event.discarded else ""), "agent", blocks
+    return title + (" discarded" if event.discarded else ""), "agent", blocks
 
 
 def _tool(event: ToolFinished) -> tuple[str, str, list[Block]]:
@@ -175,7 +181,7 @@ def _tool(event: ToolFinished) -> tuple[str, str, list[Block]]:
     if lines <= 6 and len(event.content) < 600:
         blocks.append(Block(event.content, pre=True))
     else:
-        blocks.append(Block(event.content, fold=f"result, {lines} lines"))
+        blocks.append(Block(event.content, fold=f"result, {counted(lines, 'line')}"))
     return f"{event.title or event.name}{summary}", "" if event.ok else "bad", blocks
 
 
@@ -185,7 +191,8 @@ def _facts(meta: Meta) -> Iterator[tuple[str, str]]:
         value = getattr(meta, name)
         if value:
             yield name, str(value)
-    yield "size", f"{meta.turns} turns, {meta.steps} steps, {meta.events} events"
+    sizes = counted(meta.turns, "turn"), counted(meta.steps, "step"), counted(meta.events, "event")
+    yield "size", ", ".join(sizes)
     if meta.files_changed:
         yield "changed", ", ".join(meta.files_changed)
 
@@ -223,5 +230,5 @@ def _diff_line(line: str) -> str:
 
 
 def is_shown(event: Event) -> bool:
-    """Whether a page shows the event."""
+    """Whether documents show the event."""
     return not isinstance(event, SessionStarted) and blocks_of(event) is not None

@@ -1,4 +1,4 @@
-"""An event as text a person can read: for search, for opening it, for Markdown."""
+"""An event as readable text: for search, recall and Markdown."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from laguna_agent.events import (
     ToolFinished,
     TurnFinished,
     UserMessage,
+    plan_text,
 )
-
-PLAN_MARKS = {"pending": "[ ]", "active": "[>]", "done": "[x]", "dropped": "[-]"}
 
 
 def event_text(event: Event) -> str:
-    """What an event says, without its kind; empty for events that only mark a moment."""
+    """The text of an event, without its type; empty for events without content."""
     match event:
         case UserMessage() | SystemNote() | Notice() | SystemPrompt():
             return event.text
@@ -43,7 +42,7 @@ def event_text(event: Event) -> str:
         case CheckRan():
             return f"{event.command} (exit {event.exit_code})\n{event.output}"
         case PlanUpdated():
-            return "\n".join(f"{PLAN_MARKS[step.status]} {step.text}" for step in event.steps)
+            return plan_text(event.steps)
         case Compacted():
             return event.summary
         case TurnFinished():
@@ -58,7 +57,7 @@ def event_text(event: Event) -> str:
 
 
 def call_text(call: ToolCall) -> str:
-    """A call as one or more lines: its name, then each argument."""
+    """A tool call as lines: its name, then each argument."""
     lines = [call.name]
     for name, value in call.arguments.items():
         shown = _value(value)

@@ -1,8 +1,8 @@
-"""The sessions of one repository, found fast: a cache in SQLite over the `meta.json` files.
+"""The index of a repository's sessions: a cache in SQLite over the `meta.json` files.
 
-Delete `sessions.sqlite` whenever you like: it is made again. Whether a row is still true is seen
-from the size and time of its `meta.json`, so lists need not read any. A list that finds all rows
-true needs no pydantic either, which would take longer to import than the list takes.
+`sessions.sqlite` can be deleted at any time; laguna rebuilds it. A row is current as long as size
+and time of its `meta.json` are, so that listing reads no file. Listing does not import pydantic
+either unless a row is out of date, because the import takes longer than the list.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ CREATE INDEX by_update ON sessions (updated DESC);
 
 
 class SessionIndex:
-    """The sessions of the repository at `root`. Cheap to make; a context manager that closes."""
+    """The sessions of the repository at `root`. A context manager that closes the database."""
 
     def __init__(self, root: Path) -> None:
         self._state = repository_state_dir(root)
@@ -44,18 +44,18 @@ class SessionIndex:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
     @property
     def sessions_dir(self) -> Path:
-        """Where the sessions are."""
+        """Directory of the sessions."""
         return self._state / "sessions"
 
     def rows(self, *, limit: int | None = None) -> list[dict[str, Any]]:
-        """Sessions, the one that was last used first: the fields of `Meta` that are not at their
+        """Sessions, most recently used first, as the fields of `Meta` that differ from their
         defaults."""
         database = self._refreshed()
         rows = database.execute(
@@ -65,18 +65,18 @@ class SessionIndex:
         return [json.loads(row[0]) for row in rows]
 
     def sessions(self, *, limit: int | None = None) -> list[Meta]:
-        """Sessions, the one that was last used first."""
+        """Sessions, most recently used first."""
         from laguna_agent.trajectory.meta import Meta
 
         return [Meta.model_validate(row) for row in self.rows(limit=limit)]
 
     def count(self) -> int:
-        """How many sessions there are."""
+        """Number of sessions."""
         row = self._refreshed().execute("SELECT count(*) FROM sessions").fetchone()
         return int(row[0])
 
     def latest(self) -> Path | None:
-        """Directory of the session that was last used, for `--continue`."""
+        """Directory of the most recently used session, for `--continue`."""
         row = (
             self._refreshed()
             .execute("SELECT id FROM sessions ORDER BY updated DESC, id DESC LIMIT 1")
@@ -85,8 +85,10 @@ class SessionIndex:
         return self.sessions_dir / str(row[0]) if row else None
 
     def resolve(self, name: str) -> Path:
-        """Directory of the session that `name` means: an id, the beginning or the end of one, or
-        a path. Raises UsageError when none or several are meant."""
+        """Directory of the session `name`: an id, the beginning or end of one, or a path.
+
+        Raises UsageError when no session or more than one matches.
+        """
         path = Path(name).expanduser()
         if "/" in name and (path.is_dir() or path.is_file()):
             return path.parent if path.name == "events.jsonl" else path
@@ -97,13 +99,15 @@ class SessionIndex:
             return self.sessions_dir / found[0]
         if found and name:
             shown = ", ".join(sorted(found)[-5:])
-            raise UsageError(f"`{name}` means {len(found)} sessions: {shown}")
+            raise UsageError(
+                f"`{name}` matches {len(found)} sessions: {shown}", hint="Give more of the id."
+            )
         raise UsageError(
             f"there is no session `{name}` in this repository",
-            hint="`laguna sessions list` shows them.",
+            hint="`laguna sessions list` lists them.",
         )
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _names(self) -> list[str]:
         try:
@@ -116,28 +120,28 @@ class SessionIndex:
         database = self._open()
         try:
             self._refresh(database)
-        except sqlite3.DatabaseError:  # damaged, or of a shape we do not know: make it anew
+        except sqlite3.DatabaseError:  # damaged or of an unknown schema: rebuild it
             self.close()
-            database = self._open(anew=True)
+            database = self._open(rebuild=True)
             self._refresh(database)
         return database
 
-    def _open(self, *, anew: bool = False) -> sqlite3.Connection:
+    def _open(self, *, rebuild: bool = False) -> sqlite3.Connection:
         if self._database is not None:
             return self._database
         path = self._state / "sessions.sqlite"
         try:
-            if anew:
+            if rebuild:
                 path.unlink(missing_ok=True)
             self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
             database = _connect(str(path))
-        except (OSError, sqlite3.OperationalError):  # a state directory that cannot be written
+        except (OSError, sqlite3.OperationalError):  # the state directory is not writable
             database = _connect(":memory:")
         except sqlite3.DatabaseError:
-            if anew:
+            if rebuild:
                 database = _connect(":memory:")
             else:
-                return self._open(anew=True)
+                return self._open(rebuild=True)
         self._database = database
         return database
 
@@ -158,7 +162,10 @@ class SessionIndex:
         if not stale and not known:
             return
         rows = [row for row in (self._row(name, stamp) for name, stamp in stale) if row]
-        with contextlib.suppress(sqlite3.OperationalError), database:  # read-only: only stale
+        with (
+            contextlib.suppress(sqlite3.OperationalError),
+            database,
+        ):  # a read-only database stays out of date
             database.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", rows)
             database.executemany("DELETE FROM sessions WHERE id = ?", ((name,) for name in known))
 
@@ -174,24 +181,19 @@ class SessionIndex:
 
 
 def _rebuilt(directory: Path) -> Meta | None:
-    """The meta of a session whose `meta.json` is gone, from the beginning of its events."""
+    """The meta of a session without a `meta.json`, from its first events."""
     from laguna_agent.trajectory.meta import Meta
     from laguna_agent.trajectory.reader import read_events
 
     try:
         size = (directory / "events.jsonl").stat().st_size
         meta = Meta(id=directory.name)
-        for stored in _first(read_events(directory, 0, whole=False, problems=[]), 20):
-            meta.take(stored.ts, stored.event)
+        for stored in islice(read_events(directory, 0, whole=False, problems=[]), 20):
+            meta.apply(stored.ts, stored.event)
     except (OSError, UsageError):
         return None
     meta.bytes = size
     return meta
-
-
-def _first(items: Iterator[Any], most: int) -> Iterator[Any]:
-    for _, item in zip(range(most), items, strict=False):
-        yield item
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -199,7 +201,7 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         if path != ":memory:":
             database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=OFF")  # a cache: losing it costs nothing
+            database.execute("PRAGMA synchronous=OFF")  # a cache may be lost
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             database.execute("DROP TABLE IF EXISTS sessions")

@@ -1,15 +1,15 @@
-"""The small file beside a trajectory that says what the session is, so that lists need not read it.
+"""`meta.json`: what lists show of a session, so that they need not read its events.
 
-It can be made again from the events and is therefore never the truth.
+It is derived from the events and rebuilt from them when it is missing.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.events import (
     Compacted,
     Event,
@@ -25,12 +25,13 @@ from laguna_agent.events import (
 
 TITLE_CHARS = 120
 _LINE_CHARS = 4_096
+_MOST_FILES = 200
 _REFTABLE = "refs/heads/.invalid"
-"""What HEAD names where git keeps its branches in a table, which is not read here."""
+"""What HEAD names in a repository with a reftable, which this module does not read."""
 
 
 class Meta(BaseModel):
-    """What is known of a session at a glance. Times are ISO 8601 in UTC."""
+    """What lists show of a session. Times are ISO 8601 in UTC."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -40,12 +41,12 @@ class Meta(BaseModel):
     repository: str = ""
     branch: str = ""
     commit: str = ""
-    """The commit that was checked out when the session began."""
+    """The commit that was checked out when the session started."""
     created: str = ""
     updated: str = ""
     model: str = ""
     status: str = "open"
-    """`open` until a turn ended, `running` in a turn, then the status of the last turn."""
+    """`open` before the first turn, `running` during a turn, then the last turn's status."""
     parent: str | None = None
     turns: int = 0
     steps: int = 0
@@ -57,10 +58,10 @@ class Meta(BaseModel):
     plan_done: int = 0
     plan_total: int = 0
     remembered: int = 0
-    """Number of the last event that a memory file tells of."""
+    """Number of the last event that a memory file covers."""
 
-    def take(self, ts: str, event: Event) -> None:
-        """Count one stored event."""
+    def apply(self, ts: str, event: Event) -> None:
+        """Update the fields with the next stored event."""
         self.created = self.created or ts
         self.updated = ts
         self.events += 1
@@ -76,15 +77,13 @@ class Meta(BaseModel):
                 self.status = "running"
             case TurnFinished():
                 self.status = event.status
-                known = dict.fromkeys([*self.files_changed, *event.files_changed])
-                self.files_changed = list(known)[:200]
+                self._add_changed(event.files_changed)
             case StepStarted():
                 self.steps += 1
             case Reply():
                 self.calls += len(event.tool_calls)
             case ToolFinished() if event.files_changed:
-                known = dict.fromkeys([*self.files_changed, *event.files_changed])
-                self.files_changed = list(known)[:200]
+                self._add_changed(event.files_changed)
             case Compacted():
                 self.compactions += 1
             case PlanUpdated():
@@ -93,16 +92,20 @@ class Meta(BaseModel):
             case _:
                 pass
 
+    def _add_changed(self, paths: list[str]) -> None:
+        known = dict.fromkeys([*self.files_changed, *paths])
+        self.files_changed = list(known)[:_MOST_FILES]
+
 
 def title_of(text: str) -> str:
-    """The first line of a text that says something, cut to a title."""
+    """The first line of a text that is not blank, cut to the length of a title."""
     line = next((line.strip() for line in text.split("\n") if line.strip()), "")
     line = "".join(character if character.isprintable() else " " for character in line)
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 
 def read_meta(directory: Path) -> Meta | None:
-    """The meta of a session directory; None when the file is missing or damaged."""
+    """Read the meta of a session directory; None when the file is missing or damaged."""
     try:
         return Meta.model_validate_json((directory / "meta.json").read_bytes())
     except (OSError, ValidationError):
@@ -110,19 +113,13 @@ def read_meta(directory: Path) -> Meta | None:
 
 
 def write_meta(directory: Path, meta: Meta) -> None:
-    """Write `meta.json` whole or not at all. Raises OSError."""
+    """Write `meta.json` atomically. Raises OSError."""
     text = meta.model_dump_json(exclude_defaults=True, indent=1, ensure_ascii=False)
-    temporary = directory / f".meta-{os.getpid()}"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, directory / "meta.json")
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    atomic_write(directory / "meta.json", text)
 
 
 def git_head(root: Path) -> tuple[str, str]:
-    """Branch and commit that are checked out at `root`, read from files; empty where unknown."""
+    """Branch and commit that are checked out at `root`, read without git; empty if unknown."""
     try:
         git = root / ".git"
         if not git.is_dir():  # a linked worktree or a submodule
@@ -142,7 +139,7 @@ def git_head(root: Path) -> tuple[str, str]:
 
 
 def _line(path: Path) -> str:
-    """The text of a small file. Raises OSError, also for what is no file and might block."""
+    """The text of a small file. Raises OSError, also for what is not a file and might block."""
     if not path.is_file():
         raise FileNotFoundError(path)
     with path.open(encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Reading `events.jsonl`, whatever a crash, a full disk or an editor did to it."""
+"""Reads `events.jsonl`, whatever a crash, a full disk or an editor did to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from laguna_agent.trajectory.codec import DamagedLineError, StoredEvent
 
 _BLOCK = 65_536
 _SCAN_BYTES = 1_048_576
-"""Below this size a file is read from its beginning; above, `start` is found by bisection."""
+"""Smaller files are read from their beginning; in larger ones bisection finds `start`."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """How a file of events ends. `torn` bytes at the end are no whole event."""
+    """How a file of events ends. `torn` is the number of bytes of an unfinished last event."""
 
     size: int
     last_seq: int
@@ -26,16 +26,16 @@ class Tail:
     whole_without_newline: bool = False
 
     def describe(self) -> str:
-        """What was lost, for a person."""
+        """What was lost, for the user."""
         after = f"after event {self.last_seq}" if self.last_seq else "at the beginning"
         return (
             f"the record was cut off {after} ({self.torn} bytes of an unfinished event); "
-            "it goes on from there"
+            "new events continue from there"
         )
 
 
 def read_tail(path: Path) -> Tail:
-    """How the file ends, found from its end: the cost does not depend on its length.
+    """Read how a file ends, from its end: the cost does not depend on its length.
 
     Raises UsageError when the last event was written by a newer laguna.
     """
@@ -56,7 +56,10 @@ def read_tail(path: Path) -> Tail:
 def read_events(
     directory: Path, start: int, *, whole: bool, problems: list[str], kind: str | None = None
 ) -> Iterator[StoredEvent]:
-    """The stored events of a session directory from number `start` on, of one `kind` if given."""
+    """The events of a session directory from number `start` on, of one type if `kind` is given.
+
+    Damaged lines are skipped and described in `problems`.
+    """
     blobs = directory / "blobs"
     with (directory / "events.jsonl").open("rb") as file:
         if start > 1 and os.fstat(file.fileno()).st_size > _SCAN_BYTES:
@@ -80,24 +83,13 @@ def read_events(
                 yield stored
 
 
-def read_headers(path: Path) -> Iterator[tuple[int, codec.Header]]:
-    """Offset and header of each line that has one, without parsing the rest."""
-    with path.open("rb") as file:
-        offset = 0
-        for line in file:
-            known = codec.header(line)
-            if known is not None:
-                yield offset, known
-            offset += len(line)
-
-
 def find_offset(file: BinaryIO, start: int) -> int:
-    """Where to begin reading so that no event numbered `start` or higher is missed."""
+    """An offset from which reading misses no event numbered `start` or higher."""
     low, high = 0, file.seek(0, os.SEEK_END)
     while high - low > _BLOCK:
         middle = (low + high) // 2
         file.seek(middle)
-        file.readline()  # the rest of the line we landed in
+        file.readline()  # the rest of the line at this offset
         position, known = file.tell(), None
         while position < high and (line := file.readline()):
             known = codec.header(line)
@@ -108,7 +100,7 @@ def find_offset(file: BinaryIO, start: int) -> int:
             low = position
         else:
             high = middle
-    # `low` begins a line whose number is below `start`, or is the beginning.
+    # `low` is the beginning of the file or of a line whose number is below `start`.
     return low
 
 
@@ -118,7 +110,7 @@ def _first_header(file: BinaryIO) -> codec.Header | None:
 
 
 def _last_line(file: BinaryIO, end: int) -> bytes:
-    """What stands between the last newline before `end` and `end`."""
+    """The bytes between the last newline before `end` and `end`."""
     pieces: list[bytes] = []
     position = end
     while position > 0:
@@ -135,7 +127,7 @@ def _last_line(file: BinaryIO, end: int) -> bytes:
 
 
 def _last_seq_before(file: BinaryIO, end: int) -> int:
-    """Number of the last whole event that ends at or before `end`, which follows a newline."""
+    """Number of the last whole event before `end`, which follows a newline; 0 if none."""
     while end > 0:
         line = _last_line(file, end - 1)
         seq = _seq_of(line)
@@ -147,7 +139,7 @@ def _last_seq_before(file: BinaryIO, end: int) -> int:
 
 def _seq_of(line: bytes) -> int | None:
     try:
-        # The side files do not matter here: the event is whole if its line is.
+        # Blobs do not matter here: the event is whole if its line is.
         return codec.decode(line, Path(), whole=False)[0].seq
     except DamagedLineError:
         return None

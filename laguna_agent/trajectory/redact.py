@@ -1,4 +1,4 @@
-"""Taking secrets out of what is exported, by pattern, and saying what was taken out."""
+"""Removes secrets from exports, by pattern, and reports what it removed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 @dataclass
 class Redactor:
-    """Replaces secrets; `counts` says how many of each kind it found."""
+    """Replaces secrets; `counts` has the number of each kind."""
 
     counts: Counter[str] = field(default_factory=Counter)
     _patterns: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -58,13 +58,13 @@ class Redactor:
     )
 
     def text(self, text: str) -> str:
-        """The text with `[removed: kind]` where secrets were."""
+        """The text with `[removed: kind]` in place of secrets."""
         for kind, pattern in self._patterns:
             text = pattern.sub(lambda match, kind=kind: self._replace(match, kind), text)  # type: ignore[misc]  # bound by default
         return text
 
     def value(self, value: Any) -> Any:
-        """The same for every text in a JSON value."""
+        """A JSON value with every text in it redacted."""
         match value:
             case str():
                 return self.text(value)
@@ -76,7 +76,7 @@ class Redactor:
                 return value
 
     def event(self, event: Event) -> Event:
-        """An event without secrets, and without token ids, which spell the text."""
+        """An event without secrets, and without token ids, which would spell them."""
         cleaned = _ADAPTER.validate_python(self.value(event.model_dump()))
         if isinstance(cleaned, Reply):
             cleaned.token_ids = cleaned.prompt_token_ids = cleaned.logprobs = None
@@ -87,12 +87,12 @@ class Redactor:
     def report(self) -> str:
         """What was removed, in one line."""
         if not self.counts:
-            return "nothing that looks like a secret was found; token ids were left out"
+            return "found nothing that looks like a secret; token ids were left out"
         what = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         return f"removed: {what}; token ids were left out, because they spell the text"
 
     def _named(self, name: str, value: Any) -> Any:
-        # {"password": "x"} has its name and its value apart, where no pattern sees both.
+        # In {"password": "x"} name and value are apart, so that no pattern matches both.
         if isinstance(value, str) and value:
             joined = f"{name}={value}"
             if self._patterns[-1][1].fullmatch(joined):
@@ -111,7 +111,7 @@ class Redactor:
 
 @dataclass(frozen=True)
 class Redacted:
-    """A `Source` whose events have passed a redactor."""
+    """A `Source` whose events are redacted."""
 
     source: Source
     redactor: Redactor
@@ -128,10 +128,11 @@ class Redacted:
 
 
 def redacted_meta(source: Redacted, meta: Meta) -> Meta:
-    """A session's meta without secrets. Its title is made anew: a cut secret fits no pattern."""
+    """A session's meta without secrets. The title is rebuilt from the redacted message, because no
+    pattern matches a secret that the title cut off."""
     cleaned = Meta.model_validate(Redactor().value(meta.model_dump()))
-    said = next(Redacted(source.source, Redactor()).of_type("user_message"), None)
+    first = next(Redacted(source.source, Redactor()).of_type("user_message"), None)
     cleaned.title = (
-        title_of(said.event.text) if said and isinstance(said.event, UserMessage) else ""
+        title_of(first.event.text) if first and isinstance(first.event, UserMessage) else ""
     )
     return cleaned

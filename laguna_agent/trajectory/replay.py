@@ -1,8 +1,7 @@
-"""What a record says a conversation is now: its prompt, its plan, what was left open.
+"""The state of a conversation from its record: prompt, plan, calls without a result.
 
-The prompt comes back as the token ids that the model saw and wrote, so resuming renders nothing
-again. Where ids are missing (another engine, a damaged side file), `history` says the same as
-events, in order.
+The prompt is restored as the token ids that the model read and wrote, so resuming renders nothing
+again. Where ids are missing (another engine, a damaged blob), `history` has the same as events.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ INTERRUPTED = (
     "look at what it did before you do it again."
 )
 COMPACTION = "compaction"
-"""Reason of the note that asks for a summary. It and its reply are not part of `history`."""
+"""Reason of the note that requests a summary. `history` has neither it nor its reply."""
 
 
 class Source(Protocol):
-    """Stored events that can be read more than once: a `Trajectory`, or `StoredEvents`."""
+    """Stored events that can be read repeatedly: a `Trajectory`, or `StoredEvents`."""
 
     def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
         """The events from number `start` on, in order."""
 
     def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
-        """The events of one type, in order, found without parsing the others."""
+        """The events of one type, in order."""
 
 
 @dataclass(frozen=True)
@@ -62,57 +61,55 @@ class StoredEvents:
 
 @dataclass
 class ConversationState:
-    """Where a conversation stands. `take` keeps it up to date as events are stored."""
+    """The state of a conversation. `apply` updates it with each stored event."""
 
     started: SessionStarted | None = None
     system: SystemPrompt | None = None
     token_ids: list[int] | None = None
-    """The prompt after the static prefix up to the end of the last kept reply, exactly as it was;
-    for `Conversation.restore`. None when some reply was stored without ids; empty when this
-    epoch has no reply yet."""
+    """The prompt from the end of the static prefix to the end of the last reply, for
+    `Conversation.restore`. None when a reply was stored without ids; empty when this epoch has no
+    reply yet."""
     history: list[StoredEvent] = field(default_factory=list)
-    """What the prompt of this epoch is made of, in order: user messages, notes, kept replies and
-    tool results. After a compaction it begins with the Compacted event, whose `opening` is the
-    epoch's first user message, followed by the steps that were kept whole."""
+    """What the prompt of this epoch consists of, in order: user messages, notes, replies and tool
+    results. After a compaction it begins with the Compacted event, whose `opening` is the epoch's
+    first message, followed by the steps that were kept."""
     user_messages: list[StoredEvent] = field(default_factory=list)
-    """Every user message of all epochs that is part of the conversation."""
+    """The user messages of all epochs."""
     plan: list[PlanStep] = field(default_factory=list)
     epoch: int = 0
     """Compactions so far."""
     epoch_seq: int = 0
-    """Number of the Compacted event that began this epoch; 0 in the first one."""
+    """Number of the Compacted event that began this epoch; 0 in the first epoch."""
     turns: int = 0
     turn_open: bool = False
-    """True when the last turn has no end on record."""
+    """True when the last turn has no TurnFinished."""
     ended: str = ""
-    """Status of the last turn that ended."""
+    """Status of the last finished turn."""
     files_changed: list[str] = field(default_factory=list)
     left: str = ""
-    """The checkpoint of the files as the last turn left them; empty when they were not recorded."""
+    """The checkpoint of the files as the last turn left them; empty when there is none."""
     first_seq: int = 0
     """Number of the first event of this epoch."""
     last_seq: int = 0
     open_calls: dict[str, str] = field(default_factory=dict)
-    """Calls of the last reply that have no result yet: id to name."""
+    """Calls of the last reply without a result: id to name."""
     replies: int = 0
-    """Kept replies of this epoch, those of the kept tail left out."""
+    """Replies of this epoch, without those kept from the epoch before."""
     _pending_from: int = 0
     _summary_asked: bool = False
 
     @property
     def pending(self) -> list[StoredEvent]:
-        """The end of `history` that is not in `token_ids`: to be appended to the prompt.
+        """The end of `history` that is not in `token_ids` and has to be appended to the prompt.
 
-        All of it, replies included, when `token_ids` is None or this epoch has no reply yet.
+        That is all of it, replies included, when `token_ids` is None or the epoch has no reply.
         """
         return self.history if self.token_ids is None else self.history[self._pending_from :]
 
     @property
     def interrupted(self) -> list[ToolFinished]:
-        """Results for calls that never got one.
-
-        They are not on record: on resuming, append them to the record first, then `take` them.
-        """
+        """Results for the calls without one. They are not on record yet: whoever resumes the
+        session records them."""
         return [
             ToolFinished(
                 call_id=call_id, name=name, ok=False, content=INTERRUPTED, summary="interrupted"
@@ -120,8 +117,9 @@ class ConversationState:
             for call_id, name in self.open_calls.items()
         ]
 
-    def take(self, stored: StoredEvent) -> None:
-        """Take the next stored event. A Rewound needs `conversation_state` instead."""
+    def apply(self, stored: StoredEvent) -> None:
+        """Update the state with the next stored event. After a Rewound, compute it anew with
+        `conversation_state`."""
         self.last_seq = stored.seq
         self.first_seq = self.first_seq or stored.seq
         event = stored.event
@@ -141,7 +139,7 @@ class ConversationState:
                 else:
                     self.history.append(stored)
             case Reply() if not event.discarded:
-                self._take_reply(stored, event)
+                self._apply_reply(stored, event)
             case ToolFinished():
                 self.history.append(stored)
                 self.open_calls.pop(event.call_id, None)
@@ -150,17 +148,17 @@ class ConversationState:
             case PlanUpdated():
                 self.plan = event.steps
             case Compacted():
-                self._take_compaction(stored, event)
+                self._apply_compaction(stored, event)
             case TurnStarted():
                 self.turns, self.turn_open, self.left = self.turns + 1, True, ""
-                self._summary_asked = False  # stopped before there was one
+                self._summary_asked = False  # the turn ended before the summary
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
                 self.ended, self.left = event.status, event.checkpoint
             case _:
                 pass
 
-    def _take_reply(self, stored: StoredEvent, reply: Reply) -> None:
+    def _apply_reply(self, stored: StoredEvent, reply: Reply) -> None:
         if self._summary_asked:
             self._summary_asked = False
         else:
@@ -174,7 +172,7 @@ class ConversationState:
             self.token_ids += reply.prompt_token_ids
             self.token_ids += reply.token_ids
 
-    def _take_compaction(self, stored: StoredEvent, event: Compacted) -> None:
+    def _apply_compaction(self, stored: StoredEvent, event: Compacted) -> None:
         kept = (
             item
             for item in self.history
@@ -191,7 +189,7 @@ class ConversationState:
         if event.token_ids is not None:
             self.token_ids = list(event.token_ids)
         else:
-            # Without ids of the kept replies the epoch can only be rendered again.
+            # Without ids of the kept replies the epoch has to be rendered again.
             self.token_ids = None if self._pending_from else []
         self.open_calls = {}
         self._summary_asked = False
@@ -202,7 +200,7 @@ class ConversationState:
 def conversation_state(
     source: Source | Sequence[StoredEvent], *, at: int | None = None
 ) -> ConversationState:
-    """The state after event `at` (None: the last). Rewound events are left out of it."""
+    """The state after event `at` (None: the last), without rewound events."""
     if isinstance(source, Sequence):
         source = StoredEvents(source)
     keeps = kept_ranges(source, at=at)
@@ -211,17 +209,17 @@ def conversation_state(
         if at is not None and stored.seq > at:
             break
         if keeps(stored.seq):
-            state.take(stored)
+            state.apply(stored)
         state.last_seq = stored.seq
     return state
 
 
 def kept_ranges(source: Source, *, at: int | None = None, start: int = 0) -> Callable[[int], bool]:
-    """Whether an event's number is part of the conversation, rewinds considered. Only for
-    numbers from `start` on: what is rewound is told by a later event.
+    """A predicate on event numbers from `start` on: whether the event is part of the conversation,
+    that is, not rewound.
 
-    A rewind goes to the conversation as it was after `to_seq`, so rewinding to a place that an
-    earlier rewind had left undoes that one.
+    A rewind restores the conversation as it was after `to_seq`, so rewinding to an event that an
+    earlier rewind removed undoes that rewind.
     """
     rewinds = [
         (stored.seq, stored.event.to_seq)
@@ -241,6 +239,6 @@ def kept_ranges(source: Source, *, at: int | None = None, start: int = 0) -> Cal
 
 
 def active_events(source: Source, *, whole: bool = False) -> Iterator[StoredEvent]:
-    """The events that are part of the conversation, rewound ones left out."""
+    """The events that are part of the conversation, without rewound ones."""
     keeps = kept_ranges(source)
     return (stored for stored in source.events(whole=whole) if keeps(stored.seq))

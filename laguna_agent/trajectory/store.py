@@ -1,14 +1,14 @@
-"""The append-only record of a session: a directory with `events.jsonl`, the only truth.
+"""The append-only record of a session: a directory whose `events.jsonl` is the source of truth.
 
 ```
 sessions/<id>/events.jsonl   one JSON object a line; `seq` counts from 1, so it is the line number
-sessions/<id>/meta.json      what lists show; can be made again
+sessions/<id>/meta.json      what lists show; rebuilt when missing
 sessions/<id>/blobs/<sha256> fields too large for a line
 sessions/<id>/outputs/       long outputs of tools, which the model can read
 ```
 Appending costs the same however long the session is. One process appends at a time (flock);
-anyone may read meanwhile. When a line cannot be written whole (disk full, read-only), what was
-written of it is taken back and LagunaError is raised: a turn that cannot be recorded stops.
+others may read meanwhile. When a line cannot be written whole (disk full, read-only), its bytes
+are removed again and LagunaError is raised: a turn that cannot be recorded stops.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from laguna_agent.trajectory.reader import Tail, read_events, read_tail
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 _LOCK_PATIENCE = 0.2
-"""Seconds; `is_locked` of another process holds the lock for an instant."""
+"""Seconds to wait for the lock, which `is_locked` in another process holds for an instant."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 def sessions_dir(root: Path) -> Path:
-    """Where the sessions of the repository at `root` are."""
+    """Directory of the sessions of the repository at `root`."""
     return repository_state_dir(root) / "sessions"
 
 
@@ -51,25 +51,25 @@ def new_session_id(now: datetime | None = None) -> str:
 
 
 class Trajectory:
-    """One session's record. Use `create`, `open` or `fork`; a context manager that closes."""
+    """The record of one session. Create with `create`, `open` or `fork`; a context manager."""
 
     def __init__(self, directory: Path, lock: int | None, file: int | None, info: Meta) -> None:
         self._directory = directory
         self._lock, self._file = lock, file
         self.meta = info
         self.problems: list[str] = []
-        """What was damaged and skipped or mended, in words for a person."""
+        """Damage that was skipped or repaired, described for the user."""
         self._next = 1
         self._size = 0
         self._torn = False
 
-    # --- making and opening -------------------------------------------------------------------
+    # --- creating and opening ------------------------------------------------------------------
 
     @classmethod
     def create(
         cls, root: Path, *, session_id: str | None = None, parent: str | None = None
     ) -> Trajectory:
-        """Begin a session of the repository at `root`. `parent` is `id:seq` of a fork's origin."""
+        """Create a session of the repository at `root`. `parent` is `id:seq` of a fork's origin."""
         name = session_id or new_session_id()
         _check_id(name)
         directory = sessions_dir(root) / name
@@ -84,7 +84,7 @@ class Trajectory:
             trajectory = cls(directory, lock, file, info)
             meta.write_meta(directory, info)
         except FileExistsError as error:
-            raise UsageError(f"there is a session `{name}` already") from error
+            raise UsageError(f"session `{name}` already exists") from error
         except OSError as error:
             raise _unwritable(directory, error) from error
         return trajectory
@@ -93,13 +93,13 @@ class Trajectory:
     def open(cls, path: Path, *, for_append: bool = True) -> Trajectory:
         """Open a session by its directory or its `events.jsonl`.
 
-        For appending, a torn tail is mended (see `problems`); a session that another process
-        appends to, or that a newer laguna wrote, is refused with UsageError and left untouched.
+        For appending, an unfinished last event is cut off (see `problems`). Raises UsageError
+        when another process appends to the session or a newer laguna wrote it.
         """
         directory = path.parent if path.name == "events.jsonl" else path
         if not (directory / "events.jsonl").is_file():
             raise UsageError(
-                f"there is no session at {directory}", hint="`laguna sessions list` shows them."
+                f"there is no session at {directory}", hint="`laguna sessions list` lists them."
             )
         lock = file = None
         try:
@@ -113,8 +113,8 @@ class Trajectory:
                 trajectory.meta = trajectory._recount(info)
                 trajectory.meta.events = tail.last_seq
             if for_append:
-                trajectory._mend(tail)
-                # Tells caches that a session may change (making one does so by itself).
+                trajectory._repair(tail)
+                # Tells caches that a session may change; creating one changes the time by itself.
                 with contextlib.suppress(OSError):
                     os.utime(directory.parent)
             elif tail.torn:
@@ -132,13 +132,12 @@ class Trajectory:
     def fork(cls, source: Path, root: Path, *, at: int | None = None) -> Trajectory:
         """A new session with the events of `source` up to and including `at` (None: all).
 
-        The copy stands alone: deleting the origin later does not hurt it. Only whole lines are
-        copied; side files are hard links where the file system has them.
+        The copy is complete: deleting the origin does not affect it. Damaged lines are left out.
         """
         origin = cls.open(source, for_append=False)
         last = origin.last_seq if at is None else min(at, origin.last_seq)
         if last < 1:
-            raise UsageError(f"session {origin.id} has no events to go on from")
+            raise UsageError(f"session {origin.id} has no events to continue from")
         trajectory = cls.create(root, parent=f"{origin.id}:{last}")
         try:
             for stored in origin.events(whole=True):
@@ -148,7 +147,7 @@ class Trajectory:
                     codec.encode(stored.seq, stored.ts, stored.event, trajectory.blobs)
                 )
                 trajectory._next = stored.seq + 1
-                trajectory.meta.take(stored.ts, stored.event)
+                trajectory.meta.apply(stored.ts, stored.event)
             trajectory.meta.parent = f"{origin.id}:{last}"
             trajectory.problems.extend(origin.problems)
             trajectory.sync()
@@ -157,11 +156,11 @@ class Trajectory:
             raise _unwritable(trajectory.path, error) from error
         return trajectory
 
-    # --- what it is ---------------------------------------------------------------------------
+    # --- properties ---------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
-        """The session's id, which is the directory's name."""
+        """The session's id, the name of its directory."""
         return self._directory.name
 
     @property
@@ -176,7 +175,7 @@ class Trajectory:
 
     @property
     def blobs(self) -> Path:
-        """Directory of side files."""
+        """Directory of fields too large for a line."""
         return self._directory / "blobs"
 
     @property
@@ -192,9 +191,9 @@ class Trajectory:
     # --- writing ------------------------------------------------------------------------------
 
     def append(self, event: Event) -> int:
-        """Write one event; returns its number. It is on disk for good after `sync`.
+        """Write one event; returns its number. It survives a crash of the machine after `sync`.
 
-        Raises ValueError for transient events, LagunaError when it cannot be written; then
+        Raises ValueError for transient events, and LagunaError when it cannot be written; then
         nothing of it stays in the file.
         """
         if event.transient:
@@ -207,11 +206,11 @@ class Trajectory:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         self._next = seq + 1
-        self.meta.take(ts, event)
+        self.meta.apply(ts, event)
         return seq
 
     def sync(self) -> None:
-        """Put everything on disk (fsync) and bring `meta.json` up to date."""
+        """Flush events to disk (fsync) and update `meta.json`."""
         if self._file is None:
             return
         try:
@@ -222,7 +221,7 @@ class Trajectory:
             raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
-        """Let go of the session. A failing disk is not an error here: events are written."""
+        """Close the session. A failing disk only adds to `problems`: all events are written."""
         if self._file is not None:
             try:
                 self.sync()
@@ -250,16 +249,16 @@ class Trajectory:
     def events(self, start: int = 0, *, whole: bool = True) -> Iterator[StoredEvent]:
         """The events from number `start` on, in order, as they are on disk now.
 
-        Damaged lines are skipped and told in `problems`. With `whole` false no side file is
-        read: huge texts are cut to their heads.
+        Damaged lines are skipped and described in `problems`. With `whole` false no blob is read:
+        huge texts are cut to their heads.
         """
         return read_events(self._directory, start, whole=whole, problems=self.problems)
 
     def of_type(self, kind: str, start: int = 0) -> Iterator[StoredEvent]:
-        """The events of one type (`user_message`), found without parsing the others."""
+        """The events of one type, such as `user_message`, found without parsing the others."""
         return read_events(self._directory, start, whole=True, problems=self.problems, kind=kind)
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None
@@ -274,20 +273,20 @@ class Trajectory:
                 try:
                     os.ftruncate(self._file, self._size)
                 except OSError:
-                    self._torn = True  # the next line starts on its own
+                    self._torn = True  # the next event starts a new line
                     self._size += written
             raise
         self._torn = False
         self._size += written
 
-    def _mend(self, tail: Tail) -> None:
+    def _repair(self, tail: Tail) -> None:
         if tail.whole_without_newline:
             self._write(b"\n")
         elif tail.torn:
             assert self._file is not None
             self.problems.append(tail.describe())
             whole = tail.size - tail.torn
-            # What is cut away is kept beside the record, should anybody want to look at it.
+            # Kept for inspection.
             (self._directory / f"torn-{whole}").write_bytes(os.pread(self._file, tail.torn, whole))
             os.ftruncate(self._file, whole)
             self._size = whole
@@ -298,7 +297,7 @@ class Trajectory:
             id=self.id, branch=branch, commit=commit, parent=known.parent if known else None
         )
         for stored in read_events(self._directory, 0, whole=False, problems=[]):
-            info.take(stored.ts, stored.event)
+            info.apply(stored.ts, stored.event)
         if known is not None:
             info.repository = info.repository or known.repository
             info.created = known.created or info.created
@@ -309,7 +308,7 @@ class Trajectory:
 
 
 def _open_locked(directory: Path, *, create: bool) -> tuple[int, int]:
-    """The lock's descriptor and the one to append with. The lock is the directory itself."""
+    """Descriptors of the lock, which is the directory itself, and of the file to append to."""
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _take_lock(lock, directory)
@@ -330,17 +329,17 @@ def _take_lock(lock: int, directory: Path) -> None:
             if time.monotonic() > deadline:
                 raise UsageError(
                     f"session {directory.name} is in use by another laguna",
-                    hint=f"Go on in a copy of it with `--fork {directory.name}`.",
+                    hint=f"Continue in a copy with `--fork {directory.name}`.",
                 ) from error
             time.sleep(0.01)
         except OSError as error:
-            if error.errno in _NO_LOCKS:  # a file system without locks: go on without
+            if error.errno in _NO_LOCKS:  # the file system has no locks
                 return
             raise
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether some process appends to the session."""
+    """Whether a process appends to the session."""
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -355,7 +354,7 @@ def is_locked(directory: Path) -> bool:
 
 def _check_id(name: str) -> None:
     if not name or name.startswith((".", "-")) or any(c in name for c in "/\\\0: \n"):
-        raise UsageError(f"`{name}` cannot be a session's id: use letters, digits and dashes")
+        raise UsageError(f"`{name}` is not a valid session id: use letters, digits and dashes")
 
 
 def _now() -> str:
@@ -364,9 +363,9 @@ def _now() -> str:
 
 def _unwritable(path: Path, error: OSError) -> LagunaError:
     why = error.strerror or str(error)
-    hint = "Free some space and run it again with `--continue`."
+    hint = "Free some disk space, then continue with `--continue`."
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        hint = "Set LAGUNA_HOME to a directory that can be written."
+        hint = "Set LAGUNA_HOME to a writable directory."
     elif error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        hint = "What was recorded before is kept."
-    return LagunaError(f"the session cannot be recorded in {path}: {why}", hint=hint)
+        hint = "Earlier events are kept."
+    return LagunaError(f"cannot record the session in {path}: {why}", hint=hint)

@@ -71,7 +71,7 @@ class Script:
     def record(self, event: Event) -> None:
         if not event.transient:
             seq = self.trajectory.append(event)
-            self.state.take(StoredEvent(seq, "2026-01-01T00:00:00.000Z", event))
+            self.state.apply(StoredEvent(seq, "2026-01-01T00:00:00.000Z", event))
 
     async def begin(self) -> None:
         tokens = await self.talk.start(SYSTEM, [TOOL])

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from laguna_agent.events import Event, Reply, Rewound, ToolFinished, UserMessage
+from laguna_agent.events import Checkpointed, Event, Reply, Rewound, ToolFinished, UserMessage
 from laguna_agent.trajectory.atif import write_atif
 from laguna_agent.trajectory.document import write_html, write_markdown
 from laguna_agent.trajectory.redact import Redacted, Redactor, redacted_meta
@@ -51,7 +51,7 @@ def test_a_session_is_a_valid_document(trajectory: Trajectory) -> None:
     assert document.final_metrics.total_completion_tokens == 6
 
 
-def test_results_stand_with_their_calls(trajectory: Trajectory) -> None:
+def test_results_are_in_the_step_of_their_calls(trajectory: Trajectory) -> None:
     fill(
         trajectory,
         samples.system(),
@@ -79,7 +79,7 @@ def test_each_step_has_the_exact_ids_of_its_whole_prompt(trajectory: Trajectory)
     ]
 
 
-def test_log_probabilities_are_there_when_they_were_recorded(trajectory: Trajectory) -> None:
+def test_log_probabilities_are_exported_when_recorded(trajectory: Trajectory) -> None:
     with_them = reply(text="x", prompt=[4], ids=[5, 6])
     with_them.logprobs = [-0.5, -1.0]
     fill(trajectory, samples.system(), with_them, reply(text="y", prompt=[7], ids=[8]))
@@ -163,6 +163,20 @@ def test_markdown_fences_hold_whatever_is_in_them(trajectory: Trajectory) -> Non
     assert "````\n" + content in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("files", "shown"), [(0, "\nc1\n"), (1, "\n1 file, c1\n"), (2_000, "\n2,000 files, c1\n")]
+)
+def test_a_checkpoint_counts_its_files_where_the_record_does(
+    trajectory: Trajectory, files: int, shown: str
+) -> None:
+    fill(trajectory, Checkpointed(id="c1", files=files))
+    markdown, html = io.StringIO(), io.StringIO()
+    write_markdown(trajectory.events(), trajectory.meta, markdown)
+    write_html(trajectory.events(), trajectory.meta, html)
+    assert shown in markdown.getvalue()
+    assert f"<p>{shown.strip()}</p>" in html.getvalue()
+
+
 # --- secrets --------------------------------------------------------------------------------
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----"
@@ -181,7 +195,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("secret", "kind"), SECRETS, ids=[kind for _, kind in SECRETS])
-def test_secrets_are_removed_and_told(secret: str, kind: str) -> None:
+def test_secrets_are_removed_and_reported(secret: str, kind: str) -> None:
     redactor = Redactor()
     cleaned = redactor.text(f"before {secret} after")
     assert cleaned == f"before [removed: {kind}] after"

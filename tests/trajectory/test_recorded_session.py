@@ -165,6 +165,7 @@ def test_its_exports_hold_what_was_done(recorded: Trajectory) -> None:
             "4 turns, 18 steps, 114 events",
         ):
             assert expected in text
+        assert "0 files" not in text  # that version did not count them
     redacted = io.StringIO()
     write_atif(Redacted(recorded, Redactor()), redacted, session=ID)
     Document.model_validate(json.loads(redacted.getvalue()))

@@ -252,7 +252,7 @@ def test_taking_events_one_by_one_is_the_same_as_reading_the_record(root: Path) 
         ]
         for event in events:
             seq = trajectory.append(event)
-            live.take(StoredEvent(seq, "2026-01-01T00:00:00.000Z", event))
+            live.apply(StoredEvent(seq, "2026-01-01T00:00:00.000Z", event))
             read = conversation_state(trajectory)
             assert live.token_ids == read.token_ids
             assert [i.seq for i in live.history] == [i.seq for i in read.history]

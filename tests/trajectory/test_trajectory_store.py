@@ -131,7 +131,7 @@ def test_a_lost_side_file_is_told_and_the_rest_loads(trajectory: Trajectory, dam
         blob.unlink() if damage == "missing" else blob.write_bytes(b"other")
     tool, reply = (item.event for item in trajectory.events())
     assert isinstance(tool, ToolFinished)
-    assert tool.content.endswith("side file is missing or damaged]")
+    assert tool.content.endswith("blob is missing or damaged]")
     assert isinstance(reply, Reply)
     assert (reply.text, reply.token_ids) == ("kept", None)
     assert len(trajectory.problems) == 2
@@ -298,7 +298,7 @@ def test_a_real_full_disk_is_a_clear_error(trajectory: Trajectory) -> None:
         text=True,
         check=True,
     )
-    assert "cannot be recorded" in done.stdout
+    assert "cannot record the session" in done.stdout
     data = trajectory.path.read_bytes()
     assert data.endswith(b"\n")
     assert len(data) <= 2_000
@@ -312,7 +312,7 @@ def test_a_state_directory_that_cannot_be_made_is_a_clear_error(
 ) -> None:
     laguna_home.rmdir()
     laguna_home.write_text("a file where the directory should be")
-    with pytest.raises(LagunaError, match="cannot be recorded"):
+    with pytest.raises(LagunaError, match="cannot record the session"):
         Trajectory.create(root)
 
     def refuse(*_: object, **__: object) -> None:

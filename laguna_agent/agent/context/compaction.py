@@ -78,7 +78,7 @@ async def compact(
     are part of the new epoch in any case, and are taken off the list once they are in a prompt.
 
     The request (a SystemNote) and the reply are yielded too; record them before Compacted, and
-    give Compacted to `state.take` when it is recorded. When the model cannot summarise (no room,
+    give Compacted to `state.apply` when it is recorded. When the model cannot summarise (no room,
     an engine error), the summary is made from the events alone, and a Notice says so.
     """
     # What is yielded below is recorded and taken by the caller meanwhile; the epoch that ends

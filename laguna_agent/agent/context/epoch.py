@@ -20,11 +20,11 @@ from laguna_agent.agent.context.user_messages import (
 from laguna_agent.events import (
     Compacted,
     Event,
-    PlanStep,
     Reply,
     SystemNote,
     ToolFinished,
     UserMessage,
+    plan_text,
 )
 from laguna_agent.models.conversation import Conversation, Message
 from laguna_agent.trajectory.codec import StoredEvent
@@ -71,12 +71,6 @@ def message_of(event: Event) -> Message:
             return Message(role="user", content=event.opening)
         case _:
             raise ValueError(f"{type(event).__name__} is not part of a prompt")
-
-
-def plan_text(plan: Sequence[PlanStep]) -> str:
-    """The plan as lines with a mark for each step's status."""
-    marks = {"pending": "[ ]", "active": "[>]", "done": "[x]", "dropped": "[-]"}
-    return "\n".join(f"{marks[step.status]} {step.text}" for step in plan)
 
 
 async def build_epoch(
@@ -166,7 +160,7 @@ async def reenter(
     """Bring a conversation that was just started to the last reply of `state`: its tokens.
 
     Returns the messages after that reply, which are not in the prompt yet: room has to be made
-    for them first. Record and `take` the results of `state.interrupted` before, so that every
+    for them first. Record the results of `state.interrupted` before, so that every
     call has one.
     """
     if state.token_ids:

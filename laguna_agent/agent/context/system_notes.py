@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
-from laguna_agent.agent.context.epoch import plan_text
 from laguna_agent.agent.state import Agent
 from laguna_agent.agent.tool_executor import ToolExecutor
+from laguna_agent.events import plan_text
 
 Notes = list[tuple[str, str]]
 LAST_STEPS = 3

@@ -37,7 +37,7 @@ async def _verify(trajectory: Trajectory) -> int:
 
     state = ConversationState()
     for stored in trajectory.events(whole=False):
-        state.take(stored)
+        state.apply(stored)
         if state.started is not None and state.system is not None:
             break
     if state.started is None or state.system is None:
@@ -110,7 +110,7 @@ async def replay_greedy(trajectory: Trajectory, engine: Engine) -> int:
                 said = await _verify_reply(engine, state, event, prompt, grammars, found)
                 sys.stdout.write(f"e{stored.seq}: {said}\n")
                 sys.stdout.flush()
-        state.take(stored)
+        state.apply(stored)
     if not found.replies:
         sys.stderr.write("No greedy replies with token ids are on record: nothing to verify.\n")
         return int(ExitCode.FAILED)
