@@ -93,14 +93,14 @@ def inside(log: Path) -> int:
 
         class Measured(LagunaApp):
             def on_mount(self) -> None:
-                offer = self.completion.offer
+                offer = self.completion_list.offer
 
                 def offered(word: str, choices: Any, note: str = "") -> None:
                     offer(word, choices, note)
                     what = {"word": word, "choices": len(choices), "note": note}
                     out.write(json.dumps({"at": time.monotonic(), **what}) + "\n")
 
-                self.completion.offer = offered  # type: ignore[method-assign]
+                self.completion_list.offer = offered  # type: ignore[method-assign]
                 self.ticker = asyncio.create_task(self.tick())
 
             async def tick(self) -> None:

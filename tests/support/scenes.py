@@ -32,7 +32,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.interfaces.tui.app import LagunaApp
-from laguna_agent.interfaces.tui.messages import Asked, Happened
+from laguna_agent.interfaces.tui.messages import ApprovalAsked, SessionEvent
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
@@ -93,7 +93,7 @@ class SceneApp(LagunaApp):
         self.agent.start = lambda: None  # type: ignore[method-assign]
 
     def prepare(self) -> None:
-        self.wait.still = True
+        self.activity.still = True
         self.status.root = None
         self.end()
         self.composer.cursor_blink = False
@@ -101,8 +101,8 @@ class SceneApp(LagunaApp):
             mode="ask", model="laguna-xs-2.1", used=9_310, limit=32_768, place="~/shop",
             branch="vouchers",
         )  # fmt: skip
-        self.side.used, self.side.limit = 9_310, 32_768
-        self.side.draw()
+        self.side_panel.used, self.side_panel.limit = 9_310, 32_768
+        self.side_panel.draw()
         self.transcript.add(
             Entry(
                 "banner",
@@ -113,7 +113,7 @@ class SceneApp(LagunaApp):
 
     def happen(self, *events: Event) -> None:
         for event in events:
-            self.post_message(Happened(event))
+            self.post_message(SessionEvent(event))
 
 
 def tool(number: int, name: str, title: str, **result: Any) -> list[Event]:
@@ -190,7 +190,7 @@ async def running(app: SceneApp, pilot: Pilot[int]) -> None:
         ToolOutput(call_id="r", text="".join(f"test_{n}.py .......\n" for n in range(12))),
     )
     await pilot.pause()
-    app.outbox._app.waiting.show(
+    app.queue._app.queued_messages.show(
         [("steer", "leave test_cart.py as it is"), ("queue", "then write a changelog entry")]
     )
 
@@ -202,7 +202,7 @@ def _ask(app: SceneApp, action: Any, reason: str, rule: str | None) -> None:
         call_id="a", tool="shell", action=action, rule=rule,
         decision=Decision(verdict="ask", rule="mode ask", reason=reason),
     )  # fmt: skip
-    app.post_message(Asked(request, Future()))
+    app.post_message(ApprovalAsked(request, Future()))
 
 
 async def asks_command(app: SceneApp, pilot: Pilot[int]) -> None:
@@ -237,7 +237,7 @@ async def commands(app: SceneApp, pilot: Pilot[int]) -> None:
 
 
 async def help_page(app: SceneApp, pilot: Pilot[int]) -> None:
-    app.commands.run("/help")
+    app.slash_commands.run("/help")
 
 
 async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
@@ -251,7 +251,7 @@ async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
 
 async def first_run(app: SceneApp, pilot: Pilot[int]) -> None:
     screen, advice = model_picker.first_screen(31 << 30)
-    app.ledger.note(f"no model yet; {advice}")
+    app.transcript_model.note(f"no model yet; {advice}")
     app.push_screen(screen)
 
 
@@ -268,7 +268,7 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
 
 async def trust(app: SceneApp, pilot: Pilot[int]) -> None:
     files = (".laguna/config.toml", ".laguna/tools/deploy.md", "AGENTS.md", "docs/AGENTS.md")
-    app.commands.ask_trust(files, "0" * 64, changed=False)
+    app.slash_commands.ask_trust(files, "0" * 64, changed=False)
 
 
 async def problems(app: SceneApp, pilot: Pilot[int]) -> None:

@@ -116,7 +116,7 @@ class Driven:
     async def say(self, text: str) -> None:
         """Type a message and send it."""
         self.app.composer.insert(text)
-        await self.pilot.press("escape") if self.app.completion.is_open else None
+        await self.pilot.press("escape") if self.app.completion_list.is_open else None
         await self.pilot.press("enter")
 
     async def turn(self, text: str, answer: str) -> None:

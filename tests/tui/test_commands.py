@@ -42,7 +42,7 @@ async def test_exit_leaves_and_says_how_to_go_on(drive):
         name = ui.app.agent.session.trajectory.id
         await ui.command("/exit")
         await ui.until(lambda: ui.app._exit, "left")
-        assert ui.app.farewell == f"Go on with: laguna --resume {name}"
+        assert ui.app.exit_message == f"Go on with: laguna --resume {name}"
         assert ui.app.return_value == 0
 
 
@@ -339,8 +339,8 @@ async def test_a_command_typed_faster_than_its_completions_is_the_command_that_w
     async with drive([]) as ui:
         await ui.idle()
         ui.app.composer.insert("/ex")
-        ui.app.completion.offer("/ex", ui.app.commands.matching("/ex"))
+        ui.app.completion_list.offer("/ex", ui.app.slash_commands.matching("/ex"))
         ui.app.composer.insert("it")
-        ui.app.completion.offer("/ex", ui.app.commands.matching("/ex"))
+        ui.app.completion_list.offer("/ex", ui.app.slash_commands.matching("/ex"))
         assert not ui.app.completion_key("enter"), "Enter sends what was typed"
         assert ui.app.composer.text == "/exit"

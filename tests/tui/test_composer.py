@@ -12,7 +12,7 @@ from laguna_agent.interfaces.tui.keys import KEYS, help_rows
 from laguna_agent.interfaces.tui.mentions.fuzzy import Names
 from laguna_agent.interfaces.tui.slash_commands import COMMANDS
 from laguna_agent.interfaces.tui.system.background import in_background
-from laguna_agent.interfaces.tui.system.preferences import History
+from laguna_agent.interfaces.tui.system.preferences import PromptHistory
 from support.scenes import SceneApp
 
 
@@ -52,7 +52,7 @@ async def test_backspace_takes_a_whole_chip_and_undo_brings_it_back():
 
 async def test_prompts_of_earlier_sessions_come_back_and_what_was_typed_too(tmp_path):
     for text in ("first", "second\nline"):
-        History(tmp_path).add(text)
+        PromptHistory(tmp_path).add(text)
     app = SceneApp()
     async with app.run_test() as pilot:
         app.prepare()
@@ -104,8 +104,8 @@ async def test_at_completes_files_and_leaves_ignored_ones_out(drive, repository)
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.pilot.press(*"see @cal")
-        await ui.until(lambda: ui.app.completion.is_open, "completion")
-        offered = [name for name, _ in ui.app.completion.choices]
+        await ui.until(lambda: ui.app.completion_list.is_open, "completion")
+        offered = [name for name, _ in ui.app.completion_list.choices]
         assert "@calc.py" in offered
         assert not any("made" in name for name in offered)
         await ui.pilot.press("tab", *"now")
@@ -116,7 +116,7 @@ async def test_at_completes_symbols_to_where_they_are_defined(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.pilot.press(*"@add")
-        await ui.until(lambda: ("@calc.py:1", "add") in ui.app.completion.choices, "symbol")
+        await ui.until(lambda: ("@calc.py:1", "add") in ui.app.completion_list.choices, "symbol")
 
 
 async def test_only_the_last_of_what_is_asked_for_at_once_is_done_and_no_coroutine_is_lost(recwarn):
@@ -141,7 +141,7 @@ async def test_a_slash_completes_commands_and_enter_runs_one():
         app.prepare()
         await pilot.press(*"/hel")
         await pilot.pause()
-        assert app.completion.chosen == "/help"
+        assert app.completion_list.chosen == "/help"
         await pilot.press("enter")
         await pilot.pause()
         assert len(app.screen_stack) == 2
@@ -154,13 +154,13 @@ async def test_a_path_at_the_beginning_is_no_command(text):
     app = SceneApp()
     async with app.run_test():
         app.prepare()
-        assert app.commands.run(text) is False
+        assert app.slash_commands.run(text) is False
 
 
 def test_every_command_that_is_listed_can_be_run_and_every_key_is_in_the_help():
     app = SceneApp()
     for command in COMMANDS:
-        assert callable(getattr(app.commands, f"_{command.name[1:]}"))
+        assert callable(getattr(app.slash_commands, f"_{command.name[1:]}"))
     for key in KEYS:
         if key.action:
             assert hasattr(app, "action_" + key.action.split("(")[0])

@@ -158,12 +158,12 @@ async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(dri
         await ui.pilot.press("n")
         await ui.pilot.pause()
         assert "return a + b" in (repository / "calc.py").read_text()
-        assert ui.app.side.changed == {"calc.py": (1, 1)}
+        assert ui.app.side_panel.changed == {"calc.py": (1, 1)}
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.pilot.press("y")
         await ui.shows("restored calc.py; to take this back: laguna undo")
-        assert ui.app.side.changed == {}
+        assert ui.app.side_panel.changed == {}
         assert "return a - b" in (repository / "calc.py").read_text()
         await ui.command("/undo")
         await ui.shows("the files are as they were before the last turn")

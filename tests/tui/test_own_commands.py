@@ -29,7 +29,7 @@ class Counted:
         app.agent._post, app.agent.shell_taken = self.post, self.take
 
     def post(self, message) -> None:
-        if isinstance(message, messages.ShellSaid):
+        if isinstance(message, messages.ShellOutput):
             self.said += 1
             self.most = max(self.most, self.said - self.taken)
             self.longest = max(self.longest, len(message.text))

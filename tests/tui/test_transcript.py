@@ -21,7 +21,7 @@ from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
 from laguna_agent.interfaces.tui.transcript.history_loader import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer, code_blocks
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import KEPT
 from laguna_agent.trajectory.store import Trajectory
 from support.scenes import ANSWER, DIFF, SceneApp
@@ -109,9 +109,11 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
         app.prepare()
         for number in range(40):
             if chance.random() < 0.7:
-                app.ledger.take(TextDelta(text=f"piece {number} " * chance.randint(1, 40) + "\n\n"))
+                app.transcript_model.take(
+                    TextDelta(text=f"piece {number} " * chance.randint(1, 40) + "\n\n")
+                )
             else:
-                app.ledger.take(Reply(text=f"{ANSWER}\n\npiece {number}"))
+                app.transcript_model.take(Reply(text=f"{ANSWER}\n\npiece {number}"))
             size = Size(
                 chance.choice([20, 60, 76, 80, 112, 150]), chance.choice([3, 8, 12, 30, 80])
             )
@@ -120,13 +122,13 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
             for _ in range(chance.randint(0, 8)):  # at another moment of drawing each time
                 await asyncio.sleep(0)
         await pilot.resize_terminal(80, 24)
-        app.ledger.take(TextDelta(text="the very last"))
+        app.transcript_model.take(TextDelta(text="the very last"))
         app.transcript._settle()
         await pilot.pause()
         assert "the very last" in shown(app)
         app.transcript.scroll_to(y=3, animate=False)
         await pilot.resize_terminal(60, 20)
-        app.ledger.take(TextDelta(text=" and more"))
+        app.transcript_model.take(TextDelta(text=" and more"))
         app.transcript._settle()
         await pilot.pause()
         assert "the very last" not in shown(app)  # who reads is left alone
@@ -137,8 +139,8 @@ async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_en
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
         app.transcript.replace([])
-        app.ledger.shell_started("k", "count")
-        app.ledger.shell_said("k", "".join(f"line {n}\n" for n in range(1_000)), None)
+        app.transcript_model.shell_started("k", "count")
+        app.transcript_model.shell_said("k", "".join(f"line {n}\n" for n in range(1_000)), None)
         app.transcript._settle()
         await pilot.pause()
         assert "line 999" in shown(app)
@@ -146,7 +148,7 @@ async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_en
         app.transcript._settle()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "… 800 more lines"
-        app.ledger.shell_said("k", "", 0)
+        app.transcript_model.shell_said("k", "", 0)
         app.transcript._settle()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "line 0"
@@ -161,8 +163,8 @@ async def test_memory_of_the_transcript_is_bounded_while_messages_stream():
     async with app.run_test(size=(60, 12)) as pilot:
         app.prepare()
         for number in range(3 * KEPT):
-            app.ledger.take(TextDelta(text=f"message {number}"))
-            app.ledger.take(Reply(text=f"message {number}"))
+            app.transcript_model.take(TextDelta(text=f"message {number}"))
+            app.transcript_model.take(Reply(text=f"message {number}"))
         await pilot.pause(0.1)
         assert len(app.transcript.entries) <= KEPT
         assert len(app.transcript._laid) == len(app.transcript.entries)
@@ -175,10 +177,10 @@ async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
         app.prepare()
         app.transcript.replace([])
         for at in range(0, len(ANSWER), 7):
-            app.ledger.take(TextDelta(text=ANSWER[at : at + 7]))
+            app.transcript_model.take(TextDelta(text=ANSWER[at : at + 7]))
             app.transcript._settle()
         streamed = shown(app).split()
-        app.ledger.take(Reply(text=ANSWER))
+        app.transcript_model.take(Reply(text=ANSWER))
         await pilot.pause(0.1)
         assert shown(app).split() == streamed
 
@@ -277,7 +279,7 @@ def test_a_diff_keeps_the_numbers_of_both_sides():
 
 def test_a_turn_that_ended_closes_what_was_running():
     entries: list[Entry] = []
-    ledger = Ledger(entries.append, lambda entry: None, entries.remove)
+    ledger = TranscriptModel(entries.append, lambda entry: None, entries.remove)
     ledger.take(TextDelta(text="half"))
     ledger.shell_started("k", "sleep 9")
     ledger.take(TurnFinished(status="interrupted", error="interrupted"))
@@ -289,7 +291,7 @@ async def test_edits_are_counted_in_the_side_panel(drive):
     edit = call("edit", path="calc.py", old="a - b", new="a + b")
     async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:
         await ui.turn("mend", "ok")
-        assert ui.app.side.changed == {"calc.py": (1, 1)}
+        assert ui.app.side_panel.changed == {"calc.py": (1, 1)}
         assert "calc.py +1 -1" in ui.shown
 
 

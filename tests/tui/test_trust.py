@@ -70,7 +70,7 @@ async def test_the_keys_that_answer_are_in_view_however_much_is_asked_about(size
     async with app.run_test(size=size) as pilot:
         app.prepare()
         files = tuple(f"docs/part{number}/AGENTS.md" for number in range(60))
-        app.commands.ask_trust(files, "0" * 64, changed=False)
+        app.slash_commands.ask_trust(files, "0" * 64, changed=False)
         for _ in range(4):
             await pilot.pause()
         strips = app.screen._compositor.render_strips()

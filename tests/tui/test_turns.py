@@ -112,7 +112,7 @@ async def all_that_is_asked(ui):
     """What can be read of a request, without its spaces, while its answers stay in view."""
     await ui.until(lambda: ui.app.approval.asking, "asked")
     await ui.shows("y once")
-    scroll = ui.app.query_one("#asked-scroll")
+    scroll = ui.app.query_one("#approval-scroll")
     await ui.until(lambda: scroll.size.height, "laid out")
     if scroll.virtual_size.height > scroll.size.height:
         await ui.shows("ctrl+↑↓")

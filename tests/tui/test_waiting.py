@@ -7,10 +7,10 @@ from textual.geometry import Size
 
 from laguna_agent.events import ModelLoading, PrefillProgress, StepStarted, SystemNote, TextDelta
 from laguna_agent.interfaces.tui.themes import PALETTES
-from laguna_agent.interfaces.tui.widgets.activity_line import WaitLine
+from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
 
 
-class Line(WaitLine):
+class Line(ActivityLine):
     """A line that is on no screen."""
 
     size = Size(80, 1)

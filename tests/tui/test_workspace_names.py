@@ -15,7 +15,7 @@ import pytest
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.mentions import mention_source
 from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
-from laguna_agent.interfaces.tui.mentions.mention_source import Found, Workspace
+from laguna_agent.interfaces.tui.mentions.mention_source import Found, MentionSource
 from laguna_agent.tools.code.definitions import Batch
 
 
@@ -33,48 +33,48 @@ class Slow:
 
 
 def offered(app) -> list[str]:
-    return [name for name, _ in app.completion.choices]
+    return [name for name, _ in app.completion_list.choices]
 
 
 async def test_the_list_fills_while_files_are_read_and_says_that_they_are(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        slow = Slow(ui.app.workspace.files)
+        slow = Slow(ui.app.mentions.files)
         await ui.pilot.press(*"@cart")
         await ui.shows("reading files: 601 so far")
         assert "@early/cart_000.py" in offered(ui.app)
         await ui.pilot.press("down", "down")
-        marked = ui.app.completion.chosen
+        marked = ui.app.completion_list.chosen
         slow.gate.set()
         await ui.until(lambda: "@late/cart.py" in offered(ui.app), "what came later")
         await ui.until(lambda: "reading" not in ui.shown, "the end of reading")
-        assert ui.app.completion.chosen == marked  # and not what is in its place now
+        assert ui.app.completion_list.chosen == marked  # and not what is in its place now
 
 
 async def test_a_list_that_was_closed_stays_closed_while_more_is_read(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        slow = Slow(ui.app.workspace.files)
+        slow = Slow(ui.app.mentions.files)
         await ui.pilot.press(*"@zebra")
         await ui.shows("reading files")  # nothing is found yet
         await ui.pilot.press("escape")
         slow.gate.set()
-        await ui.until(ui.app.workspace.files.ended.is_set, "the end of reading")
+        await ui.until(ui.app.mentions.files.ended.is_set, "the end of reading")
         await ui.until(lambda: not ui.app.workers, "the end of the search")
-        assert not ui.app.completion.display
+        assert not ui.app.completion_list.display
 
 
 async def test_tab_takes_the_best_match_also_when_it_is_found_later(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        slow = Slow(ui.app.workspace.files)
+        slow = Slow(ui.app.mentions.files)
         await ui.pilot.press(*"see @zebra", "tab")
         slow.gate.set()
         await ui.until(lambda: ui.app.composer.text == "see @late/zebra.py ", "the completion")
         assert ui.app.composer.has_focus
 
 
-async def search(names: Workspace, query: str) -> list[Found]:
+async def search(names: MentionSource, query: str) -> list[Found]:
     found: list[Found] = []
     await names.search(query, found.append)
     return found
@@ -84,7 +84,7 @@ async def test_new_files_and_changed_definitions_are_found_the_next_time(
     repository: Path, laguna_home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(mention_source, "_FRESH_S", 0.0)
-    names = Workspace(repository)
+    names = MentionSource(repository)
     try:
         assert Hit("calc.py:1", "add") in (await search(names, "add"))[-1].hits
         (repository / "calc.py").write_text("import math\n\n\ndef add(a, b):\n    return a + b\n")
@@ -101,7 +101,7 @@ async def test_where_there_is_no_git_files_are_found_and_ignored_ones_are_not(tm
     for name in ("src/deep/cart.py", "made/cart.py"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    names = Workspace(tmp_path)
+    names = MentionSource(tmp_path)
     assert [hit.name for hit in (await search(names, "cart"))[-1].hits] == ["src/deep/cart.py"]
     assert [hit.name for hit in (await search(names, "src"))[-1].hits][:1] == ["src/"]
     names.close()
@@ -113,7 +113,7 @@ async def test_a_limit_on_the_files_without_git_is_said(
     monkeypatch.setattr(mention_source, "MOST_WALKED", 5)
     for number in range(9):
         (tmp_path / f"f{number}").touch()
-    names = Workspace(tmp_path)
+    names = MentionSource(tmp_path)
     found = (await search(names, "f"))[-1]
     assert (len(found.hits), found.note) == (5, "only the first 5 files")
     names.close()
@@ -132,7 +132,7 @@ async def test_symbols_that_are_missing_are_said(repository, laguna_home, left_o
         done=1, total=1, left_out=left_out, paths=["calc.py"], found=[("add", "calc.py:1")]
     )
     program = f"import sys; sys.stdin.read(); print({json.dumps(batch)!r}); sys.exit({status})"
-    names = Workspace(repository)
+    names = MentionSource(repository)
     names.symbols._start = lambda: subprocess.Popen(  # type: ignore[method-assign]
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -142,7 +142,7 @@ async def test_symbols_that_are_missing_are_said(repository, laguna_home, left_o
 
 
 async def test_closing_ends_what_reads(repository: Path, laguna_home: Path):
-    names = Workspace(repository)
+    names = MentionSource(repository)
     started: list[subprocess.Popen[bytes]] = []
     start = names.symbols._start
 

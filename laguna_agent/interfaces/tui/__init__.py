@@ -39,6 +39,6 @@ def run_tui(
     code = app.run(mouse=app.preferences.mouse)
     if app.fatal is not None:
         raise app.fatal
-    if app.farewell:
-        sys.stdout.write(app.farewell + "\n")
+    if app.exit_message:
+        sys.stdout.write(app.exit_message + "\n")
     return app.return_code or code or 0

@@ -58,9 +58,9 @@ class Actions(_Base):
         """Close what is open, say no, or stop what goes on; the nearest first."""
         app = self._laguna
         search = app.query_one("#search-line", Input)
-        if app.completion.display:
+        if app.completion_list.display:
             app.workers.cancel_group(app, "completion")
-            app.completion.offer("", [])
+            app.completion_list.offer("", [])
         elif search.has_class("shown"):
             self._end_search()
         elif app.approval.asking:
@@ -78,11 +78,11 @@ class Actions(_Base):
             return
         loading = app.agent.session is None
         app.agent.cancel()
-        if waiting := app.outbox.drop():
+        if waiting := app.queue.drop():
             app.composer.put_back(waiting)
-        app.wait.say("stopping")
+        app.activity.say("stopping")
         if loading:
-            app.ledger.note("loading was stopped; enter sends and loads again", "warning")
+            app.transcript_model.note("loading was stopped; enter sends and loads again", "warning")
 
     def action_interrupt(self) -> None:
         """Copy a selection, else clear what is typed, else stop, else leave."""
@@ -92,7 +92,7 @@ class Actions(_Base):
         elif app.approval.asking:
             app.approval.answer("no")
         elif app.composer.text:
-            app.history.add(app.composer.text)
+            app.prompt_history.add(app.composer.text)
             app.composer.put("")
         elif app.busy and app.agent.session is not None:
             self._stop()
@@ -113,8 +113,8 @@ class Actions(_Base):
         """End the interface."""
         app = self._laguna
         session = app.agent.session
-        if session is not None and session.conversation_state.user_messages:
-            app.farewell = f"Go on with: laguna --resume {session.trajectory.id}"
+        if session is not None and session.record.state.user_messages:
+            app.exit_message = f"Go on with: laguna --resume {session.trajectory.id}"
         app.save_draft()
         app.exit(0)
 
@@ -179,7 +179,7 @@ class Actions(_Base):
         before = app.transcript.cursor
         if before is None:
             app.transcript.cursor = 0
-        found = await app.past.find_earlier(text)
+        found = await app.history_loader.find_earlier(text)
         app.status.flash = ""
         if not found:
             app.transcript.cursor = before
@@ -238,14 +238,14 @@ class Actions(_Base):
     def action_take_back(self) -> None:
         """Edit the last message that waits."""
         app = self._laguna
-        if (text := app.outbox.take_back()) is not None:
+        if (text := app.queue.take_back()) is not None:
             app.composer.put_back(text)
             app.composer.focus()
 
     def action_search_history(self) -> None:
         """Choose from the prompts of the past."""
         app = self._laguna
-        prompts = dict.fromkeys(reversed(app.history.prompts))
+        prompts = dict.fromkeys(reversed(app.prompt_history.prompts))
         choices = [
             Choice(p, Text(visible(p, single_line=True), no_wrap=True, overflow="ellipsis"))
             for p in prompts
@@ -273,7 +273,7 @@ class Actions(_Base):
                 except (OSError, ValueError) as error:
                     failed = error
             if failed is not None:
-                app.ledger.note(f"the editor `{editor}` did not work: {failed}", "error")
+                app.transcript_model.note(f"the editor `{editor}` did not work: {failed}", "error")
             else:
                 app.composer.put(path.read_text(encoding="utf-8", errors="replace").rstrip())
         app.refresh(layout=True)
@@ -286,10 +286,10 @@ class Actions(_Base):
         if word.startswith("@"):
             in_background(app, "completion", self._complete_name, word)
         else:
-            app.completion.offer(word, app.commands.matching(word) if word else [])
+            app.completion_list.offer(word, app.slash_commands.matching(word) if word else [])
 
     async def _complete_name(self, word: str) -> None:
-        completion = self._laguna.completion
+        completion = self._laguna.completion_list
 
         def offer(found: Found) -> None:
             choices = [("@" + hit.name, hit.about) for hit in found.hits]
@@ -297,12 +297,12 @@ class Actions(_Base):
             if self._tab_for == word and found.hits:
                 self.completion_key("tab")
 
-        await self._laguna.workspace.search(word[1:], offer)
+        await self._laguna.mentions.search(word[1:], offer)
 
     def completion_key(self, key: str) -> bool:
         """A key for the open completion; False when none is open."""
         app = self._laguna
-        completion = app.completion
+        completion = app.completion_list
         now = app.composer.word_now()
         found = completion.word == now and (completion.is_open or not completion.display)
         if key == "tab" and now.startswith("@") and not found:
@@ -315,7 +315,7 @@ class Actions(_Base):
             completion.move(1 if key == "down" else -1)
             return True
         if completion.word != now:  # typed faster than it was looked up
-            choices = app.commands.matching(now) if now.startswith("/") else []
+            choices = app.slash_commands.matching(now) if now.startswith("/") else []
             completion.offer(now, choices)
             if not choices:
                 return False
@@ -329,7 +329,7 @@ class Actions(_Base):
         completion.offer("", [])
         end = "" if chosen.endswith("/") and chosen.startswith("@") else " "
         app.composer.complete(word, chosen + end)
-        if key == "enter" and chosen.startswith("/") and app.commands.takes_nothing(chosen):
+        if key == "enter" and chosen.startswith("/") and app.slash_commands.takes_nothing(chosen):
             app.composer.send("steer")
         return True
 
@@ -342,15 +342,15 @@ class Actions(_Base):
         app = self._laguna
         modes: tuple[Any, ...] = get_args(Mode)[:3]  # allow-all takes more than a key: /mode
         now = app.status.status.mode
-        app.commands.set_mode(modes[(modes.index(now) + 1) % 3] if now in modes else modes[0])
+        app.slash_commands.set_mode(modes[(modes.index(now) + 1) % 3] if now in modes else modes[0])
 
     def action_toggle_panel(self) -> None:
         """Show or hide the side panel from now on."""
         app = self._laguna
-        app.preferences.panel = not app.side.has_class("shown")
+        app.preferences.panel = not app.side_panel.has_class("shown")
         app.preferences.save()
         app.fit(app.size)
-        if app.preferences.panel and not app.side.has_class("shown"):
+        if app.preferences.panel and not app.side_panel.has_class("shown"):
             app.status.say("no room for the side panel")
 
     def action_toggle_mouse(self) -> None:
@@ -384,4 +384,4 @@ class Actions(_Base):
     def action_help(self) -> None:
         """Show the help."""
         app = self._laguna
-        app.commands.run("/help")
+        app.slash_commands.run("/help")

@@ -128,12 +128,12 @@ class AgentThread:
         try:
             await work
         except asyncio.CancelledError:
-            self._post(messages.TurnEnded())
+            self._post(messages.WorkEnded())
         except LagunaError as error:
-            self._post(messages.Failed(error, fatal=False))
+            self._post(messages.SessionFailed(error, fatal=False))
         except Exception as error:
             said = LagunaError(f"unexpected {type(error).__name__}: {error}")
-            self._post(messages.Failed(said, fatal=False))
+            self._post(messages.SessionFailed(said, fatal=False))
 
     def _cancel(self) -> None:
         if self.session is not None and self.session.busy:
@@ -146,7 +146,7 @@ class AgentThread:
             asyncio.run(self._main())
         except Exception as error:  # the interface must hear of it, whatever it was
             said = LagunaError(f"unexpected {type(error).__name__}: {error}")
-            self._post(messages.Failed(said, fatal=True))
+            self._post(messages.SessionFailed(said, fatal=True))
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -155,7 +155,7 @@ class AgentThread:
         try:
             self.settings = self._start_settings()
         except LagunaError as error:
-            self._post(messages.Failed(error, fatal=True))
+            self._post(messages.SessionFailed(error, fatal=True))
             return
         self._ask_trust()
         self._work = asyncio.create_task(self._guarded(self._open_first()))
@@ -177,18 +177,18 @@ class AgentThread:
         try:
             found = trust.content(root)
         except LagunaError as error:
-            self._post(messages.Failed(error, fatal=False))
+            self._post(messages.SessionFailed(error, fatal=False))
             return
         if not found.empty:
             changed = trust.was_trusted(root)
-            self._post(messages.Untrusted(found.files, found.digest, changed=changed))
+            self._post(messages.TrustNeeded(found.files, found.digest, changed=changed))
 
     async def _open_first(self) -> None:
         """What the command line asks for and does not exist ends the interface."""
         try:
             await self._open()
         except UsageError as error:
-            self._post(messages.Failed(error, fatal=True))
+            self._post(messages.SessionFailed(error, fatal=True))
 
     async def _open(self) -> None:
         from laguna_agent.agent.session import Session
@@ -200,7 +200,7 @@ class AgentThread:
         def tell(event: Event) -> None:
             # What a stopped loading still says would look like one that goes on.
             if not over:
-                self._post(messages.Happened(event))
+                self._post(messages.SessionEvent(event))
 
         try:
             session = await open_session(self.settings, on_loading=tell)
@@ -208,7 +208,7 @@ class AgentThread:
             over = True
         session.set_approver(self._approve)
         self.session = session
-        self._post(messages.Opened(session))
+        self._post(messages.SessionOpened(session))
 
     async def _reopen(self, changes: dict[str, Any]) -> None:
         """Open with `changes`; when that fails, go on with the conversation that there was."""
@@ -235,7 +235,7 @@ class AgentThread:
             self.settings = back
             await self._open()
             if isinstance(error, LagunaError):
-                self._post(messages.Failed(error, fatal=False))
+                self._post(messages.SessionFailed(error, fatal=False))
 
     async def _restart(self) -> None:
         await self._close_session()
@@ -254,8 +254,8 @@ class AgentThread:
             raise LagunaError("there is no session to take a turn in")
         async with aclosing(session.turn(text)) as events:
             async for event in events:
-                self._post(messages.Happened(event))
-        self._post(messages.TurnEnded())
+                self._post(messages.SessionEvent(event))
+        self._post(messages.WorkEnded())
 
     async def _compact(self, guidance: str) -> None:
         session = self.session
@@ -264,18 +264,18 @@ class AgentThread:
         try:
             async with aclosing(session.compact_now(guidance)) as events:
                 async for event in events:
-                    self._post(messages.Happened(event))
+                    self._post(messages.SessionEvent(event))
         except asyncio.CancelledError:
             from laguna_agent.events import Notice
 
             text = "stopped; the conversation is as it was"
-            self._post(messages.Happened(Notice(level="warning", text=text)))
+            self._post(messages.SessionEvent(Notice(level="warning", text=text)))
             raise
-        self._post(messages.TurnEnded())
+        self._post(messages.WorkEnded())
 
     async def _approve(self, request: ApprovalRequested) -> Approval:
         future: Future[Approval] = Future()
-        self._post(messages.Asked(request, future))
+        self._post(messages.ApprovalAsked(request, future))
         return await asyncio.wrap_future(future)
 
     async def _shell(self, key: str, command: str) -> None:
@@ -302,8 +302,8 @@ class AgentThread:
                     os.killpg(process.pid, signal.SIGKILL)
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._bury(process)
-            self._post(messages.ShellSaid(key, "", -1 if code is None else code))
-            self._post(messages.TurnEnded())
+            self._post(messages.ShellOutput(key, "", -1 if code is None else code))
+            self._post(messages.WorkEnded())
 
     async def _pass_on(self, key: str, process: asyncio.subprocess.Process) -> None:
         """Post the output of a command as it comes: not faster than it is taken or can be seen,
@@ -313,10 +313,10 @@ class AgentThread:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         while data := await process.stdout.read(_READ):
             self._taken.clear()
-            self._post(messages.ShellSaid(key, decode(data)[-LIVE_CHARS:]))
+            self._post(messages.ShellOutput(key, decode(data)[-LIVE_CHARS:]))
             await self._taken.wait()
             await asyncio.sleep(_PACE_S)
-        self._post(messages.ShellSaid(key, decode(b"", final=True)))
+        self._post(messages.ShellOutput(key, decode(b"", final=True)))
 
     async def _bury(self, process: asyncio.subprocess.Process) -> None:
         """Wait for the end of a process that was killed, which comes after that of its output."""

@@ -20,17 +20,17 @@ from laguna_agent.interfaces.tui import keys, messages, pack_watch, themes
 from laguna_agent.interfaces.tui.actions import Actions
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.mentions import mention_source
-from laguna_agent.interfaces.tui.message_queue import Outbox
-from laguna_agent.interfaces.tui.slash_commands import Commands
+from laguna_agent.interfaces.tui.message_queue import MessageQueue
+from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
-from laguna_agent.interfaces.tui.system.preferences import History, Preferences
+from laguna_agent.interfaces.tui.system.preferences import Preferences, PromptHistory
 from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
-from laguna_agent.interfaces.tui.transcript.history_loader import Past
+from laguna_agent.interfaces.tui.transcript.history_loader import HistoryLoader
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
-from laguna_agent.interfaces.tui.widgets.activity_line import Waiting, WaitLine
-from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalPanel
+from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine, QueuedMessages
+from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
 from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
 from laguna_agent.interfaces.tui.widgets.composer import Composer
 from laguna_agent.interfaces.tui.widgets.side_panel import ROOM, SidePanel
@@ -68,15 +68,15 @@ class LagunaApp(Actions, TerminalApp):
         for theme in themes.themes():
             self.register_theme(theme)
         self.theme = themes.first(self.preferences.theme, self.console.color_system)
-        self.history = History(self.cwd)
+        self.prompt_history = PromptHistory(self.cwd)
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
-        self.workspace = mention_source.Workspace(self.root)
-        self.ledger = Ledger(self._added, self._changed, self._removed)
-        self.outbox = Outbox(self)
-        self.past = Past(self)
-        self.commands = Commands(self)
+        self.mentions = mention_source.MentionSource(self.root)
+        self.transcript_model = TranscriptModel(self._added, self._changed, self._removed)
+        self.queue = MessageQueue(self)
+        self.history_loader = HistoryLoader(self)
+        self.slash_commands = SlashCommands(self)
         self.pack_watch = pack_watch.PackWatch(self)
-        self.farewell = ""
+        self.exit_message = ""
         self.stop_download: Callable[[], None] | None = None
         self.busy = False
         self.owns_mouse = self.preferences.mouse
@@ -91,23 +91,23 @@ class LagunaApp(Actions, TerminalApp):
     def compose(self) -> ComposeResult:
         p = self.palette
         self.transcript = Transcript(id="transcript")
-        self.side = SidePanel(p, id="panel")
-        self.completion = CompletionList(p, id="completion")
-        self.wait = WaitLine(p, id="wait")
-        self.waiting = Waiting(p, id="waiting")
-        self.composer = Composer(self.history, id="composer")
+        self.side_panel = SidePanel(p, id="panel")
+        self.completion_list = CompletionList(p, id="completion")
+        self.activity = ActivityLine(p, id="activity")
+        self.queued_messages = QueuedMessages(p, id="queue")
+        self.composer = Composer(self.prompt_history, id="composer")
         self.composer.on_completion_key = self.completion_key
-        self.approval = ApprovalPanel(p, self.root, id="approval")
+        self.approval = ApprovalCard(p, self.root, id="approval")
         self.approval.on_ended = self.approval_ended
         self.approval.on_stray = self.composer.post_message
         self.status = StatusLine(p, self.root, id="status")
         with Horizontal(id="main"):
             yield self.transcript
-            yield self.side
+            yield self.side_panel
         yield Input(placeholder="search the transcript", id="search-line")
-        yield self.completion
-        yield self.wait
-        yield self.waiting
+        yield self.completion_list
+        yield self.activity
+        yield self.queued_messages
         with Horizontal(id="composer-row"):
             yield Static("❯ ", id="prompt-mark", markup=False)
             yield self.composer
@@ -118,7 +118,7 @@ class LagunaApp(Actions, TerminalApp):
         self.theme_changed_signal.subscribe(self, lambda _: self.recolour())
         self.recolour()
         self.set_status(place=short_path(self.cwd), mouse=self.owns_mouse)
-        if draft := self.history.load_draft():
+        if draft := self.prompt_history.load_draft():
             self.composer.put(draft)
         self.composer.focus()
         self.end_on_signals()
@@ -129,71 +129,71 @@ class LagunaApp(Actions, TerminalApp):
 
     # --- what the agent's thread says ------------------------------------------------------
 
-    def on_happened(self, message: messages.Happened) -> None:
+    def on_session_event(self, message: messages.SessionEvent) -> None:
         event = message.event
         if event.type == "model_loading" and not self.busy:
             self.begin("loading the model")
-        self.wait.take(event)
-        self.outbox.take(event)
-        self.past.take(event)
-        self.ledger.take(event)
+        self.activity.take(event)
+        self.queue.take(event)
+        self.history_loader.take(event)
+        self.transcript_model.take(event)
         if event.type in ("reply", "tool_finished", "turn_finished", "compacted"):
             self.refresh_context()
 
-    def on_opened(self, message: messages.Opened) -> None:
+    def on_session_opened(self, message: messages.SessionOpened) -> None:
         latency.settle()
         session, gate = message.session, message.session.gate
         self.end()
         self.set_status(mode=gate.mode, plan=gate.plan, model=session.info.name)
-        self.past.show(session)
+        self.history_loader.show(session)
         self.refresh_context()
         if self._prompt:
             prompt, self._prompt = self._prompt, None
-            self.outbox.send(prompt, "queue")
+            self.queue.send(prompt, "queue")
         else:
-            self.outbox.next()
+            self.queue.next()
 
-    def on_failed(self, message: messages.Failed) -> None:
+    def on_session_failed(self, message: messages.SessionFailed) -> None:
         if message.fatal and isinstance(message.error, LagunaError):
             self.fatal = message.error
             self.exit(int(message.error.exit_code))
             return
         self.end()
-        self.ledger.settle()
+        self.transcript_model.settle()
         if self.agent.session is None and isinstance(message.error, ModelError):
-            self.commands.first_run(message.error)
+            self.slash_commands.first_run(message.error)
             return
-        self.ledger.note(str(message.error), "error")
+        self.transcript_model.note(str(message.error), "error")
 
-    def on_turn_ended(self) -> None:
+    def on_work_ended(self) -> None:
         self.approval.withdraw()
         self.end()
-        self.ledger.settle()
+        self.transcript_model.settle()
         if self.agent.session is not None:
-            self.ledger.seq = self.agent.session.trajectory.last_seq
+            self.transcript_model.seq = self.agent.session.trajectory.last_seq
         self.refresh_context()
-        self.outbox.next()
+        self.queue.next()
 
-    def on_asked(self, message: messages.Asked) -> None:
-        self.wait.ask()
+    def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
+        self.activity.ask()
         self.screen.query_one("#composer-row").display = False
         self.approval.ask(message.request, message.future)
         self.bell()
 
-    def on_untrusted(self, message: messages.Untrusted) -> None:
-        self.commands.ask_trust(message.files, message.digest, changed=message.changed)
+    def on_trust_needed(self, message: messages.TrustNeeded) -> None:
+        self.slash_commands.ask_trust(message.files, message.digest, changed=message.changed)
 
-    def on_shell_said(self, message: messages.ShellSaid) -> None:
-        ended = self.ledger.shell_said(message.key, message.text, message.exit_code)
+    def on_shell_output(self, message: messages.ShellOutput) -> None:
+        ended = self.transcript_model.shell_said(message.key, message.text, message.exit_code)
         self.agent.shell_taken()
         if ended is not None:
-            self.outbox.note_shell(ended)
+            self.queue.note_shell(ended)
 
     # --- what the widgets say --------------------------------------------------------------
 
     def on_composer_sent(self, message: Composer.Sent) -> None:
         self.transcript.go_to_end()
-        self.outbox.send(message.text, message.how)
+        self.queue.send(message.text, message.how)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
         self.complete(message.word)
@@ -211,10 +211,10 @@ class LagunaApp(Actions, TerminalApp):
         """Give the keys back to the composer, at once: one may be on its way."""
         self.screen_stack[0].query_one("#composer-row").display = True
         self.screen_stack[0].set_focus(self.composer)
-        self.wait.say("working")
+        self.activity.say("working")
 
     def on_transcript_wants_earlier(self) -> None:
-        self.past.load_earlier()
+        self.history_loader.load_earlier()
 
     def on_transcript_key_pressed(self, message: Transcript.KeyPressed) -> None:
         self.transcript_key(message.key)
@@ -231,7 +231,7 @@ class LagunaApp(Actions, TerminalApp):
     def _changed(self, entry: Entry) -> None:
         self.transcript.change(entry)
         if entry.kind == "tool" and entry.diff and entry.state == "ok":
-            self.past.count(entry)
+            self.history_loader.count(entry)
 
     def _removed(self, entry: Entry) -> None:
         self.transcript.discard(entry)
@@ -241,12 +241,12 @@ class LagunaApp(Actions, TerminalApp):
     def begin(self, what: str) -> None:
         """Something runs now."""
         self.busy = True
-        self.wait.begin(what)
+        self.activity.begin(what)
 
     def end(self) -> None:
         """Nothing runs."""
         self.busy = False
-        self.wait.end()
+        self.activity.end()
         self.status.look_at_branch()
 
     def set_status(self, **changes: object) -> None:
@@ -260,25 +260,32 @@ class LagunaApp(Actions, TerminalApp):
             return
         used, limit = session.conversation.used, session.conversation.limit
         self.set_status(used=used, limit=limit)
-        if (used, limit) != (self.side.used, self.side.limit):
-            self.side.used, self.side.limit = used, limit
-            self.side.draw()
+        if (used, limit) != (self.side_panel.used, self.side_panel.limit):
+            self.side_panel.used, self.side_panel.limit = used, limit
+            self.side_panel.draw()
 
     def save_draft(self) -> None:
         """Keep what is typed, and what waits to be used, in case of a crash."""
         self._draft_due = False
-        kept = [*self.outbox.waiting, self.composer.expanded]
-        self.history.save_draft("\n".join(text for text in kept if text))
+        kept = [*self.queue.waiting, self.composer.expanded]
+        self.prompt_history.save_draft("\n".join(text for text in kept if text))
 
     def recolour(self) -> None:
         """Give all widgets the colours of the theme."""
         palette = self.palette
-        widgets = self.wait, self.waiting, self.approval, self.side, self.status, self.completion
+        widgets = (
+            self.activity,
+            self.queued_messages,
+            self.approval,
+            self.side_panel,
+            self.status,
+            self.completion_list,
+        )
         for widget in widgets:
             widget.palette = palette
             widget.refresh()
         self.transcript.repaint(Renderer(palette))
-        self.side.draw()
+        self.side_panel.draw()
         self.approval.draw()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -291,10 +298,10 @@ class LagunaApp(Actions, TerminalApp):
         shown = width >= ROOM and height >= 16
         if self.preferences.panel is not None:
             shown = self.preferences.panel and width >= 70 and height >= 8
-        self.side.set_class(shown, "shown")
+        self.side_panel.set_class(shown, "shown")
 
     async def on_unmount(self) -> None:
         if hasattr(self, "composer"):
             self.save_draft()
-        await asyncio.to_thread(self.workspace.close)
+        await asyncio.to_thread(self.mentions.close)
         await asyncio.to_thread(self.agent.close)

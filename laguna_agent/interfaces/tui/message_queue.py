@@ -24,7 +24,7 @@ class _Item:
     """What the session holds of a steering message until it is used."""
 
 
-class Outbox:
+class MessageQueue:
     """Sends now if it can, else keeps in order; what is kept can be taken back."""
 
     def __init__(self, app: LagunaApp) -> None:
@@ -43,10 +43,10 @@ class Outbox:
     def send(self, text: str, how: Literal["steer", "queue"]) -> None:
         """Do what a person typed: a command, a shell command, something to remember, or a turn."""
         app = self._app
-        if app.commands.run(text):
+        if app.slash_commands.run(text):
             return
         if text.startswith("#") and text[1:].strip() and not text.startswith("##"):
-            app.commands.remember(text[1:].strip())
+            app.slash_commands.remember(text[1:].strip())
             return
         if not app.busy and app.agent.session is not None:
             self._start(text)
@@ -57,7 +57,7 @@ class Outbox:
             try:
                 item.message = session.steer(text)
             except LagunaError as error:
-                app.ledger.note(str(error), "error")
+                app.transcript_model.note(str(error), "error")
                 app.composer.put(text)
                 return
         else:
@@ -70,7 +70,7 @@ class Outbox:
 
     def next(self) -> None:
         """The turn has ended: go on with what waits."""
-        if self._app.ledger.unsaid():
+        if self._app.transcript_model.unsaid():
             said, shell = self._sent
             self._app.composer.put_back(said)
             self._shell[:0] = shell
@@ -121,7 +121,7 @@ class Outbox:
         if text.startswith("!") and text[1:].strip():
             command = text[1:].strip()
             key = f"shell-{next(self._numbers)}"
-            app.ledger.shell_started(key, command)
+            app.transcript_model.shell_started(key, command)
             app.begin(f"running {command}")
             app.agent.shell(key, command)
             return
@@ -130,10 +130,10 @@ class Outbox:
             # The message begins with what was typed: by it it is found again, and a skill called.
             text = "\n\n".join([text, *self._shell])
             self._shell.clear()
-        app.ledger.said(text)
+        app.transcript_model.said(text)
         app.begin("working")
         app.agent.turn(text)
 
     def _show(self) -> None:
-        self._app.waiting.show([(item.how, item.text) for item in self._items])
+        self._app.queued_messages.show([(item.how, item.text) for item in self._items])
         self._app.draft_changed()

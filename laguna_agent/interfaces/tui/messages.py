@@ -19,7 +19,7 @@ class AgentMessage(Message):
     bubble = False
 
 
-class Happened(AgentMessage):
+class SessionEvent(AgentMessage):
     """An event of the session."""
 
     def __init__(self, event: Event) -> None:
@@ -27,7 +27,7 @@ class Happened(AgentMessage):
         self.event = event
 
 
-class Opened(AgentMessage):
+class SessionOpened(AgentMessage):
     """A session is ready. `page` is the end of its transcript, for one that goes on."""
 
     def __init__(self, session: Session) -> None:
@@ -35,7 +35,7 @@ class Opened(AgentMessage):
         self.session = session
 
 
-class Failed(AgentMessage):
+class SessionFailed(AgentMessage):
     """Settings could not be made or a session could not be opened."""
 
     def __init__(self, error: Exception, *, fatal: bool) -> None:
@@ -44,11 +44,11 @@ class Failed(AgentMessage):
         self.fatal = fatal
 
 
-class TurnEnded(AgentMessage):
+class WorkEnded(AgentMessage):
     """Nothing of a turn runs any more."""
 
 
-class Asked(AgentMessage):
+class ApprovalAsked(AgentMessage):
     """A person must answer; the answer goes into `future`."""
 
     def __init__(self, request: ApprovalRequested, future: Future[Approval]) -> None:
@@ -57,7 +57,7 @@ class Asked(AgentMessage):
         self.future = future
 
 
-class Untrusted(AgentMessage):
+class TrustNeeded(AgentMessage):
     """The repository brings settings or instructions along that nobody trusted yet."""
 
     def __init__(self, files: tuple[str, ...], digest: str, *, changed: bool) -> None:
@@ -67,7 +67,7 @@ class Untrusted(AgentMessage):
         self.changed = changed
 
 
-class ShellSaid(AgentMessage):
+class ShellOutput(AgentMessage):
     """Output of a command that the person ran; `exit_code` once it ended."""
 
     def __init__(self, key: str, text: str, exit_code: int | None = None) -> None:

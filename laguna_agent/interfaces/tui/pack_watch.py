@@ -42,7 +42,7 @@ class PackWatch:
         self._stamp = stamp
         change = await asyncio.to_thread(_change, pack)
         if change is not None and change.key != self._said and pack is self._pack:
-            self._app.ledger.note(change.text, change.level)
+            self._app.transcript_model.note(change.text, change.level)
         self._said = change.key if change is not None else ""
 
 

@@ -70,7 +70,7 @@ COMMANDS: tuple[Command, ...] = (
 _BY_NAME = {command.name: command for command in COMMANDS}
 
 
-class Commands:
+class SlashCommands:
     """Runs commands for the app."""
 
     def __init__(self, app: LagunaApp) -> None:
@@ -89,7 +89,7 @@ class Commands:
         """The session's skills as commands; one that is called like a command is left out."""
         if self.session is None:
             return []
-        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in self.session.skills]
+        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in self.session.agent.skills]
         return [command for command in found if command.name not in _BY_NAME]
 
     def takes_nothing(self, name: str) -> bool:
@@ -107,13 +107,15 @@ class Commands:
                 # A path, a text that only begins like a command, or a skill, which the session
                 # puts beside what is said.
                 return False
-            self.app.ledger.note(f"there is no command {word}; /help shows them", "warning")
+            self.app.transcript_model.note(
+                f"there is no command {word}; /help shows them", "warning"
+            )
             return True
         app = self.app
         if command.when != "any" and app.agent.session is None and command.name != "/model":
-            app.ledger.note(f"{word} needs a model, which is not loaded yet", "warning")
+            app.transcript_model.note(f"{word} needs a model, which is not loaded yet", "warning")
         elif command.when == "idle" and app.busy and app.agent.session is not None:
-            app.ledger.note(f"{word} waits until nothing runs; esc stops it", "warning")
+            app.transcript_model.note(f"{word} waits until nothing runs; esc stops it", "warning")
         else:
             do: Callable[[str], Any] = getattr(self, f"_{word[1:]}")
             outcome = do(rest.strip())
@@ -125,9 +127,9 @@ class Commands:
         try:
             await work
         except LagunaError as error:
-            self.app.ledger.note(str(error), "error")
+            self.app.transcript_model.note(str(error), "error")
         except Exception as error:  # a command's fault must not end the conversation
-            self.app.ledger.note(f"unexpected {type(error).__name__}: {error}", "error")
+            self.app.transcript_model.note(f"unexpected {type(error).__name__}: {error}", "error")
 
     def reopen(self, what: str, **changes: Any) -> None:
         """Open another session, or this one with other settings."""
@@ -149,11 +151,11 @@ class Commands:
         self.app.leave()
 
     def _init(self, rest: str) -> None:
-        self.app.outbox.send(INIT, "queue")
+        self.app.queue.send(INIT, "queue")
 
     def _compact(self, rest: str) -> None:
-        if not self.session.conversation_state.user_messages:
-            self.app.ledger.note("there is nothing to summarise yet", "warning")
+        if not self.session.record.state.user_messages:
+            self.app.transcript_model.note("there is nothing to summarise yet", "warning")
             return
         self.app.begin("summarising")
         self.app.agent.compact(rest)
@@ -172,19 +174,21 @@ class Commands:
         if rest in get_args(Mode):
             self.set_mode(rest)
         elif rest:
-            self.app.ledger.note(f"there is no mode {rest}: {', '.join(get_args(Mode))}", "warning")
+            self.app.transcript_model.note(
+                f"there is no mode {rest}: {', '.join(get_args(Mode))}", "warning"
+            )
         else:
             pickers.choose_mode(self.app)
 
     def _plan(self, rest: str) -> None:
-        gate = self.session.gate
+        gate = self.session.agent.gate
         gate.plan = not gate.plan or bool(rest)
         self.app.set_status(plan=gate.plan)
-        self.app.ledger.note(
+        self.app.transcript_model.note(
             "plan: nothing is changed until /plan again" if gate.plan else "plan ended"
         )
         if rest:
-            self.app.outbox.send(rest, "queue")
+            self.app.queue.send(rest, "queue")
 
     def remember(self, text: str) -> None:
         """Add a line to the person's own instructions, which every conversation begins with."""
@@ -197,9 +201,11 @@ class Commands:
             path.write_text(old + ("" if not old or old.endswith("\n") else "\n") + f"- {text}\n",
                             encoding="utf-8")  # fmt: skip
         except OSError as error:
-            self.app.ledger.note(f"{path} cannot be written: {error.strerror}", "error")
+            self.app.transcript_model.note(f"{path} cannot be written: {error.strerror}", "error")
             return
-        self.app.ledger.note(f"remembered in {path}; conversations that begin later know it")
+        self.app.transcript_model.note(
+            f"remembered in {path}; conversations that begin later know it"
+        )
 
     # --- conversations ---------------------------------------------------------------------
 
@@ -213,8 +219,8 @@ class Commands:
         return pickers.choose_session(self.app)
 
     def _fork(self, rest: str) -> None:
-        if not self.session.conversation_state.user_messages:
-            self.app.ledger.note("there is nothing to copy yet", "warning")
+        if not self.session.record.state.user_messages:
+            self.app.transcript_model.note("there is nothing to copy yet", "warning")
             return
         self.reopen("copying", fork=self.session.trajectory.id)
 
@@ -224,32 +230,32 @@ class Commands:
     async def rewind(self, seq: int, text: str, *, code: bool) -> None:
         """Go back to before message `seq`, which is put where it can be edited."""
         restored = await self.app.agent.run(lambda s: s.rewind(seq, code=code))
-        self.app.past.show(self.session)
+        self.app.history_loader.show(self.session)
         self.app.refresh_context()
         self.app.composer.put(text)
         files = f"; restored: {', '.join(restored)}" if restored else ""
-        self.app.ledger.note(f"went back to before this message{files}")
+        self.app.transcript_model.note(f"went back to before this message{files}")
 
     async def _undo(self, rest: str) -> None:
         from laguna_agent.interfaces.commands.undo import last_changing_turn
 
-        checkpoints = self.session.checkpoints
+        checkpoints = self.session.agent.checkpoints
         found = await asyncio.to_thread(last_changing_turn, self.app.root)
         diff = await asyncio.to_thread(checkpoints.diff, found)
         if not diff.strip():
-            self.app.ledger.note("the files are as they were before the last turn")
+            self.app.transcript_model.note("the files are as they were before the last turn")
             return
         keys = {"y": "take these changes back", "n": "leave them"}
         draw = pages.diff_text(diff, self.app.palette, min(74, self.app.size.width - 8))
         answer = await self.app.push_screen_wait(Question("Undo", draw, keys=keys))
         if answer == "y":
             report = await self.app.agent.run(lambda s: s.undo(found))
-            self.app.past.undone(report.failed)
+            self.app.history_loader.undone(report.failed)
             names = ", ".join([*report.written, *report.removed])
-            self.app.ledger.note(f"restored {names}; to take this back: laguna undo "
+            self.app.transcript_model.note(f"restored {names}; to take this back: laguna undo "
                                  f"{report.before}")  # fmt: skip
             for name, why in report.failed.items():
-                self.app.ledger.note(f"{name} is not as it was: {why}", "error")
+                self.app.transcript_model.note(f"{name} is not as it was: {why}", "error")
 
     async def _rename(self, rest: str) -> None:
         question = Question("Title of this conversation", value=self.session.trajectory.meta.title)
@@ -260,7 +266,7 @@ class Commands:
             trajectory = self.session.trajectory
             trajectory.meta.title = title.strip()[:120]
             await asyncio.to_thread(trajectory.sync)
-            self.app.ledger.note(f"this conversation is called: {title}")
+            self.app.transcript_model.note(f"this conversation is called: {title}")
 
     async def _export(self, rest: str) -> None:
         question = Question(
@@ -279,7 +285,9 @@ class Commands:
                 return
         await asyncio.to_thread(pages.export, self.session.trajectory.directory, path)
         inside = path.is_relative_to(self.app.cwd)
-        self.app.ledger.note(f"written: {path.relative_to(self.app.cwd) if inside else path}")
+        self.app.transcript_model.note(
+            f"written: {path.relative_to(self.app.cwd) if inside else path}"
+        )
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -305,14 +313,14 @@ class Commands:
             await pages.prompts_page(self.app)
 
     def _copy(self, rest: str) -> None:
-        answer = self.app.ledger.last_answer
+        answer = self.app.transcript_model.last_answer
         blocks = code_blocks(answer)
         if rest == "code" and blocks:
             self.app.copy(blocks[-1].rstrip("\n"))
         elif answer and rest != "code":
             self.app.copy(answer)
         else:
-            self.app.ledger.note("there is nothing to copy yet", "warning")
+            self.app.transcript_model.note("there is nothing to copy yet", "warning")
 
     # --- settings --------------------------------------------------------------------------
 
@@ -321,7 +329,7 @@ class Commands:
             self.set_theme(rest)
         elif rest:
             names = ", ".join(themes.PALETTES)
-            self.app.ledger.note(f"there is no theme {rest}: {names}", "warning")
+            self.app.transcript_model.note(f"there is no theme {rest}: {names}", "warning")
         else:
             pickers.choose_theme(self.app)
 
@@ -356,7 +364,9 @@ class Commands:
         keys = {"y": "trust them", "n": "go on without them"}
         title = "Do you trust this repository's settings?"
         if await self.app.push_screen_wait(Question(title, text, keys=keys)) != "y":
-            self.app.ledger.note("the repository's own settings and instructions are not read")
+            self.app.transcript_model.note(
+                "the repository's own settings and instructions are not read"
+            )
             return
         await asyncio.to_thread(trust.trust, self.app.root, digest)
         with contextlib.suppress(LagunaError):

@@ -50,7 +50,7 @@ class Found:
     note: str = ""
 
 
-class Workspace:
+class MentionSource:
     """The names of one repository. What was read stays, and is read anew now and then."""
 
     def __init__(self, root: Path) -> None:

@@ -19,7 +19,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from laguna_agent.interfaces.tui.system.background import in_background
-from laguna_agent.interfaces.tui.widgets.fitted_row import Fitting
+from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow
 
 
 class Page(ModalScreen[None]):
@@ -78,7 +78,7 @@ class Choice:
     @property
     def drawn(self) -> RenderableType:
         """What is shown."""
-        return Fitting([self.label, *self.narrower]) if self.narrower else self.label
+        return FittedRow([self.label, *self.narrower]) if self.narrower else self.label
 
 
 Search = Callable[[str], Awaitable[Sequence[Choice]]]

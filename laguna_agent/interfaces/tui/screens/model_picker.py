@@ -41,10 +41,10 @@ async def first_run(app: LagunaApp, error: ModelError) -> None:
     from laguna_agent.models.store import Store
 
     if await asyncio.to_thread(lambda: Store().installed()):
-        app.ledger.note(f"{error}\n/model chooses another one", "error")
+        app.transcript_model.note(f"{error}\n/model chooses another one", "error")
         return
     screen, advice = first_screen(await asyncio.to_thread(_room))
-    app.ledger.note(f"no model yet; {advice}")
+    app.transcript_model.note(f"no model yet; {advice}")
     chosen = await app.push_screen_wait(screen)
     if chosen:
         await use(app, chosen)
@@ -93,7 +93,7 @@ def _go_on(app: LagunaApp, **changes: Any) -> None:
     said = session is not None and bool(session.conversation_state.user_messages)
     config = _config(app).model_copy(update=changes)
     resume = session.trajectory.id if said and session is not None else None
-    app.commands.reopen("loading the model", config=config, resume=resume)
+    app.slash_commands.reopen("loading the model", config=config, resume=resume)
 
 
 def _make_default(name: str) -> None:
@@ -260,17 +260,17 @@ async def _pull(app: LagunaApp, name: str, *, offline: bool) -> str:
             )
         share = at.done / at.total if at.total else None
         loop.call_soon_threadsafe(
-            app.wait.say, f"fetching {name}", describe(at).partition("  ")[2], share
+            app.activity.say, f"fetching {name}", describe(at).partition("  ")[2], share
         )
 
     def notice(text: str) -> None:
-        loop.call_soon_threadsafe(app.ledger.note, text)
+        loop.call_soon_threadsafe(app.transcript_model.note, text)
 
     with _stoppable(app, f"fetching {name}") as stopped:
         done = await asyncio.to_thread(
             pull, name, Store(), offline=offline, on_progress=progress, on_notice=notice
         )
-    app.ledger.note(f"{done.name} is here: {done.path}")
+    app.transcript_model.note(f"{done.name} is here: {done.path}")
     return done.name
 
 
@@ -284,7 +284,7 @@ async def _import(app: LagunaApp, path: str) -> None:
         if stopped.is_set():
             raise ModelError("the import was stopped", hint="Nothing was changed.")
         detail = f"{size(done)} of {size(total)}"
-        loop.call_soon_threadsafe(app.wait.say, what, detail, done / max(1, total))
+        loop.call_soon_threadsafe(app.activity.say, what, detail, done / max(1, total))
 
     with _stoppable(app, what) as stopped:
         done = await asyncio.to_thread(import_file, path, Store(), on_progress=progress)
@@ -324,7 +324,7 @@ async def _endpoint(app: LagunaApp) -> None:
     if not re.search(r"^\s*model\s*=", text.partition("[")[0], re.MULTILINE):
         text = f"model = {_quoted(f'{name}/{model.strip()}')}\n{text.lstrip()}"
     write_text(path, text)
-    app.ledger.note(f"written to {path}")
+    app.transcript_model.note(f"written to {path}")
     providers = {**config.providers, name: provider}
     _go_on(app, model=f"{name}/{model.strip()}", providers=providers)
 

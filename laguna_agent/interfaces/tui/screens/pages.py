@@ -69,7 +69,7 @@ async def diff_page(app: LagunaApp) -> None:
     """What git says has changed since the last commit, files it does not know included."""
     diff, unknown = await asyncio.to_thread(_git_diff, app.root)
     if not diff.strip() and not unknown:
-        app.ledger.note("nothing has changed since the last commit")
+        app.transcript_model.note("nothing has changed since the last commit")
         return
 
     def draw(width: int) -> RenderableType:

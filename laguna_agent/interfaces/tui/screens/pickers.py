@@ -39,7 +39,7 @@ def choose_mode(app: LagunaApp) -> None:
     choices = [Choice(mode, _row(mode, about, app)) for mode, about in _MODES.items()]
     app.push_screen(
         Picker("What passes unasked", choices),
-        lambda chosen: app.commands.set_mode(chosen) if chosen else None,
+        lambda chosen: app.slash_commands.set_mode(chosen) if chosen else None,
     )
 
 
@@ -56,7 +56,7 @@ def choose_theme(app: LagunaApp) -> None:
         if name is None:
             app.theme = before
         else:
-            app.commands.set_theme(name)
+            app.slash_commands.set_theme(name)
 
     app.push_screen(Picker("Colours", choices, preview=preview), chosen)
 
@@ -98,7 +98,7 @@ async def choose_session(app: LagunaApp) -> None:
         words = " ".join([meta.id, meta.model, meta.status, *meta.files_changed[:50]])
         choices.append(Choice(meta.id, label, words))
     if not choices:
-        app.ledger.note("there is no other conversation in this repository")
+        app.transcript_model.note("there is no other conversation in this repository")
         return
 
     by_id = {choice.id: choice for choice in choices}
@@ -133,7 +133,7 @@ async def choose_session(app: LagunaApp) -> None:
     finally:
         await asyncio.to_thread(index.close)
     if chosen:
-        app.commands.reopen("opening", resume=chosen)
+        app.slash_commands.reopen("opening", resume=chosen)
 
 
 def _preview(directory: Path, renderer: Renderer, seq: int | None = None) -> RenderableType:
@@ -160,7 +160,7 @@ async def choose_rewind(app: LagunaApp) -> None:
         return
     messages = {stored.seq: stored.event for stored in session.conversation_state.user_messages}
     if not messages:
-        app.ledger.note("nothing was said yet")
+        app.transcript_model.note("nothing was said yet")
         return
 
     def look(seq: int) -> tuple[bool, list[str]]:
@@ -200,7 +200,7 @@ async def choose_rewind(app: LagunaApp) -> None:
             return
         code = answer == "b"
     said = getattr(messages[int(picked)], "text", "")
-    await app.commands.rewind(int(picked), said, code=code)
+    await app.slash_commands.rewind(int(picked), said, code=code)
 
 
 async def look_at_memory(app: LagunaApp) -> None:
@@ -210,7 +210,7 @@ async def look_at_memory(app: LagunaApp) -> None:
     memories = await asyncio.to_thread(lambda: list(MemoryStore(app.root).memories()))
     memories.sort(key=lambda memory: memory.ended, reverse=True)
     if not memories:
-        app.ledger.note("nothing is remembered of this repository yet")
+        app.transcript_model.note("nothing is remembered of this repository yet")
         return
     by_id = {memory.id: memory for memory in memories}
     choices = [

@@ -39,7 +39,7 @@ class Preferences:
         )
 
 
-class History:
+class PromptHistory:
     """Prompts of all sessions, the newest last, and the draft of this repository."""
 
     def __init__(self, cwd: Path) -> None:

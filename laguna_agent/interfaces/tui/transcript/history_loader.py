@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
-from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Ledger
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ PAGE = 400
 """Events that are read at a time."""
 
 
-class Past:
+class HistoryLoader:
     """Fills the transcript and the side panel of a session that was opened."""
 
     def __init__(self, app: LagunaApp) -> None:
@@ -36,8 +36,8 @@ class Past:
         """Show a session's end and its plan and files."""
         app = self._app
         self._directory = session.trajectory.directory
-        app.side.plan = list(session.conversation_state.plan)
-        app.side.changed = {}
+        app.side_panel.plan = list(session.agent.plan or session.record.state.plan)
+        app.side_panel.changed = {}
         self._before = []
         last = session.trajectory.last_seq
         entries, more = read_page(self._directory, last + 1) if last else ([], False)
@@ -48,28 +48,28 @@ class Past:
         if not more:
             entries.insert(0, self._banner(session))
         app.transcript.replace(entries, more_before=more)
-        app.ledger.settle()
-        app.ledger.seq = last
+        app.transcript_model.settle()
+        app.transcript_model.seq = last
         answers = [entry.body for entry in entries if entry.kind == "answer"]
-        app.ledger.last_answer = answers[-1] if answers else ""
-        app.side.draw()
+        app.transcript_model.last_answer = answers[-1] if answers else ""
+        app.side_panel.draw()
 
     def take(self, event: Event) -> None:
         """Follow the plan and the turns."""
         if event.type == "user_message" and event.origin != "steer":
             self._turn()
         if event.type == "plan_updated":
-            self._app.side.plan = event.steps
-            self._app.side.draw()
+            self._app.side_panel.plan = event.steps
+            self._app.side_panel.draw()
         elif event.type == "user_message" and event.origin == "user":
-            self._app.side.draw()
+            self._app.side_panel.draw()
 
     def count(self, entry: Entry) -> None:
         """Add the lines of an edit to the list of changed files."""
         if not entry.diff:
             return
         name = entry.title
-        changed = self._app.side.changed
+        changed = self._app.side_panel.changed
         for row in parse(entry.diff):
             if row.kind == "file":
                 name = row.text
@@ -78,12 +78,12 @@ class Past:
                 more = (added + 1, removed) if row.kind == "added" else (added, removed + 1)
                 changed[name] = more
         if self._app.transcript.entries:
-            self._app.side.draw()
+            self._app.side_panel.draw()
 
     def undone(self, failed: Iterable[str]) -> None:
         """Take what the last turn that changed files did out of the list of them, but for files
         that could not be put back."""
-        side = self._app.side
+        side = self._app.side_panel
         while self._before:
             before = self._before.pop()
             if before != side.changed:
@@ -93,7 +93,7 @@ class Past:
         side.draw()
 
     def _turn(self) -> None:
-        self._before.append(dict(self._app.side.changed))
+        self._before.append(dict(self._app.side_panel.changed))
 
     def load_earlier(self) -> None:
         """Put the page before the first entry into the transcript."""
@@ -184,7 +184,7 @@ class _Pages:
         from laguna_agent.trajectory.reader import read_events
 
         entries: list[Entry] = []
-        ledger = Ledger(entries.append, lambda entry: None, entries.remove)
+        ledger = TranscriptModel(entries.append, lambda entry: None, entries.remove)
         start = max(1, before - PAGE)
         events = read_events(self._directory, start, whole=False, problems=[])
         read = itertools.takewhile(lambda item: item.seq < before, events)

@@ -9,7 +9,7 @@ from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, Blocks
 from laguna_agent.interfaces.tui.transcript.rendering import Lines
 
 
-class Growing:
+class IncrementalMarkdown:
     """The lines of one text for one width, as far as they are known."""
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Growing:
 
 
 @dataclass
-class Laid:
+class EntryLayout:
     """How an entry was last drawn. `lines` is None while `height` is a guess."""
 
     height: int
     lines: Lines | None = None
     width: int = 0
     version: int = -1
-    growing: Growing | None = None
+    growing: IncrementalMarkdown | None = None
     """Of an answer that is being written."""

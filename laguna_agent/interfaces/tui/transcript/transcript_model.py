@@ -56,7 +56,7 @@ class Entry:
 
 
 @dataclass
-class Ledger:
+class TranscriptModel:
     """Turns events into entries. `added` and `changed` are told of each."""
 
     added: Callable[[Entry], None]

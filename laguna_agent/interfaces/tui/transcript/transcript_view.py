@@ -22,7 +22,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
-from laguna_agent.interfaces.tui.transcript.incremental_markdown import Growing, Laid
+from laguna_agent.interfaces.tui.transcript.incremental_markdown import (
+    EntryLayout,
+    IncrementalMarkdown,
+)
 from laguna_agent.interfaces.tui.transcript.rendering import Lines, Renderer, marked
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
@@ -55,7 +58,7 @@ class Transcript(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.entries: list[Entry] = []
-        self._laid: dict[Entry, Laid] = {}
+        self._laid: dict[Entry, EntryLayout] = {}
         self._tops: list[int] = [0]
         self._renderer = Renderer(PALETTES[DEFAULT])
         self._following = True
@@ -208,13 +211,13 @@ class Transcript(ScrollView, can_focus=True):
     def _width(self) -> int:
         return max(1, self.scrollable_content_region.width or self.size.width)
 
-    def _guess(self, entry: Entry) -> Laid:
+    def _guess(self, entry: Entry) -> EntryLayout:
         if entry.kind in ("answer", "user"):
             wide = max(20, self._width - _GUTTER)
-            return Laid(1 + entry.body.count("\n") + len(entry.body) // wide + 1)
+            return EntryLayout(1 + entry.body.count("\n") + len(entry.body) // wide + 1)
         if entry.kind == "tool":
-            return Laid(1 + min(24, entry.diff.count("\n")))
-        return Laid(2 if entry.kind == "thinking" else 1)
+            return EntryLayout(1 + min(24, entry.diff.count("\n")))
+        return EntryLayout(2 if entry.kind == "thinking" else 1)
 
     def _soon(self) -> None:
         if not self._due:
@@ -315,7 +318,7 @@ class Transcript(ScrollView, can_focus=True):
                     changed = True
         return changed
 
-    def _draw_entry(self, entry: Entry, laid: Laid) -> None:
+    def _draw_entry(self, entry: Entry, laid: EntryLayout) -> None:
         width = max(1, self._width - _GUTTER)
         if laid.width != self._width:
             laid.growing = None
@@ -326,10 +329,10 @@ class Transcript(ScrollView, can_focus=True):
             laid.lines = self._renderer.entry(entry, width)
         laid.height = len(laid.lines)
 
-    def _draw_answer(self, entry: Entry, laid: Laid, width: int) -> Lines:
+    def _draw_answer(self, entry: Entry, laid: EntryLayout, width: int) -> Lines:
         growing = laid.growing
         if growing is None or not growing.continues(entry.body):
-            growing = Growing()
+            growing = IncrementalMarkdown()
         whole = entry.state != "running"
         laid.growing = None if whole else growing
         draw = self._renderer.block

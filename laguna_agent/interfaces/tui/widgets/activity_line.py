@@ -25,7 +25,7 @@ _ROOM = len("⠋  · 12 min 05 s") + len(_STOPS)
 """Columns that a long name of what runs leaves for the time and the key."""
 
 
-class WaitLine(Widget):
+class ActivityLine(Widget):
     """One line. `begin` starts the clock, `end` stops it; events change what it says."""
 
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:
@@ -205,7 +205,7 @@ class WaitLine(Widget):
         return min(since, 0.95 * (event.total - event.done)) / event.total
 
 
-class Waiting(Widget):
+class QueuedMessages(Widget):
     """What was typed while laguna works and is not used yet."""
 
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:

@@ -22,7 +22,7 @@ from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.widgets.fitted_row import Fitting
+from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ GRACE_S = 0.4
 """Keys this soon after a request appears were meant for the composer, and go there."""
 
 
-class ApprovalPanel(Vertical, can_focus=True):
+class ApprovalCard(Vertical, can_focus=True):
     """Shows one request at a time; the answer goes into its future."""
 
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
@@ -59,11 +59,11 @@ class ApprovalPanel(Vertical, can_focus=True):
         after it was answered."""
 
     def compose(self) -> ComposeResult:
-        yield Static(id="asked-head")
-        with VerticalScroll(id="asked-scroll", can_focus=False):
-            yield Static(id="asked-what")
-        yield Static(id="asked-answers")
-        yield Input(placeholder="why not? goes to the model; enter sends it", id="asked-reason")
+        yield Static(id="approval-heading")
+        with VerticalScroll(id="approval-scroll", can_focus=False):
+            yield Static(id="approval-detail")
+        yield Static(id="approval-answers")
+        yield Input(placeholder="why not? goes to the model; enter sends it", id="approval-reason")
 
     @property
     def asking(self) -> bool:
@@ -73,10 +73,10 @@ class ApprovalPanel(Vertical, can_focus=True):
     def ask(self, request: ApprovalRequested, future: Future[Approval]) -> None:
         """Show a request. The keys that were typed before it appeared do not answer it."""
         self._request, self._future = request, future
-        self.query_one("#asked-reason", Input).display = False
+        self.query_one("#approval-reason", Input).display = False
         self.display = True
         self.draw()
-        self.query_one("#asked-scroll").scroll_home(animate=False)
+        self.query_one("#approval-scroll").scroll_home(animate=False)
         self._since = time.monotonic()
         self.focus()
 
@@ -99,7 +99,7 @@ class ApprovalPanel(Vertical, can_focus=True):
                 self._heading = Text("\n").join([self._heading, cut])
             else:
                 parts.insert(0, reason)
-        below: list[RenderableType] = [Fitting(self._answers(request))]
+        below: list[RenderableType] = [FittedRow(self._answers(request))]
         if request.rule:
             text = visible(" ".join(request.rule.split()), single_line=True)
             rule = Text(f"a writes: {text}", style=p.muted)
@@ -111,8 +111,8 @@ class ApprovalPanel(Vertical, can_focus=True):
                 short = rule.plain.replace(f"{_ALLOWS} ", "… ", 1)
                 cut, _ = self._cut(Text(short, style=p.muted), most)
             below += [cut] if cut else []
-        self.query_one("#asked-what", Static).update(Group(*parts))
-        self.query_one("#asked-answers", Static).update(Group(*below))
+        self.query_one("#approval-detail", Static).update(Group(*parts))
+        self.query_one("#approval-answers", Static).update(Group(*below))
         self._draw_head(more=False)
         self.call_after_refresh(self._limit)
 
@@ -124,7 +124,7 @@ class ApprovalPanel(Vertical, can_focus=True):
             free = self._columns - head.cell_len
             hint = next((hint for hint in _HINTS if len(hint) < free), "")
             head = Text.assemble(head, " " * (free - len(hint)), (hint, self.palette.accent))
-        self.query_one("#asked-head", Static).update(head)
+        self.query_one("#approval-heading", Static).update(head)
 
     @property
     def _columns(self) -> int:
@@ -149,14 +149,14 @@ class ApprovalPanel(Vertical, can_focus=True):
     def _limit(self) -> None:
         """Leave room for the answers, whatever is asked: only what is asked scrolls."""
         height = self.screen.size.height
-        head = self.query_one("#asked-head").size.height
-        below = self.query_one("#asked-answers").size.height
-        below += self.query_one("#asked-reason", Input).display
+        head = self.query_one("#approval-heading").size.height
+        below = self.query_one("#approval-answers").size.height
+        below += self.query_one("#approval-reason", Input).display
         # Low terminals have a line of the transcript, that of what goes on, and the status line.
         status = self.screen.query_one("#status").display
         most = height - 2 - status if height < _LOW else height * 2 // 3
         room = max(1, most - self.gutter.height - head - below)
-        scroll = self.query_one("#asked-scroll", VerticalScroll)
+        scroll = self.query_one("#approval-scroll", VerticalScroll)
         scroll.styles.max_height = room
         self._draw_head(more=scroll.virtual_size.height > room)
 
@@ -203,14 +203,14 @@ class ApprovalPanel(Vertical, can_focus=True):
 
     def scroll_asked(self, lines: int) -> None:
         """Scroll what is asked; by no more than is in view, so that no line is passed over."""
-        scroll = self.query_one("#asked-scroll", VerticalScroll)
+        scroll = self.query_one("#approval-scroll", VerticalScroll)
         most = max(1, scroll.size.height)
         scroll.scroll_relative(y=max(-most, min(lines, most)), animate=False)
 
     # --- answering -------------------------------------------------------------------------
 
     def on_key(self, event: events.Key) -> None:
-        if self.query_one("#asked-reason", Input).has_focus:
+        if self.query_one("#approval-reason", Input).has_focus:
             return
         if not self.asking:
             event.stop()
@@ -230,7 +230,7 @@ class ApprovalPanel(Vertical, can_focus=True):
         elif key == "n":
             self.answer("no")
         elif key == "r":
-            reason = self.query_one("#asked-reason", Input)
+            reason = self.query_one("#approval-reason", Input)
             reason.value = ""
             reason.display = True
             reason.focus()

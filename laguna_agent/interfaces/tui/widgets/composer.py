@@ -11,7 +11,7 @@ from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
-from laguna_agent.interfaces.tui.system.preferences import History
+from laguna_agent.interfaces.tui.system.preferences import PromptHistory
 
 BLINK_S = 10.0
 """Seconds after the last key for which the cursor blinks: an idle laguna does nothing at all."""
@@ -38,12 +38,12 @@ class Composer(TextArea):
             super().__init__()
             self.word = word
 
-    def __init__(self, history: History, *, id: str | None = None) -> None:
+    def __init__(self, history: PromptHistory, *, id: str | None = None) -> None:
         super().__init__(
             "", id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus",
             highlight_cursor_line=False, compact=True, placeholder="Ask laguna, / for commands",
         )  # fmt: skip
-        self.past_prompts = history
+        self.prompt_history = history
         self.on_completion_key: Callable[[str], bool] = lambda key: False
         """Handles a key for an open completion, at once; returns whether it did."""
         self._pastes: dict[int, str] = {}
@@ -72,7 +72,7 @@ class Composer(TextArea):
         """Send what is typed. The composer is empty at once: what is typed next is the next."""
         text = self.expanded
         if text.strip():
-            self.past_prompts.add(self.text)
+            self.prompt_history.add(self.text)
             self.empty()
             self.post_message(self.Sent(text.strip(), how))
 
@@ -170,7 +170,7 @@ class Composer(TextArea):
         return False
 
     def _go(self, step: int) -> None:
-        prompts = self.past_prompts.prompts
+        prompts = self.prompt_history.prompts
         place = len(prompts) if self._place is None else self._place
         if self._place is None:
             self._typed = self.text

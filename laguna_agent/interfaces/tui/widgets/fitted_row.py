@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 @dataclass(frozen=True)
-class Fitting:
+class FittedRow:
     """One line: the first of `forms` that fits, else the last, cut."""
 
     forms: Sequence[Text]
