@@ -84,7 +84,7 @@ def inside(log: Path) -> int:
     """The interface, with a session that does nothing, and what it does in `log`."""
     from laguna_agent.interfaces.tui.system import latency
 
-    latency.begin()
+    latency.tune()
     from tui_messages import open_session
 
     from laguna_agent.interfaces.tui.app import LagunaApp

@@ -12,7 +12,7 @@ from typing import Any
 from laguna_agent.events import Event, Reply, TextDelta, TurnFinished, UserMessage
 from laguna_agent.interfaces.tui.system import latency
 
-latency.begin()
+latency.tune()
 from laguna_agent.interfaces.tui.app import LagunaApp  # noqa: E402 (after its settings)
 
 WORDS = "the cart adds **each price** times its `count` and takes the voucher off\n\n- it rounds\n"

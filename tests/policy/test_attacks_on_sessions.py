@@ -190,14 +190,14 @@ async def test_starting_in_a_hostile_repository_runs_nothing_of_it(
 async def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
     workspace: Path, canary: Path
 ) -> None:
-    from laguna_agent.interfaces.tui.mentions.mention_source import Found, MentionSource
-    from laguna_agent.interfaces.tui.screens.pages import _git_diff
+    from laguna_agent.interfaces.tui.mentions.mention_source import Matches, MentionSource
+    from laguna_agent.interfaces.tui.screens.pages import git_changes
 
     arm(workspace, canary)
-    diff, unknown = _git_diff(workspace)
+    diff, unknown = git_changes(workspace)
     assert "+changed" in diff
     assert ".envrc" in unknown
-    names, found = MentionSource(workspace), list[Found]()
+    names, found = MentionSource(workspace), list[Matches]()
     await names.search("README", found.append)
     assert [hit.name for hit in found[-1].hits] == ["README.md"]
     names.close()

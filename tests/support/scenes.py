@@ -32,7 +32,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.interfaces.tui.app import LagunaApp
-from laguna_agent.interfaces.tui.messages import ApprovalAsked, SessionEvent
+from laguna_agent.interfaces.tui.messages import ApprovalAsked, SessionEvent, TrustNeeded
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
@@ -75,7 +75,7 @@ total = sum((item.price * item.count for item in self.items), Decimal())
 """
 PLAN = [
     PlanStep(text="read the failing test", status="done"),
-    PlanStep(text="mend Cart.total", status="active"),
+    PlanStep(text="fix Cart.total", status="active"),
     PlanStep(text="run the whole suite"),
 ]
 
@@ -95,10 +95,10 @@ class SceneApp(LagunaApp):
     def prepare(self) -> None:
         self.activity.still = True
         self.status.root = None
-        self.end()
+        self.activity.end()
         self.composer.cursor_blink = False
-        self.status.status = self.status.status.__class__(
-            mode="ask", model="laguna-xs-2.1", used=9_310, limit=32_768, place="~/shop",
+        self.status.change(
+            mode="ask", model="laguna-xs-2.1", used=9_310, limit=32_768, directory="~/shop",
             branch="vouchers",
         )  # fmt: skip
         self.side_panel.used, self.side_panel.limit = 9_310, 32_768
@@ -128,7 +128,7 @@ def tool(number: int, name: str, title: str, **result: Any) -> list[Event]:
 
 FAILURE = "E       assert Decimal('3.00') == Decimal('6.00')\n\ntest_cart.py:14: AssertionError\n"
 WORK: list[Event] = [
-    UserMessage(text="test_cart.py fails since vouchers came in. Why? Mend it."),
+    UserMessage(text="test_cart.py fails since vouchers came in. Why? Fix it."),
     PlanUpdated(steps=PLAN),
     Reply(
         thinking="The test adds two items of one kind. Cart.total ignores the count, so look there "
@@ -157,46 +157,46 @@ async def welcome(app: SceneApp, pilot: Pilot[int]) -> None:
 
 
 async def loading(app: SceneApp, pilot: Pilot[int]) -> None:
-    app.begin("loading the model")
+    app.activity.begin("loading the model")
     app.happen(ModelLoading(done=12_400_000_000, total=20_274_300_032))
     app.composer.insert("why does test_cart.py fail")
 
 
 async def reading(app: SceneApp, pilot: Pilot[int]) -> None:
-    app.begin("working")
+    app.activity.begin("working")
     app.happen(
-        UserMessage(text="test_cart.py fails since vouchers came in. Why? Mend it."),
+        UserMessage(text="test_cart.py fails since vouchers came in. Why? Fix it."),
         StepStarted(step=1),
         PrefillProgress(done=1_536, total=4_210, reused=5_100, rate=33, eta_s=81),
     )
 
 
 async def streaming(app: SceneApp, pilot: Pilot[int]) -> None:
-    app.begin("working")
+    app.activity.begin("working")
     app.happen(*WORK, StepStarted(step=2), TextDelta(text=ANSWER[:240]))
 
 
 async def finished(app: SceneApp, pilot: Pilot[int]) -> None:
     app.happen(*WORK, *END)
     await pilot.pause()
-    app.end()
+    app.activity.end()
 
 
 async def running(app: SceneApp, pilot: Pilot[int]) -> None:
-    app.begin("working")
+    app.activity.begin("working")
     app.happen(
         *WORK[:5],
         ToolStarted(call_id="r", name="shell", title="pytest -x --durations=3"),
         ToolOutput(call_id="r", text="".join(f"test_{n}.py .......\n" for n in range(12))),
     )
     await pilot.pause()
-    app.queue._app.queued_messages.show(
+    app.queued_messages.show(
         [("steer", "leave test_cart.py as it is"), ("queue", "then write a changelog entry")]
     )
 
 
 def _ask(app: SceneApp, action: Any, reason: str, rule: str | None) -> None:
-    app.begin("working")
+    app.activity.begin("working")
     app.happen(*WORK[:7])
     request = ApprovalRequested(
         call_id="a", tool="shell", action=action, rule=rule,
@@ -246,12 +246,14 @@ async def sessions(app: SceneApp, pilot: Pilot[int]) -> None:
         Choice(title, Text.assemble(f"{age:>4}  ", (title, "bold"), f"  {turns} turns  main"))
         for title, age, turns in zip(titles, ("12m", "3h", "2d"), (4, 11, 1), strict=True)
     ]
-    app.push_screen(Picker("Go on with", choices, preview=lambda name: Text(f"❯ {name}")))
+    app.push_screen(
+        Picker("Resume a conversation", choices, preview=lambda name: Text(f"❯ {name}"))
+    )
 
 
 async def first_run(app: SceneApp, pilot: Pilot[int]) -> None:
-    screen, advice = model_picker.first_screen(31 << 30)
-    app.transcript_model.note(f"no model yet; {advice}")
+    screen, advice = model_picker.first_run_picker(31 << 30)
+    app.transcript_model.add_notice(f"no model yet; {advice}")
     app.push_screen(screen)
 
 
@@ -263,12 +265,12 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
         ("laguna-xs-2.1:bf16", False, False, 68_760_000_000, None),
     ]
     choices = model_picker.model_choices([model_picker.ModelRow(*row) for row in rows], SERVERS)
-    app.push_screen(model_picker.models_screen(choices))
+    app.push_screen(model_picker.picker_of(choices))
 
 
 async def trust(app: SceneApp, pilot: Pilot[int]) -> None:
     files = (".laguna/config.toml", ".laguna/tools/deploy.md", "AGENTS.md", "docs/AGENTS.md")
-    app.slash_commands.ask_trust(files, "0" * 64, changed=False)
+    app.post_message(TrustNeeded(files, "0" * 64, changed=False))
 
 
 async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
@@ -281,14 +283,14 @@ async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
         TurnFinished(status="failed", error="the model stopped without finishing the task"),
     )  # fmt: skip
     await pilot.pause()
-    app.end()
+    app.activity.end()
     app.composer.insert("first line\n次の行 👩‍💻 é\nthird [pasted #1: 120 lines]")
 
 
 async def opened(app: SceneApp, pilot: Pilot[int]) -> None:
     app.happen(*WORK[:7])
     await pilot.pause()
-    app.end()
+    app.activity.end()
     thinking = next(entry for entry in app.transcript.entries if entry.kind == "thinking")
     app.transcript.toggle(thinking)
     app.transcript.focus()
@@ -314,7 +316,7 @@ def settled(app: SceneApp, scene: Scene) -> Callable[[Pilot[int]], Awaitable[Non
             await pilot.pause()
         for line in app.screen.query(Input):
             line.cursor_blink = False
-        app.transcript._settle()
+        app.transcript.redraw()
         await pilot.pause()
 
     return run

@@ -137,7 +137,7 @@ class Driven:
 
     async def idle(self) -> None:
         """Wait until nothing runs."""
-        await self.until(lambda: not self.app.busy and self.app.agent.session, "idle")
+        await self.until(lambda: not self.app.activity.busy and self.app.agent.session, "idle")
 
     async def shows(self, text: str) -> None:
         """Wait until the screen shows a text."""

@@ -91,7 +91,7 @@ def test_it_makes_no_difference_in_which_pieces_a_text_came(text, data):
 def test_long_code_is_cut_so_that_little_is_drawn_again():
     blocks = [block for block in blocks_of(LONG_CODE) if block.language == "python"]
     assert len(blocks) > 4
-    assert [block.begins for block in blocks] == [True] + [False] * (len(blocks) - 1)
+    assert [block.starts for block in blocks] == [True] + [False] * (len(blocks) - 1)
     assert all(PIECE - 2 <= block.text.count("\n") <= PIECE + 8 for block in blocks[:-1])
     dense = "```\n" + "x\n" * 1_000 + "```"
     assert max(block.text.count("\n") for block in blocks_of(dense)) <= LONGEST_PIECE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces.tui.system.clipboard import system_copy
+from laguna_agent.interfaces.tui.clipboard import copy_with_program
 
 VARIABLES = ("WAYLAND_DISPLAY", "DISPLAY", "WSL_DISTRO_NAME", "SSH_CONNECTION")
 
@@ -35,7 +35,7 @@ def test_the_program_of_the_display_is_given_the_text(programs, monkeypatch):
     wayland, x11 = programs("wl-copy"), programs("xclip")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setenv("DISPLAY", ":0")
-    assert system_copy("größer 日本\n")
+    assert copy_with_program("größer 日本\n")
     assert wayland.read_text() == "größer 日本\n"
     assert not x11.exists()
 
@@ -44,19 +44,19 @@ def test_when_one_program_fails_the_next_is_asked(programs, monkeypatch):
     programs("xclip", works=False)
     kept = programs("xsel")
     monkeypatch.setenv("DISPLAY", ":0")
-    assert system_copy("text")
+    assert copy_with_program("text")
     assert kept.read_text() == "text"
 
 
 def test_without_a_display_or_over_ssh_no_program_is_asked(programs, monkeypatch):
     kept = programs("wl-copy")
-    assert not system_copy("text")
+    assert not copy_with_program("text")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")
-    assert not system_copy("text")
+    assert not copy_with_program("text")
     assert not os.path.exists(kept)
 
 
 def test_without_any_program_it_says_so(programs, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")
-    assert not system_copy("text")
+    assert not copy_with_program("text")

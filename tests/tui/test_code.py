@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laguna_agent.interfaces.tui.themes import PALETTES
-from laguna_agent.interfaces.tui.transcript.code_highlight import code_in
+from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.rendering import Block, Renderer
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
@@ -25,7 +25,7 @@ class A: pass
 
 async def drawn(app, pilot):
     """Waits for the frame in which what changed is drawn."""
-    while app.transcript._due:
+    while app.transcript._frame_due:
         await pilot.pause(0.01)
     await pilot.pause()
 
@@ -69,16 +69,16 @@ def cells(lines):
 @settings(max_examples=60, deadline=None)
 def test_code_looks_as_rich_draws_it(palette, code, language, width):
     renderer = Renderer(palette)
-    expected = renderer.lines(code_in(language, code, palette), width)
+    expected = renderer.lines(syntax(language, code, palette), width)
     for _ in range(2):  # the second time from what is remembered
-        drawn = renderer.block(Block(code, language, begins=False), width)
+        drawn = renderer.block(Block(code, language, starts=False), width)
         assert cells(drawn) == cells(expected)
 
 
 def test_lines_that_were_drawn_are_the_same_objects():
     renderer = Renderer(next(iter(PALETTES.values())))
-    first = renderer.block(Block("a = 1\nb = 2\nc", "python", begins=False), 40)
-    second = renderer.block(Block("a = 1\nb = 2\nc = 3", "python", begins=False), 40)
+    first = renderer.block(Block("a = 1\nb = 2\nc", "python", starts=False), 40)
+    second = renderer.block(Block("a = 1\nb = 2\nc = 3", "python", starts=False), 40)
     assert [now is was for was, now in zip(first, second, strict=True)] == [True, True, False]
 
 

@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
-from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT
+from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT_PROMPT
 from laguna_agent.memory.memory_store import Memory, MemoryStore
 from support.scripted import call
 
@@ -27,7 +27,7 @@ async def test_help_prints_every_key_and_every_command(drive):
         await ui.idle()
         await ui.command("/help")
         await ui.dialog(Page)
-        await ui.shows("Beginning a message")
+        await ui.shows("At the start of a word or message")
         for one in COMMANDS:
             assert f"{one.name} {one.arguments}".strip() in ui.shown
         for key in ("shift+tab", "alt+enter", "ctrl+g", "pageup"):
@@ -42,7 +42,7 @@ async def test_exit_leaves_and_says_how_to_go_on(drive):
         name = ui.app.agent.session.trajectory.id
         await ui.command("/exit")
         await ui.until(lambda: ui.app._exit, "left")
-        assert ui.app.exit_message == f"Go on with: laguna --resume {name}"
+        assert ui.app.exit_message == f"Resume with: laguna --resume {name}"
         assert ui.app.return_value == 0
 
 
@@ -50,7 +50,7 @@ async def test_an_unknown_command_is_not_said_to_the_model(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/nonsense now")
-        await ui.shows("there is no command /nonsense; /help shows them")
+        await ui.shows("there is no command /nonsense; /help lists them")
         assert not ui.app.agent.session.conversation_state.user_messages
 
 
@@ -61,7 +61,7 @@ async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
         await ui.shows("writing")
         for name in ("/new", "/compact", "/fork", "/rewind", "/undo", "/resume x", "/model m"):
             await ui.command(name)
-            await ui.shows(f"{name.split()[0]} waits until nothing runs; esc stops it")
+            await ui.shows(f"{name.split()[0]} cannot run while laguna works; esc stops it")
         ui.gate.set()
         await ui.idle()
 
@@ -95,7 +95,7 @@ async def test_plan_refuses_changes_until_it_is_ended(drive, repository):
         assert "return a - b" in (repository / "calc.py").read_text()
         assert "mend add" in ui.conversations[-1].told
         await ui.command("/plan")
-        await ui.shows("plan ended")
+        await ui.shows("plan mode ended")
         assert not ui.app.agent.session.gate.plan
 
 
@@ -106,7 +106,7 @@ async def test_diff_shows_changes_and_new_files_since_the_last_commit(drive, rep
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/diff")
-        await ui.shows("nothing has changed since the last commit")
+        await ui.shows("no changes since the last commit")
         (repository / "calc.py").write_text("def add(a, b):\n    return a + b\n")
         (repository / "added.txt").write_text("new\n")
         await ui.command("/diff")
@@ -121,7 +121,7 @@ async def test_diff_outside_of_a_repository_is_told(drive, repository):
         await ui.idle()
         subprocess.run(["rm", "-rf", ".git"], cwd=repository, check=True)
         await ui.command("/diff")
-        await ui.shows("git cannot say what changed here")
+        await ui.shows("git cannot list the changes here")
 
 
 async def test_context_shows_parts_that_add_up_to_what_is_in_use(drive):
@@ -161,7 +161,7 @@ async def test_memory_lists_what_is_remembered_and_opens_it(drive, repository):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/memory")
-        await ui.shows("nothing is remembered of this repository yet")
+        await ui.shows("laguna has no memories of this repository yet")
         store = MemoryStore(repository)
         for number, what in enumerate(("vouchers apply twice", "the importer was ported")):
             store.write(
@@ -193,7 +193,7 @@ async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(dri
         (own / "system.md").write_text("You are terse.\n")
         await ui.command("/prompts")
         await ui.dialog(Page)
-        await ui.shows("its files have changed: /prompts reload")
+        await ui.shows("its files were edited: /prompts reload")
         await ui.pilot.press("escape")
         await ui.command("/prompts reload")
         await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
@@ -220,7 +220,7 @@ async def test_init_asks_the_model_for_an_agents_file(drive, repository):
         await ui.idle()
         await ui.command("/init")
         await ui.shows("Written.")
-        assert INIT in ui.conversations[-1].told
+        assert INIT_PROMPT in ui.conversations[-1].told
         assert (repository / "AGENTS.md").read_text() == "# shop\n"
 
 
@@ -249,7 +249,7 @@ async def test_copy_takes_the_last_answer_or_its_last_code(drive):
     async with drive([Reply(text=answer)]) as ui:
         await ui.idle()
         await ui.command("/copy")
-        await ui.shows("there is nothing to copy yet")
+        await ui.shows("nothing to copy yet")
         await ui.say("how?")
         await ui.shows("done")
         await ui.idle()
@@ -306,7 +306,9 @@ async def test_the_model_picker_says_less_of_each_model_where_it_is_narrow_and_c
         for row in rows:
             assert "…" not in row
             assert len(row) <= width
-            assert {"here", "fetch", "too large"} & {cell.strip() for cell in row.split("  ")}
+            assert {"installed", "download", "too large"} & {
+                cell.strip() for cell in row.split("  ")
+            }
             assert ("GiB" in row) == (size[0] == 80)
 
 
@@ -316,7 +318,7 @@ def test_the_end_of_a_long_name_is_kept_and_whether_the_model_can_be_used():
     [choice] = model_picker.model_choices(rows, {})
     console = Console(width=38)
     with console.capture() as drawn:
-        console.print(choice.drawn)
+        console.print(choice.row)
     assert drawn.get().strip() == "someone-els…parts:q4_k_m  too large"
 
 
@@ -342,5 +344,5 @@ async def test_a_command_typed_faster_than_its_completions_is_the_command_that_w
         ui.app.completion_list.offer("/ex", ui.app.slash_commands.matching("/ex"))
         ui.app.composer.insert("it")
         ui.app.completion_list.offer("/ex", ui.app.slash_commands.matching("/ex"))
-        assert not ui.app.completion_key("enter"), "Enter sends what was typed"
+        assert not ui.app.completion.handle_key("enter"), "Enter sends what was typed"
         assert ui.app.composer.text == "/exit"

@@ -224,4 +224,4 @@ async def test_leaving_right_after_a_change_of_size_is_no_fault():
     app = SceneApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.resize_terminal(60, 20)
-    app._settled()  # the timer of that change, when it comes late
+    app._redraw_at_current_size()  # the timer of that change, when it comes late

@@ -54,7 +54,7 @@ async def test_compacting_nothing_is_told_and_is_no_error(drive):
         await ui.idle()
         await ui.command("/compact")
         await ui.idle()
-        await ui.shows("there is nothing to summarise yet")
+        await ui.shows("nothing to summarise yet")
         assert not ui.conversations[-1].options
 
 
@@ -103,7 +103,7 @@ async def test_fork_goes_on_in_a_copy_and_leaves_the_original_as_it_was(drive):
     async with drive([Reply(text="first answer"), Reply(text="another way")]) as ui:
         await ui.idle()
         await ui.command("/fork")
-        await ui.shows("there is nothing to copy yet")
+        await ui.shows("nothing to copy yet")
         await ui.say("a question")
         await ui.shows("first answer")
         await ui.idle()
@@ -130,7 +130,7 @@ async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(driv
         await ui.dialog(Question)
         assert "calc.py" in ui.shown
         await ui.pilot.press("b")
-        await ui.shows("went back to before this message; restored: calc.py")
+        await ui.shows("rewound to before this message; restored: calc.py")
         assert "return a - b" in (repository / "calc.py").read_text()
         assert ui.app.composer.text == "mend add"
         assert "Fixed." not in ui.shown
@@ -145,7 +145,7 @@ async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, reposito
         await ui.pilot.press("enter")
         await ui.dialog(Question)
         await ui.pilot.press("c")
-        await ui.shows("went back to before this message")
+        await ui.shows("rewound to before this message")
         assert "return a + b" in (repository / "calc.py").read_text()
 
 
@@ -158,12 +158,12 @@ async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(dri
         await ui.pilot.press("n")
         await ui.pilot.pause()
         assert "return a + b" in (repository / "calc.py").read_text()
-        assert ui.app.side_panel.changed == {"calc.py": (1, 1)}
+        assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.pilot.press("y")
-        await ui.shows("restored calc.py; to take this back: laguna undo")
-        assert ui.app.side_panel.changed == {}
+        await ui.shows("restored calc.py; to reverse this: laguna undo")
+        assert ui.app.side_panel.changed_files.counts == {}
         assert "return a - b" in (repository / "calc.py").read_text()
         await ui.command("/undo")
         await ui.shows("the files are as they were before the last turn")
@@ -204,12 +204,12 @@ async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
         await ui.turn("hi", "hello")
         directory = ui.app.agent.session.trajectory.directory
         await ui.command("/rename The greeting")
-        await ui.shows("this conversation is called: The greeting")
+        await ui.shows("renamed this conversation: The greeting")
         assert Trajectory.open(directory, for_append=False).meta.title == "The greeting"
         await ui.command("/rename")
         await ui.dialog(Question)
         await ui.pilot.press("ctrl+u", *"Again", "enter")
-        await ui.shows("this conversation is called: Again")
+        await ui.shows("renamed this conversation: Again")
         await ui.command("/new")
         await ui.until(lambda: len(ui.conversations) == 2, "another session")
         await ui.idle()
@@ -238,14 +238,14 @@ async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repos
         await ui.command("/export")
         await ui.dialog(Question)
         await ui.pilot.press("ctrl+u", *"notes.md", "enter")
-        await ui.shows("There is a file")
+        await ui.shows("This file exists")
         await ui.pilot.press("n")
         await ui.pilot.pause()
         assert notes.read_text() == "mine"
         await ui.command("/export notes.md")
-        await ui.shows("There is a file")
+        await ui.shows("This file exists")
         await ui.pilot.press("y")
-        await ui.shows("written: ")
+        await ui.shows("exported to ")
         assert "the answer" in notes.read_text()
 
 
@@ -253,7 +253,7 @@ async def test_export_to_where_nothing_can_be_written_is_told(drive, repository)
     async with drive([Reply(text="the answer")]) as ui:
         await ui.idle()
         await ui.command("/export /proc/nowhere/talk.md")
-        await ui.shows("cannot be written")
+        await ui.shows("cannot write")
         await ui.command("/export ~no-such-person/talk.md")
-        await ui.shows("person/talk.md cannot be written")
+        await ui.shows("cannot write")
         assert ui.app.is_running

@@ -75,12 +75,12 @@ async def test_the_choices_are_explained_and_the_starter_is_fetched_and_used(
     server.hold = threading.Event()
     async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
-        await ui.shows("Which model should it think with?")
+        await ui.shows("Which model should it use?")
         for choice in ("Laguna XS 2.1", "Qwen2.5 Coder 1.5B", "OpenAI API", "a GGUF file"):
             assert choice in ui.shown
         assert "of memory" in ui.shown
         await ui.pilot.press(*"qwen", "enter")
-        await ui.shows(f"fetching {catalogue.STARTER}")
+        await ui.shows(f"downloading {catalogue.STARTER}")
         await ui.shows("of 300 kB")
         assert "esc stops" in ui.shown
         await ui.say("hi")  # typed meanwhile, said when it is there
@@ -101,7 +101,7 @@ async def test_escape_stops_the_download_and_choosing_again_goes_on_from_there(
         await ui.pilot.press("escape")
         server.hold.set()
         await ui.shows("the download was stopped")
-        await ui.shows("What came is kept")
+        await ui.shows("What arrived is kept")
         server.hold = None
         await ui.command("/model")
         await ui.dialog(Picker)
@@ -117,7 +117,7 @@ async def test_a_download_that_fails_is_told_and_the_choice_comes_again(drive, o
         await ui.dialog(Picker)
         await ui.pilot.press(*"qwen", "enter")
         await ui.shows("404")
-        assert not ui.app.busy
+        assert not ui.app.activity.busy
         await ui.command("/model")
         await ui.dialog(Picker)
 
@@ -148,7 +148,7 @@ async def test_what_is_no_model_is_told_and_nothing_is_imported(drive, opening, 
         ui.app.screen.query_one("Input").value = str(path)
         await ui.pilot.press("enter")
         await ui.shows("notes.gguf")
-        await ui.until(lambda: not ui.app.busy, "told")
+        await ui.until(lambda: not ui.app.activity.busy, "told")
         assert not Store().installed()
 
 
@@ -167,7 +167,7 @@ async def test_a_server_is_written_into_the_configuration_and_used(drive, openin
         await ui.pilot.press(*"openai", "enter")
         for question, answer in (
             ("Address of the server", server.url),
-            ("Name of the model there", "big-one"),
+            ("Name of the model on the server", "big-one"),
             ("Environment variable", ""),
         ):
             await ui.shows(question)
@@ -218,7 +218,7 @@ async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, 
         await ui.shows("of 214.7 GB")
         await ui.pilot.press("escape")
         await ui.shows("the import was stopped")
-        assert not ui.app.busy
+        assert not ui.app.activity.busy
         assert not Store().installed()
 
 
@@ -237,7 +237,7 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive,
         await ui.shows("of 8.6 GB")
         await ui.pilot.press("escape")
         await ui.shows("loading was stopped")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         await ui.say("hello")
         await ui.shows("of 8.6 GB")
         await ui.command("/exit")
@@ -265,9 +265,9 @@ async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
         await ui.shows("loading the model")
         await ui.pilot.press("escape")
         await ui.until(lambda: late, "said late")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         await ui.pilot.pause()
-        assert not ui.app.busy
+        assert not ui.app.activity.busy
 
 
 def links_to(descriptor, path):

@@ -25,8 +25,8 @@ class Counted:
 
     def __init__(self, app) -> None:
         self.said = self.taken = self.most = self.longest = 0
-        self._post, self._taken = app.agent._post, app.agent.shell_taken
-        app.agent._post, app.agent.shell_taken = self.post, self.take
+        self._post, self._taken = app.agent._post, app.agent.shell_output_shown
+        app.agent._post, app.agent.shell_output_shown = self.post, self.take
 
     def post(self, message) -> None:
         if isinstance(message, messages.ShellOutput):
@@ -49,9 +49,9 @@ async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive)
         await ui.until(lambda: counted.taken >= 10, "output")
         await ui.pilot.press(*"typed meanwhile")
         assert ui.app.composer.text == "typed meanwhile"
-        assert ui.app.busy
+        assert ui.app.activity.busy
         await ui.pilot.press("escape")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         entry = ui.app.transcript.entries[-1]
         assert (entry.state, entry.summary) == ("failed", "interrupted")
         assert not running(word)
@@ -59,7 +59,7 @@ async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive)
         assert counted.longest <= LIVE_CHARS
         ui.app.composer.put("")
         await ui.say("!echo still here")
-        await ui.until(lambda: not ui.app.busy, "another command")
+        await ui.until(lambda: not ui.app.activity.busy, "another command")
         assert ui.app.transcript.entries[-1].body == "still here\n"
 
 
@@ -67,13 +67,13 @@ async def test_an_interface_that_takes_nothing_is_told_nothing_more(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         counted = Counted(ui.app)
-        taken, ui.app.agent.shell_taken = ui.app.agent.shell_taken, lambda: None
+        taken, ui.app.agent.shell_output_shown = ui.app.agent.shell_output_shown, lambda: None
         await ui.say("!seq 1000000; echo all of it")
         await ui.until(lambda: counted.said, "the first piece")
         for _ in range(20):
             await ui.pilot.pause(0.01)
         assert counted.said == 1
-        ui.app.agent.shell_taken = taken
+        ui.app.agent.shell_output_shown = taken
         taken()
         await ui.shows("all of it")
 
@@ -83,7 +83,7 @@ async def test_characters_are_whole_wherever_the_output_is_cut(drive):
         await ui.idle()
         counted = Counted(ui.app)
         await ui.say("!for n in {1..40}; do printf '日%.0s' {1..30000}; done; echo; echo the end")
-        await ui.until(lambda: not ui.app.busy, "the end")
+        await ui.until(lambda: not ui.app.activity.busy, "the end")
         body = ui.app.transcript.entries[-1].body
         assert counted.said > 2
         assert body.endswith("日\nthe end\n")

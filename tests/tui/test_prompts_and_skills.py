@@ -73,7 +73,7 @@ async def test_what_the_person_ran_before_is_told_after_the_call(drive, skills):
     async with drive([Reply(text="tagged")]) as ui:
         await ui.idle()
         await ui.say("!echo from the shell")
-        await ui.until(lambda: not ui.app.busy, "ended")
+        await ui.until(lambda: not ui.app.activity.busy, "ended")
         await ui.say("/release")
         await ui.shows("tagged")
         told = ui.conversations[-1].told
@@ -98,7 +98,7 @@ async def test_an_edited_pack_is_noticed_and_offered_and_used_after_reload(drive
         before = ui.conversations[-1].system
         write_files(prompts, {"base/system.md": "You are terse.", "base/tools/read.md": "Look."})
         await ui.shows("the prompt pack base was edited (system.md, tools/read.md)")
-        assert "/prompts reload begins a new conversation" in ui.shown
+        assert "/prompts reload starts a new conversation" in ui.shown
         await ui.say("and now")
         await ui.idle()
         assert ui.conversations[-1].system == before
@@ -122,17 +122,17 @@ async def test_each_edit_is_said_once_and_one_that_is_taken_back_not_at_all(driv
         write_files(prompts, {"base/system.md": "one"})
         await ui.until(lambda: said() == 1, "noticed")
         for _ in range(10):
-            await ui.app.pack_watch.look()
+            await ui.app.pack_watch.check()
         assert said() == 1
         write_files(prompts, {"base/system.md": "another"})
         await ui.until(lambda: said() == 2, "noticed again")
         (prompts / "base/system.md").unlink()
         for _ in range(3):
-            await ui.app.pack_watch.look()
+            await ui.app.pack_watch.check()
         assert said() == 2
         write_files(prompts, {"base/unused.txt": "x", "other/system.md": "of another pack"})
         for _ in range(3):
-            await ui.app.pack_watch.look()
+            await ui.app.pack_watch.check()
         assert said() == 2
 
 

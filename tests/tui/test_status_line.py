@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.widgets.status_line import checked_out
+from laguna_agent.interfaces.tui.widgets.status_line import current_branch
 from support.scripted import call
 
 
@@ -24,12 +24,12 @@ def git(root: Path, *arguments: str) -> str:
 
 def test_a_branch_is_named_also_before_its_first_commit(tmp_path):
     git(tmp_path, "init", "-q", "-b", "work/one")
-    assert checked_out(tmp_path) == "work/one"
+    assert current_branch(tmp_path) == "work/one"
 
 
 def test_a_detached_head_is_its_short_commit(repository):
     git(repository, "switch", "-q", "--detach")
-    assert checked_out(repository) == git(repository, "rev-parse", "--short=7", "HEAD")
+    assert current_branch(repository) == git(repository, "rev-parse", "--short=7", "HEAD")
 
 
 def test_a_linked_worktree_and_a_submodule_have_branches_of_their_own(repository, tmp_path):
@@ -38,27 +38,27 @@ def test_a_linked_worktree_and_a_submodule_have_branches_of_their_own(repository
     git(repository / "inner", "switch", "-q", "-c", "within")
     assert (tmp_path / "linked" / ".git").is_file()
     assert (repository / "inner" / ".git").is_file()
-    assert checked_out(tmp_path / "linked") == "beside"
-    assert checked_out(repository / "inner") == "within"
-    assert checked_out(repository) == "main"
+    assert current_branch(tmp_path / "linked") == "beside"
+    assert current_branch(repository / "inner") == "within"
+    assert current_branch(repository) == "main"
 
 
 def test_the_branch_stays_while_its_references_are_packed(repository):
     git(repository, "pack-refs", "--all")
-    assert checked_out(repository) == "main"
+    assert current_branch(repository) == "main"
 
 
 @pytest.mark.parametrize("text", ["gitdir: nowhere", "gitdir: \0", "", "\xff"])
 def test_what_is_no_repository_has_no_branch(tmp_path, text):
-    assert checked_out(tmp_path) == ""
+    assert current_branch(tmp_path) == ""
     (tmp_path / ".git").write_bytes(text.encode("latin-1"))
-    assert checked_out(tmp_path) == ""
+    assert current_branch(tmp_path) == ""
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
     (tmp_path / ".git").mkdir()
     os.mkfifo(tmp_path / ".git" / "HEAD")
-    assert checked_out(tmp_path) == ""
+    assert current_branch(tmp_path) == ""
 
 
 async def test_the_branch_is_shown_and_follows_the_persons_commands_and_the_models(drive):
@@ -81,7 +81,7 @@ async def test_a_slow_disk_delays_no_key(drive, monkeypatch):
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
         return "late"
 
-    monkeypatch.setattr("laguna_agent.interfaces.tui.widgets.status_line.checked_out", slow)
+    monkeypatch.setattr("laguna_agent.interfaces.tui.widgets.status_line.current_branch", slow)
     async with drive([Reply(text="hello")], size=(110, 24)) as ui:
         await ui.turn("hi", "hello")
         assert "late" not in ui.shown
@@ -93,7 +93,7 @@ async def test_with_little_room_the_branch_outlives_the_path_and_the_help_both(d
     async with drive([], size=(110, 24)) as ui:
         await ui.shows("main  f1 help")
         await ui.idle()
-        ui.app.set_status(place="~/a/rather/long/path/of/a/workspace", branch="b" * 60)
+        ui.app.status.change(directory="~/a/rather/long/path/of/a/workspace", branch="b" * 60)
         await ui.pilot.pause()
         assert "workspace" in ui.shown
         assert "b" * 23 + "…  f1 help" in ui.shown

@@ -12,7 +12,7 @@ from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
 from support.scripted import call
 
-KEPT = "stopped; what was said and done so far is kept"
+KEPT = "stopped; the work so far is kept"
 
 
 class Loading:
@@ -39,8 +39,8 @@ async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive)
         await ui.shows("loading the model")
         await ui.shows("1.2 GB of 2.4 GB")
         await ui.pilot.press("escape")
-        await ui.shows("loading was stopped; enter sends and loads again")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.shows("loading was stopped; send a message to load the model again")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         assert loading.stopped
         await ui.say("hello")
         await ui.shows("hello there")
@@ -53,7 +53,7 @@ async def test_what_waits_while_the_model_loads_is_given_back_when_loading_is_st
         await ui.say("a first thought")
         await ui.shows("after this turn: a first thought")
         await ui.pilot.press("escape")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         assert ui.app.composer.text == "a first thought"
         assert "after this turn" not in ui.shown
 
@@ -143,7 +143,7 @@ async def test_control_c_stops_a_turn_when_nothing_is_typed_and_leaves_at_the_se
         await ui.shows(KEPT)
         await ui.idle()
         await ui.pilot.press("ctrl+c")
-        await ui.shows("ctrl+c again leaves")
+        await ui.shows("press ctrl+c again to exit")
         assert not ui.app._exit
         await ui.pilot.press("ctrl+c")
         await ui.until(lambda: ui.app._exit, "left")

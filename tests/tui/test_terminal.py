@@ -24,9 +24,9 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal = Terminal(*arguments)
         await terminal.shows("fake/tester")
         terminal.type("mend calc.py\r")
-        await terminal.shows("Allow a change of calc.py")
+        await terminal.shows("Allow changing calc.py")
         assert "return a - b" in calc.read_text()
-        await terminal.answer("y", "Allow a change of calc.py")
+        await terminal.answer("y", "Allow changing calc.py")
         await terminal.until(lambda: len(server.requests) == 2, "the second request")
         assert "return a + b" in calc.read_text()
         await terminal.shows("❯")
@@ -49,14 +49,14 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal.type("do it faster\r")
         await terminal.shows("before the next step: do it faster")
         terminal.type("\x1b")
-        await terminal.shows("stopped; what was said and done so far is kept")
+        await terminal.shows("stopped; the work so far is kept")
         await terminal.shows("❯ do it faster")  # back in the composer
         terminal.type("\x03")
         await terminal.hides("❯ do it faster")
         terminal.type("\x04")
         assert await terminal.ended() == 0
         assert terminal.was_restored()
-        assert b"Go on with: laguna --resume" in terminal.output
+        assert b"Resume with: laguna --resume" in terminal.output
 
         terminal = Terminal(*arguments, "--continue")
         await terminal.shows("Mended it.")
@@ -66,7 +66,7 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal.type("mend\r")
         await terminal.shows("Restore the files too?")
         terminal.type("b")
-        await terminal.shows("went back to before this message")
+        await terminal.shows("rewound to before this message")
         assert "return a - b" in calc.read_text()
         await terminal.shows("❯ mend calc.py")
         terminal.type("\x03")
@@ -82,8 +82,8 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
         terminal.type("add them\r")
-        await terminal.shows("Allow a command")
-        await terminal.answer("y", "Allow a command")
+        await terminal.shows("Allow this command")
+        await terminal.answer("y", "Allow this command")
         await terminal.shows("It is 42.")
         assert server.requests[1]["messages"][-1]["content"] == "sum 42"
         terminal.type("\x15")  # an answer that was given twice

@@ -17,7 +17,7 @@ SLEEP = calls("shell", '{"command": "echo begun; sleep 1000"}')
 PLAIN = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 STATES = {
     "stream": ([stalls("I will now think for ever")], "I will now think for ever", "ask"),
-    "approval": ([EDIT], "Allow a change of calc.py", "ask"),
+    "approval": ([EDIT], "Allow changing calc.py", "ask"),
     "tool": ([SLEEP], "begun", "allow-all"),
 }
 
@@ -59,7 +59,7 @@ async def test_control_c_in_any_state_stops_it_and_the_second_one_leaves(
         await terminal.hides("esc stops")
         assert "return a - b" in (repository / "calc.py").read_text()
         terminal.type("\x03")
-        await terminal.shows("ctrl+c again leaves")
+        await terminal.shows("press ctrl+c again to exit")
         terminal.type("\x03")
         assert await terminal.ended() == 0
         assert terminal.was_restored()
@@ -87,7 +87,7 @@ async def test_stopped_by_the_shell_it_gives_the_terminal_back_and_goes_on_when_
         shell.type(" and a half\r")
         await shell.shows("still here")
         shell.type("\x04")
-        await shell.until(lambda: "Go on with" in shell.left, "the end")
+        await shell.until(lambda: "Resume a conversation" in shell.left, "the end")
         await shell.until(shell.was_restored, "the terminal to be as it was")
         shell.type("exit\r")
         await shell.ended()
@@ -209,7 +209,7 @@ async def test_without_utf8_every_sign_has_one_that_can_be_written(configured, v
         terminal = Terminal(*configured(server), **variables)
         await terminal.shows("fake/tester")
         terminal.type("go\r")
-        await terminal.shows("Allow a change of calc.py")
+        await terminal.shows("Allow changing calc.py")
         terminal.type("\x1b")
         await terminal.shows("???? + fertig")
         await terminal.shows("- done")
@@ -298,7 +298,7 @@ async def test_an_editor_that_does_not_start_or_fails_leaves_what_is_typed(confi
         terminal.type("a draft")
         await terminal.shows("a draft")
         terminal.type("\x07")
-        await terminal.shows("the editor `no-such-editor -w` did not work")
+        await terminal.shows("the editor `no-such-editor -w` failed")
         await terminal.shows("❯ a draft")
         terminal.type("\x03")
         await terminal.hides("❯ a draft")

@@ -11,7 +11,7 @@ from rich.syntax import Syntax
 from textual.color import Color as Colour
 
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.tui.themes import PALETTES, first
+from laguna_agent.interfaces.tui.themes import PALETTES, initial_theme
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from support.scenes import ANSWER, DIFF, SCENES, SceneApp, settled
@@ -153,7 +153,7 @@ def test_in_sixteen_colours_states_still_differ(theme):
     ],
 )
 def test_the_first_theme_is_the_chosen_one_or_what_the_terminal_can_show(wanted, system, theme):
-    assert first(wanted, system) == theme
+    assert initial_theme(wanted, system) == theme
 
 
 @pytest.mark.parametrize("theme", sorted(PALETTES))
@@ -167,9 +167,9 @@ async def test_nothing_is_told_by_colour_alone(theme, scene):
         shown = "\n".join(strip.text for strip in strips)
     wanted = {
         "finished": ["✓ edit shop/cart.py", "✗ pytest -q test_cart.py", "─ done", " ask "],
-        "asks_command": ["Allow a command", "y once", "n no"],
+        "asks_command": ["Allow this command", "y once", "n no"],
         "running": ["● pytest -x", "before the next step:", "after this turn:"],
-        "sessions": ["enter chooses", "Go on with"],
+        "sessions": ["enter chooses", "Resume a conversation"],
     }
     for text in wanted[scene]:
         assert text in shown

@@ -19,10 +19,10 @@ from laguna_agent.events import (
 )
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
-from laguna_agent.interfaces.tui.transcript.history_loader import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer, code_blocks
+from laguna_agent.interfaces.tui.transcript.stored_entries import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
-from laguna_agent.interfaces.tui.transcript.transcript_view import KEPT
+from laguna_agent.interfaces.tui.transcript.transcript_view import MAX_ENTRIES
 from laguna_agent.trajectory.store import Trajectory
 from support.scenes import ANSWER, DIFF, SceneApp
 from support.scripted import call
@@ -63,9 +63,9 @@ async def test_what_is_chosen_stays_chosen_when_an_entry_above_it_is_taken_away(
         app.prepare()
         entries = [Entry("user", body=body, name="user") for body in ("one", "two", "three")]
         app.transcript.replace(entries)
-        app.transcript.choose(1)
+        app.transcript.select(1)
         app.transcript.discard(entries[0])
-        assert app.transcript.at_cursor is entries[1]
+        assert app.transcript.selected is entries[1]
         await pilot.pause()
 
 
@@ -109,11 +109,11 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
         app.prepare()
         for number in range(40):
             if chance.random() < 0.7:
-                app.transcript_model.take(
+                app.transcript_model.apply(
                     TextDelta(text=f"piece {number} " * chance.randint(1, 40) + "\n\n")
                 )
             else:
-                app.transcript_model.take(Reply(text=f"{ANSWER}\n\npiece {number}"))
+                app.transcript_model.apply(Reply(text=f"{ANSWER}\n\npiece {number}"))
             size = Size(
                 chance.choice([20, 60, 76, 80, 112, 150]), chance.choice([3, 8, 12, 30, 80])
             )
@@ -122,14 +122,14 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
             for _ in range(chance.randint(0, 8)):  # at another moment of drawing each time
                 await asyncio.sleep(0)
         await pilot.resize_terminal(80, 24)
-        app.transcript_model.take(TextDelta(text="the very last"))
-        app.transcript._settle()
+        app.transcript_model.apply(TextDelta(text="the very last"))
+        app.transcript.redraw()
         await pilot.pause()
         assert "the very last" in shown(app)
         app.transcript.scroll_to(y=3, animate=False)
         await pilot.resize_terminal(60, 20)
-        app.transcript_model.take(TextDelta(text=" and more"))
-        app.transcript._settle()
+        app.transcript_model.apply(TextDelta(text=" and more"))
+        app.transcript.redraw()
         await pilot.pause()
         assert "the very last" not in shown(app)  # who reads is left alone
 
@@ -139,21 +139,23 @@ async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_en
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
         app.transcript.replace([])
-        app.transcript_model.shell_started("k", "count")
-        app.transcript_model.shell_said("k", "".join(f"line {n}\n" for n in range(1_000)), None)
-        app.transcript._settle()
+        app.transcript_model.start_shell_command("k", "count")
+        app.transcript_model.add_shell_output(
+            "k", "".join(f"line {n}\n" for n in range(1_000)), None
+        )
+        app.transcript.redraw()
         await pilot.pause()
         assert "line 999" in shown(app)
         app.transcript.scroll_home(animate=False)
-        app.transcript._settle()
+        app.transcript.redraw()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "… 800 more lines"
-        app.transcript_model.shell_said("k", "", 0)
-        app.transcript._settle()
+        app.transcript_model.add_shell_output("k", "", 0)
+        app.transcript.redraw()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "line 0"
         app.transcript.go_to_end()
-        app.transcript._settle()
+        app.transcript.redraw()
         await pilot.pause()
         assert "line 999" in shown(app)
 
@@ -162,13 +164,13 @@ async def test_memory_of_the_transcript_is_bounded_while_messages_stream():
     app = SceneApp()
     async with app.run_test(size=(60, 12)) as pilot:
         app.prepare()
-        for number in range(3 * KEPT):
-            app.transcript_model.take(TextDelta(text=f"message {number}"))
-            app.transcript_model.take(Reply(text=f"message {number}"))
+        for number in range(3 * MAX_ENTRIES):
+            app.transcript_model.apply(TextDelta(text=f"message {number}"))
+            app.transcript_model.apply(Reply(text=f"message {number}"))
         await pilot.pause(0.1)
-        assert len(app.transcript.entries) <= KEPT
-        assert len(app.transcript._laid) == len(app.transcript.entries)
-        assert f"message {3 * KEPT - 1}" in shown(app)
+        assert len(app.transcript.entries) <= MAX_ENTRIES
+        assert len(app.transcript._layouts) == len(app.transcript.entries)
+        assert f"message {3 * MAX_ENTRIES - 1}" in shown(app)
 
 
 async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
@@ -177,10 +179,10 @@ async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
         app.prepare()
         app.transcript.replace([])
         for at in range(0, len(ANSWER), 7):
-            app.transcript_model.take(TextDelta(text=ANSWER[at : at + 7]))
-            app.transcript._settle()
+            app.transcript_model.apply(TextDelta(text=ANSWER[at : at + 7]))
+            app.transcript.redraw()
         streamed = shown(app).split()
-        app.transcript_model.take(Reply(text=ANSWER))
+        app.transcript_model.apply(Reply(text=ANSWER))
         await pilot.pause(0.1)
         assert shown(app).split() == streamed
 
@@ -193,9 +195,9 @@ async def test_searching_chooses_the_last_match_and_n_the_one_before():
             app.transcript.add(Entry("answer", body=word))
         await pilot.pause(0.1)
         await pilot.press("ctrl+s", *"apple", "enter")
-        assert app.transcript.at_cursor.body == "apple pie"
+        assert app.transcript.selected.body == "apple pie"
         await pilot.press("n")
-        assert app.transcript.at_cursor.body == "apple"
+        assert app.transcript.selected.body == "apple"
         await pilot.press("escape")
         assert app.composer.has_focus
 
@@ -291,7 +293,7 @@ async def test_edits_are_counted_in_the_side_panel(drive):
     edit = call("edit", path="calc.py", old="a - b", new="a + b")
     async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:
         await ui.turn("mend", "ok")
-        assert ui.app.side_panel.changed == {"calc.py": (1, 1)}
+        assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         assert "calc.py +1 -1" in ui.shown
 
 
@@ -301,17 +303,17 @@ async def test_search_finds_what_is_not_loaded_and_shows_the_line(drive, reposit
         await ui.idle()
         await ui.shows("answer 599")
         assert all(entry.body != "question 7" for entry in ui.app.transcript.entries)
-        ui.app.search_for("QUESTION 7")
+        ui.app.search.search("QUESTION 7")
         await ui.until(
-            lambda: (chosen := ui.app.transcript.at_cursor) and chosen.body == "question 79",
+            lambda: (chosen := ui.app.transcript.selected) and chosen.body == "question 79",
             "the last match, which is on record only",
         )
         await ui.shows("question 79")
         await ui.pilot.press("n")
-        assert ui.app.transcript.at_cursor.body == "question 78"
+        assert ui.app.transcript.selected.body == "question 78"
         await ui.pilot.press("N")
-        assert ui.app.transcript.at_cursor.body == "question 79"
-        ui.app.search_for("nowhere in it")
+        assert ui.app.transcript.selected.body == "question 79"
+        ui.app.search.search("nowhere in it")
         await ui.shows("no earlier match: nowhere in it")
         bodies = [entry.body for entry in ui.app.transcript.entries if entry.kind == "user"]
         assert bodies[-600:] == [f"question {n}" for n in range(600 - len(bodies), 600)]
@@ -324,7 +326,7 @@ async def test_a_match_inside_of_folded_output_is_opened_and_marked():
         output = "\n".join(f"line {n}" for n in range(90))
         app.happen(ToolFinished(call_id="a", name="shell", ok=True, content=output, title="ls"))
         await pilot.pause(0.1)
-        app.search_for("LINE 71")
+        app.search.search("LINE 71")
         await pilot.pause()
         line = next(
             strip for y in range(20) if "line 71" in (strip := app.transcript.render_line(y)).text

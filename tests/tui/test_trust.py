@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.messages import TrustNeeded
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy import trust
 from support.scenes import SceneApp
@@ -53,7 +54,7 @@ async def test_what_changed_since_is_asked_again_and_said_to_have_changed(drive,
     (repository / "AGENTS.md").write_text("Always say miaow.\n")
     async with drive([Reply(text="hello")]) as ui:
         await ui.dialog(Question)
-        await ui.shows("These files of the repository changed.")
+        await ui.shows("These files have changed")
         await ui.pilot.press("n")
         await ui.idle()
 
@@ -70,11 +71,11 @@ async def test_the_keys_that_answer_are_in_view_however_much_is_asked_about(size
     async with app.run_test(size=size) as pilot:
         app.prepare()
         files = tuple(f"docs/part{number}/AGENTS.md" for number in range(60))
-        app.slash_commands.ask_trust(files, "0" * 64, changed=False)
+        app.post_message(TrustNeeded(files, "0" * 64, changed=False))
         for _ in range(4):
             await pilot.pause()
         strips = app.screen._compositor.render_strips()
         shown = "\n".join(strip.text for strip in strips)
         assert "Do you trust" in shown
         assert "y trust them" in shown
-        assert "n go on without them" in shown
+        assert "n continue without them" in shown

@@ -69,7 +69,7 @@ async def test_escape_stops_a_stream_and_says_that_what_was_said_is_kept(drive):
         await ui.say("go")
         await ui.shows("first half")
         await ui.pilot.press("escape")
-        await ui.shows("stopped; what was said and done so far is kept")
+        await ui.shows("stopped; the work so far is kept")
         await ui.idle()
 
 
@@ -77,7 +77,7 @@ async def test_an_edit_is_asked_with_its_diff_and_made_after_once(drive, reposit
     async with drive([EDIT, Reply(text="Fixed.")]) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.shows("Allow a change of")
+        await ui.shows("Allow changing")
         assert "return a - b" in ui.shown
         assert "return a + b" in ui.shown
         assert "return a - b" in (repository / "calc.py").read_text()
@@ -91,9 +91,9 @@ async def test_enter_answers_no_approval_and_escape_is_no(drive, repository):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.shows("Allow a change of")
+        await ui.shows("Allow changing")
         await ui.pilot.press("enter", "space", "tab")
-        assert ui.app.approval.asking
+        assert ui.app.approval.is_open
         await ui.pilot.press("escape")
         await ui.shows("Then not.")
         assert "return a - b" in (repository / "calc.py").read_text()
@@ -110,7 +110,7 @@ LONG = {
 
 async def all_that_is_asked(ui):
     """What can be read of a request, without its spaces, while its answers stay in view."""
-    await ui.until(lambda: ui.app.approval.asking, "asked")
+    await ui.until(lambda: ui.app.approval.is_open, "asked")
     await ui.shows("y once")
     scroll = ui.app.query_one("#approval-scroll")
     await ui.until(lambda: scroll.size.height, "laid out")
@@ -166,7 +166,7 @@ async def test_what_is_asked_keeps_its_answers_in_view_when_the_terminal_becomes
         await ui.pilot.resize_terminal(40, 12)
         await ui.shows("y once   n no   r no, because…")
         await ui.pilot.press("r")
-        await ui.shows("why not? goes to the model")
+        await ui.shows("why not? the model reads it")
         assert "y once   n no   r no, because…" in ui.shown
         await ui.pilot.press(*"later", "enter")
         await ui.until(lambda: "The user said no: later" in ui.conversations[-1].told, "told")
@@ -176,10 +176,10 @@ async def test_while_something_is_asked_escape_is_said_to_be_no(drive):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.shows("waiting for your answer · esc is no")
+        await ui.shows("waiting for your answer · esc denies")
         await ui.pilot.press("y")
         await ui.shows("Then not.")
-        assert "esc is no" not in ui.shown
+        assert "esc denies" not in ui.shown
 
 
 async def test_a_long_path_is_cut_above_and_stands_whole_in_what_scrolls(drive):
@@ -189,7 +189,7 @@ async def test_a_long_path_is_cut_above_and_stands_whole_in_what_scrolls(drive):
         await ui.idle()
         await ui.say("go")
         await ui.shows("y once")
-        assert "Allow a change of" in ui.shown
+        assert "Allow changing" in ui.shown
         seen = ui.shown
         for _ in range(12):
             await ui.pilot.press("ctrl+down")
@@ -204,7 +204,7 @@ async def test_no_with_a_reason_tells_the_model_the_reason(drive):
     async with drive([EDIT, Reply(text="I see.")]) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.shows("Allow a change of")
+        await ui.shows("Allow changing")
         await ui.pilot.press("r", *"add a test first", "enter")
         await ui.shows("I see.")
         assert "The user said no: add a test first" in ui.conversations[-1].told
@@ -215,7 +215,7 @@ async def test_always_writes_the_rule_that_was_shown(drive, laguna_home):
         await ui.idle()
         await ui.say("make it")
         await ui.shows("$ touch made")
-        await ui.shows("a writes:")
+        await ui.shows("a saves:")
         await ui.pilot.press("a")
         await ui.shows("Done so.")
         assert "touch made" in (laguna_home / "config" / "config.toml").read_text()
@@ -226,9 +226,9 @@ async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repo
         await ui.idle()
         ui.app.approval.grace_s = 60
         await ui.say("fix it")
-        await ui.until(lambda: ui.app.approval.asking, "asked")
+        await ui.until(lambda: ui.app.approval.is_open, "asked")
         await ui.pilot.press("y", "e", "s")
-        assert ui.app.approval.asking
+        assert ui.app.approval.is_open
         assert ui.app.composer.text == "yes"
         await ui.pilot.press("escape")
         await ui.idle()
@@ -238,10 +238,10 @@ async def test_a_message_that_is_begun_while_an_approval_asks_is_no_answer(drive
     async with drive([EDIT, Reply(text="later")]) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.until(lambda: ui.app.approval.asking, "asked")
+        await ui.until(lambda: ui.app.approval.is_open, "asked")
         ui.app.approval.grace_s, ui.app.approval._since = 60, float("-inf")
         await ui.pilot.press("o", "n", "e")
-        assert ui.app.approval.asking
+        assert ui.app.approval.is_open
         assert ui.app.composer.text == "one"
         await ui.pilot.press("escape")
         await ui.idle()
@@ -305,7 +305,7 @@ async def test_a_shell_command_of_the_person_runs_at_once_and_the_model_hears_of
     async with drive([Reply(text="I see")]) as ui:
         await ui.idle()
         await ui.say("!echo from the shell")
-        await ui.until(lambda: not ui.app.busy, "ended")
+        await ui.until(lambda: not ui.app.activity.busy, "ended")
         assert "from the shell" in ui.shown
         await ui.say("what was that?")
         await ui.shows("I see")
@@ -327,7 +327,7 @@ async def test_keys_typed_right_after_an_answer_go_to_the_composer_in_order(driv
     async with drive([EDIT, Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
         await ui.say("fix it")
-        await ui.until(lambda: ui.app.approval.asking, "asked")
+        await ui.until(lambda: ui.app.approval.is_open, "asked")
         for key in "yleave the tests alone\r":
             ui.app.post_message(events.Key("enter" if key == "\r" else key, key))
         await ui.shows("leave the tests alone")  # steered in, or waiting for it

@@ -93,7 +93,7 @@ def test_bytes_of_a_model_that_is_loaded():
     made.take(ModelLoading(done=12_400_000_000, total=20_274_300_032))
     assert "12.4 GB of 20.3 GB" in made.render().plain
     made.take(ModelLoading(done=0, total=20_274_300_032, measuring=True))
-    assert "measuring what suits this machine" in made.render().plain
+    assert "measuring the best settings for this machine" in made.render().plain
     assert "GB" not in made.render().plain
 
 

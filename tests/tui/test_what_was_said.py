@@ -36,9 +36,9 @@ async def test_stopped_before_the_model_hears_it_a_message_goes_back_to_where_it
         await ui.say(TASK)
         await ui.shows("the check of this task")
         await ui.pilot.press("y")
-        await ui.until(lambda: not ui.app.approval.asking, "answered")
+        await ui.until(lambda: not ui.app.approval.is_open, "answered")
         await ui.pilot.press("escape")
-        await ui.until(lambda: not ui.app.busy, "stopped")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
         await ui.until(lambda: ui.app.composer.text == TASK, "typed again")
         assert not any(entry.kind == "user" for entry in ui.app.transcript.entries)
         ui.app.composer.text = ""

@@ -15,14 +15,14 @@ import pytest
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.mentions import mention_source
 from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
-from laguna_agent.interfaces.tui.mentions.mention_source import Found, MentionSource
+from laguna_agent.interfaces.tui.mentions.mention_source import Matches, MentionSource
 from laguna_agent.tools.code.definitions import Batch
 
 
 class Slow:
     """A listing that comes in two parts, the second when the gate opens."""
 
-    def __init__(self, files: mention_source._Files) -> None:
+    def __init__(self, files: mention_source._FileNames) -> None:
         self.gate = threading.Event()
         files._listed = self.listed  # type: ignore[method-assign]
 
@@ -74,8 +74,8 @@ async def test_tab_takes_the_best_match_also_when_it_is_found_later(drive):
         assert ui.app.composer.has_focus
 
 
-async def search(names: MentionSource, query: str) -> list[Found]:
-    found: list[Found] = []
+async def search(names: MentionSource, query: str) -> list[Matches]:
+    found: list[Matches] = []
     await names.search(query, found.append)
     return found
 
@@ -110,7 +110,7 @@ async def test_where_there_is_no_git_files_are_found_and_ignored_ones_are_not(tm
 async def test_a_limit_on_the_files_without_git_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(mention_source, "MOST_WALKED", 5)
+    monkeypatch.setattr(mention_source, "MAX_WALKED", 5)
     for number in range(9):
         (tmp_path / f"f{number}").touch()
     names = MentionSource(tmp_path)
@@ -122,9 +122,9 @@ async def test_a_limit_on_the_files_without_git_is_said(
 @pytest.mark.parametrize(
     ("left_out", "status", "note"),
     [
-        (7, 0, "symbols of the 1 files changed last"),
+        (7, 0, "symbols of 1 file"),
         (0, 0, ""),
-        (0, 1, "not all symbols could be read"),
+        (0, 1, "some symbols could not be read"),
     ],
 )
 async def test_symbols_that_are_missing_are_said(repository, laguna_home, left_out, status, note):

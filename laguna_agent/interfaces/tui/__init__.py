@@ -1,4 +1,4 @@
-"""The terminal interface: small widgets that show a session's events and send it what is typed."""
+"""The terminal interface: small widgets that show a session's events and send it messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def run_tui(
     start: Callable[[], Settings], *, prompt: str | None = None, cwd: Path | None = None
 ) -> int:
-    """Run the interface until it is left; returns the exit code.
+    """Run the interface until the user exits; returns the exit code.
 
-    `start` makes the settings. It is called beside the interface, whose first paint waits for
-    nothing. `cwd` is the directory to work in. Raises what `start` raised, and UsageError without
-    a terminal that can show it.
+    `start` makes the settings, in a thread that the first paint does not wait for. `prompt` is the
+    first message and `cwd` the directory to work in. Raises what `start` raised, and UsageError
+    without a terminal that can show the interface.
     """
     import os
     import sys
@@ -28,11 +28,11 @@ def run_tui(
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("this is not a terminal", hint='Without one, use: laguna --task "..."')
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError("this terminal cannot be drawn on (TERM=dumb)",
+        raise UsageError("this terminal cannot show the interface (TERM=dumb)",
                          hint='Set TERM, or use: laguna --task "..."')  # fmt: skip
     from laguna_agent.interfaces.tui.system import latency
 
-    latency.begin()
+    latency.tune()
     from laguna_agent.interfaces.tui.app import LagunaApp
 
     app = LagunaApp(start, prompt=prompt, cwd=cwd)

@@ -1,6 +1,6 @@
-"""Runs the session in a thread with a loop of its own, so that nothing it does delays a key.
+"""Runs the session in a thread with an event loop of its own, so that its work delays no key.
 
-The interface calls the methods here from its own thread; what happens comes back as messages.
+The app calls the public methods from its own thread; results come back as messages.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OpenSession = Callable[..., Awaitable["Session"]]
 _CLOSING_S = 5.0
-_READ, _PACE_S = 1 << 20, 0.05
-"""Bytes of a command's output that are read at a time, and seconds between two times."""
+_READ_BYTES, _READ_INTERVAL_S = 1 << 20, 0.05
+"""Most bytes of a command's output to read at once, and seconds between two reads."""
 
 
 class AgentThread:
-    """One session at a time. `post` takes messages and must be safe to call from any thread."""
+    """Holds one session at a time. `post` must be safe to call from any thread."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class AgentThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._stop: asyncio.Event | None = None
-        self._taken = asyncio.Event()
+        self._output_shown = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="laguna-agent", daemon=True)
 
-    # --- called by the interface -----------------------------------------------------------
+    # --- called from the app's thread -------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to make the settings and open a session."""
+        """Start the thread: make the settings and open a session."""
         self._thread.start()
 
     def turn(self, text: str) -> None:
@@ -67,38 +67,38 @@ class AgentThread:
         self._begin(self._turn(text))
 
     def compact(self, guidance: str) -> None:
-        """Summarise now; ends like a turn."""
+        """Compact the conversation; posts like a turn."""
         self._begin(self._compact(guidance))
 
     def shell(self, key: str, command: str) -> None:
-        """Run a command of the person's in the repository; ends like a turn."""
+        """Run the user's command in the repository; posts its output, then WorkEnded."""
         self._begin(self._shell(key, command))
 
-    def shell_taken(self) -> None:
-        """What the command said last was taken: it may say more."""
-        self._soon(self._taken.set)
+    def shell_output_shown(self) -> None:
+        """Allow the command's next output: the last one is shown."""
+        self._soon(self._output_shown.set)
 
     def reopen(self, **changes: Any) -> None:
-        """Close the session and open one with other settings (or the same, to try again)."""
+        """Close the session and open one with `changes` to the settings."""
         self._begin(self._reopen(changes))
 
     def restart(self) -> None:
-        """Make the settings anew and open a session with them."""
+        """Make the settings again and open a session with them."""
         self._begin(self._restart())
 
     def cancel(self) -> None:
-        """Stop what goes on: loading, a turn, a command."""
+        """Stop what runs: loading, a turn or a command."""
         self._soon(self._cancel)
 
     def run(self, make: Callable[[Session], Coroutine[Any, Any, T]]) -> Awaitable[T]:
-        """Await a coroutine of the session from the interface's loop."""
+        """Run a coroutine of the session; awaited in the app's loop. Raises LagunaError."""
         session, loop = self.session, self._loop
         if session is None or loop is None:
-            raise LagunaError("the model is not there yet", hint="Wait until it is loaded.")
+            raise LagunaError("the model is not loaded yet", hint="Wait until it is loaded.")
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(session), loop))
 
     def close(self) -> None:
-        """End the session and the thread. Blocks for a few seconds at most."""
+        """Close the session and end the thread. Blocks for a few seconds at most."""
         if not self._thread.is_alive():
             return
         self._soon(lambda: self._stop.set() if self._stop is not None else None)
@@ -109,7 +109,7 @@ class AgentThread:
     def _soon(self, callback: Callable[[], Any]) -> None:
         self._ready.wait(1.0)
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing to tell any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(callback)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -130,10 +130,9 @@ class AgentThread:
         except asyncio.CancelledError:
             self._post(messages.WorkEnded())
         except LagunaError as error:
-            self._post(messages.SessionFailed(error, fatal=False))
+            self._post(messages.WorkFailed(error, fatal=False))
         except Exception as error:
-            said = LagunaError(f"unexpected {type(error).__name__}: {error}")
-            self._post(messages.SessionFailed(said, fatal=False))
+            self._post(messages.WorkFailed(_unexpected(error), fatal=False))
 
     def _cancel(self) -> None:
         if self.session is not None and self.session.busy:
@@ -144,9 +143,8 @@ class AgentThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except Exception as error:  # the interface must hear of it, whatever it was
-            said = LagunaError(f"unexpected {type(error).__name__}: {error}")
-            self._post(messages.SessionFailed(said, fatal=True))
+        except Exception as error:
+            self._post(messages.WorkFailed(_unexpected(error), fatal=True))
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -155,7 +153,7 @@ class AgentThread:
         try:
             self.settings = self._start_settings()
         except LagunaError as error:
-            self._post(messages.SessionFailed(error, fatal=True))
+            self._post(messages.WorkFailed(error, fatal=True))
             return
         self._ask_trust()
         self._work = asyncio.create_task(self._guarded(self._open_first()))
@@ -177,18 +175,18 @@ class AgentThread:
         try:
             found = trust.content(root)
         except LagunaError as error:
-            self._post(messages.SessionFailed(error, fatal=False))
+            self._post(messages.WorkFailed(error, fatal=False))
             return
         if not found.empty:
             changed = trust.was_trusted(root)
             self._post(messages.TrustNeeded(found.files, found.digest, changed=changed))
 
     async def _open_first(self) -> None:
-        """What the command line asks for and does not exist ends the interface."""
+        """Open the session of the command line; one that does not exist ends the interface."""
         try:
             await self._open()
         except UsageError as error:
-            self._post(messages.SessionFailed(error, fatal=True))
+            self._post(messages.WorkFailed(error, fatal=True))
 
     async def _open(self) -> None:
         from laguna_agent.agent.session import Session
@@ -197,13 +195,13 @@ class AgentThread:
         open_session = self._open_session or Session.open
         over = False
 
-        def tell(event: Event) -> None:
-            # What a stopped loading still says would look like one that goes on.
+        def post_loading(event: Event) -> None:
+            # A stopped load may still report; that would look like one that runs.
             if not over:
                 self._post(messages.SessionEvent(event))
 
         try:
-            session = await open_session(self.settings, on_loading=tell)
+            session = await open_session(self.settings, on_loading=post_loading)
         finally:
             over = True
         session.set_approver(self._approve)
@@ -211,18 +209,18 @@ class AgentThread:
         self._post(messages.SessionOpened(session))
 
     async def _reopen(self, changes: dict[str, Any]) -> None:
-        """Open with `changes`; when that fails, go on with the conversation that there was."""
+        """Open with `changes`; if that fails, return to the present conversation."""
         assert self.settings is not None
         before = self.settings
-        # What the repository brings along may have changed since it was trusted.
+        # The repository's settings may have changed since they were trusted.
         lapsed = before.trusted and not self._start_settings().trusted
         if lapsed:
             before = dataclasses.replace(before, trusted=False)
-        back: Settings | None = None
+        previous: Settings | None = None
         if self.session is not None:
-            said = bool(self.session.conversation_state.user_messages)
-            resume = self.session.trajectory.id if said else None
-            back = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
+            has_messages = bool(self.session.conversation_state.user_messages)
+            resume = self.session.trajectory.id if has_messages else None
+            previous = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
         await self._close_session()
         self.settings = dataclasses.replace(before, **changes)
         if lapsed:
@@ -230,12 +228,12 @@ class AgentThread:
         try:
             await self._open()
         except (LagunaError, asyncio.CancelledError) as error:
-            if back is None or (self._stop is not None and self._stop.is_set()):
+            if previous is None or (self._stop is not None and self._stop.is_set()):
                 raise
-            self.settings = back
+            self.settings = previous
             await self._open()
             if isinstance(error, LagunaError):
-                self._post(messages.SessionFailed(error, fatal=False))
+                self._post(messages.WorkFailed(error, fatal=False))
 
     async def _restart(self) -> None:
         await self._close_session()
@@ -251,7 +249,7 @@ class AgentThread:
     async def _turn(self, text: str) -> None:
         session = self.session
         if session is None:
-            raise LagunaError("there is no session to take a turn in")
+            raise LagunaError("no conversation is open")
         async with aclosing(session.turn(text)) as events:
             async for event in events:
                 self._post(messages.SessionEvent(event))
@@ -260,7 +258,7 @@ class AgentThread:
     async def _compact(self, guidance: str) -> None:
         session = self.session
         if session is None:
-            raise LagunaError("there is nothing to summarise yet")
+            raise LagunaError("nothing to summarise yet")
         try:
             async with aclosing(session.compact_now(guidance)) as events:
                 async for event in events:
@@ -268,7 +266,7 @@ class AgentThread:
         except asyncio.CancelledError:
             from laguna_agent.events import Notice
 
-            text = "stopped; the conversation is as it was"
+            text = "stopped; the conversation is unchanged"
             self._post(messages.SessionEvent(Notice(level="warning", text=text)))
             raise
         self._post(messages.WorkEnded())
@@ -279,7 +277,7 @@ class AgentThread:
         return await asyncio.wrap_future(future)
 
     async def _shell(self, key: str, command: str) -> None:
-        """Run a command as the person would in a terminal beside: their shell, no sandbox."""
+        """Run a command as the user would in another terminal: without the sandbox."""
         from laguna_agent.paths import repository_root
 
         assert self.settings is not None
@@ -290,39 +288,44 @@ class AgentThread:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            limit=_READ // 2,
+            limit=_READ_BYTES // 2,
         )
         code: int | None = None
         try:
-            await self._pass_on(key, process)
+            await self._post_output(key, process)
             code = await process.wait()
         finally:
             if code is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 with contextlib.suppress(asyncio.CancelledError):
-                    await self._bury(process)
+                    await self._reap(process)
             self._post(messages.ShellOutput(key, "", -1 if code is None else code))
             self._post(messages.WorkEnded())
 
-    async def _pass_on(self, key: str, process: asyncio.subprocess.Process) -> None:
-        """Post the output of a command as it comes: not faster than it is taken or can be seen,
-        and not more than is shown. A command that writes faster than that waits, as it would for a
-        terminal."""
+    async def _post_output(self, key: str, process: asyncio.subprocess.Process) -> None:
+        """Post the output of a command as it comes, no faster and no more than can be shown.
+
+        A command that writes faster is blocked, as by a terminal.
+        """
         assert process.stdout is not None
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while data := await process.stdout.read(_READ):
-            self._taken.clear()
+        while data := await process.stdout.read(_READ_BYTES):
+            self._output_shown.clear()
             self._post(messages.ShellOutput(key, decode(data)[-LIVE_CHARS:]))
-            await self._taken.wait()
-            await asyncio.sleep(_PACE_S)
+            await self._output_shown.wait()
+            await asyncio.sleep(_READ_INTERVAL_S)
         self._post(messages.ShellOutput(key, decode(b"", final=True)))
 
-    async def _bury(self, process: asyncio.subprocess.Process) -> None:
-        """Wait for the end of a process that was killed, which comes after that of its output."""
+    async def _reap(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until a killed process has exited, reading the rest of its output."""
         assert process.stdout is not None
-        with contextlib.suppress(TimeoutError):  # something of another session may still hold it
+        with contextlib.suppress(TimeoutError):  # a process of another session may hold the pipe
             async with asyncio.timeout(_CLOSING_S / 5):
-                while await process.stdout.read(_READ):
+                while await process.stdout.read(_READ_BYTES):
                     pass
                 await process.wait()
+
+
+def _unexpected(error: Exception) -> LagunaError:
+    return LagunaError(f"unexpected {type(error).__name__}: {error}")

@@ -1,56 +1,51 @@
-"""The app: lays the widgets out, passes what happens to them and what is typed to the session."""
+"""The app: creates the widgets and the parts behind them, and passes messages between them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal
-from textual.geometry import Size
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from laguna_agent.errors import LagunaError, ModelError
-from laguna_agent.interfaces.tui import keys, messages, pack_watch, themes
-from laguna_agent.interfaces.tui.actions import Actions
+from laguna_agent.interfaces.tui import keys, messages, pack_watch
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
-from laguna_agent.interfaces.tui.mentions import mention_source
+from laguna_agent.interfaces.tui.clipboard import Clipboard
+from laguna_agent.interfaces.tui.completion import Completion
+from laguna_agent.interfaces.tui.conversation_commands import ConversationCommands
+from laguna_agent.interfaces.tui.history_loader import HistoryLoader
+from laguna_agent.interfaces.tui.layout import LayoutApp
+from laguna_agent.interfaces.tui.mentions.mention_source import MentionSource
 from laguna_agent.interfaces.tui.message_queue import MessageQueue
+from laguna_agent.interfaces.tui.model_setup import ModelSetup
+from laguna_agent.interfaces.tui.screens import pickers
+from laguna_agent.interfaces.tui.screens.trust_question import trust_question
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
-from laguna_agent.interfaces.tui.system.preferences import Preferences, PromptHistory
-from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
-from laguna_agent.interfaces.tui.transcript.history_loader import HistoryLoader
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.system.background import run_reporting_errors
+from laguna_agent.interfaces.tui.system.external_editor import edit_externally
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
-from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine, QueuedMessages
-from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
-from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
+from laguna_agent.interfaces.tui.transcript_search import TranscriptSearch
 from laguna_agent.interfaces.tui.widgets.composer import Composer
-from laguna_agent.interfaces.tui.widgets.side_panel import ROOM, SidePanel
-from laguna_agent.interfaces.tui.widgets.status_line import StatusLine, short_path
-from laguna_agent.paths import repository_root
+from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery
+from laguna_agent.interfaces.tui.widgets.status_line import short_path
 
 if TYPE_CHECKING:
+    from laguna_agent.agent.session import Session
     from laguna_agent.agent.settings import Settings
 
-DRAFT_S, SETTLE_S = 0.5, 10.0
+_DRAFT_DELAY_S, _STARTUP_S = 0.5, 10.0
+_EXIT_HINT = "press ctrl+c again to exit"
+_ACTIONS_OVER_DIALOGS = frozenset({"redraw", "toggle_mouse"})
 
 
-class LagunaApp(Actions, TerminalApp):
-    """Get its exit code from `run`; see `run_tui`."""
+class LagunaApp(LayoutApp):
+    """The terminal interface; `run_tui` runs it."""
 
-    CSS_PATH = Path(__file__).with_name("laguna.tcss")
-    TITLE = "laguna"
-    ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-normal")]  # noqa: RUF012 (Textual's own)
-    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (7, "-low"), (16, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
 
     def __init__(
@@ -61,247 +56,347 @@ class LagunaApp(Actions, TerminalApp):
         cwd: Path | None = None,
         open_session: OpenSession | None = None,
     ) -> None:
-        super().__init__(driver_class=TerminalDriver)
-        self.cwd = cwd or Path.cwd()
-        self.root = repository_root(self.cwd)
-        self.preferences = Preferences()
-        for theme in themes.themes():
-            self.register_theme(theme)
-        self.theme = themes.first(self.preferences.theme, self.console.color_system)
-        self.prompt_history = PromptHistory(self.cwd)
+        super().__init__(cwd or Path.cwd())
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
-        self.mentions = mention_source.MentionSource(self.root)
-        self.transcript_model = TranscriptModel(self._added, self._changed, self._removed)
-        self.queue = MessageQueue(self)
-        self.history_loader = HistoryLoader(self)
-        self.slash_commands = SlashCommands(self)
-        self.pack_watch = pack_watch.PackWatch(self)
+        self.mentions = MentionSource(self.root)
         self.exit_message = ""
-        self.stop_download: Callable[[], None] | None = None
-        self.busy = False
-        self.owns_mouse = self.preferences.mouse
         self._prompt = prompt
-        self._draft_due = False
+        self._draft_loaded = self._draft_due = False
+        self._create_parts()
 
-    @property
-    def palette(self) -> themes.Palette:
-        """Colours of the present theme."""
-        return themes.PALETTES[self.theme]
-
-    def compose(self) -> ComposeResult:
-        p = self.palette
-        self.transcript = Transcript(id="transcript")
-        self.side_panel = SidePanel(p, id="panel")
-        self.completion_list = CompletionList(p, id="completion")
-        self.activity = ActivityLine(p, id="activity")
-        self.queued_messages = QueuedMessages(p, id="queue")
-        self.composer = Composer(self.prompt_history, id="composer")
-        self.composer.on_completion_key = self.completion_key
-        self.approval = ApprovalCard(p, self.root, id="approval")
-        self.approval.on_ended = self.approval_ended
-        self.approval.on_stray = self.composer.post_message
-        self.status = StatusLine(p, self.root, id="status")
-        with Horizontal(id="main"):
-            yield self.transcript
-            yield self.side_panel
-        yield Input(placeholder="search the transcript", id="search-line")
-        yield self.completion_list
-        yield self.activity
-        yield self.queued_messages
-        with Horizontal(id="composer-row"):
-            yield Static("❯ ", id="prompt-mark", markup=False)
-            yield self.composer
-        yield self.approval
-        yield self.status
+    def _create_parts(self) -> None:
+        """Create what works behind the widgets."""
+        self.transcript_model = TranscriptModel(
+            self.transcript.add, self._entry_changed, self.transcript.discard
+        )
+        model = self.transcript_model
+        self.history_loader = HistoryLoader(self.transcript, model, self.side_panel)
+        self.queue = MessageQueue(
+            self.agent, model, self.composer, self.activity, self.queued_messages
+        )
+        self.system_clipboard = Clipboard(self, self.status)
+        self.search = TranscriptSearch(
+            self.transcript, self.search_line, self.composer, self.status, self.history_loader
+        )
+        conversation = ConversationCommands(
+            self, self.agent, model, self.activity, self.composer, self.side_panel,
+            show_session=self.show_session, root=self.root, cwd=self.cwd,
+        )  # fmt: skip
+        self.models = ModelSetup(self, self.agent, model, self.activity, self.status, conversation)
+        self.slash_commands = SlashCommands(
+            self, self.agent, model, self.activity, self.status,
+            conversation=conversation, models=self.models, clipboard=self.system_clipboard,
+            preferences=self.preferences, send=self.send, leave=self.leave,
+            root=self.root, cwd=self.cwd,
+        )  # fmt: skip
+        self.completion = Completion(
+            self.composer, self.completion_list, self.mentions, self.slash_commands
+        )
+        self.pack_watch = pack_watch.PackWatch(self.agent, model)
+        self.composer.on_completion_key = self.completion.handle_key
+        self.approval.on_closed = self._approval_closed
+        self.approval.on_stray_key = self.composer.post_message
 
     def on_mount(self) -> None:
-        self.theme_changed_signal.subscribe(self, lambda _: self.recolour())
-        self.recolour()
-        self.set_status(place=short_path(self.cwd), mouse=self.owns_mouse)
+        self.theme_changed_signal.subscribe(self, lambda _: self.apply_theme())
+        self.apply_theme()
+        self.status.change(directory=short_path(self.cwd), mouse=self.preferences.mouse)
         if draft := self.prompt_history.load_draft():
             self.composer.put(draft)
+        self._draft_loaded = True
         self.composer.focus()
-        self.end_on_signals()
-        self.set_interval(pack_watch.PERIOD_S, self.pack_watch.look)
-        self.begin("starting")
+        self.exit_on_signals()
+        self.set_interval(pack_watch.PERIOD_S, self.pack_watch.check)
+        self.activity.begin("starting")
         self.call_after_refresh(self.agent.start)
-        self.set_timer(SETTLE_S, latency.settle)
+        self.set_timer(_STARTUP_S, latency.startup_finished)
 
-    # --- what the agent's thread says ------------------------------------------------------
+    async def on_unmount(self) -> None:
+        self.save_draft()
+        await asyncio.to_thread(self.mentions.close)
+        await asyncio.to_thread(self.agent.close)
+
+    # --- messages of the agent thread ------------------------------------------------------
 
     def on_session_event(self, message: messages.SessionEvent) -> None:
         event = message.event
-        if event.type == "model_loading" and not self.busy:
-            self.begin("loading the model")
-        self.activity.take(event)
-        self.queue.take(event)
-        self.history_loader.take(event)
-        self.transcript_model.take(event)
+        self.activity.show_event(event)
+        self.queue.drop_used(event)
+        match event.type:
+            case "user_message" if event.origin != "steer":
+                self.side_panel.changed_files.start_turn()
+            case "plan_updated":
+                self.side_panel.plan = event.steps
+                self.side_panel.draw()
+        self.transcript_model.apply(event)
         if event.type in ("reply", "tool_finished", "turn_finished", "compacted"):
-            self.refresh_context()
+            self._refresh_context()
 
     def on_session_opened(self, message: messages.SessionOpened) -> None:
-        latency.settle()
+        latency.startup_finished()
         session, gate = message.session, message.session.gate
-        self.end()
-        self.set_status(mode=gate.mode, plan=gate.plan, model=session.info.name)
-        self.history_loader.show(session)
-        self.refresh_context()
+        self.activity.end()
+        self.status.change(mode=gate.mode, plan=gate.plan, model=session.info.name)
+        self.show_session(session)
         if self._prompt:
             prompt, self._prompt = self._prompt, None
-            self.queue.send(prompt, "queue")
+            self.send(prompt)
         else:
-            self.queue.next()
+            self.queue.send_next()
 
-    def on_session_failed(self, message: messages.SessionFailed) -> None:
-        if message.fatal and isinstance(message.error, LagunaError):
-            self.fatal = message.error
-            self.exit(int(message.error.exit_code))
+    def on_work_failed(self, message: messages.WorkFailed) -> None:
+        error = message.error
+        if message.fatal and isinstance(error, LagunaError):
+            self.fatal = error
+            self.exit(int(error.exit_code))
             return
-        self.end()
-        self.transcript_model.settle()
-        if self.agent.session is None and isinstance(message.error, ModelError):
-            self.slash_commands.first_run(message.error)
-            return
-        self.transcript_model.note(str(message.error), "error")
+        self.activity.end()
+        self.transcript_model.end_live_entries()
+        if self.agent.session is None and isinstance(error, ModelError):
+            self._run_reporting_errors(self.models.first_run(error))
+        else:
+            self.transcript_model.add_notice(str(error), "error")
 
     def on_work_ended(self) -> None:
         self.approval.withdraw()
-        self.end()
-        self.transcript_model.settle()
+        self.activity.end()
+        self.transcript_model.end_live_entries()
         if self.agent.session is not None:
             self.transcript_model.seq = self.agent.session.trajectory.last_seq
-        self.refresh_context()
-        self.queue.next()
+        self._refresh_context()
+        self.queue.send_next()
 
     def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
-        self.activity.ask()
+        self.activity.await_approval()
         self.screen.query_one("#composer-row").display = False
-        self.approval.ask(message.request, message.future)
+        self.approval.open(message.request, message.future)
         self.bell()
 
     def on_trust_needed(self, message: messages.TrustNeeded) -> None:
-        self.slash_commands.ask_trust(message.files, message.digest, changed=message.changed)
+        self._run_reporting_errors(
+            self._ask_trust(message.files, message.digest, changed=message.changed)
+        )
+
+    async def _ask_trust(self, files: tuple[str, ...], digest: str, *, changed: bool) -> None:
+        """Ask whether laguna may read the repository's own settings and instructions."""
+        from laguna_agent.policy import trust
+
+        if await self.push_screen_wait(trust_question(files, changed=changed)) != "y":
+            self.transcript_model.add_notice(
+                "the repository's own settings and instructions are not read"
+            )
+            return
+        await asyncio.to_thread(trust.trust, self.root, digest)
+        self.activity.begin("reading the repository's settings")
+        self.agent.restart()
 
     def on_shell_output(self, message: messages.ShellOutput) -> None:
-        ended = self.transcript_model.shell_said(message.key, message.text, message.exit_code)
-        self.agent.shell_taken()
+        ended = self.transcript_model.add_shell_output(message.key, message.text, message.exit_code)
+        self.agent.shell_output_shown()
         if ended is not None:
-            self.queue.note_shell(ended)
+            self.queue.add_shell_output(ended)
 
-    # --- what the widgets say --------------------------------------------------------------
+    # --- messages of the widgets -----------------------------------------------------------
 
     def on_composer_sent(self, message: Composer.Sent) -> None:
         self.transcript.go_to_end()
-        self.queue.send(message.text, message.how)
+        self.send(message.text, message.delivery)
+
+    def send(self, text: str, delivery: Delivery = "queue") -> None:
+        """Run a slash command, remember a line (`#`), or send a message or a command (`!`)."""
+        if self.slash_commands.run(text):
+            return
+        if text.startswith("#") and text[1:].strip() and not text.startswith("##"):
+            self.slash_commands.remember(text[1:].strip())
+        else:
+            self.queue.send(text, delivery)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
-        self.complete(message.word)
+        self.completion.complete(message.word)
 
     def on_text_area_changed(self) -> None:
-        self.draft_changed()
+        self._save_draft_soon()
 
-    def draft_changed(self) -> None:
-        """Keep it soon."""
-        if not self._draft_due:
-            self._draft_due = True
-            self.set_timer(DRAFT_S, self.save_draft)
+    def on_queued_messages_changed(self) -> None:
+        self._save_draft_soon()
 
-    def approval_ended(self) -> None:
-        """Give the keys back to the composer, at once: one may be on its way."""
-        self.screen_stack[0].query_one("#composer-row").display = True
-        self.screen_stack[0].set_focus(self.composer)
-        self.activity.say("working")
+    def on_activity_line_ended(self) -> None:
+        self.status.refresh_branch()
 
-    def on_transcript_wants_earlier(self) -> None:
+    def on_transcript_earlier_needed(self) -> None:
         self.history_loader.load_earlier()
 
     def on_transcript_key_pressed(self, message: Transcript.KeyPressed) -> None:
-        self.transcript_key(message.key)
+        transcript, entry = self.transcript, self.transcript.selected
+        match message.key:
+            case "up" | "k":
+                transcript.select((transcript.cursor or 0) - 1)
+            case "down" | "j":
+                transcript.select((transcript.cursor or 0) + 1)
+            case "enter" | "space":
+                transcript.toggle(entry)
+            case "c" if entry is not None:
+                self.system_clipboard.copy(entry.text)
+            case "x" if entry is not None:
+                self.system_clipboard.copy_code(entry)
+            case "n" | "N":
+                self.search.next_match(backward=message.key == "n")
+            case "home" | "g":
+                transcript.select(0)
+            case "end" | "G":
+                transcript.go_to_end()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "search-line":
-            self.search_for(event.value)
+        if event.input is self.search_line:
+            self.search.search(event.value)
 
-    # --- entries ---------------------------------------------------------------------------
+    def _approval_closed(self) -> None:
+        """Focus the composer at once: the next key may already be on its way."""
+        self.screen_stack[0].query_one("#composer-row").display = True
+        self.screen_stack[0].set_focus(self.composer)
+        self.activity.report("working")
 
-    def _added(self, entry: Entry) -> None:
-        self.transcript.add(entry)
-
-    def _changed(self, entry: Entry) -> None:
+    def _entry_changed(self, entry: Entry) -> None:
         self.transcript.change(entry)
         if entry.kind == "tool" and entry.diff and entry.state == "ok":
-            self.history_loader.count(entry)
+            self.side_panel.changed_files.add(entry)
+            self.side_panel.draw()
 
-    def _removed(self, entry: Entry) -> None:
-        self.transcript.discard(entry)
+    # --- what is shown ---------------------------------------------------------------------
 
-    # --- state -----------------------------------------------------------------------------
+    def show_session(self, session: Session) -> None:
+        """Show a session as it is stored."""
+        self.history_loader.show(session)
+        self._refresh_context()
 
-    def begin(self, what: str) -> None:
-        """Something runs now."""
-        self.busy = True
-        self.activity.begin(what)
-
-    def end(self) -> None:
-        """Nothing runs."""
-        self.busy = False
-        self.activity.end()
-        self.status.look_at_branch()
-
-    def set_status(self, **changes: object) -> None:
-        """Change parts of the status line."""
-        self.status.status = replace(self.status.status, **changes)  # type: ignore[arg-type]  # its fields
-
-    def refresh_context(self) -> None:
-        """Read how full the context is."""
+    def _refresh_context(self) -> None:
+        """Show how full the context is."""
         session = self.agent.session
         if session is None:
             return
         used, limit = session.conversation.used, session.conversation.limit
-        self.set_status(used=used, limit=limit)
+        self.status.change(used=used, limit=limit)
         if (used, limit) != (self.side_panel.used, self.side_panel.limit):
             self.side_panel.used, self.side_panel.limit = used, limit
             self.side_panel.draw()
 
+    def _save_draft_soon(self) -> None:
+        if not self._draft_due:
+            self._draft_due = True
+            self.set_timer(_DRAFT_DELAY_S, self.save_draft)
+
     def save_draft(self) -> None:
-        """Keep what is typed, and what waits to be used, in case of a crash."""
+        """Save what is typed and what is queued, for the next start."""
         self._draft_due = False
-        kept = [*self.queue.waiting, self.composer.expanded]
-        self.prompt_history.save_draft("\n".join(text for text in kept if text))
+        if self._draft_loaded:
+            kept = [*self.queue.texts, self.composer.expanded]
+            self.prompt_history.save_draft("\n".join(text for text in kept if text))
 
-    def recolour(self) -> None:
-        """Give all widgets the colours of the theme."""
-        palette = self.palette
-        widgets = (
-            self.activity,
-            self.queued_messages,
-            self.approval,
-            self.side_panel,
-            self.status,
-            self.completion_list,
+    def _run_reporting_errors(self, work: Any) -> None:
+        self.run_worker(run_reporting_errors(work, self.transcript_model.add_notice))
+
+    # --- actions: what the keys of `keys.KEYS` do ------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if len(self.screen_stack) > 1 and action in keys.ACTIONS:
+            return action in _ACTIONS_OVER_DIALOGS
+        return True
+
+    def action_escape(self) -> None:
+        """Close what is open, deny what is asked, or stop what runs; the first that applies."""
+        if self.completion_list.display:
+            self.completion.close()
+        elif self.search.is_open:
+            self.search.close()
+        elif self.approval.is_open:
+            self.approval.answer("no")
+        elif self.transcript.has_focus:
+            self.composer.focus()
+            self.transcript.go_to_end()
+        elif self.activity.busy:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.models.stop_transfer():
+            return
+        loading = self.agent.session is None
+        self.agent.cancel()
+        if texts := self.queue.take_back_all():
+            self.composer.put_back(texts)
+        self.activity.report("stopping")
+        if loading:
+            self.transcript_model.add_notice(
+                "loading was stopped; send a message to load the model again", "warning"
+            )
+
+    def action_interrupt(self) -> None:
+        """Copy the selection, deny, clear the input, stop, or exit; the first that applies."""
+        if selected := self.composer.selected_text or self.screen.get_selected_text():
+            self.system_clipboard.copy(selected)
+        elif self.approval.is_open:
+            self.approval.answer("no")
+        elif self.composer.text:
+            self.prompt_history.add(self.composer.text)
+            self.composer.put("")
+        elif self.activity.busy and self.agent.session is not None:
+            self._stop()
+        elif self.status.flashed == _EXIT_HINT:
+            self.leave()
+        else:
+            self.status.flash(_EXIT_HINT, 2.0)
+
+    def action_leave(self) -> None:
+        """Exit if nothing is typed, else delete the character after the cursor."""
+        if self.composer.text:
+            self.composer.action_delete_right()
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """End the interface."""
+        session = self.agent.session
+        if session is not None and session.conversation_state.user_messages:
+            self.exit_message = f"Resume with: laguna --resume {session.trajectory.id}"
+        self.save_draft()
+        self.exit(0)
+
+    def action_search(self) -> None:
+        """Open the search line."""
+        self.search.open()
+
+    def action_take_back(self) -> None:
+        """Return the last queued message to the composer."""
+        if (text := self.queue.take_back()) is not None:
+            self.composer.put_back(text)
+            self.composer.focus()
+
+    def action_search_history(self) -> None:
+        """Let the user pick an earlier prompt."""
+        self.push_screen(
+            pickers.prompt_picker(self.prompt_history.prompts),
+            lambda chosen: self.composer.put(chosen) if chosen else None,
         )
-        for widget in widgets:
-            widget.palette = palette
-            widget.refresh()
-        self.transcript.repaint(Renderer(palette))
-        self.side_panel.draw()
-        self.approval.draw()
 
-    def on_resize(self, event: events.Resize) -> None:
-        self.fit(event.size)
-        self.settle_size()
+    def action_external_editor(self) -> None:
+        """Edit the composer's text in the user's editor."""
+        settings = self.agent.settings
+        configured = settings.config.tui.editor if settings is not None else None
+        try:
+            self.composer.put(edit_externally(self, self.composer.expanded, configured))
+        except LagunaError as error:
+            self.transcript_model.add_notice(str(error), "error")
+        self.refresh(layout=True)
 
-    def fit(self, size: Size) -> None:
-        """Leave out what has no room."""
-        width, height = size
-        shown = width >= ROOM and height >= 16
-        if self.preferences.panel is not None:
-            shown = self.preferences.panel and width >= 70 and height >= 8
-        self.side_panel.set_class(shown, "shown")
+    def action_next_mode(self) -> None:
+        """Switch to the next mode."""
+        from laguna_agent.actions import Mode
 
-    async def on_unmount(self) -> None:
-        if hasattr(self, "composer"):
-            self.save_draft()
-        await asyncio.to_thread(self.mentions.close)
-        await asyncio.to_thread(self.agent.close)
+        modes: tuple[Any, ...] = get_args(Mode)[:3]  # allow-all takes more than a key: /mode
+        mode = self.status.status.mode
+        self.slash_commands.set_mode(
+            modes[(modes.index(mode) + 1) % len(modes)] if mode in modes else modes[0]
+        )
+
+    def action_help(self) -> None:
+        """Show the help."""
+        self.slash_commands.run("/help")

@@ -1,4 +1,4 @@
-"""What the agent's thread tells the interface."""
+"""Messages that the agent thread posts to the app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AgentMessage(Message):
-    """Base of the messages that come from the agent's thread; they go to the app alone."""
+    """Base of the agent thread's messages; only the app handles them."""
 
     bubble = False
 
@@ -28,15 +28,15 @@ class SessionEvent(AgentMessage):
 
 
 class SessionOpened(AgentMessage):
-    """A session is ready. `page` is the end of its transcript, for one that goes on."""
+    """A session is open."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
 
 
-class SessionFailed(AgentMessage):
-    """Settings could not be made or a session could not be opened."""
+class WorkFailed(AgentMessage):
+    """Work of the agent thread raised an error. `fatal`: the interface cannot continue."""
 
     def __init__(self, error: Exception, *, fatal: bool) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class SessionFailed(AgentMessage):
 
 
 class WorkEnded(AgentMessage):
-    """Nothing of a turn runs any more."""
+    """A turn, a compaction or a shell command has ended, or was stopped."""
 
 
 class ApprovalAsked(AgentMessage):
-    """A person must answer; the answer goes into `future`."""
+    """The session needs the user's approval; the answer goes into `future`."""
 
     def __init__(self, request: ApprovalRequested, future: Future[Approval]) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ApprovalAsked(AgentMessage):
 
 
 class TrustNeeded(AgentMessage):
-    """The repository brings settings or instructions along that nobody trusted yet."""
+    """The repository has settings or instructions that the user has not trusted."""
 
     def __init__(self, files: tuple[str, ...], digest: str, *, changed: bool) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class TrustNeeded(AgentMessage):
 
 
 class ShellOutput(AgentMessage):
-    """Output of a command that the person ran; `exit_code` once it ended."""
+    """Output of a command that the user ran; with `exit_code` it has exited."""
 
     def __init__(self, key: str, text: str, exit_code: int | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Colours: five themes, and the palette that the transcript's text is drawn with."""
+"""Five themes, and the palettes that text is drawn with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from textual.theme import Theme
 
-DEFAULT, SIXTEEN = "laguna", "terminal"
-"""The theme of a terminal with many colours, and of one with sixteen or none."""
+DEFAULT, DEFAULT_ANSI = "laguna", "terminal"
+"""The default themes, for terminals with more than sixteen colours and for the others."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours as Rich knows them. `code` is a Pygments style; `*_bg` may be `default`."""
+    """Colours in Rich's notation. `code` is a Pygments style; `*_bg` may be `default`."""
 
     foreground: str
     background: str
@@ -72,15 +72,15 @@ ABOUT: dict[str, str] = {
 
 
 def themes() -> list[Theme]:
-    """All themes, for the app to register."""
+    """The themes for the app to register."""
     return [_theme(name, palette) for name, palette in PALETTES.items()]
 
 
-def first(wanted: str | None, color_system: str | None) -> str:
-    """The theme to begin with: the wanted one, else what the terminal can show."""
+def initial_theme(wanted: str | None, color_system: str | None) -> str:
+    """The theme to start with: the `wanted` one, or one that the terminal can show."""
     if wanted in PALETTES:
         return str(wanted)
-    return SIXTEEN if color_system in (None, "standard") else DEFAULT
+    return DEFAULT_ANSI if color_system in (None, "standard") else DEFAULT
 
 
 def _theme(name: str, palette: Palette) -> Theme:
@@ -89,7 +89,7 @@ def _theme(name: str, palette: Palette) -> Theme:
 
     panel = colour(palette.panel)
     variables = {
-        # The colours that Textual's own styles of ansi themes refer to.
+        # Textual's own styles of ansi themes refer to these.
         "ansi-background": colour(palette.background),
         "ansi-foreground": colour(palette.foreground),
         "muted": colour(palette.muted),

@@ -1,7 +1,7 @@
-"""Fuzzy search over many names: fast enough for a key press among 200,000 files.
+"""Fuzzy search over many names, fast enough to run at each key press among 200,000 files.
 
-Names are searched as text, not one by one, and in pieces: no call holds the interpreter for more
-than a few milliseconds, so that a search in a thread does not delay a key.
+Names are joined to texts of limited length, which are searched whole: no call holds the interpreter
+lock for more than a few milliseconds, so that a search in a thread does not delay a key.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_SCORED = 10_000
-"""Matches of a kind that are scored; a longer query leaves fewer."""
-_PIECE = 2_000
-"""Names that are searched in one call."""
+_MAX_SCORED = 10_000
+"""Matches of each kind that are scored; a longer query has fewer."""
+_PIECE_NAMES = 2_000
+"""Names of a piece, which is searched in one call."""
 
 
 class Hit(NamedTuple):
-    """A name that was found, and what is said beside it."""
+    """A name, and the description shown with it."""
 
     name: str
     about: str = ""
@@ -27,7 +27,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some names as a text, `\\n/` before each; the same in lower case; what is said of each."""
+    """Names joined to a text, `\\n/` before each; the same in lower case; their descriptions."""
 
     text: str
     folded: str
@@ -42,18 +42,18 @@ class _Piece:
         return cls(text, text if folded == text else folded, about, len(hits))
 
     def hits(self) -> list[Hit]:
-        """All of them."""
+        """All names."""
         names, about = self.text[2:-1].split("\n/"), self.about.split("\n")
         return [Hit(*pair) for pair in zip(names, about, strict=True)]
 
     def hit(self, start: int, end: int) -> Hit:
-        """The one whose name is at a place of the text."""
+        """The hit whose name is at `start` to `end` of the text."""
         before = self.text.count("\n", 0, start) - 1
         return Hit(self.text[start:end], self.about.split("\n", before + 1)[before])
 
 
 class Names:
-    """Names that can be searched, also while a thread adds more."""
+    """Names to search, also while a thread adds more."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._pieces: list[_Piece] = []
@@ -63,13 +63,13 @@ class Names:
         return sum(piece.count for piece in self._pieces)
 
     def add(self, hits: Sequence[Hit]) -> None:
-        """Add names after the others. One that holds the end of a line is left out."""
+        """Append names, except those that contain a newline."""
         whole = [hit for hit in hits if "\n" not in hit.name and "\n" not in hit.about]
-        for at in range(0, len(whole), _PIECE):
-            self._pieces.append(_Piece.of(whole[at : at + _PIECE]))
+        for at in range(0, len(whole), _PIECE_NAMES):
+            self._pieces.append(_Piece.of(whole[at : at + _PIECE_NAMES]))
 
     def changed(self, added: Sequence[Hit], dropped: Callable[[Hit], bool]) -> Names:
-        """The same with some names before the others and without those that are dropped."""
+        """A copy with `added` names first and without those that are `dropped`."""
         names = Names()
         names.add(added)
         for piece in self._pieces:
@@ -81,27 +81,29 @@ class Names:
         return names
 
     def texts(self) -> Iterator[str]:
-        """All names, some at a time, a line each."""
+        """All names, one line each, a piece at a time."""
         for piece in list(self._pieces):
             yield piece.text[2:].replace("\n/", "\n")
 
     def find(
         self, query: str, most: int = 50, *, stopped: Callable[[], bool] = lambda: False
     ) -> list[Hit]:
-        """The names that hold the characters of `query` in order, the best first. A name that is
-        there twice is given once. Ends early, with anything, once it is `stopped`."""
+        """The `most` best names that contain the characters of `query` in order, each one once.
+
+        Ends early, with an incomplete result, once `stopped` returns True.
+        """
         query, pieces = _fold(query.replace(" ", "")), list(self._pieces)
         if not query:
             first = (hit for piece in pieces for hit in piece.hits())
             return list(itertools.islice(first, most))
         found: dict[str, tuple[float, _Piece, int, int]] = {}
-        # What is mostly meant comes first, and is the cheapest to find.
-        for places in (_beginning(query), _holding(query), _scattered(query)):
+        # From the best and cheapest kind of match to the worst.
+        for matcher in (_with_prefix(query), _containing(query), _with_letters(query)):
             count = 0
             for piece in pieces:
-                if stopped() or count >= _SCORED:
+                if stopped() or count >= _MAX_SCORED:
                     break
-                for start, end in places(piece.folded):
+                for start, end in matcher(piece.folded):
                     count += 1
                     name = piece.text[start:end]
                     if name not in found:
@@ -113,22 +115,22 @@ class Names:
 
 
 def _fold(text: str) -> str:
-    """Lower case that keeps every position (`İ` becomes two characters elsewhere)."""
+    """Lower-case a text of the same length (`İ`.lower() has two characters)."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
-_Places = Callable[[str], Iterator[tuple[int, int]]]
-"""Where names that match begin and end in the text of a piece."""
+_Matcher = Callable[[str], Iterator[tuple[int, int]]]
+"""Yields where matching names start and end in the text of a piece."""
 
 
-def _beginning(query: str) -> _Places:
-    """Names of which the last part begins with the query."""
+def _with_prefix(query: str) -> _Matcher:
+    """Match names whose last part starts with the query."""
     token = "/" + query
 
-    def places(text: str) -> Iterator[tuple[int, int]]:
+    def match(text: str) -> Iterator[tuple[int, int]]:
         at = text.find(token)
         while at >= 0:
             after, end = at + len(token), text.find("\n", at)
@@ -137,32 +139,32 @@ def _beginning(query: str) -> _Places:
                 after = end
             at = text.find(token, after)
 
-    return places
+    return match
 
 
-def _holding(query: str) -> _Places:
-    """Names that hold the query as it is."""
+def _containing(query: str) -> _Matcher:
+    """Match names that contain the query."""
 
-    def places(text: str) -> Iterator[tuple[int, int]]:
+    def match(text: str) -> Iterator[tuple[int, int]]:
         at = text.find(query)
         while at >= 0:
             end = text.find("\n", at)
             yield text.rfind("\n", 0, at) + 2, end
             at = text.find(query, end)
 
-    return places
+    return match
 
 
-def _scattered(query: str) -> _Places:
-    """Names that hold the characters of the query in order."""
+def _with_letters(query: str) -> _Matcher:
+    """Match names that contain the letters of the query in order."""
     steps = "".join(f"[^\\n{c}]*+{c}" for c in map(re.escape, query))
-    # Each line is tried once, from its beginning.
+    # Possessive: each line is tried once, from its start.
     pattern = re.compile(f"\n/{steps}[^\\n]*+")
 
-    def places(text: str) -> Iterator[tuple[int, int]]:
-        return ((match.start() + 2, match.end()) for match in pattern.finditer(text))
+    def match(text: str) -> Iterator[tuple[int, int]]:
+        return ((found.start() + 2, found.end()) for found in pattern.finditer(text))
 
-    return places
+    return match
 
 
 def score(name: str, query: str) -> float:

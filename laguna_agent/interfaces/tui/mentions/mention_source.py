@@ -1,7 +1,7 @@
-"""What `@` can name: the files of the repository (ignored ones left out) and what they define.
+"""The names that `@` completes: the repository's files, except ignored ones, and their symbols.
 
-Both are read beside the interface and can be searched from the first names on. Files come from git
-in a thread; definitions, once they are asked for, from a process.
+Both are read in the background and can be searched while they are read. Files come from git, in a
+thread; symbols from a process of their own that the first search for one starts.
 """
 
 from __future__ import annotations
@@ -28,100 +28,100 @@ from laguna_agent.tools.repository.git_command import GitError, git_process
 if TYPE_CHECKING:
     from laguna_agent.tools.code.definitions import Batch
 
-MOST_WALKED = 200_000
-"""Files that are read where there is no git repository."""
+MAX_WALKED = 200_000
+"""Files that are listed without git."""
 _FRESH_S = 20.0
-"""Seconds for which a listing is not read again; so many for each second that it took."""
-_AT_ONCE_S = 0.05
-"""Seconds that the first search waits for a small repository to be read whole."""
-_PERIOD_S, _SHARE = 0.1, 0.25
-"""Seconds between two searches while more is read, and the share of time that they may take."""
-_MOST, _SYMBOLS, _ABOVE = 24, 3, 5
-"""Choices of a list; how many of them are symbols, and after how many files they come."""
-_CHUNK = 1 << 16
-_WALKED = 1_000
+"""Seconds before a listing is read again, for each second that reading it took."""
+_FIRST_WAIT_S = 0.05
+"""Seconds that the first search waits, enough to list a small repository."""
+_PERIOD_S, _MAX_SHARE = 0.1, 0.25
+"""Seconds between two searches while names are read, and the share of time they may take."""
+_MAX_HITS, _SYMBOL_HITS, _FILES_FIRST = 24, 3, 5
+"""Hits of a search, symbols among them, and the files listed before the symbols."""
+_READ_BYTES = 1 << 16
+_WALK_BATCH = 1_000
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best matches, and what to say of those that may be missing."""
+class Matches:
+    """The best matches, and a note if others may be missing."""
 
     hits: list[Hit]
     note: str = ""
 
 
 class MentionSource:
-    """The names of one repository. What was read stays, and is read anew now and then."""
+    """The names of one repository; kept, and read again when they are old."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = _Files(root)
-        self.symbols = _Symbols(root, self.files)
+        self.files = _FileNames(root)
+        self.symbols = _SymbolNames(root, self.files)
 
-    async def search(self, query: str, offer: Callable[[Found], None]) -> None:
-        """Offer the best matches, and again whenever there are better ones, until all is read."""
+    async def search(self, query: str, offer: Callable[[Matches], None]) -> None:
+        """Offer the best matches, and others when they change, until all names are read."""
         symbolic = len(query) >= 2 and "/" not in query and "." not in query
-        parts = [self.files, self.symbols] if symbolic else [self.files]
+        readers = [self.files, self.symbols] if symbolic else [self.files]
         stop = threading.Event()
         try:
             if self.files.refresh():
-                await asyncio.to_thread(self.files.ended.wait, _AT_ONCE_S)
+                await asyncio.to_thread(self.files.ended.wait, _FIRST_WAIT_S)
             last, listed = None, False
             while True:
                 if symbolic and not listed and self.files.ended.is_set():
                     listed = True
                     self.symbols.refresh()
-                ended = all(part.ended.is_set() for part in parts)
-                begin = time.perf_counter()
+                ended = all(reader.ended.is_set() for reader in readers)
+                start = time.perf_counter()
                 found = await asyncio.to_thread(self._find, query, symbolic, stop)
                 if found != last:
                     offer(found)
                 if ended:
                     return
                 last = found
-                taken = time.perf_counter() - begin
-                await asyncio.sleep(max(_PERIOD_S, taken / _SHARE))
+                taken = time.perf_counter() - start
+                await asyncio.sleep(max(_PERIOD_S, taken / _MAX_SHARE))
         finally:
             stop.set()
 
-    def _find(self, query: str, symbolic: bool, stop: threading.Event) -> Found:
+    def _find(self, query: str, symbolic: bool, stop: threading.Event) -> Matches:
         notes = [self.files.note]
-        hits = self.files.names.find(query, _MOST, stopped=stop.is_set)
+        hits = self.files.names.find(query, _MAX_HITS, stopped=stop.is_set)
         if symbolic:
             notes.append(self.symbols.note)
-            symbols = self.symbols.names.find(query, _SYMBOLS, stopped=stop.is_set)
-            hits[_ABOVE:_ABOVE] = [Hit(symbol.about, symbol.name) for symbol in symbols]
-        return Found(hits, " · ".join(filter(None, notes)))
+            symbols = self.symbols.names.find(query, _SYMBOL_HITS, stopped=stop.is_set)
+            hits[_FILES_FIRST:_FILES_FIRST] = [Hit(symbol.about, symbol.name) for symbol in symbols]
+        return Matches(hits, " · ".join(filter(None, notes)))
 
     def close(self) -> None:
-        """Read no more. Blocks until nothing runs."""
-        for part in (self.files, self.symbols):
-            part.close()
+        """Stop reading and wait for the threads to end."""
+        for reader in (self.files, self.symbols):
+            reader.close()
 
 
-class _Reader:
-    """Names that a thread reads, with the help of processes that end with it."""
+class _NameReader:
+    """Reads names in a thread, from processes that end with it."""
 
     what = ""
 
     def __init__(self, root: Path) -> None:
         self.names = Names()
         self.note = ""
-        """What may be missing among the names."""
+        """Why names may be missing; empty if none is."""
         self.complete = False
-        """Whether they were read to the end once."""
+        """Whether the names were read to the end once."""
         self.ended = threading.Event()
-        """Set while nothing is being read."""
+        """Set while no thread reads."""
         self.ended.set()
         self._root = root
-        self._due = float("-inf")
+        self._next_read = float("-inf")
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
 
     def refresh(self) -> bool:
-        """Begin to read, if that is due; whether it was."""
-        if self._closed or not self.ended.is_set() or time.monotonic() < self._due:
+        """Start reading if the names are old; returns whether it did."""
+        if self._closed or not self.ended.is_set() or time.monotonic() < self._next_read:
             return False
         self.ended.clear()
         if not self.complete:
@@ -143,10 +143,10 @@ class _Reader:
         try:
             self._read()
         except OSError as error:
-            self.note = f"not all could be read: {error.strerror}"
+            self.note = f"some {self.what} could not be read: {error.strerror}"
         finally:
             now = time.monotonic()
-            self._due = now + _FRESH_S * max(1.0, now - begun)
+            self._next_read = now + _FRESH_S * max(1.0, now - begun)
             self.ended.set()
 
     def _read(self) -> None:
@@ -154,7 +154,7 @@ class _Reader:
 
     @contextlib.contextmanager
     def _running(self, process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        """Keep a process where `close` finds it."""
+        """Register a process for `close` to kill."""
         with process:
             self._process = process
             try:
@@ -168,8 +168,8 @@ class _Reader:
                 self._process = None
 
 
-class _Files(_Reader):
-    """Files and folders, by their paths."""
+class _FileNames(_NameReader):
+    """The paths of files and folders."""
 
     what = "files"
     _git = True
@@ -179,7 +179,7 @@ class _Files(_Reader):
         names, folders, digest = Names(), set[str](), hashlib.blake2b()
         listed: Iterable[bytes] = self._listed()
         if self.complete:
-            # Mostly nothing has changed; this finds out without holding the interpreter.
+            # Mostly nothing has changed; a digest shows that without holding the interpreter lock.
             listed = list(listed)
             digest.update(b"".join(listed))
             if digest.digest() == self._digest:
@@ -194,13 +194,13 @@ class _Files(_Reader):
                 self.note = f"reading {self.what}: {len(names):,} so far"
             if self._closed:
                 return
-        full = len(names) - len(folders) >= MOST_WALKED and not self._git
-        self.note = f"only the first {MOST_WALKED:,} files" if full else ""
+        full = len(names) - len(folders) >= MAX_WALKED and not self._git
+        self.note = f"only the first {MAX_WALKED:,} files" if full else ""
         self.names, self._digest, self.complete = names, digest.digest(), True
 
     def _listed(self) -> Iterator[bytes]:
-        """Paths, some at a time, with a NUL between two: those that git knows come at once, then
-        those that are new."""
+        """Batches of NUL-separated paths: first the tracked ones, which git knows at once, then the
+        untracked ones."""
         self._git = True
         for options in (["--cached"], ["--others", "--exclude-standard"]):
             try:
@@ -211,7 +211,7 @@ class _Files(_Reader):
             rest = b""
             with self._running(process):
                 assert process.stdout is not None
-                while data := process.stdout.read(_CHUNK):
+                while data := process.stdout.read(_READ_BYTES):
                     paths, _, rest = (rest + data).rpartition(b"\0")
                     yield paths
             if process.returncode:
@@ -223,13 +223,13 @@ class _Files(_Reader):
     def _walked(self) -> Iterator[bytes]:
         from laguna_agent.tools.files.walk import walk
 
-        entries = walk(self._root, limit=MOST_WALKED)
-        while some := [entry.relative for entry in itertools.islice(entries, _WALKED)]:
-            yield os.fsencode("\0".join(some))
+        entries = walk(self._root, limit=MAX_WALKED)
+        while batch := [entry.relative for entry in itertools.islice(entries, _WALK_BATCH)]:
+            yield os.fsencode("\0".join(batch))
 
 
 def _new_folders(paths: list[str], known: set[str]) -> list[str]:
-    """The folders that the paths are in and that were not known yet."""
+    """The folders of the paths that are not in `known`, which they are added to."""
     new: list[str] = []
     for path in paths:
         folder = os.path.dirname(path)
@@ -240,16 +240,16 @@ def _new_folders(paths: list[str], known: set[str]) -> list[str]:
     return sorted(new)
 
 
-class _Symbols(_Reader):
-    """What the files define, by name; the file changed last first."""
+class _SymbolNames(_NameReader):
+    """The names that the files define, those of the file changed last first."""
 
     what = "symbols"
 
-    def __init__(self, root: Path, files: _Files) -> None:
+    def __init__(self, root: Path, files: _FileNames) -> None:
         super().__init__(root)
         self._files = files
         self._since = 0.0
-        """Changes before this time are known."""
+        """Files changed after this time are read again."""
 
     def _read(self) -> None:
         begun = time.time()
@@ -273,20 +273,20 @@ class _Symbols(_Reader):
         if self._closed:
             return
         if process.returncode:
-            self.note = "not all symbols could be read"
+            self.note = "some symbols could not be read"
             return
         if changed:
             self.names = self.names.changed(
                 added, lambda hit: hit.about.rpartition(":")[0] in changed
             )
-        self.complete, self._since = True, begun - 2.0  # the file system's clock may be another
+        self.complete, self._since = True, begun - 2.0  # the file system's clock may differ
 
     def _start(self) -> subprocess.Popen[bytes]:
         from laguna_agent.paths import repository_state_dir
 
         arguments = [str(self._root), str(repository_state_dir(self._root)), str(self._since)]
         return subprocess.Popen(
-            # -I: nothing is imported from the working directory, which may be anybody's repository.
+            # -I: import nothing from the working directory, an untrusted repository.
             [sys.executable, "-I", "-m", "laguna_agent.tools.code.definitions", *arguments],
             cwd="/",
             stdin=subprocess.PIPE,
@@ -298,4 +298,7 @@ class _Symbols(_Reader):
 def _progress(batch: Batch) -> str:
     if batch["done"] < batch["total"]:
         return f"reading symbols: {batch['done']:,} of {batch['total']:,} files"
-    return f"symbols of the {batch['total']:,} files changed last" if batch["left_out"] else ""
+    if not batch["left_out"]:
+        return ""
+    total = batch["total"]
+    return f"symbols of the {total:,} files changed last" if total != 1 else "symbols of 1 file"

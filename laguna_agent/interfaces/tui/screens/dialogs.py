@@ -1,4 +1,4 @@
-"""Screens over the transcript: a page to read, a list to choose from, a question."""
+"""Dialogs over the transcript: a page to read, a list to pick from, a question."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow
 
 
 class Page(ModalScreen[None]):
-    """Something to read; Escape closes it."""
+    """Shows something to read; Escape closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,f1", "close", show=False),
@@ -57,7 +57,7 @@ class Page(ModalScreen[None]):
         page.update(self._draw(max(20, page.container_size.width - 2)))
 
     def action_close(self) -> None:
-        """Close it."""
+        """Close the page."""
         self.dismiss(None)
 
     def action_scroll(self, lines: int) -> None:
@@ -67,28 +67,29 @@ class Page(ModalScreen[None]):
 
 @dataclass(frozen=True)
 class Choice:
-    """A row of a picker. `words` is searched; `id` is the answer."""
+    """A row of a picker. `words` is searched as well as the label; `id` is the answer."""
 
     id: str
     label: Text
     words: str = ""
     narrower: Sequence[Text] = ()
-    """What stands there instead where there is no room for the label, the longest first."""
+    """Shorter labels for narrow terminals, the longest first."""
 
     @property
-    def drawn(self) -> RenderableType:
-        """What is shown."""
+    def row(self) -> RenderableType:
+        """The longest label that fits."""
         return FittedRow([self.label, *self.narrower]) if self.narrower else self.label
 
 
 Search = Callable[[str], Awaitable[Sequence[Choice]]]
-"""More choices for what is typed, which are not found by their words."""
-_SEARCH_S = 0.15
+"""Finds more choices for the typed text, beyond those whose label or words match."""
+_SEARCH_DELAY_S = 0.15
 Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
+"""Draws more about the choice with this id."""
 
 
 class Picker(ModalScreen[str | None]):
-    """A list that is searched by typing; Enter chooses, Escape does not."""
+    """A list that typing filters; Enter chooses, Escape closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", show=False, priority=True),
@@ -135,7 +136,7 @@ class Picker(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._filter(event.value, keep=True)  # what was typed just before Enter counts
+        self._filter(event.value, keep=True)  # also the letters typed just before Enter
         self.action_choose()
 
     def _filter(self, text: str, *, keep: bool = False) -> None:
@@ -150,7 +151,7 @@ class Picker(ModalScreen[str | None]):
         self._filtered = text
         options = self.query_one("#choices", OptionList)
         options.clear_options()
-        options.add_options([Option(choice.drawn) for choice in self._shown])
+        options.add_options([Option(choice.row) for choice in self._shown])
         if self._shown:
             options.highlighted = 0
         self._preview_chosen()
@@ -158,7 +159,7 @@ class Picker(ModalScreen[str | None]):
             in_background(self, "search", self._find, self._search, text)
 
     async def _find(self, search: Search, text: str) -> None:
-        await asyncio.sleep(_SEARCH_S)  # so that not each letter of a word is searched
+        await asyncio.sleep(_SEARCH_DELAY_S)  # not after each letter of a word
         found = await search(text)
         if text != self._filtered:
             return
@@ -166,7 +167,7 @@ class Picker(ModalScreen[str | None]):
         more = [choice for choice in found if choice.id not in known]
         options = self.query_one("#choices", OptionList)
         self._shown += more
-        options.add_options([Option(choice.drawn) for choice in more])
+        options.add_options([Option(choice.row) for choice in more])
         if more and options.highlighted is None:
             options.highlighted = 0
         self._preview_chosen()
@@ -179,7 +180,7 @@ class Picker(ModalScreen[str | None]):
 
     @property
     def chosen(self) -> str | None:
-        """The marked row's id."""
+        """The id of the highlighted row."""
         index = self.query_one("#choices", OptionList).highlighted
         return self._shown[index].id if index is not None and index < len(self._shown) else None
 
@@ -194,24 +195,24 @@ class Picker(ModalScreen[str | None]):
         )
 
     def action_move(self, step: int) -> None:
-        """Mark another row."""
+        """Highlight the row `step` rows below."""
         options = self.query_one("#choices", OptionList)
         if self._shown:
             index = (options.highlighted or 0) + step
             options.highlighted = max(0, min(index, len(self._shown) - 1))
 
     def action_choose(self) -> None:
-        """Take the marked row."""
+        """Close with the highlighted row."""
         if (chosen := self.chosen) is not None:
             self.dismiss(chosen)
 
     def action_cancel(self) -> None:
-        """Take none."""
+        """Close without a choice."""
         self.dismiss(None)
 
 
 class Question(ModalScreen[str | None]):
-    """One line of text, or one of a few keys."""
+    """Asks for one of a few keys, or for a line of text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", show=False, priority=True)]
 
@@ -248,5 +249,5 @@ class Question(ModalScreen[str | None]):
         self.dismiss(event.value)
 
     def action_cancel(self) -> None:
-        """Answer nothing."""
+        """Close without an answer."""
         self.dismiss(None)

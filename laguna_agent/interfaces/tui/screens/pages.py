@@ -1,18 +1,17 @@
-"""Pages to read: help, the diff, what fills the context, usage, the doctor's findings."""
+"""Pages to read: help, the diff, what fills the context, usage, doctor, the prompt pack."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError
 from laguna_agent.interfaces.tui import keys
 from laguna_agent.interfaces.tui.screens.dialogs import Page
@@ -24,15 +23,18 @@ from laguna_agent.tools.repository.git_command import GitError, git_output
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
-    from laguna_agent.interfaces.tui.app import LagunaApp
-    from laguna_agent.interfaces.tui.slash_commands import Command
+    from laguna_agent.events import TurnFinished
+    from laguna_agent.prompts.loader.pack import Pack
+
+Rows = Sequence[tuple[str, str]]
+_DIFF_ROWS = 4_000
 
 
-def help_page(app: LagunaApp, commands: Sequence[Command], skills: Sequence[Command]) -> None:
-    """Keys, commands and skills, from their tables."""
-    p = app.palette
+def help_page(palette: Palette, commands: Rows, skills: Rows) -> Page:
+    """Keys, commands and skills, as (name, what it does) rows."""
+    p = palette
 
-    def table(rows: list[tuple[str, str]]) -> Table:
+    def table(rows: Rows) -> Table:
         made = Table.grid(padding=(0, 2))
         made.add_column(style=p.user, no_wrap=True, min_width=18)
         made.add_column(style=p.foreground)
@@ -42,47 +44,44 @@ def help_page(app: LagunaApp, commands: Sequence[Command], skills: Sequence[Comm
 
     def draw(width: int) -> RenderableType:
         parts: list[RenderableType] = []
-        for group, rows in keys.help_rows():
-            parts += [Text(group, style=f"bold {p.accent}"), table(rows), Text()]
-        parts.append(Text("Commands", style=f"bold {p.accent}"))
-        parts += [table([(f"{c.name} {c.arguments}".strip(), c.about) for c in commands]), Text()]
-        if skills:
-            parts.append(Text("Skills", style=f"bold {p.accent}"))
-            parts += [table([(f"{c.name} {c.arguments}", c.about) for c in skills]), Text()]
-        parts.append(Text("Beginning a message", style=f"bold {p.accent}"))
+        for group, rows in [*keys.help_rows(), ("Commands", commands), ("Skills", skills)]:
+            if rows:
+                parts += [Text(group, style=f"bold {p.accent}"), table(rows), Text()]
+        parts.append(Text("At the start of a word or message", style=f"bold {p.accent}"))
         parts.append(table([
             ("@name", "a file or symbol of the repository"),
-            ("!command", "run it yourself; the model sees the output with your next message"),
-            ("#text", "remember it for all conversations that begin later"),
+            ("!command", "run a command; the model sees its output with your next message"),
+            ("#text", "add a line to your AGENTS.md, which new conversations read"),
         ]))  # fmt: skip
         return Group(*parts)
 
-    app.push_screen(Page("Help", draw))
+    return Page("Help", draw)
 
 
-def diff_text(diff: str, palette: Palette, width: int) -> RenderableType:
-    """A diff of several files."""
-    return diff_view.render(diff, width, palette, most=4_000)
+def draw_diff(diff: str, palette: Palette, width: int) -> RenderableType:
+    """Draw a diff of several files."""
+    return diff_view.render(diff, width, palette, most=_DIFF_ROWS)
 
 
-async def diff_page(app: LagunaApp) -> None:
-    """What git says has changed since the last commit, files it does not know included."""
-    diff, unknown = await asyncio.to_thread(_git_diff, app.root)
-    if not diff.strip() and not unknown:
-        app.transcript_model.note("nothing has changed since the last commit")
-        return
+async def diff_page(root: Path, palette: Palette) -> Page | None:
+    """The changes since the last commit, with untracked files; None without changes."""
+    diff, untracked = await asyncio.to_thread(git_changes, root)
+    if not diff.strip() and not untracked:
+        return None
 
     def draw(width: int) -> RenderableType:
-        parts: list[RenderableType] = [diff_text(diff, app.palette, width)] if diff else []
-        if unknown:
-            parts += [Text(), Text("New files", style=f"bold {app.palette.accent}")]
-            parts += [Text(visible(name, single_line=True)) for name in unknown[:200]]
+        parts: list[RenderableType] = [draw_diff(diff, palette, width)] if diff else []
+        if untracked:
+            parts += [Text(), Text("New files", style=f"bold {palette.accent}")]
+            parts += [Text(visible(name, single_line=True)) for name in untracked[:200]]
         return Group(*parts)
 
-    app.push_screen(Page("Changes since the last commit", draw))
+    return Page("Changes since the last commit", draw)
 
 
-def _git_diff(root: Path) -> tuple[str, list[str]]:
+def git_changes(root: Path) -> tuple[str, list[str]]:
+    """The diff since the last commit and the untracked files. Raises LagunaError."""
+
     def git(*arguments: str) -> str:
         return git_output(root, *arguments, timeout=30).decode("utf-8", "replace")
 
@@ -91,18 +90,13 @@ def _git_diff(root: Path) -> tuple[str, list[str]]:
         diff = git("diff", head, "--no-ext-diff", "--no-textconv", "--no-color")
         others = git("ls-files", "--others", "--exclude-standard", "-z")
     except GitError as error:
-        raise LagunaError(f"git cannot say what changed here: {str(error)[:200]}") from error
+        raise LagunaError(f"git cannot list the changes here: {str(error)[:200]}") from error
     return diff, [name for name in others.split("\0") if name]
 
 
-async def context_page(app: LagunaApp) -> None:
-    """What fills the window, by part, in tokens of the model's own tokenizer."""
-    parts = await app.agent.run(context_parts)
-    session = app.agent.session
-    if session is None:
-        return
-    limit, p = session.conversation.limit, app.palette
-    used = sum(parts.values())
+def context_page(parts: dict[str, int], limit: int, palette: Palette) -> Page:
+    """What fills the context: tokens by part, of `limit`."""
+    p, used = palette, sum(parts.values())
 
     def draw(width: int) -> RenderableType:
         bar = max(10, min(50, width - 44))
@@ -114,29 +108,32 @@ async def context_page(app: LagunaApp) -> None:
             colour = p.muted if name == "free" else p.accent
             filled = "━" * round(bar * tokens / max(1, limit))
             table.add_row(Text(name), Text(f"{tokens:,}"), Text(filled, style=colour))
-        total = Text(f"{used:,} of {limit:,} tokens are in use ({used / max(1, limit):.0%})",
-                     style="bold")  # fmt: skip
+        share = used / max(1, limit)
+        total = Text(f"{used:,} of {limit:,} tokens used ({share:.0%})", style="bold")
         return Group(total, Text(), table)
 
-    app.push_screen(Page("Context", draw))
+    return Page("Context", draw)
 
 
 async def context_parts(session: Session) -> dict[str, int]:
-    """Tokens by part. They add up to what is in use: what templates add is a part of its own."""
+    """Tokens by part of the context, counted with the model's own tokenizer.
+
+    They add up to the tokens used: what the chat template adds is a part of its own.
+    """
     await session.begin()
     state, count = session.conversation_state, session.conversation.count
     texts: dict[str, list[str]] = {
-        "your messages": [], "instructions and surroundings": [], "answers": [], "thinking": [],
+        "your messages": [], "instructions and context": [], "answers": [], "thinking": [],
         "tool calls": [], "summary": [],
     }  # fmt: skip
     for stored in state.history:
-        event: Any = stored.event
+        event = stored.event
         match event.type:
             case "user_message":
                 texts["your messages"].append(event.text)
-                texts["instructions and surroundings"].append(event.context)
+                texts["instructions and context"].append(event.context)
             case "system_note":
-                texts["instructions and surroundings"].append(event.text)
+                texts["instructions and context"].append(event.text)
             case "reply":
                 texts["answers"].append(event.text)
                 texts["thinking"].append(event.thinking)
@@ -147,13 +144,15 @@ async def context_parts(session: Session) -> dict[str, int]:
                 texts.setdefault(f"results of {event.name}", []).append(event.content)
             case "compacted":
                 texts["summary"].append(event.opening)
+            case _:
+                pass
     parts: dict[str, int] = {}
     if state.system is not None:
         system = await count(state.system.text)
         parts["system prompt"] = min(system, state.system.tokens)
         parts["tool declarations"] = max(0, state.system.tokens - system)
-    for name, said in texts.items():
-        if joined := "\n".join(text for text in said if text):
+    for name, pieces in texts.items():
+        if joined := "\n".join(piece for piece in pieces if piece):
             parts[name] = await count(joined)
     rest = session.conversation.used - sum(parts.values())
     if rest > 0:
@@ -161,11 +160,8 @@ async def context_parts(session: Session) -> dict[str, int]:
     return parts
 
 
-async def usage_page(app: LagunaApp) -> None:
-    """Sums of this conversation's turns."""
-    session = app.agent.session
-    assert session is not None
-    directory = session.trajectory.directory
+async def usage_page(directory: Path) -> Page:
+    """The usage of the turns of a stored session, added up."""
     turns = await asyncio.to_thread(_turns, directory)
     total: dict[str, float] = {}
     for turn in turns:
@@ -190,73 +186,54 @@ async def usage_page(app: LagunaApp) -> None:
             table.add_row(Text(left), Text(right, style="bold"))
         return table
 
-    app.push_screen(Page("Usage of this conversation", draw))
+    return Page("Usage of this conversation", draw)
 
 
-def _turns(directory: Path) -> list[Any]:
+def _turns(directory: Path) -> list[TurnFinished]:
+    from laguna_agent.events import TurnFinished
     from laguna_agent.trajectory.store import Trajectory
 
     trajectory = Trajectory.open(directory, for_append=False)
-    return [stored.event for stored in trajectory.of_type("turn_finished")]
+    events = [stored.event for stored in trajectory.of_type("turn_finished")]
+    return [event for event in events if isinstance(event, TurnFinished)]
 
 
-async def doctor_page(app: LagunaApp) -> None:
-    """What `laguna doctor` says."""
-    app.status.say("looking around…", 30)
+async def doctor_page(cwd: Path) -> Page:
+    """The output of `laguna doctor`."""
     command = [sys.executable, "-m", "laguna_agent.cli", "doctor"]
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=app.cwd, stdin=asyncio.subprocess.DEVNULL,
+        *command, cwd=cwd, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     out, _ = await process.communicate()
-    app.status.flash = ""
     text = out.decode("utf-8", "replace")
-    app.push_screen(Page("Doctor", lambda width: Text(visible(text))))
+    return Page("Doctor", lambda width: Text(visible(text)))
 
 
-async def prompts_page(app: LagunaApp) -> None:
-    """Which pack is in use, its files, and what they cost."""
-    session = app.agent.session
-    assert session is not None
-    pack = session.pack
+async def prompts_page(
+    pack: Pack, count: Callable[[str], Awaitable[int]], palette: Palette
+) -> Page:
+    """The prompt pack in use: its files, and what they cost as `count` counts tokens."""
     changed = await asyncio.to_thread(pack.changed)
     rows: list[tuple[str, str]] = []
     for name, versions in sorted(pack.sources.items()):
         path, text, _ = versions[0]
-        tokens = await app.agent.run(lambda s, text=text: s.conversation.count(text))  # type: ignore[misc]  # a default binds it
-        rows.append((name, f"{tokens:>6,} tokens   {path}"))
+        rows.append((name, f"{await count(text):>6,} tokens   {path}"))
 
     def draw(width: int) -> RenderableType:
-        p = app.palette
+        p = palette
         head = Text(f"{pack.name}", style="bold")
         head.append(f"  sha256 {pack.sha256[:12]}", style=p.muted)
         if changed:
-            head.append("\nits files have changed: /prompts reload begins anew with them",
-                        style=p.warning)  # fmt: skip
+            head.append(
+                "\nits files were edited: /prompts reload starts a new conversation with them",
+                style=p.warning,
+            )
         table = Table.grid(padding=(0, 2))
         for left, right in rows:
             table.add_row(Text(left, style=p.user), Text(right, style=p.muted))
-        hint = Text("laguna prompts edit PACK FILE changes one; laguna prompts lint checks them",
+        hint = Text("edit one: laguna prompts edit PACK FILE · check them: laguna prompts lint",
                     style=p.muted)  # fmt: skip
         return Group(head, Text(), table, Text(), hint)
 
-    app.push_screen(Page("Prompts", draw))
-
-
-def export(directory: Path, path: Path) -> None:
-    """Write a session to a file by its ending. Raises LagunaError."""
-    from laguna_agent.trajectory.atif import write_atif
-    from laguna_agent.trajectory.document import write_html, write_markdown
-    from laguna_agent.trajectory.store import Trajectory
-
-    trajectory = Trajectory.open(directory, for_append=False)
-    try:
-        with atomic_stream(path) as out:
-            if path.suffix.lower() in (".html", ".htm"):
-                write_html(trajectory.events(), trajectory.meta, out)
-            elif path.suffix.lower() == ".json":
-                write_atif(trajectory, out, session=trajectory.id)
-            else:
-                write_markdown(trajectory.events(), trajectory.meta, out)
-    except OSError as error:
-        raise LagunaError(f"{path} cannot be written: {error.strerror}") from error
+    return Page("Prompts", draw)

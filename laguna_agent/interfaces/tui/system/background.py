@@ -1,10 +1,12 @@
-"""Work beside the interface, in its own loop."""
+"""Work in the interface's own event loop that no key waits for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from laguna_agent.errors import LagunaError
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -21,7 +23,19 @@ def in_background(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> Worker[R]:
-    """Await `work(*args)` beside the interface, in the place of what its node still does in the
-    group. A coroutine made here and not by the worker would never be awaited if that is cancelled
-    before it begins."""
+    """Await `work(*args)` in a worker of `node`, replacing its present work in the group.
+
+    Takes a function: a coroutine created here would never be awaited if the worker is cancelled
+    before it starts.
+    """
     return node.run_worker(partial(work, *args, **kwargs), group=group, exclusive=True)
+
+
+async def run_reporting_errors(work: Awaitable[None], report: Callable[[str, Any], None]) -> None:
+    """Await `work` and report its error: a failing command must not end the interface."""
+    try:
+        await work
+    except LagunaError as error:
+        report(str(error), "error")
+    except Exception as error:
+        report(f"unexpected {type(error).__name__}: {error}", "error")

@@ -1,6 +1,6 @@
-"""Keeps the time from a key to its paint short: what Python and Textual do behind it.
+"""Settings of Python and Textual that shorten the time from a key to its paint.
 
-Both settings are of the process; a program that only imports the interface does not get them.
+They affect the whole process, so only a program that runs the interface applies them.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ import gc
 import os
 import sys
 
-FRAMES = 120
-"""Most frames a second. Textual waits for up to two of them before it paints a key."""
-_FIRST, _SECOND, _THIRD = 10_000, 20, 50
+MAX_FPS = 120
+"""Frames a second. Textual waits for up to two frames before it paints a key."""
+_GC_THRESHOLDS = 10_000, 20, 50
 _SWITCH_S = 0.001
 
 
-def begin() -> None:
-    """Call before Textual is imported, which makes many objects and no garbage."""
+def tune() -> None:
+    """Apply the settings; call before the import of Textual, which creates no garbage."""
     gc.disable()
-    # A key must not wait for long until the agent's thread lets go of the interpreter.
+    # A key must not wait long for the agent's thread to release the interpreter lock.
     sys.setswitchinterval(_SWITCH_S)
     if "TEXTUAL_FPS" not in os.environ:
-        # It is read at import; programs that laguna starts are not to see it.
-        os.environ["TEXTUAL_FPS"] = str(FRAMES)
-        import textual.constants  # noqa: F401 (for what it reads)
+        # Textual reads it at import; programs that laguna starts must not inherit it.
+        os.environ["TEXTUAL_FPS"] = str(MAX_FPS)
+        import textual.constants  # noqa: F401 (reads the variable)
 
         del os.environ["TEXTUAL_FPS"]
 
 
-def settle() -> None:
-    """Call when everything is imported and made: what is there stays, and is not looked at again.
+def startup_finished() -> None:
+    """Exclude all present objects from garbage collection; call when startup is complete.
 
-    A collection of all of it would stop the interface for 60 ms and more.
+    A collection of them would stop the interface for 60 ms and more.
     """
     if not gc.isenabled() and not gc.get_freeze_count():
         gc.freeze()
-        gc.set_threshold(_FIRST, _SECOND, _THIRD)
+        gc.set_threshold(*_GC_THRESHOLDS)
         gc.enable()

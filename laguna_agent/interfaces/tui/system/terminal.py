@@ -1,5 +1,6 @@
-"""The terminal itself, where it is not as Textual expects: an encoding without our signs, bytes
-that are no text, a window that was closed; and how a fault of the interface ends.
+"""Handles terminals that differ from what Textual expects, and errors of the interface itself.
+
+Terminals: an encoding without the symbols used here, input that is not valid text, a closed window.
 """
 
 from __future__ import annotations
@@ -28,166 +29,178 @@ from textual.timer import Timer
 
 from laguna_agent.errors import LagunaError
 
-SIGNS = {
+SUBSTITUTES = {
     **dict.fromkeys("❯▸↳→", ">"), **dict.fromkeys("─–—⋯━", "-"), **dict.fromkeys("│▌▏▎▐", "|"),
     **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼▲▼", "+"), "✓": "+", "✗": "x", "●": "*", "○": "o", "•": "*",
     "·": ".", "…": ".", "∴": ":", "▾": "v", "≈": "~", "↑": "^", "↓": "v",
     **dict.fromkeys("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"), **dict.fromkeys("“”", '"'), **dict.fromkeys("‘’", "'"),
 }  # fmt: skip
-"""What stands for a sign where it cannot be written. As wide, so that nothing moves."""
-_STORM_S = 0.25
-"""Seconds without another size after which a storm of them is over."""
-_LIKE = "laguna-like"
+"""Symbols of the same width for those that an encoding lacks."""
+_RESIZE_QUIET_S = 0.25
+"""Seconds without another resize after which everything is drawn again."""
+_ERRORS = "laguna-substitute"
 
 
 def is_terminal(file: IO[str] | None) -> bool:
-    """Whether a standard stream is a terminal; one that was closed is none."""
+    """Whether a standard stream is a terminal; False for a closed one."""
     try:
         return file is not None and file.isatty()
     except ValueError:
         return False
 
 
-def alike(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of codecs: something of the same width for what cannot be encoded."""
+def substitute(error: UnicodeError) -> tuple[str, int]:
+    """Codec error handler: replace characters that cannot be encoded by others as wide."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]
-    return "".join(SIGNS.get(sign, "?" * cell_len(sign)) for sign in lost), error.end
+    return "".join(SUBSTITUTES.get(one, "?" * cell_len(one)) for one in lost), error.end
 
 
-codecs.register_error(_LIKE, alike)
+codecs.register_error(_ERRORS, substitute)
 
 
-class Screen:
-    """The terminal as a file. Once it is gone, what is written to it is lost and nothing fails."""
+class TerminalOutput:
+    """The terminal as a file. Once it is closed, writes are ignored instead of failing."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         reconfigure: Callable[..., None] | None = getattr(file, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors=_LIKE)
+            reconfigure(errors=_ERRORS)
 
     def write(self, text: str) -> None:
-        """Write to the terminal."""
+        """Write text."""
         with contextlib.suppress(OSError, ValueError):
             self._file.write(text)
 
     def flush(self) -> None:
-        """Let what was written be seen."""
+        """Flush what was written."""
         with contextlib.suppress(OSError, ValueError):
             self._file.flush()
 
     def fileno(self) -> int:
-        """The number of the terminal's file."""
+        """The terminal's file descriptor."""
         return self._file.fileno()
 
 
 class TerminalDriver(linux_driver.LinuxDriver):
-    """Textual's driver on such a screen."""
+    """Textual's driver, writing to a `TerminalOutput`."""
 
     def __init__(self, app: App[Any], **settings: Any) -> None:
         super().__init__(app, **settings)
         if sys.__stdout__ is not None and not is_terminal(sys.__stderr__):
-            self._file = sys.__stdout__  # what is said on standard error goes elsewhere
-        self._file = cast("Any", Screen(cast("IO[str]", self._file)))
+            self._file = sys.__stdout__  # standard error is redirected to a file
+        self._file = cast("Any", TerminalOutput(cast("IO[str]", self._file)))
 
 
-def tolerant(name: str) -> Callable[[], codecs.IncrementalDecoder]:
-    """The decoder of what is typed: in the terminal's encoding, and no byte is an error."""
-    known = getattr(sys.__stdin__, "encoding", None) or name
-    found = codecs.lookup(known)
-    made = codecs.getincrementaldecoder(name if found.name == "ascii" else found.name)
-    return lambda: made(errors="replace")
+def lenient_decoder(name: str) -> Callable[[], codecs.IncrementalDecoder]:
+    """A decoder of input in the terminal's encoding that replaces invalid bytes."""
+    encoding = sys.__stdin__.encoding if sys.__stdin__ is not None else name
+    found = codecs.lookup(encoding or name)
+    decoder = codecs.getincrementaldecoder(name if found.name == "ascii" else found.name)
+    return lambda: decoder(errors="replace")
 
 
-# Textual decodes strictly as UTF-8, and one stray byte would end the interface.
-linux_driver.__dict__["getincrementaldecoder"] = tolerant
+# Textual decodes strictly as UTF-8, so that one invalid byte would end the interface.
+linux_driver.__dict__["getincrementaldecoder"] = lenient_decoder
 
 
-class MoreKeys(Enum):
-    """Keys that terminals without Kitty's protocol send, and that Textual takes for others."""
+class ExtraKey(Enum):
+    """Keys of terminals without Kitty's protocol that Textual takes for others."""
 
     ALT_ENTER = "alt+enter"
     SHIFT_ENTER = "shift+enter"
 
 
 cast("dict[str, Any]", ANSI_SEQUENCES_KEYS).update({
-    "\x1b\r": (MoreKeys.ALT_ENTER,),
-    "\x1b\n": (MoreKeys.ALT_ENTER,),
-    "\x1b[27;3;13~": (MoreKeys.ALT_ENTER,),
-    "\x1b[27;2;13~": (MoreKeys.SHIFT_ENTER,),
+    "\x1b\r": (ExtraKey.ALT_ENTER,),
+    "\x1b\n": (ExtraKey.ALT_ENTER,),
+    "\x1b[27;3;13~": (ExtraKey.ALT_ENTER,),
+    "\x1b[27;2;13~": (ExtraKey.SHIFT_ENTER,),
 })  # fmt: skip
 
 
-class Colourless(LineFilter):
-    """What NO_COLOR asks for: greys, or in a theme of the terminal's own colours none at all, as
-    nobody knows which greys these would be."""
+class NoColour(LineFilter):
+    """Honours NO_COLOR: greys, or no colours at all in a theme of the terminal's own colours, whose
+    greys are unknown."""
 
     def __init__(self, app: App[Any]) -> None:
         super().__init__()
         self._app, self._greys, self._none = app, Monochrome(), NoColor()
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        chosen = self._none if self._app.native_ansi_color else self._greys
-        return chosen.apply(segments, background)
+        line_filter = self._none if self._app.native_ansi_color else self._greys
+        return line_filter.apply(segments, background)
 
 
 class TerminalApp(App[int]):
-    """An app that ends with two lines when it fails, its traceback kept in a file."""
+    """An app that ends with a two-line message when it fails; the traceback goes to a file."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # Textual chooses by the theme that there is before ours.
+        # Textual chose its filter by the default theme.
         self._filters = [
-            Colourless(self) if isinstance(known, Monochrome | NoColor) else known
-            for known in self._filters
+            NoColour(self) if isinstance(one, Monochrome | NoColor) else one
+            for one in self._filters
         ]
 
     fatal: LagunaError | None = None
-    """What to tell the person after the interface has ended."""
-    _settling: Timer | None = None
+    """The error to report after the interface has ended."""
+    _resize_timer: Timer | None = None
 
     def save_draft(self) -> None:
-        """Keep what is typed."""
+        """Save the typed text; called before the app ends with an error."""
 
-    def end_on_signals(self) -> None:
-        """Leave as always when told to end, which restores the terminal and keeps the draft."""
+    def exit_on_signals(self) -> None:
+        """Exit normally on SIGTERM and SIGHUP, which restores the terminal and saves the draft."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
 
-    def settle_size(self) -> None:
-        """Called at each change of size: once they have ended, all is drawn again, at the size
-        that the terminal then has. In a storm of sizes what a part drew may be for another one."""
-        if self._settling is not None:
-            self._settling.stop()
-        self._settling = self.set_timer(_STORM_S, self._settled)
+    def redraw_after_resizes(self) -> None:
+        """Draw everything again once resizes have stopped; call at each resize.
 
-    def _settled(self) -> None:
-        self._settling = None
-        if not self.screen_stack:  # it is being left
+        During many resizes a widget may have drawn itself for an earlier size.
+        """
+        if self._resize_timer is not None:
+            self._resize_timer.stop()
+        self._resize_timer = self.set_timer(_RESIZE_QUIET_S, self._redraw_at_current_size)
+
+    def _redraw_at_current_size(self) -> None:
+        self._resize_timer = None
+        if not self.screen_stack:  # the app is exiting
             return
         with contextlib.suppress(OSError, ValueError):
-            now = Size(*os.get_terminal_size(0))
-            if now != self.size and not self.is_headless:
-                self.post_message(events.Resize(now, now))
+            size = Size(*os.get_terminal_size(0))
+            if size != self.size and not self.is_headless:
+                self.post_message(events.Resize(size, size))
         self.screen.refresh(layout=True)
 
+    def use_mouse(self, *, owned: bool) -> None:
+        """Handle the mouse, or leave it to the terminal's own selection."""
+        driver: Any = self._driver
+        name = "_enable_mouse_support" if owned else "_disable_mouse_support"
+        switch = getattr(driver, name, None)  # only Textual's drivers of real terminals have it
+        if switch is not None:
+            driver._mouse = True  # otherwise it does nothing
+            switch()
+            driver._mouse = owned  # for when the terminal is taken again after a suspend
+
     def _handle_exception(self, error: Exception) -> None:
-        if self.is_headless:  # under test: the test fails with it
+        if self.is_headless:  # in a test, which should fail
             super()._handle_exception(error)
             return
-        self._failed(error)
+        self._end_with(error)
 
     def panic(self, *renderables: Any) -> None:
-        """The input's thread has ended with an exception."""
+        """Textual's input thread ended with an exception."""
         if self.is_headless:
             super().panic(*renderables)
             return
-        self._failed(sys.exception() or LagunaError("the terminal cannot be read any more"))
+        self._end_with(sys.exception() or LagunaError("cannot read from the terminal any more"))
 
-    def _failed(self, error: BaseException) -> None:
+    def _end_with(self, error: BaseException) -> None:
         from laguna_agent.interfaces.tui.system.preferences import write_text
         from laguna_agent.paths import state_dir
 
@@ -196,7 +209,7 @@ class TerminalApp(App[int]):
             path = state_dir() / "crash.log"
             write_text(path, "".join(traceback.format_exception(error)))
             what = f"the interface failed: {type(error).__name__}: {error}"
-            hint = f"What you typed is kept. The details are in {path}"
+            hint = f"What you typed is saved. The details are in {path}"
             self.fatal = LagunaError(what.replace("\n", " ")[:300], hint=hint)
         with contextlib.suppress(Exception):
             self.save_draft()

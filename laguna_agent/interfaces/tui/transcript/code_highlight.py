@@ -1,6 +1,6 @@
-"""Code in colours, line by line: a line that was drawn before is the same object the next time.
+"""Highlights code line by line; a line that was drawn before is the same object the next time.
 
-Code that streams is looked at anew with every frame; only its lines that changed are drawn anew.
+Streaming code is lexed again with every frame, but only its changed lines are drawn again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from laguna_agent.interfaces.tui.themes import Palette
 if TYPE_CHECKING:
     from rich.syntax import Syntax, SyntaxTheme
 
-_KEPT = 2_000
-"""Drawn lines that are remembered."""
+_CACHED_LINES = 2_000
 _Line = tuple[tuple[str, Style], ...]
 
 
 class CodeLines:
-    """Draws code in the colours of one palette as Rich's `Syntax` does, with words wrapped and one
-    cell of room on each side."""
+    """Draws code in one palette as Rich's `Syntax` does, word-wrapped, with a cell of padding on
+    each side."""
 
     def __init__(self, console: Console, palette: Palette) -> None:
         self._console = console
@@ -36,15 +35,15 @@ class CodeLines:
         self._lexers: dict[str, Any] = {}
 
     def draw(self, code: str, language: str, width: int) -> list[list[Segment]]:
-        """Lines of `width` cells. They are shared: nobody may change them."""
+        """The lines of `code`, `width` cells wide. They are shared: do not change them."""
         lines: list[list[Segment]] = []
         for tokens in self._tokens(code, language):
-            known = self._drawn.get((width, tokens))
-            if known is None:
-                if len(self._drawn) >= _KEPT:
+            drawn = self._drawn.get((width, tokens))
+            if drawn is None:
+                if len(self._drawn) >= _CACHED_LINES:
                     self._drawn.clear()
-                known = self._drawn[width, tokens] = self._draw_line(tokens, width)
-            lines += known
+                drawn = self._drawn[width, tokens] = self._draw_line(tokens, width)
+            lines += drawn
         return lines
 
     def _draw_line(self, tokens: _Line, width: int) -> list[list[Segment]]:
@@ -59,7 +58,7 @@ class CodeLines:
         return self._console.render_lines(padded, options, pad=False)
 
     def _tokens(self, code: str, language: str) -> Iterator[_Line]:
-        """The tokens of each line, with their styles."""
+        """The tokens of each line with their styles."""
         style_of = self._theme.get_style_for_token
         line: list[tuple[str, Style]] = []
         text = f"{code}\n".expandtabs(self._plain.tab_size)
@@ -73,11 +72,11 @@ class CodeLines:
         if line:
             yield tuple(line)
 
-    # Rich makes lexers and themes anew each time that it is asked for them.
+    # Rich creates lexers and themes again on each access.
 
     @cached_property
     def _plain(self) -> Syntax:
-        return code_in("", "", self._palette)
+        return syntax("", "", self._palette)
 
     @cached_property
     def _theme(self) -> SyntaxTheme:
@@ -85,13 +84,13 @@ class CodeLines:
 
     def _lexer(self, language: str) -> Any:
         if language not in self._lexers:
-            syntax = code_in(language, "", self._palette)
-            self._lexers[language] = syntax.lexer or syntax.default_lexer
+            plain = syntax(language, "", self._palette)
+            self._lexers[language] = plain.lexer or plain.default_lexer
         return self._lexers[language]
 
 
-def code_in(language: str, code: str, palette: Palette) -> Syntax:
-    """Code as Rich draws it. `language` is a name or an empty string."""
+def syntax(language: str, code: str, palette: Palette) -> Syntax:
+    """Code for Rich to draw. `language` is a lexer name or empty."""
     from rich.syntax import Syntax
 
     background = "default" if palette.ansi else palette.panel

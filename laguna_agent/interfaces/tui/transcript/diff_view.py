@@ -1,4 +1,4 @@
-"""Diffs for people: unified or side by side by width, with the colours of the language."""
+"""Draws diffs: unified or side by side depending on the width, with syntax highlighting."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.policy.sanitize import visible
 
 SIDE_BY_SIDE = 120
-"""Columns from which both sides fit beside each other."""
+"""Columns from which the diff is drawn side by side."""
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@(.*)")
 
 
 @dataclass
 class Row:
-    """A line of a diff. `old` and `new` are line numbers, 0 where the side lacks the line."""
+    """A line of a diff. `old` and `new` are line numbers, 0 on the side without the line."""
 
     kind: Literal["file", "hunk", "same", "added", "removed"]
     text: str
@@ -31,10 +31,10 @@ class Row:
 
 
 def parse(diff: str) -> list[Row]:
-    """The lines of a unified diff."""
+    """Parse a unified diff into rows."""
     rows: list[Row] = []
     old = new = 0
-    # Only newlines end a line: a form feed inside one must not tear it.
+    # Not `splitlines`: a form feed does not end a line.
     for line in diff.rstrip("\n").split("\n"):
         if match := _HUNK.match(line):
             old, new = int(match[1]), int(match[2])
@@ -42,7 +42,7 @@ def parse(diff: str) -> list[Row]:
         elif not old and not new:
             if line.startswith("+++ "):
                 rows.append(Row("file", _name(line[4:])))
-        elif line.startswith("--- ") and rows and old and new and _next_file(line):
+        elif line.startswith("--- ") and rows and old and new and _starts_file(line):
             old = new = 0
         elif line.startswith("+"):
             rows.append(Row("added", line[1:], new=new))
@@ -58,7 +58,7 @@ def parse(diff: str) -> list[Row]:
     return rows
 
 
-def _next_file(line: str) -> bool:
+def _starts_file(line: str) -> bool:
     return line.startswith(("--- a/", "--- /dev/null"))
 
 
@@ -76,14 +76,14 @@ def render(
     heading: bool = True,
     whole: bool = True,
 ) -> RenderableType:
-    """A diff for `width` columns; of a long one only the first `most` rows.
+    """Draw a diff for `width` columns, at most its first `most` rows.
 
-    Lines that are too long go on below themselves, or are cut if the diff need not be `whole`.
+    Long lines are wrapped if `whole`, else cut.
     """
     rows = parse(diff)
     if not heading or sum(row.kind == "file" for row in rows) < 2:
         rows = [row for row in rows if row.kind != "file"] if not heading else rows
-    # At the beginning of a file nothing is left out that a hunk without a name would stand for.
+    # The first hunk of a file needs no separator unless it has a name.
     above = ["file", *(row.kind for row in rows)]
     rows = [
         row
@@ -96,11 +96,16 @@ def render(
         rows = rows[:most]
     styled = _highlighted(rows, diff, palette)
     both = width >= SIDE_BY_SIDE and any(row.kind == "removed" for row in rows)
-    draw = _sides if both else _unified
+    draw = _side_by_side if both else _unified
     lines = draw(rows, styled, width, palette, whole=whole)
     if hidden:
-        lines.append(Text(f"… {hidden} more lines", style=palette.muted))
+        lines.append(Text(more_lines(hidden), style=palette.muted))
     return Group(*lines)
+
+
+def more_lines(hidden: int) -> str:
+    """The hint that `hidden` lines are not shown."""
+    return f"… {hidden} more line" + ("s" if hidden != 1 else "")
 
 
 def _unified(
@@ -110,14 +115,14 @@ def _unified(
     lines: list[Text] = []
     for row, text in zip(rows, styled, strict=True):
         if row.kind in ("file", "hunk"):
-            lines.append(_between(row, width, palette))
+            lines.append(_separator(row, width, palette))
         else:
             number = row.new or row.old
             lines += _cell(row, text, number, digits, width, palette, whole=whole)
     return lines
 
 
-def _sides(
+def _side_by_side(
     rows: list[Row], styled: list[Text], width: int, palette: Palette, *, whole: bool
 ) -> list[Text]:
     half, digits = (width - 1) // 2, _digits(rows)
@@ -130,7 +135,7 @@ def _sides(
     while position < len(rows):
         row = rows[position]
         if row.kind in ("file", "hunk"):
-            lines.append(_between(row, width, palette))
+            lines.append(_separator(row, width, palette))
             position += 1
             continue
         if row.kind == "same":
@@ -160,7 +165,7 @@ def _digits(rows: list[Row]) -> int:
     return len(str(max((max(row.old, row.new) for row in rows), default=1)))
 
 
-def _between(row: Row, width: int, palette: Palette) -> Text:
+def _separator(row: Row, width: int, palette: Palette) -> Text:
     if row.kind == "file":
         return Text(visible(row.text, single_line=True), style=f"bold {palette.accent}")
     text = Text("⋯ " + visible(row.text, single_line=True), style=palette.muted, no_wrap=True)
@@ -171,7 +176,7 @@ def _between(row: Row, width: int, palette: Palette) -> Text:
 def _cell(
     row: Row, text: Text, number: int, digits: int, width: int, palette: Palette, *, whole: bool
 ) -> list[Text]:
-    """The lines of one side of a row."""
+    """The lines of one row, or of one side of it."""
     mark, background, colour = {
         "added": ("+", palette.added_bg, palette.success),
         "removed": ("-", palette.removed_bg, palette.error),
@@ -181,7 +186,7 @@ def _cell(
     if palette.ansi and row.kind != "same":
         body = Text(body.plain, style=colour)
     lines: list[Text] = []
-    for part in _folded(body, width - digits - 3) if whole else [body]:
+    for part in _wrapped(body, width - digits - 3) if whole else [body]:
         line = Text(no_wrap=True)
         line.append(f"{'' if lines else number or '':>{digits}} ", style=palette.muted)
         line.append(f"{' ' if lines else mark} ", style=colour)
@@ -193,27 +198,27 @@ def _cell(
     return lines
 
 
-def _folded(text: Text, width: int) -> list[Text]:
-    """A text in pieces of at most `width` cells, nothing left out; cut at a space if there is one
-    near the end of a piece."""
+def _wrapped(text: Text, width: int) -> list[Text]:
+    """Wrap a text to `width` cells without losing any character, at a space near the end of a
+    line if there is one."""
     width, plain = max(2, width), text.plain
     if text.cell_len <= width:
         return [text]
-    offsets, begin, cells = [], 0, 0
-    for place, character in enumerate(plain):
+    offsets, start, cells = [], 0, 0
+    for position, character in enumerate(plain):
         size = cell_len(character)
         if cells + size > width:
-            after = plain.rfind(" ", begin + (place - begin) * 2 // 3, place) + 1
-            begin = after or place
-            cells = cell_len(plain[begin:place])
-            offsets.append(begin)
+            after_space = plain.rfind(" ", start + (position - start) * 2 // 3, position) + 1
+            start = after_space or position
+            cells = cell_len(plain[start:position])
+            offsets.append(start)
         cells += size
     return list(text.divide(offsets))
 
 
 def _highlighted(rows: list[Row], diff: str, palette: Palette) -> list[Text]:
-    """The rows with the colours of the file's language; each side is lexed as one text."""
-    name = next((row.text for row in rows if row.kind == "file"), "") or _any_name(diff)
+    """Highlight the rows in the file's language; each side is lexed as one text."""
+    name = next((row.text for row in rows if row.kind == "file"), "") or _name_in(diff)
     texts = [Text(visible(row.text)) for row in rows]
     for wanted in (("same", "added"), ("removed",)):
         chosen = [i for i, row in enumerate(rows) if row.kind in wanted]
@@ -227,22 +232,22 @@ def _highlighted(rows: list[Row], diff: str, palette: Palette) -> list[Text]:
     return texts
 
 
-def _any_name(diff: str) -> str:
+def _name_in(diff: str) -> str:
     match = re.search(r"^\+\+\+ (\S+)", diff, re.MULTILINE)
     return _name(match[1]) if match else ""
 
 
 def highlight(code: str, name: str, palette: Palette) -> Text:
-    """Code with the colours of the language that the file's name tells."""
+    """Highlight code in the language of the file name."""
     from rich.syntax import Syntax
 
     try:
         lexer = Syntax.guess_lexer(name) if name else "text"
         text = Syntax("", lexer, theme=palette.code, background_color="default").highlight(code)
-    except Exception:  # a lexer's fault must not hide the diff
+    except Exception:  # a bug in a lexer must not hide the diff
         return Text(code)
     text.rstrip()
-    # The style's own background would hide that of added and removed lines.
+    # The style's background would hide the colour of added and removed lines.
     text.spans = [
         span._replace(style=_without_background(span.style))
         for span in text.spans

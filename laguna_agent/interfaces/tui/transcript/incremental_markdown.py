@@ -1,4 +1,4 @@
-"""How entries were drawn; of an answer that is being written only the end is drawn again."""
+"""Drawn entries are kept; of a streaming answer only the end is drawn again."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from laguna_agent.interfaces.tui.transcript.rendering import Lines
 
 
 class IncrementalMarkdown:
-    """The lines of one text for one width, as far as they are known."""
+    """Draws one streaming Markdown text for one width."""
 
     def __init__(self) -> None:
         self._blocks = Blocks()
-        self._seen = ""
-        """The text of the blocks that are whole."""
-        self._settled: Lines = []
-        self._rest: Lines = []
-        """What was drawn of the text after them."""
+        self._complete_text = ""
+        """The text of the complete blocks."""
+        self._complete: Lines = []
+        self._tail: Lines = []
+        """The drawn lines of the text after them."""
 
     def continues(self, text: str) -> bool:
-        """True when `text` begins with all that was drawn for good."""
-        return text.startswith(self._seen)
+        """Whether `text` only adds to the complete blocks."""
+        return text.startswith(self._complete_text)
 
     def draw(self, text: str, draw: Callable[[Block], Lines], *, whole: bool) -> Lines:
-        """The lines of a text that `continues`. `whole` says that nothing more will come."""
-        before = len(self._settled)
+        """The lines of a text that `continues` the last one; `whole` if it is complete."""
+        before = len(self._complete)
         for block in self._blocks.feed(text):
-            self._settled += draw(block)
-        if len(self._seen) < self._blocks.start:
-            self._seen = text[: self._blocks.start]
-        rest = self._blocks.rest(text, whole=whole)
-        lines = [*self._settled, *(draw(rest) if rest else [])]
-        # Lines that look the same stay what they were: what was made of them still holds.
-        for number, (was, now) in enumerate(zip(self._rest, lines[before:], strict=False), before):
+            self._complete += draw(block)
+        if len(self._complete_text) < self._blocks.start:
+            self._complete_text = text[: self._blocks.start]
+        tail = self._blocks.rest(text, whole=whole)
+        lines = [*self._complete, *(draw(tail) if tail else [])]
+        # An unchanged line stays the same object, for which the view has cached a strip.
+        for number, (was, now) in enumerate(zip(self._tail, lines[before:], strict=False), before):
             if was is not now and was == now:
                 lines[number] = was
-        settled = len(self._settled)
-        self._settled, self._rest = lines[:settled], lines[settled:]
+        complete = len(self._complete)
+        self._complete, self._tail = lines[:complete], lines[complete:]
         return lines or [[]]
 
 
 @dataclass
 class EntryLayout:
-    """How an entry was last drawn. `lines` is None while `height` is a guess."""
+    """How an entry was last drawn. `lines` is None while `height` is an estimate."""
 
     height: int
     lines: Lines | None = None
     width: int = 0
     version: int = -1
-    growing: IncrementalMarkdown | None = None
-    """Of an answer that is being written."""
+    streaming: IncrementalMarkdown | None = None
+    """For an answer that is being written."""

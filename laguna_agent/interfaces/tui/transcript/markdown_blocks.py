@@ -1,7 +1,6 @@
-"""Cuts Markdown into blocks that can be drawn alone, so that text that streams is not drawn anew.
+"""Splits Markdown into blocks that are drawn separately, so that complete ones are drawn only once.
 
-Each line is looked at once. Long code is cut too: a block of code is drawn in pieces that stand on
-each other without a seam.
+Each line is scanned once. Long code is split too, into pieces that join without a visible seam.
 """
 
 from __future__ import annotations
@@ -10,104 +9,102 @@ import re
 from dataclasses import dataclass
 
 PIECE, LONGEST_PIECE = 40, 120
-"""Lines of code after which it is cut where a line begins at the margin after an empty one, and
-after which it is cut anywhere."""
+"""Lines of code after which it is split at an unindented line after an empty one, and after which
+it is split anywhere."""
 _FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
-_HALF_FENCE = re.compile(r"(?:^|\n) {0,3}(?:`+|~+)$")
+_PARTIAL_FENCE = re.compile(r"(?:^|\n) {0,3}(?:`+|~+)$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a text. `language` is None for Markdown, else that of code without its fence.
+    """A piece of a text. `language` is None for Markdown, else that of the code in a fence.
 
-    `begins` is False for code that goes on below the piece before it.
+    `starts` is False for code that continues the piece before it.
     """
 
     text: str
     language: str | None = None
-    begins: bool = True
+    starts: bool = True
 
 
 class Blocks:
-    """The blocks of one text, which may grow."""
+    """Splits one text, which may grow, into blocks."""
 
     def __init__(self) -> None:
         self.start = 0
-        """Characters of the text that are in blocks that `feed` gave already."""
+        """Characters of the text in the blocks returned by `feed` so far."""
         self._scanned = 0
         self._blank = False
         self._list = False
         self._fence = ""
         self._indent = 0
         self._language = ""
-        self._begins = True
+        self._code_starts = True
         self._piece = 0
         self._found: list[Block] = []
 
     def feed(self, text: str) -> list[Block]:
-        """The blocks that are whole now and were not before. `text` only grows between calls."""
+        """The blocks that became complete. `text` may only grow between calls."""
         self._found = []
         while (end := text.find("\n", self._scanned)) >= 0:
-            self._line(text, self._scanned, text[self._scanned : end], end + 1)
+            self._scan(text, self._scanned, text[self._scanned : end], end + 1)
             self._scanned = end + 1
         return self._found
 
     def rest(self, text: str, *, whole: bool) -> Block | None:
-        """What comes after the blocks; None when that is nothing.
+        """The text after the complete blocks, if any.
 
-        Of a text that is not `whole`, a line that may become a fence is left out.
+        Unless the text is `whole`, a last line that may become a fence is left out.
         """
         rest = text[self.start :]
         if self._fence:
             if _closes(rest[max(0, self._scanned - self.start) :], self._fence):
                 rest = text[self.start : self._scanned]
             elif not whole:
-                rest = _HALF_FENCE.sub("", rest)
-            if not rest and not self._begins:
+                rest = _PARTIAL_FENCE.sub("", rest)
+            if not rest and not self._code_starts:
                 return None
-            return Block(self._code(rest), self._language, self._begins)
+            return Block(self._code(rest), self._language, self._code_starts)
         if not whole:
-            rest = _HALF_FENCE.sub("", rest)
+            rest = _PARTIAL_FENCE.sub("", rest)
         return Block(rest) if rest.strip() else None
 
-    # --- line by line ----------------------------------------------------------------------
-
-    def _line(self, text: str, at: int, line: str, after: int) -> None:
+    def _scan(self, text: str, at: int, line: str, after: int) -> None:
         if self._fence:
-            self._code_line(text, at, line, after)
+            self._scan_code(text, at, line, after)
             return
         if not line.strip():
             self._blank = True
             return
         opening = _FENCE.match(line)
         if opening and not (self._list and opening[1]) and "`" not in opening[3]:
-            self._cut(text, at)
-            self.start, self._begins, self._piece = after, True, 0
+            self._split(text, at)
+            self.start, self._code_starts, self._piece = after, True, 0
             self._indent, self._fence = len(opening[1]), opening[2]
             self._language = (opening[3].split() or [""])[0]
         elif self._blank and not line[0].isspace() and not (self._list and _ITEM.match(line)):
-            self._cut(text, at)
+            self._split(text, at)
         if self.start == at or not text[self.start : at].strip():
             self._list = bool(_ITEM.match(line))
         self._blank = False
 
-    def _code_line(self, text: str, at: int, line: str, after: int) -> None:
+    def _scan_code(self, text: str, at: int, line: str, after: int) -> None:
         if _closes(line, self._fence):
-            if at > self.start or self._begins:
+            if at > self.start or self._code_starts:
                 code = self._code(text[self.start : at])
-                self._found.append(Block(code, self._language, self._begins))
+                self._found.append(Block(code, self._language, self._code_starts))
             self.start, self._fence, self._list, self._blank = after, "", False, True
             return
         self._piece += 1
         at_margin = bool(line) and not line[0].isspace() and self._blank
         if self._piece > LONGEST_PIECE or (self._piece > PIECE and at_margin):
             code = self._code(text[self.start : at])
-            self._found.append(Block(code, self._language, self._begins))
-            self.start, self._begins, self._piece = at, False, 1
+            self._found.append(Block(code, self._language, self._code_starts))
+            self.start, self._code_starts, self._piece = at, False, 1
         self._blank = not line.strip()
 
-    def _cut(self, text: str, at: int) -> None:
+    def _split(self, text: str, at: int) -> None:
         if (block := text[self.start : at]).strip():
             self._found.append(Block(block))
         self.start = at
@@ -121,7 +118,7 @@ class Blocks:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """All blocks of a text that is whole."""
+    """All blocks of a complete text."""
     blocks = Blocks()
     found = blocks.feed(text)
     rest = blocks.rest(text, whole=True)

@@ -1,8 +1,9 @@
-"""How an entry looks: lines of styled text for a width. All text from outside passes `visible`."""
+"""Draws entries as lines of styled text for a width. All text from outside passes `visible`."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
@@ -15,16 +16,16 @@ from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, code_in
+from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, syntax
 from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.policy.sanitize import visible
 
 Lines = list[list[Segment]]
-SHOWN_DIFF, SHOWN_LIVE, SHOWN_FAILED, SHOWN_OPEN = 24, 8, 6, 4_000
-"""Lines of a diff, of running output, of a failure and of an opened entry that are shown."""
-SHOWN_GROWING = 200
-"""Lines of an open call that still runs: it is drawn many times a second."""
+DIFF_LINES, LIVE_LINES, FAILURE_LINES, OPEN_LINES = 24, 8, 6, 4_000
+"""Most lines shown of a diff, of running output, of a failure and of an expanded entry."""
+OPEN_LIVE_LINES = 200
+"""Most lines of an expanded call that still runs: it is drawn many times a second."""
 
 
 class Renderer:
@@ -46,38 +47,56 @@ class Renderer:
         return self._console.render_lines(renderable, options, pad=False)
 
     def entry(self, entry: Entry, width: int) -> Lines:
-        """An entry, a blank line above it where it should stand apart."""
-        draw: Any = getattr(self, f"_{entry.kind}")
-        return self.lines(draw(entry, max(8, width)), max(8, width))
+        """The lines of an entry, with the empty line that separates it from the one above."""
+        width = max(8, width)
+        return self.lines(self.renderable(entry, width), width)
+
+    def renderable(self, entry: Entry, width: int) -> RenderableType:
+        """An entry for Rich to draw."""
+        match entry.kind:
+            case "banner":
+                return self._banner(entry)
+            case "user":
+                return self._user(entry)
+            case "answer":
+                return self._answer(entry, width)
+            case "thinking":
+                return self._thinking(entry, width)
+            case "tool":
+                return self._tool(entry, width)
+            case "notice":
+                return self._notice(entry)
+            case "end":
+                return self._end(entry)
 
     def block(self, block: Block, width: int) -> Lines:
-        """A block of an answer, one empty line above it unless it goes on below another."""
+        """The lines of a block, after an empty line unless it continues the block above."""
         width = max(8, width)
         if block.language is not None:
             code = self._code.draw(visible(block.text), block.language, width)
-            return [[], *code] if block.begins else code
+            return [[], *code] if block.starts else code
         drawn = self.lines(self._markdown(block.text), width)
-        # Rich leaves room above and below some blocks by itself.
-        full = [number for number, line in enumerate(drawn) if _is_full(line)] or [0]
+        # Rich itself adds empty lines around some blocks.
+        full = [number for number, line in enumerate(drawn) if not _is_empty(line)] or [0]
         return [[], *drawn[full[0] : full[-1] + 1]]
 
     def _markdown(self, text: str) -> RenderableType:
         drawn: RenderableType = _markdown_class()(visible(text), self.palette)
         return drawn
 
-    # --- one for each kind -----------------------------------------------------------------
+    # --- each kind of entry ----------------------------------------------------------------
 
-    def _banner(self, entry: Entry, width: int) -> RenderableType:
+    def _banner(self, entry: Entry) -> RenderableType:
         p = self.palette
         head = Text.assemble(("≈ ", f"bold {p.accent}"), (visible(entry.title), "bold"))
         rest = Text(visible(entry.body), style=p.muted)
         return Group(head, Padding(rest, (0, 0, 0, 2)))
 
-    def _user(self, entry: Entry, width: int) -> RenderableType:
+    def _user(self, entry: Entry) -> RenderableType:
         p = self.palette
         mark = {"steer": "↳ ", "queue": "❯ "}.get(entry.name, "❯ ")
         body = Text(visible(entry.body.rstrip()), style=f"bold {p.user}")
-        return Group(Text(), _hanging(Text(mark, style=f"bold {p.accent}"), body, width))
+        return Group(Text(), _Hanging(Text(mark, style=f"bold {p.accent}"), body))
 
     def _answer(self, entry: Entry, width: int) -> RenderableType:
         lines = [line for block in blocks_of(entry.body) for line in self.block(block, width)]
@@ -90,9 +109,10 @@ class Renderer:
             head = Text("∴ thinking  ", style=p.muted)
             head.append(last[-max(0, width - 14) :], style=f"italic {p.muted}")
         else:
-            words = len(entry.body.split())
+            count = len(entry.body.split())
+            words = f"{count} word" if count == 1 else f"{count} words"
             time = f" for {seconds(entry.duration_s)}" if entry.duration_s >= 1 else ""
-            head = Text(f"∴ thought{time} · {words} words", style=p.muted)
+            head = Text(f"∴ thought{time} · {words}", style=p.muted)
             head.append("  ▾" if entry.is_open else "  ▸", style=p.muted)
         head.no_wrap = True
         head.truncate(width, overflow="ellipsis")
@@ -101,7 +121,7 @@ class Renderer:
         body = Text(visible(entry.body.strip()), style=f"italic {p.muted}")
         return Group(Text(), head, Padding(body, (0, 0, 0, 2)))
 
-    def _notice(self, entry: Entry, width: int) -> RenderableType:
+    def _notice(self, entry: Entry) -> RenderableType:
         p = self.palette
         colour = {"warning": p.warning, "error": p.error, "failed": p.error}.get(
             entry.state, p.muted
@@ -110,16 +130,16 @@ class Renderer:
         text = Text(visible(entry.title), style=colour)
         if entry.body and not entry.is_open:
             text.append("  ▸")
-        head = _hanging(Text(f"{mark} ", style=colour), text, width)
+        head = _Hanging(Text(f"{mark} ", style=colour), text)
         if not (entry.body and entry.is_open):
             return head
         return Group(head, Padding(self._markdown(entry.body), (0, 0, 0, 2)))
 
-    def _end(self, entry: Entry, width: int) -> RenderableType:
+    def _end(self, entry: Entry) -> RenderableType:
         p = self.palette
         word, colour = {
             "done": ("done", p.success),
-            "interrupted": ("stopped; what was said and done so far is kept", p.warning),
+            "interrupted": ("stopped; the work so far is kept", p.warning),
         }.get(entry.title, (entry.title, p.error))
         line = Text("─ ", style=p.muted)
         line.append(word, style=colour)
@@ -127,7 +147,7 @@ class Renderer:
         details += [entry.summary] if entry.summary else []
         for detail in details:
             line.append(f" · {detail}", style=p.muted)
-        parts: list[RenderableType] = [Text(), line] if entry.apart else [line]
+        parts: list[RenderableType] = [Text(), line] if entry.spaced else [line]
         if entry.body:
             parts.append(Padding(Text(visible(entry.body), style=p.error), (0, 0, 0, 2)))
         return Group(*parts)
@@ -135,25 +155,25 @@ class Renderer:
     def _tool(self, entry: Entry, width: int) -> RenderableType:
         line = self._tool_line(entry, width)
         parts: list[RenderableType] = [line]
-        asked = entry.asked or entry.title
-        if entry.is_open and visible(asked, single_line=True) not in line.plain:
-            parts.append(Text(visible(asked), style=self.palette.foreground))
+        command = entry.command or entry.title
+        if entry.is_open and visible(command, single_line=True) not in line.plain:
+            parts.append(Text(visible(command), style=self.palette.foreground))
         inner = width - 2
         if entry.diff and entry.is_open is not False:
-            most = SHOWN_OPEN if entry.is_open else SHOWN_DIFF
+            most = OPEN_LINES if entry.is_open else DIFF_LINES
             heading = entry.diff.count("\n+++ ") + entry.diff.startswith("+++ ") > 1
             parts.append(diff_view.render(entry.diff, inner, self.palette, most=most,
                                          heading=heading, whole=bool(entry.is_open)))  # fmt: skip
             if entry.is_open and not entry.title:
-                parts.append(self._output(entry, SHOWN_OPEN))
+                parts.append(self._output(entry, OPEN_LINES))
         elif entry.is_open and entry.body.strip():
             running = entry.state == "running"
-            most = SHOWN_GROWING if running else SHOWN_OPEN
+            most = OPEN_LIVE_LINES if running else OPEN_LINES
             parts.append(self._output(entry, most, head=not running))
         elif entry.state == "running" and entry.body.strip():
-            parts.append(self._output(entry, SHOWN_LIVE))
+            parts.append(self._output(entry, LIVE_LINES))
         elif entry.state == "failed" and entry.is_open is None and entry.body.strip():
-            parts.append(self._output(entry, SHOWN_FAILED))
+            parts.append(self._output(entry, FAILURE_LINES))
         return Group(parts[0], *(Padding(part, (0, 0, 0, 2)) for part in parts[1:]))
 
     def _tool_line(self, entry: Entry, width: int) -> Text:
@@ -169,9 +189,8 @@ class Renderer:
             tail += f"  {visible(entry.summary, single_line=True)}"
         if entry.state != "running" and entry.duration_s >= 0.1:
             tail += f"  {seconds(entry.duration_s)}"
-        opened = bool(entry.is_open)
         if entry.body.strip() or entry.diff:
-            tail += "  ▾" if opened else "  ▸"
+            tail += "  ▾" if entry.is_open else "  ▸"
         room = max(4, width - 2 - len(tail))
         name = Text(title, no_wrap=True)
         name.truncate(room, overflow="ellipsis")
@@ -185,27 +204,27 @@ class Renderer:
     def _output(self, entry: Entry, most: int, *, head: bool = False) -> RenderableType:
         lines = entry.body.rstrip("\n").split("\n")
         hidden = len(lines) - most
-        note = f"… {hidden} more lines" if hidden > 0 else ""
+        note = diff_view.more_lines(hidden) if hidden > 0 else ""
         lines = (lines[:most] if head else lines[-most:]) if hidden > 0 else lines
-        # A line without end must not fill the screen while it is only glanced at.
+        # One very long line must not fill the screen.
         lines = [line if len(line) <= 2_000 else line[:2_000] + " …" for line in lines]
-        body = Text(visible(_last_return("\n".join(lines))), style=self.palette.muted)
-        if most <= SHOWN_LIVE:
+        body = Text(visible(_after_carriage_returns("\n".join(lines))), style=self.palette.muted)
+        if most <= LIVE_LINES:
             body.no_wrap, body.overflow = True, "ellipsis"
         if not note:
             return body
-        said = Text(note, style=f"italic {self.palette.muted}")
-        return Group(body, said) if head else Group(said, body)
+        hint = Text(note, style=f"italic {self.palette.muted}")
+        return Group(body, hint) if head else Group(hint, body)
 
 
-def _is_full(line: list[Segment]) -> bool:
-    return any(
+def _is_empty(line: list[Segment]) -> bool:
+    return not any(
         segment.text.strip() or (segment.style and segment.style.bgcolor) for segment in line
     )
 
 
 def seconds(value: float) -> str:
-    """A time for people: `0.4 s`, `12 s`, `3 min 05 s`."""
+    """Format a duration: `0.4 s`, `12 s`, `3 min 05 s`."""
     if value < 10:
         return f"{value:.1f} s"
     whole = round(value)
@@ -213,27 +232,24 @@ def seconds(value: float) -> str:
 
 
 def code_blocks(text: str) -> list[str]:
-    """The fenced code of a Markdown text."""
+    """The fenced code blocks of a Markdown text."""
     return [
         m[2]
         for m in re.finditer(r"^(```+|~~~+)[^\n]*\n(.*?)^\1\s*$", text, re.MULTILINE | re.DOTALL)
     ]
 
 
-def _last_return(text: str) -> str:
-    """What a carriage return would have left on the screen, as progress bars write them."""
+def _after_carriage_returns(text: str) -> str:
+    """The text that carriage returns, as progress bars write them, leave on a terminal."""
     if "\r" not in text:
         return text
     shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return "\n".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown)
 
 
-def _hanging(mark: Text, body: Text, width: int) -> RenderableType:
-    """`mark` before the first line of `body`, the others indented below it."""
-    return _Hanging(mark, body)
-
-
 class _Hanging:
+    """A mark before the first line of a text, the other lines indented below it."""
+
     def __init__(self, mark: Text, body: Text) -> None:
         self.mark, self.body = mark, body
 
@@ -244,17 +260,9 @@ class _Hanging:
             yield self.mark + line if number == 0 else Text(" " * indent) + line
 
 
-_MARKDOWN: list[type[Any]] = []
-
-
+@cache
 def _markdown_class() -> type[Any]:
-    """Rich's Markdown with our elements, imported when the first text is drawn."""
-    if not _MARKDOWN:
-        _MARKDOWN.append(_make_markdown())
-    return _MARKDOWN[0]
-
-
-def _make_markdown() -> type[Any]:
+    """Rich's Markdown with our elements; imported only when the first text is drawn."""
     from markdown_it import MarkdownIt
     from rich import markdown as rich_markdown
 
@@ -267,7 +275,7 @@ def _make_markdown() -> type[Any]:
 
     class CodeBlock(rich_markdown.CodeBlock):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield code_in(self.lexer_name, str(self.text).removesuffix("\n"), _current[-1])
+            yield syntax(self.lexer_name, str(self.text).removesuffix("\n"), _current[-1])
 
     _current: list[Palette] = []
 
@@ -315,17 +323,17 @@ def _styles(palette: Palette) -> dict[str, Style | str]:
     }
 
 
-def marked(strip: Strip, query: str) -> Strip:
-    """A line with what was searched for reversed."""
+def mark_matches(strip: Strip, query: str) -> Strip:
+    """Reverse the matches of a search in a line."""
     text = strip.text
     folded = text.casefold()
     if query not in folded or len(folded) != len(text):
         return strip
     parts, done = [], 0
     while (at := folded.find(query, done)) >= 0:
-        begin, end = (cell_len(text[:place]) for place in (at, at + len(query)))
+        start, end = cell_len(text[:at]), cell_len(text[: at + len(query)])
         before = cell_len(text[:done])
-        found = strip.crop(begin, end).apply_style(Style(reverse=True))
-        parts += [strip.crop(before, begin), found]
+        found = strip.crop(start, end).apply_style(Style(reverse=True))
+        parts += [strip.crop(before, start), found]
         done = at + len(query)
     return Strip.join([*parts, strip.crop(cell_len(text[:done]), strip.cell_length)])

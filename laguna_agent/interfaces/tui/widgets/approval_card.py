@@ -1,7 +1,8 @@
-"""An approval, in the place of the composer: exactly what would happen, why it is asked, the rule.
+"""The approval card replaces the composer: what would happen, why approval is needed, the rule.
 
-Nothing is chosen by default, and Enter answers nothing. The line with the answers is always in
-view. What has no room above or below it is cut there, and stands whole in the part that scrolls.
+Nothing is selected by default, and Enter does not answer. The line with the answers is always in
+view. A heading, reason or rule that is too long is cut there and shown whole in the part that
+scrolls.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
     from laguna_agent.events import ApprovalRequested
 
 
-_LOW, _LOWER = 16, 10
-"""Lines of a terminal below which there is little room, and even less."""
-_HINTS = "ctrl+↑↓ scrolls", "ctrl+↑↓"
-_ALLOWS = '[[policy.rules]] verdict = "allow"'
+_LOW, _VERY_LOW = 16, 10
+"""Lines of the terminal below which the card saves lines, and saves more of them."""
+_SCROLL_HINTS = "ctrl+↑↓ scrolls", "ctrl+↑↓"
+_RULE_START = '[[policy.rules]] verdict = "allow"'
 GRACE_S = 0.4
-"""Keys this soon after a request appears were meant for the composer, and go there."""
+"""Seconds in which keys still go to the composer: a user who is typing has not read the request."""
 
 
 class ApprovalCard(Vertical, can_focus=True):
-    """Shows one request at a time; the answer goes into its future."""
+    """Shows one request at a time and puts the answer into its future."""
 
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
-        """`root` is the repository's, below which paths are shown short."""
+        """`root` is the repository; paths inside it are shown relative to it."""
         super().__init__(id=id)
         self.palette = palette
         self._request: ApprovalRequested | None = None
@@ -52,26 +53,26 @@ class ApprovalCard(Vertical, can_focus=True):
         self._since = 0.0
         self._root = root
         self._heading = Text()
-        self.on_ended: Callable[[], None] = lambda: None
-        """Called when nothing is asked any more; takes the keys back."""
-        self.on_stray: Callable[[events.Key], object] = lambda key: None
-        """Takes a key that was meant for the composer: pressed before a request could be read, or
-        after it was answered."""
+        self.on_closed: Callable[[], None] = lambda: None
+        """Called when the request is answered or withdrawn; gives the focus back."""
+        self.on_stray_key: Callable[[events.Key], object] = lambda key: None
+        """Takes a key meant for the composer: pressed before the request could be read, or after
+        it was answered."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="approval-heading")
         with VerticalScroll(id="approval-scroll", can_focus=False):
             yield Static(id="approval-detail")
         yield Static(id="approval-answers")
-        yield Input(placeholder="why not? goes to the model; enter sends it", id="approval-reason")
+        yield Input(placeholder="why not? the model reads it; enter sends", id="approval-reason")
 
     @property
-    def asking(self) -> bool:
-        """Whether an answer is awaited."""
+    def is_open(self) -> bool:
+        """Whether a request waits for its answer."""
         return self._future is not None
 
-    def ask(self, request: ApprovalRequested, future: Future[Approval]) -> None:
-        """Show a request. The keys that were typed before it appeared do not answer it."""
+    def open(self, request: ApprovalRequested, future: Future[Approval]) -> None:
+        """Show a request. Keys typed before it appeared do not answer it."""
         self._request, self._future = request, future
         self.query_one("#approval-reason", Input).display = False
         self.display = True
@@ -81,17 +82,19 @@ class ApprovalCard(Vertical, can_focus=True):
         self.focus()
 
     def draw(self) -> None:
-        """Draw it for the present width."""
+        """Lay the request out for the current width."""
         request, p = self._request, self.palette
         if request is None:
             return
         height = self.screen.size.height
         parts: list[RenderableType] = [self._detail(request)]
-        what = Text.assemble(("Allow ", f"bold {p.warning}"), (_what(request, self._root), "bold"))
-        hint = len(_HINTS[-1]) + 1 if height < _LOW else 0
-        self._heading, whole = self._cut(what, 1 if height < _LOW else 2, beside=hint)
+        question = Text.assemble(
+            ("Allow ", f"bold {p.warning}"), (_subject(request, self._root), "bold")
+        )
+        hint = len(_SCROLL_HINTS[-1]) + 1 if height < _LOW else 0
+        self._heading, whole = self._cut(question, 1 if height < _LOW else 2, reserved=hint)
         if not whole:
-            parts.insert(0, what)
+            parts.insert(0, question)
         if request.decision.reason:
             reason = Text(visible(request.decision.reason), style=p.muted)
             cut, whole = self._cut(reason, 0 if height < _LOW else 3)
@@ -102,39 +105,38 @@ class ApprovalCard(Vertical, can_focus=True):
         below: list[RenderableType] = [FittedRow(self._answers(request))]
         if request.rule:
             text = visible(" ".join(request.rule.split()), single_line=True)
-            rule = Text(f"a writes: {text}", style=p.muted)
-            most = 0 if height < _LOWER else 1 if height < _LOW else 2
+            rule = Text(f"a saves: {text}", style=p.muted)
+            most = 0 if height < _VERY_LOW else 1 if height < _LOW else 2
             cut, whole = self._cut(rule, most)
             if not whole:
                 parts.append(rule)
-                # What all rules begin with says least.
-                short = rule.plain.replace(f"{_ALLOWS} ", "… ", 1)
+                # All rules start alike.
+                short = rule.plain.replace(f"{_RULE_START} ", "… ", 1)
                 cut, _ = self._cut(Text(short, style=p.muted), most)
             below += [cut] if cut else []
         self.query_one("#approval-detail", Static).update(Group(*parts))
         self.query_one("#approval-answers", Static).update(Group(*below))
         self._draw_head(more=False)
-        self.call_after_refresh(self._limit)
+        self.call_after_refresh(self._limit_height)
 
     def _draw_head(self, *, more: bool) -> None:
-        """What is asked, and how to see the rest of it if there is `more`."""
+        """Draw the question, with the scroll hint if there is `more` than fits."""
         head, bordered = self._heading, bool(self.styles.border_top[0])
-        self.border_subtitle = _HINTS[0] if more and bordered else ""
+        self.border_subtitle = _SCROLL_HINTS[0] if more and bordered else ""
         if more and not bordered:
             free = self._columns - head.cell_len
-            hint = next((hint for hint in _HINTS if len(hint) < free), "")
+            hint = next((hint for hint in _SCROLL_HINTS if len(hint) < free), "")
             head = Text.assemble(head, " " * (free - len(hint)), (hint, self.palette.accent))
         self.query_one("#approval-heading", Static).update(head)
 
     @property
     def _columns(self) -> int:
-        """Cells of a line in it."""
+        """Cells of a line of the card."""
         return max(1, self.screen.size.width - self.gutter.width)
 
-    def _cut(self, text: Text, most: int, *, beside: int = 0) -> tuple[Text, bool]:
-        """At most `most` lines of a text that leave `beside` cells free, and whether that is all
-        of it."""
-        columns = max(1, self._columns - beside)
+    def _cut(self, text: Text, most: int, *, reserved: int = 0) -> tuple[Text, bool]:
+        """Cut a text to `most` lines that leave `reserved` cells free; also tell if it is whole."""
+        columns = max(1, self._columns - reserved)
         lines = text.wrap(self.app.console, columns)
         if len(lines) <= most:
             return text, True
@@ -146,13 +148,13 @@ class ApprovalCard(Vertical, can_focus=True):
         last.truncate(columns, overflow="ellipsis")
         return Text("\n").join([*lines[: most - 1], last]), False
 
-    def _limit(self) -> None:
-        """Leave room for the answers, whatever is asked: only what is asked scrolls."""
+    def _limit_height(self) -> None:
+        """Limit the part that scrolls, so that the answers stay in view."""
         height = self.screen.size.height
         head = self.query_one("#approval-heading").size.height
         below = self.query_one("#approval-answers").size.height
         below += self.query_one("#approval-reason", Input).display
-        # Low terminals have a line of the transcript, that of what goes on, and the status line.
+        # A low terminal keeps one line of the transcript, the activity line and the status line.
         status = self.screen.query_one("#status").display
         most = height - 2 - status if height < _LOW else height * 2 // 3
         room = max(1, most - self.gutter.height - head - below)
@@ -161,7 +163,7 @@ class ApprovalCard(Vertical, can_focus=True):
         self._draw_head(more=scroll.virtual_size.height > room)
 
     def _answers(self, request: ApprovalRequested) -> list[Text]:
-        """The line with the answers, in shorter and shorter forms."""
+        """The line with the answers, the longest form first."""
         forms = []
         for gap, once, because in (
             ("   ", "once", "no, because…"),
@@ -182,7 +184,7 @@ class ApprovalCard(Vertical, can_focus=True):
 
     def _detail(self, request: ApprovalRequested) -> RenderableType:
         action, p = request.action, self.palette
-        width = max(20, self._columns - 1)  # it may have a bar beside it
+        width = max(20, self._columns - 1)  # room for the scroll bar
         match action.kind:
             case "write":
                 if action.diff:
@@ -201,8 +203,8 @@ class ApprovalCard(Vertical, can_focus=True):
     def on_resize(self) -> None:
         self.draw()
 
-    def scroll_asked(self, lines: int) -> None:
-        """Scroll what is asked; by no more than is in view, so that no line is passed over."""
+    def scroll_detail(self, lines: int) -> None:
+        """Scroll the detail by at most what is in view, so that no line is skipped."""
         scroll = self.query_one("#approval-scroll", VerticalScroll)
         most = max(1, scroll.size.height)
         scroll.scroll_relative(y=max(-most, min(lines, most)), animate=False)
@@ -212,16 +214,16 @@ class ApprovalCard(Vertical, can_focus=True):
     def on_key(self, event: events.Key) -> None:
         if self.query_one("#approval-reason", Input).has_focus:
             return
-        if not self.asking:
+        if not self.is_open:
             event.stop()
-            self.on_stray(events.Key(event.key, event.character))
+            self.on_stray_key(events.Key(event.key, event.character))
             return
         key = event.character or event.key
         if time.monotonic() - self._since < self.grace_s:
             self._since = time.monotonic()
             event.stop()
             if event.is_printable and event.character:
-                self.on_stray(events.Key(event.key, event.character))
+                self.on_stray_key(events.Key(event.key, event.character))
             return
         if key == "y":
             self.answer("once")
@@ -234,11 +236,11 @@ class ApprovalCard(Vertical, can_focus=True):
             reason.value = ""
             reason.display = True
             reason.focus()
-            self.call_after_refresh(self._limit)
+            self.call_after_refresh(self._limit_height)
         elif event.is_printable and event.character and key != "a":
-            # No answer begins like this: a message does, and its other letters are none either.
+            # The user starts to type a message: its next letters are no answers either.
             self._since = time.monotonic()
-            self.on_stray(events.Key(event.key, event.character))
+            self.on_stray_key(events.Key(event.key, event.character))
         else:
             return
         event.stop()
@@ -249,7 +251,7 @@ class ApprovalCard(Vertical, can_focus=True):
         self.answer("no", event.value.strip())
 
     def answer(self, answer: str, reason: str = "") -> None:
-        """Give the answer."""
+        """Answer the request."""
         from laguna_agent.agent.approval import Approval
 
         future, self._future, self._request = self._future, None, None
@@ -258,34 +260,34 @@ class ApprovalCard(Vertical, can_focus=True):
         self._end()
 
     def _end(self) -> None:
-        self.on_ended()  # before it hides, or the keys would go to whatever is next
+        self.on_closed()  # before it hides, or Textual would focus another widget
         self.display = False
 
     def withdraw(self) -> None:
-        """What was asked is not asked any more (the turn was stopped)."""
+        """Close the request without an answer: the turn was stopped."""
         if self._future is not None:
             self._future.cancel()
             self._future = self._request = None
             self._end()
 
 
-def _what(request: ApprovalRequested, root: Path) -> str:
+def _subject(request: ApprovalRequested, root: Path) -> str:
     action = request.action
     match action.kind:
         case "write":
-            return f"a change of {_short(action.path, root)}"
+            return f"changing {_relative(action.path, root)}"
         case "execute":
-            return "a command"
+            return "this command"
         case "network":
-            return "to reach a host"
+            return "network access"
         case "git":
             return f"git {visible(action.operation, single_line=True)}"
         case _:
-            return f"to read {_short(action.path, root)}"
+            return f"reading {_relative(action.path, root)}"
 
 
-def _short(path: str, root: Path) -> str:
-    """A path in the repository without the repository's; others are shown whole."""
+def _relative(path: str, root: Path) -> str:
+    """A path inside the repository relative to it, another one whole."""
     base = os.fspath(root)
     inside = path.startswith(base + os.sep)
     return visible(path[len(base) + 1 :] if inside else path, single_line=True)

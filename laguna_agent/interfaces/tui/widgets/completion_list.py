@@ -1,4 +1,4 @@
-"""The list of what can be completed: commands after `/`, files and symbols after `@`."""
+"""The list of completions: commands after `/`, files and symbols after `@`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS = 8
 
 
 class CompletionList(Widget):
-    """The choices below the transcript, the chosen one marked."""
+    """Shows the choices, the current one marked."""
 
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -26,10 +26,10 @@ class CompletionList(Widget):
         self.display = False
 
     def offer(self, word: str, choices: Sequence[tuple[str, str]], note: str = "") -> None:
-        """Show (text, about) choices for the word that is being typed, and a note on them below.
+        """Show (text, description) choices for the typed `word`, and a note below them.
 
-        Nothing to show hides the list. What a person marked stays marked while more comes for the
-        same word.
+        An empty list without a note hides the widget. The marked choice stays marked while more
+        choices arrive for the same word.
         """
         marked = self.choices[self.index] if self.index and word == self.word else None
         self.word, self.choices, self.note = word, list(choices), note
@@ -37,9 +37,13 @@ class CompletionList(Widget):
         self.display = bool(self.choices or note)
         self.refresh(layout=True)
 
+    def close(self) -> None:
+        """Hide the list."""
+        self.offer("", [])
+
     @property
     def is_open(self) -> bool:
-        """Whether there is something to choose."""
+        """Whether there are choices."""
         return bool(self.choices)
 
     @property
@@ -48,7 +52,7 @@ class CompletionList(Widget):
         return self.choices[self.index][0]
 
     def move(self, step: int) -> None:
-        """Mark another one."""
+        """Mark the choice `step` rows below."""
         self.index = (self.index + step) % len(self.choices)
         self.refresh()
 
@@ -61,7 +65,7 @@ class CompletionList(Widget):
         shown = self.choices[first : first + ROWS]
         column = min(max((len(name) for name, _ in shown), default=0) + 2, max(12, width * 2 // 3))
         lines = []
-        for number, (name, about) in enumerate(shown, first):
+        for number, (name, description) in enumerate(shown, first):
             chosen = number == self.index
             line = Text("▌ " if chosen else "  ", style=p.accent, no_wrap=True)
             label = Text(visible(name, single_line=True))
@@ -70,7 +74,7 @@ class CompletionList(Widget):
             label.pad_right(max(0, column - label.cell_len))
             line.append_text(label)
             line.stylize(f"bold {p.accent}" if chosen else p.foreground, 2)
-            line.append(visible(about, single_line=True), style=p.muted)
+            line.append(visible(description, single_line=True), style=p.muted)
             line.truncate(width, overflow="ellipsis")
             lines.append(line)
         if self.note:

@@ -1,4 +1,4 @@
-"""Rows that say less where there is less room, instead of being cut."""
+"""Rows that show less where there is less room, instead of being cut."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class FittedRow:
         return Measurement(1, max(1, min(self.forms[0].cell_len, options.max_width)))
 
 
-def elided(text: str, cells: int) -> str:
-    """A text without its middle where it is too long: both ends of a name tell it apart."""
+def shorten_middle(text: str, cells: int) -> str:
+    """Shorten a text in its middle: both ends of a name tell it apart."""
     if cell_len(text) <= cells:
         return text
     end = cells // 2
@@ -37,16 +37,16 @@ def elided(text: str, cells: int) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[Text]:
-    """Lines of one width each column, two cells between; the columns in `right` end at one line.
+    """Align rows in columns, two cells apart; the columns in `right` are aligned to the right.
 
     All lines are equally long, so that all of them fit or none does.
     """
     lines = [Text(no_wrap=True) for _ in rows]
-    for place, cells in enumerate(zip(*rows, strict=True)):
+    for column, cells in enumerate(zip(*rows, strict=True)):
         width = max(map(cell_len, cells), default=0)
         if not width:
             continue
         for line, cell in zip(lines, cells, strict=True):
             gap = " " * (width - cell_len(cell))
-            line.append(("  " if place else "") + (gap + cell if place in right else cell + gap))
+            line.append(("  " if column else "") + (gap + cell if column in right else cell + gap))
     return lines

@@ -1,4 +1,4 @@
-"""The side panel: the plan, the files that changed, how full the context is."""
+"""The side panel: the plan, the changed files, how full the context is."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from rich.text import Text
 from textual.widgets import Static
 
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.transcript.changed_files import ChangedFiles
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
     from laguna_agent.events import PlanStep
 
 WIDTH = 34
-ROOM = 112
-"""Columns of the terminal from which the panel shows by itself."""
+AUTO_SHOW_COLUMNS = 112
+"""Columns of the terminal from which the panel shows unless the user hid it."""
 
 
 class SidePanel(Static):
-    """Text only; drawn anew when something in it changes."""
+    """Text only; `draw` updates it."""
 
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.palette = palette
         self.plan: list[PlanStep] = []
-        self.changed: dict[str, tuple[int, int]] = {}
-        """Paths to lines added and removed."""
         self.used = self.limit = 0
+        """Tokens of the context."""
+        self.changed_files = ChangedFiles()
 
     def draw(self) -> None:
-        """Show the present state."""
+        """Show the current state."""
         p, width = self.palette, WIDTH - 4
         text = Text()
 
@@ -49,7 +50,8 @@ class SidePanel(Static):
                 text.append(visible(step.text, single_line=True) + "\n", style=dim)
             text.right_crop(1)
         heading("Changed files")
-        for path, (added, removed) in list(self.changed.items())[-20:]:
+        counts_by_path = self.changed_files.counts
+        for path, (added, removed) in list(counts_by_path.items())[-20:]:
             name = Text(visible(path, single_line=True), no_wrap=True)
             counts = f" +{added} -{removed}"
             room = width - len(counts)
@@ -58,7 +60,7 @@ class SidePanel(Static):
             text.append_text(name)
             text.append(f" +{added}", style=p.success)
             text.append(f" -{removed}\n", style=p.error)
-        if self.changed:
+        if counts_by_path:
             text.right_crop(1)
         else:
             text.append("none yet", style=p.muted)
@@ -66,8 +68,8 @@ class SidePanel(Static):
             heading("Context")
             share = min(1.0, self.used / self.limit)
             filled = round(share * (width - 5))
-            hot = p.error if share > 0.85 else p.warning if share > 0.6 else p.accent
-            text.append("━" * filled, style=hot)
+            colour = p.error if share > 0.85 else p.warning if share > 0.6 else p.accent
+            text.append("━" * filled, style=colour)
             text.append("━" * (width - 5 - filled), style=p.muted)
             text.append(f" {share:.0%}\n")
             text.append(f"{self.used:,} of {self.limit:,} tokens", style=p.muted)

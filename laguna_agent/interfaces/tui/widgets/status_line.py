@@ -1,4 +1,4 @@
-"""The status line: the mode first, then the model, how full the context is, and where we are."""
+"""The status line: the mode, the model, how full the context is, the directory and the branch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 from textual.reactive import reactive
@@ -20,14 +21,14 @@ _BRANCH_CELLS = 24
 
 @dataclass(frozen=True)
 class Status:
-    """What the line says. `used` and `limit` are tokens."""
+    """What the line shows. `used` and `limit` are tokens of the context."""
 
     mode: str = "ask"
     plan: bool = False
     model: str = ""
     used: int = 0
     limit: int = 0
-    place: str = ""
+    directory: str = ""
     branch: str = ""
     mouse: bool = True
 
@@ -36,35 +37,41 @@ class StatusLine(Widget):
     """One line, redrawn when its status changes."""
 
     status: reactive[Status] = reactive(Status())
-    flash: reactive[str] = reactive("")
+    flashed: reactive[str] = reactive("")
+    """A short text that replaces the right half for a moment."""
 
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.palette = palette
         self.root: Path | None = root
-        """The repository whose branch is shown; None: nothing is looked up."""
+        """The repository whose branch is shown; None shows no branch."""
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self.look_at_branch)
+        self.call_after_refresh(self.refresh_branch)
 
-    def look_at_branch(self) -> None:
-        """Read again what is checked out; something that ran may have changed it."""
+    def change(self, **fields: Any) -> None:
+        """Replace fields of the status."""
+        self.status = replace(self.status, **fields)
+
+    def refresh_branch(self) -> None:
+        """Read the current branch again: a tool or a command may have switched it."""
         if self.root is not None:
-            in_background(self, "branch", self._look_at_branch, self.root)
+            in_background(self, "branch", self._read_branch, self.root)
 
-    async def _look_at_branch(self, root: Path) -> None:
-        branch = await asyncio.to_thread(checked_out, root)
+    async def _read_branch(self, root: Path) -> None:
+        branch = await asyncio.to_thread(current_branch, root)
         if root == self.root and branch != self.status.branch:
-            self.status = replace(self.status, branch=branch)
+            self.change(branch=branch)
 
-    def say(self, text: str, for_s: float = 3.0) -> None:
-        """Show something short for a moment in the place of the right half."""
-        self.flash = text
-        self.set_timer(for_s, lambda: self._unsay(text))
+    def flash(self, text: str, for_s: float = 3.0) -> None:
+        """Show a short text for `for_s` seconds; an empty one ends the present one."""
+        self.flashed = text
+        if text:
+            self.set_timer(for_s, lambda: self._end_flash(text))
 
-    def _unsay(self, text: str) -> None:
-        if self.flash == text:
-            self.flash = ""
+    def _end_flash(self, text: str) -> None:
+        if self.flashed == text:
+            self.flashed = ""
 
     def render(self) -> Text:
         p, s, width = self.palette, self.status, self.size.width
@@ -74,22 +81,22 @@ class StatusLine(Widget):
         left.append(f" {s.mode} ", style=f"reverse bold {colour}")
         if s.plan:
             left.append(" plan ", style=f"reverse bold {p.user}")
-        if self.flash:
-            left.append(f"  {visible(self.flash, single_line=True)}", style=p.accent)
+        if self.flashed:
+            left.append(f"  {visible(self.flashed, single_line=True)}", style=p.accent)
             left.truncate(width, overflow="ellipsis")
             return left
         if s.model:
             left.append(f"  {visible(s.model, single_line=True)}", style=p.foreground)
         if s.limit:
             share = s.used / s.limit
-            hot = p.error if share > 0.85 else p.warning if share > 0.6 else p.muted
-            left.append(f"  {share:.0%} of {s.limit // 1000}k", style=hot)
+            colour = p.error if share > 0.85 else p.warning if share > 0.6 else p.muted
+            left.append(f"  {share:.0%} of {s.limit // 1000}k", style=colour)
         if not s.mouse:
             left.append("  mouse: terminal", style=p.muted)
         branch = Text(visible(s.branch, single_line=True), no_wrap=True)
         branch.truncate(_BRANCH_CELLS, overflow="ellipsis")
-        # What says least goes first when there is no room.
-        parts = [visible(s.place, single_line=True), branch.plain, "f1 help"]
+        # The least important goes first where there is no room.
+        parts = [visible(s.directory, single_line=True), branch.plain, "f1 help"]
         for first in range(len(parts)):
             right = Text("  ".join(filter(None, parts[first:])), style=p.muted, no_wrap=True)
             if right.cell_len <= width - left.cell_len - 2:
@@ -100,10 +107,10 @@ class StatusLine(Widget):
         return left
 
 
-def checked_out(root: Path) -> str:
-    """The branch that is checked out at `root`, else its short commit; empty outside git.
+def current_branch(root: Path) -> str:
+    """The branch that is checked out at `root`, or its short commit; empty outside git.
 
-    Reads files and runs nothing.
+    Reads files and runs no program.
     """
     from laguna_agent.trajectory.meta import git_head
 
@@ -112,7 +119,7 @@ def checked_out(root: Path) -> str:
 
 
 def short_path(path: Path) -> str:
-    """A directory for the status line: `~` for the home, the end of a long one."""
+    """A directory for the status line: `~` for the home, only the end of a long path."""
     home, text = os.path.expanduser("~"), os.fspath(path)
     if text == home or text.startswith(home + os.sep):
         text = "~" + text[len(home) :]

@@ -1,0 +1,34 @@
+"""Edits a text in the user's editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laguna_agent.errors import LagunaError
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+
+def edit_externally(app: App[Any], text: str, configured: str | None) -> str:
+    """Suspend the interface and edit `text`; returns the edited text. Raises LagunaError."""
+    editor = configured or os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="laguna-") as folder:
+        path = Path(folder, "prompt.md")
+        path.write_text(text, encoding="utf-8")
+        failure: object = None
+        with app.suspend():
+            try:  # here: `suspend` does not resume the interface when its body raises
+                status = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+                failure = f"exit {status}" if status else None
+            except (OSError, ValueError) as error:
+                failure = error
+        if failure is not None:
+            raise LagunaError(f"the editor `{editor}` failed: {failure}",
+                              hint="Set $VISUAL or $EDITOR to another one.")  # fmt: skip
+        return path.read_text(encoding="utf-8", errors="replace").rstrip()
