@@ -29,7 +29,7 @@ READING = PrefillProgress(done=1_536, total=4_210, reused=5_100, rate=33, eta_s=
 @pytest.mark.parametrize("width", [120, 90, 76, 60, 50, 40, 36])
 def test_how_much_is_read_and_the_time_left_are_shown_at_every_width(width):
     made = line(width)
-    made.take(READING)
+    made.show_event(READING)
     shown = made.render().plain
     assert len(shown) <= width
     assert "reading" in shown
@@ -40,7 +40,7 @@ def test_how_much_is_read_and_the_time_left_are_shown_at_every_width(width):
 
 def test_with_room_everything_is_shown():
     made = line(120)
-    made.take(READING)
+    made.show_event(READING)
     assert made.render().plain == (
         "⠋ reading ━━━━━━━━━━━━ 1,536 of 4,210 tokens · 5,100 reused · 33/s · 81 s left · esc stops"
     )
@@ -54,7 +54,7 @@ def test_the_time_left_and_the_bar_go_on_between_two_reports(monkeypatch):
     made = line(120)
     made.set_interval = lambda *_: None
     made.still = False
-    made.take(PrefillProgress(done=0, total=400, reused=0, rate=40, eta_s=10))
+    made.show_event(PrefillProgress(done=0, total=400, reused=0, rate=40, eta_s=10))
     first = made.render().plain
     assert "0 of 400 tokens · 40/s · 10 s left" in first
     now += 4
@@ -72,7 +72,7 @@ def test_the_time_left_and_the_bar_go_on_between_two_reports(monkeypatch):
 @pytest.mark.parametrize("width", [76, 50, 36])
 def test_a_long_name_of_a_tool_leaves_room_for_the_key_that_stops_it(width):
     made = line(width)
-    made.say("running " + "pytest -x " * 20)
+    made.report("running " + "pytest -x " * 20)
     shown = made.render().plain
     assert len(shown) <= width
     assert shown.endswith("… · esc stops")
@@ -80,25 +80,25 @@ def test_a_long_name_of_a_tool_leaves_room_for_the_key_that_stops_it(width):
 
 def test_what_is_written_after_a_summary_was_asked_for_is_summarising():
     made = line(76)
-    made.take(SystemNote(text="Summarise.", reason="compaction"))
-    made.take(TextDelta(text="## Goal"))
+    made.show_event(SystemNote(text="Summarise.", reason="compaction"))
+    made.show_event(TextDelta(text="## Goal"))
     assert "summarising" in made.render().plain
-    made.take(StepStarted(step=2))
-    made.take(TextDelta(text="Now"))
+    made.show_event(StepStarted(step=2))
+    made.show_event(TextDelta(text="Now"))
     assert "writing" in made.render().plain
 
 
 def test_bytes_of_a_model_that_is_loaded():
     made = line(76)
-    made.take(ModelLoading(done=12_400_000_000, total=20_274_300_032))
+    made.show_event(ModelLoading(done=12_400_000_000, total=20_274_300_032))
     assert "12.4 GB of 20.3 GB" in made.render().plain
-    made.take(ModelLoading(done=0, total=20_274_300_032, measuring=True))
+    made.show_event(ModelLoading(done=0, total=20_274_300_032, measuring=True))
     assert "measuring the best settings for this machine" in made.render().plain
     assert "GB" not in made.render().plain
 
 
 def test_nothing_is_said_when_nothing_goes_on():
     made = line(76)
-    made.say("working")
+    made.report("working")
     made.end()
     assert made.render().plain == ""
