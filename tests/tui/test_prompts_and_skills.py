@@ -136,8 +136,8 @@ async def test_each_edit_is_said_once_and_one_that_is_taken_back_not_at_all(driv
         assert said() == 2
 
 
-async def test_a_pack_that_cannot_be_used_is_said_with_file_line_and_mend(drive, prompts):
-    async with drive([Reply(text="hello")], size=(160, 30)) as ui:
+async def test_an_invalid_pack_is_reported_with_file_line_and_fix(drive, prompts):
+    async with drive([Reply(text="hello")], size=(220, 30)) as ui:
         await ui.idle()
         write_files(prompts, {"base/system.md": "x\n{{ modle }}"})
         await ui.shows("base/system.md:2: unknown variable `modle`")
