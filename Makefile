@@ -1,14 +1,16 @@
 # Every target does its own set-up: see `make help`.
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# Processes for the tests; each has an engine beside it now and then.
+JOBS ?= auto
+PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-fast starter lint format bench messages pictures architecture clean
+.PHONY: help demo test test-slow starter lint format bench messages pictures architecture clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
-	@echo "make test       the whole test suite        make test-fast   without the slow part"
-	@echo "make lint       ruff, mypy, import-linter   make format      what ruff can mend"
+	@echo "make test       the test suite, in minutes  make test-slow   with a real model, and soaks"
+	@echo "make lint       ruff, mypy, import-linter   make format      what ruff can fix"
 	@echo "make bench      measure speed and memory    make clean       remove what was built here"
 
 demo:
@@ -19,17 +21,17 @@ $(STAMP): pyproject.toml install.sh
 	./install.sh --dev
 	@touch $(STAMP)
 
-# The slow tests run engines with all cores each, so they run one after the other.
-test: $(STAMP) starter
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
-	$(BIN)/pytest -n 0 -m slow
+test: $(STAMP)
+	$(PYTEST) -m "not slow"
 
-test-fast: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
+# The starter takes all cores, so its tests run one after the other.
+test-slow: $(STAMP) starter
+	$(PYTEST) -m "slow and not starter"
+	$(BIN)/pytest -m starter
 
-# Fetched ahead of the tests, whose time is limited, into ~/.cache/laguna-tests.
+# Fetched before the tests, whose time is limited, into ~/.cache/laguna-tests.
 starter: $(STAMP)
-	@$(BIN)/python tests/support/starter.py
+	@PYTHONPATH=tests $(BIN)/python -m support.starter
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

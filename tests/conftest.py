@@ -54,8 +54,11 @@ def starter_model() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Against hanging only: a busy machine may be many times slower than an idle one.
     for item in items:
+        if "starter_model" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.starter)
+        # Against hanging only: a busy machine may be many times slower than an idle one.
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1200))
 

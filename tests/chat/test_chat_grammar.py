@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.chat.schema import JsonValues
 from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 from support.grammars import Acceptor, Verdict, Vocabulary, verdict, vocabulary_of
-from support.synthetic import starter, tiny_laguna
+from support.synthetic import tiny_laguna
 
 EDIT = ToolSpec(
     name="edit",
@@ -348,8 +349,8 @@ def test_the_number_of_calls_can_be_limited(vocabulary: Vocabulary) -> None:
         assert verdict(vocabulary, grammar, laguna_call("done") + laguna_call("done")) == expected
 
 
-def test_the_starters_own_tokens_are_those_of_the_format() -> None:
-    vocabulary = vocabulary_of(starter())
+def test_the_starters_own_tokens_are_those_of_the_format(starter_model: Path) -> None:
+    vocabulary = vocabulary_of(starter_model)
     for text in ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"):
         assert len(vocabulary.tokens(text)) == 1, text
     assert vocabulary.end() == vocabulary.tokens("<|im_end|>")[0]

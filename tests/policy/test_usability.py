@@ -212,10 +212,6 @@ def lines(text: str) -> list[str]:
 ALL = lines(READING) + lines(WORKING)
 
 
-def test_the_list_is_long_enough() -> None:
-    assert len(set(ALL)) == len(ALL) >= 150
-
-
 def test_in_auto_with_the_sandbox_nothing_ordinary_is_asked(
     make_gate: Callable[..., Gate], workspace: Path
 ) -> None:

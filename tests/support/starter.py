@@ -1,22 +1,17 @@
 """The starter model for tests: fetched once into the cache of test models, by laguna's own code.
 
-`python tests/support/starter.py` does it ahead of the tests and shows how far it is.
+`make starter` fetches it before the tests run and shows its progress.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from laguna_agent.interfaces.transfer_progress import TransferLine
 from laguna_agent.models.catalogue import STARTER, load_catalogue
 from laguna_agent.models.fetch.acquire import pull
 from laguna_agent.models.store import Store
-
-
-def cache_dir() -> Path:
-    chosen = os.environ.get("LAGUNA_TEST_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "laguna-tests"
+from support.synthetic import cache_dir
 
 
 def fetch_starter() -> Path:

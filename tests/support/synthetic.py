@@ -1,7 +1,7 @@
-"""Model files for tests: the tiny synthetic Laguna and the starter.
+"""Model files for tests: tiny synthetic Lagunas.
 
-The tiny model is written on first use into `~/.cache/laguna-tests` (or `LAGUNA_TEST_CACHE`), under
-a lock, so that parallel test processes share one file.
+They are written on first use into `~/.cache/laguna-tests` (or `LAGUNA_TEST_CACHE`), under
+a lock, so that parallel test processes share each file.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from laguna_agent.models.engine.synthetic import TINY, XS, Geometry, write_model
+from laguna_agent.models.engine.synthetic import TINY, Geometry, write_model
 
 TINY_WINDOW = TINY.window
-STARTER = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
 
 
 def cache_dir() -> Path:
@@ -38,16 +37,6 @@ def smooth_laguna() -> Path:
 def dense_laguna() -> Path:
     """The tiny Laguna without experts: no router, which llama.cpp computes otherwise in batches."""
     return _made(replace(TINY, name="laguna-dense", dense_layers=TINY.layers))
-
-
-def full_laguna() -> Path:
-    """A file of the full XS geometry: 18.95 GB, for measurements."""
-    return _made(XS)
-
-
-def starter() -> Path:
-    """The starter model, where `make test` put it."""
-    return cache_dir() / STARTER
 
 
 def _made(geometry: Geometry) -> Path:
