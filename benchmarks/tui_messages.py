@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +23,13 @@ class Talker:
 
     busy = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_event: Callable[[Event], None]) -> None:
         meta = SimpleNamespace(title="")
         self.root = root
+        self.on_event = on_event
         self.trajectory = SimpleNamespace(id="talker", directory=root, last_seq=0, meta=meta)
-        self.agent = SimpleNamespace(
-            gate=SimpleNamespace(mode="ask", plan=False), plan=[], steering=[]
-        )
-        self.record = SimpleNamespace(state=SimpleNamespace(plan=[], user_messages=[]))
+        self.gate = SimpleNamespace(mode="ask", plan=False)
+        self.conversation_state = SimpleNamespace(plan=[], user_messages=[])
         self.info = SimpleNamespace(name="bench/server", parameters=0, quantization="", context=1)
         self.pack = SimpleNamespace(stamp=lambda: None)
         self.conversation = SimpleNamespace(used=1, limit=32_768)
@@ -41,21 +40,23 @@ class Talker:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    async def turn(self, text: str) -> AsyncGenerator[Event, None]:
+    async def turn(self, text: str) -> TurnFinished:
         """As many messages as asked for, each in pieces."""
-        yield UserMessage(text=text)
+        self.on_event(UserMessage(text=text))
         for number in range(int(text)):
             said = f"message {number}: {WORDS}"
             for at in range(0, len(said), 12):
-                yield TextDelta(text=said[at : at + 12])
-            yield Reply(text=said)
+                self.on_event(TextDelta(text=said[at : at + 12]))
+            self.on_event(Reply(text=said))
             await asyncio.sleep(0.005)
-        yield TurnFinished(status="done", summary="that was all")
+        finished = TurnFinished(status="done", summary="that was all")
+        self.on_event(finished)
+        return finished
 
 
-async def open_session(settings: Any, **_: Any) -> Any:
+async def open_session(settings: Any, *, on_event: Callable[[Event], None], **_: Any) -> Any:
     """In the place of `Session.open`."""
-    return Talker(Path.cwd())
+    return Talker(Path.cwd(), on_event)
 
 
 if __name__ == "__main__":

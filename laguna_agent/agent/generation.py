@@ -1,99 +1,103 @@
-"""Asks the model for one reply, and asks again, more freely, when it only repeats itself.
+"""Generates one reply, and generates it again, at a higher temperature, when it only repeats.
 
-A reply that makes calls which were made before, with nothing changed since, is thrown away: it
-never becomes part of the prompt, since a repetition in the context makes the next one likelier.
-So is one that was cut because the context was nearly full: it is asked for again in a new epoch,
-as it is when a server says that the prompt is longer than was thought.
+A reply whose calls were all made before, with nothing changed since, is discarded: it never becomes
+part of the prompt, since a repetition in the context makes the next one likelier. A reply that was
+cut because the context was nearly full is discarded too, and generated again in a new epoch; so is
+one whose prompt a server finds too long.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from laguna_agent.agent.context.compaction import reply_room
-from laguna_agent.agent.context.context_append import make_room
-from laguna_agent.agent.loop_detector import LoopDetector
-from laguna_agent.agent.retries import Retries
-from laguna_agent.agent.state import Agent
-from laguna_agent.errors import ContextFullError
-from laguna_agent.events import Event, Reply
-from laguna_agent.models.conversation import GenerateOptions
+from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.services import Services
+from laguna_agent.agent.turn import Turn
+from laguna_agent.errors import ContextFullError, ModelError
+from laguna_agent.events import Reply
+from laguna_agent.models.conversation import GenerateOptions, Sampling
 
 RESAMPLES = 4
 _WARMER = 0.35
 
 
-async def ask(
-    agent: Agent, watchdog: LoopDetector, attempts: Retries
-) -> AsyncGenerator[Event, None]:
-    """Yield the events of one reply. Replies that were thrown away are marked `discarded`; when
-    the last one is, nothing new could be had."""
-    conversation = agent.conversation
-    options = make_options(agent, attempts)
-    mark, fresh = conversation.mark(), False
-    again = 0
-    while again <= RESAMPLES:
+async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
+    """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
+    conversation = services.conversation
+    options = make_options(services, window, turn)
+    mark, compacted, repeats = conversation.mark(), False, 0
+    while repeats <= RESAMPLES:
         cut = False
         try:
-            async with aclosing(conversation.generate(options)) as events:
-                async for event in events:
-                    if not isinstance(event, Reply):
-                        yield event
-                        continue
-                    event.seed = options.sampling.seed
-                    event.temperature = options.sampling.temperature
-                    cut = not fresh and _for_lack_of_room(agent, event, options)
-                    event.discarded = (
-                        cut
-                        or watchdog.is_repeat(event.tool_calls)
-                        or attempts.is_repeat(event.tool_calls)
-                    )
-                    yield event
-                    if not event.discarded:
-                        return
+            reply = await _generate_once(services, turn, options, may_be_cut=not compacted)
+            if not reply.discarded:
+                return reply
+            cut = not compacted and _cut_by_full_context(services, reply, options)
         except ContextFullError:
-            # A server counts by itself, and what was estimated was too little.
-            if fresh or agent.compact is None:
+            # A server counts by itself, and the estimate was too low.
+            if compacted:
                 raise
             cut = True
         conversation.rewind(mark)
         if cut:
-            async with aclosing(make_room(agent)) as room:
-                async for made in room:
-                    yield made
-            options = make_options(agent, attempts)
-            mark, fresh = conversation.mark(), True
+            await window.make_room()
+            options = make_options(services, window, turn)
+            mark, compacted = conversation.mark(), True
             continue
-        again += 1
-        warmer = min(1.2, max(options.sampling.temperature, 0.2) + _WARMER)
-        sampling = options.sampling.model_copy(
-            update={"temperature": warmer, "top_p": 0.95, "top_k": 40,
-                    "seed": options.sampling.seed + 1}
-        )  # fmt: skip
-        options.sampling = sampling
+        repeats += 1
+        options.sampling = _warmer(options.sampling)
+    return None
 
 
-def make_options(agent: Agent, attempts: Retries) -> GenerateOptions:
-    """How the next reply is to be made."""
-    manifest, conversation = agent.pack.manifest, agent.conversation
-    room = reply_room(conversation.used, conversation.limit, agent.reserve)
+async def _generate_once(
+    services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
+) -> Reply:
+    """Generate a reply, marked as discarded when it must not stay in the prompt."""
+    async with aclosing(services.conversation.generate(options)) as events:
+        async for event in events:
+            if not isinstance(event, Reply):
+                services.emit(event)
+                continue
+            event.seed = options.sampling.seed
+            event.temperature = options.sampling.temperature
+            event.discarded = (
+                (may_be_cut and _cut_by_full_context(services, event, options))
+                or turn.loop_detector.is_repeat(event.tool_calls)
+                or turn.retries.is_repeat(event.tool_calls)
+            )
+            turn.usage = turn.usage.plus(event.usage)
+            services.emit(event)
+            return event
+    raise ModelError("the model gave no reply")
+
+
+def make_options(services: Services, window: ContextWindow, turn: Turn) -> GenerateOptions:
+    """The options of the next reply."""
+    manifest, conversation = services.pack.manifest, services.conversation
+    room = reply_room(conversation.used, conversation.limit, window.reserve)
     return GenerateOptions(
-        sampling=attempts.sampling(),
-        max_tokens=max(1, min(agent.limits.reply_tokens, room)),
-        thinking=agent.thinking,
-        thinking_budget=agent.pack.thinking_budget,
+        sampling=turn.retries.sampling(),
+        max_tokens=max(1, min(services.limits.reply_tokens, room)),
+        thinking=services.thinking,
+        thinking_budget=services.pack.thinking_budget,
         tool_choice="required" if manifest.call_required else "auto",
-        allowed=attempts.allowed(),
-        paths=attempts.paths(),
-        logprobs=agent.logprobs,
+        allowed=turn.retries.allowed_tools(),
+        paths=turn.retries.writable_paths(),
+        logprobs=services.logprobs,
     )
 
 
-def _for_lack_of_room(agent: Agent, reply: Reply, options: GenerateOptions) -> bool:
+def _cut_by_full_context(services: Services, reply: Reply, options: GenerateOptions) -> bool:
     """Whether a reply ended early because the context is nearly full."""
     return (
-        agent.compact is not None
-        and reply.finish_reason in ("length", "context_full")
-        and options.max_tokens < agent.limits.reply_tokens
+        reply.finish_reason in ("length", "context_full")
+        and options.max_tokens < services.limits.reply_tokens
+    )
+
+
+def _warmer(sampling: Sampling) -> Sampling:
+    temperature = min(1.2, max(sampling.temperature, 0.2) + _WARMER)
+    return sampling.model_copy(
+        update={"temperature": temperature, "top_p": 0.95, "top_k": 40, "seed": sampling.seed + 1}
     )

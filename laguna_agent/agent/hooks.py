@@ -1,14 +1,13 @@
-"""Hooks: commands of the user's that run before and after a tool, on a prompt, at a turn's end.
+"""Hooks: the user's commands that run before and after a tool, on a prompt, at a turn's end.
 
 A hook reads one JSON object on standard input and may print one on standard output:
 
 - `{"deny": "reason"}` refuses the call (before_tool) or the prompt (on_prompt);
-- `{"add": "text"}` is told to the model, after the result or beside the prompt;
-- `{"continue": "text"}` (turn_end) sends the agent on with that text.
+- `{"add": "text"}` adds a message for the model, after the result or the prompt;
+- `{"continue": "text"}` (turn_end) makes the agent continue with that text.
 
 Exit status 2 denies with standard error as the reason, for hooks that are one line of shell. Any
-other failure is shown to the person. A hook can only take away: what it does not deny is still
-asked of the policy.
+other failure is shown to the user. A hook can only deny: the policy still decides on the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from laguna_agent.policy.environment import is_secret_variable
 
 HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
 MOST_CONTINUES = 3
-"""How often in one turn hooks may send the agent on."""
+"""How often hooks may make the agent continue in one turn."""
 _MOST_OUTPUT = 64 << 10
 _MOST_TEXT = 8_000
 
@@ -48,20 +47,20 @@ class _Answer(BaseModel):
 
 @dataclass
 class HookResult:
-    """What the hooks of one event said."""
+    """The combined answer of the hooks of one event."""
 
     deny: str | None = None
-    """Why the call or prompt is refused; None when no hook objects."""
+    """Why the call or prompt is refused; None when no hook denies it."""
     add: list[str] = field(default_factory=list)
     """Texts for the model."""
     send_on: str | None = None
-    """Of a turn's end: what the agent is told to go on with."""
+    """At a turn's end: the message with which the agent continues."""
     notices: list[Notice] = field(default_factory=list)
-    """Failures, for a person."""
+    """Failures, for the user."""
 
 
 class Hooks:
-    """The hooks of one session. `cwd` is the repository; `environment` what commands inherit."""
+    """The hooks of one session. `cwd` is the repository; commands inherit `environment`."""
 
     def __init__(
         self,
@@ -79,12 +78,12 @@ class Hooks:
         self._continues = 0
 
     async def before_tool(self, call: ToolCall) -> HookResult:
-        """Ask before a call runs. `deny` goes to the model as the call's result."""
+        """Run before a call. `deny` goes to the model as the call's result."""
         about = {"tool": call.name, "arguments": call.arguments}
         return await self._run("before_tool", about, tool=call.name)
 
     async def after_tool(self, call: ToolCall, finished: ToolFinished) -> HookResult:
-        """Tell that a call ran; `add` follows its result. A denial is only shown."""
+        """Run after a call; `add` follows its result. A denial is only shown."""
         about = {
             "tool": call.name,
             "arguments": call.arguments,
@@ -96,8 +95,7 @@ class Hooks:
         return await self._run("after_tool", about, tool=call.name)
 
     async def on_prompt(self, text: str, *, steered: bool = False) -> HookResult:
-        """Show a user's message before the model sees it. It begins a turn, unless it was typed
-        while one goes on."""
+        """Run on a user's message before the model sees it. It begins a turn unless `steered`."""
         if not steered:
             self._continues = 0
         return await self._run("on_prompt", {"text": text})
@@ -105,65 +103,65 @@ class Hooks:
     async def turn_end(
         self, *, status: str, summary: str = "", files_changed: Sequence[str] = ()
     ) -> HookResult:
-        """Tell that a turn is about to end; `send_on` is None once the limit is reached."""
+        """Run before a turn ends; `send_on` is None once the limit is reached."""
         about = {
             "status": status,
             "summary": summary,
             "files_changed": list(files_changed),
             "continues": self._continues,
         }
-        outcome = await self._run("turn_end", about)
-        if outcome.send_on is None:
-            return outcome
+        result = await self._run("turn_end", about)
+        if result.send_on is None:
+            return result
         self._continues += 1
         if self._continues > MOST_CONTINUES:
-            text = f"A hook wanted to send the agent on again; {MOST_CONTINUES} times is the limit."
-            outcome.notices.append(Notice(level="warning", text=text))
-            outcome.send_on = None
-        return outcome
+            text = f"A hook asked the agent to continue again; {MOST_CONTINUES} times is the limit."
+            result.notices.append(Notice(level="warning", text=text))
+            result.send_on = None
+        return result
 
     async def _run(
         self, event: HookEvent, about: Mapping[str, Any], *, tool: str | None = None
     ) -> HookResult:
-        outcome, sends = HookResult(), []
+        result, sends = HookResult(), []
         payload = {"event": event, "session": self.session, "cwd": str(self.cwd), **about}
         for hook in self.hooks:
             if hook.on != event:
                 continue
             if tool and hook.tools and not any(fnmatch.fnmatchcase(tool, p) for p in hook.tools):
                 continue
-            answer = await self._ask(hook, payload, outcome)
+            answer = await self._run_hook(hook, payload, result)
             if answer.add:
-                outcome.add.append(answer.add[:_MOST_TEXT])
+                result.add.append(answer.add[:_MOST_TEXT])
             if answer.send_on:
                 sends.append(answer.send_on[:_MOST_TEXT])
             if answer.deny is not None:
-                outcome.deny = answer.deny[:_MOST_TEXT] or "a hook said no"
+                result.deny = answer.deny[:_MOST_TEXT] or "a hook said no"
                 if event in ("before_tool", "on_prompt"):
-                    # Later hooks might act on a call that does not happen.
+                    # Later hooks could act on a call that does not happen.
                     break
         if sends:
-            outcome.send_on = "\n".join(sends)
-        if outcome.deny is not None and event in ("after_tool", "turn_end"):
-            text = f"A hook denied at {event}, where nothing is left to deny: {outcome.deny}"
-            outcome.notices.append(Notice(level="warning", text=text))
-            outcome.deny = None
-        return outcome
+            result.send_on = "\n".join(sends)
+        if result.deny is not None and event in ("after_tool", "turn_end"):
+            text = f"A hook denied at {event}, where there is nothing to deny: {result.deny}"
+            result.notices.append(Notice(level="warning", text=text))
+            result.deny = None
+        return result
 
-    async def _ask(
-        self, hook: HookConfig, payload: Mapping[str, Any], outcome: HookResult
+    async def _run_hook(
+        self, hook: HookConfig, payload: Mapping[str, Any], result: HookResult
     ) -> _Answer:
         try:
             status, out, err = await self._execute(hook, json.dumps(payload).encode())
         except TimeoutError:
-            return _failed(hook, f"took longer than {hook.timeout:g} s and was ended", outcome)
+            return _failed(hook, f"took longer than {hook.timeout:g} s and was ended", result)
         except OSError as error:
-            return _failed(hook, f"could not be started: {error.strerror}", outcome)
+            return _failed(hook, f"could not be started: {error.strerror}", result)
         if status == 2:
             return _Answer(deny=err.strip() or out.strip() or "a hook said no")
         if status != 0:
             last = err.strip().split("\n")[-1][:200]
-            return _failed(hook, f"exit status {status}{': ' + last if last else ''}", outcome)
+            return _failed(hook, f"exit status {status}{': ' + last if last else ''}", result)
         if not out.strip():
             return _Answer()
         try:
@@ -172,14 +170,14 @@ class Hooks:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             why = f"{where}: {first['msg']}" if where else str(first["msg"])
-            return _failed(hook, f"its output is not an answer: {why}", outcome)
+            return _failed(hook, f"its output is not an answer: {why}", result)
 
     async def _execute(self, hook: HookConfig, payload: bytes) -> tuple[int, str, str]:
-        # The process gets a file and two pipes of ours: with pipes of asyncio's, waiting for its
-        # end would also wait for whatever it leaves in the background with its output open.
-        with tempfile.TemporaryFile() as given:
-            given.write(payload)
-            given.seek(0)
+        # With asyncio's own pipes, waiting for the process would also wait for whatever it leaves
+        # in the background with its output open.
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(payload)
+            stdin.seek(0)
             out, err = await _Drain.open(), await _Drain.open()
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -188,7 +186,7 @@ class Hooks:
                     hook.command,
                     cwd=self.cwd,
                     env=self.environment,
-                    stdin=given,
+                    stdin=stdin,
                     stdout=out.write_end,
                     stderr=err.write_end,
                     start_new_session=True,
@@ -203,16 +201,16 @@ class Hooks:
             async with asyncio.timeout(hook.timeout):
                 status = await process.wait()
         finally:
-            # The whole group, also after a normal end: a cancelled hook must not go on.
+            # The whole group, also after a normal end: nothing of a hook may keep running.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-            said, complained = await out.close(), await err.close()
-        return status, said, complained
+            stdout, stderr = await out.close(), await err.close()
+        return status, stdout, stderr
 
 
 class _Drain:
-    """A pipe whose output is read as it comes, the beginning kept."""
+    """A pipe that is read as output comes; keeps the beginning of it."""
 
     def __init__(self, write_end: int, transport: asyncio.ReadTransport, kept: _Kept) -> None:
         self.write_end, self.transport, self.kept = write_end, transport, kept
@@ -231,7 +229,7 @@ class _Drain:
             self.write_end = -1
 
     async def close(self) -> str:
-        """What was said. Waits a second at most for the last of it."""
+        """The output; waits up to a second for the rest of it."""
         self.close_write_end()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
@@ -252,10 +250,10 @@ class _Kept(asyncio.Protocol):
         self.ended.set()
 
 
-def _failed(hook: HookConfig, why: str, outcome: HookResult) -> _Answer:
+def _failed(hook: HookConfig, why: str, result: HookResult) -> _Answer:
     name = hook.command if len(hook.command) <= 60 else hook.command[:57] + "..."
     text = f"Hook `{name}` ({hook.on}) failed: {why}."
-    outcome.notices.append(Notice(level="error", text=text))
+    result.notices.append(Notice(level="error", text=text))
     if hook.required:
-        return _Answer(deny="a required hook failed, and nothing is done without it")
+        return _Answer(deny="a required hook failed, so the call is refused")
     return _Answer()

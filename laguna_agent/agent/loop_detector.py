@@ -1,7 +1,7 @@
-"""Watches for work that goes in circles: the same call again, or a cycle of a few calls.
+"""Detects loops: the same call again and again, or a cycle of a few calls.
 
-What counts as the same is the call and what came back, so that running the tests again after a
-change is never mistaken for a loop.
+Calls are the same when their results are too, so running the tests again after a change is never
+mistaken for a loop.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ REPEATS = 3
 
 
 def fingerprint(call: ToolCall, result: str = "") -> str:
-    """A digest of a call, white space in its arguments folded, and of its result."""
+    """A digest of a call and its result, with white space in the arguments folded."""
     arguments = json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)
     folded = " ".join(arguments.replace("\\n", " ").split())
     return hashlib.sha256(f"{call.name}\0{folded}\0{result}".encode(errors="replace")).hexdigest()
 
 
 class LoopDetector:
-    """Remembers the calls of one turn."""
+    """The calls of one turn."""
 
     def __init__(self) -> None:
-        self._outcomes: list[str] = []
-        self._fresh: set[str] = set()
+        self._results: list[str] = []
+        """Digests of all calls with their results."""
+        self._made: set[str] = set()
+        """Digests of calls that were made since something may have changed."""
         self._last: dict[str, str] = {}
 
     def is_repeat(self, calls: list[ToolCall]) -> bool:
-        """Whether all of these calls were already made since something may have changed."""
-        return bool(calls) and all(fingerprint(call) in self._fresh for call in calls)
+        """Whether all of these calls were made already since something may have changed."""
+        return bool(calls) and all(fingerprint(call) in self._made for call in calls)
 
-    def saw(
+    def add(
         self,
         call: ToolCall,
         result: str,
@@ -44,37 +46,37 @@ class LoopDetector:
         command: bool = False,
         again: bool = False,
     ) -> None:
-        """Record a call that ran. A change makes earlier calls worth repeating.
+        """Add a call that ran. A change makes earlier calls worth repeating.
 
-        A command may change anything, and may itself come out otherwise the next time; it counts
-        as made once it came back twice with the same result. So does a call that was refused with
-        the word that it may be made `again`.
+        A command may change anything, and may have another result the next time; it counts as made
+        once it had the same result twice. So does a call that was refused with the advice to make
+        it `again`.
         """
-        own, outcome = fingerprint(call), fingerprint(call, result)
+        own, with_result = fingerprint(call), fingerprint(call, result)
         if changed or command:
-            self._fresh.clear()
-        if not (command or again) or self._last.get(own) == outcome:
-            self._fresh.add(own)
-        self._last[own] = outcome
-        self._outcomes.append(outcome)
+            self._made.clear()
+        if not (command or again) or self._last.get(own) == with_result:
+            self._made.add(own)
+        self._last[own] = with_result
+        self._results.append(with_result)
 
-    def circling(self) -> str | None:
-        """A sentence about the circle that the last calls made, or None.
+    def loop(self) -> str | None:
+        """A clause about the loop that the last calls form, or None.
 
-        A circle is a sequence of one to eight calls, with the same results, three times in a row,
-        or one same call with the same result more often than that in the last steps.
+        A loop is a sequence of one to eight calls with the same results, three times in a row, or
+        one call with the same result six times in the last 32.
         """
-        outcomes = self._outcomes
+        results = self._results
         for length in range(1, LONGEST_CYCLE + 1):
             needed = length * REPEATS
-            if len(outcomes) < needed:
+            if len(results) < needed:
                 break
-            tail = outcomes[-needed:]
+            tail = results[-needed:]
             if all(tail[i] == tail[i % length] for i in range(needed)):
                 if length == 1:
                     return f"the same call came back with the same result {REPEATS} times in a row"
                 return f"the same {length} calls came back {REPEATS} times with the same results"
-        recent = Counter(outcomes[-4 * LONGEST_CYCLE :])
+        recent = Counter(results[-4 * LONGEST_CYCLE :])
         if recent and recent.most_common(1)[0][1] >= 2 * REPEATS:
             return f"one call came back with the same result {2 * REPEATS} times"
         return None

@@ -1,15 +1,15 @@
-"""Finds and loads what a session thinks with: a local model or a provider, its pack, its format."""
+"""Loads the model of a session: a local file or a provider's, with its pack and chat format."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from laguna_agent.agent.recorder import OnEvent
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
 from laguna_agent.events import ModelLoading
@@ -20,13 +20,10 @@ from laguna_agent.prompts.loader.pack import Pack, load_pack
 if TYPE_CHECKING:
     from laguna_agent.models.store import ResolvedModel
 
-OnLoading = Callable[[Any], None]
-"""Takes ModelLoading and EngineRestarted events while a model loads."""
-
 
 @dataclass
 class LoadedModel:
-    """A model that is ready, and the pack that it is spoken to with."""
+    """A model that is ready, and the pack for it."""
 
     conversation: Conversation
     info: ModelInfo
@@ -44,13 +41,13 @@ class LoadModel(Protocol):
         session: str,
         trusted: bool,
         plan: bool,
-        on_loading: OnLoading | None = None,
+        on_event: OnEvent | None = None,
     ) -> LoadedModel:
-        """Raises LagunaError."""
+        """Load it; `on_event` sees ModelLoading and EngineRestarted. Raises LagunaError."""
 
 
 def pack_directories(root: Path, *, trusted: bool) -> list[Path]:
-    """Where packs are looked for before the built-in ones, nearest first."""
+    """Directories with packs that override the built-in ones, nearest first."""
     own = [config_dir() / "prompts"]
     return [root / ".laguna" / "prompts", *own] if trusted else own
 
@@ -62,7 +59,7 @@ async def load_model(
     session: str,
     trusted: bool,
     plan: bool,
-    on_loading: OnLoading | None = None,
+    on_event: OnEvent | None = None,
 ) -> LoadedModel:
     """Load the model that `config` names and choose its pack. Raises LagunaError."""
     directories = pack_directories(root, trusted=trusted)
@@ -72,7 +69,7 @@ async def load_model(
 
     if provider_of(wanted, config.providers) is not None:
         return await _remote(config, wanted, pack_name, directories)
-    return await _local(config, pack_name, directories, session, on_loading)
+    return await _local(config, pack_name, directories, session, on_event)
 
 
 async def _remote(
@@ -90,20 +87,18 @@ async def _local(
     pack_name: str | None,
     directories: list[Path],
     session: str,
-    on_loading: OnLoading | None,
+    on_event: OnEvent | None,
 ) -> LoadedModel:
     from laguna_agent.models.chat import format_for
     from laguna_agent.models.engine.client import open_engine
     from laguna_agent.models.local_conversation import LocalConversation
     from laguna_agent.models.sizing.fit import choose_context
 
-    model = await _resolve(config, on_loading)
+    model = await _resolve(config, on_event)
     pack = load_pack(pack_name, model_name=model.name, directories=directories)
     context = choose_context(model.header, config.engine)
     settings = config.engine.model_copy(update={"context": context})
-    engine = await open_engine(
-        model.path, config=settings, sha256=model.sha256, on_event=on_loading
-    )
+    engine = await open_engine(model.path, config=settings, sha256=model.sha256, on_event=on_event)
     loaded = engine.model
     template = loaded.template
     bos, eos = [await engine.detokenize([t]) if t >= 0 else "" for t in (loaded.bos, loaded.eos)]
@@ -131,9 +126,8 @@ async def _local(
     return LoadedModel(LocalConversation(engine, form, info, session), info, pack)
 
 
-async def _resolve(config: Config, on_loading: OnLoading | None) -> ResolvedModel:
-    """Find the model's file. Its digest is computed at the first use, which reads all of it; that
-    ends when this is cancelled."""
+async def _resolve(config: Config, on_event: OnEvent | None) -> ResolvedModel:
+    """Find the model's file; its first use reads all of it for the digest, until cancelled."""
     from laguna_agent.models.store import resolve
 
     loop, stopped = asyncio.get_running_loop(), threading.Event()
@@ -141,8 +135,8 @@ async def _resolve(config: Config, on_loading: OnLoading | None) -> ResolvedMode
     def progress(done: int, total: int) -> None:
         if stopped.is_set():
             raise ModelError("loading was stopped")
-        if on_loading is not None:
-            loop.call_soon_threadsafe(on_loading, ModelLoading(done=done, total=total))
+        if on_event is not None:
+            loop.call_soon_threadsafe(on_event, ModelLoading(done=done, total=total))
 
     try:
         return await asyncio.to_thread(resolve, None, config, on_progress=progress)
@@ -151,9 +145,8 @@ async def _resolve(config: Config, on_loading: OnLoading | None) -> ResolvedMode
 
 
 def recommended_sampling(info: ModelInfo) -> dict[str, Any]:
-    """Sampling that the model's makers recommend, as the catalogue knows it."""
+    """The sampling that the model's makers recommend, from the catalogue."""
     from laguna_agent.models.catalogue import load_catalogue
 
     known = load_catalogue().by_digest(info.sha256) if info.sha256 else None
-    sampling = getattr(known.entry, "sampling", None) if known else None
-    return dict(sampling.model_dump(exclude_none=True)) if sampling is not None else {}
+    return known.entry.sampling.model_dump(exclude_none=True) if known else {}

@@ -1,22 +1,23 @@
-"""Tries of a small model at making a check pass.
+"""Retries: when the check fails, a small model starts over from the task.
 
-A small model that failed tends to write the same thing again when its failure stands in the
-context. So the conversation goes back to where the turn began, the files too, and it tries afresh,
-told to follow the failing test through the code, and drawing more freely each time. Nothing of the
-shared beginning is processed again.
+A small model that failed tends to write the same again when its failure is in the context. So the
+conversation and the files go back to the start of the turn, and it tries again with a hint to
+follow the failing test through the code, at a higher temperature each time. The prompt up to there
+is not processed again.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
+from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import ShownContext
-from laguna_agent.agent.state import Agent
-from laguna_agent.events import Event, Notice, Rewound, SystemNote, ToolCall
-from laguna_agent.models.conversation import Message, Sampling
+from laguna_agent.agent.services import Services
+from laguna_agent.agent.turn_files import TurnFiles
+from laguna_agent.events import Notice, ToolCall
+from laguna_agent.models.conversation import Sampling
+from laguna_agent.plurals import counted
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.read import mark_read
 
@@ -24,28 +25,25 @@ _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
 
 
-@dataclass
 class Retries:
-    """Counts failures of the check, after each of which the model starts afresh."""
+    """Counts failures of the check in one turn, and starts over after each."""
 
-    agent: Agent
-    checking: CheckRunner
-    limit: int = 10
-    failures: int = 0
-    mark: int = 0
-    seq: int = 0
-    shown: ShownContext = field(default_factory=ShownContext)
-    """What stands in the first message."""
-    _tried: list[ToolCall] = field(default_factory=list)
-
-    def begin(self) -> None:
-        """Remember this point of the conversation as the one to come back to."""
-        self.mark = self.agent.conversation.mark()
-        self.seq = self.agent.seq
+    def __init__(
+        self, services: Services, window: ContextWindow, files: TurnFiles, check: CheckRunner
+    ) -> None:
+        self._services = services
+        self._window = window
+        self._files = files
+        self._check = check
+        self.limit = 10
+        self.failures = 0
+        self.shown = ShownContext()
+        """The files in the turn's first message."""
+        self._tried: list[ToolCall] = []
 
     def sampling(self) -> Sampling:
-        """How the next reply is drawn: the more failures, the more freely."""
-        base = self.agent.sampling
+        """The sampling of the next reply: warmer after each failure."""
+        base = self._services.sampling
         warm = _TEMPERATURES[self.failures % len(_TEMPERATURES)]
         seed = base.seed + self.failures
         if warm <= base.temperature:
@@ -54,72 +52,69 @@ class Retries:
             update={"temperature": warm, "top_p": 0.95, "top_k": 40, "seed": seed}
         )
 
-    def allowed(self) -> list[str] | None:
-        """Tools for the next reply. When a small model has the failing check and all the code
-        before it, there is nothing left to look at: it writes."""
-        if not self.agent.pack.manifest.check_after_change or self.checking.last is None:
+    def allowed_tools(self) -> list[str] | None:
+        """Tools for the next reply; None is all. A small model that has the failing check and all
+        of the code in its context has nothing left to read: it may only write."""
+        if not self._services.pack.manifest.check_after_change or self._check.last is None:
             return None
-        if self.checking.passed or not self._all_shown():
+        if self._check.passed or not self._all_code_shown():
             return None
-        return ["write"] if "write" in self.agent.tools else None
+        return ["write"] if "write" in self._services.tools else None
 
-    def paths(self) -> list[str]:
-        """What a small model may write: the files it was shown, the guarded tests left out."""
-        if self.allowed() is None:
+    def writable_paths(self) -> list[str]:
+        """What a small model may write then: the files it was shown, protected tests excepted."""
+        if self.allowed_tools() is None:
             return []
-        return [f.path for f in self.shown.files if self.checking.guard(f.path) is None]
+        return [f.path for f in self.shown.files if self._check.protected(f.path) is None]
 
-    def _all_shown(self) -> bool:
+    def _all_code_shown(self) -> bool:
         code = [path for path in self.shown.paths if path.endswith(CODE)]
         return bool(code) and set(code) <= {shown.path for shown in self.shown.files}
 
     @property
-    def spent(self) -> bool:
-        """Whether there were enough tries."""
+    def exhausted(self) -> bool:
+        """Whether the limit of tries is reached."""
         return self.failures >= self.limit
 
-    def is_repeat(self, calls: list[ToolCall]) -> bool:
-        """Whether every one of these calls was tried in this turn and failed the check, or
-        writes a file as it was shown."""
+    def is_repeat(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether each of these calls was tried in this turn and failed the check, or writes a
+        file as it was shown."""
         return bool(calls) and all(
             self._is_copy(call) or any(same_content(call, tried) for tried in self._tried)
             for call in calls
         )
 
     def _is_copy(self, call: ToolCall) -> bool:
-        if call.name != "write" or self.allowed() is None:
+        if call.name != "write" or self.allowed_tools() is None:
             return False
         shown = {f.path: f.text for f in self.shown.files}
         old = shown.get(str(call.arguments.get("path")))
         return old is not None and _folded(old) == _folded(call.arguments.get("content"))
 
-    def failed(self, calls: list[ToolCall]) -> None:
-        """Note that the check failed after these calls."""
+    def add_failure(self, calls: Sequence[ToolCall]) -> None:
+        """Count a failure of the check after these calls."""
         self._tried += [call for call in calls if call.name in ("write", "edit")]
         self.failures += 1
 
-    def stuck(self) -> bool:
-        """Note that nothing but repetitions came; False when there is no use in starting afresh."""
-        if self.allowed() is None or self.spent:
+    def add_unusable_reply(self) -> bool:
+        """Count a reply of repetitions only, or one that is cut or malformed, as a failure; False
+        where starting over would not help."""
+        if self.allowed_tools() is None or self.exhausted:
             return False
         self.failures += 1
         return True
 
-    async def afresh(self) -> AsyncGenerator[Event, None]:
-        """Go back to the beginning, the files too."""
-        agent = self.agent
-        agent.conversation.rewind(self.mark)
-        if agent.checkpoints is not None and self.checking.checkpoint is not None:
-            await asyncio.to_thread(agent.checkpoints.restore, self.checking.checkpoint)
-            read_state.forget_all(agent.context)
+    async def start_over(self) -> None:
+        """Go back to the start of the turn, with the files."""
+        services = self._services
+        if await self._files.restore() is not None:
+            read_state.forget_all(services.tool_context)
             for shown in self.shown.files:
-                mark_read(agent.context, shown.path)
-        yield Rewound(to_seq=self.seq, code=True)
-        tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
-        yield Notice(text=f"{tries} failed; starting afresh from the task.")
-        note = agent.pack.text("again.md", tries=self.failures)
-        yield SystemNote(text=note, reason="again")
-        agent.unsaid = [Message(role="user", content=note)]
+                mark_read(services.tool_context, shown.path)
+        self._window.rewind_to_turn_start()
+        tries = counted(self.failures, "try", "tries")
+        services.emit(Notice(text=f"{tries} failed; starting over from the task."))
+        self._window.add_note(services.pack.text("again.md", tries=self.failures), "again")
 
 
 def same_content(one: ToolCall, other: ToolCall) -> bool:

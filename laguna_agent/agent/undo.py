@@ -1,4 +1,4 @@
-"""Going back on a person's word: the files, and what the model believes of them."""
+"""Undo: restores files and forgets what the model has read of them."""
 
 from __future__ import annotations
 
@@ -6,46 +6,40 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from laguna_agent.agent.state import Agent
+from laguna_agent.agent.services import Services
+from laguna_agent.agent.state import SessionState
 from laguna_agent.events import Notice, SystemNote
-from laguna_agent.models.conversation import Message
 from laguna_agent.tools.checkpoints.checkpoints import RestoreReport
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.workspace import PathError, resolve_path
 from laguna_agent.tools.tool import ToolContext
 
 _NAMED = 40
-"""Files that the model is told of by name."""
+"""Files that the note to the model names."""
 
 
-async def restore_files(agent: Agent, checkpoint: str) -> RestoreReport:
-    """Put the files back to a checkpoint. Raises LagunaError."""
-    if agent.checkpoints is None:
-        return RestoreReport()
-    return await asyncio.to_thread(agent.checkpoints.restore, checkpoint)
+async def undo_files(
+    services: Services, state: SessionState, checkpoint: str
+) -> tuple[RestoreReport, SystemNote | None]:
+    """Restore files to a checkpoint while the conversation stays. Raises LagunaError.
 
-
-async def undo_files(agent: Agent, checkpoint: str) -> tuple[RestoreReport, list[SystemNote]]:
-    """Put the files back while the conversation stays, and have the model told of it with what is
-    said next. Returns what was done, and the notes, which the caller records.
-
-    What the model knew of these files is forgotten: an edit of what it saw before holds, and no
-    file is overwritten that it has not seen as it is.
+    Returns the report, and the note that tells the model, if it needs one. What the model knew of
+    these files is forgotten: an edit of what it read before still applies, but it cannot overwrite
+    a file that it has not read as it is now.
     """
-    report = await restore_files(agent, checkpoint)
-    _forget(agent.context, [*report.written, *report.removed])
-    agent.left = checkpoint
+    report = await asyncio.to_thread(services.checkpoints.restore, checkpoint)
+    _forget(services.tool_context, [*report.written, *report.removed])
+    state.last_checkpoint = checkpoint
     paths = sorted([*report.written, *(f"{path} (gone again)" for path in report.removed)])
-    if not paths or not agent.opened:
-        return report, []
+    if not paths or not services.recorder.state.user_messages:
+        return report, None
     more = [f"and {len(paths) - _NAMED} more"] if len(paths) > _NAMED else []
-    text = agent.pack.text("undone.md", files="\n".join([*paths[:_NAMED], *more]))
-    agent.unsaid.append(Message(role="user", content=text))
-    return report, [SystemNote(text=text, reason="undone")]
+    text = services.pack.text("undone.md", files="\n".join([*paths[:_NAMED], *more]))
+    return report, SystemNote(text=text, reason="undone")
 
 
-def not_restored(report: RestoreReport) -> list[Notice]:
-    """What to show of files that are not as they were."""
+def restore_errors(report: RestoreReport) -> list[Notice]:
+    """Notices for files that could not be restored."""
     return [
         Notice(level="error", text=f"{path} is not as it was: {why}")
         for path, why in report.failed.items()

@@ -1,4 +1,4 @@
-"""`laguna --task`: one task from start to end, for scripts.
+"""`laguna --task`: runs one task from start to end, for scripts.
 
 Standard output holds the answer (`text`), one object (`json`) or one event a line with the object
 last (`stream-json`), and nothing else. Progress goes to standard error: one live line on a
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import IO, Any, Literal
 
 from laguna_agent.agent.session import Session
@@ -62,32 +62,37 @@ async def run_task(
         with suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(number, stop)
 
-    def loading(event: Any) -> None:
-        if isinstance(event, ModelLoading):
-            progress.show(event)
+    timeout = settings.config.limits.timeout
+    deadline: float | None = None
+
+    def show(event: Event) -> None:
+        nonlocal started, finished
+        if session is None:  # the model is loading
+            if isinstance(event, ModelLoading):
+                progress.show(event)
+            return
+        if isinstance(event, SessionStarted):
+            started = event
+        if isinstance(event, TurnFinished):
+            if event.status == "interrupted" and deadline and loop.time() >= deadline:
+                why = f"{timeout:g} seconds were not enough (--timeout)"
+                event = event.model_copy(update={"status": "limit", "error": why})
+            finished = event
+        if watch is not None:
+            watch(event)
+        progress.show(event)
+        if output == "stream-json":
+            _print(event.model_dump_json(exclude_none=True))
 
     try:
-        session = await open_session(settings, on_loading=loading)
-        async with aclosing(session.turn(task)) as events:
-            timeout = settings.config.limits.timeout
-            deadline = loop.time() + timeout if timeout else None
-            timer = loop.call_at(deadline, session.cancel) if deadline else None
-            async for event in events:
-                if isinstance(event, SessionStarted):
-                    started = event
-                if isinstance(event, TurnFinished):
-                    finished = event
-                    if event.status == "interrupted" and deadline and loop.time() >= deadline:
-                        why = f"{timeout:g} seconds were not enough (--timeout)"
-                        finished = event.model_copy(update={"status": "limit", "error": why})
-                        event = finished
-                if watch is not None:
-                    watch(event)
-                progress.show(event)
-                if output == "stream-json":
-                    _print(event.model_dump_json(exclude_none=True))
-            if timer is not None:
-                timer.cancel()
+        session = await open_session(settings, on_event=show)
+        timer: asyncio.TimerHandle | None = None
+        if timeout:
+            deadline = loop.time() + timeout
+            timer = loop.call_at(deadline, session.cancel)
+        await session.turn(task)
+        if timer is not None:
+            timer.cancel()
     except asyncio.CancelledError:
         finished = TurnFinished(status="interrupted", error="interrupted")
     except LagunaError as error:

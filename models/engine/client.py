@@ -55,7 +55,7 @@ _LIMIT = 1 << 26
 _DEATH_CHECKS = 25
 """How often, 20 ms apart, it is looked for what a process died of."""
 
-OnEvent = Callable[[EngineEvent], None]
+OnEvent = Callable[[ModelLoading | EngineRestarted], None]
 
 
 class EngineLostError(Exception):

@@ -36,14 +36,13 @@ async def opened(workspace: Path) -> AsyncIterator[Opened]:
         answers: dict[str, Answer], script: list[Any]
     ) -> tuple[Session, ScriptedConversation, list[ApprovalRequested]]:
         """`answers` by tool; whatever else is asked is allowed once."""
-        session, conversation = await open_scripted(workspace, script, mode="ask")
         asked: list[ApprovalRequested] = []
 
         async def answer(request: ApprovalRequested) -> Approval:
             asked.append(request)
             return Approval(answers.get(request.tool, "once"))
 
-        session.set_approver(answer)
+        session, conversation = await open_scripted(workspace, script, mode="ask", approver=answer)
         sessions.append(session)
         return session, conversation, asked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,7 +49,7 @@ TOOL = ToolSpec(
 REQUEST = "The context is nearly full. Summarise the work so far."
 
 
-def opening(summary: str, messages: list[str], plan: str) -> str:
+def first_message(summary: str, messages: list[str], plan: str) -> str:
     said = "\n".join(f"- {message}" for message in messages)
     return f"The user said:\n{said}\nPlan:\n{plan}\nSummary:\n{summary}\nGo on."
 
@@ -118,20 +119,22 @@ class Script:
 
     async def compact(self) -> None:
         events = list(self.trajectory.events(self.state.first_seq, whole=False))
-        async for event in compact(
+        compacted = await compact(
             self.talk,
             self.state,
+            emit=self.emit,
             prefix_mark=self.prefix,
             request=lambda known: f"{REQUEST}\n{known}",
-            opening=opening,
+            first_message=first_message,
             evidence=events,
-        ):
-            self.record(event)
-            if isinstance(event, Reply):
-                self.summaries.append(event)
-                self.highest = max(self.highest, self.talk.used)
-            elif isinstance(event, Compacted):
-                self.compactions.append(event)
+        )
+        self.compactions.append(compacted)
+
+    def emit(self, event: Event) -> None:
+        self.record(event)
+        if isinstance(event, Reply):
+            self.summaries.append(event)
+            self.highest = max(self.highest, self.talk.used)
 
     async def prompt(self) -> str:
         return await self.talk._engine.detokenize(self.talk.tokens)
@@ -263,21 +266,30 @@ async def test_without_room_to_ask_the_summary_comes_from_the_record(small: Scri
     assert compacted.tokens_after < small.talk.limit // 2
 
 
-async def test_closing_a_compaction_leaves_the_conversation_as_it_was(small: Script) -> None:
+async def test_cancelling_a_compaction_leaves_the_conversation_as_it_was(small: Script) -> None:
     await small.step(0)
     before = small.talk.tokens
     events = list(small.trajectory.events())
-    running = compact(
-        small.talk,
-        small.state,
-        prefix_mark=small.prefix,
-        request=lambda known: REQUEST,
-        opening=opening,
-        evidence=events,
+    emitted: list[Event] = []
+
+    def emit(event: Event) -> None:
+        emitted.append(event)
+        running.cancel()
+
+    running = asyncio.create_task(
+        compact(
+            small.talk,
+            small.state,
+            emit=emit,
+            prefix_mark=small.prefix,
+            request=lambda known: REQUEST,
+            first_message=first_message,
+            evidence=events,
+        )
     )
-    first = await anext(running)
-    assert isinstance(first, SystemNote)
-    await running.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert isinstance(emitted[0], SystemNote)
     assert small.talk.tokens == before
 
 

@@ -39,8 +39,7 @@ async def opened(workspace: Path) -> AsyncIterator[Opened]:
         return Approval("once")
 
     async def make(script: list[Any], **more: Any) -> tuple[Session, ScriptedConversation]:
-        session, conversation = await open_scripted(workspace, script, **more)
-        session.set_approver(yes)
+        session, conversation = await open_scripted(workspace, script, approver=yes, **more)
         sessions.append(session)
         return session, conversation
 

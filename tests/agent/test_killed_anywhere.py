@@ -15,7 +15,7 @@ from laguna_agent.trajectory.meta import Meta, write_meta
 from laguna_agent.trajectory.replay import conversation_state
 from laguna_agent.trajectory.store import Trajectory
 from support.forced import called, open_forced
-from support.scripted import take
+from support.scripted import compact, take
 
 CONTEXT = 8_192
 
@@ -36,7 +36,7 @@ async def recorded(root: Path) -> Path:
     session = await open_forced(root, lambda: next(script), context=CONTEXT, flags={})
     first = await take(session, "Mend add in calc.py; never touch the tests.")
     assert [e.ok for e in first if isinstance(e, ToolFinished)] == [True, True, True]
-    compacted = [event async for event in session.compact_now()]
+    compacted = await compact(session)
     assert isinstance(compacted[-1], Compacted)
     second = await take(session, "And now look at a command that fails.")
     assert isinstance(second[-1], TurnFinished)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.agent.context.user_messages import sizes_of, tell_said
+from laguna_agent.agent.context.user_messages import fit_messages, sizes_of
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import Compacted, TurnFinished, UserMessage
 from laguna_agent.trajectory.codec import StoredEvent
 from support.model_server import Exchange, ModelServer
-from support.scripted import take
+from support.scripted import open_watched, take
 
 LIMIT = 6_144
 
@@ -64,7 +64,7 @@ async def session_with(server: Counting, home: Path, root: Path) -> AsyncIterato
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(f'[providers.fake]\nurl = "{running.url}"\ncontext = {LIMIT}\n')
         made = load_config(flags={"model": "fake/tester"})
-        session = await Session.open(Settings(cwd=root, config=made, mode="auto"))
+        session = await open_watched(Settings(cwd=root, config=made, mode="auto"))
         yield session
         await session.aclose()
 
@@ -129,15 +129,15 @@ async def count(text: str) -> int:
 
 async def test_what_was_said_stays_word_for_word_while_it_fits() -> None:
     said = messages([40, 4_000, 80])
-    told = tell_said(said, await sizes_of(said, count), 1_100)
-    assert told.until(1_000) == [item.event.text for item in said]  # type: ignore[union-attr]  # they are user messages
+    told = fit_messages(said, await sizes_of(said, count), 1_100)
+    assert told.before(1_000) == [item.event.text for item in said]  # type: ignore[union-attr]  # they are user messages
     assert (told.dropped, told.cut) == ([], frozenset())
 
 
 async def test_the_longest_lose_their_middle_first_and_short_ones_stay_whole() -> None:
     said = messages([400, 8_000, 400, 6_000, 400])
-    told = tell_said(said, await sizes_of(said, count), 2_000)
-    texts = told.until(1_000)
+    told = fit_messages(said, await sizes_of(said, count), 2_000)
+    texts = told.before(1_000)
     assert [len(text) for text in texts][::2] == [400, 400, 400]
     assert sum(map(len, texts)) // 4 <= 2_000
     assert "left out; recall e13 has them" in texts[1]
@@ -146,8 +146,8 @@ async def test_the_longest_lose_their_middle_first_and_short_ones_stay_whole() -
 
 async def test_of_many_short_messages_the_older_are_left_out_and_named() -> None:
     said = messages([200] * 100)
-    told = tell_said(said, await sizes_of(said, count), 1_000)
-    texts = told.until(1_000)
+    told = fit_messages(said, await sizes_of(said, count), 1_000)
+    texts = told.before(1_000)
     assert texts[0].startswith("000 ")
     assert texts[-1].startswith("099 ")
     gone = 100 - (len(texts) - 1)
@@ -162,8 +162,8 @@ async def test_however_much_was_said_it_takes_about_the_room_there_is() -> None:
     for _ in range(300):
         said = messages([dice.choice([5, 60, 500, 9_000]) for _ in range(dice.randrange(1, 60))])
         sizes, room = await sizes_of(said, count), dice.randrange(400, 6_000)
-        told = tell_said(said, sizes, room)
-        texts = told.until(10_000)
+        told = fit_messages(said, sizes, room)
+        texts = told.before(10_000)
         assert await count("\n".join(texts)) <= room
         assert texts[0][:4] == "000 "
         assert texts[-1][:4] == f"{len(said) - 1:03} "

@@ -12,6 +12,7 @@ import pytest
 
 from laguna_agent.events import (
     CheckRan,
+    Event,
     Notice,
     Reply,
     Rewound,
@@ -20,6 +21,7 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
+from laguna_agent.tools.read import ReadTool
 from laguna_agent.trajectory.store import Trajectory
 from support.scripted import call, calls, take
 
@@ -298,11 +300,12 @@ async def test_steering_goes_in_before_the_next_reply(opened: Opened) -> None:
     session, conversation = await opened(
         [call("read", path="test_code.py"), call("done", summary="x")]
     )
-    events = []
-    async for event in session.turn("Look"):
-        events.append(event)
+
+    def steer(event: Event) -> None:
         if isinstance(event, StepStarted) and event.step == 1:
             session.steer("Only the tests, please.")
+
+    events = await take(session, "Look", watch=steer)
     steered = [e for e in events if isinstance(e, UserMessage) and e.origin == "steer"]
     assert [event.text for event in steered] == ["Only the tests, please."]
     told = [e.content for e in conversation.entries if not isinstance(e, Reply)]
@@ -311,11 +314,12 @@ async def test_steering_goes_in_before_the_next_reply(opened: Opened) -> None:
 
 async def test_cancelling_ends_the_turn_as_interrupted_and_on_record(opened: Opened) -> None:
     session, _ = await opened([call("shell", command="sleep 30"), Reply(text="never")])
-    events = []
-    async for event in session.turn("Wait"):
-        events.append(event)
+
+    def cancel(event: Event) -> None:
         if event.type == "tool_started":
             asyncio.get_running_loop().call_soon(session.cancel)
+
+    events = await take(session, "Wait", watch=cancel)
     assert end_of(events).status == "interrupted"
     stored = list(Trajectory.open(session.trajectory.path, for_append=False).events())
     assert isinstance(stored[-1].event, TurnFinished)
@@ -329,7 +333,7 @@ async def test_a_tool_that_breaks_does_not_end_the_turn(
     async def broken(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(type(session.agent.tools["read"].tool), "run", broken)
+    monkeypatch.setattr(ReadTool, "run", broken)
     events = await take(session, "Look")
     assert "boom" in results_of(events)[0].content
     assert end_of(events).status == "done"

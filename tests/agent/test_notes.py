@@ -148,12 +148,11 @@ async def test_what_is_denied_is_said_in_the_packs_words(opened: Opened) -> None
     session, conversation = await opened(script, packs, mode="ask")
     await take(session, "Make x")
     assert "<no shell: this needs approval (" in conversation.told
-    session, conversation = await opened(script, packs, mode="ask")
 
     async def no(request: Any) -> Approval:
         return Approval("no", "not here")
 
-    session.set_approver(no)
+    session, conversation = await opened(script, packs, mode="ask", approver=no)
     await take(session, "Make x")
     assert "<no shell: The user said no: not here>" in conversation.told
     hook = {"on": "before_tool", "command": "echo never >&2; exit 2"}
@@ -249,8 +248,7 @@ async def test_a_later_turn_says_what_a_person_changed_meanwhile_and_not_what_th
     async def yes(request: Any) -> Approval:
         return Approval("once")
 
-    session, conversation = await opened([WRITE, Reply(text="ok"), Reply(text="ok")])
-    session.set_approver(yes)
+    session, conversation = await opened([WRITE, Reply(text="ok"), Reply(text="ok")], approver=yes)
     await take(session, "Write it")
     write_files(workspace, {"notes.txt": "mine\n"})
     events = await take(session, "Go on")

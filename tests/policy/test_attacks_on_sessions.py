@@ -403,8 +403,7 @@ async def test_always_is_kept_for_the_next_session(opened: Opened, workspace: Pa
         return Approval("always")
 
     script = [call("shell", command="touch made"), call("shell", command="touch made"), DONE]
-    session, _ = await opened(script, mode="ask")
-    session.set_approver(always)
+    session, _ = await opened(script, mode="ask", approver=always)
     events = await take(session, "Go")
     assert len(asked) == 1
     assert asked[0].rule is not None
@@ -425,11 +424,12 @@ async def test_a_rule_that_cannot_be_kept_holds_for_the_session(opened: Opened) 
     async def always(request: ApprovalRequested) -> Approval:
         return Approval("always")
 
-    session, _ = await opened([call("shell", command="touch made"), DONE], mode="ask")
+    session, _ = await opened(
+        [call("shell", command="touch made"), DONE], mode="ask", approver=always
+    )
     path = paths.config_dir() / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("this is = = no TOML\n")
-    session.set_approver(always)
     events = await take(session, "Go")
     assert "this session only" in notices_of(events)
     assert path.read_text() == "this is = = no TOML\n"
@@ -444,8 +444,7 @@ async def test_what_is_approved_is_what_runs(opened: Opened, workspace: Path) ->
         return Approval("once")
 
     command = "printf '%s' '\x1b[8mhidden\u202e[red]' > made # \x1b]0;ls\x07\nrm -f README.md"
-    session, _ = await opened([call("shell", command=command), DONE], mode="ask")
-    session.set_approver(once)
+    session, _ = await opened([call("shell", command=command), DONE], mode="ask", approver=once)
     await take(session, "Go")
     assert shown == [command]
     assert (workspace / "made").read_text() == "\x1b[8mhidden\u202e[red]"

@@ -19,7 +19,7 @@ from laguna_agent.agent.model_loading import LoadedModel
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import EngineConfig, load_config
-from laguna_agent.events import Compacted, Reply, StepStarted, TurnFinished, Usage
+from laguna_agent.events import Compacted, Event, Reply, StepStarted, TurnFinished, Usage
 from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.chat.gbnf import literal
 from laguna_agent.models.chat.laguna import LagunaFormat
@@ -28,6 +28,7 @@ from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineEvent, EngineModel, EngineRequest
 from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.prompts.loader.pack import load_pack
+from support.scripted import open_watched, take
 from support.synthetic import tiny_laguna
 
 STEPS = int(os.environ.get("LAGUNA_TEST_STEPS", "150"))
@@ -99,7 +100,7 @@ async def open_forced(
         mode="auto",
         **more,
     )
-    return await Session.open(settings, load=load)
+    return await open_watched(settings, load=load)
 
 
 @dataclass
@@ -178,7 +179,9 @@ async def long_run(
     forced = session.conversation._engine  # type: ignore[attr-defined]  # of this conversation
     engine = forced.process.pid
     clock, used, waiting = 0.0, 0, False
-    async for event in session.turn(task):
+
+    def watch(event: Event) -> None:
+        nonlocal clock, used, waiting
         run.highest = max(run.highest, session.conversation.used)
         if isinstance(event, StepStarted):
             used = session.conversation.used
@@ -208,6 +211,8 @@ async def long_run(
         elif isinstance(event, TurnFinished):
             run.finished = event
             run.step_s.append(time.perf_counter() - clock)
+
+    await take(session, task, watch=watch)
     return run
 
 

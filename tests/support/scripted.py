@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.model_loading import LoadedModel
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
@@ -124,6 +126,7 @@ async def open_scripted(
     directories: Sequence[Path] = (),
     limit: int = 32_768,
     flags: dict[str, Any] | None = None,
+    approver: Approver | None = None,
     **settings: Any,
 ) -> tuple[Session, ScriptedConversation]:
     """A real session in `workspace` whose model is a script. The caller closes it.
@@ -141,9 +144,49 @@ async def open_scripted(
         mode=settings.pop("mode", "auto"),
         **settings,
     )
-    return await Session.open(made, load=load), conversation
+    session = await open_watched(made, approver=approver, load=load)
+    return session, conversation
 
 
-async def take(session: Session, text: str) -> list[Event]:
-    """All events of one turn."""
-    return [event async for event in session.turn(text)]
+class _Watcher:
+    """Keeps what a session shows, and passes it on."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.watch: Callable[[Event], None] = lambda event: None
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+        self.watch(event)
+
+
+_watchers: WeakKeyDictionary[Session, _Watcher] = WeakKeyDictionary()
+
+
+async def open_watched(settings: Settings, **options: Any) -> Session:
+    """A session whose events `take` and `compact` return. The caller closes it."""
+    watcher = _Watcher()
+    session = await Session.open(settings, on_event=watcher.on_event, **options)
+    _watchers[session] = watcher
+    return session
+
+
+async def take(
+    session: Session, text: str, *, watch: Callable[[Event], None] = lambda event: None
+) -> list[Event]:
+    """All events of one turn; `watch` is called with each as it happens."""
+    return await _events(session, session.turn(text), watch)
+
+
+async def compact(session: Session) -> list[Event]:
+    """All events of a compaction."""
+    return await _events(session, session.compact(), lambda event: None)
+
+
+async def _events(
+    session: Session, work: Coroutine[Any, Any, Any], watch: Callable[[Event], None]
+) -> list[Event]:
+    watcher = _watchers[session]
+    watcher.watch, watcher.events = watch, []
+    await work
+    return watcher.events

@@ -249,11 +249,11 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive,
 async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
     late = []
 
-    async def open_session(settings, *, on_loading, **_):
-        on_loading(ModelLoading(done=1, total=2))
+    async def open_session(settings, *, on_event, **_):
+        on_event(ModelLoading(done=1, total=2))
 
         def afterwards():
-            on_loading(ModelLoading(done=2, total=2))
+            on_event(ModelLoading(done=2, total=2))
             late.append(True)
 
         try:

@@ -21,16 +21,16 @@ class Loading:
     def __init__(self):
         self.times, self.stopped = 0, False
 
-    async def __call__(self, settings, *, on_loading, **options):
+    async def __call__(self, settings, *, on_event, **options):
         self.times += 1
         if self.times == 1:
-            on_loading(ModelLoading(done=1_200_000_000, total=2_400_000_000))
+            on_event(ModelLoading(done=1_200_000_000, total=2_400_000_000))
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self.stopped = True
                 raise
-        return await Session.open(settings, on_loading=on_loading, **options)
+        return await Session.open(settings, on_event=on_event, **options)
 
 
 async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive):
@@ -122,7 +122,7 @@ async def test_escape_takes_back_what_waited_behind_the_turn(drive):
         await ui.shows(KEPT)
         assert ui.app.composer.text == "then this\nand that\nhalf a word"
         await ui.idle()
-        assert not ui.app.agent.session.agent.steering
+        assert not ui.app.agent.session._state.steering
 
 
 async def test_escape_while_nothing_goes_on_changes_nothing(drive):

@@ -1,20 +1,20 @@
-"""Compaction: when the context nears its end, summarise and go on in a new epoch.
+"""Compaction: when the context is nearly full, summarise and continue in a new epoch.
 
-The loop adds to the prompt through `tell` (see `context_append`), which compacts before anything is
-added that would leave no room for a summary. The request to summarise is appended to the running
-conversation, so nothing is processed again; replies must leave a reserve free (`reply_room`), so
-that there is always room for it.
+`ContextWindow` compacts before it appends anything that would leave no room for a summary. The
+request to summarise is appended to the running conversation, so nothing is processed again;
+replies must leave a reserve free (`reply_room`), so that there is always room for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import replace
 
 from laguna_agent.agent.context.epoch import (
     OVERHEAD,
     Count,
-    Opening,
+    FirstMessage,
     Render,
     build_epoch,
     enter_epoch,
@@ -57,79 +57,83 @@ async def compact(
     conversation: Conversation,
     state: ConversationState,
     *,
+    emit: Callable[[Event], None],
     prefix_mark: int,
     request: Callable[[str], str],
-    opening: Opening,
+    first_message: FirstMessage,
     evidence: Iterable[StoredEvent],
     reserve: int | None = None,
     guidance: str = "",
     sampling: Sampling | None = None,
     logprobs: bool = False,
     render: Render = message_of,
-    unsaid: list[Message] | None = None,
-) -> AsyncIterator[Event]:
-    """Summarise, begin a new epoch in `conversation`, and yield what happens, Compacted last.
+    pending: list[Message] | None = None,
+) -> Compacted:
+    """Summarise and start a new epoch in `conversation`; emits what happens and returns the
+    Compacted event, emitted last.
 
-    `prefix_mark` is `conversation.mark()` as it was after `start`. `request` makes the text that
-    asks for the summary (the pack's `compact.md`) of what the record knows for sure, which is
-    empty when there is no room for it. `evidence` are the events of this epoch, in
-    which claims are located. `unsaid` are the messages that are on record and not yet in the
-    prompt (None: all that `state.pending` holds): they are added before the request if they fit,
-    are part of the new epoch in any case, and are taken off the list once they are in a prompt.
+    `emit` must record events in `state`. `prefix_mark` is `conversation.mark()` as it was after
+    `start`. `request` makes the message that asks for the summary (the pack's `compact.md`) from
+    what the record knows for sure, which is empty when there is no room for it. `evidence` are the
+    events of this epoch, in which claims are located. `pending` are the messages that are on
+    record and not yet in the prompt (None: all that `state.pending` holds): they are appended
+    before the request if they fit, are part of the new epoch in any case, and are removed from
+    the list once they are in a prompt.
 
-    The request (a SystemNote) and the reply are yielded too; record them before Compacted, and
-    give Compacted to `state.apply` when it is recorded. When the model cannot summarise (no room,
-    an engine error), the summary is made from the events alone, and a Notice says so.
+    When the model cannot summarise (no room, an engine error), the summary is made from the events
+    alone, and a Notice says so. Cancelling leaves the conversation as it was.
     """
-    # What is yielded below is recorded and taken by the caller meanwhile; the epoch that ends
-    # here ends before it.
+    # The epoch that ends here ends before the request and the summary, which are recorded too.
     state = replace(state, history=list(state.history), user_messages=list(state.user_messages))
-    if unsaid is None:
-        unsaid = [render(item.event) for item in state.pending if not isinstance(item.event, Reply)]
+    if pending is None:
+        pending = [
+            render(item.event) for item in state.pending if not isinstance(item.event, Reply)
+        ]
     found = extract(evidence)
     summary, note = Summary(), ""
     mark, asked = conversation.mark(), False
-    before = conversation.used + await _measured(conversation, unsaid)
+    before = conversation.used + await _size_of(conversation, pending)
     if state.epoch == 0 and state.replies == 0:
         note = "nothing was done yet"
     else:
         try:
-            asking = await _request(conversation, unsaid, request, facts(found))
-            yield SystemNote(text=asking, reason=COMPACTION)
-            async for event in conversation.generate(
-                _options(conversation, sampling, logprobs=logprobs)
-            ):
-                yield event
-                if isinstance(event, Reply):
-                    asked = True
-                    unsaid.clear()
-                    summary = parse_summary(event.text)
-                    if summary.empty:
-                        note = "the model's summary was empty"
+            text = await _append_request(conversation, pending, request, facts(found))
+            emit(SystemNote(text=text, reason=COMPACTION))
+            options = _options(conversation, sampling, logprobs=logprobs)
+            async with aclosing(conversation.generate(options)) as events:
+                async for event in events:
+                    emit(event)
+                    if isinstance(event, Reply):
+                        asked = True
+                        pending.clear()
+                        summary = parse_summary(event.text)
+                        if summary.empty:
+                            note = "the model's summary was empty"
         except ContextFullError:
             note = "there was no room left for the model to summarise"
         except LagunaError as error:
             note = f"the model could not summarise ({error.message})"
         finally:
-            if not asked:  # cancelled, or failed: the request is not part of the conversation
+            if not asked:  # cancelled or failed: the request does not stay in the conversation
                 conversation.rewind(mark)
     if note:
-        yield Notice(level="warning", text=f"Compaction: {note}; summarised from the record alone.")
-    summary = ground(summary, found, _before(state))
+        text = f"Compaction: {note}; summarised from the record alone."
+        emit(Notice(level="warning", text=text))
+    summary = ground(summary, found, _last_summary(state))
     text = await _fitted(summary, conversation.count, summary_tokens(conversation.limit) * 5 // 4)
     epoch = await build_epoch(
         state,
         text,
-        opening=opening,
+        first_message=first_message,
         render=render,
         count=conversation.count,
         limit=conversation.limit,
         reserve=summary_reserve(conversation.limit) if reserve is None else reserve,
     )
     conversation.rewind(prefix_mark)
-    unsaid.clear()
+    pending.clear()
     token_ids = await enter_epoch(conversation, epoch)
-    yield Compacted(
+    compacted = Compacted(
         summary=text,
         first_seq=state.first_seq,
         last_seq=state.last_seq,
@@ -138,15 +142,17 @@ async def compact(
         tokens_after=conversation.used,
         dropped=epoch.dropped,
         guidance=guidance,
-        opening=epoch.opening,
+        opening=epoch.first_message,
         token_ids=token_ids,
     )
+    emit(compacted)
+    return compacted
 
 
 # --- inside ---------------------------------------------------------------------------------
 
 
-async def _measured(conversation: Conversation, messages: list[Message]) -> int:
+async def _size_of(conversation: Conversation, messages: list[Message]) -> int:
     """Tokens that messages would add."""
     if not messages:
         return 0
@@ -157,20 +163,20 @@ async def _measured(conversation: Conversation, messages: list[Message]) -> int:
     return size
 
 
-async def _request(
+async def _append_request(
     conversation: Conversation,
-    unsaid: list[Message],
+    pending: list[Message],
     request: Callable[[str], str],
     known: str,
 ) -> str:
-    """Append the request, after what is unsaid and with what is known if that fits with the
+    """Append the request, after the pending messages and with what is known if both fit with the
     summary; returns its text. Raises ContextFullError when not even the request alone does.
     """
     mark, before = conversation.mark(), conversation.used
     room = summary_tokens(conversation.limit) + OVERHEAD
     needed = 0
     for first, text in (
-        (unsaid, request(known)), (unsaid, request("")), ([], request(known)), ([], request("")),
+        (pending, request(known)), (pending, request("")), ([], request(known)), ([], request("")),
     ):  # fmt: skip
         # Appending decodes nothing, so what does not fit is taken back without cost.
         await conversation.append([*first, Message(role="user", content=text)])
@@ -181,14 +187,14 @@ async def _request(
     raise ContextFullError(before, needed, conversation.limit)
 
 
-def _before(state: ConversationState) -> Summary | None:
-    """The summary that the epoch began with."""
+def _last_summary(state: ConversationState) -> Summary | None:
+    """The summary that the epoch started with."""
     first = state.history[0].event if state.history else None
     return parse_summary(first.summary) if isinstance(first, Compacted) else None
 
 
 async def _fitted(summary: Summary, count: Count, tokens: int) -> str:
-    """The text of a summary, the least needed claims left out where it would be too long."""
+    """The text of a summary, without its least needed claims where it would be too long."""
     text = summary.render()
     while await count(text) > tokens and shortened(summary):
         text = summary.render()

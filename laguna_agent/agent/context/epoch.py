@@ -1,6 +1,6 @@
 """An epoch of a conversation: what its prompt is made of, and how a conversation enters it.
 
-A new epoch is the static prefix, one opening message (the summary, what the user said, the
+A new epoch is the static prefix, a first message (the summary, the user's messages, the
 instructions and the plan) and the last steps, whole, with the tokens they had.
 """
 
@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from laguna_agent.agent.context.user_messages import (
-    Said,
-    counted,
+    FittedMessages,
+    fit_messages,
     sizes_of,
-    tell_said,
     without_middle,
 )
 from laguna_agent.events import (
@@ -27,6 +26,7 @@ from laguna_agent.events import (
     plan_text,
 )
 from laguna_agent.models.conversation import Conversation, Message
+from laguna_agent.plurals import counted
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.replay import ConversationState
 
@@ -35,8 +35,8 @@ OVERHEAD = 16
 
 _TRIES = 4
 
-Opening = Callable[[str, list[str], str], str]
-"""Makes the text of the epoch's first message of summary, user messages and plan."""
+FirstMessage = Callable[[str, list[str], str], str]
+"""Makes the text of the epoch's first message from summary, user messages and plan."""
 Render = Callable[[Event], Message]
 """Makes the message that the model reads of a user message, a note or a tool result."""
 Count = Callable[[str], Awaitable[int]]
@@ -45,14 +45,14 @@ Count = Callable[[str], Awaitable[int]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What the new epoch's prompt is made of, after the static prefix."""
+    """The new epoch's prompt after the static prefix."""
 
-    opening: str
+    first_message: str
     entries: list[Message | Reply] = field(default_factory=list)
-    """The steps that were kept whole, in order: messages to append and replies to append."""
+    """The steps that are kept whole, in order: messages and replies to append."""
     kept_from_seq: int = 0
     dropped: list[str] = field(default_factory=list)
-    """What is no longer in the prompt, in words for a person."""
+    """What is no longer in the prompt, in words for people."""
 
 
 def message_of(event: Event) -> Message:
@@ -77,32 +77,34 @@ async def build_epoch(
     state: ConversationState,
     summary: str,
     *,
-    opening: Opening,
+    first_message: FirstMessage,
     count: Count,
     limit: int,
     reserve: int,
     render: Render = message_of,
 ) -> Epoch:
-    """Decide what of `state` goes on: always the summary, the plan and what the user said; of the
+    """Decide what of `state` is kept: always the summary, the plan and the user's messages; of the
     last steps as many whole ones as fit in half of the context that is left.
 
-    User messages stay whole as long as the opening takes at most half of it; see `said` for what
-    happens then, and `dropped` says so. When not even the last step fits, its results are cut in
-    the middle: without them its calls would only be made again. `reserve` tokens stay free for
-    the next summary.
+    User messages stay whole as long as the first message takes at most half of it; `user_messages`
+    says what happens then, and `dropped` names it. When not even the last step fits, its results
+    are cut in the middle: without them its calls would only be made again. `reserve` tokens stay
+    free for the next summary.
     """
     prefix = await _prefix(state, count)
     room = limit - prefix - reserve
     steps, plan = _steps(state), plan_text(state.plan)
 
-    def text_for(said: Said, before: int) -> str:
-        return opening(summary, said.until(before), plan)
+    def text_for(messages: FittedMessages, before: int) -> str:
+        return first_message(summary, messages.before(before), plan)
 
     end = state.last_seq + 1
-    said, used = await _said(state, lambda said: text_for(said, end), count, room // 2)
+    messages, used = await _fit_messages(
+        state, lambda messages: text_for(messages, end), count, room // 2
+    )
     kept = len(steps)
-    while kept > 0 and steps[kept - 1][0].seq not in said.cut:
-        # A user message in the kept steps is in its place there, and no longer in the opening.
+    while kept > 0 and steps[kept - 1][0].seq not in messages.cut:
+        # A user message in the kept steps is in its place there, not in the first message.
         size = await _size(steps[kept - 1], count, render)
         if used + size > room // 2 and not (kept == len(steps) and used + size <= room * 3 // 4):
             break
@@ -126,18 +128,18 @@ async def build_epoch(
         for step in steps[kept:]
         for item in step
     ]
-    dropped += [*said.dropped, *_dropped(steps[:kept])]
-    return Epoch(text_for(said, kept_from), entries, kept_from, dropped)
+    dropped += [*messages.dropped, *_dropped(steps[:kept])]
+    return Epoch(text_for(messages, kept_from), entries, kept_from, dropped)
 
 
 async def enter_epoch(conversation: Conversation, epoch: Epoch) -> list[int] | None:
     """Append an epoch to a conversation that holds only its static prefix.
 
-    Returns what a local conversation holds after the prefix up to the end of the last reply.
+    Returns the tokens of a local conversation after the prefix, up to the end of the last reply.
     """
     start = len(conversation.tokens or ())
-    opening = Message(role="user", content=epoch.opening)
-    closed = await _append_all(conversation, [opening, *epoch.entries])
+    first = Message(role="user", content=epoch.first_message)
+    closed = await _append_all(conversation, [first, *epoch.entries])
     tokens = conversation.tokens
     if tokens is None:
         return None
@@ -146,7 +148,7 @@ async def enter_epoch(conversation: Conversation, epoch: Epoch) -> list[int] | N
         return []
     if replies[-1].token_ids is None:
         return None
-    # What closes a reply that was cut stands after it, and is not part of it.
+    # The tokens that close a reply that was cut follow it, and are not part of it.
     last = tuple(replies[-1].token_ids)
     for end in range(closed, start + len(last) - 1, -1):
         if tokens[end - len(last) : end] == last:
@@ -159,9 +161,8 @@ async def reenter(
 ) -> list[Message]:
     """Bring a conversation that was just started to the last reply of `state`: its tokens.
 
-    Returns the messages after that reply, which are not in the prompt yet: room has to be made
-    for them first. Record the results of `state.interrupted` before, so that every
-    call has one.
+    Returns the messages after that reply, which are not in the prompt yet: they need room first.
+    Record the results of `state.interrupted` before, so that every call has one.
     """
     if state.token_ids:
         await conversation.restore(state.token_ids)
@@ -178,7 +179,7 @@ async def reenter(
 
 
 async def _append_all(conversation: Conversation, entries: Sequence[Message | Reply]) -> int:
-    """Append in order; returns where the last reply ended, what closes it included."""
+    """Append in order; returns where the last reply ended, with the tokens that close it."""
     messages: list[Message] = []
     closed = conversation.used
     for entry in entries:
@@ -196,8 +197,7 @@ async def _append_all(conversation: Conversation, entries: Sequence[Message | Re
 
 
 async def _prefix(state: ConversationState, count: Count) -> int:
-    """Tokens of the static prefix. Where they were estimated when there were no figures of the
-    model's, they are counted again."""
+    """Tokens of the static prefix. Where they were an estimate, they are counted again."""
     if state.system is None:
         return 0
     tokens = state.system.tokens
@@ -207,25 +207,25 @@ async def _prefix(state: ConversationState, count: Count) -> int:
     return tokens
 
 
-async def _said(
-    state: ConversationState, text_for: Callable[[Said], str], count: Count, most: int
-) -> tuple[Said, int]:
-    """What the user said, so that the opening's text takes at most `most` tokens if it can; and
-    what it takes."""
+async def _fit_messages(
+    state: ConversationState, text_for: Callable[[FittedMessages], str], count: Count, most: int
+) -> tuple[FittedMessages, int]:
+    """The user's messages, so that the first message takes at most `most` tokens if it can; and
+    the tokens it takes."""
     messages = state.user_messages
     sizes = await sizes_of(messages, count)
-    bare = await count(text_for(Said({}))) + OVERHEAD
+    bare = await count(text_for(FittedMessages({}))) + OVERHEAD
     share = most - bare
-    said = tell_said(messages, sizes, share)
-    used = await count(text_for(said)) + OVERHEAD
+    fitted = fit_messages(messages, sizes, share)
+    used = await count(text_for(fitted)) + OVERHEAD
     for _ in range(_TRIES):
         if used <= most:
             break
-        # Cut by characters, it came out longer than was thought.
+        # Cut by characters, it came out longer than estimated.
         share -= used - most + max(0, share) // 50
-        said = tell_said(messages, sizes, share)
-        used = await count(text_for(said)) + OVERHEAD
-    return said, used
+        fitted = fit_messages(messages, sizes, share)
+        used = await count(text_for(fitted)) + OVERHEAD
+    return fitted, used
 
 
 def _steps(state: ConversationState) -> list[list[StoredEvent]]:
@@ -233,7 +233,7 @@ def _steps(state: ConversationState) -> list[list[StoredEvent]]:
     steps: list[list[StoredEvent]] = []
     for item in state.history:
         if isinstance(item.event, Compacted):
-            continue  # its opening is made anew
+            continue  # its first message is made anew
         if isinstance(item.event, Reply | UserMessage) or not steps:
             steps.append([item])
         else:
@@ -245,7 +245,7 @@ async def _size(step: Sequence[StoredEvent], count: Count, render: Render) -> in
     total = 0
     for item in step:
         if isinstance(item.event, UserMessage):
-            # Its text is counted with the opening, from which it moves here.
+            # Its text is counted with the first message, from which it moves here.
             total += await count(item.event.context) if item.event.context else 0
             continue
         if isinstance(item.event, Reply):
@@ -284,7 +284,7 @@ async def _cut(
 
 
 def _dropped(steps: Sequence[Sequence[StoredEvent]]) -> list[str]:
-    replies = results = notes = characters = beside = 0
+    replies = results = notes = characters = context = 0
     for step in steps:
         for item in step:
             match item.event:
@@ -296,17 +296,17 @@ def _dropped(steps: Sequence[Sequence[StoredEvent]]) -> list[str]:
                 case SystemNote():
                     notes += 1
                 case UserMessage():
-                    beside += len(item.event.context)
+                    context += len(item.event.context)
                 case _:
                     pass
     lines = []
     if replies:
         lines.append(counted(replies, "reply of the model", "replies of the model"))
     if results:
-        shown = counted(results, "tool result", "tool results")
+        shown = counted(results, "tool result")
         lines.append(f"{shown} ({characters:,} characters)")
     if notes:
         lines.append(counted(notes, "note of laguna", "notes of laguna"))
-    if beside:
-        lines.append(f"files and output shown beside the task ({beside:,} characters)")
+    if context:
+        lines.append(f"files and output attached to the task ({context:,} characters)")
     return lines

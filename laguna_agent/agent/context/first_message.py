@@ -1,7 +1,7 @@
-"""The first message of a conversation: what the model should know before it asks.
+"""The first message of a conversation: the task, with the context that the model needs for it.
 
 Everything dynamic (date, directory, git state, instructions, memories, files, the check's output)
-stands here and never in the static prefix. A small model reads too little on its own, so files
+goes here and never into the static prefix. A small model reads too little on its own, so files
 that the task names, and those of a small repository, are shown at once, within a token budget.
 """
 
@@ -17,9 +17,12 @@ from pathlib import Path
 from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.check.runner import CheckRunner
-from laguna_agent.agent.state import Agent
+from laguna_agent.agent.services import Services
+from laguna_agent.agent.state import SessionState
+from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.clip import clip_middle
 from laguna_agent.events import UserMessage
+from laguna_agent.plurals import counted
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.read import mark_read
 from laguna_agent.tools.repository.git_command import GitError, git_output
@@ -48,7 +51,7 @@ _NOISE = {
 
 @dataclass
 class ShownFile:
-    """A file whose text stands in the first message. `path` is relative to the workspace."""
+    """A file whose text is in the first message. `path` is relative to the workspace."""
 
     path: str
     text: str
@@ -56,15 +59,15 @@ class ShownFile:
 
 @dataclass
 class ShownContext:
-    """What is around a task."""
+    """The files and the file tree that the first message shows."""
 
     files: list[ShownFile] = field(default_factory=list)
     tree: str = ""
     paths: list[str] = field(default_factory=list)
-    """Relative paths of the repository's files, bounded."""
+    """Relative paths of the repository's files, up to a limit."""
 
 
-def look_around(
+def choose_context(
     task: str,
     workspace: Path,
     *,
@@ -76,7 +79,8 @@ def look_around(
     """Choose what to show: files that the task or the check's `output` names, then, with
     `everything`, all of a small repository, smallest first, up to `characters`.
 
-    `may_read` says whether an absolute path may be read unasked; other files are only listed."""
+    `may_read` says whether an absolute path may be read without asking; other files are only
+    listed."""
     sizes = {entry.relative: entry.size for entry in walk(workspace, limit=5000)}
     paths = list(sizes)
     named = _named(task, paths)
@@ -95,13 +99,13 @@ def look_around(
             continue
         left -= len(text)
         files.append(ShownFile(path, text))
-    # The code to mend first, then its tests, then (elsewhere) what fails in them.
+    # The code to fix first, then its tests; what fails in them follows in the message.
     files.sort(key=lambda shown: is_test_file(shown.path))
     return ShownContext(files, _tree(paths), paths)
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:
-    """Paths that the text names, whole or by their last part when that is unique."""
+    """Paths that the text names, in full or by file name where that is unique."""
     known = set(paths)
     by_name: dict[str, list[str]] = {}
     for path in paths:
@@ -139,7 +143,7 @@ def _tree(paths: Sequence[str]) -> str:
 def git_state(workspace: Path) -> str:
     """Branch and the number of changed files, in a few words; empty outside a repository.
 
-    Nothing that the repository configures is run.
+    Runs nothing that the repository configures.
     """
     try:
         out = git_output(
@@ -153,54 +157,76 @@ def git_state(workspace: Path) -> str:
         return ""
     branch = lines[0].removeprefix("## ").removeprefix("No commits yet on ").split("...")[0]
     changed = len(lines) - 1
-    return f"branch {branch}, " + (f"{changed} changed files" if changed else "clean")
+    return f"branch {branch}, " + (counted(changed, "changed file") if changed else "clean")
 
 
-async def open_conversation(
-    agent: Agent, message: UserMessage, checking: CheckRunner
+async def with_context(
+    services: Services,
+    state: SessionState,
+    message: UserMessage,
+    check: CheckRunner,
+    files: TurnFiles,
 ) -> tuple[UserMessage, ShownContext]:
-    """The user's message with what should be known beside it, and what was shown.
+    """The user's message with the context that the model needs, and the files it shows.
 
-    Everything stands in the first message; later ones carry only what is new since then.
+    The first message of a conversation carries everything; later ones only what is new since.
     """
-    pack, first = agent.pack, not agent.opened
-    ran = checking.last if checking.last is not None and checking.last.exit_code else None
-    output = clip_middle(ran.output, pack.limits.result_chars // 2) if ran else ""
-    if not first:
-        now, changes = today(), await checking.changed_meanwhile()
-        more = f"\nand {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
-        context = pack.text(
-            "turn.md",
-            date=now if now != agent.opening.get("date") else "",
-            changes="\n".join(changes[:_CHANGES]) + more,
-            check=checking.command if output else "",
-            check_output=output,
-        )
-        agent.opening["date"] = now
-        return _beside(message, context), ShownContext()
-    around = await asyncio.to_thread(
-        look_around,
-        message.text,
-        agent.context.workspace,
-        characters=pack.limits.first_message_tokens * 3,
-        output=output,
-        everything=pack.limits.first_message_tokens > 0,
-        may_read=lambda path: (
-            agent.gate.decide(ReadPath(path=path), tool="read").verdict == "allow"
-        ),
-    )
-    for shown in around.files:
-        mark_read(agent.context, shown.path)
-    context = pack.text(
-        "first.md",
-        **agent.opening,
-        tree=around.tree,
-        files=[{"path": f.path, "text": fenced(f.text, f.path)} for f in around.files],
-        check=checking.command or "",
+    ran = check.last if check.last is not None and check.last.exit_code else None
+    output = clip_middle(ran.output, services.pack.limits.result_chars // 2) if ran else ""
+    if services.recorder.state.user_messages:
+        command = check.command or "" if output else ""
+        changes = await files.changed_between_turns()
+        return _later_message(services, state, message, changes, command, output), ShownContext()
+    return await _first_message(services, state, message, check.command or "", output)
+
+
+def _later_message(
+    services: Services,
+    state: SessionState,
+    message: UserMessage,
+    changes: Sequence[str],
+    check: str,
+    output: str,
+) -> UserMessage:
+    variables, now = state.first_message_variables, today()
+    more = f"\nand {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
+    context = services.pack.text(
+        "turn.md",
+        date=now if now != variables.get("date") else "",
+        changes="\n".join(changes[:_CHANGES]) + more,
+        check=check,
         check_output=output,
     )
-    agent.opened = True
-    return _beside(message, context), around
+    variables["date"] = now
+    return _attach(message, context)
+
+
+async def _first_message(
+    services: Services, state: SessionState, message: UserMessage, check: str, output: str
+) -> tuple[UserMessage, ShownContext]:
+    budget = services.pack.limits.first_message_tokens
+    shown = await asyncio.to_thread(
+        choose_context,
+        message.text,
+        services.tool_context.workspace,
+        characters=budget * 3,
+        output=output,
+        everything=budget > 0,
+        may_read=lambda path: (
+            services.gate.decide(ReadPath(path=path), tool="read").verdict == "allow"
+        ),
+    )
+    for file in shown.files:
+        mark_read(services.tool_context, file.path)
+    context = services.pack.text(
+        "first.md",
+        **state.first_message_variables,
+        tree=shown.tree,
+        files=[{"path": f.path, "text": fenced(f.text, f.path)} for f in shown.files],
+        check=check,
+        check_output=output,
+    )
+    return _attach(message, context), shown
 
 
 def today() -> str:
@@ -208,8 +234,8 @@ def today() -> str:
     return datetime.datetime.now().astimezone().strftime("%Y-%m-%d")
 
 
-def _beside(message: UserMessage, context: str) -> UserMessage:
-    """The message with `context` before what stands beside it already (a skill that it calls)."""
+def _attach(message: UserMessage, context: str) -> UserMessage:
+    """The message with `context` before the context it has already (a skill that it calls)."""
     parts = [context.strip(), message.context]
     return message.model_copy(update={"context": "\n\n".join(part for part in parts if part)})
 

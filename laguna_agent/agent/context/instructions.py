@@ -1,8 +1,8 @@
-"""What a repository tells its agents: AGENTS.md, nested, with CLAUDE.md where there is none.
+"""A repository's instructions for agents: AGENTS.md, nested, or CLAUDE.md where there is none.
 
-The files from the repository's root down to the working directory stand in the first user
-message, the nearest last, since the nearest wins. One that lies deeper is told when the agent
-first works there. All are bounded in size, and what was cut is said.
+The files from the repository's root down to the working directory are in the first user message,
+the nearest last, since the nearest wins. A deeper one is added when the agent first works there.
+All are limited in size, with a notice when one is cut.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from laguna_agent.events import Notice
 
 NAMES = ("AGENTS.md", "CLAUDE.md")
-"""In order: the second is read only in a directory that lacks the first."""
+"""In order: the second is read only in a directory without the first."""
 _MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class InstructionFile:
-    """One file as far as it fits. `scope` is its directory relative to the root, `.` for it."""
+    """One file as far as it fits. `scope` is its directory relative to the root (`.`)."""
 
     path: Path
     scope: str
@@ -30,16 +30,16 @@ class InstructionFile:
 
     @property
     def cut(self) -> bool:
-        """True when not all of it is in `text`."""
+        """Whether `text` is less than the whole file."""
         return len(self.text) < self.size
 
 
 @dataclass
 class Instructions:
-    """Instruction files of one repository, and which of them the model was told.
+    """Instruction files of one repository, and which of them the model was shown.
 
     `user` is the directory of the user's own AGENTS.md, which comes first and yields to all.
-    `limit` is in characters, for the first message and again for each file told later.
+    `limit` is in characters, for the first message and again for each file shown later.
     """
 
     root: Path
@@ -49,13 +49,13 @@ class Instructions:
     trusted: bool = True
     """False: the repository's own files are not read."""
     accepts: Callable[[Path], bool] = lambda path: True
-    """Whether a file of the repository is what was trusted; others are not read."""
-    told: set[Path] = field(default_factory=set)
+    """Whether a file of the repository is as it was trusted; others are not read."""
+    shown: set[Path] = field(default_factory=set)
     notices: list[Notice] = field(default_factory=list)
     files: list[InstructionFile] = field(default_factory=list)
-    """What was told so far, in order."""
+    """The files shown so far, in order."""
 
-    def opening(self) -> str:
+    def for_first_message(self) -> str:
         """The text for the first user message; empty when there are no files."""
         found = self._chain()
         files = fit(found, self.limit)
@@ -63,18 +63,23 @@ class Instructions:
         return render(files, self.root)
 
     def near(self, path: Path) -> str:
-        """The text of files that govern `path` and were not told yet; empty when there are none."""
+        """The text of files that apply to `path` and were not shown yet; empty without any."""
         if not self.trusted:
             return ""
         directory = path if path.is_dir() else path.parent
-        found = [f for f in self._between(directory) if f[0] not in self.told]
+        found = [f for f in self._between(directory) if f[0] not in self.shown]
         files = fit(found, self.limit)
         self._note(files)
         return render(files, self.root)
 
-    def standing(self) -> str:
-        """All that was told, as one text: what a new epoch begins with."""
+    def all_shown(self) -> str:
+        """Everything shown so far, as one text: what a new epoch starts with."""
         return render(self.files, self.root)
+
+    def take_notices(self) -> list[Notice]:
+        """Notices of files that were cut, each once."""
+        notices, self.notices = self.notices, []
+        return notices
 
     def _chain(self) -> list[tuple[Path, str]]:
         found: list[tuple[Path, str]] = []
@@ -100,22 +105,22 @@ class Instructions:
 
     def _note(self, files: Iterable[InstructionFile]) -> None:
         for file in files:
-            if file.path not in self.told:
+            if file.path not in self.shown:
                 self.files.append(file)
-            self.told.add(file.path)
+            self.shown.add(file.path)
             if file.cut:
                 self.notices.append(
                     Notice(
                         level="warning",
-                        text=f"{file.path} has {file.size:,} characters; the model is told "
-                        f"{len(file.text):,} of them. Shorten it, or raise `instructions_chars` "
+                        text=f"{file.path} has {file.size:,} characters; the model reads the first "
+                        f"{len(file.text):,}. Shorten it, or raise `instructions_chars` "
                         "in the pack's [limits].",
                     )
                 )
 
 
 def instruction_file(folder: Path, root: Path) -> Path | None:
-    """The instruction file of one directory; a link that leads out of `root` is none."""
+    """The instruction file of one directory; a link that leads out of `root` does not count."""
     for name in NAMES:
         path = folder / name
         if path.is_file() and path.resolve().is_relative_to(root):
@@ -124,9 +129,9 @@ def instruction_file(folder: Path, root: Path) -> Path | None:
 
 
 def fit(found: list[tuple[Path, str]], limit: int) -> list[InstructionFile]:
-    """Read the files so that together they keep to `limit` characters, the nearest served first.
+    """Read the files, the nearest first, up to `limit` characters in all.
 
-    A file that is not UTF-8 text is read with what cannot be decoded replaced.
+    What is not UTF-8 is replaced.
     """
     left, files = limit, []
     for path, scope in reversed(found):
@@ -150,12 +155,12 @@ def _head(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     cut = text[: max(limit, 0)]
-    # A line that ends in the middle reads like an instruction that it is not.
+    # Half a line could read like another instruction.
     return cut[: cut.rfind("\n") + 1].rstrip() if "\n" in cut else ""
 
 
 def render(files: list[InstructionFile], root: Path) -> str:
-    """The files as one text, nearest last; says where each applies and what was left out."""
+    """The files as one text, nearest last, with where each applies and where it is cut."""
     parts = []
     for file in files:
         name = file.path.name

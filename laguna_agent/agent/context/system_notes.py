@@ -1,64 +1,57 @@
-"""What laguna tells the model of its own accord: when, and in the pack's words.
+"""Messages that laguna adds for the model, in the pack's words, and when each is due.
 
-Each note is a text and a reason; the loop records it and puts it after what it belongs to.
+Each note is a text and a reason; the loop records it and appends it to the prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laguna_agent.agent.check.runner import CheckRunner
-from laguna_agent.agent.state import Agent
+from laguna_agent.agent.services import Services
+from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
+from laguna_agent.agent.turn import Turn
 from laguna_agent.events import plan_text
 
 Notes = list[tuple[str, str]]
 LAST_STEPS = 3
-"""How many steps before the limit the model hears of it."""
+"""Steps before the limit at which the model is warned of it."""
 
 
-def before_turn(agent: Agent) -> Notes:
-    """What goes before the user's message."""
-    notes: Notes = []
-    if agent.interrupted and agent.opened:
-        notes.append((agent.pack.text("interrupted.md"), "interrupted"))
-    agent.interrupted = False
-    return [*notes, *mode_changed(agent)]
-
-
-def mode_changed(agent: Agent) -> Notes:
-    """That planning began or ended since the model was told of it last."""
-    if agent.gate.plan == agent.planning:
+def mode_notes(services: Services, state: SessionState) -> Notes:
+    """The note that planning started or ended, if the model does not know yet."""
+    if services.gate.plan == state.planning:
         return []
-    agent.planning = agent.gate.plan
-    if agent.planning:
-        return [(agent.pack.text("plan.md"), "plan")]
-    return [(agent.pack.text("act.md", plan=plan_text(agent.plan)), "act")]
+    state.planning = services.gate.plan
+    if state.planning:
+        return [(services.pack.text("plan.md"), "plan")]
+    plan = plan_text(services.recorder.state.plan)
+    return [(services.pack.text("act.md", plan=plan), "act")]
 
 
-def after_calls(
-    agent: Agent, calls: ToolExecutor, checking: CheckRunner, *, steps: int, changed: Sequence[str]
-) -> Notes:
-    """What goes after the results of one reply's calls. `steps` were taken, files `changed`."""
-    pack = agent.pack
-    notes = [(text, "instructions") for text in _instructions_met(agent, calls)]
-    notes += [(pack.text("hook.md", text=text), "hook") for text in calls.notes]
-    ran = any(map(checking.is_passed_by, calls.calls, calls.results))
-    if ran and changed:
-        notes.append((pack.text("check_passed.md", command=checking.command), "check"))
-    left = agent.limits.steps - steps
-    if left == LAST_STEPS and steps > LAST_STEPS:
+def after_calls(services: Services, turn: Turn, executor: ToolExecutor) -> Notes:
+    """Notes after the results of one reply's calls."""
+    pack, check = services.pack, turn.check
+    notes = [(text, "instructions") for text in _new_instructions(services, executor)]
+    notes += hook_notes(services, executor.hook_texts)
+    ran = any(map(check.is_passed_by, executor.calls, executor.results))
+    if ran and turn.changed:
+        notes.append((pack.text("check_passed.md", command=check.command), "check"))
+    left = services.limits.steps - turn.steps
+    if left == LAST_STEPS and turn.steps > LAST_STEPS:
         notes.append((pack.text("limit.md", steps_left=left), "limit"))
-    reminders = checking.reminders(steps, calls.results)
+    reminders = turn.reminders.after_results(turn.steps, executor.results)
     return [*notes, *((text, "reminder") for text in reminders)]
 
 
-def _instructions_met(agent: Agent, calls: ToolExecutor) -> list[str]:
-    """Instructions of the folders that these calls came into, each told once."""
-    paths = [call.arguments.get("path") for call in calls.calls]
-    if agent.instructions is None:
-        return []
-    near = [
-        agent.instructions.near(agent.context.workspace / p) for p in paths if isinstance(p, str)
-    ]
-    return [text for text in near if text]
+def hook_notes(services: Services, texts: Sequence[str]) -> Notes:
+    """Notes of what hooks add."""
+    return [(services.pack.text("hook.md", text=text), "hook") for text in texts]
+
+
+def _new_instructions(services: Services, executor: ToolExecutor) -> list[str]:
+    """Instructions of folders that these calls work in for the first time."""
+    workspace = services.tool_context.workspace
+    paths = [call.arguments.get("path") for call in executor.calls]
+    found = [services.instructions.near(workspace / p) for p in paths if isinstance(p, str)]
+    return [text for text in found if text]

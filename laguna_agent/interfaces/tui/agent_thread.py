@@ -14,7 +14,6 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from laguna_agent.errors import LagunaError, UsageError
@@ -193,20 +192,19 @@ class AgentThread:
 
         assert self.settings is not None
         open_session = self._open_session or Session.open
-        over = False
+        failed = False
 
-        def post_loading(event: Event) -> None:
-            # A stopped load may still report; that would look like one that runs.
-            if not over:
+        def show(event: Event) -> None:
+            # Progress that a stopped loading still reports would look like one that continues.
+            if not failed:
                 self._post(messages.SessionEvent(event))
 
         try:
-            session = await open_session(self.settings, on_loading=post_loading)
-        finally:
-            over = True
-        session.set_approver(self._approve)
-        self.session = session
-        self._post(messages.SessionOpened(session))
+            self.session = await open_session(self.settings, on_event=show, approver=self._approve)
+        except BaseException:
+            failed = True
+            raise
+        self._post(messages.SessionOpened(self.session))
 
     async def _reopen(self, changes: dict[str, Any]) -> None:
         """Open with `changes`; if that fails, return to the present conversation."""
@@ -250,9 +248,7 @@ class AgentThread:
         session = self.session
         if session is None:
             raise LagunaError("no conversation is open")
-        async with aclosing(session.turn(text)) as events:
-            async for event in events:
-                self._post(messages.SessionEvent(event))
+        await session.turn(text)
         self._post(messages.WorkEnded())
 
     async def _compact(self, guidance: str) -> None:
@@ -260,9 +256,7 @@ class AgentThread:
         if session is None:
             raise LagunaError("nothing to summarise yet")
         try:
-            async with aclosing(session.compact_now(guidance)) as events:
-                async for event in events:
-                    self._post(messages.SessionEvent(event))
+            await session.compact(guidance)
         except asyncio.CancelledError:
             from laguna_agent.events import Notice
 

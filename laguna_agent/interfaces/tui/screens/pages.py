@@ -120,7 +120,7 @@ async def context_parts(session: Session) -> dict[str, int]:
 
     They add up to the tokens used: what the chat template adds is a part of its own.
     """
-    await session.begin()
+    await session.start()
     state, count = session.conversation_state, session.conversation.count
     texts: dict[str, list[str]] = {
         "your messages": [], "instructions and context": [], "answers": [], "thinking": [],

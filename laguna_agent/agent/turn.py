@@ -1,0 +1,111 @@
+"""The state of one turn: what it counts, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from laguna_agent.agent.check.runner import CheckRunner
+from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.context.reminders import TurnReminders
+from laguna_agent.agent.loop_detector import LoopDetector
+from laguna_agent.agent.retries import Retries
+from laguna_agent.agent.services import Services, TurnLimits
+from laguna_agent.agent.state import SessionState
+from laguna_agent.agent.tool_executor import ToolExecutor
+from laguna_agent.agent.turn_files import TurnFiles
+from laguna_agent.events import Status, TurnFinished, Usage
+
+
+class TurnOutcome(NamedTuple):
+    """How a turn ends."""
+
+    status: Status
+    summary: str = ""
+    error: str | None = None
+
+
+@dataclass
+class Turn:
+    """What one turn counts and decides."""
+
+    files: TurnFiles
+    check: CheckRunner
+    retries: Retries
+    reminders: TurnReminders
+    loop_detector: LoopDetector = field(default_factory=LoopDetector)
+    started: float = field(default_factory=time.monotonic)
+    steps: int = 0
+    usage: Usage = field(default_factory=Usage)
+    changed: list[str] = field(default_factory=list)
+    """Files that tools report as changed."""
+    denied: int = 0
+    """Calls that were denied."""
+    all_denied: bool = False
+    """Whether every call of the last reply was denied."""
+    nudges: int = 0
+    """Notes that asked the model to do something else."""
+    outcome: TurnOutcome | None = None
+
+    @classmethod
+    def create(
+        cls, services: Services, state: SessionState, window: ContextWindow, task: str
+    ) -> Turn:
+        """A turn at its start; `task` is the text of the user's message."""
+        files = TurnFiles(services, state)
+        check = CheckRunner(services, files, task)
+        retries = Retries(services, window, files, check)
+        return cls(files, check, retries, TurnReminders(services, check))
+
+    def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
+        """Decide the outcome; the first decision stays."""
+        if self.outcome is None:
+            self.outcome = TurnOutcome(status, summary, error)
+
+    def end_at_limit(self, limits: TurnLimits) -> None:
+        """End the turn if it has reached a limit."""
+        if self.steps >= limits.steps:
+            self.end("limit", error=f"{limits.steps} steps were not enough (--max-steps)")
+        elif limits.tokens is not None and self.usage.completion_tokens >= limits.tokens:
+            self.end("limit", error=f"{limits.tokens} tokens were not enough (--max-tokens)")
+        elif limits.timeout is not None and time.monotonic() - self.started >= limits.timeout:
+            self.end("limit", error=f"{limits.timeout:g} seconds were not enough (--timeout)")
+
+    def count(self, executor: ToolExecutor) -> None:
+        """Count what the calls of one reply did."""
+        self.denied += executor.denied
+        self.all_denied = executor.denied == len(executor.calls)
+        for call, result in zip(executor.calls, executor.results, strict=True):
+            self.add_changed(result.files_changed)
+            if result is executor.done:
+                continue  # when a reminder delays the end, calling done again is no repetition
+            tool = executor.services.tools.get(call.name)
+            self.loop_detector.add(
+                call,
+                result.content,
+                changed=bool(result.files_changed),
+                command=tool is not None and tool.kind == "execute",
+                again=bool(result.data.get("again")),
+            )
+
+    def add_changed(self, paths: list[str]) -> None:
+        """Add changed files, each once."""
+        self.changed += [path for path in paths if path not in self.changed]
+
+    def finished(self) -> TurnFinished:
+        """The turn's last event."""
+        status, summary, error = self.outcome or TurnOutcome(
+            "error", error="the turn ended without an outcome"
+        )
+        if status in ("failed", "limit") and self.denied and not self.changed:
+            status = "denied"
+        return TurnFinished(
+            status=status,
+            summary=summary,
+            error=error,
+            steps=self.steps,
+            duration_s=round(time.monotonic() - self.started, 3),
+            usage=self.usage,
+            files_changed=sorted(self.changed),
+        )
