@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from laguna_agent.events import ModelEvent, Reply, ToolCall
+from laguna_agent.events import ModelEvent, Reply
 
 
 class ToolSpec(BaseModel):
@@ -77,14 +77,6 @@ class GenerateOptions:
     """Names of tools that may be called in this reply; None is all that were declared."""
     paths: Sequence[str] = ()
     """Existing paths that the grammar may hold path arguments to (for formats that do so)."""
-    banned: Sequence[ToolCall] = ()
-    """Calls that must not be made again in this reply."""
-    text_limit: int | None = None
-    """Characters of free text (before a call, of a thought, of each string argument) after which
-    the grammar moves on. None: none for thoughts and arguments, since cutting a file short would
-    be worse than a reply cut at `max_tokens`."""
-    max_calls: int | None = None
-    """Most calls in one reply, as far as a grammar holds it; None is the format's own limit."""
     grammar: str | None = None
     """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

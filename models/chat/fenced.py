@@ -1,8 +1,8 @@
-"""The form that suits small models: one line that names the call, and code in a fence.
+"""The format for small models: one line that names the call, and code in a fence.
 
 A reply is a few sentences, then `### tool argument`, and for a tool that takes a text, the text in
 a fence, verbatim. Small models write code far better than they write code inside JSON. Turns are
-ChatML's. How each tool is written is its form, see `forms`.
+ChatML's. `fenced_calls` says how each tool is called.
 """
 
 from __future__ import annotations
@@ -70,25 +70,24 @@ class FencedFormat:
         return self.turns.close()
 
     def grammar(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> Grammar | None:
-        """See ChatFormat. Thoughts come first, as the model wants; then one call, bound: its
-        line to the types of its arguments, its text to a fence."""
+        """See ChatFormat. Thoughts come first, as the model likes; then one call, whose line is
+        held to the types of its arguments and whose text to a fence."""
         if options.grammar is not None:
             return Grammar(options.grammar)
         forms = [Form.of(tool) for tool in offered(tools, options)]
         if options.tool_choice == "none" or not forms:
             return None
-        grammar, limit = Gbnf(), options.text_limit
+        grammar = Gbnf()
         calls = [_call(grammar, form, options) for form in forms]
-        most = THOUGHT_CHARS if limit is None else min(limit, THOUGHT_CHARS)
-        # No turn marker: a model that lost the thread would write them without end.
+        # No turn marker: a model that has lost the thread writes them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
         first = '([^\\n#`<] | "<" [^|\\n])'
-        _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, most)}")
+        _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, THOUGHT_CHARS)}")
         _rule(grammar, "newlines", '"\\n" "\\n"?')
         _rule(grammar, "thought", f"(tline newlines){{0,{THOUGHT_LINES}}}")
         root = f"thought {choice(calls)}"
         if options.tool_choice == "auto":
-            _rule(grammar, "prose", '(tline "\\n"?)+' if limit is None else 'tline "\\n"?')
+            _rule(grammar, "prose", '(tline "\\n"?)+')
             root = f"({root} | prose)"
         return Grammar(grammar.source(root))
 
@@ -106,7 +105,7 @@ class FencedFormat:
 
 
 class FencedParser:
-    """Reads a reply line by line; a line is only judged when it is whole."""
+    """Parses a reply line by line; a line is only parsed when it is whole."""
 
     def __init__(self, tools: Sequence[ToolSpec]) -> None:
         self._forms = {tool.name: Form.of(tool) for tool in tools}
@@ -229,22 +228,21 @@ class FencedParser:
 
 
 def _call(grammar: Gbnf, form: Form, options: GenerateOptions) -> str:
-    line = form.expression(grammar, paths=options.paths, limit=options.text_limit)
+    line = form.expression(grammar, paths=options.paths)
     # Where no line break may end the line, a small model goes on with its number.
-    fence = _fence(grammar, options.text_limit) if form.body is not None else '"\\n"?'
+    fence = _fence(grammar) if form.body is not None else '"\\n"?'
     return f"({' '.join(filter(None, [literal(MARK + form.tool.name), line, fence]))})"
 
 
-def _fence(grammar: Gbnf, limit: int | None) -> str:
-    """A text in a fence, which no line of it closes."""
-    times, lines = ("*", "*") if limit is None else (f"{{0,{limit}}}", "{0,12}")
-    _rule(grammar, "lang", '[a-z0-9+]* "\\n"' if limit is None else '[a-z0-9+]{0,8} "\\n"')
-    # Not blank line after blank line: some models never find the end of them.
-    _rule(grammar, "code", f'(blank? blank? blank? cline "\\n"){lines} blank? blank?')
-    _rule(grammar, "blank", f'[ \\t]{times} "\\n"')
-    _rule(grammar, "tick", f'"`" "`"? ([^`\\n] [^\\n]{times})?')
-    indented = f"[ \\t] [ \\t]{times} [^ \\t\\n] [^\\n]{times}"
-    _rule(grammar, "cline", f"{indented} | [^ \\t\\n`] [^\\n]{times} | tick")
+def _fence(grammar: Gbnf) -> str:
+    """A text in a fence, of which no line closes the fence."""
+    _rule(grammar, "lang", '[a-z0-9+]* "\\n"')
+    # Not blank line after blank line: some models never stop writing them.
+    _rule(grammar, "code", '(blank? blank? blank? cline "\\n")* blank? blank?')
+    _rule(grammar, "blank", '[ \\t]* "\\n"')
+    _rule(grammar, "tick", '"`" "`"? ([^`\\n] [^\\n]*)?')
+    indented = "[ \\t] [ \\t]* [^ \\t\\n] [^\\n]*"
+    _rule(grammar, "cline", f"{indented} | [^ \\t\\n`] [^\\n]* | tick")
     fence = literal(FENCE)
     return _rule(grammar, "fence", f'"\\n" {fence} lang code {fence} "\\n"?')
 

@@ -1,8 +1,8 @@
-"""How one tool is called in the fenced form: what stands on its line, and what in its fence.
+"""How one tool is called in the fenced format: what goes on its line, and what in its fence.
 
-Required arguments are written, optional ones left out: a small model does better with few. One
-argument stands on the line as plain text, several as a JSON object; a text (`content`, `text`,
-`body`, `code`) stands in the fence. A tool that requires nothing may be given its first argument.
+Required arguments are written and optional ones left out: a small model does better with few. One
+argument goes on the line as plain text, several as a JSON object; a text (`content`, `text`,
+`body`, `code`) goes in the fence. A tool without required arguments takes its first one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from laguna_agent.models.conversation import ToolSpec
 MARK = "### "
 FENCE = "```"
 BODIES = ("content", "text", "body", "code")
-LINE = 1_000
+LINE_LIMIT = 1_000
 """Characters of a text on the line."""
 _CONTROLS = r"\n\x00-\x08\x0B-\x1F\x7F"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form of one tool."""
+    """How one tool is called."""
 
     tool: ToolSpec
     line: tuple[str, ...]
@@ -38,7 +38,7 @@ class Form:
 
     @staticmethod
     def of(tool: ToolSpec) -> Form:
-        """Take it from the tool's schema."""
+        """The form that a tool's schema gives."""
         properties = properties_of(tool.parameters)
         required = [name for name, _, needed in properties if needed]
         form = Form(tool, (), None)
@@ -48,10 +48,10 @@ class Form:
             return Form(tool, (properties[0][0],), None, optional=True)
         return Form(tool, line, body)
 
-    # --- as it is declared ------------------------------------------------------------------
+    # --- the declaration --------------------------------------------------------------------
 
     def usage(self) -> str:
-        """The call with placeholders."""
+        """An example call with placeholders."""
         if len(self.line) > 1:
             pairs = (f'"{name}": {self._placeholder(name)}' for name in self.line)
             argument = f" {{{', '.join(pairs)}}}"
@@ -61,27 +61,27 @@ class Form:
         return f"{MARK}{self.tool.name}{argument}{fence}"
 
     def declaration(self) -> str:
-        """What the model reads of the tool."""
+        """The text that declares the tool to the model."""
         notes = [self._note(name) for name in (*self.line, *([self.body] if self.body else []))]
         return "\n".join([self.usage(), self.tool.description, *filter(None, notes)])
 
     def is_text(self, name: str) -> bool:
         """Whether an argument is free text."""
         schema = self._schema(name)
-        named = self._values(Gbnf(), None).words(schema)
-        return named is None and "string" in types_of(schema, self.tool.parameters)
+        allowed = self._values(Gbnf()).allowed_values(schema)
+        return allowed is None and "string" in types_of(schema, self.tool.parameters)
 
     def _placeholder(self, name: str) -> str:
         return json.dumps(name.upper()) if self.is_text(name) else name.upper()
 
     def _note(self, name: str) -> str:
-        """What an argument may be, when that is not plain."""
+        """What an argument may be, where its name does not tell."""
         schema = self._schema(name)
-        words = self._values(Gbnf(), None).words(schema)
+        allowed = self._values(Gbnf()).allowed_values(schema)
         kinds = types_of(schema, self.tool.parameters)
         what = ""
-        if words is not None:
-            what = f"one of {', '.join(_spelled(word) for word in words)}"
+        if allowed is not None:
+            what = f"one of {', '.join(_spell(value) for value in allowed)}"
         elif kinds == {"integer"}:
             low, high = schema.get("minimum"), schema.get("maximum")
             bounds = [f"from {low:g}"] if low is not None else []
@@ -92,21 +92,19 @@ class Form:
         elif kinds == {"boolean"}:
             what = "true or false"
         doc = str(schema.get("description", "")).strip()
-        said = ", ".join(filter(None, [doc, what, "may be left out" if self.optional else ""]))
-        return f"{name.upper()}: {said}" if said else ""
+        note = ", ".join(filter(None, [doc, what, "may be left out" if self.optional else ""]))
+        return f"{name.upper()}: {note}" if note else ""
 
-    # --- as it is bound ---------------------------------------------------------------------
+    # --- the grammar ------------------------------------------------------------------------
 
-    def expression(self, grammar: Gbnf, *, paths: Sequence[str], limit: int | None) -> str:
+    def expression(self, grammar: Gbnf, *, paths: Sequence[str]) -> str:
         """What may follow the tool's name on the line.
 
-        `paths` are the only ones that a file may be written to, if there are any. `limit` bounds
-        the characters of each text.
+        When `paths` are given, a file can only be written to one of them.
         """
         if not self.line:
             return ""
-        limit = LINE if limit is None else min(limit, LINE)
-        values = self._values(grammar, limit)
+        values = self._values(grammar)
         if len(self.line) == 1:
             value = self._alone(values, self.line[0], paths)
             return f'(" " {value})?' if self.optional else f'" " {value}'
@@ -114,9 +112,12 @@ class Form:
         for number, name in enumerate(self.line):
             parts.append(literal(f"{', ' if number else ' {'}{json.dumps(name)}: "))
             schema = self._schema(name)
-            # A small model copies what stands for a value.
-            other = values.other_than(schema, [name.upper()]) if self.is_text(name) else None
-            parts.append(other or values.value(schema))
+            # A small model copies the placeholder.
+            parts.append(
+                values.text_other_than(schema, name.upper())
+                if self.is_text(name)
+                else values.value(schema)
+            )
         return " ".join([*parts, literal("}")])
 
     def _alone(self, values: JsonValues, name: str, paths: Sequence[str]) -> str:
@@ -124,18 +125,18 @@ class Form:
         known = [path for path in paths if "\n" not in path]
         if name == "path" and self.body is not None and known:
             return choice([literal(path) for path in known])
-        words = values.words(schema)
-        if words is not None:
-            return choice([literal(_spelled(word)) for word in words])
+        allowed = values.allowed_values(schema)
+        if allowed is not None:
+            return choice([literal(_spell(value)) for value in allowed])
         if self.is_text(name):
             _, high = values.string_bounds(schema)
-            return _text(values.grammar, name.upper(), high or LINE)
+            return _text(values.grammar, name.upper(), high or LINE_LIMIT)
         return values.value(schema)
 
-    # --- as it is read ----------------------------------------------------------------------
+    # --- parsing ----------------------------------------------------------------------------
 
     def read(self, text: str) -> dict[str, Any]:
-        """The arguments that stand on the line. Raises ValueError with what is wrong."""
+        """The arguments on the line. Raises ValueError with what is wrong."""
         text = text.strip()
         if not self.line or (self.optional and not text):
             return {}
@@ -155,9 +156,9 @@ class Form:
         if len(text) > 1 and text[0] == text[-1] == "`":
             text = text[1:-1]
         schema = self._schema(name)
-        for word in self._values(Gbnf(), None).words(schema) or ():
-            if _spelled(word) == text:
-                return word
+        for value in self._values(Gbnf()).allowed_values(schema) or ():
+            if _spell(value) == text:
+                return value
         try:
             return decode(text, schema, self.tool.parameters)
         except ValueError as error:
@@ -168,18 +169,18 @@ class Form:
     def _schema(self, name: str) -> Mapping[str, Any]:
         return next(s for n, s, _ in properties_of(self.tool.parameters) if n == name)
 
-    def _values(self, grammar: Gbnf, limit: int | None) -> JsonValues:
-        return JsonValues(grammar, self.tool.parameters, limit, one_line=True)
+    def _values(self, grammar: Gbnf) -> JsonValues:
+        return JsonValues(grammar, self.tool.parameters, limit=LINE_LIMIT, one_line=True)
 
 
-def _spelled(word: Any) -> str:
-    """A value that the schema names, as it stands on the line."""
-    plain = isinstance(word, str) and word == word.strip() and word and word.isprintable()
-    return str(word) if plain else json.dumps(word, ensure_ascii=False)
+def _spell(value: Any) -> str:
+    """A value that the schema lists, as it is written on the line."""
+    plain = isinstance(value, str) and value == value.strip() and value and value.isprintable()
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _text(grammar: Gbnf, placeholder: str, limit: int) -> str:
-    """A text of one line that does not begin with the placeholder: small models copy it."""
+    """A text of one line other than the placeholder, which small models copy."""
 
     def body() -> str:
         rest = grammar.repeat(f"[^{_CONTROLS}]", 0, limit - 1)

@@ -1,14 +1,13 @@
 """Builds GBNF, llama.cpp's grammar notation: literals, bounded repetition, text without markers.
 
-llama.cpp refuses a repetition that would make more than 2000 rules, left recursion, and names
-with anything but letters, digits and hyphens. A grammar is matched against the text of tokens,
-so a literal is met by a single special token or by the same text spelled in ordinary ones.
+llama.cpp refuses left recursion, repetitions that expand to more than 2000 rules, and names with
+anything but letters, digits and hyphens. A grammar is matched against the text of tokens, so a
+literal matches a single special token as well as the same text spelled in ordinary ones.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 _MAX_REPETITION = 500
@@ -28,7 +27,7 @@ def literal(text: str) -> str:
 
 
 def char_class(characters: Iterable[str], *, negated: bool = False) -> str:
-    """A character class; of no characters and negated, any character at all."""
+    """A character class. Negated and without characters it matches any character."""
     body = "".join(
         "\\x5E" if c == "^" else _CLASS_ESCAPES.get(c) or _plain(c) for c in sorted(set(characters))
     )
@@ -42,22 +41,20 @@ def _plain(character: str) -> str:
 
 
 def choice(alternatives: Sequence[str]) -> str:
-    """Alternatives in brackets."""
+    """Alternatives, in parentheses when there are several."""
     return alternatives[0] if len(alternatives) == 1 else "(" + " | ".join(alternatives) + ")"
 
 
 class Gbnf:
-    """A grammar under construction. Rules are added once for each key."""
+    """A grammar under construction. Each rule has a key and is added once."""
 
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
         self._names: dict[object, str] = {}
-        self._waiting: deque[tuple[str, Callable[[], str]]] = deque()
-        self._working = False
 
     def rule(self, key: object, hint: str, body: Callable[[], str]) -> str:
-        """The name of the rule known by `key`; `body` makes it at the first use. Recursion
-        through the name is allowed."""
+        """The name of the rule with this key; `body` builds it at the first use and may refer to
+        it again. `hint` is what its name begins with."""
         if key in self._names:
             return self._names[key]
         name = re.sub(r"[^a-zA-Z0-9-]+", "-", hint).strip("-") or "r"
@@ -65,15 +62,7 @@ class Gbnf:
             name = f"{name}-x{len(self._rules)}"
         self._names[key] = name
         self._rules[name] = ""
-        self._waiting.append((name, body))
-        if not self._working:  # not by recursion: a banned file makes a rule for each character
-            self._working = True
-            try:
-                while self._waiting:
-                    waiting, make = self._waiting.popleft()
-                    self._rules[waiting] = make()
-            finally:
-                self._working = False
+        self._rules[name] = body()
         return name
 
     def source(self, root: str) -> str:
@@ -82,9 +71,9 @@ class Gbnf:
         return "\n".join(lines) + "\n"
 
     def repeat(self, item: str, low: int, high: int | None) -> str:
-        """`item` (a rule name or a class) between `low` and `high` times, whatever the numbers.
+        """`item` (a rule name or a class) between `low` and `high` times, however large they are.
 
-        Without ambiguity beyond two parallel readings, so that matching stays fast.
+        At most two readings are possible at any point, so that matching stays fast.
         """
         if high is None:
             if low > _MAX_REPETITION:
@@ -114,23 +103,19 @@ class Gbnf:
         return f"{head} {item}{{{rest},{rest}}}" if rest else head
 
     def text(self, forbidden: Sequence[str], low: int = 0, high: int | None = None) -> str:
-        """Any text that does not contain any of `forbidden`.
+        """Any text that contains none of `forbidden`.
 
-        With `high`, at most about that many characters: a character that begins a forbidden text
-        counts as one with those that follow it until the forbidden text is ruled out.
+        `high` bounds its characters, roughly: a character that begins a forbidden text counts as
+        one with those that follow it until the forbidden text is ruled out.
         """
         return Text(self, forbidden).between(low, high)
 
-    def text_except(
-        self, forbidden: Sequence[str], words: Iterable[str], high: int | None = None
-    ) -> str:
-        """Like `text`, but not exactly any of `words`."""
-        return Text(self, forbidden).excluding(frozenset(words), high)
-
 
 class Text:
-    """The automaton of texts without forbidden parts. A state is the longest suffix of what was
-    read that begins a forbidden text."""
+    """The automaton of texts without forbidden parts.
+
+    A state is the longest suffix of the text so far that begins a forbidden text.
+    """
 
     def __init__(self, grammar: Gbnf, forbidden: Sequence[str]) -> None:
         self._grammar = grammar
@@ -139,7 +124,7 @@ class Text:
         self._alphabet = sorted({c for word in self._forbidden for c in word})
 
     def step(self, state: str, character: str) -> str | None:
-        """The state after one more character; None when that would complete a forbidden text."""
+        """The state after one more character; None when that completes a forbidden text."""
         read = state + character
         if any(read.endswith(word) for word in self._forbidden):
             return None
@@ -148,65 +133,33 @@ class Text:
         return read
 
     def notable(self, state: str) -> dict[str, str | None]:
-        """Characters that do not simply lead back to the empty state."""
+        """Characters that do not lead back to the empty state."""
         steps = {c: self.step(state, c) for c in self._alphabet}
         return {c: after for c, after in steps.items() if after != ""}
 
     def between(self, low: int, high: int | None) -> str:
-        """Expression of the texts of a bounded or unbounded length."""
+        """Expression of the texts with `low` to `high` characters; None is no bound."""
         if low <= 0 and high is None:
             return self._rest("")
         unit = self._unit("")
         return f"{self._grammar.repeat(unit, low, high)} {self._tail('')}"
 
-    def excluding(self, words: frozenset[str], high: int | None) -> str:
-        """Expression of the texts that are none of `words`."""
+    def _rest(self, state: str) -> str:
+        """The rest of a text of any length from a state on."""
 
-        def node(prefix: str, state: str) -> str:
-            key = (self._forbidden, words, high, prefix)
-            return self._grammar.rule(key, "other", lambda: body(prefix, state))
+        def body() -> str:
+            steps = [
+                f"{literal(c)} {self._rest(after)}"
+                for c, after in self.notable(state).items()
+                if after is not None
+            ]
+            other = char_class(self.notable(state), negated=True)
+            return " | ".join(['""', f"{other} {self._rest('')}", *steps])
 
-        def body(prefix: str, state: str) -> str:
-            size = len(prefix)
-            children = {w[size] for w in words if w.startswith(prefix) and len(w) > size}
-            alternatives = [] if prefix in words else ['""']
-            notable = self.notable(state)
-            for character in sorted(children):
-                after = self.step(state, character)
-                if after is not None:
-                    alternatives.append(f"{literal(character)} {node(prefix + character, after)}")
-            for character, after in notable.items():
-                if after is not None and character not in children:
-                    alternatives.append(f"{literal(character)} {self._rest(after, high)}")
-            other = char_class({*children, *notable}, negated=True)
-            alternatives.append(f"{other} {self._rest('', high)}")
-            return " | ".join(alternatives)
-
-        return node("", "")
-
-    def _rest(self, state: str, high: int | None = None) -> str:
-        """The rest of a text from a state on, with at most about `high` characters."""
-        if high is None:
-
-            def endless() -> str:
-                steps = [
-                    f"{literal(c)} {self._rest(after)}"
-                    for c, after in self.notable(state).items()
-                    if after is not None
-                ]
-                other = char_class(self.notable(state), negated=True)
-                return " | ".join(['""', f"{other} {self._rest('')}", *steps])
-
-            return self._grammar.rule((self._forbidden, "rest", state), "text", endless)
-        if state == "":
-            return self._grammar.rule(
-                (self._forbidden, "rest", high), "text", lambda: self.between(0, high)
-            )
-        after_unit = f"{self._unit(state)} {self._rest('', high)}"
-        return f"({after_unit} | {self._tail(state)})"
+        return self._grammar.rule((self._forbidden, "rest", state), "text", body)
 
     def _unit(self, state: str, restarts: int = _MAX_RESTARTS) -> str:
-        """One character, or the beginning of a forbidden text up to what rules it out."""
+        """One character, or the beginning of a forbidden text through what rules it out."""
 
         def body() -> str:
             steps = [
@@ -230,8 +183,8 @@ class Text:
         return self._grammar.rule((self._forbidden, "tail", state, restarts), "tail", body)
 
     def _steps(self, state: str, restarts: int) -> list[tuple[str, str, int]]:
-        """Steps to states that are not empty. A beginning may be begun anew (`<<`) so often only:
-        a bounded text must end."""
+        """Steps to states that are not empty. A beginning restarts (`<<`) at most `restarts` times,
+        so that a bounded text ends."""
         found = []
         for character, after in self.notable(state).items():
             if after is not None:

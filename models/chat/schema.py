@@ -1,16 +1,16 @@
-"""JSON schemas of tool arguments as GBNF values, and as types to decode by.
+"""JSON schemas of tool arguments: as GBNF values, and as types to decode by.
 
-What is understood: string (minLength, maxLength), integer (minimum, maximum), number, boolean,
+Supported: string (minLength, maxLength), integer (minimum, maximum), number, boolean,
 null, enum, const, array (items, minItems, maxItems), object (properties, required,
-additionalProperties), anyOf, oneOf, a single allOf, and local $ref. Anything else is any JSON
-value.
+additionalProperties), anyOf, oneOf, a single allOf, and local $ref. Anything else allows any
+JSON value.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
@@ -24,10 +24,6 @@ _ANY_TYPES = ("object", "array", "string", "number", "boolean", "null")
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"} | {
     "\f": "\\f"
 }
-
-
-class InexpressibleError(Exception):
-    """A value that a grammar cannot tell from its other spellings."""
 
 
 def resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -58,7 +54,7 @@ def properties_of(
 
 
 def types_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
-    """JSON type names that a schema allows; all of them when it does not say."""
+    """JSON type names that a schema allows; all of them when it names none."""
     schema = resolve(schema, root)
     branches = schema.get("anyOf") or schema.get("oneOf")
     if branches:
@@ -85,27 +81,18 @@ def _type_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def same_value(one: Any, other: Any) -> bool:
-    """Equality of JSON values: unlike in Python, `true` is not 1."""
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same_value(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_value, one, other))
-    return bool(one == other)
-
-
 class JsonValues:
-    """Expressions of JSON values in a grammar. `limit` bounds the characters of each string.
-    With `one_line`, no value holds a line break."""
+    """Expressions of JSON values in a grammar. `root` is the schema that references start from.
+
+    `limit` bounds the characters of each string. With `one_line`, no value holds a line break.
+    """
 
     def __init__(
         self,
         grammar: Gbnf,
         root: Mapping[str, Any],
-        limit: int | None,
         *,
+        limit: int | None = None,
         one_line: bool = False,
     ) -> None:
         self.grammar, self._root, self._limit = grammar, root, limit
@@ -119,8 +106,8 @@ class JsonValues:
         """JSON type names that a schema allows."""
         return types_of(schema, self._root)
 
-    def words(self, schema: Mapping[str, Any]) -> list[Any] | None:
-        """The only values a schema allows, when it names them."""
+    def allowed_values(self, schema: Mapping[str, Any]) -> list[Any] | None:
+        """The values that a schema lists (`enum`, `const`); None when it lists none."""
         schema = self.resolve(schema)
         if isinstance(schema.get("enum"), list):
             return list(schema["enum"])
@@ -130,17 +117,17 @@ class JsonValues:
         if branches:
             found: list[Any] = []
             for branch in branches:
-                words = self.words(branch)
-                if words is None and types_of(branch, self._root) == {"null"}:
-                    words = [None]
-                if words is None:
+                values = self.allowed_values(branch)
+                if values is None and types_of(branch, self._root) == {"null"}:
+                    values = [None]
+                if values is None:
                     return None
-                found += words
+                found += values
             return found
         return None
 
     def string_bounds(self, schema: Mapping[str, Any]) -> tuple[int, int | None]:
-        """Least and most characters of a string (of its string branch, if it has branches)."""
+        """Minimum and maximum length of a string (of its string branch, if it has branches)."""
         schema = self.resolve(schema)
         for branch in schema.get("anyOf") or schema.get("oneOf") or ():
             if "string" in types_of(branch, self._root):
@@ -153,9 +140,9 @@ class JsonValues:
     def value(self, schema: Mapping[str, Any], depth: int = 0) -> str:
         """Expression of the values of a schema."""
         schema = self.resolve(schema)
-        words = self.words(schema)
-        if words:
-            return choice([literal(json.dumps(word, ensure_ascii=False)) for word in words])
+        values = self.allowed_values(schema)
+        if values:
+            return choice([literal(json.dumps(value, ensure_ascii=False)) for value in values])
         branches = schema.get("anyOf") or schema.get("oneOf")
         if branches:
             return choice([self.value(branch, depth + 1) for branch in branches])
@@ -196,7 +183,7 @@ class JsonValues:
             self.grammar.rule(
                 "unit16",
                 "unit16",
-                # not a surrogate: half of a pair is no text
+                # not a surrogate: half of a pair is not text
                 lambda: "[0-9a-cA-Ce-fE-F] [0-9a-fA-F]{3,3} | [dD] [0-7] [0-9a-fA-F]{2,2}",
             )
             return f"{plain} | {escape}"
@@ -249,86 +236,49 @@ class JsonValues:
 
         return f'"{{" {space} {rest(0, True)} {space} "}}"'
 
-    def other_than(self, schema: Mapping[str, Any], values: Sequence[Any]) -> str | None:
-        """Expression of all values of a schema but these; None when there is no other."""
+    def text_other_than(self, schema: Mapping[str, Any], text: str) -> str:
+        """Expression of the values of a schema that may be a string, except the string `text`."""
         schema = self.resolve(schema)
-        words = self.words(schema)
-        if words is not None:
-            left = [w for w in words if not any(same_value(w, value) for value in values)]
-            if not left:
-                return None
-            return choice([literal(json.dumps(word, ensure_ascii=False)) for word in left])
-        alternatives: list[str] = []
-        for kind in sorted(types_of(schema, self._root)):
-            alternatives += self._other_of_type(kind, schema, values)
-        return choice(alternatives) if alternatives else None
-
-    def _other_of_type(
-        self, kind: str, schema: Mapping[str, Any], values: Sequence[Any]
-    ) -> list[str]:
-        mine = [value for value in values if _type_of(value) == kind]
-        if kind == "boolean":
-            left = [word for word in ("true", "false") if (word == "true") not in mine]
-            return [literal(word) for word in left]
-        if kind == "null":
-            return [] if mine else ['"null"']
-        if kind == "string":
-            return [f'"\\"" {self._other_string(frozenset(mine))} "\\""']
-        if kind == "integer":
-            return [self._other_integer(frozenset(str(value) for value in mine))]
-        raise InexpressibleError(kind)
-
-    def _other_string(self, words: frozenset[str]) -> str:
-        """Strings but these, each character spelled in one way only."""
-        rest = self.grammar.repeat(self._canonical(()), 0, self._limit)
-        anything = self.grammar.rule(("canonical", self._limit), "any", lambda: rest)
-
-        def node(prefix: str) -> str:
-            return self.grammar.rule(("not", words, prefix), "other", lambda: body(prefix))
-
-        def body(prefix: str) -> str:
-            size = len(prefix)
-            children = {w[size] for w in words if w.startswith(prefix) and len(w) > size}
-            steps = [f"{literal(_spell(c))} {node(prefix + c)}" for c in sorted(children)]
-            end = [] if prefix in words else ['""']
-            return " | ".join([*end, *steps, f"{self._canonical(children)} {anything}"])
-
-        return node("")
-
-    def _canonical(self, without: set[str] | tuple[str, ...]) -> str:
-        def body() -> str:
-            plain = {c for c in without if c not in _ESCAPED and c >= " "}
-            shown = char_class(plain, negated=True)[2:-1] if plain else ""
-            short = [_spell(c)[1] for c in _ESCAPED if c not in without]
-            escape = f" | {literal(chr(92))} {char_class(short)}" if short else ""
-            return f'[^{shown}"\\\\\\x00-\\x1F]{escape}'
-
-        return self.grammar.rule(("canonical", frozenset(without)), "c", body)
-
-    def _other_integer(self, words: frozenset[str]) -> str:
-        def node(prefix: str) -> str:
-            return self.grammar.rule(("int", words, prefix), "other", lambda: body(prefix))
-
-        def body(prefix: str) -> str:
-            size = len(prefix)
-            children = {w[size] for w in words if w.startswith(prefix) and len(w) > size}
-            end = [] if prefix in words or prefix in ("", "-") else ['""']
-            zero_only = prefix == "" and "0" in words  # nothing may follow a leading zero
-            steps = [
-                f"{literal(c)} {node(prefix + c)}"
-                for c in sorted(children - ({"0"} if zero_only else set()))
+        return choice(
+            [
+                f'"\\"" {self._other_string(text)} "\\""'
+                if kind == "string"
+                else self._of_type(kind, schema, 0)
+                for kind in sorted(types_of(schema, self._root))
             ]
-            allowed = {"": "-0123456789", "-": "123456789", "0": ""}.get(prefix, "0123456789")
-            for c in sorted(set(allowed) - children):
-                follow = {"-": "[1-9] [0-9]{0,14}", "0": '""' if not prefix else "[0-9]{0,14}"}
-                steps.append(f"{literal(c)} {follow.get(c, '[0-9]{0,14}')}")
-            return " | ".join([*end, *steps]) or '""'
+        )
 
-        return node("")
+    def _other_string(self, text: str) -> str:
+        """Strings other than `text`, each character spelled in one way only."""
+        rest = self.grammar.repeat(self._canonical(None), 0, self._limit)
+        anything = self.grammar.rule(("anything", self._limit), "any", lambda: rest)
+
+        def after(prefix: str) -> str:
+            return self.grammar.rule(("not", text, prefix), "other", lambda: body(prefix))
+
+        def body(prefix: str) -> str:
+            if prefix == text:
+                return f"{self._canonical(None)} {anything}"
+            following = text[len(prefix)]
+            step = f"{literal(_spell(following))} {after(prefix + following)}"
+            return f'"" | {step} | {self._canonical(following)} {anything}'
+
+        return after("")
+
+    def _canonical(self, without: str | None) -> str:
+        """One character of a string other than `without`, escaped only where it must be."""
+
+        def body() -> str:
+            plain = without is not None and without not in _ESCAPED and without >= " "
+            shown = char_class({without}, negated=True)[2:-1] if without and plain else ""
+            short = [_spell(c)[1] for c in _ESCAPED if c != without]
+            return f'[^{shown}"\\\\\\x00-\\x1F] | {literal(chr(92))} {char_class(short)}'
+
+        return self.grammar.rule(("canonical", without), "c", body)
 
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Least and highest whole number of a schema."""
+    """Smallest and largest integer of a schema."""
     low, high = schema.get("minimum"), schema.get("maximum")
     return None if low is None else math.ceil(low), None if high is None else math.floor(high)
 

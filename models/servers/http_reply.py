@@ -23,7 +23,6 @@ from laguna_agent.events import (
 from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import json_shape
-from laguna_agent.models.chat.grammar import is_banned
 from laguna_agent.models.chat.loose_json import clean, load_json
 from laguna_agent.models.chat.parsing import StreamParser, new_call_id
 from laguna_agent.models.chat.segments import valid_unicode
@@ -116,11 +115,8 @@ class ReplyBuilder:
         if options.allowed is not None and call.name not in options.allowed:
             names = ", ".join(f"`{name}`" for name in options.allowed)
             errors.append(f"`{call.name}` cannot be called now. Call one of: {names}.")
-        elif is_banned(call, options.banned):
-            errors.append(f"You made this very call of `{call.name}` before. Do something else.")
-        else:
-            return True
-        return False
+            return False
+        return True
 
     def _reason(self, calls: bool) -> FinishReason:
         if self._finish == "length":

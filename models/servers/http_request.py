@@ -34,8 +34,6 @@ def extras(options: GenerateOptions) -> dict[str, Any]:
         extras["repeat_penalty"] = extras["repetition_penalty"] = sampling.repeat_penalty
     if options.grammar:
         extras["grammar"] = options.grammar
-    if options.max_calls == 1:
-        extras["parallel_tool_calls"] = False
     return extras
 
 

@@ -17,6 +17,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.interfaces.commands.replay_check import replay_greedy
+from laguna_agent.models.chat import grammar
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.trajectory.store import Trajectory
@@ -26,8 +27,17 @@ from support.talk import conversation
 READ = ToolSpec(
     name="read",
     description="Read a file.",
-    parameters={"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+    parameters={
+        "type": "object",
+        "properties": {"path": {"type": "string", "maxLength": 60}},
+        "required": ["path"],
+    },
 )
+
+
+@pytest.fixture(autouse=True)
+def short_preamble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "PREAMBLE_LIMIT", 60)
 
 
 @pytest.fixture
@@ -48,10 +58,10 @@ async def recorded(engine: EngineClient) -> list[Event]:
     greedy = Sampling(temperature=0.0)
     for number, options in enumerate(
         [
-            GenerateOptions(sampling=greedy, max_tokens=150, tool_choice="required", text_limit=60),
+            GenerateOptions(sampling=greedy, max_tokens=150, tool_choice="required"),
             GenerateOptions(sampling=greedy, max_tokens=60, grammar='root ::= [a-f ]{30,60} "."'),
             GenerateOptions(
-                sampling=greedy, max_tokens=90, tool_choice="required", text_limit=60,
+                sampling=greedy, max_tokens=90, tool_choice="required",
                 thinking=True, thinking_budget=12,
             ),
             GenerateOptions(sampling=greedy, max_tokens=40, tool_choice="none"),

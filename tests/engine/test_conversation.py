@@ -7,6 +7,7 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Reply, TextDelta, ThinkingDelta, ToolCallDelta
+from laguna_agent.models.chat import grammar
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient
 from laguna_agent.models.local_conversation import LocalConversation
@@ -173,7 +174,11 @@ async def test_a_full_context_is_told_in_tokens(engine: EngineClient) -> None:
 
 
 @pytest.mark.slow
-async def test_two_hundred_replies_in_a_row_are_valid_calls(engine: EngineClient) -> None:
+async def test_two_hundred_replies_in_a_row_are_valid_calls(
+    engine: EngineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Random weights do not open a call by themselves.
+    monkeypatch.setattr(grammar, "PREAMBLE_LIMIT", 20)
     tools = [
         SHELL,
         ToolSpec(
@@ -201,8 +206,6 @@ async def test_two_hundred_replies_in_a_row_are_valid_calls(engine: EngineClient
                 sampling=Sampling(temperature=1.0, top_k=0, seed=seed),
                 max_tokens=1500,
                 tool_choice="required",
-                text_limit=20,
-                max_calls=1,
             ),
         )
         assert reply.error is None
