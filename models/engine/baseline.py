@@ -1,7 +1,7 @@
-"""The least that llama.cpp needs to read a prompt and write a reply: the yardstick of `bench`.
+"""The shortest loop that reads a prompt and writes a reply with llama.cpp: the baseline of `bench`.
 
 It runs in the engine process, on the engine's own model and context, so that both are measured
-with the same weights, threads and caches of the processor.
+with the same weights, threads and processor caches.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ import llama_cpp.llama_cpp as lib
 
 from laguna_agent.errors import ModelError
 from laguna_agent.models.engine.cache import Cache, Prepared
-from laguna_agent.models.engine.generation import Order, Outcome
+from laguna_agent.models.engine.generation import GenerationResult
+from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import SEQUENCE, Context
 from laguna_agent.models.engine.snapshots import SnapshotStore
 
 
-class BareLoop:
-    """Greedy decoding without anything around it. Advanced like a `Generation`."""
+class Baseline:
+    """Greedy decoding and nothing else. Advanced like a `Generation`."""
 
-    def __init__(self, cache: Cache, order: Order, store: SnapshotStore | None = None) -> None:
+    def __init__(
+        self, cache: Cache, request: EngineRequest, store: SnapshotStore | None = None
+    ) -> None:
         self._cache = cache
-        self._order = order
+        self._request = request
         self._store = store
         self.cancelled = False
-        self.outcome: Outcome | None = None
+        self.result: GenerationResult | None = None
         self.steps = self._run()
 
     def _run(self) -> Iterator[None]:
-        context, tokens = self._cache.context, self._order.tokens
+        context, tokens = self._cache.context, array("i", self._request.tokens)
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-        step, kept = context.micro_batch, self._order.kept
+        step, kept = context.micro_batch, self._request.kept
         if not kept:
             context.clear()
             self._cache.tokens = array("i")
@@ -53,7 +56,7 @@ class BareLoop:
         token = int(lib.llama_sampler_sample(chain, context.handle, -1))
         middle = time.perf_counter()
         ids = [token]
-        for at in range(len(tokens), len(tokens) + self._order.max_tokens - 1):
+        for at in range(len(tokens), len(tokens) + self._request.max_tokens - 1):
             if self.cancelled:
                 break
             context.decode([token], at)
@@ -62,15 +65,15 @@ class BareLoop:
         end = time.perf_counter()
         lib.llama_sampler_free(chain)
         measured = {}
-        held = array("i", tokens) + array("i", ids[:-1])
-        if self._order.states and self._store is not None:
+        held = tokens + array("i", ids[:-1])
+        if self._request.time_states and self._store is not None:
             measured = _time_states(context, self._store, held)
         if kept and not measured:
             self._cache.tokens = held
         else:
             context.clear()
             self._cache.tokens = array("i")
-        self.outcome = Outcome(
+        self.result = GenerationResult(
             reason="cancelled" if self.cancelled else "length",
             ids=ids,
             generated=len(ids),
@@ -86,10 +89,10 @@ class BareLoop:
 
 
 def _time_states(context: Context, store: SnapshotStore, tokens: array[int]) -> dict[str, float]:
-    """Seconds to write the state behind `tokens` to disk and to have it back, both ways."""
+    """Seconds to save the state after `tokens` and to restore it, llama.cpp's way and ours."""
     directory = store.directory / f"bench-{os.getpid()}"
     measuring = SnapshotStore(directory, {"bench": os.getpid()}, store.limit)
-    path = directory / "bare"
+    path = directory / "baseline"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file, ids = os.fsencode(path), (lib.llama_token * len(tokens))(*tokens)
     count = ctypes.c_size_t()
@@ -97,7 +100,7 @@ def _time_states(context: Context, store: SnapshotStore, tokens: array[int]) -> 
     try:
         clock = time.perf_counter()
         lib.llama_state_seq_save_file(context.handle, file, SEQUENCE, ids, len(ids))
-        seconds["bare_save"] = time.perf_counter() - clock
+        seconds["baseline_save"] = time.perf_counter() - clock
         context.clear()
         clock = time.perf_counter()
         read = lib.llama_state_seq_load_file(
@@ -105,7 +108,7 @@ def _time_states(context: Context, store: SnapshotStore, tokens: array[int]) -> 
         )
         if not read:
             raise ModelError("llama.cpp could not read back the state that it just saved")
-        seconds["bare_restore"] = time.perf_counter() - clock
+        seconds["baseline_restore"] = time.perf_counter() - clock
         clock = time.perf_counter()
         data = context.save_state(window_only=False)
         seconds["save_wait"] = time.perf_counter() - clock

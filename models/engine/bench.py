@@ -1,6 +1,6 @@
-"""Measures an engine against the bare llama.cpp loop, in one run and in alternation.
+"""Measures an engine against a bare llama.cpp loop, alternating between the two in one run.
 
-Every figure that depends on the machine's mood is a ratio of two that were taken side by side.
+Figures that vary with the machine's load are ratios of two measurements taken side by side.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from laguna_agent.models.engine.workloads import FILE, PROSE, QUOTE, REWRITE, co
 
 GREEDY = Sampling(temperature=0)
 _ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
-"""Allows everything but an end, so that both loops write the same number of tokens."""
+"""Allows everything but an end, so that both loops write equally many tokens."""
 
 _SHALLOW = 16
 """Tokens of the prompt at depth 0."""
 _STEP = 512
-"""Tokens of a prompt that are read where reading is measured."""
+"""Tokens of a prompt where prefill is measured."""
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Figure:
-    """One measurement. `ratio` is to the bare loop, or to what `against` says."""
+    """One measurement. `ratio` is relative to `against`."""
 
     name: str
     value: float
@@ -52,7 +52,7 @@ class Report:
     model: dict[str, Any]
     figures: list[Figure] = field(default_factory=list)
     show: Callable[[Report, Figure], None] | None = None
-    """Called with each figure as soon as it is known."""
+    """Called with each figure as soon as it is measured."""
 
     def add(self, *values: Any, **named: Any) -> None:
         """Add a figure."""
@@ -72,10 +72,10 @@ async def measure(
     say: Say,
     show: Callable[[Report, Figure], None] | None = None,
 ) -> Report:
-    """Run all measurements. `tokens` are decoded at each of `depths`, `rounds` times."""
+    """Run all measurements; at each of `depths`, decode `tokens` tokens `rounds` times."""
     config = config.model_copy(update={"keep_alive": 0})
     started = time.perf_counter()
-    # Drafts would make the comparison too good: they have figures of their own.
+    # Drafts would flatter the comparison: they have figures of their own.
     client = await open_engine(path, config=config.model_copy(update={"speculation": False}))
     loaded = time.perf_counter() - started
     model = client.model
@@ -97,7 +97,7 @@ async def measure(
     )
     report.add("load", loaded, "s")
     try:
-        # The engine learns the steps of a prompt from its first ones: not while it is measured.
+        # Lets the engine learn its batch size before anything is measured.
         length = min(4 * status["context"]["micro_batch"], model.context - 64)
         first = await client.tokenize([Segment("first prompt\n" + code(length * 5))])
         await _full(client, chat, first[:length], 2, "first prompt")
@@ -129,7 +129,7 @@ async def _prefill(client: EngineClient, chat: ChatFormat, report: Report, round
     pairs = []
     for number in range(rounds):
         full = await _full(client, chat, prompt, 2, f"prefill {number}")
-        pairs.append((full[0], (await client.bare(prompt, 2)).timings.prefill_s))
+        pairs.append((full[0], (await client.baseline(prompt, 2)).timings.prefill_s))
     _add_pair(report, f"prefill of {len(prompt)} tokens", pairs, len(prompt))
 
 
@@ -142,10 +142,10 @@ async def _depth(
     rounds: int,
 ) -> None:
     session = f"bench {depth}"
-    # Each time other tokens, or they would be in the cache.
+    # Other tokens each time, or the cache would hold them.
     text = await _prompt(client, depth + 2 * rounds * _STEP) if depth else []
     if depth:
-        # Read once: what is measured goes on from there, again and again.
+        # Decoded once: every measurement continues from there.
         seconds, _ = await _full(client, chat, text[:depth], 1, session)
         report.add(f"prefill of {depth} tokens", depth / seconds, "tokens/s")
     shallow = await _prompt(client, _SHALLOW)
@@ -160,14 +160,16 @@ async def _depth(
     for number in range(rounds):
         last = depth > 0 and number == rounds - 1
         stack = partial(_full, client, chat, prompt(2 * number), count, session)
-        alone = partial(client.bare, prompt(2 * number + 1), count, kept=depth, states=last)
+        alone = partial(
+            client.baseline, prompt(2 * number + 1), count, kept=depth, time_states=last
+        )
         if depth and number % 2 and not last:
-            bare, full = await alone(), await stack()
+            baseline, full = await alone(), await stack()
         else:
-            full, bare = await stack(), await alone()
-        prefill.append((full[0], bare.timings.prefill_s))
-        decode.append((full[1], bare.timings.decode_s))
-        states = bare.measured
+            full, baseline = await stack(), await alone()
+        prefill.append((full[0], baseline.timings.prefill_s))
+        decode.append((full[1], baseline.timings.decode_s))
+        states = baseline.measured
     if depth:
         _add_pair(report, f"prefill of {_STEP} tokens at depth {depth}", prefill, _STEP)
     _add_pair(report, f"decode at depth {depth}", decode, count - 1)
@@ -177,21 +179,21 @@ async def _depth(
             f"snapshot at depth {depth} saved ({size})",
             states["save"],
             "s",
-            states["bare_save"] / states["save"],
+            states["baseline_save"] / states["save"],
         )
-        report.add("  of it while decoding waits", states["save_wait"], "s")
+        report.add("  of which decoding waits", states["save_wait"], "s")
         report.add(
             f"snapshot at depth {depth} restored",
             states["restore"],
             "s",
-            states["bare_restore"] / states["restore"],
+            states["baseline_restore"] / states["restore"],
         )
 
 
 def _add_pair(report: Report, name: str, pairs: list[tuple[float, float]], tokens: int) -> None:
-    """A rate, from seconds of the whole stack and of the bare loop side by side."""
+    """Add a rate, from seconds of the whole stack and of the baseline side by side."""
     ours = statistics.median(full for full, _ in pairs)
-    ratio = statistics.median(bare / full for full, bare in pairs)
+    ratio = statistics.median(alone / full for full, alone in pairs)
     report.add(name, tokens / ours, "tokens/s", ratio)
 
 
@@ -223,7 +225,7 @@ async def _speculation(
     config: EngineConfig,
     say: Say,
 ) -> None:
-    """Three workloads, each with drafts and without, on the same engine."""
+    """Three workloads on the same engine, each with drafts and without."""
     plain = await open_engine(path, config=config.model_copy(update={"speculation": False}))
     drafting = await open_engine(
         path, config=config.model_copy(update={"speculation": config.speculation or True})
@@ -242,7 +244,7 @@ async def _speculation(
             ]
             prompt = await client.tokenize(segments)
             results: list[Finished] = []
-            # Both go on from the very same state of the prompt.
+            # Both continue from the very same state of the prompt.
             async for _ in plain.generate(EngineRequest(prompt, GREEDY, 1, session=name)):
                 pass
             for number, engine in enumerate((plain, drafting)):
@@ -261,7 +263,7 @@ async def _speculation(
                 against="without drafts",
             )
             alike = common_prefix(results[0].ids, results[1].ids)
-            report.add("  tokens that are the same before one differs", float(alike), "")
+            report.add("  equal tokens before the first difference", float(alike), "")
     finally:
         await plain.aclose()
         await drafting.aclose()
@@ -270,7 +272,7 @@ async def _speculation(
 async def _first_token(
     client: EngineClient, report: Report, path: Path, config: EngineConfig
 ) -> EngineClient:
-    """First token of a prompt of 2,000 tokens: cold, in the same process, and in a new one."""
+    """Time to the first token after a prompt of 2,000: cold, same process, new process."""
     length = min(2000, client.model.context // 2)
     prompt = await client.tokenize([Segment(f"run {time.time_ns()}\n" + code(length * 5))])
     static, prompt = prompt[: length - 20], prompt[:length]

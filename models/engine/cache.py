@@ -1,37 +1,37 @@
-"""The one owner of the KV cache: what it holds, what of it a new prompt can use, and how.
+"""The owner of the KV cache: what it holds, and how much of it a new prompt can reuse.
 
-Layers with a sliding window keep only the cells that the newest positions can see. To go on from
-`n` tokens the cells from position `n - window + 1` on must still be there, in every layer;
-llama.cpp does not check that when it trims. So: take the common prefix, trim when the window
-allows, else restore the newest checkpoint of the window layers at or before it, else take a parked
-or stored state, else start anew. At least one token is always decoded, for its logits.
+Layers with a sliding window keep only the cells that the newest positions attend to. To continue
+from `n` tokens, the cells from position `n - window + 1` on must still exist in every layer, which
+llama.cpp does not check when it trims. So: take the common prefix; trim to it when the window
+allows; else restore the newest checkpoint of the window layers at or before it; else load a parked
+or stored state; else start from an empty cache. At least one token is always decoded, for its
+logits.
 """
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
-from laguna_agent.models.engine.batch_size import Steps
+from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.interface import common_prefix
+from laguna_agent.models.engine.kv_state import SavedState, StateStore, digest
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
 
 _SWITCH_GAIN = 32
-"""Tokens that a parked or stored state must save before it replaces what is in the cache."""
+"""Tokens that a parked or stored state must save to replace the content of the cache."""
 _PARK_WORTH = 128
-"""Tokens that another conversation must lose before its state is parked in memory."""
+"""Tokens that a conversation must stand to lose for its state to be parked in memory."""
 _SESSIONS = 64
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bounds of what is kept in memory beside the cache, in numbers and bytes."""
+class CacheLimits:
+    """How many copies of states to keep in memory, and how many bytes of them."""
 
     checkpoints: int = 32
     checkpoint_bytes: int = 1 << 30
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass
 class Prepared:
-    """How a prompt was met: `reused` tokens are in the cache, `restored` of them by a copy."""
+    """How much of a prompt the cache provides: `reused` tokens, `restored` of them from a copy."""
 
     reused: int
     restored: int = 0
@@ -64,27 +64,6 @@ class Counters:
     clears: int = 0
 
 
-class State(Protocol):
-    """A whole state that can be loaded in place of the cache: parked in memory or on disk."""
-
-    tokens: array[int]
-    """What the state holds, in order."""
-    label: str
-
-    def read(self) -> bytearray | memoryview | None:
-        """The bytes, or None when they turned out to be bad."""
-
-
-class States(Protocol):
-    """A store of states outside the cache."""
-
-    def find(self, prompt: array[int]) -> list[State]:
-        """States that begin like the prompt, the most promising first."""
-
-    def forget(self, state: State) -> None:
-        """Take note that a state is of no use."""
-
-
 @dataclass
 class _Parked:
     tokens: array[int]
@@ -105,30 +84,34 @@ class Cache:
     """Keeps track of the cells of a context."""
 
     def __init__(
-        self, context: Context, *, limits: Limits | None = None, states: States | None = None
+        self,
+        context: Context,
+        *,
+        limits: CacheLimits | None = None,
+        states: StateStore | None = None,
     ) -> None:
         self.context = context
         self.window = context.model.window
-        self.steps = Steps(context.micro_batch, context.micro_batch)
+        self.batch_sizer = BatchSizer(context.micro_batch, context.micro_batch)
         self.tokens: array[int] = array("i")
         self.session = ""
         self.owner: object = None
-        """The generation that uses the cache now."""
+        """The generation that is using the cache."""
         self.counters = Counters()
-        self.limits = limits or Limits()
+        self.limits = limits or CacheLimits()
         self._states = states
         self.on_park: Callable[[str, array[int], bytearray], None] | None = None
-        """Told of a state that leaves the cache: session, tokens, bytes."""
+        """Called with a state that is parked: session, tokens, bytes."""
         self._checkpoints: OrderedDict[bytes, tuple[int, bytearray]] = OrderedDict()
         self._parked: OrderedDict[bytes, _Parked] = OrderedDict()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
-    # --- meeting a prompt -------------------------------------------------------------------
+    # --- preparing for a prompt -------------------------------------------------------------
 
     def prepare(self, prompt: array[int], session: str = "", static: int = 0) -> Prepared:
-        """Make the cache hold the longest usable beginning of `prompt`, short of its last token.
+        """Make the cache hold the longest usable prefix of `prompt`, without its last token.
 
-        Afterwards `tokens` is that beginning, and decoding goes on from there. `static` is the
+        Afterwards `tokens` is that prefix, and decoding continues from there. `static` is the
         length of the static prefix, for explaining why it was not found.
         """
         before = self.tokens[:]
@@ -160,10 +143,10 @@ class Cache:
         self.session = session
         return prepared
 
-    def _better(self, prompt: array[int], keep: int) -> list[State]:
-        """States outside the cache that would give clearly more than `keep`, the best first."""
+    def _better(self, prompt: array[int], keep: int) -> list[SavedState]:
+        """States outside the cache that provide clearly more than `keep` tokens, the best first."""
         least = keep + min(_SWITCH_GAIN, len(prompt) - 1 - keep)
-        found: list[State] = list(self._parked.values())
+        found: list[SavedState] = list(self._parked.values())
         if self._states is not None:
             found += self._states.find(prompt)
         gains = [
@@ -177,8 +160,11 @@ class Cache:
     def _usable(
         self, held: array[int], prompt: array[int], lowest: int
     ) -> tuple[int, bytes | None]:
-        """How many tokens of `prompt` can be kept when the base layers hold `held` and the window
-        layers everything from position `lowest`; and the checkpoint it takes, if one."""
+        """How many tokens of `prompt` can be kept, and the checkpoint that takes, if any.
+
+        The layers without a window hold `held`, the window layers only its positions from
+        `lowest` on.
+        """
         keep = min(common_prefix(held, prompt), len(prompt) - 1)
         if keep <= 0:
             return 0, None
@@ -202,11 +188,11 @@ class Cache:
         return self.context.first_position() if self.window else 0
 
     def _lowest_of(self, tokens: array[int]) -> int:
-        """First position in the window layers of a saved state."""
+        """First position that the window layers of a saved state hold."""
         return max(0, len(tokens) - self.window) if self.window else 0
 
-    def _load(self, state: State) -> str:
-        """Put a state in place of the cache; returns what was wrong with it, or nothing."""
+    def _load(self, state: SavedState) -> str:
+        """Replace the cache with a state; returns what is wrong with it, or nothing."""
         data = state.read()
         if data is None:
             self._discard(state)
@@ -225,7 +211,7 @@ class Cache:
             self.counters.snapshot_restores += 1
         return ""
 
-    def _discard(self, state: State) -> None:
+    def _discard(self, state: SavedState) -> None:
         self._parked = OrderedDict((k, p) for k, p in self._parked.items() if p is not state)
         if self._states is not None:
             self._states.forget(state)
@@ -258,7 +244,7 @@ class Cache:
     # --- decoding ---------------------------------------------------------------------------
 
     def decode(self, tokens: Sequence[int], *, every_row: bool = False) -> None:
-        """Decode tokens after what is held. `tokens` is right even after DecodeAbortedError."""
+        """Decode tokens after those held. `tokens` is correct even after DecodeAbortedError."""
         start = len(self.tokens)
         try:
             self.context.decode(tokens, start, every_row=every_row)
@@ -268,21 +254,21 @@ class Cache:
             self.counters.decoded_tokens += max(0, kept)
             raise
         except ModelError:
-            # Nobody knows what the failed batch left behind.
+            # What the failed batch left behind is unknown.
             self._drop_all()
             raise
         self.tokens.extend(tokens)
         self.counters.decoded_tokens += len(tokens)
 
     def rollback(self, length: int) -> None:
-        """Drop drafted tokens that were refused. They lie within the last micro-batch, whose
-        cells have only replaced cells that no position after its start can see."""
+        """Drop rejected draft tokens. They lie within the last micro-batch, whose cells have only
+        replaced cells that no position after its start attends to."""
         if length < len(self.tokens):
             self.context.trim(length)
             del self.tokens[length:]
 
     def record(self, session: str, prompt: int) -> None:
-        """Note what a session now holds, and how much of it was its prompt."""
+        """Note the tokens that a session holds now, and how many of them were its prompt."""
         self._sessions[session] = _Session(array("i", self.tokens), prompt)
         self._sessions.move_to_end(session)
         while len(self._sessions) > _SESSIONS:
@@ -291,7 +277,7 @@ class Cache:
     # --- copies -----------------------------------------------------------------------------
 
     def checkpoint(self) -> None:
-        """Keep a copy of the window layers as they are now, under the tokens they belong to."""
+        """Keep a copy of the window layers for the tokens held now."""
         if not self.window or not self.tokens:
             return
         key = digest(self.tokens)
@@ -306,7 +292,7 @@ class Cache:
             self._checkpoints.popitem(last=False)
 
     def park(self) -> None:
-        """Keep the whole state in memory, for when its conversation comes back."""
+        """Keep the whole state in memory, for when its conversation continues."""
         if len(self.tokens) < _PARK_WORTH:
             return
         size = self.context.state_size(window_only=False)
@@ -328,16 +314,16 @@ class Cache:
     def _explain(
         self, prompt: array[int], keep: int, session: str, before: array[int], bad: str
     ) -> CacheMiss | None:
-        """Why fewer tokens are kept than this session could hope for, if so."""
+        """Why fewer tokens are kept than this session could expect; None when they are not."""
         if bad:
             return CacheMiss(reason=bad, position=keep)
         known = self._sessions.get(session)
         if known is None or not session:
             return None
         shared = common_prefix(known.tokens, prompt)
-        hoped = min(shared, len(prompt) - 1)
-        if keep < hoped:
-            if common_prefix(before, prompt) < hoped:
+        expected = min(shared, len(prompt) - 1)
+        if keep < expected:
+            if common_prefix(before, prompt) < expected:
                 return CacheMiss(
                     reason="another conversation used the engine in between", position=keep
                 )
@@ -352,7 +338,7 @@ class Cache:
     def _explain_prefix(
         self, prompt: array[int], static: int, before: array[int]
     ) -> CacheMiss | None:
-        """Why the static prefix of a new session was not there, if one much like it was."""
+        """Why a new session's static prefix is not cached, when one that begins like it is."""
         known = [before, *(parked.tokens for parked in self._parked.values())]
         known += [state.tokens for state in (self._states.find(prompt) if self._states else ())]
         shared = [(common_prefix(tokens, prompt), len(tokens)) for tokens in known]
@@ -375,8 +361,3 @@ class Cache:
             "parked": len(self._parked),
             "parked_bytes": sum(len(p.data) for p in self._parked.values()),
         }
-
-
-def digest(tokens: array[int]) -> bytes:
-    """What a sequence of tokens is known by."""
-    return hashlib.blake2b(tokens.tobytes(), digest_size=16).digest()

@@ -1,8 +1,8 @@
-"""One reply, from prompt to last token, as a generator that pauses wherever it may be interrupted.
+"""One reply, from prompt to last token, as a generator that pauses where it may be interrupted.
 
-The scheduler advances it: each `next` decodes one micro-batch of the prompt or one step of the
-reply. At a pause another generation may take the cache; this one notices and puts its own state
-back before it goes on.
+The server advances it: each `next` decodes one batch of the prompt or one step of the reply. During
+a pause another generation may take the cache; this one notices and restores its own state before
+it continues.
 """
 
 from __future__ import annotations
@@ -14,58 +14,21 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.chat.chat_format import Grammar
-from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache, Prepared
-from laguna_agent.models.engine.interface import TIE
+from laguna_agent.models.engine.interface import TIE, EngineRequest
 from laguna_agent.models.engine.llama import DecodeAbortedError, Model
 from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
 from laguna_agent.models.engine.sampler import Sampler, log_probability
 from laguna_agent.models.engine.token_text import TextStream
 
 _MARKS = 4
-"""Message boundaries of one prompt at which the window layers are copied."""
+"""Message boundaries of one prompt at which the window layers are copied, at most."""
 _APART = 64
-"""Tokens between such boundaries; nearer ones cost more in small batches than they can save."""
+"""Tokens between such boundaries; closer ones cost more in small batches than they save."""
 
 
 @dataclass
-class Order:
-    """What a client asked for; see EngineRequest. `resume` is how many tokens at the end of
-    `tokens` are of this very reply, generated before the engine died."""
-
-    tokens: array[int]
-    sampling: Sampling
-    max_tokens: int
-    grammar: Grammar | None = None
-    stops: tuple[str, ...] = ()
-    marks: tuple[int, ...] = ()
-    static: int = 0
-    think_close: tuple[int, ...] = ()
-    thinking_budget: int | None = None
-    logprobs: bool = False
-    session: str = ""
-    snapshot: bool = False
-    speculate: bool = True
-    exact: bool = False
-    """Drafts must not change what a greedy reply says, not even where two tokens are as good as
-    each other."""
-    longest: int = LONGEST
-    """Tokens of a draft at most."""
-    resume: int = 0
-    bare: bool = False
-    """Measure llama.cpp alone instead."""
-    kept: int = 0
-    """With `bare`: tokens at the beginning that are read beforehand or are in the cache already,
-    and not measured."""
-    states: bool = False
-    """With `bare`: measure saving and restoring a state too."""
-    score: bool = False
-    """Compare the last `resume` tokens with what the model chooses now, instead."""
-
-
-@dataclass
-class Outcome:
+class GenerationResult:
     """How a generation ended. Times in seconds."""
 
     reason: FinishReason
@@ -80,12 +43,12 @@ class Outcome:
     decode_s: float = 0.0
     first_token_s: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)
-    """Seconds that a measuring order took for its parts."""
+    """Seconds, of a `baseline` request."""
 
 
 @dataclass
 class Sinks:
-    """Where a generation reports to."""
+    """Where a generation reports its progress."""
 
     progress: Callable[[int, int, int, float], None]
     """done, total, reused, rate."""
@@ -95,26 +58,38 @@ class Sinks:
 
 
 class Generation:
-    """Advance with `next(generation.steps)`; at the end `outcome` is set."""
+    """Advance with `next(generation.steps)`; at the end `result` is set.
 
-    def __init__(self, model: Model, cache: Cache, order: Order, sinks: Sinks) -> None:
+    Drafts have at most `longest` tokens.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        cache: Cache,
+        request: EngineRequest,
+        sinks: Sinks,
+        *,
+        longest: int = LONGEST,
+    ) -> None:
         self._model = model
         self._cache = cache
-        self._order = order
+        self._request = request
+        self._tokens = array("i", request.tokens)
+        self._longest = longest
         self._sinks = sinks
         self.cancelled = False
-        self.outcome: Outcome | None = None
+        self.result: GenerationResult | None = None
         self.steps = self._run()
-        cut = len(order.tokens) - order.resume
-        self.prompt = order.tokens[:cut]
+        self.prompt = self._tokens[: len(self._tokens) - request.resume]
         self._ids: list[int] = []
-        self._stream = TextStream(order.stops)
+        self._stream = TextStream(request.stops)
         self._forced: deque[int] = deque()
         self._thought = ""
         self._close_text = (
-            b"".join(model.piece(t) for t in order.think_close).decode("utf-8", "replace").strip()
+            b"".join(model.piece(t) for t in request.think_close).decode("utf-8", "replace").strip()
         )
-        self._thinking = bool(self._close_text) and order.thinking_budget is not None
+        self._thinking = bool(self._close_text) and request.thinking_budget is not None
         self._sampler: Sampler | None = None
         self._drafter: Drafter | None = None
         self._started = time.perf_counter()
@@ -122,15 +97,15 @@ class Generation:
         self._prefilled = 0
 
     def _run(self) -> Iterator[None]:
-        order, cache = self._order, self._cache
-        seed = order.sampling.seed + order.resume
+        request, cache = self._request, self._cache
+        seed = request.sampling.seed + request.resume
         self._sampler = Sampler(
-            self._model, order.sampling.model_copy(update={"seed": seed}), order.grammar
+            self._model, request.sampling.model_copy(update={"seed": seed}), request.grammar
         )
         try:
-            for token in order.tokens[len(self.prompt) :]:
+            for token in self._tokens[len(self.prompt) :]:
                 self._take(token, emit=False)
-            prepared = cache.prepare(order.tokens, order.session, order.static)
+            prepared = cache.prepare(self._tokens, request.session, request.static)
             cache.owner = self
             reason: FinishReason
             try:
@@ -140,11 +115,11 @@ class Generation:
             except (_CancelledError, DecodeAbortedError):
                 prefill_s = (self._first or time.perf_counter()) - self._started
                 reason = "cancelled"
-            cache.record(order.session, len(self.prompt))
+            cache.record(request.session, len(self.prompt))
             now = time.perf_counter()
-            self.outcome = Outcome(
+            self.result = GenerationResult(
                 reason,
-                self._said(),
+                self._reply_ids(),
                 len(self._ids),
                 bool(self._ids) and self._model.is_end(self._ids[-1]),
                 prepared,
@@ -160,23 +135,23 @@ class Generation:
     # --- the prompt -------------------------------------------------------------------------
 
     def _prefill(self, prepared: Prepared) -> Iterator[None]:
-        order, cache = self._order, self._cache
-        tokens = order.tokens
+        request, cache, tokens = self._request, self._cache, self._tokens
+        sizer = cache.batch_sizer
         reused = prepared.reused
         total = len(tokens) - reused
-        self._sinks.progress(0, total, reused, cache.steps.rate)
+        self._sinks.progress(0, total, reused, sizer.rate)
         stops = self._boundaries(reused)
         began = time.perf_counter()
         while len(cache.tokens) < len(tokens):
             yield from self._pause()
             held = len(cache.tokens)
-            end = min(held + cache.steps.size(), len(tokens))
+            end = min(held + sizer.size(), len(tokens))
             end = min([end, *(stop for stop in stops if stop > held)])
             clock = time.perf_counter()
             cache.decode(tokens[held:end])
-            cache.steps.took(end - held, time.perf_counter() - clock)
+            sizer.record(end - held, time.perf_counter() - clock)
             self._prefilled += end - held
-            if end == order.static:
+            if end == request.static:
                 self._sinks.at_static()
             if end in stops or end == len(tokens):
                 cache.checkpoint()
@@ -185,15 +160,15 @@ class Generation:
             self._sinks.progress(done, total, reused, done / elapsed if elapsed > 0 else 0.0)
 
     def _boundaries(self, reused: int) -> list[int]:
-        """Where the prompt is cut so that a copy can be made: the static prefix, and for models
-        with a window the last message boundaries."""
-        order = self._order
-        end = len(order.tokens)
-        found = [order.static] if reused < order.static < end else []
+        """Positions at which the prompt is cut so that the state can be copied: the static prefix,
+        and for models with a window the last message boundaries."""
+        request = self._request
+        end = len(self._tokens)
+        found = [request.static] if reused < request.static < end else []
         if self._cache.window:
-            last = max(reused, order.static)
+            last = max(reused, request.static)
             marks = []
-            for mark in sorted(set(order.marks)):
+            for mark in sorted(set(request.marks)):
                 if last + _APART <= mark < end:
                     marks.append(mark)
                     last = mark
@@ -203,16 +178,16 @@ class Generation:
     # --- the reply --------------------------------------------------------------------------
 
     def _decode(self) -> Generator[None, None, FinishReason]:
-        order, cache = self._order, self._cache
-        if order.speculate and order.longest:
-            self._drafter = Drafter(order.tokens, order.longest)
+        cache = self._cache
+        if self._request.speculate and self._longest:
+            self._drafter = Drafter(self._tokens, self._longest)
         drafter = self._drafter
         rows = _Rows(alone=True)
         clock = time.perf_counter()
         while True:
             if not rows.alone and self._uncertain(rows.row):
-                # Too close to call in a batch: decode the last token again, alone.
-                self._settle(rows, clock)
+                # A tie within a batch: decode the last token again, alone.
+                self._end_draft(rows, clock)
                 last = cache.tokens[-1]
                 cache.rollback(len(cache.tokens) - 1)
                 cache.decode([last])
@@ -224,13 +199,13 @@ class Generation:
                 rows.advance()
                 if reason is None and not self._forced:
                     continue
-                self._settle(rows, clock)
+                self._end_draft(rows, clock)
                 if reason is None:
-                    # Tokens are to be fed, whatever the logits of this row say.
+                    # Forced tokens are fed, whatever the logits of this row say.
                     token = self._forced.popleft()
                     reason = self._take(token, row=rows.row)
             else:
-                self._settle(rows, clock)
+                self._end_draft(rows, clock)
             if reason is not None:
                 return reason
             if len(cache.tokens) + 1 >= cache.context.size:
@@ -246,29 +221,28 @@ class Generation:
             else:
                 rows = _Rows(alone=True)
                 if drafter is not None:
-                    drafter.single(time.perf_counter() - clock)
+                    drafter.record_single(time.perf_counter() - clock)
 
     def _sample(self, row: int) -> int:
         assert self._sampler is not None
         return self._sampler.sample(self._cache.context, row)
 
     def _uncertain(self, row: int) -> bool:
-        """True when a greedy choice in a batch could be another one alone."""
+        """True when a greedy choice made in a batch could differ from the one made alone."""
         assert self._sampler is not None
-        if self._order.exact or not self._sampler.greedy:
+        if self._request.speculate == "exact" or not self._sampler.greedy:
             return False
         return self._sampler.margin(self._cache.context, row) < TIE
 
-    def _settle(self, rows: _Rows, since: float) -> None:
-        """Drop what was drafted and not said."""
+    def _end_draft(self, rows: _Rows, since: float) -> None:
+        """Drop the draft tokens that were not accepted."""
         if rows.alone or rows.settled:
             return
         rows.settled = True
         self._cache.rollback(rows.sure)
         self._cache.counters.accepted_tokens += rows.accepted
-        # What was refused was decoded to no use; it is counted with the drafts.
         if self._drafter is not None:
-            self._drafter.drafted(rows.accepted, time.perf_counter() - since)
+            self._drafter.record_draft(rows.accepted, time.perf_counter() - since)
 
     def _propose(self) -> array[int] | None:
         if self._drafter is None or self._forced:
@@ -276,7 +250,7 @@ class Generation:
         context = self._cache.context
         room = min(
             context.size - len(self._cache.tokens) - 2,
-            self._order.max_tokens - len(self._ids) - 1,
+            self._request.max_tokens - len(self._ids) - 1,
             context.micro_batch - 1,
         )
         return self._drafter.propose(room) or None
@@ -284,8 +258,8 @@ class Generation:
     def _take(
         self, token: int, *, row: int | None = None, emit: bool = True
     ) -> FinishReason | None:
-        """Make a token part of the reply; returns the reason when it is the last."""
-        order = self._order
+        """Add a token to the reply; returns the finish reason when it is the last."""
+        request = self._request
         assert self._sampler is not None
         self._ids.append(token)
         ended = self._model.is_end(token)
@@ -296,7 +270,7 @@ class Generation:
         reason: FinishReason | None = None
         if ended or self._stream.stopped is not None:
             reason = "stop"
-        elif len(self._ids) >= order.max_tokens:
+        elif len(self._ids) >= request.max_tokens:
             reason = "length"
         if reason is not None:
             text += self._stream.finish()
@@ -306,7 +280,7 @@ class Generation:
         if not self._first:
             self._first = time.perf_counter()
         logprobs = []
-        if order.logprobs and row is not None:
+        if request.logprobs and row is not None:
             logprobs = [log_probability(self._cache.context, self._model.vocabulary, row, token)]
         self._sinks.tokens([token], text, logprobs)
         self._cache.counters.generated_tokens += 1
@@ -315,20 +289,20 @@ class Generation:
         return reason
 
     def _think(self, text: str) -> None:
-        """Watch the thought, and close it when its budget is spent."""
+        """Follow the thought, and close it when its budget is spent."""
         if not self._thinking:
             return
         self._thought += text
         if self._close_text in self._thought[-len(self._close_text) - len(text) :]:
             self._thinking = False
-        elif len(self._ids) >= (self._order.thinking_budget or 0) and self._stream.clean:
+        elif len(self._ids) >= (self._request.thinking_budget or 0) and self._stream.clean:
             self._thinking = False
             assert self._sampler is not None
-            if self._sampler.allows(self._order.think_close[0]):
-                self._forced.extend(self._order.think_close)
+            if self._sampler.allows(self._request.think_close[0]):
+                self._forced.extend(self._request.think_close)
 
-    def _said(self) -> list[int]:
-        """The reply without the tokens that only spell a stop string."""
+    def _reply_ids(self) -> list[int]:
+        """The reply's tokens without those that only spell a stop string."""
         if self._stream.stopped is None:
             return self._ids
         left = len(b"".join(map(self._model.piece, self._ids)))
@@ -342,7 +316,7 @@ class Generation:
     # --- pauses -----------------------------------------------------------------------------
 
     def _pause(self) -> Iterator[None]:
-        """Let others have their turn, and take the cache back if they used it."""
+        """Let other generations take a turn, and restore the cache if one of them used it."""
         cache = self._cache
         owner, held = cache.owner, len(cache.tokens)
         yield
@@ -351,19 +325,19 @@ class Generation:
         if cache.owner is owner:
             return
         sequence = self.prompt + array("i", self._ids)
-        # One more than is wanted back: `prepare` always leaves the last token to be decoded.
-        cache.prepare(sequence[: held + 1], self._order.session)
+        # One more than is needed: `prepare` always leaves the last token to be decoded.
+        cache.prepare(sequence[: held + 1], self._request.session)
         cache.owner = owner
         while len(cache.tokens) < held:
             start = len(cache.tokens)
-            end = min(start + cache.steps.size(), held)
+            end = min(start + cache.batch_sizer.size(), held)
             cache.decode(sequence[start:end])
             self._prefilled += end - start
 
 
 @dataclass
 class _Rows:
-    """Rows of logits of the last batch: where to sample next, and what was drafted for them."""
+    """Rows of logits of the last batch: the one to sample next, and the draft they belong to."""
 
     alone: bool
     row: int = -1
@@ -380,4 +354,4 @@ class _Rows:
 
 
 class _CancelledError(Exception):
-    """The client has lost interest."""
+    """The client cancelled the request."""

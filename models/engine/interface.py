@@ -1,10 +1,12 @@
-"""What the engine client gives to a conversation, whatever process is behind it."""
+"""The engine as conversations see it: requests, events, and the `Engine` protocol."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
+
+from pydantic import SkipValidation
 
 from laguna_agent.events import (
     CacheMiss,
@@ -19,9 +21,9 @@ from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.conversation import Sampling
 
 TIE = 0.15
-"""Logits closer than this are no choice of the model's: batches of different sizes differ by less
-in llama.cpp's own arithmetic. The engine decides between them again with a batch of one, so that
-greedy output is the same with and without drafts."""
+"""Logits closer than this are a tie: llama.cpp's arithmetic differs by about as much between batch
+sizes. The engine breaks ties with a batch of one, so that greedy output is the same with and
+without drafts."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class EngineModel:
     parameters: int
     size_bytes: int
     context: int
-    """Tokens of the context that was made."""
+    """Tokens that the context holds."""
     template: str | None
     """The file's own Jinja chat template."""
     metadata: dict[str, str]
@@ -46,9 +48,12 @@ class EngineModel:
 
 @dataclass
 class EngineRequest:
-    """One generation. `tokens` is the whole prompt; the engine finds out what it has of it."""
+    """One generation, as callers ask for it and as it travels to the engine process.
 
-    tokens: Sequence[int]
+    `tokens` is the whole prompt; the engine finds out how much of it the cache holds.
+    """
+
+    tokens: Annotated[Sequence[int], SkipValidation]
     sampling: Sampling
     max_tokens: int
     grammar: Grammar | None = None
@@ -58,20 +63,34 @@ class EngineRequest:
     static: int = 0
     """Length of the static prefix, worth a snapshot on disk."""
     think_close: Sequence[int] = ()
-    """Tokens to feed when `thinking_budget` is spent before they were sampled."""
+    """Tokens fed when `thinking_budget` is spent before they were sampled."""
     thinking_budget: int | None = None
     logprobs: bool = False
     session: str = ""
     """Names the conversation, for its snapshot at the end of a turn."""
     snapshot: bool = False
     """Write a snapshot of the whole conversation after this generation."""
+    speculate: Literal[True, False, "exact"] = True
+    """Draft tokens from the prompt; the client sets it from its configuration. With `exact`,
+    drafts change no greedy reply, not even where two tokens are equally good."""
+    resume: int = 0
+    """Tokens at the end of `tokens` that belong to the reply: generated before the engine died,
+    or, with `score`, recorded earlier."""
+    task: Literal["generate", "score", "baseline"] = "generate"
+    """`score` compares the last `resume` tokens with the model's choices; `baseline` times
+    llama.cpp alone."""
+    kept: int = 0
+    """Of `baseline`: tokens at the beginning that the cache holds already and that are not
+    timed."""
+    time_states: bool = False
+    """Of `baseline`: also time saving and restoring a KV state."""
     halt: bool = False
     """Set it while iterating to end the reply where it is; `Finished` still comes."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Generated tokens. `text` is what they add to the valid UTF-8 text so far."""
+    """Generated tokens, and the text that they add to the valid UTF-8 text so far."""
 
     ids: tuple[int, ...]
     text: str
@@ -79,9 +98,11 @@ class Tokens:
 
 
 class Score(NamedTuple):
-    """What the model chooses now where `wanted` was recorded, and by how much that choice's logit
-    is above the recorded token's: 0.0 when it is the same, infinite when the grammar refuses what
-    was recorded."""
+    """The model's choice now where `wanted` was recorded.
+
+    `gap` is how far the choice's logit is above the recorded token's: 0.0 when they are the same
+    token, infinite when the grammar refuses the recorded one.
+    """
 
     wanted: int
     choice: int
@@ -90,8 +111,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a generation. `ids` are all generated tokens that are now in the KV cache or
-    belong to the reply (the end token included)."""
+    """The end of a generation. `ids` are the reply's tokens, the end token included."""
 
     reason: FinishReason
     usage: Usage
@@ -101,39 +121,39 @@ class Finished:
     """True when the last token is an end-of-generation token."""
     miss: CacheMiss | None = None
     counters: dict[str, int] = field(default_factory=dict)
-    """Engine totals since its start, `decoded_tokens` among them."""
+    """Totals since the engine started, `decoded_tokens` among them."""
     measured: dict[str, float] = field(default_factory=dict)
-    """Seconds, of orders that only measure."""
+    """Seconds, of a `baseline`."""
 
 
 EngineEvent = ModelLoading | EngineRestarted | PrefillProgress | Tokens | Finished
 
 
 class Engine(Protocol):
-    """A loaded model."""
+    """A connection to an engine process that has a model loaded."""
 
     model: EngineModel
 
     async def tokenize(self, segments: Sequence[Segment]) -> list[int]:
-        """Token ids of the segments, one after the other, without added specials."""
+        """Token ids of the segments in order, without added special tokens."""
 
     async def detokenize(self, ids: Sequence[int]) -> str:
-        """Text of the ids, specials spelled out, invalid UTF-8 replaced."""
+        """Text of the ids, special tokens spelled out, invalid UTF-8 replaced."""
 
     def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels."""
 
     async def score(self, request: EngineRequest, wanted: Sequence[int]) -> list[Score]:
-        """Compare a recorded greedy reply to the prompt of `request` with what the model chooses
-        now under the same grammar, token by token; it ends after a token that the grammar refuses.
+        """Compare the recorded greedy reply `wanted` with what the model chooses now, token by
+        token under the same grammar. Ends after a token that the grammar refuses.
         """
 
     async def aclose(self) -> None:
-        """Let go of the engine (its process ends, or lives on for its keep-alive time)."""
+        """Disconnect. The engine process stays for its keep-alive time."""
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Number of tokens that two sequences have in common at their beginning."""
+    """Length of the longest common prefix of two token sequences."""
     limit = min(len(left), len(right))
     low = 0
     step = 4096

@@ -1,6 +1,6 @@
 """llama.cpp's low-level API as Python objects: a loaded model, its vocabulary, one context.
 
-Only the engine process imports this module; it is the only one that imports `llama_cpp`.
+Only the engine process imports this module, and only its modules import `llama_cpp`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LOAD_NONE, _LOAD_MMAP = 0, 1
 
 
 class DecodeAbortedError(Exception):
-    """`Context.abort` was set while a batch was being decoded; whole micro-batches are kept."""
+    """`Context.abort` was called during a decode; completed micro-batches are kept."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How the weights are loaded. None of `gpu_layers` is all, of `repack` llama.cpp's choice."""
+    """How the weights are loaded. `gpu_layers` None is all of them."""
 
     gpu_layers: int | None = None
     cpu_experts: int = 0
@@ -41,7 +41,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class ContextOptions:
-    """How the context is made. `flash_attention` None lets llama.cpp decide."""
+    """How the context is created. `flash_attention` None lets llama.cpp decide."""
 
     context: int
     batch: int = 512
@@ -53,11 +53,11 @@ class ContextOptions:
 
 
 _kept: list[Any] = []
-"""What C holds pointers to for good."""
+"""Objects that llama.cpp keeps pointers to."""
 
 
 def redirect_log(path: Path) -> None:
-    """Send all output of llama.cpp and ggml to the end of a file, before anything is loaded."""
+    """Append all output of llama.cpp and ggml to a file. Call it before anything is loaded."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
@@ -80,7 +80,7 @@ def build_info() -> str:
 
 
 def gpu_backend() -> bool:
-    """True when llama.cpp was built for a graphics card and has found one."""
+    """True when llama.cpp was built for a GPU and has found one."""
     return bool(lib.llama_supports_gpu_offload())
 
 
@@ -114,7 +114,7 @@ class Model:
         del callback, overrides
         if not self.handle:
             raise ModelError(
-                f"llama.cpp could not load {path}", hint="Its log says why; see `laguna doctor`."
+                f"llama.cpp cannot load {path}", hint="Its log says why; see `laguna doctor`."
             )
         self.vocab = lib.llama_model_get_vocab(self.handle)
         self.vocabulary = int(lib.llama_vocab_n_tokens(self.vocab))
@@ -143,7 +143,7 @@ class Model:
         return result
 
     def number(self, key: str) -> float | None:
-        """Metadata of the architecture as a number."""
+        """A number from the metadata of the architecture; None when it has none."""
         try:
             return float(self.metadata[f"{self.architecture}.{key}"])
         except (KeyError, ValueError):
@@ -164,7 +164,7 @@ class Model:
         return bool(lib.llama_vocab_is_eog(self.vocab, token))
 
     def tokenize(self, text: str, *, special: bool) -> array[int]:
-        """Token ids of a text, without added specials; `special` parses control tokens in it."""
+        """Token ids of a text, without added special tokens; `special` parses control tokens."""
         data = encode(text)
         room = len(data) + 8
         while True:
@@ -175,7 +175,7 @@ class Model:
             room = -count
 
     def token_of(self, text: str) -> int | None:
-        """The single token that spells `text`, if there is one."""
+        """The single token that spells `text`; None when there is none."""
         tokens = self.tokenize(text, special=True)
         return tokens[0] if len(tokens) == 1 else None
 
@@ -203,7 +203,7 @@ class Model:
 
 
 class Context:
-    """A KV cache and the graph that fills it; one sequence. Used by one thread at a time."""
+    """A KV cache for one sequence and the graph that fills it. Used by one thread at a time."""
 
     def __init__(self, model: Model, options: ContextOptions) -> None:
         self.model = model
@@ -223,7 +223,7 @@ class Context:
         if beta is not None:
             params.yarn_beta_fast = beta
         # Called for every node of the graph, so it must not be Python: `strlen` of a buffer that
-        # is empty until somebody wants the decoding to stop.
+        # stays empty until decoding is to be aborted.
         self._abort = ctypes.create_string_buffer(8)
         strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p)
         params.abort_callback = lib.ggml_abort_callback(strlen.value or 0)
@@ -231,7 +231,7 @@ class Context:
         self.handle = lib.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise ModelError(
-                f"there is no room for a context of {options.context} tokens",
+                f"there is not enough memory for a context of {options.context} tokens",
                 hint="Set `engine.context` lower, or `engine.kv_type` to q8_0.",
             )
         self.size = int(lib.llama_n_ctx(self.handle))
@@ -245,11 +245,11 @@ class Context:
             batch.seq_id[index][0] = SEQUENCE
 
     def set_threads(self, decode: int, batch: int) -> None:
-        """Threads for single tokens and for batches."""
+        """Set the threads for single tokens and for batches."""
         lib.llama_set_n_threads(self.handle, decode, batch)
 
     def abort(self) -> None:
-        """Stop what is being decoded, from any thread; the decoding raises DecodeAbortedError."""
+        """Abort the current decode, from any thread; it raises DecodeAbortedError."""
         self._abort[0] = b"x"
 
     def clear_abort(self) -> None:
@@ -276,7 +276,7 @@ class Context:
             raise DecodeAbortedError
         lib.llama_synchronize(self.handle)
         if code != 0:
-            raise ModelError(f"llama.cpp could not decode a batch of {count} tokens ({code})")
+            raise ModelError(f"llama.cpp cannot decode a batch of {count} tokens (code {code})")
 
     def logits(self, row: int = -1) -> Any:
         """Pointer to the logits of a row of the last batch: `vocabulary` floats."""
@@ -293,7 +293,7 @@ class Context:
         return int(lib.llama_memory_seq_pos_max(self._memory, SEQUENCE))
 
     def trim(self, length: int) -> None:
-        """Drop every position from `length` on. Whether the rest is usable is not checked."""
+        """Drop every position from `length` on. Does not check that the rest is usable."""
         lib.llama_memory_seq_rm(self._memory, SEQUENCE, length, -1)
 
     def clear(self) -> None:
@@ -301,12 +301,12 @@ class Context:
         lib.llama_memory_clear(self._memory, False)
 
     def state_size(self, *, window_only: bool) -> int:
-        """Bytes that `save_state` will give."""
+        """Bytes that `save_state` returns."""
         flags = _SWA_ONLY if window_only else 0
         return int(lib.llama_state_seq_get_size_ext(self.handle, SEQUENCE, flags))
 
     def save_state(self, *, window_only: bool) -> bytearray:
-        """The cells that the next token needs, of the window layers or of all."""
+        """The cells that the next token needs, of the window layers or of all layers."""
         flags = _SWA_ONLY if window_only else 0
         size = self.state_size(window_only=window_only)
         data = bytearray(size)
@@ -318,7 +318,7 @@ class Context:
         return data
 
     def load_state(self, data: bytearray | memoryview, *, window_only: bool) -> bool:
-        """Put saved cells in place of what is there; False when llama.cpp refuses them."""
+        """Replace the cells with saved ones; False when llama.cpp refuses them."""
         flags = _SWA_ONLY if window_only else 0
         view = (ctypes.c_uint8 * len(data)).from_buffer(data)
         read = lib.llama_state_seq_set_data_ext(self.handle, view, len(data), SEQUENCE, flags)
@@ -334,7 +334,7 @@ class Context:
 
 
 def encode(text: str) -> bytes:
-    """UTF-8; bytes that were undecodable when read come out as they were, the rest as `?`."""
+    """UTF-8 bytes. Surrogate escapes become their bytes again, other surrogates `?`."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The engine process: loads one model and serves it until nobody needs it any more.
+"""The engine process: loads one model and serves it until no client needs it any more.
 
 Started by `spawn`, with the listening socket as its first argument and a JSON object as its second.
 """
@@ -12,332 +12,16 @@ import signal
 import socket
 import sys
 import time
-from array import array
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.errors import LagunaError, ModelError
-from laguna_agent.models.engine.baseline import BareLoop
-from laguna_agent.models.engine.batch_size import Steps
-from laguna_agent.models.engine.cache import Cache, Limits
-from laguna_agent.models.engine.generation import Generation, Order, Outcome, Sinks
-from laguna_agent.models.engine.llama import (
-    Context,
-    ContextOptions,
-    LoadOptions,
-    Model,
-    build_info,
-    gpu_backend,
-    redirect_log,
-)
-from laguna_agent.models.engine.scoring import Scoring
-from laguna_agent.models.engine.service import Service
-from laguna_agent.models.engine.snapshots import SnapshotStore
+from laguna_agent.errors import LagunaError
+from laguna_agent.models.engine.llama import redirect_log
+from laguna_agent.models.engine.model_runner import ModelRunner
+from laguna_agent.models.engine.server import EngineServer
 from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
-from laguna_agent.models.engine.tuning import (
-    SLOWER,
-    Tuning,
-    busy,
-    choose_layout,
-    fingerprint,
-    measure,
-    measure_exact,
-    measure_flash,
-    physical_cores,
-)
-from laguna_agent.models.engine.tuning import load as load_tuning
-from laguna_agent.models.engine.tuning import store as store_tuning
-from laguna_agent.models.gguf import GgufHeader, read_header
-from laguna_agent.models.sizing.fit import (
-    COPIES,
-    choose_context,
-    compute_bytes,
-    copies_limit,
-    require,
-)
-from laguna_agent.models.sizing.hardware import gpus, machine_memory, resident
-from laguna_agent.paths import snapshots_dir
 
 _PROGRESS_S = 0.1
-_REST_S = 1.0
-"""Seconds without a request after which a session's state is stored."""
-_WORTH_SAVING = 64
-"""Tokens that a session must have changed by since its last snapshot."""
-_PRIVATE = 0.7
-"""Share of the free memory that a private copy of the weights may take. Mapped files can be dropped
-and read again."""
-_WORK = 0.06
-"""Share of main memory that the work space may take to do without flash attention."""
-_LEAST_FREE = 0.04
-"""Share of main memory below which an idle engine gives way."""
-
-
-class Engine:
-    """A model, its context and what was saved of it."""
-
-    def __init__(
-        self,
-        path: Path,
-        config: EngineConfig,
-        sha256: str | None,
-        on_progress: Callable[[float], None] | None = None,
-        on_measuring: Callable[[], None] = lambda: None,
-    ) -> None:
-        started = time.perf_counter()
-        self._on_measuring = on_measuring
-        self.config = config
-        self.sha256 = sha256
-        header = read_header(path)
-        self.header = header
-        cards = gpus() if config.gpu_layers != 0 and gpu_backend() else []
-        size = choose_context(header, config, cards=cards)
-        needed = require(
-            path.stem, header, config.model_copy(update={"context": size}), cards=cards
-        )
-        experts = needed.cpu_experts if config.cpu_experts is None else config.cpu_experts
-        cores = config.threads or physical_cores()
-        micro = needed.micro_batch
-        layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
-        if config.repack is not None:
-            layout += f" {config.repack} {config.flash_attention}"
-        self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
-        known = None if config.threads else load_tuning(self._tuning_key)
-        room = header.size < _PRIVATE * machine_memory().available
-        others = busy(cores)
-        self._repack, gain = choose_layout(
-            header, config, known, cores, room=room, others=others, tell=on_measuring
-        )
-        self.model = Model(
-            path,
-            LoadOptions(
-                gpu_layers=needed.gpu_layers,
-                cpu_experts=experts,
-                mmap=config.mmap,
-                repack=self._repack,
-            ),
-            on_progress,
-        )
-        _check_ends(self.model)
-        self.options = ContextOptions(
-            context=size,
-            batch=config.batch or micro,
-            micro_batch=micro,
-            threads=cores,
-            threads_batch=cores,
-            flash_attention=config.flash_attention,
-            kv_type=config.kv_type,
-        )
-        self.tuning = self._tune(known, cores, gain, others=others)
-        self.snapshots: SnapshotStore | None = None
-        if config.snapshots and config.snapshots_gib > 0:
-            limit = int(config.snapshots_gib * (1 << 30))
-            self.snapshots = SnapshotStore(snapshots_dir(), self._snapshot_key(), limit)
-        self.cache = Cache(self.context, limits=_limits(), states=self.snapshots)
-        self.cache.on_park = self._parked
-        self.cache.steps = self._steps()
-        self._unsaved: _Unsaved | None = None
-        self._saved: dict[str, int] = {}
-        self.load_s = time.perf_counter() - started
-
-    def _tune(self, known: Tuning | None, cores: int, gain: float, *, others: bool) -> Tuning:
-        """Make the context as configured, as once measured, or as measured now."""
-        if self.config.threads is not None:
-            self.context = Context(self.model, self.options)
-            return Tuning(cores, cores)
-        if known is not None and known.repack_gain == gain and (known.measured or others):
-            self._apply(known)
-            return known
-        self._on_measuring()
-        self.context = Context(self.model, self.options)
-        # On a busy machine the result is kept until a quiet start measures again. Whether there is
-        # flash attention stays: with another choice no snapshot would serve.
-        tuning = measure(self.context, cores)
-        tuning = replace(tuning, measured=not others, repack_gain=gain)
-        if known is not None:
-            tuning = replace(
-                tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
-            )
-        elif self.config.flash_attention is None and not gpu_backend():
-            flash = measure_flash(self.model, self.options, tuning.batch_rate)
-            tuning = replace(tuning, flash_gain=flash)
-        self.context.close()
-        self._apply(tuning)
-        store_tuning(self._tuning_key, tuning)
-        return tuning
-
-    def _apply(self, tuning: Tuning) -> None:
-        """The context, with flash attention where it is the faster way or saves much memory."""
-        if self.config.flash_attention is None and 0 < tuning.flash_gain < SLOWER:
-            options, header = self.options, self.header
-            work = compute_bytes(
-                header, options.context, options.micro_batch, flash_attention=False
-            )
-            memory = machine_memory()
-            if work < min(_WORK * memory.total, memory.available):
-                self.options = replace(options, flash_attention=False)
-        self.context = Context(self.model, self.options)
-        self.context.set_threads(tuning.threads, tuning.threads_batch)
-
-    def _steps(self) -> Steps:
-        """Steps of a prompt: as configured, as once learnt, or to be learnt from the first ones."""
-        largest = self.context.micro_batch
-        if self.config.micro_batch is not None or self.config.threads is not None:
-            return Steps(largest, largest)
-        return Steps(largest, self.tuning.step, self._learned, self.tuning.batch_rate)
-
-    def _learned(self, step: int = 0, *, exact: int = 0) -> None:
-        known = self.tuning
-        self.tuning = replace(known, step=step or known.step, exact=exact or known.exact)
-        if self.config.threads is None and not busy(2 * known.threads_batch):
-            store_tuning(self._tuning_key, self.tuning)
-
-    def welcome(self) -> dict[str, Any]:
-        """What a client is told of the model."""
-        return {"type": "ready", "model": describe(self)}
-
-    def generation(self, order: Order, sinks: Sinks) -> Generation | BareLoop:
-        """A generation to advance."""
-        if order.bare:
-            return BareLoop(self.cache, order, self.snapshots)
-        if order.score:
-            return Scoring(self.model, self.cache, order, sinks)
-        if order.snapshot:
-            sinks.at_static = self._at_static
-        if order.speculate and order.exact:
-            if not self.tuning.exact:
-                self._learned(exact=measure_exact(self.model, self.options))
-            order.longest = self.tuning.exact - 1
-        return Generation(self.model, self.cache, order, sinks)
-
-    # --- snapshots --------------------------------------------------------------------------
-
-    def _snapshot_key(self) -> dict[str, Any]:
-        """Everything but the tokens that a state depends on. The size of the context is not
-        part of it, except where it decides about the scaling of positions."""
-        get = self.model.metadata.get
-        rope = {k: v for k, v in self.model.metadata.items() if ".rope." in k}
-        original = self.model.number("rope.scaling.original_context_length")
-        return {
-            "model": self.sha256 or fingerprint(self.model.path),
-            "name": get("general.name"),
-            "build": build_info(),
-            "kv_type": self.options.kv_type,
-            "flash_attention": self.options.flash_attention,
-            "rope": rope,
-            "beyond_original_context": bool(original and self.context.size > original),
-        }
-
-    def _at_static(self) -> None:
-        tokens = array("i", self.cache.tokens)
-        if self.snapshots is not None and not self.snapshots.has(tokens):
-            self.snapshots.save_static(tokens, self.context.save_state(window_only=False))
-
-    def after(self, order: Order, outcome: Outcome) -> None:
-        """What can wait until the client has its answer."""
-        if order.bare:
-            return
-        self.cache.checkpoint()
-        if order.snapshot:
-            self._unsaved = _Unsaved(order.session, time.monotonic())
-
-    def idle(self, *, alone: bool) -> None:
-        """Called while there is nothing to do: store the session that rests. `alone` is True
-        when no client is left, and there is nothing to wait for."""
-        unsaved = self._unsaved
-        if unsaved is None or not (alone or time.monotonic() - unsaved.since > _REST_S):
-            return
-        self._unsaved = None
-        tokens = array("i", self.cache.tokens)
-        if self.snapshots is None or self.cache.session != unsaved.session:
-            return
-        if abs(len(tokens) - self._saved.get(unsaved.session, 0)) >= _WORTH_SAVING:
-            self._save(unsaved.session, tokens, self.context.save_state(window_only=False))
-
-    def _parked(self, session: str, tokens: array[int], data: bytearray) -> None:
-        unsaved = self._unsaved
-        if unsaved is not None and unsaved.session == session:
-            self._unsaved = None
-            self._save(session, tokens, data)
-
-    def _save(self, session: str, tokens: array[int], data: bytearray) -> None:
-        if self.snapshots is not None:
-            self._saved[session] = len(tokens)
-            self.snapshots.save_session(session, tokens, data)
-
-    def close(self) -> None:
-        """Finish what is being written."""
-        self.idle(alone=True)
-        if self.snapshots is not None:
-            self.snapshots.flush()
-
-    def short(self) -> bool:
-        """True when memory is short and an idle engine should give way."""
-        memory = machine_memory()
-        return memory.available < _LEAST_FREE * memory.total
-
-    def status(self) -> dict[str, Any]:
-        """What `laguna engine status` shows."""
-        return {
-            "model": describe(self),
-            "context": asdict(self.options),
-            "repack": self._repack,
-            "tuning": asdict(self.tuning),
-            "load_s": self.load_s,
-            "resident": resident(),
-            "cache": self.cache.describe(),
-            "snapshots": self.snapshots.describe() if self.snapshots else None,
-            "counters": asdict(self.cache.counters),
-        }
-
-
-@dataclass(frozen=True)
-class _Unsaved:
-    session: str
-    since: float
-
-
-def describe(engine: Engine) -> dict[str, Any]:
-    """The fields of EngineModel."""
-    model = engine.model
-    header: GgufHeader = engine.header
-    return {
-        "path": str(model.path),
-        "sha256": engine.sha256,
-        "architecture": model.architecture,
-        "quantization": header.quantization,
-        "parameters": model.parameters,
-        "size_bytes": header.size,
-        "context": engine.context.size,
-        "template": model.template,
-        "metadata": model.metadata,
-        "bos": model.bos,
-        "eos": model.eos,
-        "build": build_info(),
-    }
-
-
-def _check_ends(model: Model) -> None:
-    """A Laguna whose `</assistant>` is not an end token would never stop."""
-    if model.architecture != "laguna":
-        return
-    token = model.token_of("</assistant>")
-    if token is None or not model.is_end(token):
-        raise ModelError(
-            f"{model.path} does not mark `</assistant>` as an end-of-generation token",
-            hint="Its replies would never end. Take another file of this model.",
-        )
-
-
-def _limits() -> Limits:
-    total = machine_memory().total
-    return Limits(
-        checkpoints=COPIES,
-        checkpoint_bytes=copies_limit(total),
-        parked_bytes=min(2 << 30, total // 16),
-    )
 
 
 def main(arguments: list[str]) -> int:
@@ -350,21 +34,21 @@ def main(arguments: list[str]) -> int:
     listener = socket.socket(fileno=int(arguments[0]))
     inode = socket_path(key).stat().st_ino
     config = EngineConfig.model_validate(spec["config"])
-    service = Service(listener, keep_alive=config.keep_alive)
-    signal.signal(signal.SIGTERM, lambda *_: service.stop_soon())
+    server = EngineServer(listener, keep_alive=config.keep_alive)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop_soon())
     path = Path(spec["path"])
     total = path.stat().st_size
-    told = 0.0
+    reported = 0.0
 
-    def say(done: int, *, measuring: bool = False) -> None:
-        service.broadcast({"type": "loading", "done": done, "total": total, "measuring": measuring})
+    def report(done: int, *, measuring: bool = False) -> None:
+        server.broadcast({"type": "loading", "done": done, "total": total, "measuring": measuring})
 
     def progress(fraction: float) -> None:
-        nonlocal told
+        nonlocal reported
         now = time.monotonic()
-        if fraction >= 1 or now - told > _PROGRESS_S:
-            told = now
-            say(int(fraction * total))
+        if fraction >= 1 or now - reported > _PROGRESS_S:
+            reported = now
+            report(int(fraction * total))
 
     def remove_socket() -> None:
         try:
@@ -381,17 +65,19 @@ def main(arguments: list[str]) -> int:
             return alone
 
     try:
-        engine = Engine(path, config, spec["sha256"], progress, lambda: say(0, measuring=True))
+        runner = ModelRunner(
+            path, config, spec["sha256"], progress, lambda: report(0, measuring=True)
+        )
     except LagunaError as error:
-        service.broadcast({"type": "unusable", "message": error.message, "hint": error.hint})
+        server.broadcast({"type": "unusable", "message": error.message, "hint": error.hint})
         remove_socket()
         time.sleep(0.2)
         return int(error.exit_code)
-    service.ready(engine)
-    service.run(may_end)
+    server.ready(runner)
+    server.run(may_end)
     remove_socket()
-    engine.close()
-    # Freeing gigabytes page by page takes time that the system does not need for it.
+    runner.close()
+    # Skips freeing gigabytes page by page: the system does it faster.
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
-"""Drafts without a draft model: what followed the last time these tokens were written.
+"""Prompt lookup: drafts without a draft model, from what followed the same tokens before.
 
-Code that was read and is now being rewritten repeats for long stretches. An index from every run
-of a few tokens to where it was last seen is kept up to date token by token, so that looking up
-costs nothing that grows with the context. Drafts grow with the length of the repetition, and
-drafting rests when it has not paid for itself.
+Code that was read and is being rewritten repeats in long stretches. An index from every run of a
+few tokens to where it last occurred is updated token by token, so that the cost of a lookup does
+not grow with the context. Drafts get longer with the repetition, and drafting pauses while it does
+not pay off.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from array import array
 from collections.abc import Sequence
 
 _RUN = 6
-"""Tokens in a row that the index knows."""
+"""Length in tokens of the runs in the index."""
 _MATCH = 12
-"""Tokens that must agree before a draft is worth its price."""
+"""Tokens that must match before a draft is worth its cost."""
 _LENGTHS = ((48, 64), (24, 32), (_MATCH, 16))
 """Draft length by length of the match."""
 LONGEST = 64
-"""Tokens of a draft at most."""
-_FIRST_REST = 32
-_LONGEST_REST = 1024
+"""Most tokens of a draft."""
+_FIRST_PAUSE = 32
+_LONGEST_PAUSE = 1024
 
 
 class Drafter:
-    """Proposes up to `longest` tokens that may come next. `tokens` is the prompt; `append` tells
-    what was said since."""
+    """Proposes up to `longest` tokens that may come next.
+
+    `tokens` is the prompt; `append` adds the tokens generated since.
+    """
 
     def __init__(self, tokens: Sequence[int] = (), longest: int = LONGEST) -> None:
         self._longest = longest
@@ -34,8 +36,8 @@ class Drafter:
         self._candidate = -1
         self._single = 0.0
         self._balance = 0.0
-        self._rest = 0
-        self._next_rest = _FIRST_REST
+        self._pause = 0
+        self._next_pause = _FIRST_PAUSE
         self.extend(tokens)
 
     def extend(self, tokens: Sequence[int]) -> None:
@@ -56,21 +58,21 @@ class Drafter:
             if self._candidate < 0:
                 self._candidate = self._index.get(key, -1)
             self._index[key] = len(known)
-        if self._rest:
-            self._rest -= 1
+        if self._pause:
+            self._pause -= 1
 
     def propose(self, most: int) -> array[int]:
-        """Up to `most` tokens that may come next; empty when nothing is likely enough."""
+        """Up to `most` tokens that may come next; empty when none are likely enough."""
         start = self._candidate
         least = min(_LENGTHS[-1][1], self._longest)
-        if self._rest or start < 0 or most < least:
+        if self._pause or start < 0 or most < least:
             return array("i")
         most = min(most, self._longest)
         matched = self._matched(start)
         for least, length in _LENGTHS:
             if matched >= least:
                 draft = self._tokens[start : start + min(length, most)]
-                # A match that reaches the present is a cycle: what follows is what began it.
+                # A match that reaches the last token is a cycle: it continues from its beginning.
                 cycle = len(draft)
                 while len(draft) < min(length, most):
                     draft.append(draft[-cycle])
@@ -78,7 +80,7 @@ class Drafter:
         return array("i")
 
     def _matched(self, start: int) -> int:
-        """How far back the context agrees with what came before `start`, up to what matters."""
+        """Tokens before `start` that equal the last ones, as far as it matters."""
         tokens, count, end = self._tokens, 0, len(self._tokens)
         while count < _LENGTHS[0][0] and count < start:
             if tokens[start - 1 - count] != tokens[end - 1 - count]:
@@ -86,22 +88,22 @@ class Drafter:
             count += 1
         return count
 
-    def single(self, seconds: float) -> None:
-        """Tell how long one token took alone."""
+    def record_single(self, seconds: float) -> None:
+        """Note how long one token took alone."""
         self._single = seconds if not self._single else 0.9 * self._single + 0.1 * seconds
 
-    def drafted(self, accepted: int, seconds: float) -> None:
-        """Tell how many tokens of a draft were right, and how long its batch took.
+    def record_draft(self, accepted: int, seconds: float) -> None:
+        """Note how many tokens of a draft were accepted, and how long its batch took.
 
-        When drafts have cost more than they saved, drafting rests, longer each time.
+        When drafts have cost more than they saved, drafting pauses, longer each time.
         """
         if not self._single:
             return
         gain = (accepted + 1) * self._single - seconds
         self._balance = min(self._balance + gain, 40 * self._single)
         if gain > 0:
-            self._next_rest = _FIRST_REST
+            self._next_pause = _FIRST_PAUSE
         if self._balance < -8 * self._single:
             self._balance = 0.0
-            self._rest = self._next_rest
-            self._next_rest = min(self._next_rest * 2, _LONGEST_REST)
+            self._pause = self._next_pause
+            self._next_pause = min(self._next_pause * 2, _LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""The engines that run now: what they say of themselves, and how to end them. Blocking."""
+"""The running engines: their status, and how to end them. Blocking."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ _PATIENCE_S = 10.0
 
 
 def running_keys() -> list[str]:
-    """Keys of all sockets there are, of engines that run or once did."""
+    """Keys of all engine sockets; an engine that crashed may have left one."""
     return sorted(path.stem.removeprefix("engine-") for path in runtime_dir().glob("engine-*.sock"))
 
 
 def status(key: str) -> dict[str, Any] | None:
-    """What the engine says of itself; None when there is none. Its key is added."""
-    answer = _ask(key, {"type": "status", "id": 1})
+    """The status that an engine reports, with its key; None when there is no such engine."""
+    answer = _call(key, {"type": "status", "id": 1})
     if answer is None or "status" not in answer:
         return None
     return {"key": key, **answer["status"]}
 
 
 def stop(key: str) -> bool:
-    """End an engine and wait until it is gone; False when there was none."""
-    return _ask(key, {"type": "stop", "id": 1}, until_gone=True) is not None
+    """End an engine and wait until it is gone; False when there is none."""
+    return _call(key, {"type": "stop", "id": 1}, until_gone=True) is not None
 
 
-def make_room(key: str, needed: int) -> list[str]:
-    """End engines that nobody uses when fewer than `needed` bytes are free for the engine of
-    `key`; returns the keys of those that ended."""
+def evict_idle(key: str, needed: int) -> list[str]:
+    """End idle engines until `needed` bytes are free for the engine of `key`.
+
+    Returns the keys of the engines that were ended.
+    """
     ended: list[str] = []
     for other in running_keys():
         if other == key or machine_memory().available >= needed:
@@ -45,7 +47,7 @@ def make_room(key: str, needed: int) -> list[str]:
     return ended
 
 
-def _ask(key: str, header: wire.Header, *, until_gone: bool = False) -> wire.Header | None:
+def _call(key: str, header: wire.Header, *, until_gone: bool = False) -> wire.Header | None:
     connection = connect(key)
     if connection is None:
         return None
@@ -67,4 +69,4 @@ def _wait_until_gone(connection: socket.socket) -> None:
             wire.receive_frame(connection)
     except wire.WireError as error:
         if isinstance(error.__cause__, TimeoutError):
-            raise ModelError("the engine does not end; it may still be decoding") from error
+            raise ModelError("the engine does not stop; it may still be decoding") from error

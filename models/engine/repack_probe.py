@@ -1,11 +1,11 @@
-"""Whether rearranged weights are the faster ones on this processor, measured on a stand-in.
+"""Measures whether repacked weights are faster on this processor, with a probe model.
 
-llama.cpp has kernels for weights as they are in the file and others for weights that it rearranges
-while it loads them. Which are faster depends on the processor and on shapes, and hardly on
-anything else. Loading a model both ways would take minutes and memory twice; a file with two layers
-of its shape and random weights tells the same in seconds, however large the model is.
+llama.cpp has kernels for weights as they are in the file and others for weights that it repacks
+while it loads them. Which are faster depends on the processor and the shapes, and on little else.
+Loading a model both ways would take minutes and twice the memory; a probe with two layers of its
+shape and random weights gives the same answer in seconds, however large the model is.
 
-It is measured in a process of its own, so that a kernel that fails on a shape ends nothing else:
+The probe runs in a process of its own, so that a kernel that fails on a shape ends nothing else:
 
     python -m laguna_agent.models.engine.repack_probe
 """
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from laguna_agent.models.engine.llama import Context
 
 _BLOCK, _HEAD = 256, 128
-"""Elements of a quantised block, which rows are multiples of, and of an attention head."""
+"""Elements of a quantised block, of which rows are multiples, and of an attention head."""
 _VOCABULARY, _CONTEXT = 2048, 1024
 _EXPERTS = 32
-"""Experts at most; as many tokens of a prompt meet in one of them as in the model itself."""
+"""Most experts; each gets as many tokens of a prompt as in the model itself."""
 _TURN = ((512, 1, 5), (32, 4, 5), (1, 128, 50))
-"""What makes a turn: a step of a prompt, short outputs of tools or drafts, a reply. Tokens decoded
-at once, how often, and how often that is measured."""
+"""A turn: a batch of a prompt, short tool outputs or drafts, a reply. Each is (tokens decoded at
+once, how often per turn, how often measured)."""
 _LIMIT_S = 60
 _WEIGHTS = frozenset({"Q4_K", "Q6_K"})
-"""Types of weights that stand-ins have."""
+"""Types of weights that probes can have."""
 
 
 def shape(header: GgufHeader) -> Geometry | None:
-    """Two layers of a model's shape; None when a stand-in cannot have its type of weights."""
+    """Two layers of a model's shape; None when a probe cannot have its type of weights."""
     if header.main_type not in _WEIGHTS:
         return None
     hidden = _rounded(header.integer("embedding_length"))
@@ -52,7 +52,7 @@ def shape(header: GgufHeader) -> Geometry | None:
     expert = _rounded(header.integer("expert_feed_forward_length"))
     few = min(experts, _EXPERTS) or 1
     return Geometry(
-        "laguna-stand-in",
+        "laguna-probe",
         layers=2,
         hidden=hidden,
         dense=expert if experts else _rounded(header.integer("feed_forward_length")),
@@ -73,7 +73,7 @@ def shape(header: GgufHeader) -> Geometry | None:
 
 
 def repack_gain(header: GgufHeader, threads: int) -> float:
-    """How much faster a turn is with rearranged weights than without; 0 when that is not known."""
+    """Speed of a turn with repacked weights relative to weights as in the file; 0 when unknown."""
     geometry = shape(header)
     if geometry is None:
         return 0.0
@@ -93,27 +93,27 @@ def repack_gain(header: GgufHeader, threads: int) -> float:
 
 
 def measure(geometry: Geometry, threads: int) -> float:
-    """The same, in this process. Both layouts take turns, so that whatever else the machine does
-    slows both."""
+    """Measure in this process. Both layouts alternate, so that other load slows both."""
     from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 
     options = ContextOptions(_CONTEXT, 512, 512, threads, threads)
     with tempfile.TemporaryDirectory(prefix="laguna-measure-") as directory:
-        path = Path(directory, "stand-in.gguf")
-        write_model(path, geometry)
+        path = Path(directory, "probe.gguf")
+        with path.open("wb") as file:
+            write_model(file, geometry)
         both = [
             Context(Model(path, LoadOptions(gpu_layers=0, repack=repack)), options)
             for repack in (False, True)
         ]
         for context in both:
-            _seconds(context, 512)  # reads the weights
-        plain = rearranged = 0.0
+            _seconds(context, 512)  # reads the weights from disk
+        plain = repacked = 0.0
         for size, count, rounds in _TURN:
             pairs = [[_seconds(context, size) for context in both] for _ in range(rounds)]
             one, other = map(statistics.median, zip(*pairs, strict=True))
             plain += count * one
-            rearranged += count * other
-    return round(plain / rearranged, 3)
+            repacked += count * other
+    return round(plain / repacked, 3)
 
 
 def _seconds(context: Context, size: int) -> float:
@@ -129,12 +129,12 @@ def _rounded(size: int) -> int:
 
 
 def main() -> None:
-    """Measure what standard input describes."""
+    """Measure the geometry given on standard input."""
     from laguna_agent.models.engine.llama import redirect_log
 
     redirect_log(Path(os.devnull))
-    order = json.load(sys.stdin)
-    sys.stdout.write(str(measure(Geometry(**order["geometry"]), order["threads"])))
+    given = json.load(sys.stdin)
+    sys.stdout.write(str(measure(Geometry(**given["geometry"]), given["threads"])))
 
 
 if __name__ == "__main__":

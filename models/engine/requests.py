@@ -1,46 +1,21 @@
-"""From a frame of a client to an order for the engine."""
+"""Engine requests on the wire: everything but the prompt in the header, the prompt as payload."""
 
 from __future__ import annotations
 
-from laguna_agent.models.chat.chat_format import Grammar
-from laguna_agent.models.conversation import Sampling
+from pydantic import TypeAdapter
+
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.generation import Order
+from laguna_agent.models.engine.interface import EngineRequest
+
+_FIELDS = TypeAdapter(EngineRequest)
 
 
-def order_of(header: wire.Header, payload: bytes, session: str) -> Order:
-    """The order of a frame; `session` is what it is named when it has no name.
+def encode_request(request: EngineRequest) -> tuple[wire.Header, bytes]:
+    """Header and payload of a request; the request's id is added by the connection."""
+    fields = _FIELDS.dump_python(request, mode="json", exclude={"tokens", "halt"})
+    return {"type": "generate", **fields}, wire.pack_tokens(request.tokens)
 
-    Raises KeyError, TypeError, ValueError or WireError when the frame is not as it should be.
-    """
-    grammar = header.get("grammar")
-    if grammar is not None:
-        grammar = Grammar(
-            grammar["gbnf"],
-            grammar["root"],
-            grammar["lazy"],
-            tuple(grammar["trigger_tokens"]),
-            tuple(grammar["trigger_patterns"]),
-        )
-    budget = header.get("thinking_budget")
-    return Order(
-        tokens=wire.unpack_tokens(payload),
-        sampling=Sampling.model_validate(header["sampling"]),
-        max_tokens=int(header["max_tokens"]),
-        grammar=grammar,
-        stops=tuple(header["stops"]),
-        marks=tuple(header["marks"]),
-        static=int(header["static"]),
-        think_close=tuple(header["think_close"]),
-        thinking_budget=None if budget is None else int(budget),
-        logprobs=bool(header["logprobs"]),
-        session=header["session"] or session,
-        snapshot=bool(header["snapshot"]),
-        speculate=bool(header["speculate"]),
-        exact=header["speculate"] == "exact",
-        resume=int(header["resume"]),
-        bare=bool(header.get("bare")),
-        kept=int(header.get("kept", 0)),
-        states=bool(header.get("states")),
-        score=bool(header.get("score")),
-    )
+
+def decode_request(header: wire.Header, payload: bytes) -> EngineRequest:
+    """The request of a frame. Raises ValueError or WireError when the frame is malformed."""
+    return _FIELDS.validate_python({**header, "tokens": wire.unpack_tokens(payload)})

@@ -1,8 +1,8 @@
-"""Draws tokens: llama.cpp's sampler chain, and a grammar that is asked as little as possible.
+"""Samples tokens: llama.cpp's sampler chain, and a grammar that is consulted as little as possible.
 
-A token is sampled first and shown to the grammar alone; only when it is refused are other
+A token is sampled first and then checked against the grammar; only when it is refused are other
 candidates tried, the likeliest first. That gives the same distribution as masking the whole
-vocabulary and costs next to nothing, because a model mostly writes what the grammar wants.
+vocabulary and costs next to nothing, because a model mostly writes what the grammar allows.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from laguna_agent.models.engine.llama import Context, Model
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 _PENALTY_WINDOW = 256
 _FIRST = 64
-"""Candidates tried first when a grammar refuses the token that was drawn."""
+"""Candidates tried first when a grammar refuses the sampled token."""
 
 
-class Gate:
-    """A grammar's say on the next token. Lazy grammars wake up by a trigger."""
+class GrammarMatcher:
+    """A grammar's state: which tokens may come next. Lazy grammars are activated by a trigger."""
 
     def __init__(self, model: Model, grammar: Grammar) -> None:
         self._model = model
@@ -48,32 +48,32 @@ class Gate:
         )
         if not sampler:
             raise ModelError(
-                "the grammar of this reply is not valid GBNF; llama.cpp's log says why"
+                "the grammar of this reply is not valid GBNF", hint="The engine's log says why."
             )
         return sampler
 
     def allows(self, token: int) -> bool:
-        """True when the reply may go on with this token."""
+        """True when the reply may continue with this token."""
         if self._answer is None or self._answer[0] != token:
-            self._answer = token, self._would_take(token)
+            self._answer = token, self._would_accept(token)
         return self._answer[1]
 
-    def _would_take(self, token: int) -> bool:
+    def _would_accept(self, token: int) -> bool:
         if self.active:
             return self._fits(token)
         if token in self._tokens:
             return self._fits(token)
-        woken = self._woken_by(token)
-        if woken is None:
+        triggered = self._triggered_by(token)
+        if triggered is None:
             return True
         probe = lib.llama_sampler_clone(self._sampler)
         try:
-            return self._feed(probe, woken)
+            return self._feed(probe, triggered)
         finally:
             lib.llama_sampler_free(probe)
 
     def accept(self, token: int) -> None:
-        """Take a token that `allows` said yes to."""
+        """Advance by a token that `allows` returned True for."""
         self._answer = None
         if self.active:
             lib.llama_sampler_accept(self._sampler, token)
@@ -81,14 +81,14 @@ class Gate:
             self.active = True
             lib.llama_sampler_accept(self._sampler, token)
         else:
-            woken = self._woken_by(token)
+            triggered = self._triggered_by(token)
             self._text += self._model.piece(token)
-            if woken is not None:
+            if triggered is not None:
                 self.active = True
-                self._feed(self._sampler, woken)
+                self._feed(self._sampler, triggered)
 
     def mask(self, candidates: np.ndarray[Any, Any]) -> None:
-        """Set the logits of what may not come next to minus infinity."""
+        """Set the logits of tokens that may not come next to minus infinity."""
         if self.active:
             lib.llama_sampler_apply(self._sampler, ctypes.byref(_array(candidates)))
             return
@@ -101,8 +101,8 @@ class Gate:
         lib.llama_sampler_apply(sampler or self._sampler, ctypes.byref(self._one_array))
         return bool(self._one["logit"][0] == 0.0)
 
-    def _woken_by(self, token: int) -> str | None:
-        """The text that the grammar is to be fed if this token completes a trigger pattern."""
+    def _triggered_by(self, token: int) -> str | None:
+        """The text to feed to the grammar when this token completes a trigger pattern."""
         if not self._patterns or self._model.is_end(token):
             return None
         text = (self._text + self._model.piece(token)).decode("utf-8", "replace")
@@ -120,21 +120,21 @@ class Gate:
         return True
 
     def close(self) -> None:
-        """Free what C holds."""
+        """Free the memory held by llama.cpp."""
         if self._sampler:
             lib.llama_sampler_free(self._sampler)
             self._sampler = None
 
 
 class Sampler:
-    """Draws the tokens of one reply."""
+    """Samples the tokens of one reply."""
 
     def __init__(self, model: Model, sampling: Sampling, grammar: Grammar | None) -> None:
         self._model = model
         self.greedy = sampling.temperature <= 0
         self._penalised = sampling.repeat_penalty != 1.0
         self._keep = 1 if self.greedy else sampling.top_k
-        self.gate = Gate(model, grammar) if grammar else None
+        self.matcher = GrammarMatcher(model, grammar) if grammar else None
         self._chain = self._make(sampling)
         self._all = np.zeros(model.vocabulary, _CANDIDATE)
         self._ids = np.arange(model.vocabulary, dtype=np.int32)
@@ -163,32 +163,32 @@ class Sampler:
         return chain
 
     def sample(self, context: Context, row: int = -1) -> int:
-        """Draw the next token from a row of logits. It is not accepted yet."""
+        """Sample the next token from a row of logits. It is not accepted yet."""
         if not self._penalised:
             token = int(lib.llama_sampler_sample(self._chain, context.handle, row))
         else:
-            # `llama_sampler_sample` would count a refused token as said.
+            # `llama_sampler_sample` would count a refused token as accepted.
             token = self._select(self._candidates(context, row))
-        if self.gate is None or self.gate.allows(token):
+        if self.matcher is None or self.matcher.allows(token):
             return token
         return self._resample(context, row)
 
     def accept(self, token: int) -> None:
-        """Make a token part of the reply, whoever chose it."""
+        """Add a token to the reply, sampled or forced."""
         if self._penalised:
             lib.llama_sampler_accept(self._chain, token)
-        if self.gate is not None and self.gate.allows(token):
-            self.gate.accept(token)
+        if self.matcher is not None and self.matcher.allows(token):
+            self.matcher.accept(token)
 
     def allows(self, token: int) -> bool:
-        """True when the grammar, if there is one, lets this token be fed."""
-        return self.gate is None or self.gate.allows(token)
+        """True when there is no grammar or it allows this token."""
+        return self.matcher is None or self.matcher.allows(token)
 
     def margin(self, context: Context, row: int) -> float:
-        """By how much the likeliest allowed token's logit is above that of the next."""
+        """How far the likeliest allowed token's logit is above the second likeliest's."""
         logits = np.ctypeslib.as_array(context.logits(row), (self._model.vocabulary,))
         first = int(logits.argmax())
-        if self.gate is not None and not self.gate.allows(first):
+        if self.matcher is not None and not self.matcher.allows(first):
             best = np.sort(self._allowed(context, row, 2)["logit"])[::-1]
             return float(best[0] - best[1]) if len(best) > 1 else math.inf
         top = float(logits[first])
@@ -209,23 +209,25 @@ class Sampler:
         return int(data.data[data.selected].id)
 
     def _resample(self, context: Context, row: int) -> int:
-        """Draw among what the grammar allows."""
+        """Sample among the tokens that the grammar allows."""
         kept = self._allowed(context, row, self._keep)
         if not len(kept):
-            raise ModelError("the grammar of this reply allows no token at all here")
+            raise ModelError("the grammar of this reply allows no further token")
         return self._select(kept)
 
     def _allowed(self, context: Context, row: int, enough: int) -> np.ndarray[Any, Any]:
-        """Candidates that the grammar allows, the likeliest first: at least `enough` of them if
-        there are, all of them when `enough` is 0."""
-        gate = self.gate
-        assert gate is not None
+        """Candidates that the grammar allows, the likeliest first.
+
+        At least `enough` of them if there are as many, all of them when `enough` is 0.
+        """
+        matcher = self.matcher
+        assert matcher is not None
         candidates = self._candidates(context, row)
         kept: list[np.ndarray[Any, Any]] = []
         valid = 0
         for order in _likeliest(candidates["logit"], pieces=bool(enough) and not self._penalised):
             chunk = candidates[order]
-            gate.mask(chunk)
+            matcher.mask(chunk)
             allowed = chunk[np.isfinite(chunk["logit"])]
             kept.append(allowed)
             valid += len(allowed)
@@ -234,18 +236,18 @@ class Sampler:
         return np.ascontiguousarray(np.concatenate(kept))
 
     def close(self) -> None:
-        """Free what C holds."""
+        """Free the memory held by llama.cpp."""
         if self._chain:
             lib.llama_sampler_free(self._chain)
             self._chain = None
-        if self.gate is not None:
-            self.gate.close()
+        if self.matcher is not None:
+            self.matcher.close()
 
 
 def _likeliest(logits: np.ndarray[Any, Any], *, pieces: bool) -> Iterator[np.ndarray[Any, Any]]:
-    """Indices, the likeliest first: in ever larger `pieces`, or all at once.
+    """Indices, the likeliest first: in ever larger pieces, or all at once.
 
-    The few of the first piece are picked without sorting the rest, which takes a hundredth of it.
+    The first piece is picked without sorting the rest, in a hundredth of the time.
     """
     count = len(logits)
     if not pieces or count <= _FIRST:

@@ -1,8 +1,8 @@
-"""Compares tokens that a greedy reply had with what the model chooses now.
+"""Compares the tokens of a recorded greedy reply with what the model chooses now.
 
-The tokens are decoded as they were recorded, many in a batch, and each is compared with the
-likeliest one that the grammar allows. Batches of different sizes compute a little differently, so
-where that could decide, the token before is decoded again alone, as it was in the first place.
+The recorded tokens are decoded in batches, and each is compared with the likeliest token that the
+grammar allows. Results differ a little between batch sizes, so where that could decide, the token
+before is decoded again alone, as it was when the reply was generated.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ from dataclasses import replace
 
 from laguna_agent.events import FinishReason
 from laguna_agent.models.engine.cache import Cache
-from laguna_agent.models.engine.generation import Generation, Order, Sinks
-from laguna_agent.models.engine.interface import TIE
+from laguna_agent.models.engine.generation import Generation, Sinks
+from laguna_agent.models.engine.interface import TIE, EngineRequest
 from laguna_agent.models.engine.llama import Model
 
 _BATCH = 64
 
 
 class Scoring(Generation):
-    """Advanced like any generation; for each token it reports what the model chooses now, and by
-    how much that one's logit is above the recorded one's: 0 for the same, infinite where the
-    grammar does not allow what was recorded. There it ends: the grammar cannot follow."""
+    """Reports for each recorded token what the model chooses now, and the gap of their logits.
 
-    def __init__(self, model: Model, cache: Cache, order: Order, sinks: Sinks) -> None:
-        cut = len(order.tokens) - order.resume
-        super().__init__(model, cache, replace(order, tokens=order.tokens[:cut], resume=0), sinks)
-        self._wanted = order.tokens[cut:]
+    The gap is 0 when they are the same token and infinite when the grammar refuses the recorded
+    one; scoring ends there, since the grammar cannot advance. See `Score`.
+    """
+
+    def __init__(self, model: Model, cache: Cache, request: EngineRequest, sinks: Sinks) -> None:
+        cut = len(request.tokens) - request.resume
+        prompt = replace(request, tokens=request.tokens[:cut], resume=0)
+        super().__init__(model, cache, prompt, sinks)
+        self._wanted = request.tokens[cut:]
 
     def _decode(self) -> Generator[None, None, FinishReason]:
         cache, wanted, start = self._cache, self._wanted, len(self.prompt)
         size = min(_BATCH, cache.context.micro_batch)
         first = held = 0
-        """Tokens of the reply that were held before the last batch, and after it."""
+        """Tokens of the reply in the cache before the last batch, and after it."""
         for place, token in enumerate(wanted):
             if place > held:
                 yield from self._pause()
@@ -56,8 +59,8 @@ class Scoring(Generation):
         return "stop"
 
     def _compare(self, row: int, token: int) -> tuple[int, float]:
-        """The model's choice in a row of logits, and how far above the token's its logit is."""
-        if self._forced:  # fed to close a thought, whatever the model would have written
+        """The model's choice in a row of logits, and how far its logit is above the token's."""
+        if self._forced:  # closes a thought, whatever the model would have chosen
             fed = self._forced.popleft()
             return fed, 0.0 if fed == token else math.inf
         assert self._sampler is not None

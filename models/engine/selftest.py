@@ -1,7 +1,7 @@
-"""Whether the llama.cpp that is installed runs here at all.
+"""Checks that the installed llama.cpp runs on this machine.
 
-Some compilers build libraries that crash on the machine that they were built for, so a process of
-its own finds out: `selftest_process`.
+Some compilers build libraries that crash on the machine they were built for, so the check runs in
+a process of its own: `selftest_process`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LIMIT_S = 180
 
 
 def fault() -> str:
-    """What went wrong in such a process, in a few words; an empty string when nothing did."""
+    """What went wrong, as a predicate (`fails: …`); an empty string when nothing did."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "laguna_agent.models.engine.selftest_process"],
@@ -27,9 +27,9 @@ def fault() -> str:
             cwd="/",
         )
     except subprocess.TimeoutExpired:
-        return f"does not end a few tokens in {_LIMIT_S} s"
+        return f"does not decode a few tokens within {_LIMIT_S} s"
     if done.returncode < 0:
-        return f"is ended by {Signals(-done.returncode).name}"
+        return f"is killed by {Signals(-done.returncode).name}"
     if done.returncode:
-        return "fails: " + (done.stderr.strip().splitlines() or ["for no reason given"])[-1]
+        return "fails: " + (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     return ""

@@ -1,8 +1,8 @@
-"""Writes a tiny model with every kind of layer, and reads a few tokens with it.
+"""Writes a tiny model with every kind of layer, and decodes a few tokens with it.
 
     python -m laguna_agent.models.engine.selftest_process
 
-It exits with 0 when that worked, else with a traceback or by the signal that ended it.
+Exits with 0 on success, else with a traceback or by a signal.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from laguna_agent.models.engine.synthetic import TINY, write_model
 
 
 def main() -> None:
-    """Read a few tokens."""
+    """Run the check."""
     with tempfile.TemporaryDirectory(prefix="laguna-selftest-") as directory:
         redirect_log(Path(directory, "log"))
         path = Path(directory, "tiny.gguf")
-        write_model(path, TINY)
+        with path.open("wb") as file:
+            write_model(file, TINY)
         model = Model(path, LoadOptions())
         context = Context(model, ContextOptions(512, 64, 64))
         context.decode(range(100, 164), 0)
         context.decode([100], 64)
         logits = context.logits()
         if not all(math.isfinite(logits[token]) for token in range(model.vocabulary)):
-            raise SystemExit("llama.cpp computes what are no numbers")
+            raise SystemExit("llama.cpp computes logits that are not finite")
         context.close()
         model.close()
 

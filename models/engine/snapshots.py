@@ -1,8 +1,8 @@
 """KV states on disk, so that a prefix is processed once per machine and not once per run.
 
-A snapshot is a file with the tokens it stands for, the state, and a checksum. Everything else that
-a state depends on (model, build of llama.cpp, KV types, RoPE settings) is in the name of its
-directory. Files are written by a thread, whole or not at all, and read with distrust.
+A snapshot is a file with a prefix's tokens, its state, and a checksum. Everything else that a state
+depends on (model, build of llama.cpp, KV types, RoPE settings) is hashed into the name of its
+directory. A thread writes the files, whole or not at all; they are checked when read.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ import threading
 import time
 import zlib
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from laguna_agent.atomic_write import atomic_stream
-from laguna_agent.models.engine.cache import State, digest
 from laguna_agent.models.engine.interface import common_prefix
-from laguna_agent.models.engine.stored_snapshots import SUFFIX, snapshot_files
+from laguna_agent.models.engine.kv_state import SavedState, digest
 
 log = logging.getLogger(__name__)
 
+_SUFFIX = ".kv"
 _MAGIC = b"LAGUNAKV"
 _HEAD = struct.Struct("<8sI")
 _MAX_HEADER = 1 << 16
@@ -36,7 +37,7 @@ _MAX_HEADER = 1 << 16
 
 @dataclass
 class Snapshot:
-    """One file; a `State` that the cache can load."""
+    """A snapshot file; a `SavedState` that the cache can load."""
 
     path: Path
     tokens: array[int]
@@ -47,13 +48,13 @@ class Snapshot:
     problem: str = ""
 
     def read(self) -> memoryview | None:
-        """The state, None (and `problem` says why) when the file is not what it was."""
+        """The state; None when the file has changed or cannot be read, and `problem` says why."""
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size != self.offset + self.size:
-                    self.problem = "it has another length than it says"
+                    self.problem = "its length does not match its header"
                     return None
-                # Mapped, not read: memory is short where models are large.
+                # Mapped, not read: large models leave little memory.
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             data = memoryview(mapped)[self.offset :]
             if zlib.crc32(data) != self.checksum:
@@ -67,7 +68,7 @@ class Snapshot:
 
 
 class SnapshotStore:
-    """Snapshots of one model and settings, within a directory that all engines share.
+    """Snapshots of one model and its settings, in a directory that all engines share.
 
     `limit` bounds the bytes of the whole directory; the least recently used go first.
     """
@@ -89,8 +90,8 @@ class SnapshotStore:
 
     # --- finding ----------------------------------------------------------------------------
 
-    def find(self, prompt: array[int]) -> list[State]:
-        """Snapshots that begin like the prompt, the longest common beginning first."""
+    def find(self, prompt: array[int]) -> list[SavedState]:
+        """Snapshots that share a prefix with the prompt, the longest prefix first."""
         self._scan()
         with self._lock:
             found = [(common_prefix(s.tokens, prompt), s) for s in self._known.values()]
@@ -99,13 +100,13 @@ class SnapshotStore:
         return [snapshot for _, snapshot in found]
 
     def has(self, tokens: array[int]) -> bool:
-        """True when exactly these tokens are stored or about to be."""
+        """True when these very tokens are stored."""
         self._scan()
         with self._lock:
-            return f"static-{digest(tokens).hex()}{SUFFIX}" in self._known
+            return f"static-{digest(tokens).hex()}{_SUFFIX}" in self._known
 
-    def forget(self, state: State) -> None:
-        """Remove a snapshot that turned out to be bad."""
+    def forget(self, state: SavedState) -> None:
+        """Remove a snapshot that could not be used."""
         if isinstance(state, Snapshot):
             log.warning("snapshot %s is ignored: %s", state.path, state.problem or "refused")
             with self._lock:
@@ -120,7 +121,7 @@ class SnapshotStore:
         if seen == self._seen:
             return
         self._seen = seen
-        names = {entry.name for entry in self.directory.glob(f"*{SUFFIX}")}
+        names = {entry.name for entry in self.directory.glob(f"*{_SUFFIX}")}
         with self._lock:
             for name in self._known.keys() - names:
                 del self._known[name]
@@ -137,14 +138,14 @@ class SnapshotStore:
 
     def save_static(self, tokens: array[int], data: bytearray) -> None:
         """Store a static prefix. Returns at once."""
-        name = f"static-{digest(tokens).hex()}{SUFFIX}"
+        name = f"static-{digest(tokens).hex()}{_SUFFIX}"
         self._queue.put((name, tokens, data, {"kind": "static"}))
 
     def save_session(self, session: str, tokens: array[int], data: bytearray) -> None:
-        """Store the state of a session, in place of its last. Returns at once."""
+        """Store the state of a session in place of its previous one. Returns at once."""
         label = hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()[:24]
         header = {"kind": "session", "session": session}
-        self._queue.put((f"session-{label}{SUFFIX}", tokens, data, header))
+        self._queue.put((f"session-{label}{_SUFFIX}", tokens, data, header))
 
     def flush(self, timeout: float = 60.0) -> None:
         """Wait until everything is written."""
@@ -153,7 +154,7 @@ class SnapshotStore:
             time.sleep(0.005)
 
     def close(self) -> None:
-        """Write what is waiting and end the thread that writes."""
+        """Write what is queued and end the writer thread."""
         self.flush()
         self._queue.put(None)
 
@@ -165,7 +166,7 @@ class SnapshotStore:
             try:
                 self._write(*item)
             except OSError as error:
-                log.warning("a snapshot was not written: %s", error)
+                log.warning("a snapshot could not be written: %s", error)
             finally:
                 self._queue.task_done()
 
@@ -191,7 +192,7 @@ class SnapshotStore:
 
     def prune(self, limit: int) -> None:
         """Remove the least recently used snapshots of all models until `limit` bytes are left."""
-        files = sorted(snapshot_files(self.root), key=lambda entry: entry[1])
+        files = sorted(_snapshot_files(self.root), key=lambda entry: entry[1])
         total = sum(size for _, _, size in files)
         for path, _, size in files:
             if total <= limit:
@@ -200,8 +201,8 @@ class SnapshotStore:
             total -= size
 
     def describe(self) -> dict[str, Any]:
-        """Numbers and bytes, of this model and of all."""
-        files = list(snapshot_files(self.root))
+        """Counts and bytes, of this model and of all."""
+        files = list(_snapshot_files(self.root))
         own = [size for path, _, size in files if path.parent == self.directory]
         return {
             "directory": str(self.root),
@@ -210,6 +211,22 @@ class SnapshotStore:
             "bytes_of_all_models": sum(size for _, _, size in files),
             "limit": self.limit,
         }
+
+
+def stored_snapshots(root: Path) -> tuple[int, int]:
+    """Number and bytes of the snapshots of all models."""
+    sizes = [size for _, _, size in _snapshot_files(root)]
+    return len(sizes), sum(sizes)
+
+
+def _snapshot_files(root: Path) -> Iterator[tuple[Path, float, int]]:
+    """Path, time of last use, and bytes of every snapshot of every model."""
+    for path in root.glob(f"*/*{_SUFFIX}"):
+        try:
+            info = path.stat()
+        except OSError:
+            continue
+        yield path, info.st_mtime, info.st_size
 
 
 def _same_file(known: Snapshot, path: Path) -> bool:
@@ -239,12 +256,12 @@ def _checksum(path: Path) -> tuple[int, int]:
 
 
 def _open(path: Path) -> Snapshot | None:
-    """Read everything but the state; None, with a line in the log, when it is no snapshot."""
+    """Read everything but the state; None, with a line in the log, when it is not a snapshot."""
     try:
         header, offset = _header(path)
         count, size = int(header["tokens"]), int(header["size"])
         if path.stat().st_size != offset + 4 * count + size:
-            raise ValueError("it has another length than it says")
+            raise ValueError("its length does not match its header")
         with path.open("rb") as file:
             file.seek(offset)
             tokens = array("i", file.read(4 * count))

@@ -1,7 +1,8 @@
 """Finds the running engine for a model and its settings, or starts one.
 
-An engine is known by a key: everything its state depends on. The socket's name carries the key;
-whoever starts an engine makes the socket first, so that nobody has to wait for it to appear.
+An engine is identified by a key, a hash of everything its state depends on, which is in the name of
+its socket. The socket is created before the engine process, so that clients never wait for it to
+appear.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from laguna_agent.paths import logs_dir, runtime_dir
 
 _LOG_BYTES = 4 << 20
 _SPINS = 1000
-"""Rounds that a thread of OpenMP spins at a barrier before it sleeps. With libgomp's own choice
-of 300,000, an engine beside another busy process waits for threads that are not running: decoding
-falls to a tenth. Short spins cost an undisturbed engine about two percent."""
+"""Rounds that an OpenMP thread spins at a barrier before it sleeps. With libgomp's default of
+300,000, an engine that shares the machine with another busy process waits for threads that are not
+running: decoding drops to a tenth. Short spins cost an undisturbed engine about two percent."""
 _UNSHARED = {"keep_alive", "snapshots", "snapshots_gib", "speculation"}
-"""Settings that two clients of one engine may differ in."""
+"""Settings in which two clients of one engine may differ."""
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What an engine process is started with."""
+    """The arguments of an engine process."""
 
     path: Path
     config: EngineConfig
@@ -45,7 +46,7 @@ class EngineSpec:
 
     @property
     def key(self) -> str:
-        """Names the engine: model file, settings, version."""
+        """Identifies the engine by its model file, settings and version."""
         real = self.path.resolve()
         info = real.stat()
         settings = self.config.model_dump(exclude=_UNSHARED)
@@ -53,7 +54,7 @@ class EngineSpec:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """For the command line of the process."""
+        """The spec as a command-line argument of the process."""
         return json.dumps(
             {
                 "path": str(self.path.resolve()),
@@ -65,18 +66,18 @@ class EngineSpec:
 
 
 def socket_path(key: str) -> Path:
-    """Where the engine of that key listens."""
+    """The socket of the engine with that key."""
     return runtime_dir() / f"engine-{key}.sock"
 
 
 def log_path(key: str) -> Path:
-    """What the engine of that key and llama.cpp have to say."""
+    """The log of the engine with that key and of llama.cpp in it."""
     return logs_dir() / f"engine-{key}.log"
 
 
 @contextmanager
 def start_lock(key: str, *, wait: bool = True) -> Iterator[bool]:
-    """Held while an engine of that key is being started or is about to end."""
+    """Held while an engine with that key starts or is about to end; yields whether it was taken."""
     with (runtime_dir() / f"engine-{key}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -88,14 +89,14 @@ def start_lock(key: str, *, wait: bool = True) -> Iterator[bool]:
 
 @dataclass
 class Started:
-    """A connected socket, and the process if it was started here."""
+    """A connected socket, and the engine process if this process started it."""
 
     connection: socket.socket
     process: subprocess.Popen[bytes] | None = None
 
 
 def connect(key: str) -> socket.socket | None:
-    """A connection to the running engine of that key, None when there is none."""
+    """A connection to the running engine with that key; None when there is none."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(str(socket_path(key)))
@@ -104,14 +105,14 @@ def connect(key: str) -> socket.socket | None:
         return None
     if peer_uid(connection) != os.getuid():
         connection.close()
-        raise ModelError(f"the engine's socket {socket_path(key)} belongs to somebody else")
+        raise ModelError(f"the engine's socket {socket_path(key)} belongs to another user")
     return connection
 
 
 def find_or_start(spec: EngineSpec) -> Started:
-    """Connect to the engine of a spec, which is started if it does not run.
+    """Connect to the engine of a spec; start it if it is not running.
 
-    Raises ModelError when the file is not there or no process can be started.
+    Raises ModelError when the file is missing or the process cannot be started.
     """
     try:
         key = spec.key
@@ -159,27 +160,27 @@ def _start(spec: EngineSpec, key: str) -> Started:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ModelError(f"the engine process could not be started: {error}") from error
+            raise ModelError(f"the engine process cannot be started: {error}") from error
         finally:
             os.close(descriptor)
-        # Somebody has to take note of its end, or it stays behind as a zombie.
+        # Reaps the process when it ends, so that it does not stay as a zombie.
         threading.Thread(target=process.wait, daemon=True).start()
         connection = connect(key)
         if connection is None:
-            raise ModelError("the engine process could not be reached")
+            raise ModelError("the engine process does not accept connections")
         return Started(connection, process)
     finally:
         listener.close()
 
 
 def _environment() -> dict[str, str]:
-    """The environment of an engine process; what the user says of OpenMP counts."""
+    """The environment of an engine process; the user's OpenMP settings take precedence."""
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     return dict(os.environ) if chosen else {**os.environ, "GOMP_SPINCOUNT": str(_SPINS)}
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """User id of the process at the other end; -1 when the system does not say."""
+    """User id of the process at the other end; -1 when unknown."""
     try:
         if hasattr(socket, "SO_PEERCRED"):
             data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -192,7 +193,7 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 def last_log_line(key: str) -> str:
-    """The last line of the engine's log that says something, for an error message."""
+    """The last informative line of the engine's log, for an error message."""
     try:
         with log_path(key).open("rb") as file:
             file.seek(0, os.SEEK_END)

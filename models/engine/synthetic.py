@@ -1,9 +1,9 @@
 """Writes GGUF files of architecture `laguna` with random weights.
 
 The tiny one exercises every code path of the real model (window layers, router, gate, tokenizer)
-in milliseconds; the one with the full XS geometry gives honest speed and memory figures. Nothing
-is downloaded: vocabulary and merges are made here, with the special tokens at the ids that the
-published models use. Files are the same to the byte wherever and whenever they are written.
+in milliseconds; the one with the full XS geometry gives realistic speed and memory figures. Nothing
+is downloaded: vocabulary and merges are generated, with the special tokens at the ids that the
+published models use. Files are byte-identical wherever and whenever they are written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import ModelError
 from laguna_agent.paths import data_dir
 
@@ -56,7 +57,7 @@ class Geometry:
     rope_global: int
     original_context: int
     dense_layers: int = 1
-    """Layers at the beginning that have no experts."""
+    """Leading layers without experts."""
 
 
 TINY = Geometry(
@@ -67,29 +68,27 @@ XS = Geometry(
 )  # fmt: skip
 
 
-def write_model(path: Path, geometry: Geometry, *, template: str | None = None) -> None:
-    """Write the model file; the tiny one has 8 MB, XS 18.95 GB."""
+def write_model(file: BinaryIO, geometry: Geometry, *, template: str | None = None) -> None:
+    """Write a model file: 8 MB for the tiny one, 18.95 GB for XS."""
     tensors = list(_tensors(geometry))
-    with path.open("wb") as file:
-        metadata = _metadata(geometry, template)
-        head = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata)))
-        for key, value in metadata:
-            head += _string(key) + value
-        offset = 0
-        sizes = []
-        for name, shape, kind, _ in tensors:
-            size = _size(shape, kind)
-            head += _string(name) + struct.pack("<I", len(shape))
-            head += struct.pack(f"<{len(shape)}QIQ", *shape, kind, offset)
-            sizes.append(size)
-            offset += -(-size // _ALIGNMENT) * _ALIGNMENT
-        file.write(head + bytes(-len(head) % _ALIGNMENT))
-        pools = _pools(geometry)
-        generator = random.Random(1)
-        for (_, _, kind, role), size in zip(tensors, sizes, strict=True):
-            for piece in pools[role or kind](size, generator):
-                file.write(piece)
-            file.write(bytes(-size % _ALIGNMENT))
+    metadata = _metadata(geometry, template)
+    head = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata)))
+    for key, value in metadata:
+        head += _string(key) + value
+    offset = 0
+    sizes = []
+    for name, shape, kind, _ in tensors:
+        size = _size(shape, kind)
+        head += _string(name) + struct.pack("<I", len(shape))
+        head += struct.pack(f"<{len(shape)}QIQ", *shape, kind, offset)
+        sizes.append(size)
+        offset += -(-size // _ALIGNMENT) * _ALIGNMENT
+    file.write(head + bytes(-len(head) % _ALIGNMENT))
+    pools = _pools(geometry)
+    generator = random.Random(1)
+    for (_, _, kind, role), size in zip(tensors, sizes, strict=True):
+        file.writelines(pools[role or kind](size, generator))
+        file.write(bytes(-size % _ALIGNMENT))
 
 
 def _tensors(g: Geometry) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
@@ -138,15 +137,15 @@ Pool = Callable[[int, random.Random], Iterator[bytes]]
 
 
 def _pools(g: Geometry) -> dict[int | str, Pool]:
-    """Sources of tensor data. A pool of random blocks is read from random places, so that
-    gigabytes cost no more than their writing."""
+    """Sources of tensor data. Pieces are copied from random offsets of a pool of random blocks, so
+    that gigabytes cost no more than writing them."""
     generator = random.Random(0)
     blocks = 4096 if g.hidden < 1024 else 65536
     q4 = bytearray(generator.randbytes(144 * blocks))
     embedding = bytearray(generator.randbytes(144 * 4096))
-    # Weights are d * scale * q - dmin * minimum, of mean 0 and a deviation of about 250 * d.
-    # Embeddings outweigh what the layers add: else the noise of arithmetic grows from layer to
-    # layer, experts change places, and nothing can be compared.
+    # Weights are d * scale * q - dmin * minimum, with mean 0 and a deviation of about 250 * d.
+    # Embeddings outweigh what the layers add: else rounding noise grows from layer to layer,
+    # experts swap, and results cannot be compared.
     d = struct.pack("<ee", 0.00008, 0.00008 * 7.5)
     wide = struct.pack("<ee", 0.002, 0.002 * 7.5)
     for index in range(4096):
@@ -267,7 +266,7 @@ def _metadata(g: Geometry, template: str | None) -> list[tuple[str, bytes]]:
 
 def vocabulary(size: int) -> tuple[list[str], list[int], list[str]]:
     """Tokens, their types (1 normal, 3 control, 5 unused) and BPE merges of a byte-level
-    vocabulary. Merges are pairs, then triples of letters in their order of frequency."""
+    vocabulary. Merges are pairs, then triples of letters by frequency."""
     tokens = [SPECIAL_TOKENS.get(index, f"<|reserved_{index}|>") for index in range(_RESERVED)]
     types = [3] * _RESERVED
     tokens += _byte_letters()
@@ -288,7 +287,7 @@ def vocabulary(size: int) -> tuple[list[str], list[int], list[str]]:
 
 
 def _byte_letters() -> list[str]:
-    """The 256 letters that stand for bytes in GPT-2's vocabularies, in byte order."""
+    """The 256 characters that represent bytes in GPT-2 vocabularies, in byte order."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters, extra = [], 256
     for byte in range(256):
@@ -323,9 +322,8 @@ def _pairs() -> Iterator[tuple[str, str]]:
 def cached_model(name: str, on_write: Callable[[str], None] = lambda _: None) -> Path:
     """The `tiny` or the `xs` model in the data directory, written on first use.
 
-    Raises ModelError when there is no room for it.
+    Raises ModelError when the disk has no room for it.
     """
-    import os
     import shutil
 
     geometry = {"tiny": TINY, "xs": XS}[name]
@@ -336,13 +334,10 @@ def cached_model(name: str, on_write: Callable[[str], None] = lambda _: None) ->
     size = sum(_size(shape, kind) for _, shape, kind, _ in _tensors(geometry))
     if shutil.disk_usage(path.parent).free < size + (1 << 30):
         raise ModelError(
-            f"the synthetic model takes {size / 1e9:.1f} GB of disk, which is not free"
+            f"the synthetic model needs {size / 1e9:.1f} GB of disk in {path.parent}",
+            hint="Free some, or move laguna's data (LAGUNA_HOME).",
         )
     on_write(f"writing {path} ({size / 1e9:.2f} GB)")
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        write_model(part, geometry)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_stream(path) as file:
+        write_model(file.buffer, geometry)
     return path

@@ -1,4 +1,4 @@
-"""Text of generated tokens as it may be shown: whole UTF-8 characters, and never part of a stop."""
+"""Text of generated tokens, safe to show: whole UTF-8 characters and no part of a stop string."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 class TextStream:
-    """Turns token bytes into text, holding back what could still become a stop string.
+    """Turns token bytes into text, holding back what may still become a stop string.
 
-    After `stopped` is set, `text` ends right before the stop.
+    Once `stopped` is set, the text ends right before the stop string.
     """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
@@ -18,20 +18,20 @@ class TextStream:
         self._held = ""
         self.stopped: str | None = None
         self.shown = 0
-        """Bytes of text before the stop, once there was one."""
+        """Bytes of text before the stop string, once there is one."""
         self._before = 0
 
     @property
     def clean(self) -> bool:
-        """True when no half of a character is waiting for its other bytes."""
+        """True when no incomplete character is pending."""
         return not self._decoder.getstate()[0]
 
     def feed(self, data: bytes) -> str:
-        """Take the bytes of a token; returns the text that may be shown now."""
+        """Add the bytes of a token; returns the text that may be shown now."""
         return self._take(self._decoder.decode(data))
 
     def finish(self) -> str:
-        """What was still held back, at the end of the reply."""
+        """The text still held back at the end of the reply."""
         if self.stopped is not None:
             return ""
         rest = self._take(self._decoder.decode(b"", final=True))
@@ -59,7 +59,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with."""
+    """Length of the longest suffix of `text` that is a prefix of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

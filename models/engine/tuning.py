@@ -1,8 +1,8 @@
-"""What suits a model on this machine, threads, flash attention and the layout of its weights:
-measured once and remembered.
+"""Finds the best threads, flash attention and weight layout for a model on this machine.
 
-Decoding one token is bound by memory and batches are bound by arithmetic, so they are measured
-apart. Physical cores are the rule; another number must be clearly faster to be taken.
+Measured once and remembered. Decoding single tokens is bound by memory bandwidth and batches by
+arithmetic, so they are measured separately. The default is one thread per physical core; another
+number must be clearly faster to be chosen.
 """
 
 from __future__ import annotations
@@ -36,41 +36,40 @@ _CLEARLY = 1.08
 _DEPTH, _FLASH_PAIRS = 768, 10
 _FLASH_BUDGET_S = 12.0
 SLOWER = 0.98
-"""Gain of flash attention below which it is left off."""
+"""Gain of flash attention below which it is turned off."""
 _EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
-"""Tokens before what is compared, tokens of them that are read at once, tokens compared."""
+"""Tokens before those compared, the batches they are decoded in, and tokens compared."""
 _EXACT_SIZES = (8, 7, 6, 5, 4, 3, 2)
 _FASTER = 1.03
-"""Gain of rearranged weights from which they are worth memory of their own."""
+"""Gain of repacked weights above which they are worth a private copy in memory."""
 _UNKNOWN = -1.0
-"""Gain of what cannot be measured."""
+"""Gain that cannot be measured."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Chosen threads, and the tokens per second that they were measured with (0: not measured)."""
+    """The chosen threads, and tokens per second measured with them (0: not measured)."""
 
     threads: int
     threads_batch: int
     decode_rate: float = 0.0
     batch_rate: float = 0.0
     measured: bool = False
-    """False too for what was measured on a busy machine, to be measured again on a quiet one."""
+    """False also when measured on a busy machine: measured again on a quiet one."""
     step: int = 0
-    """Tokens of a prompt that are decoded at once; 0 while that is being learnt."""
+    """Batch size for prompts, in tokens; 0 while it is being learnt."""
     flash_gain: float = 0.0
-    """How much faster a token is with flash attention than without, deep in a context (0: not
+    """Speed of single tokens with flash attention relative to without, deep in a context (0: not
     measured)."""
     repack_gain: float = 0.0
-    """How much faster a turn is with rearranged weights than without (0: not measured, negative:
-    not to be measured)."""
+    """Speed of a turn with repacked weights relative to weights as in the file (0: not measured,
+    negative: cannot be measured)."""
     exact: int = 0
-    """Tokens that can be decoded at once and give to the bit what they give alone (0: not
-    measured)."""
+    """Largest batch that gives bit-identical logits to single tokens (0: not measured)."""
 
 
 def busy(cores: int) -> bool:
-    """True while others compute on this machine, so that measuring would mislead."""
+    """True while other processes load the machine, so that measuring would mislead."""
     return os.getloadavg()[0] > cores
 
 
@@ -82,13 +81,13 @@ def choose_layout(
     *,
     room: bool,
     others: bool,
-    tell: Callable[[], None] = lambda: None,
+    on_measuring: Callable[[], None] = lambda: None,
 ) -> tuple[bool, float]:
-    """Whether to rearrange the weights, and the gain that was or is now measured, which is told.
+    """Whether to repack the weights, and the gain measured before or now.
 
-    Where nothing is known llama.cpp's choice is taken, which is to rearrange them. That copies
-    them into memory of the process's own, for which there must be `room`. Nothing is measured
-    while `others` compute on this machine.
+    Where nothing is known, llama.cpp's default applies: repack. That copies the weights into
+    private memory, for which there must be `room`. Nothing is measured while `others` load the
+    machine; `on_measuring` is called before measuring.
     """
     gain = known.repack_gain if known else 0.0
     if config.repack is not None:
@@ -96,13 +95,13 @@ def choose_layout(
     if not room:
         return False, gain
     if not gain and config.threads is None and not gpu_backend() and not others:
-        tell()
+        on_measuring()
         gain = repack_gain(header, cores) or _UNKNOWN
     return gain <= 0 or gain > _FASTER, gain
 
 
 def physical_cores() -> int:
-    """Cores this process may use, not counting a second thread of the same core."""
+    """Cores that this process may use, without counting hyper-threads."""
     allowed = (
         os.sched_getaffinity(0)
         if hasattr(os, "sched_getaffinity")
@@ -119,7 +118,7 @@ def physical_cores() -> int:
 
 
 def candidates(cores: int) -> list[int]:
-    """Numbers of threads worth trying, the likeliest first."""
+    """Numbers of threads to try, the likeliest first."""
     found = [cores]
     if cores >= 4:
         found += [cores - 1, cores // 2]
@@ -127,7 +126,7 @@ def candidates(cores: int) -> list[int]:
 
 
 def measure(context: Context, cores: int) -> Tuning:
-    """Try the candidates on an empty context, which is empty again afterwards."""
+    """Measure the candidate numbers of threads. Leaves the context empty."""
     decode: dict[int, float] = {}
     batch: dict[int, float] = {}
     began = time.perf_counter()
@@ -153,11 +152,11 @@ def measure(context: Context, cores: int) -> Tuning:
 
 
 def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
-    """How much faster a token is with flash attention than without it, at a depth of some
-    hundred tokens; 0 when measuring would take too long at `rate` tokens per second.
+    """Speed of a token with flash attention relative to without, some hundred tokens deep.
 
-    On processors it is often the slower way, the more so the longer the context. Both ways take
-    turns, so that whatever else the machine does slows both.
+    0 when measuring would take too long at `rate` tokens per second. On CPUs flash attention is
+    often slower, the more so the longer the context. Both ways alternate, so that other load on
+    the machine slows both.
     """
     if _FLASH_BUDGET_S * rate < 2 * _DEPTH:
         return 0.0
@@ -183,18 +182,17 @@ def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
 
 
 def measure_exact(model: Model, options: ContextOptions) -> int:
-    """How many tokens can be decoded at once and give to the bit the logits that they give one by
-    one; 1 when not even two can.
+    """Largest batch whose logits are bit-identical to those of single tokens; 1 when none is.
 
-    Tried behind a few hundred tokens, as llama.cpp takes other kernels from there on. It tells of
-    batches of this size only, and of no smaller ones.
+    Measured behind a few hundred tokens, since llama.cpp uses other kernels from there on. The
+    result holds for batches of this very size, not for smaller ones.
     """
     small = replace(options, context=2 * _EXACT_DEPTH, batch=_STEP, micro_batch=_STEP)
     context = Context(model, small)
     size = 4 * model.vocabulary
 
     def rows(count: int) -> Iterator[bytes]:
-        """Logits of all tokens, `count` of them at once."""
+        """Logits of all tokens, decoded in batches of `count`."""
         context.trim(_EXACT_DEPTH)
         for at in range(0, len(tokens), count):
             some = tokens[at : at + count]
@@ -222,7 +220,7 @@ def _best(rates: dict[int, float], usual: int) -> int:
 
 
 def fingerprint(file: Path) -> str:
-    """What a model file is known by when nobody told its digest: size, times, both ends."""
+    """Identifies a model file whose digest is unknown: size, modification time, both ends."""
     info = file.stat()
     with file.open("rb") as stream:
         ends = stream.read(1 << 20)
@@ -232,12 +230,12 @@ def fingerprint(file: Path) -> str:
 
 
 def path() -> Path:
-    """The file of all measurements."""
+    """The file with all measurements."""
     return data_dir() / "engine-tuning.json"
 
 
 def load(key: str) -> Tuning | None:
-    """What was measured for a key, if it was."""
+    """The measurement stored under a key; None when there is none."""
     try:
         return Tuning(**_read()[key])
     except (KeyError, TypeError):
@@ -245,7 +243,7 @@ def load(key: str) -> Tuning | None:
 
 
 def store(key: str, tuning: Tuning) -> None:
-    """Remember a measurement. Not being able to is no error."""
+    """Store a measurement; failing to is not an error."""
     content = {**_read(), key: asdict(tuning)}
     with contextlib.suppress(OSError):
         path().parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The tokenizer of a model file by itself: seconds and megabytes instead of the whole model.
+"""The tokenizer of a model file alone: quick and small, compared to loading the model.
 
-`open_vocabulary` asks a child process, which loads the vocabulary and answers.
+`open_vocabulary` starts a child process that loads the vocabulary and tokenizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from laguna_agent.models.chat.chat_format import Segment
 
 @dataclass(frozen=True)
 class VocabularyInfo:
-    """What the file says that chat formats need; `bos` and `eos` are the texts of the tokens."""
+    """The parts of a file's header that chat formats need; `bos` and `eos` are token texts."""
 
     architecture: str
     template: str | None
@@ -29,7 +29,7 @@ class VocabularyInfo:
 
 
 class Vocabulary:
-    """A model file whose tokenizer can be asked; made by `open_vocabulary`."""
+    """The tokenizer of a model file; made by `open_vocabulary`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,12 +44,12 @@ class Vocabulary:
         self.info = VocabularyInfo(**self._answer())
 
     def pieces(self, texts: Sequence[Sequence[Segment]]) -> list[list[str]]:
-        """The tokens of each text, spelled out. Joined they are the text again, but for
-        characters that are cut between tokens, which are shown as replacements."""
-        question = [[[part.text, part.special] for part in text] for text in texts]
+        """The tokens of each text, spelled out. Joined they give the text, except for characters
+        split between tokens, which are shown as replacement characters."""
+        request = [[[part.text, part.special] for part in text] for text in texts]
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
             self._fail()
@@ -64,7 +64,7 @@ class Vocabulary:
         self._process.kill()
         _, errors = self._process.communicate()
         last = errors.decode("utf-8", "replace").strip().split("\n")[-1]
-        raise ModelError(f"the vocabulary of {self.path} could not be read: {last}")
+        raise ModelError(f"the vocabulary of {self.path} cannot be read: {last}")
 
     def close(self) -> None:
         """End the process."""

@@ -1,7 +1,7 @@
-"""The child process of `vocabulary`: loads a vocabulary, splits texts into tokens, line by line.
+"""The child process of `vocabulary`: loads a vocabulary and splits texts into tokens.
 
-The first line out is what the file says of itself; then each line in is a list of texts (lists of
-segments: text, whether specials are parsed), and each line out the tokens of each text.
+The first line of output describes the file. Then each line of input is a list of texts (lists of
+segments: text, whether special tokens are parsed), and each line of output the tokens of each.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from laguna_agent.paths import logs_dir
 def _serve(path: Path) -> None:
     redirect_log(logs_dir() / "vocabulary.log")
     model = Model(path, LoadOptions(vocabulary_only=True))
-    _say(
+    _write(
         {
             "architecture": model.architecture,
             "template": model.template,
-            "bos": _spelled(model.piece(model.bos)) if model.bos >= 0 else "",
-            "eos": _spelled(model.piece(model.eos)) if model.eos >= 0 else "",
+            "bos": _spell(model.piece(model.bos)) if model.bos >= 0 else "",
+            "eos": _spell(model.piece(model.eos)) if model.eos >= 0 else "",
         }
     )
     for line in sys.stdin:
-        _say(
+        _write(
             [
                 [
-                    _spelled(model.piece(token))
+                    _spell(model.piece(token))
                     for part, special in text
                     for token in model.tokenize(part, special=special)
                 ]
@@ -38,12 +38,12 @@ def _serve(path: Path) -> None:
         )
 
 
-def _say(answer: object) -> None:
+def _write(answer: object) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-def _spelled(piece: bytes) -> str:
+def _spell(piece: bytes) -> str:
     return piece.decode("utf-8", "replace")
 
 

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<II")
 _MAX_HEADER = 64 << 20
 _MAX_PAYLOAD = 64 << 20
@@ -24,7 +24,7 @@ Header = dict[str, Any]
 
 
 class WireError(Exception):
-    """The other side closed the connection or sent what is not a frame."""
+    """The peer closed the connection or sent something that is not a frame."""
 
 
 def pack(header: Header, payload: bytes = b"") -> bytes:
@@ -42,9 +42,9 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
 
 
 def unpack_tokens(payload: bytes) -> array[int]:
-    """Token ids of a payload."""
+    """Token ids of a payload. Raises WireError."""
     if len(payload) % 4:
-        raise WireError("a payload of token ids has a broken length")
+        raise WireError("the length of a payload of token ids is not a multiple of 4")
     data = array("i", payload)
     if sys.byteorder == "big":
         data.byteswap()

@@ -1,4 +1,4 @@
-"""Texts that `laguna bench` is run on."""
+"""Texts for `laguna bench`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PROSE = "Tell a story about a lighthouse keeper who repairs clocks. Do not use l
 
 
 def code(characters: int) -> str:
-    """Program text of at least so many characters, no two methods alike."""
+    """Python code of at least `characters` characters, without two equal methods."""
     parts = [FILE]
     size, number = len(FILE), 0
     while size < characters:

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.models.engine.cache import Cache, State
+from laguna_agent.models.engine.cache import Cache
 from laguna_agent.models.engine.interface import common_prefix
+from laguna_agent.models.engine.kv_state import SavedState
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from support.choices import logits
@@ -213,7 +214,7 @@ class _Forgets(Cache):
 class _NeverReads(Cache):
     """Finds no state but the one it has."""
 
-    def _better(self, prompt: array[int], keep: int) -> list[State]:
+    def _better(self, prompt: array[int], keep: int) -> list[SavedState]:
         return []
 
 

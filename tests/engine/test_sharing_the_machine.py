@@ -16,11 +16,11 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
-from laguna_agent.models.engine import registry, service, spawn, wire
+from laguna_agent.models.engine import registry, server, spawn, wire
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineRequest, Finished
-from laguna_agent.models.engine.registry import make_room, running_keys
-from laguna_agent.models.engine.service import Service
+from laguna_agent.models.engine.registry import evict_idle, running_keys
+from laguna_agent.models.engine.server import EngineServer
 from laguna_agent.models.engine.spawn import EngineSpec, connect, socket_path
 from laguna_agent.models.sizing.hardware import Memory
 from support.synthetic import tiny_laguna
@@ -29,20 +29,20 @@ WARM = 600
 
 
 class ShortOfMemory:
-    """What a Service asks of an engine that has nothing to do, on a machine whose memory runs
+    """An idle model as the server sees it, on a machine whose memory runs
     short at the third look."""
 
     def __init__(self) -> None:
         self.looks = 0
         self.closed = False
 
-    def welcome(self) -> dict[str, Any]:
+    def ready_message(self) -> dict[str, Any]:
         return {"type": "ready"}
 
     def idle(self, *, alone: bool) -> None:
         pass
 
-    def short(self) -> bool:
+    def short_of_memory(self) -> bool:
         self.looks += 1
         return self.looks >= 3
 
@@ -61,10 +61,10 @@ def listener(tmp_path: Path) -> Any:
 def test_an_idle_engine_ends_when_memory_is_short(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_SHORT_S", 0.0)
-    monkeypatch.setattr(service, "_WATCH_S", 0.001)
+    monkeypatch.setattr(server, "_SHORT_S", 0.0)
+    monkeypatch.setattr(server, "_WATCH_S", 0.001)
     engine = ShortOfMemory()
-    serving = Service(listener, keep_alive=WARM)
+    serving = EngineServer(listener, keep_alive=WARM)
     serving.ready(engine)
     serving.run(lambda: True)
     assert engine.closed
@@ -74,8 +74,8 @@ def test_an_idle_engine_ends_when_memory_is_short(
 def test_another_user_is_not_let_in(
     listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "peer_uid", lambda _: os.getuid() + 1)
-    Service(listener, keep_alive=WARM).ready(ShortOfMemory())
+    monkeypatch.setattr(server, "peer_uid", lambda _: os.getuid() + 1)
+    EngineServer(listener, keep_alive=WARM).ready(ShortOfMemory())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stranger:
         stranger.settimeout(30)
         stranger.connect(str(tmp_path / "s"))
@@ -133,7 +133,7 @@ async def test_an_engine_of_another_protocol_is_left_alone_and_one_of_ours_start
     await client.aclose()
 
 
-async def test_only_engines_that_nobody_uses_make_room(
+async def test_only_engines_that_nobody_uses_evict_idle(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "machine_memory", lambda: Memory(1 << 34, 1 << 20))
@@ -141,11 +141,11 @@ async def test_only_engines_that_nobody_uses_make_room(
     idle = await open_engine(tiny_laguna(), config=warm)
     used = await open_engine(tiny_laguna(), config=warm.model_copy(update={"context": 1024}))
     assert len(running_keys()) == 2
-    assert make_room("another", 1 << 10) == [], "there is room enough"
+    assert evict_idle("another", 1 << 10) == [], "there is room enough"
     await idle.aclose()
     ended: list[str] = []
     while not ended:  # until the engine has noticed that its client left
-        ended = await asyncio.to_thread(make_room, "another", 1 << 30)
+        ended = await asyncio.to_thread(evict_idle, "another", 1 << 30)
     assert ended == [idle.spec.key]
     assert running_keys() == [used.spec.key]
     await used.stop()

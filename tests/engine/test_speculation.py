@@ -23,10 +23,10 @@ from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
-from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.generation import Generation, Sinks
 from laguna_agent.models.engine.interface import EngineRequest, Finished, common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
-from laguna_agent.models.engine.prompt_lookup import Drafter
+from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
 from laguna_agent.models.engine.tuning import measure_exact
 from laguna_agent.models.engine.workloads import FILE, REWRITE
 from support.choices import logits, same_choices
@@ -61,23 +61,26 @@ def reply(context: Context, number: int, *, speculate: bool, temperature: float)
     prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
     sampling = Sampling(temperature=temperature, top_k=0, seed=number)
     grammar = Grammar('root ::= ("a" | "b"){400}')
-    order = Order(prompt, sampling, 200, grammar=grammar, speculate=speculate)
-    ids, counters = generated(context, order)
+    request = EngineRequest(prompt, sampling, 200, grammar=grammar, speculate=speculate)
+    ids, counters = generated(context, request)
     accepted.append(counters.accepted_tokens)
     return ids
 
 
-def generated(context: Context, order: Order) -> tuple[list[int], Counters]:
-    """The reply to an order on an empty cache, and what was counted."""
+def generated(
+    context: Context, request: EngineRequest, *, longest: int = LONGEST
+) -> tuple[list[int], Counters]:
+    """The reply to a request on an empty cache, and the cache's counters."""
     context.clear()
     cache = Cache(context)
-    generation = Generation(context.model, cache, order, Sinks(lambda *_: None, lambda *_: None))
+    sinks = Sinks(lambda *_: None, lambda *_: None)
+    generation = Generation(context.model, cache, request, sinks, longest=longest)
     for _ in generation.steps:
         pass
-    assert generation.outcome is not None
-    assert len(cache.tokens) == len(order.tokens) + len(generation.outcome.ids) - 1
-    assert order.speculate or not cache.counters.drafted_tokens
-    return generation.outcome.ids, cache.counters
+    assert generation.result is not None
+    assert len(cache.tokens) == len(request.tokens) + len(generation.result.ids) - 1
+    assert request.speculate or not cache.counters.drafted_tokens
+    return generation.result.ids, cache.counters
 
 
 def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -> None:
@@ -116,14 +119,16 @@ def asked(model: Model, task: str) -> array[int]:
 EXACT = ContextOptions(2048, 512, 512, flash_attention=True, kv_type="q8_0")
 
 
-def exact_and_plain(model: Model, options: ContextOptions, orders: list[Order]) -> list[Counters]:
-    """Check that drafts of exact lengths change no reply; returns what was counted."""
+def exact_and_plain(
+    model: Model, options: ContextOptions, requests: list[EngineRequest]
+) -> list[Counters]:
+    """Check that drafts of exact lengths change no reply; returns the counters."""
     longest = measure_exact(model, options) - 1
     context = Context(model, options)
     counted = []
-    for order in orders:
-        plain, _ = generated(context, replace(order, speculate=False))
-        exact, counters = generated(context, replace(order, exact=True, longest=longest))
+    for request in requests:
+        plain, _ = generated(context, replace(request, speculate=False))
+        exact, counters = generated(context, replace(request, speculate="exact"), longest=longest)
         assert exact == plain
         counted.append(counters)
     context.close()
@@ -133,8 +138,8 @@ def exact_and_plain(model: Model, options: ContextOptions, orders: list[Order]) 
 def test_exact_drafts_never_change_a_greedy_reply() -> None:
     model = Model(dense_laguna(), LoadOptions(repack=False))
     grammar = Grammar('root ::= ("a" | "b"){400}')
-    orders = [
-        Order(
+    requests = [
+        EngineRequest(
             model.tokenize(f"prompt {number} " * 20, special=False),
             Sampling(temperature=0),
             200,
@@ -142,7 +147,7 @@ def test_exact_drafts_never_change_a_greedy_reply() -> None:
         )
         for number in range(12)
     ]
-    counted = exact_and_plain(model, EXACT, orders)
+    counted = exact_and_plain(model, EXACT, requests)
     if platform.machine() in ("x86_64", "AMD64"):
         assert sum(counters.accepted_tokens for counters in counted) > 300
     model.close()
@@ -193,12 +198,12 @@ async def test_exact_drafts_are_a_setting(config: EngineConfig) -> None:
 @pytest.mark.slow
 def test_exact_drafts_never_change_a_greedy_reply_of_a_real_model(starter_model: Path) -> None:
     model = Model(starter_model, LoadOptions(repack=False))
-    orders = [
-        Order(asked(model, task), Sampling(temperature=0), 240)
+    requests = [
+        EngineRequest(asked(model, task), Sampling(temperature=0), 240)
         for task in (f"{REWRITE}{FILE[:2200]}", f"Repeat this twice:\n\n{FILE[:600]}")
     ]
     options = replace(EXACT, threads=2, threads_batch=2)
-    counted = exact_and_plain(model, options, orders)
+    counted = exact_and_plain(model, options, requests)
     if platform.machine() in ("x86_64", "AMD64"):
         assert all(counters.accepted_tokens > 50 for counters in counted)
     model.close()
@@ -214,11 +219,11 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
     model = Model(starter_model, LoadOptions())
     context = Context(model, ContextOptions(2048, 512, 512, threads=2, threads_batch=2))
     prompt = list(asked(model, f"{REWRITE}{FILE[:2200]}"))
-    orders = [
-        Order(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
+    requests = [
+        EngineRequest(array("i", prompt), Sampling(temperature=0), 240, speculate=speculate)
         for speculate in (False, True)
     ]
-    (plain, _), (drafted, counters) = (generated(context, order) for order in orders)
+    (plain, _), (drafted, counters) = (generated(context, request) for request in requests)
     assert counters.accepted_tokens > 100
     at = common_prefix(plain, drafted)
     if at < min(len(plain), len(drafted)):
@@ -256,12 +261,12 @@ def drawn(
     context.clear()
     for seed in seeds:
         sampling = Sampling(temperature=temperature, top_k=0, seed=seed)
-        order = Order(prompt, sampling, 32, grammar=grammar, speculate=speculate)
-        said: list[str] = []
-        sinks = Sinks(lambda *_: None, lambda _ids, text, _log, said=said: said.append(text))
-        for _ in Generation(context.model, cache, order, sinks).steps:
+        request = EngineRequest(prompt, sampling, 32, grammar=grammar, speculate=speculate)
+        shown: list[str] = []
+        sinks = Sinks(lambda *_: None, lambda _ids, text, _log, shown=shown: shown.append(text))
+        for _ in Generation(context.model, cache, request, sinks).steps:
             pass
-        seen.update(enumerate("".join(said)))
+        seen.update(enumerate("".join(shown)))
     return seen, cache.counters
 
 

@@ -13,11 +13,11 @@ from laguna_agent.interfaces.commands.engine import main as engine_command
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import repack_probe, tuning
-from laguna_agent.models.engine.batch_size import Steps
+from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
 from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
-from laguna_agent.models.engine.process import Engine
+from laguna_agent.models.engine.model_runner import ModelRunner
 from laguna_agent.models.engine.tuning import Tuning, fingerprint
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing.fit import MICRO_BATCH
@@ -87,14 +87,14 @@ async def test_what_was_learnt_on_a_busy_machine_is_measured_again_but_keeps_its
     for load in (99.0, 0.0):
         tuning.store(key, known)
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, load, load))
-        engine = Engine(tiny_laguna(), LEARNING, None)
-        learnt = engine.tuning
+        runner = ModelRunner(tiny_laguna(), LEARNING, None)
+        learnt = runner.tuning
         assert tuning.load(key) == learnt
         assert (learnt == known) == (load > 1)
         assert learnt.measured == (load < 1)
         assert (learnt.step, learnt.flash_gain) == (256, 0.5)
-        assert engine.options.flash_attention is False
-        engine.close()
+        assert runner.options.flash_attention is False
+        runner.close()
 
 
 async def test_what_is_configured_is_not_measured(config: EngineConfig) -> None:
@@ -127,14 +127,14 @@ def test_weights_are_rearranged_where_that_is_faster(
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     loaded: list[bool] = []
     monkeypatch.setattr(
-        "laguna_agent.models.engine.process.LoadOptions",
+        "laguna_agent.models.engine.model_runner.LoadOptions",
         lambda **kinds: loaded.append(kinds["repack"]) or LoadOptions(**kinds),
     )
     configured = LEARNING.model_copy(update={"repack": not kept})
     for config, found in ((LEARNING, gain), (LEARNING, gain), (configured, 0)):
-        engine = Engine(tiny_laguna(), config, None)
-        assert engine.tuning.repack_gain == found
-        engine.close()
+        runner = ModelRunner(tiny_laguna(), config, None)
+        assert runner.tuning.repack_gain == found
+        runner.close()
     assert loaded == [kept, kept, not kept]
     assert len(asked) == 1, "once measured it is known"
 
@@ -154,21 +154,21 @@ def test_no_layout_is_measured_without_need(
     assert chosen == (rearranged, 0.0)
 
 
-def test_layouts_are_compared_on_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layouts_are_compared_with_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     header = read_header(tiny_laguna())
     geometry = repack_probe.shape(header)
     assert geometry is not None
     assert (geometry.experts, geometry.experts_used, geometry.hidden) == (16, 4, 256)
     assert 0.2 < repack_probe.repack_gain(header, 2) < 5
     others = replace(header, types={"F32": 9, "IQ4_XS": 7, "Q4_K": 2})
-    assert repack_probe.repack_gain(others, 2) == 0, "a stand-in has no such weights"
+    assert repack_probe.repack_gain(others, 2) == 0, "a probe cannot have such weights"
     monkeypatch.setattr(repack_probe, "shape", lambda _: replace(geometry, head=96, rope_global=96))
     assert repack_probe.repack_gain(header, 2) == 0, (
         "llama.cpp gave up on it, and nothing else ended"
     )
 
 
-def test_a_stand_in_has_the_shape_of_its_model() -> None:
+def test_a_probe_has_the_shape_of_its_model() -> None:
     dense = {
         "general.architecture": "qwen2",
         "qwen2.embedding_length": 1500,
@@ -198,17 +198,17 @@ def test_a_stand_in_has_the_shape_of_its_model() -> None:
 def test_half_a_micro_batch_is_taken_where_it_is_as_fast(
     whole: float, half: float, chosen: int
 ) -> None:
-    told: list[int] = []
-    steps = Steps(512, learned=told.append)
-    taken = []
+    learned: list[int] = []
+    sizer = BatchSizer(512, on_learned=learned.append)
+    sizes = []
     for _ in range(4):
-        size = steps.size()
-        taken.append(size)
-        steps.took(size - 1, 99.0)  # cut short: teaches nothing
-        steps.took(size, size * (whole if size == 512 else half))
-    assert taken == [512, 256, 256, 512]
-    assert steps.size() == steps.chosen == chosen
-    assert told == [chosen]
-    steps.took(200, 4.0)
-    steps.took(3, 9.0)  # too few to tell anything
-    assert steps.rate == 50
+        size = sizer.size()
+        sizes.append(size)
+        sizer.record(size - 1, 99.0)  # cut short: says nothing about the size
+        sizer.record(size, size * (whole if size == 512 else half))
+    assert sizes == [512, 256, 256, 512]
+    assert sizer.size() == sizer.chosen == chosen
+    assert learned == [chosen]
+    sizer.record(200, 4.0)
+    sizer.record(3, 9.0)  # too few to measure a rate
+    assert sizer.rate == 50

@@ -9,7 +9,8 @@ import pytest
 
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache
-from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.generation import Generation, Sinks
+from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from support.choices import same_choices
 from support.synthetic import smooth_laguna
@@ -28,9 +29,9 @@ def generation(cache: Cache, number: int) -> tuple[Generation, list[str]]:
     model = cache.context.model
     shown: list[str] = []
     prompt = model.tokenize(f"conversation {number}: " + f"word {number} " * 70, special=False)
-    order = Order(prompt, Sampling(temperature=0), 40, session=f"s{number}")
+    request = EngineRequest(prompt, Sampling(temperature=0), 40, session=f"s{number}")
     return Generation(
-        model, cache, order, Sinks(lambda *_: None, lambda _, text, __: shown.append(text))
+        model, cache, request, Sinks(lambda *_: None, lambda _, text, __: shown.append(text))
     ), shown
 
 
@@ -39,8 +40,8 @@ def alone(context: Context, number: int) -> list[int]:
     job, _ = generation(Cache(context), number)
     for _ in job.steps:
         pass
-    assert job.outcome is not None
-    return job.outcome.ids
+    assert job.result is not None
+    return job.result.ids
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -62,9 +63,9 @@ def test_replies_are_as_if_each_were_alone(context: Context, seed: int) -> None:
     decoded = cache.counters.decoded_tokens
     prompts = 0
     for job, ids in zip(jobs, expected, strict=True):
-        assert job.outcome is not None
-        prompts += job.outcome.prompt
-        assert same_choices(context, job.prompt, ids, job.outcome.ids)
+        assert job.result is not None
+        prompts += job.result.prompt
+        assert same_choices(context, job.prompt, ids, job.result.ids)
     # A switch costs the tokens of a conversation too short to be parked, and nothing else.
     assert decoded < 1.5 * (prompts + generated)
 
@@ -77,10 +78,10 @@ def test_a_cancelled_generation_leaves_its_tokens_in_the_cache(context: Context)
         next(job.steps)
     job.cancelled = True
     assert next(job.steps, "over") == "over"
-    assert job.outcome is not None
-    assert job.outcome.reason == "cancelled"
+    assert job.result is not None
+    assert job.result.reason == "cancelled"
     again, _ = generation(cache, 1)
     for _ in again.steps:
         pass
-    assert again.outcome is not None
-    assert again.outcome.prefilled == 1
+    assert again.result is not None
+    assert again.result.prefilled == 1

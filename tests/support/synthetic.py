@@ -51,6 +51,7 @@ def _made(geometry: Geometry) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             part = path.with_suffix(f".{os.getpid()}.part")
-            write_model(part, geometry)
+            with part.open("wb") as file:
+                write_model(file, geometry)
             part.rename(path)
     return path

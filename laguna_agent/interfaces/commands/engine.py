@@ -38,7 +38,7 @@ def _stop() -> int:
 
 def _status(*, as_json: bool) -> int:
     from laguna_agent.models.engine import registry
-    from laguna_agent.models.engine.stored_snapshots import stored_snapshots
+    from laguna_agent.models.engine.snapshots import stored_snapshots
     from laguna_agent.paths import snapshots_dir
 
     engines = [state for key in registry.running_keys() if (state := registry.status(key))]

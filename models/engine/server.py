@@ -1,7 +1,7 @@
 """The engine's side of the socket: clients, their requests, and whose turn it is.
 
-Readers run in threads of their own and answer what needs no decoding at once. Decoding is done by
-one thread, `Service.run`, that gives every waiting client its turn.
+Each client has a reader thread, which answers at once whatever needs no decoding. One thread
+decodes, `EngineServer.run`; waiting requests take turns in it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import Any
 
 from laguna_agent.errors import LagunaError
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.baseline import BareLoop
-from laguna_agent.models.engine.generation import Generation, Order, Sinks
+from laguna_agent.models.engine.baseline import Baseline
+from laguna_agent.models.engine.generation import Generation, Sinks
+from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import DecodeAbortedError
-from laguna_agent.models.engine.requests import order_of
+from laguna_agent.models.engine.model_runner import ModelRunner
+from laguna_agent.models.engine.requests import decode_request
 from laguna_agent.models.engine.spawn import peer_uid
 
 TURN_S = 4.0
-"""Seconds a generation may go on while another client waits."""
+"""Seconds that a generation may continue while another one waits."""
 _WATCH_S = 1.0
-"""Seconds between looks at memory and at what can be stored while there is nothing to do."""
+"""Seconds between checks of memory and of unsaved state while the engine is idle."""
 _SHORT_S = 5.0
 _FIRST_S = 10.0
 """Seconds that an engine waits for its first client."""
@@ -43,14 +45,15 @@ class Client:
         self.jobs: dict[int, Job] = {}
         self.closed = False
         self.greeted = False
-        """True for those who came to work, not only to ask how things are."""
+        """True for clients that sent hello: they keep the engine alive, unlike those that only ask
+        for its status."""
         self._lock = threading.Lock()
         self._backlog = bytearray()
         self._filled = threading.Condition(self._lock)
         self._writer: threading.Thread | None = None
 
     def send(self, header: wire.Header, payload: bytes = b"") -> None:
-        """Send a frame now if the socket takes it, else from a thread."""
+        """Send a frame at once if the socket has room for it, else from a thread."""
         data = wire.pack(header, payload)
         with self._lock:
             if self.closed:
@@ -86,7 +89,7 @@ class Client:
                 del self._backlog[:sent]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
             self.closed = True
             self._filled.notify()
@@ -97,24 +100,24 @@ class Client:
 
 @dataclasses.dataclass
 class Job:
-    """A request to generate."""
+    """A client's request for a generation."""
 
     client: Client
     id: int
-    order: Order
-    generation: Generation | BareLoop | None = None
+    request: EngineRequest
+    generation: Generation | Baseline | None = None
     cancelled: bool = False
     queued: float = dataclasses.field(default_factory=time.perf_counter)
     waited_s: float = 0.0
 
 
-class Service:
-    """Serves clients on a listening socket. The engine is put in with `ready`."""
+class EngineServer:
+    """Serves clients on a listening socket; `ready` hands it the loaded model."""
 
     def __init__(self, listener: socket.socket, *, keep_alive: float) -> None:
         self._listener = listener
         self.keep_alive = keep_alive
-        self.engine: Any = None
+        self.runner: ModelRunner | None = None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._clients: set[Client] = set()
@@ -168,16 +171,16 @@ class Service:
             case "tokenize":
                 tokens: array[int] = array("i")
                 for text, special in header["segments"]:
-                    tokens += self.engine.model.tokenize(text, special=special)
+                    tokens += self._loaded.model.tokenize(text, special=special)
                 client.send({"type": "done", "id": header["id"]}, wire.pack_tokens(tokens))
             case "detokenize":
-                data = b"".join(map(self.engine.model.piece, wire.unpack_tokens(payload)))
+                data = b"".join(map(self._loaded.model.piece, wire.unpack_tokens(payload)))
                 text = data.decode("utf-8", "replace")
                 client.send({"type": "done", "id": header["id"], "text": text})
             case "generate":
-                job = Job(
-                    client, header["id"], order_of(header, payload, f"client {client.number}")
-                )
+                request = decode_request(header, payload)
+                request.session = request.session or f"client {client.number}"
+                job = Job(client, header["id"], request)
                 with self._lock:
                     client.jobs[job.id] = job
                     self._jobs.append(job)
@@ -200,7 +203,7 @@ class Service:
             client.greeted = self._greeted = True
             if header.get("keep_alive") is not None:
                 self.keep_alive = float(header["keep_alive"])
-            answer = self._loading if self.engine is None else self.engine.welcome()
+            answer = self._loading if self.runner is None else self.runner.ready_message()
             client.send({"type": "welcome", "version": wire.VERSION, "pid": os.getpid()})
             if answer is not None:
                 client.send(answer)
@@ -210,25 +213,25 @@ class Service:
         if job.generation is not None:
             job.generation.cancelled = True
             if job is self._running:
-                self.engine.cache.context.abort()
+                self._loaded.cache.context.abort()
 
     def broadcast(self, header: wire.Header) -> None:
-        """Tell all clients how far the loading is; those that come later are told too."""
+        """Send all clients the progress of loading; clients that connect later get it too."""
         with self._lock:
             self._loading = header
             for client in self._clients:
                 client.send(header)
 
-    def ready(self, engine: Any) -> None:
-        """The model is loaded."""
+    def ready(self, runner: ModelRunner) -> None:
+        """Start to serve the loaded model."""
         with self._lock:
-            self.engine = engine
+            self.runner = runner
             for client in self._clients:
-                client.send(engine.welcome())
+                client.send(runner.ready_message())
             self._idle_since = time.monotonic()
 
     def status(self) -> dict[str, Any]:
-        """What `laguna engine status` shows."""
+        """Fields for `laguna engine status`."""
         with self._lock:
             state = {
                 "pid": os.getpid(),
@@ -236,14 +239,14 @@ class Service:
                 "waiting": len(self._jobs),
                 "busy": self._running is not None,
                 "keep_alive": self.keep_alive,
-                "loading": self._loading if self.engine is None else None,
+                "loading": self._loading if self.runner is None else None,
             }
-        if self.engine is not None:
-            state |= self.engine.status()
+        if self.runner is not None:
+            state |= self.runner.status()
         return state
 
     def stop(self) -> None:
-        """End as soon as the running step is over."""
+        """Stop as soon as the current step is over."""
         with self._lock:
             self._stopping = True
             if self._running is not None:
@@ -251,15 +254,21 @@ class Service:
             self._work.notify()
 
     def stop_soon(self) -> None:
-        """The same from a signal handler, which must not wait for a lock."""
+        """Like `stop`, for a signal handler, which must not wait for a lock."""
         self._stopping = True
-        if self.engine is not None:
-            self.engine.cache.context.abort()
+        if self.runner is not None:
+            self.runner.cache.context.abort()
+
+    @property
+    def _loaded(self) -> ModelRunner:
+        if self.runner is None:
+            raise ValueError("the model is not loaded yet")
+        return self.runner
 
     # --- decoding ---------------------------------------------------------------------------
 
     def run(self, may_end: Callable[[], bool]) -> None:
-        """Work until it is time to end; `may_end` makes sure that nobody is just coming."""
+        """Serve until the engine should end; `may_end` makes sure that no client is connecting."""
         while True:
             job = self._next(may_end)
             if job is None:
@@ -269,7 +278,7 @@ class Service:
             except LagunaError as error:
                 self._fail(job, error.message, error.hint)
             except DecodeAbortedError:
-                self._fail(job, "it was cancelled", None)
+                self._fail(job, "the request was cancelled", None)
             with self._lock:
                 self._running = None
                 self._idle_since = time.monotonic()
@@ -281,19 +290,19 @@ class Service:
                     return None
                 if self._jobs:
                     self._running = self._jobs.popleft()
-                    self.engine.cache.context.clear_abort()
+                    self._loaded.cache.context.clear_abort()
                     return self._running
                 used = any(client.greeted for client in self._clients)
-                self.engine.idle(alone=not used)
+                self._loaded.idle(alone=not used)
                 self._work.wait(min(_WATCH_S, max(0.02, self.keep_alive)))
                 if self._jobs or any(client.greeted for client in self._clients):
                     continue
                 idle = time.monotonic() - self._idle_since
                 keep = self.keep_alive if self._greeted else max(self.keep_alive, _FIRST_S)
-                if idle >= keep or (idle >= _SHORT_S and self.engine.short()):
-                    # What is unsaved is written first: whoever comes now waits for that, and
-                    # starts another engine only when this one is about to be gone.
-                    self.engine.close()
+                if idle >= keep or (idle >= _SHORT_S and self._loaded.short_of_memory()):
+                    # Unsaved state is written first: a client that connects now waits for that, and
+                    # starts another engine only when this one is about to end.
+                    self._loaded.close()
                     if may_end():
                         return None
 
@@ -303,7 +312,7 @@ class Service:
                 self._finish_unstarted(job)
                 return
             job.waited_s = time.perf_counter() - job.queued
-            job.generation = self.engine.generation(job.order, _sinks(job))
+            job.generation = self._loaded.start(job.request, _sinks(job))
         generation = job.generation
         generation.cancelled = job.cancelled
         until = time.perf_counter() + TURN_S
@@ -320,38 +329,38 @@ class Service:
 
     def _finish(self, job: Job) -> None:
         assert job.generation is not None
-        outcome = job.generation.outcome
-        assert outcome is not None
+        result = job.generation.result
+        assert result is not None
         self._forget(job)
-        prepared = outcome.prepared
+        prepared = result.prepared
         job.client.send(
             {
                 "type": "finished",
                 "id": job.id,
-                "reason": outcome.reason,
-                "ended": outcome.ended,
+                "reason": result.reason,
+                "ended": result.ended,
                 "usage": {
-                    "prompt_tokens": outcome.prompt,
+                    "prompt_tokens": result.prompt,
                     "reused_tokens": prepared.reused,
                     "restored_tokens": prepared.restored,
-                    "prefilled_tokens": outcome.prefilled,
-                    "completion_tokens": outcome.generated,
+                    "prefilled_tokens": result.prefilled,
+                    "completion_tokens": result.generated,
                 },
                 "timings": {
                     "queued_s": job.waited_s,
-                    "prefill_s": outcome.prefill_s,
-                    "decode_s": outcome.decode_s,
-                    "first_token_s": outcome.first_token_s,
+                    "prefill_s": result.prefill_s,
+                    "decode_s": result.decode_s,
+                    "first_token_s": result.first_token_s,
                 },
                 "source": prepared.source,
                 "miss": prepared.miss.model_dump() if prepared.miss else None,
-                "counters": dataclasses.asdict(self.engine.cache.counters),
-                "measured": outcome.measured,
+                "counters": dataclasses.asdict(self._loaded.cache.counters),
+                "measured": result.measured,
             },
-            wire.pack_tokens(outcome.ids),
+            wire.pack_tokens(result.ids),
         )
         # Off the critical path: the client has its answer.
-        self.engine.after(job.order, outcome)
+        self._loaded.finish(job.request)
 
     def _fail(self, job: Job, message: str, hint: str | None) -> None:
         self._forget(job)
