@@ -1,1 +1,1 @@
-"""What thinks: the catalogue, the local engine, and the formats in which models are spoken to."""
+"""Models: the catalogue, the local engine, model servers, and chat formats."""

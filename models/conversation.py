@@ -1,4 +1,4 @@
-"""The nouns of the models package: tool specs, messages, options, a growing conversation."""
+"""The vocabulary of the models package: tool specs, messages, options, the conversation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laguna_agent.events import ModelEvent, Reply
 
 
 class ToolSpec(BaseModel):
-    """A tool as it is declared to the model. `parameters` is a JSON schema of type object."""
+    """A tool as declared to the model. `parameters` is a JSON schema of type object."""
 
     name: str
     description: str
@@ -22,19 +22,19 @@ class ToolSpec(BaseModel):
 class Message(BaseModel):
     """A message to append. The model's own replies are never messages: their tokens are kept.
 
-    An `assistant` message is only for seeding a conversation with text the model did not write
-    (a summary's acknowledgement, an example) and is tokenised like any other text.
+    An `assistant` message seeds a conversation with text that the model did not write (a summary's
+    acknowledgement, an example) and is tokenised like any other text.
     """
 
     role: Literal["user", "tool", "system", "assistant"]
     content: str
     name: str | None = None
-    """Of a tool message: the tool."""
+    """The tool, of a tool message."""
     call_id: str | None = None
 
 
 class Sampling(BaseModel):
-    """How tokens are drawn. `temperature` 0 is greedy."""
+    """How tokens are sampled. `temperature` 0 is greedy."""
 
     temperature: float = 0.7
     top_k: int = 20
@@ -45,7 +45,7 @@ class Sampling(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """What is known of a loaded model."""
+    """Facts about a loaded model."""
 
     name: str
     sha256: str | None = None
@@ -56,7 +56,7 @@ class ModelInfo(BaseModel):
     parameters: int = 0
     size_bytes: int = 0
     context: int
-    """Tokens that fit, the reply included."""
+    """Size of the context in tokens, the reply included."""
     template_sha256: str | None = None
     engine: str = ""
     """Engine name and build."""
@@ -64,7 +64,7 @@ class ModelInfo(BaseModel):
 
 @dataclass
 class GenerateOptions:
-    """How one reply is to be made."""
+    """How to generate one reply."""
 
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 4096
@@ -72,15 +72,15 @@ class GenerateOptions:
     thinking_budget: int | None = None
     """Tokens of thought after which `</think>` is fed; None is no limit."""
     tool_choice: Literal["auto", "required", "none"] = "auto"
-    """`required`: the reply holds at least one call, held by the grammar."""
+    """With `required` the grammar enforces at least one call."""
     allowed: Sequence[str] | None = None
-    """Names of tools that may be called in this reply; None is all that were declared."""
+    """Tools that may be called in this reply; None is all that were declared."""
     paths: Sequence[str] = ()
-    """Existing paths that the grammar may hold path arguments to (for formats that do so)."""
+    """Existing paths to which the grammar may restrict path arguments (in formats that do)."""
     grammar: str | None = None
-    """A GBNF grammar with rule `root` for the whole reply; replaces the one for tool calls."""
+    """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False
-    """Give the natural logarithm of the model's own probability of each token of the reply:
+    """Return the natural logarithm of the model's own probability of each token of the reply,
     before temperature, the other samplers and the grammar. Local models only."""
 
 
@@ -90,51 +90,51 @@ class Conversation(Protocol):
     info: ModelInfo
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
-        """Set the static prefix; returns its length in tokens. Once, before anything else."""
+        """Set the static prefix; returns its length in tokens. Called once, before all else."""
 
     async def append(self, messages: Sequence[Message]) -> int:
-        """Add messages after what is there; returns the tokens added. Decoded at `generate`."""
+        """Append messages; returns the number of tokens added. They are decoded by `generate`."""
 
     def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
 
-        Raises ContextFullError before anything is decoded, ModelError when the engine fails for
-        good. Closing the iterator cancels; what was generated until then is kept only if `Reply`
-        was seen.
+        Raises ContextFullError before anything is decoded, ModelError when the engine fails.
+        Closing the iterator cancels; the tokens generated so far are kept only if the `Reply` was
+        yielded.
         """
 
     async def append_reply(self, reply: Reply) -> int:
-        """Add a reply of an earlier epoch or process after what is there; returns tokens added.
+        """Append a reply of an earlier epoch or process; returns the number of tokens added.
 
         A local conversation opens the turn as the format does and adds `reply.token_ids` as they
-        are (only without them is the text rendered); an HTTP one adds the message.
+        are; it renders the text only if there are none. An HTTP one adds the message.
         """
 
     async def restore(self, ids: Sequence[int]) -> int:
-        """Put back the tokens after the static prefix, as an earlier process had them.
+        """Restore the tokens after the static prefix as an earlier process had them.
 
-        Once, right after `start`; nothing is rendered. The ids end with a reply.
+        Called once, right after `start`; nothing is rendered. The ids end with a reply.
         """
 
     def mark(self) -> int:
-        """A position to come back to: the number of tokens (or messages) so far."""
+        """A position for `rewind`: the number of tokens (or messages) so far."""
 
     def rewind(self, mark: int) -> None:
-        """Drop everything after `mark`; nothing is decoded again that is still in the cache."""
+        """Drop everything after `mark`; nothing that is still cached is decoded again."""
 
     def fork(self) -> Conversation:
-        """A second conversation with the same beginning."""
+        """Another conversation with the same content so far."""
 
     async def count(self, text: str) -> int:
-        """Tokens of `text`, exact for a local model."""
+        """Number of tokens of `text`, exact for a local model."""
 
     @property
     def used(self) -> int:
-        """Tokens in the prompt, the pending ones included."""
+        """Number of tokens in the prompt, including those not decoded yet."""
 
     @property
     def limit(self) -> int:
-        """Tokens that fit."""
+        """Size of the context in tokens."""
 
     @property
     def tokens(self) -> tuple[int, ...] | None:
@@ -146,4 +146,4 @@ class Conversation(Protocol):
         people. More may come as the conversation grows."""
 
     async def aclose(self) -> None:
-        """Let go of the engine."""
+        """Release the engine."""

@@ -1,7 +1,7 @@
-"""What the llama.cpp that laguna is built on knows: tensor types, file types, architectures.
+"""Tensor types, file types and architectures of the llama.cpp that laguna builds on.
 
-Source: ggml.h, ggml-common.h and llama-arch.cpp of the llama.cpp that llama-cpp-python 0.3.36
-carries. A newer one knows more; the engine has the last word on what it can load.
+Source: ggml.h, ggml-common.h and llama-arch.cpp of the llama.cpp in llama-cpp-python 0.3.36. A
+newer one knows more; the engine decides in the end what it can load.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ TENSOR_TYPES: dict[int, TensorType] = {
 }
 
 REMOVED_TENSOR_TYPES = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
-"""Types that llama.cpp had once and reads no more."""
+"""Types that llama.cpp no longer reads."""
 
 FILE_TYPES: dict[int, str] = {
     0: "F32",
@@ -95,7 +95,7 @@ FILE_TYPES: dict[int, str] = {
     39: "NVFP4",
     40: "Q1_0",
 }
-"""Names of `general.file_type`: the mix a file was quantised with."""
+"""Names of `general.file_type`: the mix that a file was quantised with."""
 
 _TEXT = """
     afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bitnet bloom
@@ -113,7 +113,7 @@ _TEXT = """
     starcoder starcoder2 step35 talkie xverse
 """
 ARCHITECTURES = frozenset(_TEXT.split())
-"""Architectures that write text."""
+"""Architectures that generate text."""
 
 _OTHER = """
     bert clip dflash eagle3 eurobert gemma-embedding gemma4-assistant jina-bert-v2 jina-bert-v3
@@ -121,8 +121,8 @@ _OTHER = """
     wavtokenizer-dec
 """
 NOT_FOR_TEXT = frozenset(_OTHER.split())
-"""Architectures that llama.cpp loads and that cannot carry a conversation: encoders, vision
-towers, draft heads, speech."""
+"""Architectures that llama.cpp loads but that cannot hold a conversation: encoders, vision towers,
+draft heads, speech."""
 
 WINDOW_PATTERNS: dict[str, tuple[int, bool]] = {
     "afmoe": (4, False),
@@ -142,5 +142,5 @@ WINDOW_PATTERNS: dict[str, tuple[int, bool]] = {
     "plamo3": (8, False),
     "smallthinker": (4, True),
 }
-"""One layer in so many attends to everything, the others to a window: (period, whether the
-global layer is the first of the period). Used where the file does not say it itself."""
+"""One layer in each period attends globally, the others to a window: (period, whether the global
+layer is the first of the period). Used where the file does not say."""

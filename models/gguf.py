@@ -1,10 +1,10 @@
 """Reads the header of a GGUF file: metadata and the directory of tensors, never the weights.
 
-Made for files of any origin: every length is checked before it is believed, nothing is read
-beyond fixed bounds, and whatever is wrong comes out as a ModelError of one line. Only the
-standard library is used, so that a command that looks at a model starts at once.
+Files may come from anywhere: every length is checked before use, nothing is read beyond fixed
+bounds, and every defect is a ModelError of one line. Only the standard library is imported, so
+that commands that read a header start at once.
 
-Over 400 lines because the bounds of every read belong beside the format they guard.
+Over 400 lines because the bounds of every read belong next to the format they guard.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ _SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$
 
 
 class _FormatError(Exception):
-    """The bytes are not what the format says; the text says in what way."""
+    """The bytes violate the format; the message continues a sentence that begins with the path."""
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a GGUF file says of itself. Sizes are bytes; a split model's are of all its files."""
+    """The header of a GGUF file. Sizes are in bytes, for a split model those of all its files."""
 
     metadata: Mapping[str, Any]
-    """Scalars and short arrays as they are. Of a longer array or string only its length is kept,
-    as `Omitted`."""
+    """Scalars and short arrays. Of longer arrays and strings only the length is kept, as
+    `Omitted`."""
     tensors: int
     parameters: int
     """Elements of all tensors."""
@@ -77,7 +77,7 @@ class GgufHeader:
     expert_bytes: Mapping[int, int]
     """Bytes of routed experts by layer."""
     types: Mapping[str, int]
-    """How many tensors there are of each storage type."""
+    """Number of tensors of each storage type."""
     size: int
     files: tuple[str, ...] = field(default=())
     """Every file of the model; one unless it is split."""
@@ -89,7 +89,7 @@ class GgufHeader:
 
     @property
     def name(self) -> str:
-        """`general.name`, or nothing."""
+        """`general.name`, or an empty string."""
         return str(self.metadata.get("general.name", ""))
 
     @property
@@ -102,18 +102,18 @@ class GgufHeader:
 
     @property
     def main_type(self) -> str:
-        """The most frequent type of its tensors. Norms are F32 in any model and do not count."""
+        """The most frequent type of its tensors, not counting F32: norms are F32 in any model."""
         quantised = {name: n for name, n in self.types.items() if name != "F32"}
         return max(quantised or self.types, key=(quantised or self.types).__getitem__, default="")
 
     @property
     def context_length(self) -> int:
-        """Tokens the model was trained on; 0 when the file does not say."""
+        """The model's training context in tokens; 0 when the file does not say."""
         return self.integer("context_length")
 
     @property
     def layers(self) -> int:
-        """Transformer blocks. What no model has is read as none."""
+        """Number of transformer blocks; 0 when the file gives an absurd number."""
         layers = self.integer("block_count")
         return layers if layers <= _MAX_LAYERS else 0
 
@@ -136,14 +136,14 @@ class GgufHeader:
         return self.metadata.get(f"{self.architecture}.{key}")
 
     def integer(self, key: str, default: int = 0) -> int:
-        """`get(key)` as a whole number; of an array the largest."""
+        """`get(key)` as an integer; the largest element of an array."""
         value = self.get(key)
         if isinstance(value, list):
             value = max((v for v in value if isinstance(v, int)), default=None)
         return value if isinstance(value, int) and value >= 0 else default
 
     def per_layer(self, key: str, default: int = 0) -> list[int]:
-        """`get(key)` for each layer, whether the file gives one number or one a layer."""
+        """`get(key)` for each layer, whether the file gives one number or one per layer."""
         value = self.get(key)
         if isinstance(value, list):
             numbers = [int(v) if isinstance(v, int | float) else default for v in value]
@@ -153,7 +153,7 @@ class GgufHeader:
 
 @dataclass(frozen=True)
 class Omitted:
-    """Stands for a long array or string that was not kept."""
+    """A long array or string of which only the length was kept."""
 
     length: int
 
@@ -165,7 +165,7 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
     """Read the header of the GGUF file at `path`, and of the other files of a split model.
 
     With `complete`, every tensor must lie within its file. Raises ModelError when the file is
-    missing, not GGUF, damaged or cut short.
+    missing, not GGUF, damaged or truncated.
     """
     first = Path(path)
     header = _read_one(first, complete)
@@ -176,7 +176,7 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
     if match is None or int(match["count"]) != count or int(match["number"]) != 1:
         raise ModelError(
             f"{first} is one of {count} files of a split model",
-            hint=f"Name the first of them (…-00001-of-{count:05d}.gguf), the others beside it.",
+            hint=f"Give the first one (…-00001-of-{count:05d}.gguf), with the others next to it.",
         )
     parts = [first.with_name(f"{match['stem']}-{n:05d}-of-{count:05d}.gguf") for n in _upto(count)]
     headers = [header, *(_read_one(part, complete) for part in parts[1:])]
@@ -198,29 +198,28 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
 
 
 def require_supported(header: GgufHeader, path: str | os.PathLike[str]) -> None:
-    """Raise ModelError unless the file holds a text model of an architecture llama.cpp knows."""
+    """Raise ModelError unless the file is a text model of an architecture llama.cpp knows."""
     kind = header.metadata.get("general.type", "model")
     if kind != "model":
         raise ModelError(
-            f"{path} holds no whole model but a part of one ({str(kind)[:40]!r})",
+            f"{path} is not a whole model but a part of one ({str(kind)[:40]!r})",
             hint="Give the file of the model itself.",
         )
     name = header.architecture
     if name in NOT_FOR_TEXT:
-        raise ModelError(f"{path} holds a model ({name}) that cannot carry a conversation")
+        raise ModelError(f"{path} is a model ({name}) that cannot hold a conversation")
     if name not in ARCHITECTURES:
         raise ModelError(
-            f"{path} holds a model of the architecture {name[:60]!r}, which this llama.cpp does "
-            "not know",
+            f"{path} has the architecture {name[:60]!r}, which this llama.cpp does not know",
             hint="`laguna models list` shows models that work; a newer laguna may know this one.",
         )
     if not header.tensors or not header.layers:
-        raise ModelError(f"{path} holds no layers", hint="Give the file of the model itself.")
+        raise ModelError(f"{path} has no layers", hint="Give the file of the model itself.")
 
 
 def _upto(count: int) -> range:
     if count > 999:
-        raise ModelError(f"a model split into {count} files is more than laguna reads")
+        raise ModelError(f"the model is split into {count} files; laguna reads at most 999")
     return range(1, count + 1)
 
 
@@ -236,18 +235,18 @@ def _read_one(path: Path, complete: bool) -> GgufHeader:
     except IsADirectoryError:
         raise ModelError(f"{path} is a directory", hint="Give the path of a GGUF file.") from None
     except FileNotFoundError:
-        raise ModelError(f"there is no file {path}") from None
+        raise ModelError(f"{path} does not exist") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    # A FIFO would block an ordinary open until somebody writes to it.
+    # Opening a FIFO would block until another process writes to it.
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 class _Reader:
-    """A cursor over the header that never holds more than a chunk and never trusts a length."""
+    """A cursor over the header that buffers one chunk and checks every length."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -266,9 +265,9 @@ class _Reader:
             raise _FormatError("is not a GGUF file")
         version = self.number(_U32)
         if version & 0xFFFF == 0:
-            raise _FormatError("is a big-endian GGUF file, which cannot be used on this machine")
+            raise _FormatError("is a big-endian GGUF file, which this machine cannot use")
         if version not in (2, 3):
-            raise _FormatError(f"is a GGUF file of version {version}; versions 2 and 3 can be read")
+            raise _FormatError(f"is a GGUF file of version {version}; laguna reads 2 and 3")
         tensors, keys = self.number(_U64), self.number(_U64)
         if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
             raise _FormatError(f"is damaged: it claims {tensors} tensors and {keys} metadata keys")
@@ -308,7 +307,7 @@ class _Reader:
         wanted = -(-self.position // alignment) * alignment + end if end else self.position
         if complete and wanted > self._size:
             raise _FormatError(
-                f"is cut short: {gigabytes(self._size)} of {gigabytes(wanted)} are there; "
+                f"is truncated: it has {gigabytes(self._size)} of {gigabytes(wanted)}; "
                 "fetch it again"
             )
         return GgufHeader(
@@ -323,7 +322,7 @@ class _Reader:
         )
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes; at most _KEPT_STRING by its callers."""
+        """The next `count` bytes; callers ask for at most _KEPT_STRING."""
         self.require(count)
         have = len(self._buffer) - self._at
         if count > have:
@@ -332,7 +331,7 @@ class _Reader:
             self._buffer = rest + self._file.read(max(_CHUNK, count) - have)
             self._at = 0
             if count > len(self._buffer):
-                raise _FormatError("was cut short while it was read")
+                raise _FormatError("was truncated while it was read")
         start, self._at = self._at, self._at + count
         return self._buffer[start : self._at]
 
@@ -350,9 +349,9 @@ class _Reader:
         if self.position + count <= self._limit:
             return
         if self._limit < self._size:
-            raise _FormatError("is damaged: its header has no end")
+            raise _FormatError("is damaged: its header is too long")
         raise _FormatError(
-            f"is cut short or damaged: its header goes on past its {self._size} bytes"
+            f"is truncated or damaged: its header continues past its {self._size} bytes"
         )
 
     def number(self, form: struct.Struct) -> Any:
@@ -361,7 +360,7 @@ class _Reader:
     def text(self, limit: int) -> str:
         length = self.number(_U64)
         if length > limit:
-            raise _FormatError(f"is damaged: it holds a name of {length} bytes")
+            raise _FormatError(f"is damaged: it has a name of {length} bytes")
         return self.take(length).decode("utf-8", "replace")
 
     def value(self, kind: int, depth: int = 0) -> Any:
@@ -375,7 +374,7 @@ class _Reader:
             return self.take(length).decode("utf-8", "replace")
         if kind == _ARRAY and depth < 2:
             return self._array(self.number(_U32), self.number(_U64), depth)
-        raise _FormatError(f"is damaged: it holds a value of the unknown type {kind}")
+        raise _FormatError(f"is damaged: it has a value of the unknown type {kind}")
 
     def _array(self, kind: int, count: int, depth: int) -> Any:
         form = _SCALARS.get(kind)
@@ -390,11 +389,11 @@ class _Reader:
             self._skip_strings(count)
             return Omitted(count)
         if kind == _ARRAY and count > 64:
-            raise _FormatError(f"is damaged: it holds an array of {count} arrays")
+            raise _FormatError(f"is damaged: it has an array of {count} arrays")
         return [self.value(kind, depth + 1) for _ in range(count)]
 
     def _skip_strings(self, count: int) -> None:
-        # A vocabulary has 100,000 entries and more: this loop is what reading a header costs.
+        # A vocabulary has 100,000 entries and more: this loop dominates the time to read a header.
         unpack = _U64.unpack_from
         remaining = count
         while remaining:
@@ -415,8 +414,8 @@ class _Reader:
 def _tensor_bytes(name: str, kind: int, shape: list[int], elements: int) -> int:
     known = TENSOR_TYPES.get(kind)
     if known is None:
-        gone = "no longer reads" if kind in REMOVED_TENSOR_TYPES else "does not know"
-        raise _FormatError(f"has tensors of a type ({kind}) that this llama.cpp {gone}")
+        why = "no longer reads" if kind in REMOVED_TENSOR_TYPES else "does not know"
+        raise _FormatError(f"has tensors of a type ({kind}) that this llama.cpp {why}")
     if shape and shape[0] % known.block:
         raise _FormatError(
             f"is damaged: tensor {name[:60]!r} has rows of {shape[0]} elements in blocks of "
@@ -426,7 +425,7 @@ def _tensor_bytes(name: str, kind: int, shape: list[int], elements: int) -> int:
 
 
 def gigabytes(count: int) -> str:
-    """Bytes for people, in decimal units: `20.3 GB`, `98 MB`, `12 kB`, `7 bytes`."""
+    """Bytes as text in decimal units: `20.3 GB`, `98 MB`, `12 kB`, `7 bytes`."""
     for unit, size, digits in (("GB", 10**9, 1), ("MB", 10**6, 0), ("kB", 10**3, 0)):
         if count >= size:
             return f"{count / size:.{digits}f} {unit}"

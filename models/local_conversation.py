@@ -1,7 +1,7 @@
-"""A conversation with the local engine: token ids that only grow.
+"""A conversation with the local engine: a list of token ids that only grows.
 
-What the model wrote is kept as the ids it was sampled as and never rendered again; everything
-else is rendered by the chat format, tokenised once, and appended.
+Replies are kept as the ids they were sampled as and never rendered again; everything else is
+rendered by the chat format, tokenised once, and appended.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished
 
 
 @dataclass(frozen=True)
-class _Place:
-    """What has to be known of a length of the prompt to go on from there."""
+class _Position:
+    """What is needed to continue from a length of the prompt."""
 
     after_reply: bool
     reply_end: int
-    """Where the last reply that is still in the prompt ended, or else the static prefix."""
+    """Where the last reply in the prompt ended; the end of the static prefix if there is none."""
 
 
 @dataclass
 class _Shared:
-    """An engine that several conversations use; the last one lets go of it."""
+    """An engine that forks of a conversation share; the last one closes it."""
 
     engine: Engine
     users: int = 0
@@ -38,12 +38,12 @@ class _Shared:
 
 
 class LocalConversation:
-    """Implements `models.base.Conversation` on an engine. `session` names it in snapshots."""
+    """A `Conversation` on an engine. `session` is its name in snapshots."""
 
     def __init__(
         self,
         engine: Engine,
-        format: ChatFormat,  # noqa: A002 - it is called so everywhere
+        format: ChatFormat,  # noqa: A002 - the name is used everywhere
         info: ModelInfo,
         session: str = "",
     ) -> None:
@@ -56,34 +56,34 @@ class LocalConversation:
         self._tools: list[ToolSpec] = []
         self._tokens: list[int] = []
         self._static = 0
-        self._place = _Place(after_reply=False, reply_end=0)
-        self._places: dict[int, _Place] = {}
+        self._position = _Position(after_reply=False, reply_end=0)
+        self._positions: dict[int, _Position] = {}
         self._marks: list[int] = []
         self._closed = False
         self._grammars: set[str] = set()
-        """Digests of those that were told of."""
+        """Digests of grammars that a `GrammarUsed` event was emitted for."""
 
     # --- growing ----------------------------------------------------------------------------
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
-        """Set the static prefix; returns its length in tokens. Once, before anything else."""
+        """See Conversation."""
         self._tools = list(tools)
         self._tokens = await self._engine.tokenize(self._format.render_start(system, tools))
         self._static = len(self._tokens)
-        self._at(_Place(after_reply=False, reply_end=self._static))
+        self._at(_Position(after_reply=False, reply_end=self._static))
         return self._static
 
     async def append(self, messages: Sequence[Message]) -> int:
-        """Add messages after what is there; returns the tokens added. Decoded at `generate`."""
-        segments = self._format.render_messages(messages, after_reply=self._place.after_reply)
+        """See Conversation."""
+        segments = self._format.render_messages(messages, after_reply=self._position.after_reply)
         ids = await self._engine.tokenize(segments)
         self._tokens += ids
-        self._at(_Place(after_reply=False, reply_end=self._place.reply_end))
+        self._at(_Position(after_reply=False, reply_end=self._position.reply_end))
         self._marks.append(len(self._tokens))
         return len(ids)
 
     async def append_reply(self, reply: Reply) -> int:
-        """Add a reply of an earlier epoch or process after what is there; returns tokens added."""
+        """See Conversation."""
         before = len(self._tokens)
         if reply.token_ids is None:
             text = "\n".join(part for part in (reply.text, *_raw(reply)) if part)
@@ -95,41 +95,39 @@ class LocalConversation:
         return len(self._tokens) - before
 
     async def restore(self, ids: Sequence[int]) -> int:
-        """Put back the tokens after the static prefix, as an earlier process had them."""
+        """See Conversation."""
         self._tokens += ids
         if ids:
             await self._close_reply("stop", ended=None)
         return len(self._tokens) - self._static
 
     async def _close_reply(self, reason: FinishReason, *, ended: bool | None) -> None:
-        """Close the reply that the prompt ends with, unless it closed itself. With `ended` None
-        that is told by its last token."""
+        """Close the reply that the prompt ends with, unless it ended with its own end token.
+
+        With `ended` None its last token tells.
+        """
         end = len(self._tokens)
-        self._at(_Place(after_reply=True, reply_end=end))
+        self._at(_Position(after_reply=True, reply_end=end))
         close = await self._engine.tokenize(self._format.render_close(reason))
         if ended is None:
             last = self._tokens[-1]
             ended = last == self._engine.model.eos or last in close
         if not ended:
             self._tokens += close
-        self._at(_Place(after_reply=True, reply_end=end))
+        self._at(_Position(after_reply=True, reply_end=end))
 
-    def _at(self, place: _Place) -> None:
-        self._place = place
-        self._places[len(self._tokens)] = place
+    def _at(self, position: _Position) -> None:
+        self._position = position
+        self._positions[len(self._tokens)] = position
 
     # --- generating -------------------------------------------------------------------------
 
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
-        """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
-
-        Raises ContextFullError before anything is decoded, ModelError when the engine fails for
-        good. Closing the iterator cancels and leaves the prompt as it was.
-        """
-        opening = await self._engine.tokenize(self._format.render_generation(options))
-        prompt = [*self._tokens, *opening]
+        """See Conversation. Closing the iterator cancels and leaves the prompt unchanged."""
+        generation = await self._engine.tokenize(self._format.render_generation(options))
+        prompt = [*self._tokens, *generation]
         if len(prompt) + 1 > self.limit:
-            raise ContextFullError(len(self._tokens), len(opening) + 1, self.limit)
+            raise ContextFullError(len(self._tokens), len(generation) + 1, self.limit)
         request = await self._request(prompt, options)
         used = grammar_used(request.grammar) if request.grammar is not None else None
         if used is not None and used.digest not in self._grammars:
@@ -161,7 +159,7 @@ class LocalConversation:
         else:
             ids = list(finished.ids)
         self._tokens = [*prompt, *ids]
-        start = self._place.reply_end
+        start = self._position.reply_end
         reply = Reply(
             text=parsed.text,
             thinking=parsed.thinking,
@@ -175,7 +173,7 @@ class LocalConversation:
             temperature=options.sampling.temperature,
             prompt_token_ids=prompt[start:],
             token_ids=ids,
-            # One for each id: of a stop string that was spelled out neither is kept.
+            # One per id: the ids that only spell a stop string are dropped, so their logprobs are.
             logprobs=[round(p, 6) for p in logprobs[: len(ids)]] if options.logprobs else None,
             grammar=used.digest if used is not None else None,
             thinking_budget=request.thinking_budget,
@@ -207,24 +205,24 @@ class LocalConversation:
             snapshot=bool(self._session),
         )
 
-    # --- places -----------------------------------------------------------------------------
+    # --- positions --------------------------------------------------------------------------
 
     def mark(self) -> int:
-        """A position to come back to: the number of tokens so far."""
-        self._places[len(self._tokens)] = self._place
+        """See Conversation."""
+        self._positions[len(self._tokens)] = self._position
         return len(self._tokens)
 
     def rewind(self, mark: int) -> None:
-        """Drop everything after `mark`; nothing is decoded again that is still in the cache."""
-        if mark not in self._places or mark > len(self._tokens):
+        """See Conversation."""
+        if mark not in self._positions or mark > len(self._tokens):
             raise ValueError(f"{mark} is not a mark of this conversation")
         del self._tokens[mark:]
-        self._place = self._places[mark]
-        self._places = {at: place for at, place in self._places.items() if at <= mark}
+        self._position = self._positions[mark]
+        self._positions = {at: position for at, position in self._positions.items() if at <= mark}
         self._marks = [at for at in self._marks if at <= mark]
 
     def fork(self) -> LocalConversation:
-        """A second conversation with the same beginning, on the same engine."""
+        """Another conversation with the same content so far, on the same engine."""
         self._shared.forks += 1
         other = LocalConversation(self._engine, self._format, self.info)
         other._shared = self._shared
@@ -234,23 +232,23 @@ class LocalConversation:
         other._tools = list(self._tools)
         other._tokens = list(self._tokens)
         other._static = self._static
-        other._place = self._place
-        other._places = dict(self._places)
+        other._position = self._position
+        other._positions = dict(self._positions)
         other._marks = list(self._marks)
         return other
 
     async def count(self, text: str) -> int:
-        """Tokens of `text`, exactly."""
+        """Number of tokens of `text`."""
         return len(await self._engine.tokenize([Segment(text)]))
 
     @property
     def used(self) -> int:
-        """Tokens in the prompt, the pending ones included."""
+        """See Conversation."""
         return len(self._tokens)
 
     @property
     def limit(self) -> int:
-        """Tokens that fit."""
+        """Size of the context in tokens."""
         return self._engine.model.context
 
     @property
@@ -264,7 +262,7 @@ class LocalConversation:
         return self._format.template_notes
 
     async def aclose(self) -> None:
-        """Let go of the engine, when no fork uses it any more."""
+        """Release the engine once no fork uses it."""
         if self._closed:
             return
         self._closed = True
@@ -274,7 +272,7 @@ class LocalConversation:
 
 
 def grammar_used(grammar: Grammar) -> GrammarUsed:
-    """The event that tells of a grammar."""
+    """The event that records a grammar."""
     fields = asdict(grammar)
     text = json.dumps(fields, sort_keys=True)
     return GrammarUsed(digest=hashlib.sha256(text.encode()).hexdigest()[:16], **fields)

@@ -1,4 +1,4 @@
-"""Model files on disk: the files of a split model, their digests, names made of theirs."""
+"""Model files on disk: the files of a split model, digests, and names from file names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from laguna_agent.errors import ModelError
 
-Hashed = Callable[[int, int], None]
-"""Called with the bytes hashed so far and their total."""
+OnHashed = Callable[[int, int], None]
+"""Called with the bytes hashed so far and the total."""
 
 
 class Identity(BaseModel):
-    """What tells that a file is still the one whose digest was computed."""
+    """Identifies a file, to tell whether it is still the one whose digest was computed."""
 
     size: int
     mtime_ns: int
@@ -27,12 +27,12 @@ class Identity(BaseModel):
 
 
 def slug(text: str) -> str:
-    """A model's name made of the name of a file."""
+    """A model's name derived from the name of a file."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
 
 
 def split_files(path: Path) -> list[Path]:
-    """All files of the model that begins with `path`: itself, unless it is split."""
+    """All files of the model whose first file is `path`; only itself unless it is split."""
     match = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", path.name)
     if match is None or not 1 < int(match[2]) < 1000:
         return [path]
@@ -40,7 +40,7 @@ def split_files(path: Path) -> list[Path]:
     return [path.with_name(f"{match[1]}-{n:05d}-of-{match[2]}.gguf") for n in range(1, count + 1)]
 
 
-def hash_file(path: Path, on_progress: Hashed | None = None) -> str:
+def hash_file(path: Path, on_progress: OnHashed | None = None) -> str:
     """sha256 of a file, in hexadecimal."""
     sha = hashlib.sha256()
     done = 0
@@ -59,7 +59,7 @@ def hash_file(path: Path, on_progress: Hashed | None = None) -> str:
 
 
 def identity(path: Path, sha256: str) -> Identity:
-    """The identity of the file now, and the digest that is known of it."""
+    """The current identity of the file, with its known digest."""
     try:
         info = path.stat()
     except OSError as error:

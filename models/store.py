@@ -1,7 +1,7 @@
-"""What is installed: the model files of this user, their names, and which one is meant.
+"""The installed models: files, names, and the choice of one.
 
-Model files lie in one directory, with an index beside them. The index adds what a file does not
-say (its name, digest and origin); a file put there by hand is found as well.
+Model files are in one directory, with an index. The index adds what a file does not say (its name,
+digest and origin); files put there by hand are found as well.
 """
 
 from __future__ import annotations
@@ -29,15 +29,22 @@ from laguna_agent.models.catalogue import (
     load_catalogue,
 )
 from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
-from laguna_agent.models.model_files import Hashed, Identity, hash_file, identity, slug, split_files
-from laguna_agent.models.sizing.fit import require
+from laguna_agent.models.model_files import (
+    Identity,
+    OnHashed,
+    hash_file,
+    identity,
+    slug,
+    split_files,
+)
+from laguna_agent.models.sizing.fit import require_fit
 from laguna_agent.paths import models_dir
 
 _MOST_DIGESTS = 500
 
 
 class IndexEntry(BaseModel):
-    """What the index knows of a file. `linked` is where an imported file was."""
+    """The index's entry of a file. `linked` is the original path of an imported file."""
 
     file: str
     sha256: str | None = None
@@ -51,14 +58,14 @@ class _Index(BaseModel):
     default: str | None = None
     models: dict[str, IndexEntry] = {}
     recorded: dict[str, str] = {}
-    """Digests of first downloads, by name, for files the catalogue does not pin."""
+    """Digests of first downloads by name, for files that the catalogue does not pin."""
     digests: dict[str, Identity] = {}
-    """Digests that were computed, by path, valid while the file is the same."""
+    """Computed digests by path, valid while the file is unchanged."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A model file of this user. `size` is in bytes, 0 when the file is gone."""
+    """An installed model file. `size` is in bytes, 0 when the file is gone."""
 
     name: str
     path: Path
@@ -70,13 +77,13 @@ class Installed:
 
     @property
     def present(self) -> bool:
-        """False when an imported file was taken away."""
+        """False when an imported file was removed."""
         return self.size > 0
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model that is there and can be loaded."""
+    """An installed model that can be loaded."""
 
     path: Path
     name: str
@@ -86,13 +93,13 @@ class ResolvedModel:
 
 
 class Store:
-    """The directory of model files. Every change is made under a lock and is atomic."""
+    """The directory of model files. Every change is atomic and made under a lock."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory or models_dir()
 
     def installed(self) -> list[Installed]:
-        """All models that are there, by name."""
+        """All installed models, sorted by name."""
         index = self._read()
         found = {name: self._installed(name, entry) for name, entry in index.models.items()}
         files = [self.directory / entry.file for entry in index.models.values()]
@@ -105,9 +112,9 @@ class Store:
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> Installed | None:
-        """The installed model called `name`, or of which `name` is an alias.
+        """The installed model with this name or alias.
 
-        The bare name of a catalogue's model also finds another quantisation of it.
+        The name of a catalogue's model without a quantisation also finds its other ones.
         """
         installed = {one.name: one for one in self.installed()}
         if name in installed:
@@ -121,7 +128,7 @@ class Store:
         return next(same, None)
 
     def add(self, name: str, entry: IndexEntry) -> Installed:
-        """Note a file that is in the directory now."""
+        """Add a file of the directory to the index."""
         stamped = entry.model_copy(update={"added": time.strftime("%Y-%m-%d", time.gmtime())})
         with self._changing() as index:
             index.models[name] = stamped
@@ -131,11 +138,11 @@ class Store:
         return self._installed(name, stamped)
 
     def remove(self, name: str) -> Installed:
-        """Remove a model's file (of an imported one only the link), and what was left of it."""
+        """Remove a model's file (only the link if it was imported) and partial downloads of it."""
         found = self.find(name)
         if found is None:
             raise ModelError(
-                f"{name} is not installed", hint="`laguna models list` shows what is there."
+                f"{name} is not installed", hint="`laguna models list` shows the installed models."
             )
         leftovers = [found.path.with_name(found.path.name + end) for end in (".part", ".part.json")]
         for path in (*split_files(found.path), *leftovers):
@@ -149,32 +156,32 @@ class Store:
 
     @property
     def default(self) -> str | None:
-        """Name of the model that was chosen as the default."""
+        """Name of the model chosen as the default."""
         return self._read().default
 
     def set_default(self, name: str | None) -> None:
-        """Choose the default; None lets laguna choose."""
+        """Set the default; None lets laguna choose."""
         with self._changing() as index:
             index.default = name
 
     def preferred(self) -> str | None:
-        """The model that is used when none is named or chosen: the best that is there."""
+        """The model that laguna chooses when there is no default: the best one installed."""
         best = _best(self)
         return best.name if best else None
 
     def recorded(self, name: str) -> str | None:
-        """The digest that the first download of `name` had."""
+        """The digest of the first download of `name`."""
         return self._read().recorded.get(name)
 
     def record(self, name: str, sha256: str) -> None:
-        """Remember the digest of a first download."""
+        """Record the digest of a first download."""
         with self._changing() as index:
             index.recorded[name] = sha256
 
-    def digest(self, path: Path, on_progress: Hashed | None = None) -> str:
-        """sha256 of a model file, computed once for as long as the file is the same.
+    def digest(self, path: Path, on_progress: OnHashed | None = None) -> str:
+        """sha256 of a model file, computed once while the file is unchanged.
 
-        Of a split model it is the sha256 of the digests of its files, in hexadecimal and joined.
+        For a split model it is the sha256 of the joined hexadecimal digests of its files.
         """
         parts = split_files(path)
         if len(parts) == 1:
@@ -182,7 +189,7 @@ class Store:
         joined = "".join(self._digest_one(part, on_progress) for part in parts)
         return hashlib.sha256(joined.encode()).hexdigest()
 
-    def _digest_one(self, path: Path, on_progress: Hashed | None) -> str:
+    def _digest_one(self, path: Path, on_progress: OnHashed | None) -> str:
         key = str(path.resolve())
         before = identity(path, "")
         for known in (key, str(path)):
@@ -211,7 +218,7 @@ class Store:
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror}") from None
         except ValidationError:
-            # Everything in it can be found out again, so a damaged index is no reason to stop.
+            # Everything in it can be recomputed, so a damaged index is no reason to stop.
             return _Index()
         if index.version > 1:
             raise ModelError(f"{path} was written by a newer laguna", hint="Update laguna.")
@@ -239,20 +246,20 @@ def resolve(
     config: Config,
     *,
     store: Store | None = None,
-    on_progress: Hashed | None = None,
+    on_progress: OnHashed | None = None,
 ) -> ResolvedModel:
-    """The model to use: what is asked for, else configured, else the default, else the best there.
+    """The model to use: the given one, else the configured, the default, or the best installed.
 
-    The file was found to be a whole GGUF of a known architecture that this machine could hold
-    (whether it fits right now is for `fit.require` to say, when it is about to be loaded).
-    Its digest is computed at the first use. Raises ModelError of one or two lines.
+    Checks that the file is a complete GGUF of a known architecture that fits this machine
+    (`require_fit` checks the free memory when it is about to be loaded). The digest is computed at
+    the first use. Raises ModelError of one or two lines.
     """
     store = store or Store()
     wanted = name_or_path or config.model or store.default
     path, name, known = _locate(wanted, store)
     header = read_header(path)
     require_supported(header, path)
-    require(name, header, config.engine, free=False)
+    require_fit(name, header, config.engine, free=False)
     sha256 = store.digest(path, on_progress)
     known = load_catalogue().by_digest(sha256) or known
     return ResolvedModel(path, name, sha256, known.entry if known else None, header)
@@ -276,8 +283,8 @@ def _locate(wanted: str | None, store: Store) -> tuple[Path, str, Catalogued | N
         )
     if not found.present:
         raise ModelError(
-            f"{found.name} is gone: its file was {found.linked or found.path}",
-            hint=f"Import it again, or forget it: laguna models remove {found.name}",
+            f"{found.name} is missing: its file was {found.linked or found.path}",
+            hint=f"Import it again, or remove it: laguna models remove {found.name}",
         )
     return found.path, found.name, found.known
 
@@ -293,18 +300,18 @@ def _none_installed() -> ModelError:
     large, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
     return ModelError(
         "no model is installed",
-        hint=f"laguna models pull {large.name} ({gigabytes(large.file.size)}, the real thing)  or  "
+        hint=f"laguna models pull {large.name} ({gigabytes(large.file.size)}, recommended)  or  "
         f"laguna models pull starter ({gigabytes(starter.file.size)}, for a first try)",
     )
 
 
 def is_path(text: str) -> bool:
-    """Whether a model was given as a path and not by name."""
+    """Whether a model is given as a path rather than by name."""
     return text.endswith(".gguf") or text.startswith(("/", "./", "../", "~"))
 
 
 def catalogue_name(file: str) -> str | None:
-    """Name of the catalogue's model whose file is called `file`."""
+    """Name of the catalogue's model with this file name; None if there is none."""
     names = {one.file.file.lower(): one.name for one in load_catalogue().all_files()}
     return names.get(file.lower())
 

@@ -1,4 +1,4 @@
-"""Chat formats: how a conversation is rendered to tokens, and how replies are parsed."""
+"""Chat formats: rendering a conversation to tokens, and parsing replies."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def format_for(
     bos: str = "",
     eos: str = "",
 ) -> ChatFormat:
-    """The format a model is spoken to in.
+    """The chat format for a model.
 
     `name` is one of FORMATS, or None to choose by the file's `architecture` and `template` (its
-    own Jinja chat template). `thinking` is for formats that speak of it in the static prefix.
-    `bos` and `eos` are the texts of the file's special tokens, for templates that write them.
-    Raises UsageError for an unknown name.
+    own Jinja chat template). `thinking` is for formats whose static prefix depends on it. `bos` and
+    `eos` are the texts of the file's special tokens, for templates that write them. Raises
+    UsageError for an unknown name.
     """
     chosen = name or _choose(architecture, template)
     if chosen == "laguna":
@@ -62,7 +62,7 @@ def _choose(architecture: str, template: str | None) -> str:
     if not text:
         return "chatml"
     if "<|im_start|>" in text:
-        # a template that shows another way of calling is better run than imitated
+        # a template that declares another form of calls is run rather than imitated
         same_calls = "<tool_call>" in text and "arguments" in text and "<function=" not in text
         return "chatml" if same_calls or "tools" not in text else "generic"
     return "generic"

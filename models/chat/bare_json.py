@@ -1,4 +1,4 @@
-"""Calls that are bare or fenced JSON at the start of a line, as models write them untaught."""
+"""Calls as bare or fenced JSON at the start of a line, as models write them untaught."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laguna_agent.models.chat.loose_json import JsonScanner, call_of, load_json
 class JsonCandidate:
     """Decides whether an object or a fence at the start of a line is a call.
 
-    It sees the same buffer again and again, longer each time.
+    It is given the same buffer repeatedly, longer each time.
     """
 
     _keys = ("name", "tool", "tool_name", "function", "arguments", "parameters", "type", "args")
@@ -24,8 +24,8 @@ class JsonCandidate:
         self._scanner = JsonScanner()
         self._seen: int | None = None
 
-    def judge(self, buffer: str, final: bool) -> tuple[int, ToolCall | None] | None:
-        """(length, call): the call, or None for text of that length; None to wait for more."""
+    def check(self, buffer: str, final: bool) -> tuple[int, ToolCall | None] | None:
+        """(length, call), where a call of None means text of that length; None to wait for more."""
         start = 0
         if buffer.startswith("`"):
             found = self._fence.match(buffer)
@@ -59,7 +59,7 @@ class JsonCandidate:
         return end, call
 
     def _plausible(self, text: str) -> bool:
-        """True as long as the object's first key may be that of a call."""
+        """True while the object's first key may be that of a call."""
         inside = text[1:].lstrip()
         if not inside:
             return True

@@ -1,7 +1,7 @@
-"""Readers of tool calls, incremental: one takes the text after a call's opener until its end.
+"""Incremental parsers of tool calls, each for the text from a call's opener to its end.
 
-A reader keeps only what it cannot decide yet, so that the work is linear in the text however it
-arrives. Nothing here raises on bad input: `error` says what was wrong and what to send instead.
+A parser buffers only what it cannot decide yet, so that the work is linear in the text however it
+arrives. Bad input never raises: `error` says what is wrong and what to send instead.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from laguna_agent.models.conversation import ToolSpec
 _MAX_NAME = 128
 
 
-class CallReader(Protocol):
-    """Reads from just after a call's opener."""
+class CallParser(Protocol):
+    """Parses a call from just after its opener."""
 
     name: str | None
     """The tool's name, once known."""
     calls: list[tuple[str, dict[str, Any]]]
-    """Whole calls: name and arguments."""
+    """Complete calls: name and arguments."""
     error: str | None
 
     def feed(self, text: str, *, final: bool) -> tuple[str, str, bool]:
-        """Take text; returns what was read of it, what is left, and whether the call is over.
+        """Add text; returns the part that was consumed, the rest, and whether the call is over.
 
-        What is left must be given again, in front of the next text. The closing tag is not part
-        of what was read. `final`: no more text will come.
+        The rest must be given again, in front of the next text. The closing tag is in neither.
+        `final`: no more text will come.
         """
 
 
 def partial_suffix(text: str, tags: Sequence[str]) -> int:
-    """Length of the longest end of `text` that begins one of `tags`."""
+    """Length of the longest suffix of `text` that begins one of `tags`."""
     longest = max((len(tag) - 1 for tag in tags), default=0)
     for size in range(min(longest, len(text)), 0, -1):
         end = text[-size:]
@@ -51,8 +51,8 @@ def may_begin(text: str, tags: Sequence[str]) -> bool:
     return any(tag.startswith(text) for tag in tags)
 
 
-class JsonReader:
-    """Reads `{"name": …, "arguments": {…}}` up to the closing tag."""
+class JsonParser:
+    """Parses `{"name": …, "arguments": {…}}` up to the closing tag."""
 
     _name = re.compile(r'"(?:name|tool|tool_name|function)"\s*:\s*"([^"\\]{1,128})"')
 
@@ -66,7 +66,7 @@ class JsonReader:
         self.error: str | None = None
 
     def feed(self, text: str, *, final: bool) -> tuple[str, str, bool]:
-        """See CallReader."""
+        """See CallParser."""
         taken = ""
         while True:
             if self._bad:
@@ -90,7 +90,7 @@ class JsonReader:
                     return taken, "" if final else text, final
                 elif not self.calls:
                     self._bad = True
-                else:  # the closing tag is missing, and the reply goes on
+                else:  # the closing tag is missing, and the reply continues
                     return taken, text, True
                 continue
             end = self._scanner.scan(text)
@@ -131,22 +131,23 @@ class JsonReader:
 
 @dataclass(frozen=True)
 class Tags:
-    """The marks of calls with tagged keys and values (white space around them is free)."""
+    """The tags of calls with tagged keys and values; white space around them is ignored."""
 
     name: tuple[str, str]
-    """Before the name (after the opener); after it. An empty second mark means: a line or `<`."""
+    """Before the name (after the opener), and after it. With an empty second tag, a newline or `<`
+    ends the name."""
     key: tuple[str, str]
     value: tuple[str, str]
     end: str
     """Ends the arguments."""
     close: str = ""
-    """Ends the call after `end`, when that is another tag."""
+    """Ends the call after `end`, if that takes another tag."""
     trims: bool = False
     """One newline after `value[0]` and one before `value[1]` belong to the tags."""
 
 
-class TaggedReader:
-    """Reads a name, then keys and values between tags. String values are verbatim."""
+class TaggedParser:
+    """Parses a name, then keys and values between tags. String values are verbatim."""
 
     def __init__(self, tools: Sequence[ToolSpec], tags: Tags, *, stops: Sequence[str] = ()) -> None:
         self._tools = {tool.name: tool for tool in tools}
@@ -162,23 +163,23 @@ class TaggedReader:
         self.error: str | None = None
 
     def feed(self, text: str, *, final: bool) -> tuple[str, str, bool]:
-        """See CallReader."""
+        """See CallParser."""
         taken = ""
         while True:
-            read, text, outcome = self._advance(text, final)
+            read, text, status = self._advance(text, final)
             taken += read
             self._raw += read
-            if outcome == "more":
+            if status == "more":
                 if not final:
                     return taken, text, False
                 self._raw += text
                 self._cut_off()
                 return taken + text, "", True
-            if outcome == "over":
+            if status == "over":
                 return taken, text, True
 
     def _advance(self, text: str, final: bool) -> tuple[str, str, str]:
-        """One step: (read, left, outcome), outcome being next, more or over."""
+        """One step: (consumed, rest, status), where the status is next, more or over."""
         tags = self._tags
         if self._step == "name":
             return self._read_name(text)
@@ -189,7 +190,7 @@ class TaggedReader:
         if self._step == "bad":
             read, text, over = _up_to(text, tags.close or tags.end, final)
             if over:
-                self._rescue(self._raw + read)
+                self._try_json(self._raw + read)
             return read, text, "over" if over else "more"
         stripped = text.lstrip()
         space, text = text[: len(text) - len(stripped)], stripped
@@ -282,8 +283,8 @@ class TaggedReader:
                 return
         self.calls.append((valid_unicode(name), clean(arguments)))
 
-    def _rescue(self, raw: str) -> None:
-        """A call that is not in the tags may still be JSON, with or without a name before it."""
+    def _try_json(self, raw: str) -> None:
+        """Parse a call without the tags as JSON, with or without a name before it."""
         found = re.match(r"\s*(?:[\w.-]+\s*)?(\{.*)", raw, re.DOTALL)
         call = None
         if found is not None:
@@ -305,7 +306,7 @@ class TaggedReader:
     def _cut_off(self) -> None:
         if self._step == "close" and self.calls:
             return
-        self._rescue(self._raw)
+        self._try_json(self._raw)
         if not self.calls:
             self.error = _cut(self.name)
 
@@ -313,7 +314,7 @@ class TaggedReader:
 def decode(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     """An argument's value from its text: verbatim when it may be a string, else JSON.
 
-    Raises ValueError with the end of a sentence that begins with the argument's name.
+    Raises ValueError; its message continues a sentence that begins with the argument's name.
     """
     kinds = types_of(schema, root)
     if "string" in kinds:
@@ -331,7 +332,7 @@ def decode(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any
 
 
 def malformed(name: str | None, problem: str) -> str:
-    """What the model is told about a call that could not be read."""
+    """The message to the model about a call that could not be parsed."""
     which = f"call of `{name}`" if name else "tool call"
     return f"Your {which} could not be read: {problem}. Send it again, in the right form."
 
@@ -345,7 +346,7 @@ def _cut(name: str | None) -> str:
 
 
 def _up_to(text: str, closer: str, final: bool) -> tuple[str, str, bool]:
-    """(read, left, over): text up to the closing tag, which is dropped."""
+    """(consumed, rest, over): text up to the closing tag, which is dropped."""
     end = text.find(closer)
     if end >= 0:
         return text[:end], text[end + len(closer) :], True

@@ -1,4 +1,4 @@
-"""What a chat format does: renders increments, parses replies, and builds the call grammar."""
+"""The chat format protocol: render increments, parse replies, build the call grammar."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
 
 class Segment(NamedTuple):
-    """A piece of prompt text. Only text of the format itself is tokenised with specials parsed;
-    text of users, files and tools is not, so that it can never forge a turn. Segments are tokenised
-    one by one and must not be joined: content is cut inside each marker that it spells."""
+    """A piece of prompt text.
+
+    Special tokens are parsed only in text of the format itself, never in text of users, files and
+    tools, which therefore cannot forge a turn. Segments are tokenised one by one and must not be
+    joined: content is split inside each marker that it spells.
+    """
 
     text: str
     special: bool = False
@@ -23,9 +26,9 @@ class Segment(NamedTuple):
 class Grammar:
     """A GBNF grammar for a reply.
 
-    With `lazy`, it sleeps until one of `trigger_tokens` (texts of single tokens) is sampled or
-    one of `trigger_patterns` (regular expressions whose first group is what the grammar is fed
-    from) matches; else it binds from the first token.
+    With `lazy`, it is inactive until one of `trigger_tokens` (texts of single tokens) is sampled or
+    one of `trigger_patterns` matches (regular expressions; the grammar applies from the start of
+    the first group). Otherwise it applies from the first token.
     """
 
     gbnf: str
@@ -40,7 +43,7 @@ ParserEvent = ThinkingDelta | TextDelta | ToolCallDelta
 
 @dataclass
 class Parsed:
-    """A whole reply. `error` says what was malformed, for the model to read."""
+    """A parsed reply. `error` tells the model what was malformed."""
 
     text: str = ""
     thinking: str = ""
@@ -49,21 +52,21 @@ class Parsed:
 
 
 class ReplyParser(Protocol):
-    """Incremental and indifferent to chunk boundaries: any chunking gives the same sums."""
+    """An incremental parser; how the text is cut into chunks does not change the result."""
 
     def feed(self, text: str) -> list[ParserEvent]:
-        """Take the next text of the reply."""
+        """Add the next text of the reply; returns its events."""
 
     @property
     def complete(self) -> bool:
-        """True when the reply is at its end although no end token came (a literal stop)."""
+        """True when the reply ended without an end token (a literal stop)."""
 
     def finish(self) -> tuple[list[ParserEvent], Parsed]:
-        """The last events and the whole."""
+        """The last events, and the whole reply."""
 
 
 class ChatFormat(Protocol):
-    """How one family of models is spoken to."""
+    """The format of conversations with one family of models."""
 
     name: str
 
@@ -73,28 +76,32 @@ class ChatFormat(Protocol):
         Rendering may add to them."""
 
     def render_start(self, system: str, tools: Sequence[ToolSpec]) -> list[Segment]:
-        """The static prefix: what begins every conversation."""
+        """The static prefix that begins every conversation."""
 
     def render_messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
-        """Messages as an increment. `after_reply`: the tokens before it are the model's reply,
-        closed by its end token or by `render_close`; the increment starts right after that."""
+        """Messages as an increment.
+
+        `after_reply`: the tokens before it are the model's reply, closed by its end token or by
+        `render_close`; the increment starts right after that.
+        """
 
     def render_generation(self, options: GenerateOptions) -> list[Segment]:
-        """What opens the model's reply."""
+        """The text that opens the model's reply."""
 
     def render_close(self, reason: FinishReason) -> list[Segment]:
-        """What closes a reply that did not end with its own end token (cut or cancelled)."""
+        """The text that closes a reply without an end token of its own (cut or cancelled)."""
 
     def grammar(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> Grammar | None:
-        """What holds the reply to the format; None when nothing has to."""
+        """The grammar that enforces the format of a reply; None when none is needed."""
 
     def parser(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> ReplyParser:
-        """A parser for one reply, made with the options it is generated with."""
+        """A parser for one reply that is generated with these options."""
 
     def stops(self) -> tuple[str, ...]:
-        """Literal texts that end a reply as well as the model's end-of-generation tokens do,
-        wherever they stand. What ends a reply in some places only is told by the parser's
-        `complete`."""
+        """Literal texts that end a reply wherever they occur, like end-of-generation tokens.
+
+        For texts that end a reply only in some places, see the parser's `complete`.
+        """
 
     def think_close(self) -> list[Segment]:
-        """What is fed to end a thought whose budget is spent; empty when the format has none."""
+        """The text fed to end a thought whose budget is spent; empty without thoughts."""

@@ -1,6 +1,6 @@
-"""ChatML turns, and the format that adds calls as JSON in <tool_call> tags (Qwen and its kin).
+"""ChatML turns, and the format that adds calls as JSON in <tool_call> tags (Qwen and relatives).
 
-`ChatMLTurns` renders turns alone, for formats that speak of tools in another way.
+`ChatMLTurns` renders turns alone, for formats that declare tools in another way.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.chat.call_parsers import JsonReader
+from laguna_agent.models.chat.call_parsers import JsonParser
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.grammar import JsonCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, tool_json
@@ -18,21 +18,21 @@ from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 START = "<|im_start|>"
 END = "<|im_end|>"
 MARKERS = (START, END, "<|endoftext|>", "<tool_call>", "</tool_call>", "<think>", "</think>")
-"""Texts that content must not spell in the tokens that a turn is made of."""
+"""Texts whose tokens content must not produce."""
 
 
 class ChatMLTurns:
-    """Turns between <|im_start|> and <|im_end|>: everything of the format but calls."""
+    """Turns between <|im_start|> and <|im_end|>: the format without calls."""
 
     def __init__(self, *, wrap_tool_results: bool = True) -> None:
         self._wrap = wrap_tool_results
 
     def system(self, text: str) -> list[Segment]:
-        """The first turn; nothing when the text is empty."""
+        """The first turn; empty when the text is."""
         return self._turn(SegmentWriter(MARKERS), "system", text).segments() if text else []
 
     def messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
-        """Messages as an increment; results of tools that follow each other share a turn."""
+        """Messages as an increment; consecutive tool results share a turn."""
         out = SegmentWriter(MARKERS)
         if after_reply:
             out.plain("\n")
@@ -49,11 +49,11 @@ class ChatMLTurns:
         return out.segments()
 
     def generation(self) -> list[Segment]:
-        """What opens the model's reply."""
+        """The text that opens the model's reply."""
         return [Segment(f"{START}assistant\n", special=True)]
 
     def close(self) -> list[Segment]:
-        """What closes a reply that did not end by itself."""
+        """The text that closes a reply without an end token of its own."""
         return [Segment(END, special=True)]
 
     @staticmethod
@@ -64,7 +64,7 @@ class ChatMLTurns:
 class ChatMLFormat:
     """ChatML with JSON calls.
 
-    `thinks`: the model writes a <think> block first (and an empty one is fed when it must not).
+    `thinks`: the model writes a <think> block first (an empty one is fed when it must not).
     `native_tags`: <tool_call> is a single token of the model's vocabulary.
     """
 
@@ -113,14 +113,14 @@ class ChatMLFormat:
         )
 
     def parser(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> ReplyParser:
-        """See ChatFormat. Also takes calls that are bare or fenced JSON, when nothing held them
-        to the tags."""
+        """See ChatFormat. Also parses calls that are bare or fenced JSON, for replies without a
+        grammar."""
         return StreamParser(
             json_shape(tools, options, thinking=self.thinks and options.thinking, stops=(END,))
         )
 
     def stops(self) -> tuple[str, ...]:
-        """The end spelled in ordinary tokens after a call; elsewhere the parser tells."""
+        """The end spelled in ordinary tokens after a call; elsewhere the parser finds it."""
         return (f"</tool_call>{END}", f"</tool_call>\n{END}")
 
     def think_close(self) -> list[Segment]:
@@ -129,7 +129,7 @@ class ChatMLFormat:
 
 
 def declare_tools(out: SegmentWriter, tools: Sequence[ToolSpec]) -> SegmentWriter:
-    """Write the declarations and how to call, in the words these models were trained on."""
+    """Write the declarations and how to call, in the words that these models were trained on."""
     out.plain(
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
         "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
@@ -151,14 +151,14 @@ def json_shape(
     stops: tuple[str, ...],
 ) -> ReplyShape:
     """The shape of replies with JSON calls."""
-    reader: Callable[[], JsonReader] | None = None
+    call_parser: Callable[[], JsonParser] | None = None
     if options.tool_choice != "none" and tools:
 
-        def reader() -> JsonReader:
-            return JsonReader(tools)
+        def call_parser() -> JsonParser:
+            return JsonParser(tools)
 
     return ReplyShape(
-        reader=reader,
+        call_parser=call_parser,
         names=frozenset(tool.name for tool in tools),
         call_begins=r'\s*\{\s*"name"\s*:\s*"([^"]*)"',
         starts_thinking=thinking,

@@ -49,7 +49,7 @@ class FencedFormat:
         return self.turns.system(text.rstrip())
 
     def render_messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
-        """See ChatFormat. Everything appended at once is one user turn: small models lose the
+        """See ChatFormat. Messages appended together are one user turn: small models lose the
         thread between several."""
         merged: list[Message] = []
         for message in messages:
@@ -125,7 +125,7 @@ class FencedParser:
 
     @property
     def complete(self) -> bool:
-        """The end is the model's own end token, or the grammar's."""
+        """Always False: the end is the model's end token, or the grammar's."""
         return False
 
     def feed(self, text: str) -> list[ParserEvent]:
@@ -136,7 +136,7 @@ class FencedParser:
             line, self._pending = self._pending.split("\n", 1)
             self._line(line, "\n", events)
         if self._pending and self._form is None and not self._may_be_mark(self._pending):
-            # Prose streams on; a whole line is only needed where a call may begin.
+            # Prose is streamed; a whole line is only needed where a call may begin.
             self._say(self._pending[self._shown :], events)
             self._shown = len(self._pending)
         return events

@@ -1,6 +1,6 @@
-"""The format of any other model: its file's own Jinja chat template.
+"""The format of any other model, through its file's own Jinja chat template.
 
-Templates render whole conversations; here they give increments (see `template`). Where one is
+Templates render whole conversations; `template` derives increments from them. Where one is
 not append-only (it drops old thoughts, moves the system text, refuses a role), the message goes
 between the marks learned from the template, and `template_notes` says so. Nothing depends on
 what was rendered before, so conversations can be forked and rewound.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
+from laguna_agent.models.chat.call_parsers import TaggedParser, Tags
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.chatml import declare_tools, json_shape
 from laguna_agent.models.chat.grammar import CallStyle, JsonCalls, TaggedCalls, call_grammar
@@ -55,7 +55,7 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
 class GenericFormat:
-    """A conversation through a model's own template.
+    """The format that a model's own template gives.
 
     `bos` and `eos` are the texts of the file's special tokens, which templates write themselves.
     `template_notes` grows with each departure from the template. Raises ModelError when the
@@ -96,7 +96,7 @@ class GenericFormat:
             for tool in tools
         ]
         if tools and not (self._shows_calls and self._declares(bool(text))):
-            # a reply's form has to be taught where the template teaches none that is read here
+            # a template without a known form of calls: the system text teaches one
             self._note("the template shows no known form of calls, so the system text does")
             self._tags, self._style, self._declared = None, JsonCalls(), []
             declared = text_of(declare_tools(SegmentWriter(marks.markers), tools).segments())
@@ -148,7 +148,7 @@ class GenericFormat:
         begins = r"\s*<function=([^>\n]+)>" if tags.name[0] else ReplyShape.call_begins
         return StreamParser(
             ReplyShape(
-                reader=(lambda: TaggedReader(tools, tags, stops=stops)) if calls else None,
+                call_parser=(lambda: TaggedParser(tools, tags, stops=stops)) if calls else None,
                 names=frozenset(tool.name for tool in tools),
                 call_begins=begins,
                 starts_thinking=thinking,
@@ -157,7 +157,7 @@ class GenericFormat:
         )
 
     def stops(self) -> tuple[str, ...]:
-        """The end spelled in ordinary tokens after a call; elsewhere the parser tells."""
+        """The end spelled in ordinary tokens after a call; elsewhere the parser finds it."""
         return tuple(f"</tool_call>{gap}{end}" for end in self._ends() for gap in ("", "\n"))
 
     def think_close(self) -> list[Segment]:
@@ -203,7 +203,7 @@ class GenericFormat:
         )
 
     def _around(self, messages: Sequence[Message]) -> list[tuple[tuple[str, str], str]]:
-        """For each message the texts around it, and its content."""
+        """The texts around each message, and its content."""
         contents = [message.content for message in messages]
         roles = tuple(message.role for message in messages)
         if roles not in self._increments:

@@ -1,20 +1,20 @@
-"""Whole numbers of a range as an expression of a grammar: each number in one spelling."""
+"""Integer ranges as grammar expressions; each number has one spelling."""
 
 from __future__ import annotations
 
 DIGITS = 16
-"""Of a number whose range has no end."""
+"""Digits of a number in an unbounded range."""
 
 
 def integers(low: int | None = None, high: int | None = None) -> str:
-    """The whole numbers from `low` to `high`, both included; without a bound, up to 16 digits.
+    """The integers from `low` to `high`, both included; without a bound, up to 16 digits.
 
-    Raises ValueError when there is none.
+    Raises ValueError when the range is empty.
     """
     most = 10**DIGITS - 1
     low, high = -most if low is None else low, most if high is None else high
     if low > high:
-        raise ValueError(f"no whole number lies between {low} and {high}")
+        raise ValueError(f"there is no integer from {low} to {high}")
     parts = []
     if low < 0:
         parts += [f'"-" {part}' for part in _natural(max(1, -high), -low)]
@@ -24,12 +24,12 @@ def integers(low: int | None = None, high: int | None = None) -> str:
 
 
 def _natural(low: int, high: int) -> list[str]:
-    """From `low` to `high`, neither negative, split where the number of digits changes."""
+    """From `low` to `high`, both non-negative, split where the number of digits changes."""
     parts = []
     while low <= high:
         last = min(high, 10 ** len(str(low)) - 1)
         if (low, last) == (10 ** (len(str(low)) - 1), 10 ** len(str(low)) - 1) and low > 1:
-            # All numbers from here to those of the highest full length, in one piece.
+            # All numbers from here up to the highest full length, in one piece.
             full = len(str(high)) - (high != 10 ** len(str(high)) - 1)
             parts.append(f"[1-9] [0-9]{{{len(str(low)) - 1},{full - 1}}}")
             low = 10**full

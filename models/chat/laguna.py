@@ -2,7 +2,7 @@
 
 Only 〈|EOS|〉, <think>, </think>, <assistant>, </assistant>, <tool_call>, </tool_call> are single
 tokens; <user>, <system> and <tool_response> are ordinary text. Templates v4 and v5 put newlines
-inside turns and calls and tell in the system prompt how to call; v8 does neither.
+inside turns and calls and explain calls in the system prompt; v8 does neither.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.chat.call_parsers import TaggedReader, Tags
+from laguna_agent.models.chat.call_parsers import TaggedParser, Tags
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.grammar import TaggedCalls, call_grammar
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, tool_json
@@ -44,7 +44,7 @@ MARKERS = (
     "<tool_response>",
     "</tool_response>",
 )
-"""Texts that content must not spell in the tokens that a turn is made of."""
+"""Texts whose tokens content must not produce."""
 
 _CALL_EXAMPLE = (
     "<tool_call>function-name\n<arg_key>argument-key</arg_key>\n"
@@ -62,7 +62,7 @@ _HOW_TO_THINK = (
 
 
 def version_of(template: str | None) -> Version:
-    """The version that a template's first comment names; v5 when it names none that is known."""
+    """The version named in a template's first comment; v5 when it names none."""
     comment = re.match(r"\s*\{#(.*?)#\}", template or "", re.DOTALL)
     found = re.search(r"_v(\d+)\b", comment.group(1)) if comment else None
     number = int(found.group(1)) if found else 5
@@ -70,11 +70,11 @@ def version_of(template: str | None) -> Version:
 
 
 class LagunaFormat:
-    """How Laguna is spoken to.
+    """The format of Laguna.
 
-    `thinking` is what the static prefix says of thinking (v4 and v5 explain it there, and only
-    there, so it does not follow each reply's option: the prefix never changes); by default off
-    in v4 and v5, on in v8.
+    `thinking` is for the static prefix, the only place where v4 and v5 explain it; it does not
+    follow each reply's option, since the prefix never changes. By default off in v4 and v5, on in
+    v8.
     """
 
     name = "laguna"
@@ -161,7 +161,7 @@ class LagunaFormat:
         calls = options.tool_choice != "none" and bool(tools)
         return StreamParser(
             ReplyShape(
-                reader=(lambda: TaggedReader(tools, TAGS, stops=(END,))) if calls else None,
+                call_parser=(lambda: TaggedParser(tools, TAGS, stops=(END,))) if calls else None,
                 names=frozenset(tool.name for tool in tools),
                 starts_thinking=options.thinking,
                 stops=(END,),
@@ -170,7 +170,7 @@ class LagunaFormat:
 
     def stops(self) -> tuple[str, ...]:
         """The end spelled in ordinary tokens after a call. Elsewhere it may be part of a file
-        that is being written; the parser tells by `complete`."""
+        that is being written; see the parser's `complete`."""
         return ("</tool_call></assistant>", "</tool_call>\n</assistant>")
 
     def think_close(self) -> list[Segment]:

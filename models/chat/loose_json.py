@@ -1,4 +1,4 @@
-"""JSON as small models write it: found in a stream, read with forgiveness, taken for a call."""
+"""JSON as small models write it: found in a stream, parsed leniently, interpreted as a call."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class JsonScanner:
         self._in_string = False
         self._escaped = False
         self.broken = False
-        """True when `<` came outside a string: the object is missing its end."""
+        """True when `<` occurred outside a string: the object lacks its end."""
 
     def scan(self, text: str) -> int | None:
-        """The index after the object's end (or of what broke it); None when it goes on."""
+        """The index after the object's end (or of what broke it); None when it continues."""
         at = 0
         while at < len(text):
             if self._escaped:
@@ -51,8 +51,10 @@ class JsonScanner:
 
 
 def load_json(text: str) -> Any:
-    """JSON as small models write it: raw newlines in strings, stray backslashes, commas too many
-    and brackets too few are forgiven. Raises ValueError."""
+    """Parse JSON as small models write it. Raises ValueError.
+
+    Accepts raw newlines in strings, stray backslashes, trailing commas and missing brackets.
+    """
     attempts = [text]
     escaped = re.sub(r'\\(?!["\\/bfnrtu])', r"\\\\", text)
     no_comma = re.sub(r",(\s*[}\]])", r"\1", escaped)
@@ -84,7 +86,7 @@ def clean(value: Any) -> Any:
 
 
 def call_of(value: Any) -> tuple[str, dict[str, Any]] | None:
-    """The call that a JSON object means, in any of the shapes that models were taught."""
+    """The call in a JSON object, in any of the shapes that models were trained on; else None."""
     if not isinstance(value, Mapping):
         return None
     if isinstance(value.get("function"), Mapping):

@@ -1,7 +1,7 @@
-"""The incremental parser of replies: thinking, text and calls, whatever the chunk boundaries.
+"""The incremental parser of replies: thinking, text and calls.
 
-Only what may still become a tag, a call or trailing white space is held back. The sums of the
-deltas are the texts of `Parsed`; both are without white space at their ends.
+Only text that may still become a tag, a call or trailing white space is held back. The deltas add
+up to the texts of `Parsed`, both stripped of white space at their ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from laguna_agent.events import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
 from laguna_agent.models.chat.bare_json import JsonCandidate
-from laguna_agent.models.chat.call_parsers import CallReader, partial_suffix
+from laguna_agent.models.chat.call_parsers import CallParser, partial_suffix
 from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 
 _MAX_BEGINNING = 200
@@ -28,23 +28,23 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True)
 class ReplyShape:
-    """What a format's replies are made of."""
+    """The elements of a format's replies."""
 
-    reader: Callable[[], CallReader] | None
-    """Makes a reader for one call; None when this reply may hold no calls."""
+    call_parser: Callable[[], CallParser] | None
+    """Makes a parser for one call; None when the reply may have no calls."""
     names: frozenset[str]
     """Names of the declared tools."""
     opener: str = "<tool_call>"
     call_begins: str = r"\s*([\w.:/-]+)[ \t]*[\n<]"
-    """Regular expression of what follows an opener that is meant, its group the tool's name: in a
-    thought, the opener may be mentioned without being meant."""
+    """Regular expression for the text after an opener that begins a call, with the tool's name as
+    its group: a thought may mention the opener without making a call."""
     starts_thinking: bool = False
     think_open: str = "<think>"
     think_close: str = "</think>"
     stops: tuple[str, ...] = ()
-    """Texts that end the reply when they stand outside a call."""
+    """Texts that end the reply outside a call."""
     bare_json: bool = False
-    """Also read calls that are JSON objects at the start of a line or in a fence."""
+    """Also parse calls that are JSON objects at the start of a line or in a fence."""
 
 
 class StreamParser:
@@ -55,8 +55,8 @@ class StreamParser:
         self._buffer = ""
         self._mode = self._thinking if shape.starts_thinking else self._text
         self._events: list[ParserEvent] = []
-        self._thought, self._said = _Trimmed(), _Trimmed()
-        self._reader: CallReader | None = None
+        self._thought, self._shown = _Trimmed(), _Trimmed()
+        self._call_parser: CallParser | None = None
         self._call_id = ""
         self._call_text: list[str] = []
         self._candidate: JsonCandidate | None = None
@@ -67,22 +67,22 @@ class StreamParser:
 
     @property
     def complete(self) -> bool:
-        """True when a literal stop was read."""
+        """True once a literal stop was parsed."""
         return self._complete
 
     def feed(self, text: str) -> list[ParserEvent]:
-        """Take the next text of the reply."""
+        """See ReplyParser."""
         if not self._complete:
             self._buffer += text
             self._run(final=False)
         return self._drain()
 
     def finish(self) -> tuple[list[ParserEvent], Parsed]:
-        """The last events and the whole."""
+        """See ReplyParser."""
         if not self._complete:
             self._run(final=True)
         parsed = Parsed(
-            text=self._said.total(),
+            text=self._shown.total(),
             thinking=self._thought.total(),
             tool_calls=list(self._calls),
             error=" ".join(self._errors) or None,
@@ -97,12 +97,12 @@ class StreamParser:
         while not self._complete and self._mode(final):
             pass
 
-    # --- the modes: each takes from the buffer, and returns True when there is more to do -----
+    # --- the modes: each consumes from the buffer and returns True when there is more to do ---
 
     def _thinking(self, final: bool) -> bool:
         shape = self._shape
         tags = [shape.think_close, *shape.stops]
-        if shape.reader is not None:
+        if shape.call_parser is not None:
             tags.append(shape.opener)
         at, tag = self._find(tags)
         if tag is None:
@@ -128,11 +128,11 @@ class StreamParser:
     def _text(self, final: bool) -> bool:
         shape = self._shape
         tags = [*shape.stops]
-        if shape.reader is not None:
+        if shape.call_parser is not None:
             tags.append(shape.opener)
-        if not self._said.started and not self._calls:
+        if not self._shown.started and not self._calls:
             tags += [shape.think_open, shape.think_close]
-            # a thought may come first, and its tags may only come before any text
+            # a thought comes first or not at all
             if self._buffer.lstrip() and not self._buffer.lstrip().startswith("<"):
                 tags = tags[:-2]
         at, tag = self._find(tags)
@@ -151,7 +151,7 @@ class StreamParser:
             return True
         self._say(self._take(at))
         if tag == shape.opener:
-            if self._said.last == "`":
+            if self._shown.last == "`":
                 self._say(self._take(len(tag)))
             else:
                 self._open_call()
@@ -164,30 +164,30 @@ class StreamParser:
         return True
 
     def _call(self, final: bool) -> bool:
-        reader = self._reader
-        assert reader is not None
-        named = reader.name
-        read, self._buffer, over = reader.feed(self._buffer, final=final)
-        if read or reader.name != named:
+        parser = self._call_parser
+        assert parser is not None
+        named = parser.name
+        read, self._buffer, over = parser.feed(self._buffer, final=final)
+        if read or parser.name != named:
             self._call_text.append(read)
-            self._events.append(ToolCallDelta(id=self._call_id, name=reader.name, text=read))
+            self._events.append(ToolCallDelta(id=self._call_id, name=parser.name, text=read))
         if over:
-            self._close_call(reader)
+            self._close_call(parser)
         return over
 
     def _maybe_json(self, final: bool) -> bool:
         assert self._candidate is not None
-        verdict = self._candidate.judge(self._buffer, final)
-        if verdict is None:
+        found = self._candidate.check(self._buffer, final)
+        if found is None:
             return False
-        size, call = verdict
+        size, call = found
         raw = self._take(size)
         self._candidate = None
         self._mode = self._text
         if call is None:
             self._say(raw)
         else:
-            self._said.interrupt()
+            self._shown.interrupt()
             self._line_start = True
             call_id = new_call_id()
             self._events.append(ToolCallDelta(id=call_id, name=call.name, text=raw))
@@ -214,8 +214,8 @@ class StreamParser:
         return found.end() <= _MAX_BEGINNING and found.group(1) in self._shape.names
 
     def _json_start(self, before: int, final: bool) -> int | None:
-        """Where an object or a fence begins a line, before the next tag; None if nowhere."""
-        if not self._shape.bare_json or self._shape.reader is None:
+        """Where an object or a fence begins a line before the next tag; None if nowhere."""
+        if not self._shape.bare_json or self._shape.call_parser is None:
             return None
         for found in re.finditer(r"(?m)^[ \t]*(\{|`{1,3})", self._buffer[:before]):
             if found.start() == 0 and not self._line_start:
@@ -228,21 +228,21 @@ class StreamParser:
         return None
 
     def _open_call(self) -> None:
-        assert self._shape.reader is not None
+        assert self._shape.call_parser is not None
         self._take(len(self._shape.opener))
-        self._reader = self._shape.reader()
+        self._call_parser = self._shape.call_parser()
         self._call_id, self._call_text = new_call_id(), []
         self._mode = self._call
 
-    def _close_call(self, reader: CallReader) -> None:
+    def _close_call(self, parser: CallParser) -> None:
         raw = "".join(self._call_text)
-        for number, (name, arguments) in enumerate(reader.calls):
+        for number, (name, arguments) in enumerate(parser.calls):
             call_id = self._call_id if number == 0 else new_call_id()
             self._calls.append(ToolCall(id=call_id, name=name, arguments=arguments, raw=raw))
-        if reader.error is not None:
-            self._errors.append(reader.error)
-        self._reader = None
-        self._said.interrupt()
+        if parser.error is not None:
+            self._errors.append(parser.error)
+        self._call_parser = None
+        self._shown.interrupt()
         self._line_start = True
         self._mode = self._text
 
@@ -256,13 +256,13 @@ class StreamParser:
         if text:
             fresh = "\n" in text or self._line_start
             self._line_start = fresh and not last_line.strip(" \t")
-        text = self._said.add(text)
+        text = self._shown.add(text)
         if text:
             self._events.append(TextDelta(text=text))
 
 
 class _Trimmed:
-    """A text that arrives in pieces, without the white space at its ends."""
+    """A text that arrives in pieces, stripped of white space at its ends."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -275,7 +275,7 @@ class _Trimmed:
         return bool(self._parts)
 
     def add(self, text: str) -> str:
-        """What can be shown now."""
+        """Add a piece; returns the text that can be shown now."""
         if text:
             self.last = text[-1]
         text = self._space + text
@@ -288,7 +288,7 @@ class _Trimmed:
         return shown
 
     def interrupt(self) -> None:
-        """Something else came between: what follows begins a new line."""
+        """Begin a new line: something else came in between."""
         self._space = "\n" if self._parts else ""
         self.last = ""
 
@@ -297,6 +297,6 @@ class _Trimmed:
 
 
 def tool_json(name: str, description: str, parameters: object) -> str:
-    """A declaration as one line of JSON, spaced as chat templates space it."""
+    """A declaration as one line of JSON, spaced like in chat templates."""
     function = {"name": name, "description": description, "parameters": parameters}
     return json.dumps({"type": "function", "function": function}, ensure_ascii=False)

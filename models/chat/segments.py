@@ -1,9 +1,9 @@
-"""Writes prompt segments: format text, and content that can never be read as format.
+"""Writes prompt segments: format text, and content that can never be taken for format.
 
-A tokenizer asked not to parse specials still matches tokens that the model file calls
-"user defined" (`<tool_call>` in many files), and some formats have turn markers of ordinary text.
-So content is cut inside each marker it spells: segments are tokenised one by one, the text the
-model reads is the same to the byte, and its tokens are never those of the marker.
+Even without parsing special tokens, a tokenizer matches tokens that the model file calls "user
+defined" (`<tool_call>` in many files), and some formats have turn markers of ordinary text. So
+content is split inside each marker it spells. Segments are tokenised one by one: the model reads
+the same bytes, but never the tokens of the marker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from laguna_agent.models.chat.chat_format import Segment
 
 
 class SegmentWriter:
-    """Collects segments. `markers` are the texts that content must not be able to forge."""
+    """Collects segments. `markers` are the texts that content must not forge."""
 
     def __init__(self, markers: Sequence[str]) -> None:
         longest_first = sorted(set(markers), key=len, reverse=True)
@@ -27,8 +27,8 @@ class SegmentWriter:
         return self._extend(text, special=True)
 
     def plain(self, text: str) -> SegmentWriter:
-        """Format text made of ordinary tokens only; it joins the content beside it, so that the
-        tokens are those of the whole text."""
+        """Format text of ordinary tokens; joined with adjacent content, so that the tokens are
+        those of the whole text."""
         return self._extend(text, special=False)
 
     def content(self, text: str) -> SegmentWriter:
@@ -38,12 +38,12 @@ class SegmentWriter:
         for match in self._markers.finditer(text):
             cut = match.start() + 1
             self._extend(text[start:cut], special=False)
-            self._segments.append(Segment(""))  # ends the segment; dropped in `segments`
+            self._segments.append(Segment(""))  # splits the segment; dropped by `segments`
             start = cut
         return self._extend(text[start:], special=False)
 
     def segments(self) -> list[Segment]:
-        """What was written, empty segments left out."""
+        """The segments written, without empty ones."""
         return [segment for segment in self._segments if segment.text]
 
     def _extend(self, text: str, *, special: bool) -> SegmentWriter:
@@ -56,7 +56,7 @@ class SegmentWriter:
 
 
 def valid_unicode(text: str) -> str:
-    """Put U+FFFD for lone surrogates, which no tokenizer and no JSON file takes."""
+    """Replace lone surrogates, which no tokenizer or JSON file accepts, by U+FFFD."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -65,5 +65,5 @@ def valid_unicode(text: str) -> str:
 
 
 def text_of(segments: Sequence[Segment]) -> str:
-    """The text of segments, one after the other."""
+    """The joined text of segments."""
     return "".join(segment.text for segment in segments)

@@ -1,7 +1,7 @@
-"""Runs a model file's Jinja chat template in a sandbox, and learns from it how turns are marked.
+"""Runs a model file's Jinja chat template in a sandbox, and learns its turn markers.
 
-What a message adds is found by rendering a conversation with it and without it. The content is a
-placeholder then, so that the marks around it are known apart from it.
+The increment of a message is found by rendering a conversation with and without it, with a
+placeholder as its content, so that the marks around the content can be told from it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from laguna_agent.errors import ModelError
 Conversation = Sequence[Mapping[str, Any]]
 
 _USER, _REPLY, _SYSTEM = "laguna-mark-user", "laguna-mark-reply", "laguna-mark-system"
-"""Placeholders that no template holds."""
+"""Placeholders that occur in no template."""
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what a model wrote, for training; here it is transparent."""
+    """`{% generation %}` marks a model's text, for training; here it does nothing."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja reads a plain set
 
@@ -37,7 +37,7 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """A compiled template. `render` gives None when the template refuses the conversation."""
+    """A compiled template. `render` returns None when the template refuses the conversation."""
 
     def __init__(self, source: str, *, model_name: str, bos: str = "", eos: str = "") -> None:
         environment = ImmutableSandboxedEnvironment(
@@ -55,7 +55,7 @@ class ChatTemplate:
         except TemplateError as error:
             raise ModelError(
                 f"the chat template of {model_name} cannot be read: {error}",
-                hint="Name another chat format for this model, such as `chatml`.",
+                hint="Choose another chat format for this model, such as `chatml`.",
             ) from error
 
     def render(
@@ -66,7 +66,7 @@ class ChatTemplate:
         opening: bool = False,
         thinking: bool = False,
     ) -> str | None:
-        """The text of a conversation. `opening`: with what opens the next reply."""
+        """The text of a conversation; with `opening`, including what opens the next reply."""
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
@@ -88,7 +88,7 @@ def _refuse(message: str) -> str:
 
 
 def _date(form: str) -> str:
-    # A date in the static prefix would throw the cache away each day.
+    # A date in the static prefix would invalidate the cache every day.
     return datetime.date(2025, 1, 1).strftime(form)
 
 
@@ -99,27 +99,27 @@ def user(text: str) -> dict[str, Any]:
 
 @dataclass
 class Marks:
-    """What a template puts around turns. All texts are format text."""
+    """The texts that a template puts around turns. All are format text."""
 
     before_user: str
     after_user: str
     end: str
-    """Ends a reply; the model's own end token as a rule."""
+    """Ends a reply; usually the model's end token."""
     after_reply: str
-    """Between that and the next turn."""
+    """Between the end of a reply and the next turn."""
     opening: dict[bool, str]
     """Opens a reply, without and with thinking."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """Texts that content must not spell."""
+        """Texts whose tokens content must not produce."""
         texts = (self.before_user, self.after_user, self.end, *self.opening.values())
         return tuple({text.strip() for text in texts if len(text.strip()) > 2}) or ("\0",)
 
 
 def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
-    """The marks of a template. Where it does not tell, plain headings, with a note."""
+    """The marks of a template; plain headings, with a note, when they cannot be derived."""
     answered = [user(_USER), {"role": "assistant", "content": _REPLY}]
     again = f"{_USER}-again"
     one = template.render([user(_USER)], thinking=thinking)
@@ -161,7 +161,7 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
 
 
 def _shared(one: str, other: str) -> str:
-    """The common beginning of two texts, not ending inside a `<…>` or `[…]`."""
+    """The common prefix of two texts, not ending inside a `<…>` or `[…]`."""
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     shared = "".join(character for character, _ in pairs)
     if shared not in (one, other):
@@ -172,7 +172,7 @@ def _shared(one: str, other: str) -> str:
 
 
 def defuse(value: Any, markers: Sequence[str]) -> Any:
-    """A JSON value whose strings spell no marker: declarations stand among format text."""
+    """A JSON value whose strings spell no marker: declarations are part of format text."""
     if isinstance(value, str):
         for marker in markers:
             value = value.replace(marker, f"{marker[0]} {marker[1:]}")
@@ -192,9 +192,9 @@ def start_of(
     tools: Sequence[Mapping[str, Any]] | None,
     thinking: bool,
 ) -> tuple[str, str] | None:
-    """What stands before the first user's turn, as the texts around the system text.
+    """The texts around the system text before the first user turn.
 
-    None when the template has no place for a system text, or not before the user's turn.
+    None when the template has no place for a system text before the user turn.
     """
     messages = [{"role": "system", "content": _SYSTEM}, user(_USER)] if system else [user(_USER)]
     text = template.render(messages, tools=tools, thinking=thinking)
@@ -213,10 +213,10 @@ def start_of(
 def increment_of(
     template: ChatTemplate, marks: Marks, roles: Sequence[str], tools: Sequence[Mapping[str, Any]]
 ) -> list[str] | None:
-    """The texts around each of the messages that follow a reply: one more than there are.
+    """The texts around the messages that follow a reply: one more than there are messages.
 
-    The first is without `marks.after_reply`. None when the template refuses them, or would
-    change what came before.
+    The first does not include `marks.after_reply`. None when the template refuses the messages or
+    would change the text before them.
     """
     name = tools[0]["function"]["name"] if tools else "tool"
     reply: dict[str, Any] = {"role": "assistant", "content": _REPLY}

@@ -47,7 +47,7 @@ from laguna_agent.models.sizing.fit import (
     choose_context,
     compute_bytes,
     copies_limit,
-    require,
+    require_fit,
 )
 from laguna_agent.models.sizing.hardware import gpus, machine_memory, resident
 from laguna_agent.paths import snapshots_dir
@@ -84,7 +84,7 @@ class ModelRunner:
         self.header = header
         cards = gpus() if config.gpu_layers != 0 and gpu_backend() else []
         size = choose_context(header, config, cards=cards)
-        needed = require(
+        needed = require_fit(
             path.stem, header, config.model_copy(update={"context": size}), cards=cards
         )
         experts = needed.cpu_experts if config.cpu_experts is None else config.cpu_experts

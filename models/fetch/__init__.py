@@ -1,1 +1,1 @@
-"""Getting model files: from a hub, a mirror, a path or package parts."""
+"""Fetching model files: from a hub, a mirror, a path, or Python packages."""

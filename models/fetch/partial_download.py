@@ -1,7 +1,7 @@
-"""A file that is being fetched: locked, resumable, hashed as it is written, renamed when whole.
+"""A file that is being fetched: locked, resumable, hashed as it is written, renamed when complete.
 
-The bytes go to `NAME.part`; beside it `NAME.part.json` says what they are part of. Nothing else
-ever sees a file that is not whole.
+The bytes go to `NAME.part`; `NAME.part.json` records what file they belong to. Nothing else ever
+sees an incomplete file.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import ModelError
 from laguna_agent.models.gguf import MAGIC, gigabytes
 
 SPARE = 64 << 20
-"""Bytes of the disk that a download leaves alone."""
+"""Bytes of disk space that a download leaves free."""
 
 
 class SourceError(Exception):
-    """A source cannot give the file; the text is the rest of a sentence that begins with it."""
+    """A source cannot provide the file; the message continues a sentence that begins with its
+    label."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a transfer is. Bytes and bytes a second; `total` None is not known."""
+    """Progress of a transfer, in bytes and bytes per second; `total` is None when unknown."""
 
     name: str
     phase: Literal["checking", "downloading"]
@@ -41,7 +43,7 @@ class Progress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds that are left at this rate."""
+        """Seconds left at this rate; None when unknown."""
         if self.total is None or self.rate <= 0:
             return None
         return max(0.0, (self.total - self.done) / self.rate)
@@ -53,7 +55,7 @@ OnProgress = Callable[[Progress], None]
 class Meter:
     """Turns byte counts into Progress, at most ten times a second and at the end.
 
-    The rate is that of the last ten seconds, without what was there before.
+    The rate is that of the last ten seconds.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Meter:
         self._shown = float("-inf")
 
     def at(self, phase: Literal["checking", "downloading"], done: int) -> None:
-        """Say that `done` bytes are done."""
+        """Report that `done` bytes are done."""
         now = self._clock()
         if phase != self._phase or (self._samples and done < self._samples[-1][1]):
             self._phase, self._samples, self._shown = phase, [(now, done)], float("-inf")
@@ -86,9 +88,9 @@ class Meter:
 
 
 class PartialFile:
-    """The part of `target` that is there. A context manager: it holds the lock meanwhile.
+    """The part of `target` fetched so far. As a context manager it holds the lock.
 
-    `pinned` is the digest that the whole must have, if it is known.
+    `pinned` is the digest that the complete file must have, if known.
     """
 
     def __init__(self, target: Path, pinned: str | None, meter: Meter, *, wait: bool) -> None:
@@ -107,7 +109,7 @@ class PartialFile:
     def __enter__(self) -> PartialFile:
         locks = self.target.parent / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        # The lock file stays: removing it would let two processes lock two files of one name.
+        # The lock file stays: were it removed, two processes could lock two files of one name.
         lock = (locks / self.target.name).open("ab")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
@@ -115,7 +117,7 @@ class PartialFile:
             lock.close()
             raise ModelError(
                 f"{self.target.name} is being fetched by another laguna",
-                hint="Wait for it, or stop it; what it has fetched is kept.",
+                hint="Wait for it, or stop it; the bytes fetched so far are kept.",
             ) from None
         self._lock = lock
         return self
@@ -130,9 +132,9 @@ class PartialFile:
             self._lock.close()
 
     def open(self) -> None:
-        """Take up what an earlier run left, if it is known to belong to the same bytes.
+        """Resume from the bytes of an earlier run if they belong to the same file.
 
-        Does nothing when it is open already.
+        Does nothing when already open.
         """
         if self._file:
             return
@@ -155,9 +157,9 @@ class PartialFile:
             self.meter.at("checking", self.size)
 
     def belongs_to(self, origin: str) -> None:
-        """Say what the bytes are of (address and version), where no digest pins them.
+        """Record the origin of the bytes (address and version) when no digest pins them.
 
-        Bytes of another origin are thrown away.
+        Bytes of another origin are dropped.
         """
         if self.pinned or origin == self.origin:
             return
@@ -167,7 +169,7 @@ class PartialFile:
         self._write_note()
 
     def reserve(self, total: int | None, extra: int = 0) -> None:
-        """Check the disk for the rest of `total` bytes and for `extra` ones beside it."""
+        """Check that the disk has room for the rest of `total` bytes and `extra` more."""
         self.meter.total = total
         needed = max(0, (total or 0) - self.size) + extra
         free = shutil.disk_usage(self.target.parent).free
@@ -184,7 +186,7 @@ class PartialFile:
         if self.size < len(MAGIC):
             start = bytes(data[: len(MAGIC) - self.size])
             if start != MAGIC[self.size : self.size + len(start)]:
-                raise SourceError("answers with something that is not a model file")
+                raise SourceError("sends something that is not a GGUF file")
         try:
             self._file.write(data)
         except OSError as error:
@@ -194,7 +196,7 @@ class PartialFile:
         self.meter.at("downloading", self.size)
 
     def restart(self) -> None:
-        """Throw away what is there."""
+        """Drop the bytes fetched so far."""
         assert self._file is not None
         self._file.seek(0)
         self._file.truncate()
@@ -202,7 +204,7 @@ class PartialFile:
         self.size = 0
 
     def discard(self) -> None:
-        """Remove it for good; `open` begins anew."""
+        """Remove the file; `open` starts again."""
         self.restart()
         assert self._file is not None
         self._file.close()
@@ -212,17 +214,17 @@ class PartialFile:
         self._note.unlink(missing_ok=True)
 
     def finish(self, check: Callable[[Path], None] | None = None) -> str:
-        """Make it the whole file; returns its digest.
+        """Rename the complete file to `target`; returns its digest.
 
-        Raises SourceError when the digest is not the pinned one, and what `check` raises; in both
-        cases the bytes are gone.
+        Raises SourceError when the digest is not the pinned one, and ModelError of `check`; in both
+        cases the bytes are removed.
         """
         assert self._file is not None
         digest = self._sha.hexdigest()
         if self.pinned and digest != self.pinned:
             self.discard()
             raise SourceError(
-                f"gave other bytes than expected (sha256 {digest[:12]}…, expected "
+                f"sent other bytes than expected (sha256 {digest[:12]}…, expected "
                 f"{self.pinned[:12]}…); they were removed"
             )
         self._file.flush()
@@ -242,7 +244,7 @@ class PartialFile:
 
     @property
     def kept(self) -> bool:
-        """Whether a next run has something to go on from."""
+        """Whether the next run can resume."""
         return self.size > 0 and self._path.exists()
 
     def _read_note(self) -> dict[str, str]:
@@ -254,11 +256,11 @@ class PartialFile:
 
     def _write_note(self) -> None:
         note = {"sha256": self.pinned} if self.pinned else {"origin": self.origin}
-        self._note.write_text(json.dumps(note), encoding="utf-8")
+        atomic_write(self._note, json.dumps(note))
 
 
 def _sync_directory(path: Path) -> None:
-    with suppress(OSError):  # not every file system can do it, and the file itself is written
+    with suppress(OSError):  # not every file system supports it, and the file itself is written
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)

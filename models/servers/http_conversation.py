@@ -1,9 +1,9 @@
 """A conversation with a server that speaks the OpenAI chat completions API.
 
-Messages are only ever appended, so that the server's own prefix cache works: what the model
-wrote goes back as it came, its reasoning included. Options that only some servers know
-(llama-server, vLLM) are sent until one refuses them. A reply that breaks is asked for again, and
-`EngineRestarted` says so: what was shown of it is void.
+Messages are only ever appended, so that the server's own prefix cache works: replies go back as
+they came, reasoning included. Options that only some servers know (llama-server, vLLM) are sent
+until the server refuses them. A reply that breaks off is requested again; `EngineRestarted` means
+that the part shown so far is void.
 """
 
 from __future__ import annotations
@@ -36,30 +36,31 @@ from laguna_agent.models.servers.sse import (
 
 _RETRIES = 3
 _CHARS_PER_TOKEN = 3.6
-"""Until the server's own figures tell better."""
+"""An estimate until the server reports token counts."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long to wait, in seconds."""
 
     connect_s: float = 10.0
     first_s: float = 900.0
-    """For the first byte: a slow machine may be processing a long prompt."""
+    """Until the first byte: a slow machine may be processing a long prompt."""
     stall_s: float = 120.0
+    """Between two parts of a reply."""
     loading_s: float = 300.0
-    """For a server that says it is loading or busy."""
+    """In all, for a server that reports that it is loading or busy."""
     backoff: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 @dataclass
 class _Shared:
-    """A client that several conversations use; the last one closes it."""
+    """A client that forks of a conversation share; the last one closes it."""
 
     client: httpx.AsyncClient
     users: int = 0
     plain: bool = False
-    """The server refused an option that only some servers know."""
+    """The server refused an option that only some servers know: send none of them."""
 
 
 @dataclass
@@ -67,12 +68,12 @@ class _State:
     messages: list[dict[str, Any]] = field(default_factory=list)
     tools: list[dict[str, Any]] = field(default_factory=list)
     known_tokens: int = 0
-    """Tokens of the messages up to `known_at`, as the server counted them."""
+    """Tokens of the messages before index `known_at`, as the server counted them."""
     known_at: int = 0
 
 
 class HttpConversation:
-    """Implements `models.base.Conversation` on a server. See `providers.open_provider`."""
+    """A `Conversation` on a server. Create with `providers.open_provider`."""
 
     def __init__(
         self,
@@ -81,16 +82,16 @@ class HttpConversation:
         model: str,
         info: ModelInfo,
         key: str | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.info = info
         self._url, self._model = url.rstrip("/"), model
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         headers = {"User-Agent": f"laguna/{__version__}"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        timeout = httpx.Timeout(None, connect=self._patience.connect_s)
+        timeout = httpx.Timeout(None, connect=self._timeouts.connect_s)
         client = httpx.AsyncClient(
             headers=headers, timeout=timeout, transport=transport, trust_env=not is_local(url)
         )
@@ -104,9 +105,9 @@ class HttpConversation:
     # --- growing ----------------------------------------------------------------------------
 
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
-        """Set the static prefix; returns its length in tokens, estimated."""
+        """See Conversation. The length is an estimate."""
         self._tools = list(tools)
-        # A declaration may leave out what only servers insist on.
+        # Some servers insist on a type, which a declaration may leave out.
         self._state.tools = [
             {
                 "type": "function",
@@ -119,15 +120,14 @@ class HttpConversation:
         return self.used
 
     async def append(self, messages: Sequence[Message]) -> int:
-        """Add messages after what is there; returns the tokens added, estimated."""
+        """See Conversation. The number of tokens is an estimate."""
         before = self.used
         for message in messages:
             self._append(message)
         return self.used - before
 
     async def append_reply(self, reply: Reply) -> int:
-        """Add a reply of an earlier epoch or process after what is there; returns the tokens
-        added, estimated."""
+        """See Conversation. The number of tokens is an estimate."""
         before = self.used
         self._close_calls()
         self._state.messages.append(reply_message(reply))
@@ -143,11 +143,11 @@ class HttpConversation:
         if role == "tool":
             content, role = f"Result of `{message.name or 'a tool'}`:\n{content}", "user"
         if role == "system" and messages:
-            role = "user"  # many templates take a system message at the beginning only
+            role = "user"  # many templates accept a system message only at the beginning
         messages.append({"role": role, "content": content})
 
     def _open_calls(self) -> list[str]:
-        """Calls of the last reply that have no result yet."""
+        """Ids of calls of the last reply that have no result yet."""
         answered = set()
         for message in reversed(self._state.messages):
             if message["role"] == "tool":
@@ -158,7 +158,7 @@ class HttpConversation:
         return []
 
     def _close_calls(self) -> None:
-        """Servers refuse a call without a result."""
+        """Add a result to each open call: servers refuse a call without one."""
         for call_id in self._open_calls():
             self._state.messages.append(
                 {"role": "tool", "tool_call_id": call_id, "content": "Not run: interrupted."}
@@ -167,16 +167,15 @@ class HttpConversation:
     # --- generating -------------------------------------------------------------------------
 
     async def restore(self, ids: Sequence[int]) -> int:
-        """See Conversation. A server keeps its own tokens, so there are none to put back."""
+        """See Conversation. The server keeps the tokens, so there are none to restore."""
         if ids:
-            raise ModelError("token ids of a local model cannot be put back on a server")
+            raise ModelError("token ids of a local model cannot be restored on a server")
         return 0
 
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
-        """Yield progress and deltas, and last a `Reply`, which is then part of the messages.
+        """See Conversation. Raises ContextFullError when the server reports a full context.
 
-        Raises ContextFullError when the server says so, ModelError when it fails for good.
-        Closing the iterator cancels and leaves the messages as they were.
+        Closing the iterator cancels and leaves the messages unchanged.
         """
         self._close_calls()
         failures = 0
@@ -192,15 +191,15 @@ class HttpConversation:
                 self._shared.plain = True
                 continue
             except ContextFullError as error:
-                self._was_too_long(error)
+                self._learn_from_refusal(error)
                 raise
             except BusyError as error:
                 pause = min(error.wait_s or 2.0, 30.0)
                 waited, waits = waited + pause, waits + 1
-                if waited > self._patience.loading_s:
+                if waited > self._timeouts.loading_s:
                     raise ModelError(
                         f"the model server at {self._url} stays busy: {error}",
-                        hint="Wait until it is ready, or see its log.",
+                        hint="Wait until it is ready, or look at its log.",
                     ) from error
                 yield EngineRestarted(reason=f"the server is busy: {error}", attempt=waits)
             except (StreamBrokenError, httpx.HTTPError) as error:
@@ -209,7 +208,7 @@ class HttpConversation:
                     raise self._gave_up(error) from error
                 pause = 0.5 * 2 ** (failures - 1)
                 yield EngineRestarted(reason=self._reason(error), attempt=failures)
-            await self._patience.backoff(pause)
+            await self._timeouts.backoff(pause)
         reply = builder.reply(options)
         reply.miss = self._miss(reply)
         self._state.messages.append(reply_message(reply))
@@ -219,7 +218,7 @@ class HttpConversation:
     async def _attempt(
         self, options: GenerateOptions, builder: ReplyBuilder
     ) -> AsyncGenerator[ModelEvent, None]:
-        """One request. Yields what it brings; what it adds up to is in `builder`."""
+        """One request: yields its events and collects the reply in `builder`."""
         more = {} if self._shared.plain else extras(options)
         request = self._shared.client.build_request(
             "POST", f"{self._url}/chat/completions", json={**self._payload(options), **more}
@@ -231,7 +230,7 @@ class HttpConversation:
                 body = await response.aread()
                 raise refusal(response.status_code, body, response.headers, extras=bool(more))
             stream = events(
-                response, first_s=self._patience.first_s, stall_s=self._patience.stall_s
+                response, first_s=self._timeouts.first_s, stall_s=self._timeouts.stall_s
             )
             async with aclosing(stream):
                 async for event in stream:
@@ -250,10 +249,10 @@ class HttpConversation:
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
-            async with asyncio.timeout(self._patience.first_s):
+            async with asyncio.timeout(self._timeouts.first_s):
                 return await self._shared.client.send(request, stream=True)
         except TimeoutError:
-            seconds = self._patience.first_s
+            seconds = self._timeouts.first_s
             raise StreamBrokenError(f"the server sent nothing for {seconds:g} s") from None
 
     def _payload(self, options: GenerateOptions) -> dict[str, Any]:
@@ -279,13 +278,13 @@ class HttpConversation:
         return f"no connection to {self._url}: {reason_of(error)}"
 
     def _gave_up(self, error: Exception) -> ModelError:
-        hint = "Is the server running? `url` of the provider in config.toml says where it is."
+        hint = "Is the server running? `url` of the provider in config.toml is its address."
         if isinstance(error, StreamBrokenError):
             hint = "The server's log may say why."
         return ModelError(f"the model server gave no reply: {self._reason(error)}", hint=hint)
 
     def _miss(self, reply: Reply) -> CacheMiss | None:
-        """Why the server processed again what it had; None when it did not, or did not say."""
+        """Why the server processed tokens again; None when it did not or does not report it."""
         usage, known = reply.usage, self._state.known_tokens
         if not known or not usage.reused_tokens or usage.reused_tokens >= 0.9 * known:
             return None
@@ -302,8 +301,8 @@ class HttpConversation:
             state.known_tokens = usage.prompt_tokens + usage.completion_tokens
             state.known_at = len(state.messages)
 
-    def _was_too_long(self, error: ContextFullError) -> None:
-        """Learn from a refusal, or a server that tells no figures would be asked it again."""
+    def _learn_from_refusal(self, error: ContextFullError) -> None:
+        """Correct the estimate after a refusal, or a server without counts would get it again."""
         state = self._state
         tokens = max(error.used, self.limit)
         if tokens > self.used:
@@ -311,13 +310,13 @@ class HttpConversation:
             self._ratio = min(max(chars / tokens, 1.0), self._ratio)
             state.known_tokens = state.known_at = 0
 
-    # --- places -----------------------------------------------------------------------------
+    # --- positions --------------------------------------------------------------------------
 
     def mark(self) -> int:
-        """A position to come back to: the number of messages so far."""
-        place = len(self._state.messages)
-        self._marks[place] = (self._state.known_tokens, self._state.known_at)
-        return place
+        """See Conversation."""
+        mark = len(self._state.messages)
+        self._marks[mark] = (self._state.known_tokens, self._state.known_at)
+        return mark
 
     def rewind(self, mark: int) -> None:
         """Drop everything after `mark`."""
@@ -328,7 +327,7 @@ class HttpConversation:
         self._state.known_tokens, self._state.known_at = known
 
     def fork(self) -> HttpConversation:
-        """A second conversation with the same beginning, over the same connections."""
+        """Another conversation with the same content so far, over the same connections."""
         other = object.__new__(HttpConversation)
         other.__dict__.update(self.__dict__)
         other._state = _State(
@@ -343,12 +342,12 @@ class HttpConversation:
         return other
 
     async def count(self, text: str) -> int:
-        """Tokens of `text`, estimated by the server's figures so far."""
+        """Tokens of `text`, estimated from the server's counts so far."""
         return int(len(text) / self._ratio) + 1 if text else 0
 
     @property
     def used(self) -> int:
-        """Tokens in the prompt: as counted by the server, and estimated from there on."""
+        """Tokens in the prompt: counted by the server, and estimated from there on."""
         state = self._state
         fresh = sum(size(message) for message in state.messages[state.known_at :])
         if not state.known_at:
@@ -357,21 +356,21 @@ class HttpConversation:
 
     @property
     def limit(self) -> int:
-        """Tokens that fit."""
+        """Size of the context in tokens."""
         return self.info.context
 
     @property
     def tokens(self) -> None:
-        """None: the server tokenizes."""
+        """None: the server tokenises."""
         return None
 
     @property
     def template_notes(self) -> Sequence[str]:
-        """None: the server applies the template."""
+        """Empty: the server applies the template."""
         return ()
 
     async def aclose(self) -> None:
-        """Close the connections, when no fork uses them any more."""
+        """Close the connections once no fork uses them."""
         if not self._closed:
             self._closed = True
             self._shared.users -= 1

@@ -1,6 +1,6 @@
-"""Adds up one streamed chat completion: text, reasoning, tool calls, usage.
+"""Assembles one streamed chat completion: text, reasoning, tool calls, usage.
 
-Calls come natively, or, from servers that do not parse them, as JSON in the text; both are taken.
+Calls arrive natively or, from servers that do not parse them, as JSON in the text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Call:
 
 
 class ReplyBuilder:
-    """One reply under construction. `sent` is when it was asked for (monotonic seconds)."""
+    """One reply under construction. `sent` is when it was requested (monotonic seconds)."""
 
     def __init__(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> None:
         self.sent = time.monotonic()
@@ -51,7 +51,7 @@ class ReplyBuilder:
         self._ended = self.sent
 
     def take(self, event: Mapping[str, Any]) -> list[ParserEvent]:
-        """The deltas that an event of the stream (or a whole answer) brings."""
+        """Add an event of the stream (or a whole answer); returns its deltas."""
         self._count(event)
         found: list[ParserEvent] = []
         choices = event.get("choices")
@@ -67,13 +67,13 @@ class ReplyBuilder:
         return found
 
     def end(self) -> list[ParserEvent]:
-        """The stream is over: the last deltas."""
+        """End the stream; returns the last deltas."""
         found, self._parsed = self._parser.finish()
         self._ended = time.monotonic()
         return found
 
     def reply(self, options: GenerateOptions) -> Reply:
-        """The whole. Calls that could not be read are told of in `error`."""
+        """The whole reply. `error` explains calls that could not be parsed."""
         calls = list(self._parsed.tool_calls)
         errors: list[str] = []
         if self._parsed.error:
@@ -90,7 +90,7 @@ class ReplyBuilder:
             made = json.dumps(arguments, ensure_ascii=False)
             kept = raw if _is_strict(raw) else made
             calls.append(ToolCall(id=call.id, name=call.name, arguments=clean(arguments), raw=kept))
-        calls = [call for call in calls if self._may_be_made(call, options, errors)]
+        calls = [call for call in calls if self._is_allowed(call, options, errors)]
         thinking = "".join(self._reasoning) or self._parsed.thinking
         first = self._ended if self._first is None else self._first
         return Reply(
@@ -110,8 +110,8 @@ class ReplyBuilder:
         )
 
     @staticmethod
-    def _may_be_made(call: ToolCall, options: GenerateOptions, errors: list[str]) -> bool:
-        """What a grammar holds a local model to is checked here, after the fact."""
+    def _is_allowed(call: ToolCall, options: GenerateOptions, errors: list[str]) -> bool:
+        """Check what the grammar enforces for a local model."""
         if options.allowed is not None and call.name not in options.allowed:
             names = ", ".join(f"`{name}`" for name in options.allowed)
             errors.append(f"`{call.name}` cannot be called now. Call one of: {names}.")
@@ -167,7 +167,7 @@ class ReplyBuilder:
         return ToolCallDelta(id=call.id, name=call.name or None, text=text)
 
     def _index_of(self, piece: Mapping[str, Any], position: int) -> int:
-        """Of a piece without an index: a new id is a new call."""
+        """The index of a piece that has none: a new id is a new call."""
         for index, call in self._calls.items():
             if call.id == piece.get("id"):
                 return index
@@ -175,7 +175,7 @@ class ReplyBuilder:
         return last + 1 if piece.get("id") or last < 0 else max(last, position)
 
     def _count(self, event: Mapping[str, Any]) -> None:
-        """Token counts, from `usage` or llama-server's `timings`."""
+        """Read token counts from `usage` or llama-server's `timings`."""
         usage, timings = event.get("usage"), event.get("timings")
         if isinstance(usage, Mapping):
             details = usage.get("prompt_tokens_details")
@@ -203,7 +203,7 @@ def _number(data: Any, key: str) -> int:
 
 
 def _is_strict(raw: str) -> bool:
-    """True when the text can go back as it came: servers read it again."""
+    """True when the text can be sent back as it came: servers parse it again."""
     try:
         return isinstance(json.loads(raw), dict)
     except ValueError:

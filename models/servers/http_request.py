@@ -1,4 +1,4 @@
-"""What is sent to a chat completions server, and how much it is."""
+"""The parts of a request to a chat completions server, and their size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from laguna_agent.models.conversation import GenerateOptions
 
 
 def size(value: Any) -> int:
-    """Characters of a message or a list of declarations, keys left out of account."""
+    """Characters of a message or a list of declarations, without its keys."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -21,7 +21,7 @@ def size(value: Any) -> int:
 
 
 def extras(options: GenerateOptions) -> dict[str, Any]:
-    """Options that llama-server and vLLM know, and strict servers refuse."""
+    """Options that llama-server and vLLM know and strict servers refuse."""
     sampling = options.sampling
     extras: dict[str, Any] = {
         "top_k": sampling.top_k,
@@ -38,7 +38,7 @@ def extras(options: GenerateOptions) -> dict[str, Any]:
 
 
 def progress(event: dict[str, Any]) -> PrefillProgress | None:
-    """llama-server's prompt progress."""
+    """The progress in an event of llama-server; None when it has none."""
     progress = event.get("prompt_progress")
     if not isinstance(progress, dict):
         return None
@@ -59,7 +59,7 @@ def progress(event: dict[str, Any]) -> PrefillProgress | None:
 
 
 def reply_message(reply: Reply) -> dict[str, Any]:
-    """A reply as it goes back: reasoning and calls as they came."""
+    """A reply as a message to send back, its reasoning and calls as they came."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
     if reply.thinking:
         message["reasoning_content"] = reply.thinking

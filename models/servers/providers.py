@@ -11,14 +11,14 @@ from laguna_agent.errors import UsageError
 from laguna_agent.models.conversation import ModelInfo
 
 if TYPE_CHECKING:
-    from laguna_agent.models.servers.http_conversation import HttpConversation, Patience
+    from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
 
 DEFAULT_CONTEXT = 32_768
-"""Tokens, when neither the configuration nor the server says."""
+"""Tokens, when neither the configuration nor the server tells."""
 
 
 def provider_of(name: str, providers: Mapping[str, ProviderConfig]) -> tuple[str, str] | None:
-    """(provider, model) of a model's name; None when no provider is meant."""
+    """(provider, model) of a model's name; None when it names no provider."""
     provider, slash, model = name.partition("/")
     return (provider, model) if slash and model and provider in providers else None
 
@@ -28,9 +28,9 @@ async def open_provider(
     config: Config,
     *,
     environment: Mapping[str, str] | None = None,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> HttpConversation:
-    """A conversation with the model `PROVIDER/NAME`. The server need not be up yet.
+    """A conversation with the model `PROVIDER/NAME`. The server need not run yet.
 
     Raises UsageError when the name, the address or the key is wrong, or when `offline` forbids
     the address.
@@ -43,7 +43,7 @@ async def open_provider(
     if found is None:
         known = ", ".join(sorted(config.providers)) or "none"
         raise UsageError(
-            f"`{name}` names no model of a configured provider (providers: {known})",
+            f"`{name}` is not a model of a configured provider (providers: {known})",
             hint='Add [providers.NAME] with url = "http://host:port/v1" to config.toml.',
         )
     provider, model = found
@@ -63,7 +63,7 @@ async def open_provider(
     if config.offline and not is_local(address):
         raise UsageError(
             f"provider {provider} is at {url.host}, and laguna is offline",
-            hint="Leave out --offline (or LAGUNA_OFFLINE), or choose a model on this machine.",
+            hint="Drop --offline (or LAGUNA_OFFLINE), or choose a model on this machine.",
         )
     environment = os.environ if environment is None else environment
     key = environment.get(settings.key_env) if settings.key_env else None
@@ -74,11 +74,11 @@ async def open_provider(
         )
     context = settings.context or await _context(address, model, key) or DEFAULT_CONTEXT
     info = ModelInfo(name=name, format="openai", context=context, engine=f"server {address}")
-    return HttpConversation(url=address, model=model, info=info, key=key, patience=patience)
+    return HttpConversation(url=address, model=model, info=info, key=key, timeouts=timeouts)
 
 
 async def _context(address: str, model: str, key: str | None) -> int | None:
-    """Tokens that fit, as llama-server, vLLM and their kin tell; None when they do not."""
+    """The context size that llama-server, vLLM and the like report; None when they do not."""
     import httpx
 
     from laguna_agent.models.servers.http_conversation import is_local
@@ -88,18 +88,18 @@ async def _context(address: str, model: str, key: str | None) -> int | None:
     async with httpx.AsyncClient(
         headers=headers, timeout=3.0, trust_env=not is_local(address)
     ) as client:
-        for place in places:
+        for address_of in places:
             try:
-                answer = (await client.get(place)).json()
+                answer = (await client.get(address_of)).json()
             except (httpx.HTTPError, ValueError):
                 continue
-            found = _told(answer, model)
+            found = _reported_context(answer, model)
             if found:
                 return found
     return None
 
 
-def _told(answer: Any, model: str) -> int | None:
+def _reported_context(answer: Any, model: str) -> int | None:
     if not isinstance(answer, Mapping):
         return None
     listed = answer.get("data")

@@ -1,7 +1,9 @@
 """Reads the answers of a chat completions server: event streams, whole answers, refusals.
 
-Lines are cut at newline bytes only: a text may hold U+2028 and its kin, which `splitlines` and
-the line readers built on it would cut at.
+Lines end at newline bytes only: a text may hold U+2028 and the like, at which `splitlines` cuts.
+httpx-sse splits lines right too, but does not serve: it hides the comments that servers send to
+keep a connection alive, drops llama-server's `error:` lines and a last event without a blank line,
+and buffers lines of any length.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ import httpx
 from laguna_agent.errors import ContextFullError, ModelError
 
 _MAX_LINE = 64 << 20
-"""Bytes of one event; more is no chat completion."""
+"""Most bytes of one event."""
 
 
 class StreamBrokenError(Exception):
-    """The answer stopped before its end: the text says how. Asking again may help."""
+    """The answer broke off; the message says how. Sending the request again may help."""
 
 
 class BusyError(Exception):
-    """The server is loading or has too much to do. `wait_s` is what it asked for, if it did."""
+    """The server is loading or overloaded. `wait_s` is the delay it asked for, if any."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -41,8 +43,8 @@ async def events(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The JSON objects of an event stream, or the one object of a plain answer.
 
-    `first_s` and `stall_s` are the longest silences, in seconds, before the first byte (the
-    prompt is being processed) and after it. Raises StreamBrokenError.
+    `first_s` and `stall_s` are the longest silences, in seconds, before the first byte (while the
+    prompt is processed) and after it. Raises StreamBrokenError.
     """
     kind = response.headers.get("content-type", "")
     if "json" in kind and "event-stream" not in kind:
@@ -76,13 +78,13 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StreamBrokenError(f"the server sent bad JSON ({_short(data)})") from error
+        raise StreamBrokenError(f"the server sent bad JSON ({_excerpt(data)})") from error
     if not isinstance(value, dict):
-        raise StreamBrokenError(f"the server sent something that is no reply ({_short(data)})")
+        raise StreamBrokenError(f"the server sent something that is not a reply ({_excerpt(data)})")
     return value
 
 
-def _short(data: bytes) -> str:
+def _excerpt(data: bytes) -> str:
     text = data[:60].decode("utf-8", "replace")
     return f"{text}…" if len(data) > 60 else text
 
@@ -99,7 +101,7 @@ async def _lines(
             del pending[: end + 1]
             at = 0
         if len(pending) > _MAX_LINE:
-            raise StreamBrokenError("the server sent an event without end")
+            raise StreamBrokenError("the server sent an event of more than 64 MiB")
     if pending:
         yield bytes(pending)
 
@@ -108,19 +110,19 @@ async def _parts(
     response: httpx.Response, first_s: float, stall_s: float
 ) -> AsyncGenerator[bytes, None]:
     parts = response.aiter_bytes().__aiter__()
-    patience = first_s
+    timeout = first_s
     while True:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 part = await anext(parts)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise StreamBrokenError(f"the server sent nothing for {patience:g} s") from None
+            raise StreamBrokenError(f"the server sent nothing for {timeout:g} s") from None
         except httpx.HTTPError as error:
             raise StreamBrokenError(f"the connection broke: {reason_of(error)}") from error
         yield part
-        patience = stall_s
+        timeout = stall_s
 
 
 def reason_of(error: Exception) -> str:
@@ -130,9 +132,9 @@ def reason_of(error: Exception) -> str:
 
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str], *, extras: bool) -> Exception:
-    """What an answer other than 200 means, as an exception to raise.
+    """The exception for an answer other than 200.
 
-    `extras`: the request held options that not every server knows.
+    `extras`: the request had options that not every server knows.
     """
     message, kind, error = _message(body)
     full = _context_full(message, kind, error)
@@ -147,12 +149,12 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str], *, extras: boo
         403: "Check the key: `key_env` of the provider names the variable that holds it.",
         404: "Check `url` of the provider and the model's name.",
     }
-    told = f": {message}" if message else ""
-    return ModelError(f"the model server answered HTTP {status}{told}", hint=hints.get(status))
+    detail = f": {message}" if message else ""
+    return ModelError(f"the model server answered HTTP {status}{detail}", hint=hints.get(status))
 
 
 def refusal_in_stream(event: Mapping[str, Any]) -> Exception | None:
-    """The exception for an error that came inside a stream; None for any other event."""
+    """The exception for an error event in a stream; None for any other event."""
     if not event.get("error"):
         return None
     message, kind, error = _message(json.dumps(event).encode())
@@ -181,7 +183,7 @@ def _one_line(text: str) -> str:
 
 
 def _context_full(message: str, kind: str, error: Mapping[str, Any]) -> ContextFullError | None:
-    told = f"{kind} {message}".lower()
+    text = f"{kind} {message}".lower()
     signs = (
         "exceed_context_size",
         "context_length_exceeded",
@@ -192,7 +194,7 @@ def _context_full(message: str, kind: str, error: Mapping[str, Any]) -> ContextF
         "prompt is too long",
         "too many tokens",
     )
-    if not any(sign in told for sign in signs):
+    if not any(sign in text for sign in signs):
         return None
     used, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
     if not (isinstance(used, int) and isinstance(limit, int)):

@@ -1,1 +1,1 @@
-"""What a model needs and what this machine has. Bytes."""
+"""The memory that a model needs and that this machine has, in bytes."""

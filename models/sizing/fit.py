@@ -1,4 +1,4 @@
-"""Whether a model fits: what its weights, its KV cache and its work space take. Bytes.
+"""Whether a model fits: the bytes of its weights, KV cache and compute buffers.
 
 Everything is computed from the header of the file. Layers with a sliding window keep only the
 window and one micro-batch; layers without attention keep a state of fixed size.
@@ -18,26 +18,26 @@ from laguna_agent.models.sizing.hardware import Gpu, Memory, gpus, machine_memor
 
 MICRO_BATCH = 512
 LARGE_MICRO_BATCH = 2048
-"""Where experts in main memory visit a card: each micro-batch of a prompt moves all of them."""
+"""For experts in main memory with a GPU: each micro-batch of a prompt copies all of them to it."""
 SMALLEST_CONTEXT = 4096
-"""Tokens below which an agent is of no use: what must fit when no context was asked for."""
+"""Tokens that an agent needs at least: must fit when no context is configured."""
 USUAL_CONTEXT = 32768
-"""Tokens of context taken when there is memory for them and none was asked for."""
+"""Tokens of context when there is memory for them and none is configured."""
 COPIES = 32
-"""Copies of the window layers that an engine keeps, one for each message boundary."""
+"""Most copies of the window layers that an engine keeps, one per message boundary."""
 PROCESS = 200 << 20
-"""What the engine process takes beside the model."""
+"""Memory of the engine process besides the model."""
 CARD_RUNTIME = 600 << 20
-"""What CUDA and its kernels take of each card beside the model, as measured on an H100."""
+"""Memory of each GPU that CUDA and its kernels take, as measured on an H100."""
 CARD_HOST = 1 << 30
-"""What the runtime of a card takes in main memory."""
+"""Main memory that a GPU's runtime takes."""
 
 _ELEMENT = {"f16": Fraction(2), "q8_0": Fraction(34, 32), "q4_0": Fraction(18, 32)}
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What a model takes. `gpu` bytes of the whole lie on graphics cards, the rest in memory."""
+    """The memory that a model takes: `gpu` bytes of the total on GPUs, the rest in main memory."""
 
     context: int
     weights: int
@@ -45,30 +45,30 @@ class MemoryPlan:
     compute: int
     gpu: int = 0
     cpu_experts: int = 0
-    """Layers whose experts stay in main memory; meaningful when `gpu` is not 0."""
+    """Layers whose experts stay in main memory; meaningful only when `gpu` is not 0."""
     gpu_layers: int | None = None
-    """Layers that go to cards, their experts aside; None is all of them."""
+    """Layers on GPUs, not counting their experts; None is all of them."""
     runtime: int = 0
-    """What cards need for themselves, in their memory (part of `gpu`) and in main memory."""
+    """Memory of the GPU runtime, on GPUs (part of `gpu`) and in main memory."""
     micro_batch: int = MICRO_BATCH
     """Tokens of a prompt that are decoded at once."""
     copies: int = 0
-    """Copies of the window layers that an engine comes to keep in main memory, at most. They are
-    not part of `total`: an engine that has less keeps fewer of them."""
+    """Most bytes of copies of the window layers that an engine keeps in main memory. Not part of
+    `total`: an engine with less memory keeps fewer of them."""
 
     @property
     def total(self) -> int:
-        """All that must be there, the process included."""
+        """All memory that must be available, the process included."""
         return self.weights + self.kv + self.compute + PROCESS + self.runtime
 
     @property
     def host(self) -> int:
-        """What lies in main memory."""
+        """The part in main memory."""
         return self.total - self.gpu
 
 
 def window_layers(header: GgufHeader) -> list[bool]:
-    """For each layer, whether it attends to a sliding window only."""
+    """For each layer, whether it attends only to a sliding window."""
     layers = header.layers
     if not header.integer("attention.sliding_window"):
         return [False] * layers
@@ -136,9 +136,9 @@ def compute_bytes(
     *,
     flash_attention: bool = True,
 ) -> int:
-    """The work space of one micro-batch.
+    """The compute buffers of one micro-batch.
 
-    llama.cpp lets the layers and the logits share it, so the larger of the two counts.
+    In llama.cpp the layers and the logits share them, so the larger of the two counts.
     """
     hidden = header.integer("embedding_length")
     wide = header.integer("feed_forward_length")
@@ -164,10 +164,10 @@ def plan(
     engine: EngineConfig | None = None,
     cards: list[Gpu] | None = None,
 ) -> MemoryPlan:
-    """What the model takes at `context` tokens, laid out on `cards` as far as they go.
+    """The memory that the model takes at `context` tokens, with as much as fits on `cards`.
 
-    Everything but routed experts goes to the cards first; then the experts of as many layers as
-    there is room for, unless `engine.cpu_experts` fixes their number.
+    Everything but routed experts goes to the GPUs first; then the experts of as many layers as
+    fit, unless `engine.cpu_experts` fixes their number.
     """
     engine = engine or EngineConfig()
     batch = engine.micro_batch or MICRO_BATCH
@@ -185,7 +185,7 @@ def plan(
     core = header.weights - sum(header.expert_bytes.values()) + kv + compute
     wanted = header.layers if engine.gpu_layers is None else engine.gpu_layers
     if core > room or wanted < header.layers:
-        # Whole layers, as many as fit: what an engine does with a dense model.
+        # Whole layers, as many as fit, as for a dense model.
         layers, used = 0, 0
         if header.layers and room > compute:
             one = (header.weights + kv) / header.layers
@@ -198,7 +198,7 @@ def plan(
     if engine.cpu_experts is not None:
         on_cpu = min(engine.cpu_experts, len(experts))
         rest -= sum(size for _, size in experts[:on_cpu])
-    # Experts in main memory visit the card, a layer at a time, while a prompt is processed.
+    # Experts in main memory are copied to the GPU, one layer at a time, during prefill.
     visiting = max(header.expert_bytes.values(), default=0)
     while core + rest + (visiting if on_cpu else 0) > room and on_cpu < len(experts):
         rest -= experts[on_cpu][1]
@@ -215,7 +215,7 @@ def plan(
 
 
 def estimate(known: Catalogued, context: int) -> MemoryPlan:
-    """`plan` in main memory for a model that is not here yet."""
+    """A `plan` in main memory for a model that is not installed."""
     memory = known.entry.memory
     return MemoryPlan(context, known.file.size, memory.token * context + memory.fixed, memory.work)
 
@@ -226,9 +226,9 @@ def largest_context(
     engine: EngineConfig | None = None,
     cards: list[Gpu] | None = None,
 ) -> int:
-    """Most tokens, a multiple of 256 and no more than the model was trained on, that fit.
+    """Largest context that fits: a multiple of 256, at most the model's training context.
 
-    0 when not even 256 do.
+    0 when not even 256 tokens fit.
     """
     memory = machine_memory() if memory is None else memory
     low, high = 0, max(header.context_length or USUAL_CONTEXT, 256) // 256
@@ -247,10 +247,10 @@ def choose_context(
     memory: Memory | None = None,
     cards: list[Gpu] | None = None,
 ) -> int:
-    """The context to make: what was asked for, else USUAL_CONTEXT or a half of it that fits.
+    """The context to use: the configured one, else USUAL_CONTEXT, halved until it fits.
 
-    It depends on the machine and the model alone, never on what happens to be free: a context of
-    another size is another engine, and none of the saved prefixes would serve it.
+    Depends on the machine and the model alone, never on the memory that happens to be free: a
+    context of another size is another engine, for which no saved prefix may match.
     """
     if engine.context is not None:
         return engine.context
@@ -264,7 +264,7 @@ def choose_context(
     return context
 
 
-def require(
+def require_fit(
     name: str,
     header: GgufHeader,
     engine: EngineConfig,
@@ -273,11 +273,11 @@ def require(
     *,
     free: bool = True,
 ) -> MemoryPlan:
-    """The plan at the context asked for (else at the smallest useful one), if that fits.
+    """The plan at the configured context (else at the smallest useful one), if it fits.
 
-    With `free`, into what is free now; without, into what the machine has at all: for when the
-    model may be loaded already. Cards are only asked for when main memory alone does not do.
-    Raises ModelError of one line otherwise.
+    With `free`, it must fit the memory that is free now; without, the memory that the machine has:
+    for when the model may already be loaded. GPUs are queried only when main memory alone does
+    not suffice. Raises ModelError of one line when it does not fit.
     """
     memory = machine_memory() if memory is None else memory
     context = engine.context or min(SMALLEST_CONTEXT, header.context_length or SMALLEST_CONTEXT)
@@ -290,15 +290,15 @@ def require(
     needed = plan(header, context, engine, cards)
     if needed.host > memory.total:
         raise ModelError(
-            f"{name} is too large for this machine: it takes {gib(needed.host)} of memory at "
+            f"{name} is too large for this machine: it needs {gib(needed.host)} of memory at "
             f"{context} tokens of context, and there are {gib(memory.total)}",
             hint=_smaller(header, memory.total, engine, cards),
         )
     if free and needed.host > memory.available:
         raise ModelError(
-            f"{name} does not fit in memory now: it takes {gib(needed.host)} at {context} tokens "
+            f"{name} does not fit in memory now: it needs {gib(needed.host)} at {context} tokens "
             f"of context, and {gib(memory.available)} of {gib(memory.total)} are free",
-            hint="Close what holds the rest (`laguna engine stop` ends idle models), or "
+            hint="Close other programs (`laguna engine stop` ends running models), or "
             + _smaller(header, memory.available, engine, cards).lower(),
         )
     return needed
@@ -308,7 +308,7 @@ def _smaller(header: GgufHeader, room: int, engine: EngineConfig, cards: list[Gp
     most = largest_context(header, Memory(room, room), engine, cards)
     if engine.context is not None and most >= 1024:
         return f"Set engine.context to {most} or less."
-    return "Take a smaller model: `laguna models fit` shows what fits."
+    return "Use a smaller model: `laguna models fit` shows what fits."
 
 
 def _padded(cells: int) -> int:
@@ -322,5 +322,5 @@ def _recurrent_state(header: GgufHeader) -> int:
 
 
 def gib(count: int) -> str:
-    """Bytes for people, in binary units, as memory is counted: `23.4 GiB`, `310 MiB`."""
+    """Bytes as text in binary units, as memory is counted: `23.4 GiB`, `310 MiB`."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

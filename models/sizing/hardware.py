@@ -1,4 +1,4 @@
-"""How much memory this machine has and how much of it is free: main memory and GPUs. Bytes."""
+"""Total and free memory of this machine: main memory and GPUs, in bytes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _UNLIMITED = 1 << 60
 
 
 class Memory(NamedTuple):
-    """Main memory: what there is, and what can be had without swapping."""
+    """Main memory: the total, and what is available without swapping."""
 
     total: int
     available: int
 
 
 class Gpu(NamedTuple):
-    """A graphics card with memory of its own."""
+    """A GPU with memory of its own."""
 
     name: str
     total: int
@@ -30,9 +30,9 @@ class Gpu(NamedTuple):
 
 
 def machine_memory(root: Path = Path("/")) -> Memory:
-    """Main memory of this machine, or of the container that this process is confined to.
+    """Main memory of this machine, or of the container that this process runs in.
 
-    `root` is where `proc` and `sys` are found.
+    `root` is the directory of `proc` and `sys`.
     """
     if sys.platform == "darwin":
         return _darwin()
@@ -44,7 +44,7 @@ def machine_memory(root: Path = Path("/")) -> Memory:
         if maximum is None or maximum >= _UNLIMITED:
             continue
         used = _number(directory / usage) or 0
-        # Cached file pages count as used and are given back on demand.
+        # Cached file pages count as used but are freed on demand.
         cached = _fields(directory / "memory.stat").get("inactive_file", 0)
         total = min(total, maximum)
         available = min(available, max(0, maximum - max(0, used - cached)))
@@ -52,9 +52,9 @@ def machine_memory(root: Path = Path("/")) -> Memory:
 
 
 def backend() -> str:
-    """What the installed llama.cpp was built for: `cuda`, `vulkan`, `metal` or `cpu`.
+    """The backend that the installed llama.cpp was built for: `cuda`, `vulkan`, `metal` or `cpu`.
 
-    Told by its libraries, without loading them.
+    Found by the names of its libraries, without loading them.
     """
     spec = find_spec("llama_cpp")
     for directory in (spec.submodule_search_locations or ()) if spec else ():
@@ -65,12 +65,12 @@ def backend() -> str:
 
 
 def gpus() -> list[Gpu]:
-    """Cards with memory of their own that the installed llama.cpp can use."""
+    """GPUs with memory of their own that the installed llama.cpp can use."""
     return nvidia_cards() if backend() in ("cuda", "vulkan") else []
 
 
 def nvidia_cards() -> list[Gpu]:
-    """NVIDIA cards, as `nvidia-smi` tells them; empty when there are none."""
+    """NVIDIA GPUs that `nvidia-smi` lists."""
     if which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free"]
@@ -105,7 +105,7 @@ def _fields(path: Path) -> dict[str, int]:
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # "max" is no number: no limit
+    except (OSError, ValueError):  # `max` means no limit
         return None
 
 
@@ -152,7 +152,7 @@ def _darwin() -> Memory:
 
 
 def resident() -> int:
-    """Bytes of main memory this process occupies now."""
+    """Resident set size of this process."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

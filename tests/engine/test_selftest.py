@@ -29,7 +29,7 @@ def test_a_library_that_crashes_is_said_by_the_doctor(
     python.write_text("#!/bin/sh\nkill -ILL $$\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert selftest.fault() == "is ended by SIGILL"
+    assert selftest.fault() == "is killed by SIGILL"
     assert doctor.main([]) != 0
     shown = capsys.readouterr().out
-    assert "llama.cpp, built for the processor, is ended by SIGILL" in shown
+    assert "llama.cpp, built for the processor, is killed by SIGILL" in shown

@@ -95,7 +95,7 @@ async def test_a_socket_of_another_user_is_not_trusted(
     engine: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spawn, "peer_uid", lambda _: os.getuid() + 1)
-    with pytest.raises(ModelError, match="belongs to somebody else"):
+    with pytest.raises(ModelError, match="belongs to another user"):
         connect(engine.spec.key)
 
 

@@ -21,7 +21,7 @@ from laguna_agent.events import (
     ToolCallDelta,
 )
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
-from laguna_agent.models.servers.http_conversation import HttpConversation, Patience
+from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
 from laguna_agent.models.servers.providers import open_provider, provider_of
 from support.model_server import Exchange, ModelServer, Script
 
@@ -37,14 +37,14 @@ class Pauses(list[float]):
         self.append(seconds)
 
 
-def patience(**given: Any) -> Patience:
-    return Patience(**{"stall_s": 30.0, "backoff": Pauses(), **given})
+def timeouts(**given: Any) -> Timeouts:
+    return Timeouts(**{"stall_s": 30.0, "backoff": Pauses(), **given})
 
 
-async def talk(server: ModelServer, given: Patience | None = None) -> HttpConversation:
+async def talk(server: ModelServer, given: Timeouts | None = None) -> HttpConversation:
     info = ModelInfo(name="p/m", format="openai", context=1000)
     conversation = HttpConversation(
-        url=server.url, model="m", info=info, key="secret", patience=given or patience()
+        url=server.url, model="m", info=info, key="secret", timeouts=given or timeouts()
     )
     await conversation.start("Be brief.", [TOOL])
     await conversation.append([Message(role="user", content="Hello")])
@@ -295,7 +295,7 @@ async def stalls(exchange: Exchange) -> None:
 )
 async def test_a_reply_that_breaks_is_asked_for_again(script: Script, reason: str) -> None:
     async with ModelServer(script, says_hi) as server:
-        conversation = await talk(server, patience(stall_s=0.2))
+        conversation = await talk(server, timeouts(stall_s=0.2))
         events = await collect(conversation)
         await conversation.aclose()
     restarts = [e for e in events if isinstance(e, EngineRestarted)]
@@ -309,7 +309,7 @@ async def test_a_reply_that_breaks_is_asked_for_again(script: Script, reason: st
 async def test_a_server_that_never_recovers_is_an_error_of_two_lines(script: Script) -> None:
     pauses = Pauses()
     async with ModelServer(script) as server:
-        conversation = await talk(server, patience(backoff=pauses))
+        conversation = await talk(server, timeouts(backoff=pauses))
         with pytest.raises(ModelError) as raised:
             await collect(conversation)
         await conversation.aclose()
@@ -335,7 +335,7 @@ async def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_used() 
         if back._server is None:
             await back.__aenter__()
 
-    again = await talk(server, patience(backoff=revive))
+    again = await talk(server, timeouts(backoff=revive))
     events = await collect(again)
     assert any(isinstance(event, EngineRestarted) for event in events)
     assert reply_of(events).text == "Hi there\u2028."
@@ -351,14 +351,14 @@ async def test_a_loading_server_is_waited_for_as_long_as_it_asks() -> None:
 
     pauses = Pauses()
     async with ModelServer(loading, loading, says_hi) as server:
-        conversation = await talk(server, patience(backoff=pauses))
+        conversation = await talk(server, timeouts(backoff=pauses))
         events = await collect(conversation)
         await conversation.aclose()
     assert pauses == [7.0, 7.0]
     assert "Loading model" in next(e for e in events if isinstance(e, EngineRestarted)).reason
     assert reply_of(events).text == "Hi there\u2028."
     async with ModelServer(loading) as server:
-        conversation = await talk(server, patience(loading_s=20.0))
+        conversation = await talk(server, timeouts(loading_s=20.0))
         with pytest.raises(ModelError, match="stays busy: Loading model"):
             await collect(conversation)
         await conversation.aclose()
@@ -604,7 +604,7 @@ async def test_the_context_is_asked_of_the_server() -> None:
 @pytest.mark.parametrize(
     ("name", "url", "given", "expected"),
     [
-        ("other/m", "http://127.0.0.1:1", {}, "no model of a configured provider"),
+        ("other/m", "http://127.0.0.1:1", {}, "not a model of a configured provider"),
         ("local/m", "127.0.0.1:1", {}, "is not an address"),
         ("local/m", "ftp://x", {}, "is not an address"),
         ("local/m", "http://127.0.0.1:1", {"key_env": "NO_KEY"}, "NO_KEY is not set"),

@@ -53,7 +53,7 @@ def test_names_aliases_and_quantisations():
     assert catalogue.find("nothing") is None
     with pytest.raises(ModelError, match="it has q4_k_m, q3_k_m, q8_0, bf16"):
         catalogue.get("laguna:q5_0")
-    with pytest.raises(ModelError, match="no model is called 'nothing'"):
+    with pytest.raises(ModelError, match="there is no model 'nothing'"):
         catalogue.get("nothing")
 
 

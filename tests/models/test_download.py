@@ -103,10 +103,10 @@ def test_a_dropped_connection_is_taken_up_where_it_ended(server, target):
 
 def test_a_server_that_brings_nothing_is_given_up_and_the_part_is_kept(server, target):
     server.drops = [HALF, *[0] * 20]
-    with pytest.raises(ModelError, match="could not be fetched") as caught:
+    with pytest.raises(ModelError, match="cannot be fetched") as caught:
         get(target, source(server))
     assert caught.value.exit_code == 3
-    assert "goes on from there" in str(caught.value)
+    assert "run the same command to continue" in str(caught.value)
     assert len(server.asked) < 10
     server.drops = []
     server.asked.clear()
@@ -139,7 +139,7 @@ def test_after_wrong_bytes_the_next_source_is_tried(server, target):
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(404, "does not have the file"), (403, "accept a licence"), (418, "refuses with HTTP 418")],
+    [(404, "does not have the file"), (403, "accept a licence"), (418, "answers HTTP 418")],
 )
 def test_a_refusal_is_said_in_words(server, target, status, words):
     server.status = status
@@ -162,14 +162,14 @@ def test_an_unknown_host_gives_one_line(target):
 
 def test_a_file_of_another_size_is_refused_before_its_body(server, target):
     server.data = DATA + b"more"
-    with pytest.raises(ModelError, match=f"{len(DATA) + 4} bytes and not {len(DATA)}"):
+    with pytest.raises(ModelError, match=f"{len(DATA) + 4} bytes instead of {len(DATA)}"):
         get(target, source(server))
     assert left(target) == []
 
 
 def test_a_page_instead_of_a_file_is_refused(server, target):
     server.data = b"<html>please sign in to this network</html>"
-    with pytest.raises(ModelError, match="not a model file"):
+    with pytest.raises(ModelError, match="not a GGUF file"):
         get(target, source(server), pinned=None)
     assert not target.exists()
 

@@ -240,14 +240,14 @@ def test_cards_that_are_in_use_still_count_as_what_the_machine_has():
     """A loaded engine fills the card; the model it has loaded is not refused for that."""
     full = [Gpu("card", 24 * GIB, 0)]
     memory = Memory(16 * GIB, 4 * GIB)
-    assert fit.require("m", laguna_xs(), EngineConfig(), memory, full, free=False).gpu
+    assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, full, free=False).gpu
     with pytest.raises(ModelError, match="too large"):
-        fit.require("m", laguna_xs(), EngineConfig(), memory, full)
+        fit.require_fit("m", laguna_xs(), EngineConfig(), memory, full)
 
 
 def test_what_can_never_fit_is_refused_in_one_line():
     with pytest.raises(ModelError, match="too large for this machine") as caught:
-        fit.require("m", laguna_xs(), EngineConfig(), Memory(8 * GIB, 8 * GIB), [])
+        fit.require_fit("m", laguna_xs(), EngineConfig(), Memory(8 * GIB, 8 * GIB), [])
     assert caught.value.exit_code == 3
     assert caught.value.message.count("\n") == 0
     assert "19.5 GiB" in caught.value.message
@@ -257,14 +257,14 @@ def test_what_can_never_fit_is_refused_in_one_line():
 def test_what_does_not_fit_now_is_refused_only_before_loading():
     memory = Memory(32 * GIB, 8 * GIB)
     with pytest.raises(ModelError, match=r"does not fit in memory now: .* 8\.0 GiB of 32\.0 GiB"):
-        fit.require("m", laguna_xs(), EngineConfig(), memory, [])
-    assert fit.require("m", laguna_xs(), EngineConfig(), memory, [], free=False).total > 8 * GIB
+        fit.require_fit("m", laguna_xs(), EngineConfig(), memory, [])
+    assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, [], free=False).total > 8 * GIB
 
 
 def test_a_context_too_large_is_told_which_would_do():
     engine = EngineConfig(context=262_144)
     with pytest.raises(ModelError, match=r"Set engine\.context to \d+ or less"):
-        fit.require("m", laguna_xs(), engine, Memory(24 * GIB, 24 * GIB), [])
+        fit.require_fit("m", laguna_xs(), engine, Memory(24 * GIB, 24 * GIB), [])
 
 
 # --- the machine ------------------------------------------------------------------------------

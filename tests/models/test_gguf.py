@@ -90,11 +90,11 @@ def test_strings_longer_than_what_is_read_at_once_are_skipped_rightly(tmp_path):
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<I", 99), "is damaged"),
         (
             b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<IIQ", 9, 8, 1 << 61),
-            "cut short or damaged",
+            "truncated or damaged",
         ),
         (
             b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<IIQ", 9, 9, 1 << 20),
-            "cut short or damaged",
+            "truncated or damaged",
         ),
         (gguf_bytes(QWEN | {"general.alignment": 0}), "alignment"),
         (gguf_bytes(tensors=[("t", (256,), 4)]), "no longer reads"),
@@ -127,7 +127,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path):
 def test_a_cut_file_says_how_much_is_there(tmp_path):
     path = tmp_path / "cut.gguf"
     path.write_bytes(gguf_bytes()[:-3500])
-    with pytest.raises(ModelError, match="is cut short: 1 kB of 5 kB are there; fetch it again"):
+    with pytest.raises(ModelError, match="is truncated: it has 1 kB of 5 kB; fetch it again"):
         read_header(path)
 
 
@@ -156,7 +156,7 @@ def test_things_that_are_no_files_do_not_block(tmp_path):
 def test_split_models_are_read_as_one(tmp_path):
     first = QWEN | {"split.count": 2, "split.no": 0}
     one = write_gguf(tmp_path / "m-00001-of-00002.gguf", first)
-    with pytest.raises(ModelError, match="there is no file"):
+    with pytest.raises(ModelError, match="does not exist"):
         read_header(one)
     two = write_gguf(tmp_path / "m-00002-of-00002.gguf", {"split.count": 2, "split.no": 1})
     header = read_header(one)
@@ -172,7 +172,7 @@ def test_split_models_are_read_as_one(tmp_path):
     [
         (QWEN | {"general.architecture": "mystery"}, "'mystery', which this llama.cpp does not"),
         ({}, "''"),
-        (QWEN | {"general.architecture": "bert"}, "cannot carry a conversation"),
+        (QWEN | {"general.architecture": "bert"}, "cannot hold a conversation"),
         (QWEN | {"general.type": "adapter"}, "a part of one"),
         ({"general.architecture": "qwen2"}, "no layers"),
     ],

@@ -104,7 +104,7 @@ def test_pulling_an_address_records_its_digest_and_holds_to_it(server, capsys):
     digest = hashlib.sha256(DATA).hexdigest()
     assert f"recorded what came: sha256 {digest}" in err
     assert main(["pull", server.url]) == 0
-    assert "is there already" in capsys.readouterr().err
+    assert "is already installed" in capsys.readouterr().err
     main(["remove", "model"])
     server.data = gguf_bytes(QWEN | {"general.name": "Changed"})
     assert main(["pull", server.url]) == 3
@@ -145,7 +145,7 @@ def test_a_hub_that_is_a_mirror_is_asked_first(server, capsys, monkeypatch):
     assert server.asked[0]["path"] == (
         "/poolside/Laguna-XS-2.1-GGUF/resolve/main/Laguna-XS-2.1-Q4_K_M.gguf"
     )
-    assert f"{len(DATA)} bytes and not 20274300032" in capsys.readouterr().err
+    assert f"{len(DATA)} bytes instead of 20274300032" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["flag", "environment", "configuration"])

