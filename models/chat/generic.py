@@ -97,7 +97,9 @@ class GenericFormat:
         ]
         if tools and not (self._shows_calls and self._declares(bool(text))):
             # a template without a known form of calls: the system text teaches one
-            self._note("the template shows no known form of calls, so the system text does")
+            self._note(
+                "the template shows no known form of calls, so the system prompt teaches one"
+            )
             self._tags, self._style, self._declared = None, JsonCalls(), []
             declared = text_of(declare_tools(SegmentWriter(marks.markers), tools).segments())
             text = f"{text}\n\n{declared}".strip()
@@ -109,7 +111,9 @@ class GenericFormat:
         bare = self._start(False)
         out.special(bare[0] if bare is not None else "")
         if text:
-            self._note("the template has no system text, so it opens the conversation as a user")
+            self._note(
+                "the template has no system text, so the system prompt is the first user turn"
+            )
             out.special(marks.before_user).content(text).special(marks.after_user)
             out.special(marks.opening[False]).plain("Understood.")
             out.special(marks.end + marks.after_reply)
@@ -216,7 +220,7 @@ class GenericFormat:
             if around:
                 around[-1] = (around[-1][0], pieces[-1])
             return list(zip(around, contents, strict=True))
-        self._note("the template refuses some turns, so they are put between a user's marks")
+        self._note("the template refuses some turns, so they are written as user turns")
         marks = self._marks
         found = []
         for message in messages:

@@ -132,7 +132,7 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
             "",
             "\n",
             {False: "### Assistant:\n", True: "### Assistant:\n"},
-            ["the template renders no plain conversation, so turns have headings"],
+            ["the template cannot render a plain conversation, so turns get headings"],
         )
     between = two[two.index(_USER) + len(_USER) : two.index(_REPLY)]
     after_user = _shared(one.partition(_USER)[2], between)
@@ -140,7 +140,7 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
     notes = []
     if three is None or _REPLY not in three or again not in three:
         before_user = one.partition(_USER)[0]
-        notes.append("the template refuses a second question, so its turns are like the first")
+        notes.append("the template refuses a second user turn, so all are written like the first")
     else:
         middle = three[three.index(_REPLY) + len(_REPLY) : three.index(again)]
         closing = _shared(closing, middle)

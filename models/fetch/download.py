@@ -189,9 +189,9 @@ class HttpSource:
     def _accept(
         self, response: httpx.Response, part: PartialFile, expected: int | None
     ) -> int | None:
-        """Judge the answer and place `part` where its body begins; returns the whole's size.
+        """Check the answer and move `part` to where its body begins; returns the file's size.
 
-        None with an error status means: ask again.
+        None with an error status means: try again.
         """
         status = response.status_code
         if status == 416:

@@ -309,7 +309,7 @@ def test_progress_is_not_told_more_often_than_can_be_seen():
 
 def test_an_address_that_is_none_is_refused():
     for url in ("ftp://host/x.gguf", "https://", "nonsense"):
-        with pytest.raises(ModelError, match="not an address"):
+        with pytest.raises(ModelError, match="not an http or https address"):
             HttpSource(url)
 
 

@@ -102,7 +102,7 @@ def test_pulling_an_address_records_its_digest_and_holds_to_it(server, capsys):
     out, err = capsys.readouterr()
     assert out.startswith("model  ")
     digest = hashlib.sha256(DATA).hexdigest()
-    assert f"recorded what came: sha256 {digest}" in err
+    assert f"recorded sha256 {digest}" in err
     assert main(["pull", server.url]) == 0
     assert "is already installed" in capsys.readouterr().err
     main(["remove", "model"])

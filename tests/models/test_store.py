@@ -274,7 +274,7 @@ def test_importing_across_file_systems_links_symbolically(store, tmp_path, monke
     assert done.path.samefile(path)
     path.unlink()
     assert not store.find("m").present
-    with pytest.raises(ModelError, match="m is gone: its file was") as caught:
+    with pytest.raises(ModelError, match="m is missing: its file was") as caught:
         resolve("m", Config())
     assert "laguna models remove m" in str(caught.value)
     store.remove("m")
