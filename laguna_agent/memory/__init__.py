@@ -1,1 +1,1 @@
-"""Summaries of past work, and their recall."""
+"""Long-horizon memory: summaries of past work, and search in them."""

@@ -1,4 +1,4 @@
-"""Commits that were made while something was done."""
+"""Commits that were made during a stretch of work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def commits_between(root: Path, first: str, last: str) -> list[str]:
-    """Commits made since `first`, newest first, at most 20."""
+    """Commits after `first` up to `last`, newest first, at most 20; empty when git fails."""
     if not last or first == last:
         return []
     wanted = f"{first}..{last}" if first else last
@@ -18,7 +18,7 @@ def commits_between(root: Path, first: str, last: str) -> list[str]:
                 *("git", "--git-dir", str(root / ".git"), "-c", "core.fsmonitor=false"),
                 *("rev-list", "--max-count=20", "--end-of-options", wanted, "--"),
             ],
-            # A partial clone fetches what is missing, through a program that it names itself.
+            # A partial clone would fetch missing objects through a program that it configures.
             env={**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"},
             capture_output=True,
             text=True,

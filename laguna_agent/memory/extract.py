@@ -1,8 +1,9 @@
-"""What can be said of a stretch of a trajectory without asking a model.
+"""Extracts from a range of events what can be summarised without a model.
 
-Goal from the user's words, constraints from their imperatives, decisions from the plan and from
-the reasons the model gave, files with what changed, commands with their exit codes. One pass,
-bounded memory. It also finds the events that a claim of the model's own summary rests on.
+The goal comes from the user's messages, constraints from imperatives in them, decisions from the
+plan and from reasons that the model gave, files with their changes and commands with their exit
+codes from tool results. One pass, bounded memory. `Evidence` finds the events that support a claim
+of the model's own summary.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_WINDOW = 4_000
-"""Events that evidence is looked for in; more than any epoch has."""
+_MOST_EVENTS = 4_000
+"""Events that are searched for evidence; more than any epoch has."""
 _MOST_CLAIMS = {
     "Goal": 3,
     "Constraints": 8,
@@ -54,7 +55,7 @@ _MOST_CLAIMS = {
 
 @dataclass
 class CommandRun:
-    """A command, how it ended the last time, and where."""
+    """A command, the exit code of its last run, and the events of all runs."""
 
     command: str
     exit_code: int
@@ -64,7 +65,7 @@ class CommandRun:
 
 @dataclass
 class FileTouched:
-    """A file, what was done to it, and where."""
+    """A file, the lines that changed in it, and the events that changed or read it."""
 
     path: str
     added: int = 0
@@ -75,7 +76,7 @@ class FileTouched:
 
 @dataclass
 class Extract:
-    """What a stretch of events holds."""
+    """What a range of events contains."""
 
     first_seq: int = 0
     last_seq: int = 0
@@ -88,38 +89,38 @@ class Extract:
     outcome_seq: int = 0
     result: str = ""
     last: tuple[int, str] | None = None
-    """The last step: its event, and what came of it in a line."""
+    """The last tool result: its event, and a line about it."""
     files: OrderedDict[str, FileTouched] = field(default_factory=OrderedDict)
     commands: OrderedDict[str, CommandRun] = field(default_factory=OrderedDict)
     plan: list[PlanStep] = field(default_factory=list)
     plan_seq: int = 0
     symbols: Counter[str] = field(default_factory=Counter)
     summary: Summary = field(default_factory=Summary)
-    """The deterministic summary, every claim with its events."""
+    """The summary that was derived from the events, every claim with its events."""
     evidence: Evidence = field(default_factory=lambda: Evidence())
 
     @property
     def files_changed(self) -> list[str]:
-        """Paths that were changed, in the order of their first change."""
+        """Changed paths, in the order of their first change."""
         return [item.path for item in self.files.values() if item.changed]
 
 
 class Evidence:
-    """Finds the events that a sentence rests on: those that share its rarest words."""
+    """Finds the events that support a sentence: those that share its rarest words."""
 
     def __init__(self) -> None:
         self._events: list[tuple[int, frozenset[str]]] = []
         self._counts: Counter[str] = Counter()
 
     def add(self, seq: int, text: str) -> None:
-        """Know the words of an event."""
+        """Index the words of an event."""
         words = frozenset(_stems(text[:8_000]))
-        if words and len(self._events) < _WINDOW:
+        if words and len(self._events) < _MOST_EVENTS:
             self._events.append((seq, words))
             self._counts.update(words)
 
     def of(self, text: str, *, most: int = 2) -> tuple[tuple[int, int], ...]:
-        """Ranges of the events behind a sentence; all events when none fits better."""
+        """Ranges of the events that support a sentence; the range of all when none stands out."""
         if not self._events:
             return ()
         wanted = {word for word in _stems(text) if word in self._counts}
@@ -137,16 +138,16 @@ class Evidence:
 
 
 def _stems(text: str) -> Iterator[str]:
-    """Words by their beginnings, so that `subtracted` meets `subtracts`."""
+    """Leading letters of words, so that `subtracted` matches `subtracts`."""
     return (word[:6] for word in words_in(text))
 
 
 def extract(
     events: Iterable[StoredEvent], *, keeps: Callable[[int], bool] = lambda seq: True
 ) -> Extract:
-    """Read a stretch of events once and say what it holds.
+    """Extract what a range of events contains, in one pass.
 
-    Of events that were rewound (`keeps` is false for their number) only what failed counts.
+    Of rewound events (`keeps` is false for their number) only failed checks count.
     """
     found = Extract()
     calls: OrderedDict[str, dict[str, object]] = OrderedDict()
@@ -155,16 +156,16 @@ def extract(
         found.started = found.started or stored.ts
         found.last_seq, found.ended = stored.seq, stored.ts
         if keeps(stored.seq):
-            _take(found, stored, calls)
+            _add_event(found, stored, calls)
         elif isinstance(stored.event, CheckRan) and stored.event.exit_code:
             check = stored.event
-            _command(found, stored.seq, check.command, check.exit_code, check.output)
+            _add_command(found, stored.seq, check.command, check.exit_code, check.output)
     _summarise(found)
     return found
 
 
 def attribute(summary: Summary, evidence: Evidence) -> Summary:
-    """The summary with event numbers put after the claims that have none."""
+    """The summary with events added to the claims that have none."""
     return Summary(
         {
             name: [
@@ -176,7 +177,9 @@ def attribute(summary: Summary, evidence: Evidence) -> Summary:
     )
 
 
-def _take(found: Extract, stored: StoredEvent, calls: OrderedDict[str, dict[str, object]]) -> None:
+def _add_event(
+    found: Extract, stored: StoredEvent, calls: OrderedDict[str, dict[str, object]]
+) -> None:
     seq, event = stored.seq, stored.event
     match event:
         case SessionStarted():
@@ -185,23 +188,23 @@ def _take(found: Extract, stored: StoredEvent, calls: OrderedDict[str, dict[str,
         case UserMessage():
             found.tasks.append((seq, event.text))
             found.evidence.add(seq, event.text)
-            _constraints(found, seq, event.text)
+            _add_constraints(found, seq, event.text)
         case Reply() if not event.discarded:
             text = " ".join([event.text, *(str(call.arguments) for call in event.tool_calls)])
             found.evidence.add(seq, text)
-            _symbols(found, text)
-            _decisions(found, seq, event.text)
+            _add_symbols(found, text)
+            _add_decisions(found, seq, event.text)
             for call in event.tool_calls:
                 calls[call.id] = call.arguments
                 if len(calls) > 64:
                     calls.popitem(last=False)
         case ToolFinished():
             found.evidence.add(seq, f"{event.title} {event.content}")
-            _tool(found, seq, event, calls.pop(event.call_id, {}))
+            _add_tool_result(found, seq, event, calls.pop(event.call_id, {}))
             found.last = seq, clip(f"{event.title or event.name}: {event.content}", 200)
         case CheckRan():
             found.evidence.add(seq, f"{event.command} {event.output}")
-            _command(found, seq, event.command, event.exit_code, event.output)
+            _add_command(found, seq, event.command, event.exit_code, event.output)
         case SystemNote():
             found.evidence.add(seq, event.text)
         case PlanUpdated():
@@ -221,19 +224,19 @@ def _take(found: Extract, stored: StoredEvent, calls: OrderedDict[str, dict[str,
             pass
 
 
-def _constraints(found: Extract, seq: int, text: str) -> None:
+def _add_constraints(found: Extract, seq: int, text: str) -> None:
     for sentence in _SENTENCE.split(text):
         if _CONSTRAINT.search(sentence):
             found.summary.add("Constraints", Claim(clip(sentence, 240), ((seq, seq),)))
 
 
-def _decisions(found: Extract, seq: int, text: str) -> None:
+def _add_decisions(found: Extract, seq: int, text: str) -> None:
     for sentence in _SENTENCE.split(text):
         if 20 <= len(sentence) <= 400 and _REASON.search(sentence):
             found.summary.add("Decisions", Claim(clip(sentence, 240), ((seq, seq),)))
 
 
-def _symbols(found: Extract, text: str) -> None:
+def _add_symbols(found: Extract, text: str) -> None:
     found.symbols.update(name for name in names_in(text[:8_000]) if len(split_name(name)) > 1)
 
 
@@ -241,7 +244,9 @@ def _file(found: Extract, path: str) -> FileTouched:
     return found.files.setdefault(path, FileTouched(path))
 
 
-def _tool(found: Extract, seq: int, event: ToolFinished, arguments: dict[str, object]) -> None:
+def _add_tool_result(
+    found: Extract, seq: int, event: ToolFinished, arguments: dict[str, object]
+) -> None:
     for path in event.files_changed:
         touched = _file(found, path)
         touched.changed.append(seq)
@@ -255,14 +260,14 @@ def _tool(found: Extract, seq: int, event: ToolFinished, arguments: dict[str, ob
     command = arguments.get("command")
     if event.exit_code is not None:
         shown = command if isinstance(command, str) else event.title or event.name
-        _command(found, seq, shown, event.exit_code, event.content)
+        _add_command(found, seq, shown, event.exit_code, event.content)
     elif not event.ok:
         what = event.title or event.name
         first = next((x for x in event.content.split("\n") if x.strip()), "")
         found.summary.add("Failed", Claim(clip(f"{what}: {first}", 240), ((seq, seq),)))
 
 
-def _command(found: Extract, seq: int, command: str, exit_code: int, output: str) -> None:
+def _add_command(found: Extract, seq: int, command: str, exit_code: int, output: str) -> None:
     command = clip(" ".join(command.split()), 160)
     run = found.commands.setdefault(command, CommandRun(command, exit_code))
     run.exit_code = exit_code
@@ -278,11 +283,11 @@ def _summarise(found: Extract) -> None:
     summary.add("Files", *file_claims(found))
     for run in found.commands.values():
         if run.exit_code == 0:
-            summary.add("Commands", Claim(f"`{run.command}` (exit 0)", _few(run.events)))
+            summary.add("Commands", Claim(f"`{run.command}` (exit 0)", _some(run.events)))
         else:
             why = f": {run.last_line}" if run.last_line else ""
             text = f"`{run.command}` (exit {run.exit_code}){why}"
-            summary.add("Failed", Claim(text, _few(run.events)))
+            summary.add("Failed", Claim(text, _some(run.events)))
     for step in found.plan:
         if step.status in ("pending", "active"):
             summary.add("Open", Claim(step.text, ((found.plan_seq, found.plan_seq),)))
@@ -293,7 +298,7 @@ def _summarise(found: Extract) -> None:
 
 
 def file_claims(found: Extract) -> list[Claim]:
-    """What was done to each file: changed ones first, in the order of their first change."""
+    """A claim for each file, changed ones first, in the order of their first change."""
     claims = []
     for touched in sorted(found.files.values(), key=lambda item: not item.changed):
         if touched.changed:
@@ -302,11 +307,11 @@ def file_claims(found: Extract) -> list[Claim]:
                 if touched.added or touched.removed
                 else ""
             )
-            claims.append(Claim(f"{touched.path}: changed{size}", _few(touched.changed)))
+            claims.append(Claim(f"{touched.path}: changed{size}", _some(touched.changed)))
         else:
-            claims.append(Claim(f"{touched.path}: read", _few(touched.read)))
+            claims.append(Claim(f"{touched.path}: read", _some(touched.read)))
     return claims
 
 
-def _few(numbers: list[int]) -> tuple[tuple[int, int], ...]:
+def _some(numbers: list[int]) -> tuple[tuple[int, int], ...]:
     return ranges_of(numbers if len(numbers) <= 4 else [numbers[0], *numbers[-3:]])

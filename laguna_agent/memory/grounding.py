@@ -1,8 +1,8 @@
-"""A model's summary held against the record.
+"""Checks a model's summary against the record.
 
-What can be known for sure is taken from the record and never asked of a model: which files were
-changed, which commands ran and how they ended. What the model says of such things stands only
-where the record knows of them, and what an earlier summary said is carried on.
+Facts come from the record and not from the model: which files changed, which commands ran and how
+they ended. Claims of the model about such facts stay only where the record confirms them. Claims
+of earlier summaries are carried over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from laguna_agent.memory.summary_format import Claim, Range, Summary
 from laguna_agent.memory.words import names_in, words_in
 
 _FILE = re.compile(r"^(\S+): (changed|read)(?: \(\+(\d+) -(\d+)\))?$")
-_BEFORE = re.compile(r"^changed before: (.+)$")
+_EARLIER = re.compile(r"^changed before: (.+)$")
 _COMMAND = re.compile(r"^`(.+?)` \(exit (-?\d+)\)")
 _NOTHING = re.compile(r"^(?:no|none|nothing|n/a)\b(?:\W+\w+){0,2}\W*$", re.IGNORECASE)
 _DENIAL = re.compile(
@@ -25,20 +25,20 @@ _DENIAL = re.compile(
     r"|\b(?:is|are) (?:all )?(?:done|completed?)\W*$",
     re.IGNORECASE,
 )
-_GO_ON = "go on after the last step:"
-_ASKED = 0.6
-"""Share of a claim's words that the user used, from which it can be the user's."""
-_AGAIN = 0.85
-"""Share from which it only repeats what the user said."""
+_CONTINUE = "go on after the last step:"
+_REQUESTED = 0.6
+"""Share of a claim's words in the user's messages from which it can be the user's request."""
+_REPEATED = 0.85
+"""Share from which a claim only repeats the user's messages."""
 _CHANGES = re.compile(
     r"\b(?:chang|edit|writ|wrote|add|creat|updat|fix|mend|modif|rewr|replac|remov|delet|docum)\w*",
     re.IGNORECASE,
 )
-_SINGLE = 6
-"""Changed files that are told of one by one; older ones share a line."""
-_READ = 4
-_GROUPED = 80
-"""Names on that line."""
+_MOST_CHANGED = 6
+"""Changed files that have a line each; older ones share one."""
+_MOST_READ = 4
+_MOST_GROUPED = 80
+"""File names on that line."""
 _MOST_CLAIMS = {"Goal": 3, "Constraints": 8, "Decisions": 8, "Failed": 8, "Commands": 8, "Open": 6}
 
 
@@ -50,78 +50,78 @@ class _File:
     events: tuple[Range, ...] = ()
 
 
-def ground(said: Summary, found: Extract, before: Summary | None = None) -> Summary:
-    """The summary that goes on: `said` by the model of the events in `found`, and `before` of all
-    that happened earlier."""
-    before = before or Summary()
-    said = attribute(
+def ground(claimed: Summary, found: Extract, earlier: Summary | None = None) -> Summary:
+    """Merge the model's summary of the events in `found` with the facts of those events and the
+    `earlier` summary of what came before them."""
+    earlier = earlier or Summary()
+    claimed = attribute(
         Summary(
             {
                 name: [claim for claim in claims if not _NOTHING.match(claim.text)]
-                for name, claims in said.sections.items()
+                for name, claims in claimed.sections.items()
             }
         ),
         found.evidence,
     )
     known = found.summary
     result = Summary()
-    asked = set(_stems(text for _, text in found.tasks)) | set(
-        _stems(claim.text for claim in before.claims("Goal") + before.claims("Constraints"))
+    requested = set(_stems(text for _, text in found.tasks)) | set(
+        _stems(claim.text for claim in earlier.claims("Goal") + earlier.claims("Constraints"))
     )
-    goals = [claim for claim in said.claims("Goal") if _share(claim, asked) >= _ASKED]
-    result.add("Goal", *(goals or before.claims("Goal") or known.claims("Goal")))
-    result.add("Constraints", *before.claims("Constraints"), *known.claims("Constraints"))
-    for claim in said.claims("Constraints"):
-        if _share(claim, asked) >= _ASKED and not _is_told(claim, result, "Constraints"):
+    goals = [claim for claim in claimed.claims("Goal") if _share(claim, requested) >= _REQUESTED]
+    result.add("Goal", *(goals or earlier.claims("Goal") or known.claims("Goal")))
+    result.add("Constraints", *earlier.claims("Constraints"), *known.claims("Constraints"))
+    for claim in claimed.claims("Constraints"):
+        if _share(claim, requested) >= _REQUESTED and not _is_covered(claim, result, "Constraints"):
             result.add("Constraints", claim)
-    # What only says the task again is no decision, and no step that was taken.
+    # A claim that repeats the task is neither a decision nor a step that was taken.
     fresh = Summary(
         {
-            name: [claim for claim in claims if _share(claim, asked) < _AGAIN]
-            for name, claims in said.sections.items()
+            name: [claim for claim in claims if _share(claim, requested) < _REPEATED]
+            for name, claims in claimed.sections.items()
         }
     )
-    result.add("Decisions", *before.claims("Decisions"))
+    result.add("Decisions", *earlier.claims("Decisions"))
     for claim in fresh.claims("Decisions") or known.claims("Decisions"):
-        if not _is_told(claim, result, "Decisions"):
+        if not _is_covered(claim, result, "Decisions"):
             result.add("Decisions", claim)
-    result.add("Files", *merged_files([*before.claims("Files"), *file_claims(found)]))
+    result.add("Files", *merged_files([*earlier.claims("Files"), *file_claims(found)]))
     result.add("Files", *_about_files(fresh.claims("Files"), result.claims("Files")))
-    _commands(result, before, known, fresh)
-    # Who summarises in the middle of the work has not ended it.
+    _add_commands(result, earlier, known, fresh)
+    # A summary in the middle of the work has open steps, whatever the model claims.
     steps = [
         claim
-        for claim in said.claims("Open")
-        if not _DENIAL.search(claim.text) and not claim.text.startswith(_GO_ON)
+        for claim in claimed.claims("Open")
+        if not _DENIAL.search(claim.text) and not claim.text.startswith(_CONTINUE)
     ]
     result.add("Open", *(steps or known.claims("Open")))
     if not result.claims("Open") and not found.outcome and found.last is not None:
         seq, what = found.last
-        result.add("Open", Claim(f"{_GO_ON} {what}", ((seq, seq),)))
+        result.add("Open", Claim(f"{_CONTINUE} {what}", ((seq, seq),)))
     result.limit(_MOST_CLAIMS)
     return result
 
 
 def own_words(summary: Summary) -> Summary:
-    """What only a model could say: without what is told of files and of commands."""
+    """The summary without claims in the form of facts about files and commands."""
     sections = {name: list(claims) for name, claims in summary.sections.items()}
     sections["Files"] = [
         claim
         for claim in summary.claims("Files")
-        if not _FILE.match(claim.text) and not _BEFORE.match(claim.text)
+        if not _FILE.match(claim.text) and not _EARLIER.match(claim.text)
     ]
     for name in ("Commands", "Failed"):
         sections[name] = [c for c in summary.claims(name) if not _COMMAND.match(c.text)]
     return Summary(sections)
 
 
-def merged_files(claims: Iterable[Claim], *, singles: int = _SINGLE) -> list[Claim]:
-    """What is known of files, each told of once: the last `singles` changed ones with their sizes,
-    older ones by name on one line, the last that were only read. Older claims come first."""
+def merged_files(claims: Iterable[Claim], *, singles: int = _MOST_CHANGED) -> list[Claim]:
+    """Merge claims about files, oldest first: a line for each of the last `singles` changed files,
+    one line for older changed ones, and lines for the last files that were only read."""
     files: dict[str, _File] = {}
     rest: list[Claim] = []
     for claim in claims:
-        if match := _BEFORE.match(claim.text):
+        if match := _EARLIER.match(claim.text):
             for path in match.group(1).split(", "):
                 if not path.startswith("and "):
                     files[path] = _File(changed=True, events=claim.events)
@@ -141,7 +141,7 @@ def merged_files(claims: Iterable[Claim], *, singles: int = _SINGLE) -> list[Cla
     older = list(changed)[:-singles]
     made: list[Claim] = []
     if older:
-        names = older[-_GROUPED:]
+        names = older[-_MOST_GROUPED:]
         more = f", and {len(older) - len(names)} more" if len(older) > len(names) else ""
         numbers = [
             n for path in older for first, last in changed[path].events for n in (first, last)
@@ -151,13 +151,13 @@ def merged_files(claims: Iterable[Claim], *, singles: int = _SINGLE) -> list[Cla
     for path in list(changed)[-singles:]:
         file = changed[path]
         size = f" (+{file.added} -{file.removed})" if file.added or file.removed else ""
-        made.append(Claim(f"{path}: changed{size}", _few(file.events)))
-    made += [Claim(f"{path}: read", _few(read[path].events)) for path in list(read)[-_READ:]]
+        made.append(Claim(f"{path}: changed{size}", _some(file.events)))
+    made += [Claim(f"{path}: read", _some(read[path].events)) for path in list(read)[-_MOST_READ:]]
     return [*made, *rest]
 
 
 def facts(found: Extract, *, characters: int = 700) -> str:
-    """What is known for sure of a stretch of events, in few words, for the model to build on."""
+    """The facts of a range of events in a few lines, for the model to build its summary on."""
     known = found.summary
     parts = []
     changed = [path for path, file in found.files.items() if file.changed]
@@ -170,21 +170,21 @@ def facts(found: Extract, *, characters: int = 700) -> str:
     return "\n".join(clip(part, characters // 2) for part in parts)
 
 
-def _about_files(said: list[Claim], known: list[Claim]) -> list[Claim]:
-    """What the model says of files that it did touch, where it is not what the record denies."""
+def _about_files(claimed: list[Claim], known: list[Claim]) -> list[Claim]:
+    """The model's claims about files that it touched, without those that the record contradicts."""
     changed: set[str] = set()
     read: set[str] = set()
     for claim in known:
-        if match := _BEFORE.match(claim.text):
+        if match := _EARLIER.match(claim.text):
             changed.update(match.group(1).split(", "))
         elif match := _FILE.match(claim.text):
             (changed if match.group(2) == "changed" else read).add(match.group(1))
     kept = []
-    for claim in said:
+    for claim in claimed:
         names = set(names_in(claim.text))
         says_changed = _CHANGES.search(claim.text) is not None
         if names & changed and not names & read and not names - changed - read:
-            # That it was changed stands there already.
+            # That the file changed is on record: the claim has to add something.
             if len(set(words_in(claim.text)) - set(words_in(" ".join(names)))) > 4:
                 kept.append(claim)
         elif names & read and not says_changed:
@@ -192,11 +192,11 @@ def _about_files(said: list[Claim], known: list[Claim]) -> list[Claim]:
     return kept[:4]
 
 
-def _commands(result: Summary, before: Summary, known: Summary, said: Summary) -> None:
-    """Commands that work and what failed. A command that failed and works now is no failure."""
+def _add_commands(result: Summary, earlier: Summary, known: Summary, claimed: Summary) -> None:
+    """Add commands that work, and failures. A command that failed once and works now is none."""
     ended: dict[str, tuple[str, Claim]] = {}
     for claim in (
-        *before.claims("Commands"), *before.claims("Failed"),
+        *earlier.claims("Commands"), *earlier.claims("Failed"),
         *known.claims("Failed"), *known.claims("Commands"),
     ):  # fmt: skip
         match = _COMMAND.match(claim.text)
@@ -209,23 +209,23 @@ def _commands(result: Summary, before: Summary, known: Summary, said: Summary) -
     for name, claim in ended.values():
         result.add(name, claim)
     works = {command for command, (name, _) in ended.items() if name == "Commands"}
-    for claim in own_words(said).claims("Commands"):
-        told = next((command for command in works if command in claim.text), None)
-        if told is not None and len(claim.text) > len(told) + 20:  # it says what it is for
+    for claim in own_words(claimed).claims("Commands"):
+        named = next((command for command in works if command in claim.text), None)
+        if named is not None and len(claim.text) > len(named) + 20:  # it adds a purpose
             result.add("Commands", claim)
-    for claim in own_words(said).claims("Failed"):
-        if not _is_told(claim, result, "Failed"):
+    for claim in own_words(claimed).claims("Failed"):
+        if not _is_covered(claim, result, "Failed"):
             result.add("Failed", claim)
 
 
 def _share(claim: Claim, words: set[str]) -> float:
-    """Share of a claim's words that are among these."""
+    """Share of a claim's words that are in `words`."""
     own = set(_stems([claim.text]))
     return len(own & words) / len(own) if own else 0.0
 
 
-def _is_told(claim: Claim, summary: Summary, section: str) -> bool:
-    """Whether a section says as much already, in about the same words."""
+def _is_covered(claim: Claim, summary: Summary, section: str) -> bool:
+    """Whether a section already has a claim with about the same words."""
     words = set(_stems([claim.text]))
     return any(
         len(words & set(_stems([known.text]))) >= 0.75 * len(words)
@@ -237,13 +237,13 @@ def _stems(texts: Iterable[str]) -> Iterable[str]:
     return (word[:6] for text in texts for word in words_in(text))
 
 
-def _few(events: tuple[Range, ...]) -> tuple[Range, ...]:
+def _some(events: tuple[Range, ...]) -> tuple[Range, ...]:
     return events if len(events) <= 4 else (events[0], *events[-3:])
 
 
-def shortened(summary: Summary) -> bool:
-    """Take out one claim that can best be spared; False when none can. No changed file is
-    forgotten: it is told of by its name only."""
+def drop_claim(summary: Summary) -> bool:
+    """Remove the least important claim; False when every remaining one is needed. Changed files
+    are never dropped, but move to the line of older ones."""
     for name, least in (
         ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Files", 3), ("Constraints", 3),
         ("Goal", 1), ("Open", 2), ("Decisions", 0), ("Failed", 0), ("Commands", 0),
@@ -271,4 +271,4 @@ def _is_changed(claim: Claim) -> bool:
 
 
 def _is_group(claim: Claim) -> bool:
-    return _BEFORE.match(claim.text) is not None
+    return _EARLIER.match(claim.text) is not None

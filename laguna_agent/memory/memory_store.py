@@ -11,9 +11,7 @@ edited file nor removes it when it condenses what the file covers.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.front_matter import join_front_matter, split_front_matter
 from laguna_agent.memory.summary_format import Range, Summary, parse_summary
@@ -144,15 +143,10 @@ class MemoryStore:
         memory.digest, memory.path = _digest(memory.body), path
         data: dict[str, Any] = memory.model_dump(mode="json", exclude={"body", "path"})
         text = join_front_matter({key: data[key] for key in data if data[key]}, memory.body)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8", errors="replace")
-            temporary.chmod(0o600)
-            os.replace(temporary, path)
+            atomic_write(path, text.encode("utf-8", "replace"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise LagunaError(f"cannot write the memory {path}: {error.strerror}") from error
         return path
 

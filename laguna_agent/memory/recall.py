@@ -1,8 +1,7 @@
-"""Finding what earlier work left behind: memories, and the events of every session.
+"""Recall: full-text search in the memories and session records of a repository.
 
-Memories and records are compared with a question by BM25 (SQLite FTS5), with names of paths and
-symbols weighing more than other words. The database is a cache of the files: delete it and it is
-made again; edit a file and the edit counts.
+Results are ranked by BM25 (SQLite FTS5), where names of paths and symbols weigh more than other
+words. The database is a cache of the files: it is rebuilt when missing, and follows edits.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ _POINTER = re.compile(
 )
 _OPEN_CHARS = 12_000
 _LINES = 3
-"""Lines of a memory that go into a first message, at most, beside its title."""
+"""Most claims of a memory that a hit shows."""
 
 
 @dataclass(frozen=True)
 class MemoryHit:
-    """A memory that answers a question; a higher `score` is better."""
+    """A memory that matches a query; a higher `score` is better."""
 
     memory: Memory
     score: float
     lines: tuple[str, ...]
-    """Its claims that have most to do with the question, pointers included."""
+    """The claims that match the query best, pointers included."""
 
 
 @dataclass(frozen=True)
 class EventHit:
-    """A stored event that answers a question."""
+    """A stored event that matches a query."""
 
     session: str
     seq: int
@@ -55,26 +54,26 @@ class EventHit:
 
 
 class Recall:
-    """Search in the memories and records of the repository at `root`. Safe to use in threads."""
+    """Search in the memories and records of the repository at `root`. Thread-safe."""
 
     def __init__(self, root: Path, *, session: str | None = None) -> None:
         self.root = root
         self.session = session
-        """The session that asks: `e12` alone means its event 12."""
+        """The session that `e12` without a session refers to."""
         self._index = RecallIndex(root)
 
     def refresh(self) -> None:
-        """Bring the index up to date with the files."""
+        """Update the index from the files."""
         self._index.refresh()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._index.close()
 
     # --- search -------------------------------------------------------------------------------
 
     def memories(self, query: str, *, limit: int = 5) -> list[MemoryHit]:
-        """The memories that fit a question best, one a session, best first."""
+        """The memories that match a query best, one a session, best first."""
         self._index.refresh()
         return self._memories(query, limit)
 
@@ -98,7 +97,7 @@ class Recall:
         return hits
 
     def events(self, query: str, *, limit: int = 5, session: str | None = None) -> list[EventHit]:
-        """The events that fit a question best, best first."""
+        """The events that match a query best, best first."""
         self._index.refresh()
         return self._events(query, limit, session)
 
@@ -106,7 +105,8 @@ class Recall:
         return [EventHit(*row) for row in self._index.events(query, limit, session)]
 
     def open(self, session: str, first: int, last: int | None = None) -> str:
-        """The events behind a claim, as text. Raises UsageError when there is no such session."""
+        """The events from `first` to `last` of a session, as text. Raises UsageError when there is
+        no such session."""
         directory = self._index.sessions_dir / session
         trajectory = Trajectory.open(directory, for_append=False)
         parts: list[str] = []
@@ -126,9 +126,8 @@ class Recall:
         return "\n\n".join(parts)
 
     def answer(self, query: str, limit: int = 5) -> str:
-        """What the recall tool says: an event for a pointer, else memories and events found.
-
-        Empty when there is nothing. Problems come back as text.
+        """The result of the recall tool: the events that a pointer names, or else the best
+        memories and events. Empty when nothing matches; errors are returned as text.
         """
         try:
             pointer = _POINTER.match(query.strip().strip("[]`"))
@@ -148,9 +147,9 @@ class Recall:
         return "\n\n".join(parts)
 
     async def for_task(self, task: str, *, budget: int, count: Count) -> str:
-        """The few memories that a new task should begin with, in at most `budget` tokens.
+        """The memories that match a new task best, as text of at most `budget` tokens.
 
-        `count` counts the tokens of a text. Empty when nothing fits the task.
+        `count` counts the tokens of a text. Empty when nothing matches.
         """
         text = ""
         if budget <= 0:
@@ -172,7 +171,7 @@ class Recall:
                 break
         return text
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _session_named(self, name: str | None) -> str | None:
         if name is None:
@@ -185,9 +184,9 @@ class Recall:
 
 def _best_lines(memory: Memory, wanted: set[str]) -> Iterator[str]:
     lines = [
-        (len(wanted & set(words_in(claim.text))), -place, f"{name}: {claim.render()}")
+        (len(wanted & set(words_in(claim.text))), -number, f"{name}: {claim.render()}")
         for name, claims in memory.summary.sections.items()
-        for place, claim in enumerate(claims)
+        for number, claim in enumerate(claims)
         if name != "Goal" or not claim.text.startswith(memory.title[:40])
     ]
     ranked = sorted((line for line in lines if line[0]), reverse=True)[:_LINES]

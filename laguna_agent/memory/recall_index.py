@@ -1,8 +1,8 @@
-"""The full-text index behind recall: a cache in SQLite over memory files and records.
+"""The full-text index of recall: a cache in SQLite over memory files and session records.
 
-Records are indexed as they grow: of a session that is being written only the new end is read.
-Which sessions can have changed is known without looking at each: opening or making one changes
-the time of the directory they are in, and the ones that were in use at the last look are kept.
+Of a session that grew, only the new events are read. Refreshing does not look at every session:
+creating or opening one changes the time of the directory of sessions, and sessions that were in
+use at the last refresh are marked `live`.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _BODY_CHARS = 60_000
 _RERANKED = 25
-"""Matches beyond those asked for that are compared by how close together the words stand."""
+"""Matches beyond the requested number that are ranked again by the closeness of their words."""
 _MOST_RANKED = 3_000
-"""Matches that are ranked; of more than that the oldest are left out."""
+"""Matches that are ranked; beyond these, the oldest are left out."""
 _COMMON = 0.05
-"""A word that more than this share of the events hold says little; rarer ones are preferred."""
+"""Share of all events from which a word is common; rarer words are preferred."""
 
 
 class RecallIndex:
-    """The index of one repository. Its methods may be called from any thread."""
+    """The index of one repository. Thread-safe."""
 
     def __init__(self, root: Path) -> None:
         self._state = repository_state_dir(root)
@@ -59,28 +59,28 @@ class RecallIndex:
         self._database: sqlite3.Connection | None = None
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
                 self._database = None
 
     def refresh(self) -> None:
-        """Follow the files. A damaged database is made anew."""
+        """Update the index from the files; rebuild it when the database is damaged."""
         with self._lock:
             try:
                 self._refresh(self._open())
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) and "readonly" not in str(error):
-                    self._anew()
-                # Another laguna is at it, or nothing can be written: search what is there.
+                    self._rebuild()
+                # Another process is updating it, or it is read-only: search it as it is.
             except sqlite3.DatabaseError:
-                self._anew()
+                self._rebuild()
 
     def memories(self, query: str, limit: int) -> list[tuple[Path, float]]:
-        """Files of memories that hold words of the query, best first, with a score."""
+        """Files of memories with words of the query, best first, with a score."""
         with self._lock:
-            terms = self._telling(terms_of(query), "memories")
+            terms = self._distinctive(terms_of(query), "memories")
             if not terms:
                 return []
             sql = """
@@ -96,9 +96,9 @@ class RecallIndex:
     def events(
         self, query: str, limit: int, session: str | None
     ) -> list[tuple[str, int, str, str, str, float]]:
-        """Events that hold the words of the query: session, number, time, kind, snippet, score.
+        """Events with words of the query: session, number, time, type, snippet, score.
 
-        Events with all words come first; if they are too few, those with some.
+        Events with all words come first; events with some of them follow if needed.
         """
         with self._lock:
             terms = terms_of(query)
@@ -108,7 +108,7 @@ class RecallIndex:
             found = self._match(" AND ".join(terms), wanted, limit, session)
             if len(found) < limit and len(terms) > 1:
                 some = self._match(
-                    " OR ".join(self._telling(terms, "events")),
+                    " OR ".join(self._distinctive(terms, "events")),
                     wanted,
                     limit + len(found),
                     session,
@@ -128,7 +128,7 @@ class RecallIndex:
         if session is not None:
             only, bound = "AND rowid IN (SELECT row FROM rows WHERE session = ?)", (session,)
         else:
-            # Of very many matches only the newest are ranked: ranking costs time for each.
+            # Ranking costs time for each match: of very many, rank only the newest.
             oldest = database.execute(
                 "SELECT rowid FROM events WHERE events MATCH ? "
                 "ORDER BY rowid DESC LIMIT 1 OFFSET ?",
@@ -136,7 +136,7 @@ class RecallIndex:
             ).fetchone()
             if oldest is not None:
                 only, bound = "AND rowid >= ?", oldest
-        # The best are found first: a snippet of every match would cost far more than they do.
+        # Rank first: making a snippet of every match would take far longer.
         sql = f"""
             SELECT rows.session, rows.seq, rows.ts, rows.kind, rows.row, -best.rank FROM (
                 SELECT rowid, rank FROM events
@@ -160,8 +160,8 @@ class RecallIndex:
             for score, hit in ranked[:limit]
         ]
 
-    def _telling(self, terms: list[str], table: str) -> list[str]:
-        """The terms without those that are everywhere, unless all are."""
+    def _distinctive(self, terms: list[str], table: str) -> list[str]:
+        """The terms without common ones, unless all are common."""
         if len(terms) < 2:
             return terms
         database = self._open()
@@ -176,7 +176,7 @@ class RecallIndex:
         rare = [term for term in terms if 0 < counts[term] < most]
         return rare or [term for term in terms if counts[term]] or terms
 
-    # --- following the files ------------------------------------------------------------------
+    # --- refreshing ---------------------------------------------------------------------------
 
     def _refresh(self, database: sqlite3.Connection) -> None:
         with database:
@@ -184,8 +184,8 @@ class RecallIndex:
             self._refresh_sessions(database)
 
     def _refresh_memories(self, database: sqlite3.Connection) -> None:
-        # An edit in place changes only the file's own time, so each is looked at; their sum
-        # tells whether any changed, without asking the database for each.
+        # An edit in place changes only the file's own time, so every file is checked; the sum of
+        # all stamps tells whether any changed without a query for each.
         seen: dict[str, int] = {}
         total = 0
         for directory in ("segments", "sessions", "weeks"):
@@ -235,7 +235,7 @@ class RecallIndex:
         else:
             names = list(known)
         for name in names:
-            self._follow(database, name, known.get(name))
+            self._refresh_session(database, name, known.get(name))
         database.execute("INSERT OR REPLACE INTO state VALUES ('changed', ?)", (changed,))
 
     def _names(self) -> list[str]:
@@ -245,26 +245,26 @@ class RecallIndex:
         except FileNotFoundError:
             return []
 
-    def _follow(
+    def _refresh_session(
         self, database: sqlite3.Connection, name: str, known: tuple[int, int, int, int] | None
     ) -> None:
-        size, seq, live, asked = known or (0, 0, 0, 0)
+        size, seq, live, summary_requested = known or (0, 0, 0, 0)
         directory = self.sessions_dir / name
         try:
             now = os.stat(f"{self.sessions_dir}/{name}/events.jsonl").st_size
-            # Asked before reading: what is written until then is read, what comes later is not
-            # missed, because the session counts as in use.
+            # Check the lock before reading: events written in between are read, and later ones are
+            # not missed, because the session counts as in use.
             in_use = int((known is None or now != size or live) and is_locked(directory))
         except OSError:
             return
         if known is not None and now == size and in_use == live:
             return
-        if now < size:  # mended, or another file: begin again
+        if now < size:  # repaired or replaced: index it again
             _drop_session(database, name)
-            seq, asked = 0, 0
+            seq, summary_requested = 0, 0
         try:
             for stored in read_events(directory, seq + 1, whole=True, problems=[]):
-                text, asked = searchable(stored.event, asked)
+                text, summary_requested = searchable(stored.event, summary_requested)
                 seq = stored.seq
                 if text.strip():
                     _add_event(database, name, seq, stored.ts, stored.event, text)
@@ -272,7 +272,7 @@ class RecallIndex:
             return
         database.execute(
             "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?)",
-            (name, now, seq, in_use, asked),
+            (name, now, seq, in_use, summary_requested),
         )
 
     # --- the database -------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class RecallIndex:
                 self._database = _connect(str(path))
         return self._database
 
-    def _anew(self) -> None:
+    def _rebuild(self) -> None:
         self.close()
         _remove(self._state / "memory" / "recall.sqlite")
         self._refresh(self._open())
@@ -351,7 +351,7 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         if path != ":memory:":
             database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=OFF")  # a cache: losing it costs nothing
+            database.execute("PRAGMA synchronous=OFF")  # a cache may be lost
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             for table in ("files", "memories", "sessions", "rows", "events", "state"):

@@ -1,8 +1,7 @@
-"""The fixed structure of a summary, and claims that point to the events behind them.
+"""The fixed structure of summaries: seven sections of claims that point to their events.
 
-The same seven sections serve compaction (the model goes on from them) and memory (a later task
-starts from them). A claim's events are written after it, as `[e12]` or `[e12, e40-e44]`; in a
-week's file the session stands before them, as `[261124-173708-x7qd e12]`.
+Compaction and memory share the format. A claim's events follow it, as `[e12]` or
+`[e12, e40-e44]`; in a week's file they follow their session, as `[261124-173708-x7qd e12]`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ SECTIONS: Mapping[str, str] = {
     "Commands": "commands that work",
     "Open": "the next steps",
 }
-"""Names of the sections, in order, and what each holds."""
+"""Names of the sections, in order, and what each contains."""
 
 Range = tuple[int, int]
 
@@ -33,15 +32,15 @@ _HEADING = re.compile(
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of a summary and the numbers of the events it rests on (first and last)."""
+    """One line of a summary and the ranges of the events that support it."""
 
     text: str
     events: tuple[Range, ...] = ()
     session: str = ""
-    """The session the numbers belong to, where it is not the file's own."""
+    """The session of the events, where it is not the file's own."""
 
     def render(self) -> str:
-        """The line with its pointer."""
+        """The line with its pointer to the events."""
         if not self.events:
             return self.text
         numbers = ", ".join(
@@ -52,7 +51,7 @@ class Claim:
 
 @dataclass
 class Summary:
-    """Claims by section; a section that is missing has none."""
+    """Claims by section."""
 
     sections: dict[str, list[Claim]] = field(default_factory=dict)
 
@@ -61,14 +60,14 @@ class Summary:
         return self.sections.get(name, [])
 
     def add(self, name: str, *claims: Claim) -> None:
-        """Add claims to a section, those that are there already left out."""
+        """Add claims to a section, without duplicates."""
         known = self.sections.setdefault(name, [])
         texts = {claim.text for claim in known}
         known.extend(claim for claim in claims if claim.text not in texts)
 
     @property
     def empty(self) -> bool:
-        """True when there is nothing in it."""
+        """True when no section has a claim."""
         return not any(self.sections.values())
 
     def limit(self, most: Mapping[str, int]) -> None:
@@ -80,7 +79,7 @@ class Summary:
                 self.sections[name] = claims[: count // 3] + claims[-(count - count // 3) :]
 
     def render(self, *, heading: str = "{}:") -> str:
-        """The text: each section that has claims under its heading, one claim a line."""
+        """The summary as text: under a heading for each section, one claim a line."""
         parts = [
             "\n".join(
                 [heading.format(name), *(f"- {claim.render()}" for claim in self.claims(name))]
@@ -92,7 +91,7 @@ class Summary:
 
 
 def parse_claim(line: str) -> Claim:
-    """A claim from one line, its bullet and pointer taken off."""
+    """Parse a line into a claim, without its bullet and pointer."""
     text = _BULLET.sub("", line).strip()
     match = _EVENTS.search(text)
     if match is None:
@@ -109,10 +108,10 @@ def parse_claim(line: str) -> Claim:
 
 
 def parse_summary(text: str) -> Summary:
-    """A summary from text in the fixed structure; what stands before any section is the goal.
+    """Parse text in the fixed structure; lines before the first heading belong to the goal.
 
-    Forgiving, because people edit these texts and models without a grammar write them: headings
-    may be Markdown ones, claims may lack their bullets.
+    Lenient, because people edit these texts and models write them without a grammar: headings may
+    be Markdown, and claims may lack bullets.
     """
     summary, section = Summary(), "Goal"
     for line in text.split("\n"):
@@ -128,12 +127,12 @@ def parse_summary(text: str) -> Summary:
 
 _LINES = {"Goal": 2, "Constraints": 3, "Decisions": 4, "Files": 4, "Failed": 4, "Commands": 3,
           "Open": 5}  # fmt: skip
-"""Claims in a summary of some thousand tokens. What the record knows by itself needs few."""
+"""Claims in a summary of about a thousand tokens, few where the record has the facts anyway."""
 
 
 def summary_grammar(*, tokens: int = 1_200, characters: int = 200) -> str:
-    """GBNF that holds a reply to the sections in order, each with as many claims as fit into
-    `tokens` altogether, so that the last section is reached."""
+    """GBNF for the sections in order, each with at most as many claims as let all sections fit
+    into `tokens`."""
     share = min(1.5, tokens / 900)
     rules = [
         "root ::= " + ' "\\n" '.join(f'"{name}:" {name.lower()}' for name in SECTIONS),
@@ -147,7 +146,7 @@ def summary_grammar(*, tokens: int = 1_200, characters: int = 200) -> str:
 
 
 def ranges_of(numbers: Iterable[int]) -> tuple[Range, ...]:
-    """Event numbers as ranges, neighbours joined."""
+    """Event numbers as ranges of consecutive ones."""
     ranges: list[Range] = []
     for number in sorted(set(numbers)):
         if ranges and number == ranges[-1][1] + 1:

@@ -1,7 +1,7 @@
-"""Condensing old memories, so that a year of work stays small.
+"""Condenses old memories into one file a week, so that a year of work stays small.
 
-A week that is over becomes one file with a few lines a session. Four weeks later the sessions'
-own files go, but for those that a person edited; the trajectories stay, and recall searches them.
+A week that is over becomes one file with a few lines a session. Four weeks later the sessions' own
+memory files are removed, except edited ones; their records stay, and recall searches those.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from laguna_agent.memory.memory_store import Memory, MemoryStore, read_memory
 from laguna_agent.memory.summary_format import Claim
 
 KEEP_DETAIL = timedelta(weeks=4)
-"""How long after a week's end the files of its sessions stay."""
+"""How long the memory files of a session stay after the end of its week."""
 
 WEEK_CHARS = 40_000
-"""Size that a week's file does not pass; the more sessions, the fewer lines each."""
+"""Limit of a week's file; the more sessions it has, the fewer lines each gets."""
 
 _ENTRY = re.compile(r"^## (\S+) ", re.MULTILINE)
 _LINES = (("Goal", 1), ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Open", 2),
@@ -28,11 +28,10 @@ _LINES = (("Goal", 1), ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Open"
 
 
 def condense(store: MemoryStore, now: datetime | None = None) -> list[Path]:
-    """Bring the weeks that are over up to date and remove what they replace; returns the files
-    that were written."""
+    """Write the files of past weeks and remove what they replace; returns the written files."""
     now = now or datetime.now(UTC)
     weeks: dict[str, list[Memory]] = defaultdict(list)
-    for memory in _newest_level(store):
+    for memory in _sessions(store):
         when = _time(memory.ended)
         if when is not None and week_of(when) < week_of(now):
             weeks[week_of(when)].append(memory)
@@ -54,8 +53,8 @@ def week_of(when: datetime) -> str:
     return f"{year}-W{week:02d}"
 
 
-def _newest_level(store: MemoryStore) -> Iterator[Memory]:
-    """One memory a session: its session file, else its only segment."""
+def _sessions(store: MemoryStore) -> Iterator[Memory]:
+    """One memory a session: its condensed memory, or else its only segment."""
     sessions = {memory.session: memory for memory in store.memories("session")}
     yield from sessions.values()
     for memory in store.memories("segment"):
@@ -75,7 +74,7 @@ def _write_week(store: MemoryStore, week: str, memories: list[Memory]) -> Path |
         entries[memory.session] = _entry(memory, size)
     body = "\n\n".join([f"# {week}", *entries.values()])
     if known is not None and known.edited:
-        # A person's words stay as they are; only the sessions that are new are added.
+        # Somebody edited the file: only append new sessions.
         added = "\n\n".join(entries[memory.session] for memory in fresh)
         body = f"{known.body}\n\n{added}"
     elif len(body) > WEEK_CHARS:
@@ -95,12 +94,12 @@ def _write_week(store: MemoryStore, week: str, memories: list[Memory]) -> Path |
     )
     path = store.write(result)
     if known is not None and known.edited:
-        _keep_edited(path)
+        _mark_edited(path)
     return path
 
 
-def _keep_edited(path: Path) -> None:
-    """Leave the mark of a person's edit on a file that was added to."""
+def _mark_edited(path: Path) -> None:
+    """Remove the digest from an edited file that was appended to, so that it counts as edited."""
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r'(?m)^digest = ".*"\n', "", text, count=1), encoding="utf-8")
 
@@ -128,11 +127,11 @@ def _cut(entry: str, size: int) -> str:
 
 
 def _entries(body: str) -> dict[str, str]:
-    places = [(match.start(), match.group(1)) for match in _ENTRY.finditer(body)]
-    ends = [*(start for start, _ in places[1:]), len(body)]
+    starts = [(match.start(), match.group(1)) for match in _ENTRY.finditer(body)]
+    ends = [*(start for start, _ in starts[1:]), len(body)]
     return {
         session: body[start:end].strip("\n")
-        for (start, session), end in zip(places, ends, strict=True)
+        for (start, session), end in zip(starts, ends, strict=True)
     }
 
 

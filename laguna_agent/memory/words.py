@@ -1,4 +1,4 @@
-"""Words and names in text: what search compares.
+"""Words and names in text, the units that search compares.
 
 A name is a path or an identifier. It counts as a whole and by its parts, so that `http client`
 finds `HTTPClient` and `src/http_client.py`.
@@ -35,11 +35,11 @@ too under until up us use used using very want was we were what when where which
 will with would you your
 """
 STOP_WORDS = frozenset(_STOP_TEXT.split())
-"""English words that say nothing about what a text is about."""
+"""English words that do not tell what a text is about."""
 
 
 def words_in(text: str) -> Iterator[str]:
-    """The words of a text in lower case, parts of names too, stop words left out."""
+    """The words of a text in lower case, with the parts of names, without stop words."""
     for word in _WORD.findall(text):
         lowered = word.lower()
         if len(lowered) > 1 and lowered not in STOP_WORDS:
@@ -52,7 +52,7 @@ def words_in(text: str) -> Iterator[str]:
 
 
 def names_in(text: str) -> Iterator[str]:
-    """Paths and identifiers in a text, as they are written."""
+    """Paths and identifiers in a text, as written."""
     return (match.group() for match in _NAME.finditer(text))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from laguna_agent.events import Event, TurnFinished, UserMessage
 from laguna_agent.memory.extract import Extract, extract
-from laguna_agent.memory.grounding import facts, ground, merged_files, own_words, shortened
+from laguna_agent.memory.grounding import drop_claim, facts, ground, merged_files, own_words
 from laguna_agent.memory.summary_format import Claim, Summary, parse_summary
 from laguna_agent.trajectory.codec import StoredEvent
 from support.sessions import call, reply, result
@@ -169,7 +169,7 @@ def test_shortening_ends_and_spares_what_is_next() -> None:
         ),
         WORK,
     )
-    while shortened(summary):
+    while drop_claim(summary):
         pass
     assert texts(summary, "Goal") == ["port the parser"]
     assert texts(summary, "Open") == ["first", "second"]
@@ -195,7 +195,7 @@ def test_what_only_repeats_the_task_or_denies_that_there_is_more_is_left_out() -
 def test_shortening_forgets_no_changed_file() -> None:
     many = found(*(event for n in range(12) for event in wrote(str(n), f"src/f{n}.py")))
     summary = ground(Summary(), many)
-    while shortened(summary):
+    while drop_claim(summary):
         pass
     told = " ".join(texts(summary, "Files"))
     assert [n for n in range(12) if f"src/f{n}.py" not in told] == []

@@ -23,7 +23,7 @@ from laguna_agent.agent.context.epoch import (
 from laguna_agent.errors import ContextFullError, LagunaError
 from laguna_agent.events import Compacted, Event, Notice, Reply, SystemNote
 from laguna_agent.memory.extract import extract
-from laguna_agent.memory.grounding import facts, ground, shortened
+from laguna_agent.memory.grounding import drop_claim, facts, ground
 from laguna_agent.memory.summary_format import Summary, parse_summary, summary_grammar
 from laguna_agent.models.conversation import Conversation, GenerateOptions, Message, Sampling
 from laguna_agent.trajectory.codec import StoredEvent
@@ -196,7 +196,7 @@ def _last_summary(state: ConversationState) -> Summary | None:
 async def _fitted(summary: Summary, count: Count, tokens: int) -> str:
     """The text of a summary, without its least needed claims where it would be too long."""
     text = summary.render()
-    while await count(text) > tokens and shortened(summary):
+    while await count(text) > tokens and drop_claim(summary):
         text = summary.render()
     return text
 
