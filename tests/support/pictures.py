@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 PICTURES = {"edit": ("finished", (118, 34)), "approval": ("asks_edit", (118, 34))}
-"""Names of files to scenes and sizes."""
+"""Scene and size of each file."""
 
 
 async def draw(folder: Path) -> None:

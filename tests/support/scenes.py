@@ -1,4 +1,4 @@
-"""States of the terminal interface for pictures: fixed events, no clock, no model, no chance."""
+"""States of the interface for pictures: fixed events, no clock, no model."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ SERVERS = {"office": "http://10.0.0.7:8080/v1"}
 
 
 class SceneApp(LagunaApp):
-    """The app without an agent behind it."""
+    """The app without an agent."""
 
     def __init__(self, theme: str = "laguna") -> None:
         super().__init__(lambda: None, cwd=Path("/home/ada/shop"))  # type: ignore[arg-type,return-value]
@@ -307,7 +307,7 @@ SCENES: dict[str, Scene] = {
 
 
 def settled(app: SceneApp, scene: Scene) -> Callable[[Pilot[int]], Awaitable[None]]:
-    """What brings a started app into a scene, and waits until nothing is to be drawn."""
+    """Brings a started app into a scene and waits until everything is drawn."""
 
     async def run(pilot: Pilot[int]) -> None:
         app.prepare()

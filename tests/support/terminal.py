@@ -1,4 +1,4 @@
-"""laguna in a pseudo-terminal whose screen can be read."""
+"""Programs in a pseudo-terminal, whose screen tests can read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAGUNA = (sys.executable, "-m", "laguna_agent.cli")
 
 
 class Terminal:
-    """A program in a terminal; laguna with `arguments` unless `program` says another one."""
+    """A program in a terminal: laguna with `arguments`, or another `program`."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Terminal:
         self.before = self.modes
 
     def pump(self) -> bool:
-        """Take what was written; False once the program has ended."""
+        """Read the output so far; False once the program has exited."""
         try:
             data = self.child.read_nonblocking(65_536, timeout=0.05)
         except pexpect.TIMEOUT:
@@ -59,22 +59,22 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What the screen shows."""
+        """The text on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display)
 
     @property
     def modes(self) -> list[Any]:
-        """How the terminal treats what is typed."""
+        """The modes of the terminal's input."""
         return termios.tcgetattr(self.child.child_fd)
 
     @property
     def state(self) -> str:
-        """The process's state as in /proc: R, S, T (stopped), Z."""
+        """The process state as in /proc: R, S, T (stopped), Z."""
         stat = Path(f"/proc/{self.child.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0]
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
-        """Wait for a condition, which is a fault if it does not come true."""
+        """Wait until a condition holds; fail if it never does."""
         deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not happen:\n{self.text}"
@@ -86,11 +86,11 @@ class Terminal:
         await self.until(lambda: text in self.text, f"showing {text!r}")
 
     async def hides(self, text: str) -> None:
-        """Wait until it does not."""
+        """Wait until the screen does not show a text."""
         await self.until(lambda: text not in self.text, f"hiding {text!r}")
 
     async def ended(self) -> int:
-        """Wait for the end; the exit code, or minus the number of a signal."""
+        """Wait for the exit; returns the exit code, or minus the number of the signal."""
         deadline = time.monotonic() + 30
         while await asyncio.to_thread(self.pump):
             assert time.monotonic() < deadline, f"did not end:\n{self.text}"
@@ -99,11 +99,11 @@ class Terminal:
         return int(code if code is not None else -(self.child.signalstatus or 0))
 
     def type(self, text: str) -> None:
-        """Type it."""
+        """Type a text."""
         self.child.send(text)
 
     async def answer(self, key: str, what: str) -> None:
-        """Answer an approval, again while the key is taken for one that came too soon."""
+        """Press a key until the approval closes: an early key goes to the composer."""
         deadline, again = time.monotonic() + 60, 0.0
         while what in self.text:
             assert time.monotonic() < deadline, f"{key} did not answer:\n{self.text}"
@@ -113,24 +113,24 @@ class Terminal:
             await asyncio.to_thread(self.pump)
 
     def resize(self, width: int, height: int) -> None:
-        """Make the terminal another size."""
+        """Resize the terminal."""
         self.child.setwinsize(height, width)
         self.screen.resize(height, width)
 
     @property
     def left(self) -> str:
-        """What was written since the last time the whole screen was taken."""
+        """The output since laguna last took the whole screen."""
         end = self.output.decode("utf-8", "replace")
         return end[end.rfind("\x1b[?1049h") :]
 
     def was_restored(self) -> bool:
-        """Whether the last word about each mode is that it is off, and keys are as they were."""
+        """Whether all modes were switched off and the input modes are as before."""
         written = all(off in self.left for off in (PASTE_OFF, ALT_OFF, MOUSE_OFF, CURSOR_ON))
         return written and (not self.child.isalive() or self.modes == self.before)
 
 
 def says(text: str) -> Any:
-    """A server's answer: this text."""
+    """A server that answers with a text."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.open()
@@ -142,7 +142,7 @@ def says(text: str) -> Any:
 
 
 def calls(name: str, arguments: str) -> Any:
-    """A server's answer: this call."""
+    """A server that answers with a tool call."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.open()
@@ -155,7 +155,7 @@ def calls(name: str, arguments: str) -> Any:
 
 
 def stalls(text: str) -> Any:
-    """Says something and then nothing, until the client goes away."""
+    """A server that writes a text and then hangs until the client disconnects."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.open()
@@ -166,7 +166,7 @@ def stalls(text: str) -> Any:
 
 
 def waits(event: asyncio.Event, then: Any) -> Any:
-    """Says nothing before an event, then answers as another script."""
+    """A server that waits for an event and then answers by another script."""
 
     async def script(exchange: Exchange) -> None:
         await event.wait()

@@ -1,4 +1,4 @@
-"""A repository to work in, and an app whose session thinks by a script."""
+"""A repository to work in, and an app on a session whose model follows a script."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
 
 WAIT_S = 30.0
-"""Against hanging only."""
+"""Only so that a failing test ends."""
 
 
 class Streaming(ScriptedConversation):
-    """A scripted conversation that reads, thinks and writes in pieces, and waits where told to.
+    """A scripted conversation that streams in pieces and can be paused.
 
     While `gate` is closed, a reply stops after its first piece; while `prefill` is, before it.
     """
@@ -60,7 +60,7 @@ class Streaming(ScriptedConversation):
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git repository with two files, of which the process's directory is the root."""
+    """A git repository with two files; its root is the working directory."""
     root = tmp_path / "shop"
     root.mkdir()
     (root / "calc.py").write_text("def add(a, b):\n    return a - b\n")
@@ -79,7 +79,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def configured(laguna_home: Path, repository: Path) -> Callable[[ModelServer], list[str]]:
-    """Puts a server into the configuration; gives the arguments that choose it."""
+    """Adds a server to the configuration; returns the arguments that choose it."""
 
     def configure(server: ModelServer) -> list[str]:
         path = laguna_home / "config" / "config.toml"
@@ -91,7 +91,7 @@ def configured(laguna_home: Path, repository: Path) -> Callable[[ModelServer], l
 
 
 class Driven:
-    """An app under a pilot, with words for what tests wait for."""
+    """An app under a pilot, with the steps that tests take."""
 
     def __init__(
         self,
@@ -103,32 +103,32 @@ class Driven:
     ) -> None:
         self.app, self.pilot, self.gate, self.prefill = app, pilot, gate, prefill
         self.conversations = conversations
-        """Of each session that was opened, the last one last."""
+        """Of the sessions opened so far, in order."""
 
     async def until(self, condition: Callable[[], Any], what: str = "") -> None:
-        """Wait for a condition, which is a fault if it does not come true."""
+        """Wait until a condition holds; fail if it never does."""
         deadline = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < deadline, f"did not happen: {what}\n{self.shown}"
             await self.pilot.pause(0.01)
         await self.pilot.pause()
 
-    async def say(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         """Type a message and send it."""
         self.app.composer.insert(text)
         await self.pilot.press("escape") if self.app.completion_list.is_open else None
         await self.pilot.press("enter")
 
     async def turn(self, text: str, answer: str) -> None:
-        """A whole turn: what is said, its answer, and its end."""
+        """Run a whole turn: send a message, wait for the answer and the end."""
         await self.idle()
-        await self.say(text)
+        await self.send(text)
         await self.shows(answer)
         await self.idle()
 
     async def command(self, text: str) -> None:
-        """Type a command and send it; what it shows is there, if it needs no wait."""
-        await self.say(text)
+        """Type a command and send it, and wait for the next frame."""
+        await self.send(text)
         await self.pilot.pause()
 
     async def dialog(self, kind: type[Screen[Any]]) -> None:
@@ -188,7 +188,7 @@ def drive(repository: Path) -> Drive:
             pack = load_pack("base", model_name="scripted", directories=directories)
             conversation = Streaming(script)
             conversation.gate, conversation.prefill = gate, prefill
-            if conversations:  # the script goes on where the last conversation was
+            if conversations:  # the script continues where the last conversation was
                 conversation.played = conversations[-1].played
             conversations.append(conversation)
             return LoadedModel(conversation, conversation.info, pack)

@@ -1,4 +1,4 @@
-"""Copying: the system's clipboard where there is a program for it, without waiting for it."""
+"""Copying with the system's clipboard program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VARIABLES = ("WAYLAND_DISPLAY", "DISPLAY", "WSL_DISTRO_NAME", "SSH_CONNECTION")
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Puts programs in the path that keep what they are given; none is there at first."""
+    """Puts programs in an empty PATH that write their input to a file."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "programs"
@@ -31,7 +31,7 @@ def programs(tmp_path, monkeypatch):
     return put
 
 
-def test_the_program_of_the_display_is_given_the_text(programs, monkeypatch):
+def test_text_goes_to_the_program_of_the_display(programs, monkeypatch):
     wayland, x11 = programs("wl-copy"), programs("xclip")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setenv("DISPLAY", ":0")
@@ -40,7 +40,7 @@ def test_the_program_of_the_display_is_given_the_text(programs, monkeypatch):
     assert not x11.exists()
 
 
-def test_when_one_program_fails_the_next_is_asked(programs, monkeypatch):
+def test_when_one_program_fails_the_next_one_runs(programs, monkeypatch):
     programs("xclip", works=False)
     kept = programs("xsel")
     monkeypatch.setenv("DISPLAY", ":0")
@@ -48,7 +48,7 @@ def test_when_one_program_fails_the_next_is_asked(programs, monkeypatch):
     assert kept.read_text() == "text"
 
 
-def test_without_a_display_or_over_ssh_no_program_is_asked(programs, monkeypatch):
+def test_without_a_display_or_over_ssh_no_program_runs(programs, monkeypatch):
     kept = programs("wl-copy")
     assert not copy_with_program("text")
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
@@ -57,6 +57,6 @@ def test_without_a_display_or_over_ssh_no_program_is_asked(programs, monkeypatch
     assert not os.path.exists(kept)
 
 
-def test_without_any_program_it_says_so(programs, monkeypatch):
+def test_without_any_program_it_returns_false(programs, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")
     assert not copy_with_program("text")

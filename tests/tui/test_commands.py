@@ -1,4 +1,4 @@
-"""Commands on the real app that show something, change a setting, or begin and end."""
+"""Slash commands on the real app that show pages or change settings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from support.scripted import call
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
 
 
-# --- help, exit, what is no command ---------------------------------------------------------------
+# --- help, exit, unknown commands -----------------------------------------------------------------
 
 
-async def test_help_prints_every_key_and_every_command(drive):
+async def test_help_lists_every_key_and_command(drive):
     async with drive([Reply(text="x")], size=(120, 110)) as ui:
         await ui.idle()
         await ui.command("/help")
@@ -36,7 +36,7 @@ async def test_help_prints_every_key_and_every_command(drive):
         assert len(ui.app.screen_stack) == 1
 
 
-async def test_exit_leaves_and_says_how_to_go_on(drive):
+async def test_exit_ends_laguna_and_says_how_to_resume(drive):
     async with drive([Reply(text="hello")]) as ui:
         await ui.turn("hi", "hello")
         name = ui.app.agent.session.trajectory.id
@@ -46,7 +46,7 @@ async def test_exit_leaves_and_says_how_to_go_on(drive):
         assert ui.app.return_value == 0
 
 
-async def test_an_unknown_command_is_not_said_to_the_model(drive):
+async def test_an_unknown_command_does_not_reach_the_model(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/nonsense now")
@@ -54,10 +54,10 @@ async def test_an_unknown_command_is_not_said_to_the_model(drive):
         assert not ui.app.agent.session.conversation_state.user_messages
 
 
-async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
+async def test_commands_that_need_an_idle_agent_are_refused_during_a_turn(drive):
     async with drive([Reply(text="one, two")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("writing")
         for name in ("/new", "/compact", "/fork", "/rewind", "/undo", "/resume x", "/model m"):
             await ui.command(name)
@@ -69,7 +69,7 @@ async def test_commands_that_need_quiet_say_so_while_a_turn_goes_on(drive):
 # --- modes ----------------------------------------------------------------------------------------
 
 
-async def test_mode_is_set_by_name_and_by_choice_and_a_wrong_name_is_told(drive):
+async def test_mode_is_set_by_name_or_picker_and_a_wrong_name_is_reported(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         gate = ui.app.agent.session.gate
@@ -85,21 +85,21 @@ async def test_mode_is_set_by_name_and_by_choice_and_a_wrong_name_is_told(drive)
         assert gate.mode == "allow-all"
 
 
-async def test_plan_refuses_changes_until_it_is_ended(drive, repository):
+async def test_plan_mode_refuses_changes_until_it_ends(drive, repository):
     async with drive([EDIT, Reply(text="Here is a plan.")], mode="auto") as ui:
         await ui.idle()
-        await ui.command("/plan mend add")
+        await ui.command("/plan fix add")
         await ui.shows("Here is a plan.")
         await ui.idle()
         assert " plan " in ui.shown
         assert "return a - b" in (repository / "calc.py").read_text()
-        assert "mend add" in ui.conversations[-1].told
+        assert "fix add" in ui.conversations[-1].told
         await ui.command("/plan")
         await ui.shows("plan mode ended")
         assert not ui.app.agent.session.gate.plan
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------------------
 
 
 async def test_diff_shows_changes_and_new_files_since_the_last_commit(drive, repository):
@@ -116,7 +116,7 @@ async def test_diff_shows_changes_and_new_files_since_the_last_commit(drive, rep
         assert "added.txt" in ui.shown
 
 
-async def test_diff_outside_of_a_repository_is_told(drive, repository):
+async def test_diff_outside_a_repository_is_reported(drive, repository):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         subprocess.run(["rm", "-rf", ".git"], cwd=repository, check=True)
@@ -124,7 +124,7 @@ async def test_diff_outside_of_a_repository_is_told(drive, repository):
         await ui.shows("git cannot list the changes here")
 
 
-async def test_context_shows_parts_that_add_up_to_what_is_in_use(drive):
+async def test_context_shows_parts_that_add_up_to_the_tokens_used(drive):
     read = call("read", path="calc.py")
     async with drive([read, Reply(text="an answer")], size=(110, 40)) as ui:
         await ui.turn("look", "an answer")
@@ -146,7 +146,7 @@ async def test_usage_adds_up_the_turns(drive):
     async with drive([Reply(text="one"), Reply(text="two")], size=(100, 30)) as ui:
         await ui.idle()
         for word, answer in (("first", "one"), ("second", "two")):
-            await ui.say(word)
+            await ui.send(word)
             await ui.shows(answer)
             await ui.idle()
         await ui.command("/usage")
@@ -157,7 +157,7 @@ async def test_usage_adds_up_the_turns(drive):
         assert "tokens written 20" in shown
 
 
-async def test_memory_lists_what_is_remembered_and_opens_it(drive, repository):
+async def test_memory_lists_memories_and_opens_one(drive, repository):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/memory")
@@ -180,7 +180,7 @@ async def test_memory_lists_what_is_remembered_and_opens_it(drive, repository):
         await ui.shows("vouchers apply twice at last")
 
 
-async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(drive, laguna_home):
+async def test_prompts_shows_files_and_costs_and_reload_uses_the_edited_files(drive, laguna_home):
     async with drive([Reply(text="hello")], size=(140, 50)) as ui:
         await ui.turn("hi", "hello")
         await ui.command("/prompts")
@@ -199,13 +199,13 @@ async def test_prompts_shows_files_and_costs_and_reload_uses_what_was_edited(dri
         await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
         await ui.idle()
         assert not ui.app.agent.session.conversation_state.user_messages
-        await ui.say("again")
+        await ui.send("again")
         await ui.idle()
         assert ui.conversations[-1].system.strip() == "You are terse."
         assert ui.conversations[0].system.strip() != "You are terse."
 
 
-async def test_doctor_shows_what_the_command_says(drive):
+async def test_doctor_shows_the_output_of_the_command(drive):
     async with drive([Reply(text="x")], size=(110, 40)) as ui:
         await ui.idle()
         await ui.command("/doctor")
@@ -227,7 +227,7 @@ async def test_init_asks_the_model_for_an_agents_file(drive, repository):
 # --- settings -------------------------------------------------------------------------------------
 
 
-async def test_theme_is_set_by_name_previewed_kept_and_escape_takes_it_back(drive, laguna_home):
+async def test_theme_is_set_by_name_and_saved_and_escape_ends_a_preview(drive, laguna_home):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/theme high-contrast")
@@ -244,13 +244,13 @@ async def test_theme_is_set_by_name_previewed_kept_and_escape_takes_it_back(driv
         await ui.shows("there is no theme nonsense")
 
 
-async def test_copy_takes_the_last_answer_or_its_last_code(drive):
+async def test_copy_copies_the_last_answer_or_its_last_code(drive):
     answer = "Two ways:\n\n```python\nx = 1\n```\n\n```python\nx = 2\n```\n"
     async with drive([Reply(text=answer)]) as ui:
         await ui.idle()
         await ui.command("/copy")
         await ui.shows("nothing to copy yet")
-        await ui.say("how?")
+        await ui.send("how?")
         await ui.shows("done")
         await ui.idle()
         await ui.command("/copy")
@@ -259,7 +259,7 @@ async def test_copy_takes_the_last_answer_or_its_last_code(drive):
         assert ui.app.clipboard == "x = 2"
 
 
-async def test_the_model_is_changed_by_name_and_the_conversation_goes_on(drive, laguna_home):
+async def test_model_switches_by_name_and_the_conversation_continues(drive, laguna_home):
     path = laguna_home / "config" / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('[providers.near]\nurl = "http://127.0.0.1:9/v1"\n')
@@ -269,7 +269,7 @@ async def test_the_model_is_changed_by_name_and_the_conversation_goes_on(drive, 
         await ui.until(lambda: len(ui.conversations) == 2, "opened again")
         await ui.idle()
         assert ui.app.agent.settings.config.model == "near/qwen"
-        await ui.say("which number?")
+        await ui.send("which number?")
         await ui.idle()
         assert "remember seven" in ui.conversations[-1].told
 
@@ -291,9 +291,7 @@ async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(dr
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 12)], ids=["80", "40"])
-async def test_the_model_picker_says_less_of_each_model_where_it_is_narrow_and_cuts_none(
-    drive, size
-):
+async def test_a_narrow_model_picker_shows_less_of_each_model_and_cuts_none(drive, size):
     async with drive([Reply(text="x")], size=size) as ui:
         await ui.idle()
         await ui.command("/model")
@@ -312,7 +310,7 @@ async def test_the_model_picker_says_less_of_each_model_where_it_is_narrow_and_c
             assert ("GiB" in row) == (size[0] == 80)
 
 
-def test_the_end_of_a_long_name_is_kept_and_whether_the_model_can_be_used():
+def test_a_shortened_model_name_keeps_its_end_and_whether_it_fits():
     long = "someone-elses-model-with-a-name-of-many-parts:q4_k_m"
     rows = [model_picker.ModelRow(long, True, False, 9 << 30, 32_768)]
     [choice] = model_picker.model_choices(rows, {})
@@ -322,22 +320,22 @@ def test_the_end_of_a_long_name_is_kept_and_whether_the_model_can_be_used():
     assert drawn.get().strip() == "someone-els…parts:q4_k_m  too large"
 
 
-async def test_a_hash_remembers_a_line_for_later_conversations(drive, laguna_home):
+async def test_a_hash_adds_a_line_that_new_conversations_read(drive, laguna_home):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await ui.say("# run the tests with make check")
+        await ui.send("# run the tests with make check")
         await ui.shows("remembered in")
         text = (laguna_home / "config" / "AGENTS.md").read_text()
         assert text == "- run the tests with make check\n"
         await ui.command("/new")
         await ui.until(lambda: len(ui.conversations) == 2, "another session")
         await ui.idle()
-        await ui.say("hello")
+        await ui.send("hello")
         await ui.idle()
         assert "run the tests with make check" in ui.conversations[-1].told
 
 
-async def test_a_command_typed_faster_than_its_completions_is_the_command_that_was_typed(drive):
+async def test_a_command_typed_faster_than_its_completions_runs_as_typed(drive):
     async with drive([]) as ui:
         await ui.idle()
         ui.app.composer.insert("/ex")

@@ -1,4 +1,4 @@
-"""Typing: chips, history, completion, what survives, and every width of character."""
+"""The composer: chips, history, completion, drafts, and characters of every width."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laguna_agent.interfaces.tui.system.preferences import PromptHistory
 from support.scenes import SceneApp
 
 
-async def test_a_long_paste_is_a_chip_and_is_sent_whole(drive):
+async def test_a_long_paste_becomes_a_chip_and_is_sent_whole(drive):
     pasted = "\n".join(f"row {n}" for n in range(40))
     async with drive([Reply(text="thanks")]) as ui:
         await ui.idle()
@@ -28,7 +28,7 @@ async def test_a_long_paste_is_a_chip_and_is_sent_whole(drive):
         assert pasted in ui.conversations[-1].told
 
 
-async def test_keys_that_come_in_one_go_are_done_in_their_order(drive):
+async def test_keys_that_arrive_together_are_handled_in_order(drive):
     async with drive([]) as ui:
         await ui.idle()
         composer = ui.app.composer
@@ -39,7 +39,7 @@ async def test_keys_that_come_in_one_go_are_done_in_their_order(drive):
         await ui.until(lambda: composer.text == "@bc", "the keys")
 
 
-async def test_backspace_takes_a_whole_chip_and_undo_brings_it_back():
+async def test_backspace_deletes_a_whole_chip_and_undo_restores_it():
     app = SceneApp()
     async with app.run_test() as pilot:
         app.prepare()
@@ -50,7 +50,7 @@ async def test_backspace_takes_a_whole_chip_and_undo_brings_it_back():
         assert app.composer.expanded == "x" * 5_000
 
 
-async def test_prompts_of_earlier_sessions_come_back_and_what_was_typed_too(tmp_path):
+async def test_up_and_down_show_earlier_prompts_and_return_to_the_typed_text(tmp_path):
     for text in ("first", "second\nline"):
         PromptHistory(tmp_path).add(text)
     app = SceneApp()
@@ -65,7 +65,7 @@ async def test_prompts_of_earlier_sessions_come_back_and_what_was_typed_too(tmp_
         assert app.composer.text == "now"
 
 
-async def test_what_was_typed_and_not_sent_is_there_again():
+async def test_unsent_text_is_restored_at_the_next_start():
     app = SceneApp()
     async with app.run_test() as pilot:
         app.prepare()
@@ -76,7 +76,7 @@ async def test_what_was_typed_and_not_sent_is_there_again():
         assert again.composer.text == "half a thought\nover two lines 日本語"
 
 
-async def test_a_resize_loses_nothing_that_is_typed():
+async def test_a_resize_loses_no_typed_text():
     app = SceneApp()
     async with app.run_test(size=(100, 30)) as pilot:
         app.prepare()
@@ -112,14 +112,14 @@ async def test_at_completes_files_and_leaves_ignored_ones_out(drive, repository)
         assert ui.app.composer.text == "see @calc.py now"
 
 
-async def test_at_completes_symbols_to_where_they_are_defined(drive):
+async def test_at_completes_a_symbol_to_its_definition(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.pilot.press(*"@add")
         await ui.until(lambda: ("@calc.py:1", "add") in ui.app.completion_list.choices, "symbol")
 
 
-async def test_only_the_last_of_what_is_asked_for_at_once_is_done_and_no_coroutine_is_lost(recwarn):
+async def test_only_the_last_of_several_background_works_runs_and_no_coroutine_is_lost(recwarn):
     done = []
 
     async def work(word: str) -> None:
@@ -132,7 +132,7 @@ async def test_only_the_last_of_what_is_asked_for_at_once_is_done_and_no_corouti
         await last.wait()
     assert done == ["@abc"]
     gc.collect()
-    assert not [said for said in recwarn if "never awaited" in str(said.message)]
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
 
 
 async def test_a_slash_completes_commands_and_enter_runs_one():
@@ -150,14 +150,14 @@ async def test_a_slash_completes_commands_and_enter_runs_one():
 
 
 @pytest.mark.parametrize("text", ["/home/ada/x.py is wrong", "/tmp/a"])
-async def test_a_path_at_the_beginning_is_no_command(text):
+async def test_a_path_at_the_start_is_not_a_command(text):
     app = SceneApp()
     async with app.run_test():
         app.prepare()
         assert app.slash_commands.run(text) is False
 
 
-def test_every_command_that_is_listed_can_be_run_and_every_key_is_in_the_help():
+def test_every_listed_command_completes_and_every_key_is_in_the_help():
     app = SceneApp()
     for command in COMMANDS:
         assert callable(getattr(app.slash_commands, f"_{command.name[1:]}"))
@@ -184,7 +184,7 @@ def test_fuzzy_search_prefers_the_file_name_and_finds_scattered_letters():
     ("text", "cells"),
     [("日本語のテスト", 14), ("e\u0301te\u0301", 3), ("a👍b", 4), ("ｆｕｌｌ", 8), ("한글", 4)],
 )
-async def test_every_width_of_character_is_drawn_whole_and_the_cursor_stands_after_it(text, cells):
+async def test_characters_of_every_width_are_drawn_whole_with_the_cursor_after_them(text, cells):
     app = SceneApp()
     async with app.run_test(size=(40, 12)) as pilot:
         app.prepare()
@@ -208,7 +208,7 @@ async def test_wide_characters_are_never_cut_where_a_line_wraps():
         assert "".join(lines) == "漢" * 25
 
 
-async def test_undo_and_redo_go_through_what_was_typed():
+async def test_undo_and_redo_step_through_the_edits():
     app = SceneApp()
     async with app.run_test() as pilot:
         app.prepare()
@@ -220,8 +220,8 @@ async def test_undo_and_redo_go_through_what_was_typed():
         assert app.composer.text == "first 日本語"
 
 
-async def test_leaving_right_after_a_change_of_size_is_no_fault():
+async def test_exiting_right_after_a_resize_does_not_fail():
     app = SceneApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.resize_terminal(60, 20)
-    app._redraw_at_current_size()  # the timer of that change, when it comes late
+    app._redraw_at_current_size()  # as the timer of the resize would, late

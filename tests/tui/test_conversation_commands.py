@@ -1,4 +1,4 @@
-"""Commands on the real app that change the conversation: summarise, begin, go on, go back."""
+"""Slash commands on the real app that start, continue, change or export a conversation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from laguna_agent.trajectory.store import Trajectory
 from support.scripted import call
 
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
-SUMMARY = "## Goal\n- mend add\n\n## Decisions\n- add keeps its name\n"
+SUMMARY = "## Goal\n- fix add\n\n## Decisions\n- add keeps its name\n"
 
 
-async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on(drive):
+async def test_compact_summarises_by_the_guidance_and_the_conversation_continues(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
-        await ui.turn("mend add", "first answer")
+        await ui.turn("fix add", "first answer")
         await ui.command("/compact keep the file names")
         await ui.shows("summarised:")
         await ui.idle()
@@ -24,17 +24,17 @@ async def test_compact_summarises_keeps_what_was_asked_for_and_the_model_goes_on
         (compacted,) = [item.event for item in stored.of_type("compacted")]
         assert compacted.guidance == "keep the file names"
         assert "add keeps its name" in compacted.summary
-        told = ui.conversations[-1].told
-        assert "add keeps its name" in told
-        assert "first answer" not in told
-        await ui.say("and now?")
+        prompt = ui.conversations[-1].told
+        assert "add keeps its name" in prompt
+        assert "first answer" not in prompt
+        await ui.send("and now?")
         await ui.shows("going on")
 
 
-async def test_escape_stops_a_compaction_and_the_conversation_is_as_it_was(drive):
+async def test_escape_stops_a_compaction_and_leaves_the_conversation_unchanged(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
-        await ui.turn("mend add", "first answer")
+        await ui.turn("fix add", "first answer")
         before = list(ui.conversations[-1].entries)
         ui.gate.clear()
         await ui.command("/compact")
@@ -45,11 +45,11 @@ async def test_escape_stops_a_compaction_and_the_conversation_is_as_it_was(drive
         ui.gate.set()
         assert ui.conversations[-1].entries == before
         await ui.shows("stopped")
-        await ui.say("and now?")
+        await ui.send("and now?")
         await ui.shows("going on")
 
 
-async def test_compacting_nothing_is_told_and_is_no_error(drive):
+async def test_compact_without_messages_is_a_warning(drive):
     async with drive([Reply(text=SUMMARY)]) as ui:
         await ui.idle()
         await ui.command("/compact")
@@ -58,7 +58,7 @@ async def test_compacting_nothing_is_told_and_is_no_error(drive):
         assert not ui.conversations[-1].options
 
 
-async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
+async def test_new_starts_an_empty_conversation_and_keeps_the_old_one(drive):
     async with drive([Reply(text="old answer")]) as ui:
         await ui.turn("old question", "old answer")
         old = ui.app.agent.session.trajectory
@@ -71,7 +71,7 @@ async def test_new_begins_an_empty_conversation_and_the_old_one_is_kept(drive):
         assert old.directory.is_dir()
 
 
-async def test_resume_by_id_shows_what_was_said_and_the_model_knows_it(drive):
+async def test_resume_by_id_shows_the_conversation_and_the_model_knows_it(drive):
     async with drive([Reply(text="old answer")]) as ui:
         await ui.turn("old question", "old answer")
         old = ui.app.agent.session.trajectory.id
@@ -82,12 +82,12 @@ async def test_resume_by_id_shows_what_was_said_and_the_model_knows_it(drive):
         await ui.shows("old answer")
         await ui.idle()
         assert ui.app.agent.session.trajectory.id == old
-        await ui.say("go on")
+        await ui.send("go on")
         await ui.idle()
         assert "old question" in ui.conversations[-1].told
 
 
-async def test_resume_of_what_is_not_there_is_told_and_leaves_the_conversation(drive):
+async def test_resume_of_an_unknown_id_is_reported_and_keeps_the_conversation(drive):
     async with drive([Reply(text="first answer"), Reply(text="here again")]) as ui:
         await ui.turn("first question", "first answer")
         here = ui.app.agent.session.trajectory.id
@@ -95,16 +95,16 @@ async def test_resume_of_what_is_not_there_is_told_and_leaves_the_conversation(d
         await ui.shows("there is no session")
         assert ui.app.agent.session.trajectory.id == here
         assert "first answer" in ui.shown
-        await ui.say("hello?")
+        await ui.send("hello?")
         await ui.shows("here again")
 
 
-async def test_fork_goes_on_in_a_copy_and_leaves_the_original_as_it_was(drive):
+async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive):
     async with drive([Reply(text="first answer"), Reply(text="another way")]) as ui:
         await ui.idle()
         await ui.command("/fork")
         await ui.shows("nothing to copy yet")
-        await ui.say("a question")
+        await ui.send("a question")
         await ui.shows("first answer")
         await ui.idle()
         original = ui.app.agent.session.trajectory
@@ -114,15 +114,15 @@ async def test_fork_goes_on_in_a_copy_and_leaves_the_original_as_it_was(drive):
         await ui.idle()
         assert ui.app.agent.session.trajectory.id != original.id
         assert "first answer" in ui.shown
-        await ui.say("do it another way")
+        await ui.send("do it another way")
         await ui.idle()
         assert "a question" in ui.conversations[-1].told
         assert (original.directory / "events.jsonl").read_bytes() == before
 
 
-async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(drive, repository):
+async def test_rewind_restores_the_files_and_returns_the_message_to_the_composer(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("mend add", "Fixed.")
+        await ui.turn("fix add", "Fixed.")
         await ui.command("/rewind")
         await ui.dialog(Picker)
         await ui.shows("calc.py")
@@ -132,14 +132,14 @@ async def test_rewind_restores_the_files_and_gives_the_message_back_to_edit(driv
         await ui.pilot.press("b")
         await ui.shows("rewound to before this message; restored: calc.py")
         assert "return a - b" in (repository / "calc.py").read_text()
-        assert ui.app.composer.text == "mend add"
+        assert ui.app.composer.text == "fix add"
         assert "Fixed." not in ui.shown
-        assert "mend add" not in ui.conversations[-1].told
+        assert "fix add" not in ui.conversations[-1].told
 
 
-async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, repository):
+async def test_rewind_of_the_conversation_only_leaves_the_files(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("mend add", "Fixed.")
+        await ui.turn("fix add", "Fixed.")
         await ui.command("/rewind")
         await ui.dialog(Picker)
         await ui.pilot.press("enter")
@@ -149,9 +149,9 @@ async def test_rewind_of_the_conversation_alone_leaves_the_files(drive, reposito
         assert "return a + b" in (repository / "calc.py").read_text()
 
 
-async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(drive, repository):
+async def test_undo_shows_the_diff_and_restores_the_files_of_the_last_turn(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("mend add", "Fixed.")
+        await ui.turn("fix add", "Fixed.")
         await ui.command("/undo")
         await ui.dialog(Question)
         assert "return a + b" in ui.shown
@@ -169,37 +169,37 @@ async def test_undo_shows_the_diff_and_takes_the_files_of_the_last_turn_back(dri
         await ui.shows("the files are as they were before the last turn")
 
 
-async def test_the_model_hears_of_an_undo_with_the_next_message_and_may_edit_again(
+async def test_the_model_learns_of_an_undo_with_the_next_message_and_may_edit_again(
     drive, repository
 ):
     other = call("edit", path="calc.py", old="    return a - b", new="    return sum((a, b))")
     script = [EDIT, Reply(text="Fixed."), other, Reply(text="Fixed otherwise.")]
     async with drive(script, mode="accept-edits") as ui:
-        await ui.turn("mend add", "Fixed.")
+        await ui.turn("fix add", "Fixed.")
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.pilot.press("y")
         await ui.shows("restored calc.py")
-        told = ui.conversations[-1].told
-        assert "took changes back" not in told
-        await ui.say("use sum")
+        prompt = ui.conversations[-1].told
+        assert "took changes back" not in prompt
+        await ui.send("use sum")
         await ui.shows("Fixed otherwise.")
         await ui.idle()
-        said = ui.conversations[-1].told.removeprefix(told)
-        assert "took changes back" in said
-        assert said.index("calc.py") < said.index("use sum")
-        assert "not by you" not in said
+        added = ui.conversations[-1].told.removeprefix(prompt)
+        assert "took changes back" in added
+        assert added.index("calc.py") < added.index("use sum")
+        assert "not by you" not in added
         assert "return sum((a, b))" in (repository / "calc.py").read_text()
 
 
-async def test_undo_without_a_change_is_told(drive):
+async def test_undo_without_a_change_is_reported(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/undo")
         await ui.shows("no turn in this repository changed files")
 
 
-async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
+async def test_rename_sets_the_title_that_the_picker_shows(drive):
     async with drive([Reply(text="hello")]) as ui:
         await ui.turn("hi", "hello")
         directory = ui.app.agent.session.trajectory.directory
@@ -218,7 +218,7 @@ async def test_rename_gives_the_title_that_the_list_of_sessions_shows(drive):
         assert "Again" in ui.shown
 
 
-async def test_export_writes_what_the_ending_says(drive, repository):
+async def test_export_writes_the_format_of_the_extension(drive, repository):
     async with drive([Reply(text="the **answer**")]) as ui:
         await ui.turn("the question", "done")
         for name in ("talk.md", "talk.html", "talk.json"):
@@ -249,7 +249,7 @@ async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repos
         assert "the answer" in notes.read_text()
 
 
-async def test_export_to_where_nothing_can_be_written_is_told(drive, repository):
+async def test_export_to_an_unwritable_path_is_reported(drive, repository):
     async with drive([Reply(text="the answer")]) as ui:
         await ui.idle()
         await ui.command("/export /proc/nowhere/talk.md")

@@ -1,4 +1,4 @@
-"""The first run: no model is there, the choices are explained, one is fetched, and it goes on."""
+"""The first run: no model is installed; the user chooses one, and the message is answered."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def opening():
 
 @pytest.fixture
 def server(monkeypatch):
-    """Serves the starter, which is a small file here."""
+    """Serves a small file as the starter model."""
     with serving(DATA) as running:
         running.etag = '"one"'
         text = catalogue.files(catalogue.__package__).joinpath("catalogue.toml").read_text()
@@ -69,9 +69,7 @@ def server(monkeypatch):
     catalogue.load_catalogue.cache_clear()
 
 
-async def test_the_choices_are_explained_and_the_starter_is_fetched_and_used(
-    drive, opening, server
-):
+async def test_the_first_run_explains_the_choices_and_downloads_the_starter(drive, opening, server):
     server.hold = threading.Event()
     async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
@@ -83,16 +81,14 @@ async def test_the_choices_are_explained_and_the_starter_is_fetched_and_used(
         await ui.shows(f"downloading {catalogue.STARTER}")
         await ui.shows("of 300 kB")
         assert "esc stops" in ui.shown
-        await ui.say("hi")  # typed meanwhile, said when it is there
+        await ui.send("hi")  # sent once the model is loaded
         server.hold.set()
         await ui.shows("hello there")
         assert Store().find(catalogue.STARTER).path.read_bytes() == DATA
         assert Store().default == catalogue.STARTER
 
 
-async def test_escape_stops_the_download_and_choosing_again_goes_on_from_there(
-    drive, opening, server
-):
+async def test_escape_stops_the_download_and_choosing_again_continues_it(drive, opening, server):
     server.hold = threading.Event()
     async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
@@ -111,7 +107,7 @@ async def test_escape_stops_the_download_and_choosing_again_goes_on_from_there(
         assert any("range" in request for request in server.asked[1:])
 
 
-async def test_a_download_that_fails_is_told_and_the_choice_comes_again(drive, opening, server):
+async def test_a_failed_download_is_reported_and_can_be_chosen_again(drive, opening, server):
     server.status = 404
     async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
@@ -122,7 +118,7 @@ async def test_a_download_that_fails_is_told_and_the_choice_comes_again(drive, o
         await ui.dialog(Picker)
 
 
-async def test_a_file_of_the_machine_is_imported_and_used(drive, opening, tmp_path):
+async def test_a_local_file_is_imported_and_used(drive, opening, tmp_path):
     path = tmp_path / "mine.gguf"
     path.write_bytes(DATA)
     async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
@@ -134,11 +130,11 @@ async def test_a_file_of_the_machine_is_imported_and_used(drive, opening, tmp_pa
         await ui.idle()
         assert ui.app.agent.settings.config.model == "mine"
         assert os.path.samefile(Store().find("mine").path, path)
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello there")
 
 
-async def test_what_is_no_model_is_told_and_nothing_is_imported(drive, opening, tmp_path):
+async def test_a_file_that_is_not_a_model_is_reported_and_not_imported(drive, opening, tmp_path):
     path = tmp_path / "notes.gguf"
     path.write_text("not a model")
     async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
@@ -148,11 +144,11 @@ async def test_what_is_no_model_is_told_and_nothing_is_imported(drive, opening, 
         ui.app.screen.query_one("Input").value = str(path)
         await ui.pilot.press("enter")
         await ui.shows("notes.gguf")
-        await ui.until(lambda: not ui.app.activity.busy, "told")
+        await ui.until(lambda: not ui.app.activity.busy, "reported")
         assert not Store().installed()
 
 
-async def test_a_server_is_written_into_the_configuration_and_used(drive, opening, laguna_home):
+async def test_a_server_is_added_to_the_configuration_and_used(drive, opening, laguna_home):
     async def says(exchange):
         await exchange.open()
         await exchange.delta(content="hello from afar")
@@ -174,7 +170,7 @@ async def test_a_server_is_written_into_the_configuration_and_used(drive, openin
             ui.app.screen.query_one("Input").value = answer
             await ui.pilot.press("enter")
         await ui.idle()
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello from afar")
         text = (laguna_home / "config" / "config.toml").read_text()
         assert tomllib.loads(text) == {
@@ -183,12 +179,12 @@ async def test_a_server_is_written_into_the_configuration_and_used(drive, openin
         }
 
 
-async def test_escape_decides_later_and_a_message_asks_again(drive, opening):
+async def test_escape_postpones_the_choice_and_a_message_asks_again(drive, opening):
     async with drive([Reply(text="x")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
         await ui.pilot.press("escape")
         await ui.shows("no model yet")
-        await ui.say("hello?")
+        await ui.send("hello?")
         await ui.dialog(Picker)
         await ui.pilot.press("escape")
         await ui.shows("hello?")
@@ -196,7 +192,7 @@ async def test_escape_decides_later_and_a_message_asks_again(drive, opening):
 
 
 @pytest.mark.parametrize("size", [(40, 12), (80, 24)])
-async def test_the_first_question_can_be_read_in_a_small_terminal(drive, opening, size):
+async def test_the_first_run_picker_is_readable_in_a_small_terminal(drive, opening, size):
     async with drive([Reply(text="x")], open_session=opening, size=size) as ui:
         await ui.dialog(Picker)
         await ui.shows("Which model")
@@ -204,7 +200,7 @@ async def test_the_first_question_can_be_read_in_a_small_terminal(drive, opening
         assert "Qwen2.5 Coder" in ui.shown
 
 
-async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, tmp_path):
+async def test_escape_stops_an_import(drive, opening, tmp_path):
     path = tmp_path / "large.gguf"
     path.write_bytes(DATA)
     with path.open("r+b") as file:
@@ -222,7 +218,7 @@ async def test_escape_stops_the_look_at_a_file_that_is_imported(drive, opening, 
         assert not Store().installed()
 
 
-async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive, tmp_path):
+async def test_escape_and_exit_stop_the_loading_of_a_new_model(drive, tmp_path):
     path = tmp_path / "large.gguf"
     path.write_bytes(DATA)
     with path.open("r+b") as file:
@@ -238,7 +234,7 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive,
         await ui.pilot.press("escape")
         await ui.shows("loading was stopped")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
-        await ui.say("hello")
+        await ui.send("hello")
         await ui.shows("of 8.6 GB")
         await ui.command("/exit")
         await ui.until(lambda: ui.app._exit, "left")
@@ -246,7 +242,7 @@ async def test_escape_stops_the_first_look_at_a_model_and_so_does_leaving(drive,
     assert not reading
 
 
-async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
+async def test_progress_of_a_stopped_load_is_not_shown(drive):
     late = []
 
     async def open_session(settings, *, on_event, **_):
@@ -264,7 +260,7 @@ async def test_what_a_stopped_loading_still_says_is_not_shown(drive):
     async with drive([], open_session=open_session, size=(110, 30)) as ui:
         await ui.shows("loading the model")
         await ui.pilot.press("escape")
-        await ui.until(lambda: late, "said late")
+        await ui.until(lambda: late, "late progress")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
         await ui.pilot.pause()
         assert not ui.app.activity.busy

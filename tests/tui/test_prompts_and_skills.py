@@ -1,4 +1,4 @@
-"""Skills and prompt packs in the terminal interface: calling, completing, noticing changes."""
+"""Skills and prompt packs in the interface: calling, completing, noticing edits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKILL = "---\nname: release\ndescription: Cut a release.\n---\nRaise the version
 
 @pytest.fixture
 def skills(laguna_home: Path) -> Path:
-    """The user's skills: one, and one that is called like a command."""
+    """The user's skills: one, and one with the name of a command."""
     folder = laguna_home / "config" / "skills"
     helped = SKILL.replace("release", "help")
     return write_files(folder, {"release/SKILL.md": SKILL, "help/SKILL.md": helped})
@@ -37,10 +37,10 @@ async def test_a_skill_is_completed_and_called_by_its_name(drive, skills):
         assert "Raise the version, then tag.\n\n/release 1.2" in ui.conversations[-1].told
 
 
-async def test_help_lists_skills_and_a_command_goes_before_a_skill_of_its_name(drive, skills):
+async def test_help_lists_skills_and_a_command_wins_over_a_skill_of_the_same_name(drive, skills):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await ui.say("/help")
+        await ui.send("/help")
         await ui.shows("Help")
         await ui.pilot.press("end")
         await ui.shows("/release [WORDS]")
@@ -48,17 +48,17 @@ async def test_help_lists_skills_and_a_command_goes_before_a_skill_of_its_name(d
         assert "/help [WORDS]" not in ui.shown
 
 
-async def test_a_name_that_is_neither_is_answered(drive, skills):
+async def test_a_name_that_is_neither_command_nor_skill_is_reported(drive, skills):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await ui.say("/relase 1.2")
+        await ui.send("/relase 1.2")
         await ui.shows("there is no command /relase")
 
 
-async def test_a_skill_is_called_while_the_agent_works(drive, skills):
+async def test_a_skill_can_be_called_while_the_agent_works(drive, skills):
     async with drive([Reply(text="one, two")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("writing")
         ui.app.composer.insert("/release now")
         await ui.pilot.press("enter")
@@ -69,71 +69,71 @@ async def test_a_skill_is_called_while_the_agent_works(drive, skills):
         await ui.idle()
 
 
-async def test_what_the_person_ran_before_is_told_after_the_call(drive, skills):
+async def test_the_output_of_a_shell_command_comes_after_the_skill_call(drive, skills):
     async with drive([Reply(text="tagged")]) as ui:
         await ui.idle()
-        await ui.say("!echo from the shell")
+        await ui.send("!echo from the shell")
         await ui.until(lambda: not ui.app.activity.busy, "ended")
-        await ui.say("/release")
+        await ui.send("/release")
         await ui.shows("tagged")
-        told = ui.conversations[-1].told
-        assert told.index("Raise the version") < told.index("I ran `echo from the shell`")
+        prompt = ui.conversations[-1].told
+        assert prompt.index("Raise the version") < prompt.index("I ran `echo from the shell`")
 
 
-# --- packs that are edited meanwhile ----------------------------------------------------------
+# --- edited packs -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def prompts(laguna_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's packs; the interface looks at them all the time."""
+    """The directory of the user's packs, which the interface checks all the time."""
     monkeypatch.setattr(pack_watch, "PERIOD_S", 0.02)
     return laguna_home / "config" / "prompts"
 
 
-async def test_an_edited_pack_is_noticed_and_offered_and_used_after_reload(drive, prompts):
+async def test_an_edited_pack_is_noticed_and_used_after_reload(drive, prompts):
     async with drive([Reply(text="hello")], size=(160, 30)) as ui:
         await ui.idle()
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello")
         before = ui.conversations[-1].system
         write_files(prompts, {"base/system.md": "You are terse.", "base/tools/read.md": "Look."})
         await ui.shows("the prompt pack base was edited (system.md, tools/read.md)")
         assert "/prompts reload starts a new conversation" in ui.shown
-        await ui.say("and now")
+        await ui.send("and now")
         await ui.idle()
         assert ui.conversations[-1].system == before
         assert len(ui.conversations) == 1
-        await ui.say("/prompts reload")
+        await ui.send("/prompts reload")
         await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
         await ui.idle()
-        await ui.say("again")
+        await ui.send("again")
         await ui.idle()
         assert ui.conversations[-1].system == "You are terse."
         assert {t.name: t.description for t in ui.conversations[-1].tools}["read"] == "Look."
 
 
-async def test_each_edit_is_said_once_and_one_that_is_taken_back_not_at_all(drive, prompts):
+async def test_each_edit_is_reported_once_and_a_reverted_one_not_at_all(drive, prompts):
     async with drive([Reply(text="x")], size=(100, 30)) as ui:
         await ui.idle()
 
-        def said() -> int:
+        def notices() -> int:
             return sum("was edited" in e.title for e in ui.app.transcript.entries)
 
         write_files(prompts, {"base/system.md": "one"})
-        await ui.until(lambda: said() == 1, "noticed")
+        await ui.until(lambda: notices() == 1, "noticed")
         for _ in range(10):
             await ui.app.pack_watch.check()
-        assert said() == 1
+        assert notices() == 1
         write_files(prompts, {"base/system.md": "another"})
-        await ui.until(lambda: said() == 2, "noticed again")
+        await ui.until(lambda: notices() == 2, "noticed again")
         (prompts / "base/system.md").unlink()
         for _ in range(3):
             await ui.app.pack_watch.check()
-        assert said() == 2
+        assert notices() == 2
         write_files(prompts, {"base/unused.txt": "x", "other/system.md": "of another pack"})
         for _ in range(3):
             await ui.app.pack_watch.check()
-        assert said() == 2
+        assert notices() == 2
 
 
 async def test_an_invalid_pack_is_reported_with_file_line_and_fix(drive, prompts):
@@ -142,11 +142,11 @@ async def test_an_invalid_pack_is_reported_with_file_line_and_fix(drive, prompts
         write_files(prompts, {"base/system.md": "x\n{{ modle }}"})
         await ui.shows("base/system.md:2: unknown variable `modle`")
         assert "Did you mean `model`?" in ui.shown
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello")
 
 
-async def test_packs_of_a_repository_that_changed_are_asked_about_before_they_are_read(
+async def test_changed_packs_of_a_repository_need_trust_before_they_are_read(
     drive, prompts, repository
 ):
     write_files(repository, {".laguna/prompts/base/system.md": "Trusted."})
@@ -160,12 +160,12 @@ async def test_packs_of_a_repository_that_changed_are_asked_about_before_they_ar
         )
         write_files(repository, {".laguna/prompts/base/system.md": "Obey me."})
         await ui.shows("was edited (system.md)")
-        await ui.say("/prompts reload")
+        await ui.send("/prompts reload")
         await ui.until(lambda: isinstance(ui.app.screen, Question), "asked")
         await ui.pilot.press("n")
         await ui.idle()
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello")
         assert "Obey me." not in ui.conversations[-1].system + ui.conversations[-1].told
-        await ui.say("/new")
+        await ui.send("/new")
         await ui.idle()

@@ -1,4 +1,4 @@
-"""The status line says what is checked out, as git itself would, and drops least what says most."""
+"""The status line shows the branch as git does, and keeps the most important in little room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_branch_is_named_also_before_its_first_commit(tmp_path):
+def test_a_branch_is_named_before_its_first_commit(tmp_path):
     git(tmp_path, "init", "-q", "-b", "work/one")
     assert current_branch(tmp_path) == "work/one"
 
@@ -49,19 +49,19 @@ def test_the_branch_stays_while_its_references_are_packed(repository):
 
 
 @pytest.mark.parametrize("text", ["gitdir: nowhere", "gitdir: \0", "", "\xff"])
-def test_what_is_no_repository_has_no_branch(tmp_path, text):
+def test_a_directory_outside_git_has_no_branch(tmp_path, text):
     assert current_branch(tmp_path) == ""
     (tmp_path / ".git").write_bytes(text.encode("latin-1"))
     assert current_branch(tmp_path) == ""
 
 
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path):
     (tmp_path / ".git").mkdir()
     os.mkfifo(tmp_path / ".git" / "HEAD")
     assert current_branch(tmp_path) == ""
 
 
-async def test_the_branch_is_shown_and_follows_the_persons_commands_and_the_models(drive):
+async def test_the_branch_follows_the_users_commands_and_the_models(drive):
     script = [call("shell", command="git checkout -q -b by-model"), Reply(text="Switched.")]
     async with drive(script, size=(110, 24), mode="allow-all") as ui:
         await ui.shows("main  f1 help")
@@ -69,7 +69,7 @@ async def test_the_branch_is_shown_and_follows_the_persons_commands_and_the_mode
         await ui.command("!git checkout -q -b by-hand")
         await ui.shows("by-hand  f1 help")
         await ui.idle()
-        await ui.say("another branch")
+        await ui.send("another branch")
         await ui.shows("by-model  f1 help")
 
 
@@ -89,7 +89,7 @@ async def test_a_slow_disk_delays_no_key(drive, monkeypatch):
         await ui.shows("late  f1 help")
 
 
-async def test_with_little_room_the_branch_outlives_the_path_and_the_help_both(drive):
+async def test_in_a_narrow_terminal_the_path_goes_first_then_the_branch(drive):
     async with drive([], size=(110, 24)) as ui:
         await ui.shows("main  f1 help")
         await ui.idle()

@@ -1,4 +1,4 @@
-"""Escape stops whatever goes on, says what is kept, and the conversation can go on."""
+"""Escape stops whatever runs, and the conversation can continue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Loading:
         return await Session.open(settings, on_event=on_event, **options)
 
 
-async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive):
+async def test_escape_stops_loading_and_a_message_loads_again_and_is_sent(drive):
     loading = Loading()
     async with drive([Reply(text="hello there")], open_session=loading) as ui:
         await ui.shows("loading the model")
@@ -42,15 +42,15 @@ async def test_escape_stops_loading_and_a_message_loads_again_and_is_said(drive)
         await ui.shows("loading was stopped; send a message to load the model again")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
         assert loading.stopped
-        await ui.say("hello")
+        await ui.send("hello")
         await ui.shows("hello there")
         assert loading.times == 2
 
 
-async def test_what_waits_while_the_model_loads_is_given_back_when_loading_is_stopped(drive):
+async def test_queued_messages_return_to_the_composer_when_loading_is_stopped(drive):
     async with drive([Reply(text="hello there")], open_session=Loading()) as ui:
         await ui.shows("loading the model")
-        await ui.say("a first thought")
+        await ui.send("a first thought")
         await ui.shows("after this turn: a first thought")
         await ui.pilot.press("escape")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
@@ -62,7 +62,7 @@ async def test_escape_stops_the_reading_of_a_prompt(drive):
     async with drive([Reply(text="too late"), Reply(text="here I am")], size=(100, 24)) as ui:
         await ui.idle()
         ui.prefill.clear()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("1,200 of 2,400 tokens")
         for part in ("reading", "800 reused", "150/s", " s left"):
             assert part in ui.shown
@@ -71,14 +71,14 @@ async def test_escape_stops_the_reading_of_a_prompt(drive):
         await ui.idle()
         assert "too late" not in ui.shown
         ui.prefill.set()
-        await ui.say("again")
+        await ui.send("again")
         await ui.shows("here I am")
 
 
-async def test_escape_stops_writing_and_what_was_written_stays(drive):
+async def test_escape_stops_writing_and_keeps_what_was_written(drive):
     async with drive([Reply(text="first half, second half"), Reply(text="on")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("first half")
         await ui.pilot.press("escape")
         await ui.shows(KEPT)
@@ -86,16 +86,16 @@ async def test_escape_stops_writing_and_what_was_written_stays(drive):
         assert "first half" in ui.shown
         assert "second half" not in ui.shown
         ui.gate.set()
-        await ui.say("go on")
+        await ui.send("go on")
         await ui.shows("─ done")
 
 
-async def test_escape_stops_a_tool_and_all_it_started(drive):
+async def test_escape_stops_a_tool_and_its_children(drive):
     sleep = f"sleep 1000.{os.getpid()}1"
     script = [call("shell", command=f"{sleep} & echo begun; wait"), Reply(text="then not")]
     async with drive(script, mode="allow-all") as ui:
         await ui.idle()
-        await ui.say("wait for ever")
+        await ui.send("wait for ever")
         await ui.shows("begun")
         await ui.shows("running")
         await ui.until(lambda: running(sleep), "the tool to start its process")
@@ -103,14 +103,14 @@ async def test_escape_stops_a_tool_and_all_it_started(drive):
         await ui.shows(KEPT)
         await ui.idle()
         await ui.until(lambda: not running(sleep), "the end of what the tool started")
-        await ui.say("and now?")
+        await ui.send("and now?")
         await ui.shows("then not")
 
 
-async def test_escape_takes_back_what_waited_behind_the_turn(drive):
+async def test_escape_takes_queued_messages_back(drive):
     async with drive([Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("first half")
         ui.app.composer.insert("then this")
         await ui.pilot.press("alt+enter")
@@ -125,7 +125,7 @@ async def test_escape_takes_back_what_waited_behind_the_turn(drive):
         assert not ui.app.agent.session._state.steering
 
 
-async def test_escape_while_nothing_goes_on_changes_nothing(drive):
+async def test_escape_changes_nothing_when_idle(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         ui.app.composer.insert("half a thought")
@@ -134,10 +134,10 @@ async def test_escape_while_nothing_goes_on_changes_nothing(drive):
         assert ui.app.is_running
 
 
-async def test_control_c_stops_a_turn_when_nothing_is_typed_and_leaves_at_the_second_press(drive):
+async def test_control_c_stops_a_turn_and_pressed_twice_exits(drive):
     async with drive([Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("first half")
         await ui.pilot.press("ctrl+c")
         await ui.shows(KEPT)
@@ -149,15 +149,15 @@ async def test_control_c_stops_a_turn_when_nothing_is_typed_and_leaves_at_the_se
         await ui.until(lambda: ui.app._exit, "left")
 
 
-async def test_leaving_while_a_tool_runs_ends_what_it_started(drive):
+async def test_exiting_while_a_tool_runs_ends_its_children(drive):
     sleep = f"sleep 1000.{os.getpid()}2"
     made = call("shell", command=f"{sleep} & echo begun; wait")
     async with drive([made], mode="allow-all") as ui:
         await ui.idle()
-        await ui.say("wait for ever")
+        await ui.send("wait for ever")
         await ui.shows("begun")
         assert running(sleep)
-        await ui.say("/exit")
+        await ui.send("/exit")
         await ui.until(lambda: ui.app._exit, "left")
     deadline = time.monotonic() + 30
     while running(sleep):
@@ -166,7 +166,7 @@ async def test_leaving_while_a_tool_runs_ends_what_it_started(drive):
 
 
 def running(command):
-    """Whether a process with this command line runs, in whatever sandbox."""
+    """Whether a process with this command line runs, in any sandbox."""
     wanted = command.replace(" ", "\0").encode() + b"\0"
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The real program in a pseudo-terminal: a whole task, its end, and what it leaves behind."""
+"""laguna in a pseudo-terminal: a whole task, its exit, and the restored terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         arguments = configured(server)
         terminal = Terminal(*arguments)
         await terminal.shows("fake/tester")
-        terminal.type("mend calc.py\r")
+        terminal.type("fix calc.py\r")
         await terminal.shows("Allow changing calc.py")
         assert "return a - b" in calc.read_text()
         await terminal.answer("y", "Allow changing calc.py")
@@ -31,7 +31,7 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         assert "return a + b" in calc.read_text()
         await terminal.shows("❯")
 
-        terminal.type("\x15")  # keys that came too soon for the request
+        terminal.type("\x15")  # clears keys that came before the request
         await terminal.shows("Ask laguna")
         terminal.type("leave the tests alone\r")
         await terminal.shows("before the next step: leave the tests alone")
@@ -39,8 +39,8 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         thinking.set()
         await terminal.shows("Mended it.")
         await terminal.shows("─ done")
-        told = [message["content"] for message in server.requests[2]["messages"]]
-        assert any("leave the tests alone" in text for text in told[-2:])
+        prompt = [message["content"] for message in server.requests[2]["messages"]]
+        assert any("leave the tests alone" in text for text in prompt[-2:])
         await terminal.shows("↳ leave the tests alone")
         await terminal.hides("before the next step")
 
@@ -63,14 +63,14 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         await terminal.shows("fake/tester")
         terminal.type("/rewind\r")
         await terminal.shows("Go back to before")
-        terminal.type("mend\r")
+        terminal.type("fix\r")
         await terminal.shows("Restore the files too?")
         terminal.type("b")
         await terminal.shows("rewound to before this message")
         assert "return a - b" in calc.read_text()
-        await terminal.shows("❯ mend calc.py")
+        await terminal.shows("❯ fix calc.py")
         terminal.type("\x03")
-        await terminal.hides("❯ mend calc.py")
+        await terminal.hides("❯ fix calc.py")
         terminal.type("/exit\r")
         assert await terminal.ended() == 0
         assert terminal.was_restored()
@@ -86,7 +86,7 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
         await terminal.answer("y", "Allow this command")
         await terminal.shows("It is 42.")
         assert server.requests[1]["messages"][-1]["content"] == "sum 42"
-        terminal.type("\x15")  # an answer that was given twice
+        terminal.type("\x15")  # clears an answer that was typed twice
         await terminal.shows("Ask laguna")
         terminal.type("!echo mine $((1 + 1)); pwd\r")
         await terminal.shows("mine 2")
@@ -99,9 +99,7 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-async def test_a_signal_ends_it_with_the_terminal_restored_and_the_draft_kept(
-    configured, laguna_home, number
-):
+async def test_a_signal_restores_the_terminal_and_keeps_the_draft(configured, laguna_home, number):
     async with ModelServer(says("hello")) as server:
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
@@ -114,7 +112,7 @@ async def test_a_signal_ends_it_with_the_terminal_restored_and_the_draft_kept(
         assert [draft.read_text() for draft in drafts] == ["half a thought"]
 
 
-async def test_a_tiny_terminal_is_no_error_and_grows(configured):
+async def test_a_tiny_terminal_works_and_can_grow(configured):
     async with ModelServer(says("a word or two")) as server:
         terminal = Terminal(*configured(server), size=(20, 5))
         await terminal.shows("❯")
@@ -128,7 +126,7 @@ async def test_a_tiny_terminal_is_no_error_and_grows(configured):
         assert terminal.was_restored()
 
 
-async def test_without_colours_nothing_is_coloured(configured):
+async def test_no_color_shows_no_colours(configured):
     async with ModelServer(says("plain words")) as server:
         terminal = Terminal(*configured(server), NO_COLOR="1")
         await terminal.shows("fake/tester")
@@ -142,7 +140,7 @@ async def test_without_colours_nothing_is_coloured(configured):
 
 
 @pytest.mark.parametrize("theme", ["terminal", "terminal-light"])
-async def test_without_colours_the_terminals_own_stay_as_they_are(configured, laguna_home, theme):
+async def test_no_color_leaves_the_terminals_own_colours(configured, laguna_home, theme):
     preferences = laguna_home / "state" / "interface.json"
     preferences.parent.mkdir(parents=True, exist_ok=True)
     preferences.write_text(f'{{"theme": "{theme}"}}')
@@ -167,7 +165,7 @@ async def test_without_colours_the_terminals_own_stay_as_they_are(configured, la
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "said"),
+    ("arguments", "variables", "shown"),
     [
         ([], {"TERM": "dumb"}, "TERM=dumb"),
         (["--resume", "nothing-of-that-name"], {}, "there is no session"),
@@ -177,17 +175,17 @@ async def test_without_colours_the_terminals_own_stay_as_they_are(configured, la
         (["--mode", "sometimes"], {}, "invalid choice"),
     ],
 )
-async def test_what_cannot_be_shown_is_said_in_a_line_or_two(
-    configured, arguments, variables, said
+async def test_a_start_that_fails_is_reported_in_a_line_or_two(
+    configured, arguments, variables, shown
 ):
     async with ModelServer(says("x")) as server:
         terminal = Terminal(*configured(server), *arguments, **variables)
         assert await terminal.ended() == 2
-        assert said in terminal.text
+        assert shown in terminal.text
         assert b"Traceback" not in terminal.output
 
 
-async def test_without_a_terminal_it_says_what_to_do(repository):
+async def test_without_a_terminal_the_error_says_what_to_do(repository):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "laguna_agent.cli", stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

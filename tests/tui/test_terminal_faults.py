@@ -1,4 +1,4 @@
-"""What goes wrong in real terminals: sizes, encodings, signals, closed windows, faults of ours."""
+"""Difficult terminals: resizes, encodings, signals, closed windows, and crashes of laguna."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ async def test_a_signal_in_any_state_restores_the_terminal_and_changes_nothing(
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_control_c_in_any_state_stops_it_and_the_second_one_leaves(
-    configured, repository, state
-):
+async def test_control_c_stops_any_state_and_the_second_one_exits(configured, repository, state):
     scripts, seen, mode = STATES[state]
     async with ModelServer(*scripts, says("Then not.")) as server:
         terminal = Terminal(*configured(server), "--mode", mode)
@@ -55,7 +53,7 @@ async def test_control_c_in_any_state_stops_it_and_the_second_one_leaves(
         terminal.type("go\r")
         await terminal.shows(seen)
         terminal.type("\x03")
-        await terminal.shows("Then not." if state == "approval" else "stopped; what was said")
+        await terminal.shows("Then not." if state == "approval" else "stopped; the work so far")
         await terminal.hides("esc stops")
         assert "return a - b" in (repository / "calc.py").read_text()
         terminal.type("\x03")
@@ -65,7 +63,7 @@ async def test_control_c_in_any_state_stops_it_and_the_second_one_leaves(
         assert terminal.was_restored()
 
 
-async def test_stopped_by_the_shell_it_gives_the_terminal_back_and_goes_on_when_called(configured):
+async def test_a_stop_signal_releases_the_terminal_and_fg_takes_it_again(configured):
     async with ModelServer(says("still here")) as server:
         shell = Terminal(
             program=["bash", "--norc", "--noprofile", "-i"], PS1="shell> ", HISTFILE="/dev/null"
@@ -98,7 +96,7 @@ def children(pid):
         return [int(word) for word in file.read().split()]
 
 
-async def test_killed_at_once_it_loses_nothing_that_was_typed(configured, laguna_home):
+async def test_sigkill_loses_no_typed_text(configured, laguna_home):
     async with ModelServer(stalls("I will now think")) as server:
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
@@ -120,9 +118,7 @@ async def test_killed_at_once_it_loses_nothing_that_was_typed(configured, laguna
         assert await again.ended() == 0
 
 
-async def test_a_fault_of_the_interface_is_told_in_two_lines_and_loses_nothing(
-    configured, laguna_home
-):
+async def test_a_crash_is_reported_in_two_lines_and_loses_no_text(configured, laguna_home):
     fault = (
         "import sys\n"
         "from laguna_agent import cli\n"
@@ -139,15 +135,15 @@ async def test_a_fault_of_the_interface_is_told_in_two_lines_and_loses_nothing(
         terminal.type("\x1bOP")  # F1
         assert await terminal.ended() == 1
         assert terminal.was_restored()
-        said = terminal.left.rpartition("\x1b[?1004l")[2]
-        assert "the interface failed: ZeroDivisionError" in said
-        assert "What you typed is kept." in said
-        assert "Traceback" not in said
+        written = terminal.left.rpartition("\x1b[?1004l")[2]
+        assert "the interface failed: ZeroDivisionError" in written
+        assert "What you typed is saved." in written
+        assert "Traceback" not in written
         assert drafts(laguna_home) == ["half a thought"]
         assert "division by zero" in (laguna_home / "state" / "crash.log").read_text()
 
 
-async def test_a_closed_window_ends_it_and_the_draft_is_kept(configured, laguna_home):
+async def test_a_closed_window_ends_laguna_and_keeps_the_draft(configured, laguna_home):
     async with ModelServer(stalls("I will now think")) as server:
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
@@ -161,7 +157,7 @@ async def test_a_closed_window_ends_it_and_the_draft_is_kept(configured, laguna_
         assert drafts(laguna_home) == ["half a thought"]
 
 
-async def test_a_storm_of_sizes_while_it_streams_loses_nothing(configured):
+async def test_many_resizes_during_streaming_lose_nothing(configured):
     flowing = asyncio.Event()
 
     async def streams(exchange):
@@ -204,7 +200,7 @@ async def test_a_storm_of_sizes_while_it_streams_loses_nothing(configured):
     ],
     ids=["ascii", "latin-1"],
 )  # fmt: skip
-async def test_without_utf8_every_sign_has_one_that_can_be_written(configured, variables):
+async def test_without_utf8_symbols_are_substituted(configured, variables):
     async with ModelServer(EDIT, says("Größe 日本 ✓ fertig")) as server:
         terminal = Terminal(*configured(server), **variables)
         await terminal.shows("fake/tester")
@@ -221,7 +217,7 @@ async def test_without_utf8_every_sign_has_one_that_can_be_written(configured, v
         assert (b"Gr\xf6\xdfe" in terminal.output) == ("PYTHONIOENCODING" in variables)
 
 
-async def test_a_byte_that_is_no_text_is_shown_as_such_and_ends_nothing(configured):
+async def test_an_invalid_byte_is_shown_as_one_and_does_no_harm(configured):
     async with ModelServer(says("well")) as server:
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
@@ -243,21 +239,21 @@ async def test_a_byte_that_is_no_text_is_shown_as_such_and_ends_nothing(configur
         ("< /dev/null", "this is not a terminal"),
     ],
 )
-async def test_a_closed_or_redirected_stream_is_told_in_two_lines(
+async def test_a_closed_or_redirected_stream_is_reported_in_two_lines(
     configured, repository, redirection, shown
 ):
     async with ModelServer(says("x")) as server:
         command = " ".join([*LAGUNA, *configured(server), redirection, "; echo ended"])
         terminal = Terminal(program=["bash", "-c", command])
         await terminal.ended()
-        said = terminal.output.decode()
-        assert shown in said
-        assert "ended" in said
-        assert "Traceback" not in said
-        assert "Exception" not in said
+        written = terminal.output.decode()
+        assert shown in written
+        assert "ended" in written
+        assert "Traceback" not in written
+        assert "Exception" not in written
 
 
-async def test_with_standard_error_in_a_file_it_is_drawn_all_the_same(configured, repository):
+async def test_the_interface_is_drawn_with_standard_error_redirected(configured, repository):
     async with ModelServer(says("well then")) as server:
         command = " ".join(["exec", *LAGUNA, *configured(server), "2> errors.txt"])
         terminal = Terminal(program=["bash", "-c", command])
@@ -270,9 +266,7 @@ async def test_with_standard_error_in_a_file_it_is_drawn_all_the_same(configured
         assert (repository / "errors.txt").read_text() == ""
 
 
-async def test_the_external_editor_gets_what_is_typed_and_gives_back_what_it_wrote(
-    configured, tmp_path
-):
+async def test_the_external_editor_edits_the_typed_text(configured, tmp_path):
     editor = tmp_path / "my editor"
     editor.write_text('#!/bin/sh\ncat "$1" > "$(dirname "$0")/seen"\necho edited >> "$1"\n')
     editor.chmod(0o755)
@@ -291,7 +285,7 @@ async def test_the_external_editor_gets_what_is_typed_and_gives_back_what_it_wro
         assert terminal.was_restored()
 
 
-async def test_an_editor_that_does_not_start_or_fails_leaves_what_is_typed(configured):
+async def test_an_editor_that_fails_leaves_the_typed_text(configured):
     async with ModelServer(says("x")) as server:
         terminal = Terminal(*configured(server), VISUAL="no-such-editor -w")
         await terminal.shows("fake/tester")
@@ -306,7 +300,7 @@ async def test_an_editor_that_does_not_start_or_fails_leaves_what_is_typed(confi
         assert await terminal.ended() == 0
 
 
-async def test_the_mouse_is_given_to_the_terminal_and_taken_back_with_a_key(configured):
+async def test_a_key_gives_the_mouse_to_the_terminal_and_takes_it_back(configured):
     on, off = b"\x1b[?1000h", b"\x1b[?1000l"
     async with ModelServer(says("x")) as server:
         terminal = Terminal(*configured(server))
@@ -318,7 +312,7 @@ async def test_the_mouse_is_given_to_the_terminal_and_taken_back_with_a_key(conf
         terminal.type("\x04")
         await terminal.ended()
         again = Terminal(*configured(server))
-        await again.shows("mouse: terminal")  # it is remembered
+        await again.shows("mouse: terminal")  # saved
         assert on not in again.output
         again.type("\x0e")
         await again.shows("mouse: laguna")
@@ -327,7 +321,7 @@ async def test_the_mouse_is_given_to_the_terminal_and_taken_back_with_a_key(conf
         await again.ended()
 
 
-async def test_copying_writes_what_terminals_put_on_the_clipboard(configured):
+async def test_copying_writes_the_clipboard_escape_sequence(configured):
     async with ModelServer(says("the last answer")) as server:
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")

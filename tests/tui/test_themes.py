@@ -1,4 +1,4 @@
-"""Colours: every pair of text and background that the themes put together can be read."""
+"""Themes: every combination of text and background is readable."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ENTRIES = (
     Entry("user", body="why?"),
     Entry("answer", body=ANSWER + MARKDOWN),
     Entry("thinking", body="hm", is_open=True),
-    Entry("notice", title="told", state="warning"),
-    Entry("notice", title="told", state="error"),
+    Entry("notice", title="a notice", state="warning"),
+    Entry("notice", title="a notice", state="error"),
     Entry("tool", title="edit", diff=DIFF + CODE, state="ok", summary="+1"),
     Entry("tool", title="pytest", body="failed", state="failed", summary="exit 1"),
     Entry("end", title="done", summary="3 steps"),
@@ -53,7 +53,7 @@ def hexadecimal(colour: Color | None, default: str) -> str:
 
 
 @pytest.mark.parametrize("theme", OWN)
-def test_every_colour_of_text_can_be_read_on_every_background(theme):
+def test_every_text_colour_is_readable_on_every_background(theme):
     p = PALETTES[theme]
     texts = ["foreground", "accent", "user", "success", "warning", "error"]
     for text, ground in itertools.product(texts, ["background", "panel"]):
@@ -68,8 +68,8 @@ def test_every_colour_of_text_can_be_read_on_every_background(theme):
 
 
 @pytest.mark.parametrize("theme", OWN)
-def test_marked_rows_modes_and_selections_can_be_read(theme):
-    """What is drawn the other way round: the chosen row, the mode, a selection of text."""
+def test_highlighted_rows_modes_and_selections_are_readable(theme):
+    """Reversed text: the highlighted row, the mode, a selection."""
     p = PALETTES[theme]
     for ground in (p.accent, p.user, p.success, p.warning, p.error):
         assert contrast(p.background, ground) >= TEXT
@@ -79,7 +79,7 @@ def test_marked_rows_modes_and_selections_can_be_read(theme):
 
 @pytest.mark.parametrize("theme", OWN)
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.title}")
-def test_whatever_an_entry_draws_can_be_read(theme, entry):
+def test_everything_an_entry_draws_is_readable(theme, entry):
     p = PALETTES[theme]
     for width in (60, 160):
         for line in Renderer(p).entry(entry, width):
@@ -97,7 +97,7 @@ def test_whatever_an_entry_draws_can_be_read(theme, entry):
 
 
 @pytest.mark.parametrize("theme", OWN)
-def test_highlighted_code_can_be_read_on_all_that_stands_behind_it(theme):
+def test_highlighted_code_is_readable_on_every_background(theme):
     p = PALETTES[theme]
     style = Syntax("", "python", theme=p.code)._theme
     from pygments.token import STANDARD_TYPES
@@ -115,7 +115,7 @@ def test_highlighted_code_can_be_read_on_all_that_stands_behind_it(theme):
 
 
 @pytest.mark.parametrize("theme", ANSI)
-async def test_a_theme_of_the_terminals_own_colours_uses_no_other(theme):
+async def test_an_ansi_theme_uses_only_the_terminals_own_colours(theme):
     app = SceneApp(theme)
     async with app.run_test(size=(140, 40)) as pilot:
         app.prepare()
@@ -134,7 +134,7 @@ def colours(styles: set[Style]) -> list[Color]:
 
 @pytest.mark.parametrize("theme", OWN)
 def test_in_sixteen_colours_states_still_differ(theme):
-    """Where a terminal shows fewer colours than a theme has, they are rounded."""
+    """A terminal with fewer colours rounds those of the theme."""
     p = PALETTES[theme]
     names = ["foreground", "success", "error", "background"]
     rounded = [Color.parse(getattr(p, n)).downgrade(ColorSystem.STANDARD).number for n in names]
@@ -152,14 +152,14 @@ def test_in_sixteen_colours_states_still_differ(theme):
         ("gone", "truecolor", "laguna"),
     ],
 )
-def test_the_first_theme_is_the_chosen_one_or_what_the_terminal_can_show(wanted, system, theme):
+def test_the_initial_theme_is_the_saved_one_or_one_the_terminal_can_show(wanted, system, theme):
     assert initial_theme(wanted, system) == theme
 
 
 @pytest.mark.parametrize("theme", sorted(PALETTES))
 @pytest.mark.parametrize("scene", ["finished", "asks_command", "running", "sessions"])
-async def test_nothing_is_told_by_colour_alone(theme, scene):
-    """Without colours the marks say the same: ✓ ✗ ● for calls, + - for lines, words for states."""
+async def test_nothing_is_shown_by_colour_alone(theme, scene):
+    """Without colours: ✓ ✗ ● for calls, + - for lines, words for states."""
     app = SceneApp(theme)
     async with app.run_test(size=(100, 60)) as pilot:
         await settled(app, SCENES[scene])(pilot)

@@ -1,4 +1,4 @@
-"""The transcript: long sessions by the page, what streams, what is found, opened and copied."""
+"""The transcript: paging, streaming, searching, expanding and copying."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shown(app):
     return "\n".join(app.transcript.render_line(y).text.rstrip() for y in range(height))
 
 
-def test_pages_of_a_record_follow_each_other_without_gap_or_overlap(repository):
+def test_pages_of_a_stored_session_join_without_gap_or_overlap(repository):
     directory = long_session(repository, 1_000)
     last = Trajectory.open(directory, for_append=False).last_seq
     texts, before, more = [], last + 1, True
@@ -57,7 +57,7 @@ def test_pages_of_a_record_follow_each_other_without_gap_or_overlap(repository):
     assert texts == expected
 
 
-async def test_what_is_chosen_stays_chosen_when_an_entry_above_it_is_taken_away():
+async def test_the_selected_entry_stays_selected_when_one_above_it_is_removed():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -69,7 +69,7 @@ async def test_what_is_chosen_stays_chosen_when_an_entry_above_it_is_taken_away(
         await pilot.pause()
 
 
-async def test_a_resumed_session_shows_its_end_and_more_when_scrolled_up(drive, repository):
+async def test_a_resumed_session_shows_its_end_and_loads_more_when_scrolled_up(drive, repository):
     directory = long_session(repository, 600)
     async with drive([Reply(text="x")], resume=directory.name) as ui:
         await ui.idle()
@@ -83,7 +83,7 @@ async def test_a_resumed_session_shows_its_end_and_more_when_scrolled_up(drive, 
         assert bodies == [f"answer {n}" for n in range(first, 600)]
 
 
-async def test_what_is_in_view_stays_when_something_is_added_below():
+async def test_the_lines_in_view_stay_when_entries_are_added_below():
     app = SceneApp()
     async with app.run_test(size=(60, 12)) as pilot:
         app.prepare()
@@ -102,7 +102,7 @@ async def test_what_is_in_view_stays_when_something_is_added_below():
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
+async def test_the_end_is_followed_through_many_resizes(seed):
     chance = random.Random(seed)
     app = SceneApp()
     async with app.run_test(size=(100, 30)) as pilot:
@@ -119,7 +119,7 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
             )
             app._driver._size = size
             app.post_message(Resize(size, size))
-            for _ in range(chance.randint(0, 8)):  # at another moment of drawing each time
+            for _ in range(chance.randint(0, 8)):  # each time at another moment of drawing
                 await asyncio.sleep(0)
         await pilot.resize_terminal(80, 24)
         app.transcript_model.apply(TextDelta(text="the very last"))
@@ -131,10 +131,10 @@ async def test_the_end_is_followed_through_a_storm_of_sizes(seed):
         app.transcript_model.apply(TextDelta(text=" and more"))
         app.transcript.redraw()
         await pilot.pause()
-        assert "the very last" not in shown(app)  # who reads is left alone
+        assert "the very last" not in shown(app)  # the view stays where the user reads
 
 
-async def test_an_open_call_that_runs_shows_its_end_and_all_of_it_when_it_has_ended():
+async def test_an_expanded_running_call_shows_its_end_and_all_of_it_once_it_ended():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -187,7 +187,7 @@ async def test_a_streamed_answer_looks_the_same_as_the_finished_one():
         assert shown(app).split() == streamed
 
 
-async def test_searching_chooses_the_last_match_and_n_the_one_before():
+async def test_a_search_selects_the_last_match_and_n_the_one_before():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -202,7 +202,7 @@ async def test_searching_chooses_the_last_match_and_n_the_one_before():
         assert app.composer.has_focus
 
 
-async def test_copying_takes_a_message_its_code_or_the_last_answer():
+async def test_copying_copies_a_message_its_code_or_the_last_answer():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -217,7 +217,7 @@ async def test_copying_takes_a_message_its_code_or_the_last_answer():
         assert app.clipboard == ANSWER
 
 
-async def test_a_tool_call_is_one_line_that_opens_to_the_whole():
+async def test_a_tool_call_is_one_line_that_expands():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -234,7 +234,7 @@ async def test_a_tool_call_is_one_line_that_opens_to_the_whole():
 
 
 @pytest.mark.parametrize("command", [f"echo {'a ' * 40}the end", "cd x\nmake\nthe end"])
-async def test_an_open_call_shows_the_whole_command(command):
+async def test_an_expanded_call_shows_the_whole_command(command):
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
@@ -252,7 +252,7 @@ async def test_an_open_call_shows_the_whole_command(command):
         assert shown(app).count("$ ") == 2
 
 
-def test_no_markup_and_no_escape_of_the_outside_reaches_the_screen():
+def test_no_markup_or_escape_sequence_from_outside_reaches_the_screen():
     renderer = Renderer(PALETTES["laguna"])
     nasty = "[bold red]x[/] \x1b[31m \x1b]52;c;AAAA\x07 \u202e <b>html</b>"
     for entry in (
@@ -271,7 +271,7 @@ def test_no_markup_and_no_escape_of_the_outside_reaches_the_screen():
             assert "<b>html</b>" in text
 
 
-def test_a_diff_keeps_the_numbers_of_both_sides():
+def test_a_diff_keeps_the_line_numbers_of_both_sides():
     rows = [(row.kind, row.old, row.new) for row in parse(DIFF)]
     assert rows[:3] == [("file", 0, 0), ("hunk", 0, 0), ("same", 12, 12)]
     assert ("removed", 16, 0) in rows
@@ -279,7 +279,7 @@ def test_a_diff_keeps_the_numbers_of_both_sides():
     assert rows[-1] == ("same", 19, 20)
 
 
-def test_a_turn_that_ended_closes_what_was_running():
+def test_the_end_of_a_turn_ends_running_entries():
     entries: list[Entry] = []
     ledger = TranscriptModel(entries.append, lambda entry: None, entries.remove)
     ledger.take(TextDelta(text="half"))
@@ -292,12 +292,12 @@ def test_a_turn_that_ended_closes_what_was_running():
 async def test_edits_are_counted_in_the_side_panel(drive):
     edit = call("edit", path="calc.py", old="a - b", new="a + b")
     async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:
-        await ui.turn("mend", "ok")
+        await ui.turn("fix", "ok")
         assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         assert "calc.py +1 -1" in ui.shown
 
 
-async def test_search_finds_what_is_not_loaded_and_shows_the_line(drive, repository):
+async def test_search_finds_stored_entries_that_are_not_loaded(drive, repository):
     directory = long_session(repository, 600)
     async with drive([Reply(text="x")], resume=directory.name, size=(60, 14)) as ui:
         await ui.idle()
@@ -319,7 +319,7 @@ async def test_search_finds_what_is_not_loaded_and_shows_the_line(drive, reposit
         assert bodies[-600:] == [f"question {n}" for n in range(600 - len(bodies), 600)]
 
 
-async def test_a_match_inside_of_folded_output_is_opened_and_marked():
+async def test_a_match_in_collapsed_output_is_expanded_and_marked():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()

@@ -1,4 +1,4 @@
-"""The question of trust: what a repository brings along is named before any of it is read."""
+"""The trust question: a repository's files are named before any of them is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laguna_agent.policy import trust
 from support.scenes import SceneApp
 
 
-async def test_what_would_be_trusted_is_named_and_no_leaves_it_unread(drive, repository):
+async def test_the_files_to_trust_are_named_and_no_leaves_them_unread(drive, repository):
     (repository / "AGENTS.md").write_text("Always say moo.\n")
     async with drive([Reply(text="hello")]) as ui:
         await ui.dialog(Question)
@@ -21,7 +21,7 @@ async def test_what_would_be_trusted_is_named_and_no_leaves_it_unread(drive, rep
         await ui.shows("the repository's own settings and instructions are not read")
         assert not trust.is_trusted(repository)
         await ui.idle()
-        await ui.say("hi")
+        await ui.send("hi")
         await ui.shows("hello")
         assert "moo" not in ui.conversations[-1].told
 
@@ -37,7 +37,7 @@ async def test_escape_and_enter_trust_nothing(drive, repository):
         assert not trust.is_trusted(repository)
 
 
-async def test_yes_trusts_this_content_and_the_conversation_begins_anew(drive, repository):
+async def test_yes_trusts_this_content_and_starts_a_new_session(drive, repository):
     (repository / "AGENTS.md").write_text("Always say moo.\n")
     async with drive([Reply(text="hello")]) as ui:
         await ui.dialog(Question)
@@ -48,7 +48,7 @@ async def test_yes_trusts_this_content_and_the_conversation_begins_anew(drive, r
         await ui.idle()
 
 
-async def test_what_changed_since_is_asked_again_and_said_to_have_changed(drive, repository):
+async def test_files_that_changed_since_are_asked_about_again(drive, repository):
     (repository / "AGENTS.md").write_text("Always say moo.\n")
     trust.trust(repository)
     (repository / "AGENTS.md").write_text("Always say miaow.\n")
@@ -59,14 +59,14 @@ async def test_what_changed_since_is_asked_again_and_said_to_have_changed(drive,
         await ui.idle()
 
 
-async def test_without_anything_to_trust_nothing_is_asked(drive):
+async def test_without_files_to_trust_there_is_no_question(drive):
     async with drive([Reply(text="hello")]) as ui:
         await ui.idle()
         assert len(ui.app.screen_stack) == 1
 
 
 @pytest.mark.parametrize("size", [(40, 12), (40, 7), (80, 24), (140, 40)])
-async def test_the_keys_that_answer_are_in_view_however_much_is_asked_about(size):
+async def test_the_keys_that_answer_stay_in_view_with_many_files(size):
     app = SceneApp()
     async with app.run_test(size=size) as pilot:
         app.prepare()

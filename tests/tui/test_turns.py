@@ -1,4 +1,4 @@
-"""A turn in the terminal interface: what is typed, streamed, asked, stopped and shown."""
+"""A turn in the interface: typing, streaming, approving, stopping."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from support.scripted import call
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
 
 
-async def test_an_answer_is_shown_with_its_markdown_drawn(drive):
+async def test_an_answer_is_shown_as_rendered_markdown(drive):
     async with drive([Reply(text="It is **simple**:\n\n```python\nx = 1\n```\n")]) as ui:
         await ui.idle()
-        await ui.say("explain")
+        await ui.send("explain")
         await ui.shows("done")
         assert "❯ explain" in ui.shown
         assert "It is simple:" in ui.shown
@@ -25,10 +25,10 @@ async def test_an_answer_is_shown_with_its_markdown_drawn(drive):
 @pytest.mark.parametrize(
     "answer", ["Done so.", "```python\nx = 1\n```", "| a | b |\n|---|---|\n| 1 | 2 |", "- a\n- b"]
 )
-async def test_the_line_at_the_end_stands_apart_from_the_answer_above_it(drive, answer):
+async def test_an_empty_line_separates_the_end_of_a_turn_from_the_answer(drive, answer):
     async with drive([Reply(text=answer)]) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("─ done")
         lines = [line.rstrip(" │▁▂▃▄▅▆▇█") for line in ui.shown.split("\n")]
         at = next(number for number, line in enumerate(lines) if "─ done" in line)
@@ -36,11 +36,11 @@ async def test_the_line_at_the_end_stands_apart_from_the_answer_above_it(drive, 
         assert lines[at - 2] != ""
 
 
-async def test_the_line_at_the_end_stands_right_below_the_calls_of_a_turn_that_was_stopped(drive):
+async def test_no_empty_line_separates_the_end_of_a_stopped_turn_from_its_calls(drive):
     script = [call("shell", command="echo begun; sleep 1000")]
     async with drive(script, mode="allow-all") as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("begun")
         await ui.pilot.press("escape")
         await ui.shows("─ stopped")
@@ -49,10 +49,10 @@ async def test_the_line_at_the_end_stands_right_below_the_calls_of_a_turn_that_w
         assert lines[at - 1].strip()
 
 
-async def test_text_shows_while_it_streams_and_the_line_below_says_that_it_is_written(drive):
+async def test_text_shows_while_it_streams_and_the_activity_line_shows_writing(drive):
     async with drive([Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("first half")
         await ui.shows("writing")
         assert "second half" not in ui.shown
@@ -63,20 +63,20 @@ async def test_text_shows_while_it_streams_and_the_line_below_says_that_it_is_wr
         assert "esc stops" not in ui.shown
 
 
-async def test_escape_stops_a_stream_and_says_that_what_was_said_is_kept(drive):
+async def test_escape_stops_a_stream_and_shows_that_the_work_is_kept(drive):
     async with drive([Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("first half")
         await ui.pilot.press("escape")
         await ui.shows("stopped; the work so far is kept")
         await ui.idle()
 
 
-async def test_an_edit_is_asked_with_its_diff_and_made_after_once(drive, repository):
+async def test_an_edit_asks_with_its_diff_and_is_made_after_allow_once(drive, repository):
     async with drive([EDIT, Reply(text="Fixed.")]) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.shows("Allow changing")
         assert "return a - b" in ui.shown
         assert "return a + b" in ui.shown
@@ -87,10 +87,10 @@ async def test_an_edit_is_asked_with_its_diff_and_made_after_once(drive, reposit
         assert "✓" in ui.shown
 
 
-async def test_enter_answers_no_approval_and_escape_is_no(drive, repository):
+async def test_enter_does_not_answer_an_approval_and_escape_denies(drive, repository):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.shows("Allow changing")
         await ui.pilot.press("enter", "space", "tab")
         assert ui.app.approval.is_open
@@ -109,7 +109,7 @@ LONG = {
 
 
 async def all_that_is_asked(ui):
-    """What can be read of a request, without its spaces, while its answers stay in view."""
+    """Scroll through a request; its text without spaces. The answers stay in view."""
     await ui.until(lambda: ui.app.approval.is_open, "asked")
     await ui.shows("y once")
     scroll = ui.app.query_one("#approval-scroll")
@@ -138,7 +138,7 @@ async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
     assert len(command) > 600
     async with drive([call("shell", command=command), Reply(text="Then not.")], size=size) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         read = await all_that_is_asked(ui)
         assert all(f"option-{n:02}" in read for n in range(24))
         assert "rm-rfold" in read
@@ -153,15 +153,15 @@ async def test_all_of_a_long_line_of_a_change_can_be_read(drive, size):
     change = call("edit", path="calc.py", old="    return a - b", new=line)
     async with drive([change, Reply(text="Then not.")], size=size) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         assert "end-of-the-line" in await all_that_is_asked(ui)
 
 
-async def test_what_is_asked_keeps_its_answers_in_view_when_the_terminal_becomes_small(drive):
+async def test_an_approval_keeps_its_answers_in_view_when_the_terminal_shrinks(drive):
     command = LONG["lines"]
     async with drive([call("shell", command=command), Reply(text="x")], size=(120, 40)) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("y once")
         await ui.pilot.resize_terminal(40, 12)
         await ui.shows("y once   n no   r no, because…")
@@ -169,25 +169,25 @@ async def test_what_is_asked_keeps_its_answers_in_view_when_the_terminal_becomes
         await ui.shows("why not? the model reads it")
         assert "y once   n no   r no, because…" in ui.shown
         await ui.pilot.press(*"later", "enter")
-        await ui.until(lambda: "The user said no: later" in ui.conversations[-1].told, "told")
+        await ui.until(lambda: "The user said no: later" in ui.conversations[-1].told, "prompt")
 
 
-async def test_while_something_is_asked_escape_is_said_to_be_no(drive):
+async def test_while_an_approval_is_open_the_activity_line_shows_that_escape_denies(drive):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.shows("waiting for your answer · esc denies")
         await ui.pilot.press("y")
         await ui.shows("Then not.")
         assert "esc denies" not in ui.shown
 
 
-async def test_a_long_path_is_cut_above_and_stands_whole_in_what_scrolls(drive):
+async def test_a_long_path_is_cut_in_the_heading_and_whole_in_the_scrolling_part(drive):
     path = "/".join(f"folder-{n:02}" for n in range(20)) + "/end.txt"
     script = [call("write", path=path, content="x\n"), Reply(text="Then not.")]
     async with drive(script, size=(40, 12)) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("y once")
         assert "Allow changing" in ui.shown
         seen = ui.shown
@@ -200,20 +200,20 @@ async def test_a_long_path_is_cut_above_and_stands_whole_in_what_scrolls(drive):
         assert "end.txt" in seen
 
 
-async def test_no_with_a_reason_tells_the_model_the_reason(drive):
+async def test_the_model_gets_the_reason_of_a_denial(drive):
     async with drive([EDIT, Reply(text="I see.")]) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.shows("Allow changing")
         await ui.pilot.press("r", *"add a test first", "enter")
         await ui.shows("I see.")
         assert "The user said no: add a test first" in ui.conversations[-1].told
 
 
-async def test_always_writes_the_rule_that_was_shown(drive, laguna_home):
+async def test_allow_always_saves_the_rule_that_was_shown(drive, laguna_home):
     async with drive([call("shell", command="touch made"), Reply(text="Done so.")]) as ui:
         await ui.idle()
-        await ui.say("make it")
+        await ui.send("make it")
         await ui.shows("$ touch made")
         await ui.shows("a saves:")
         await ui.pilot.press("a")
@@ -225,7 +225,7 @@ async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repo
     async with drive([EDIT, Reply(text="later")]) as ui:
         await ui.idle()
         ui.app.approval.grace_s = 60
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.until(lambda: ui.app.approval.is_open, "asked")
         await ui.pilot.press("y", "e", "s")
         assert ui.app.approval.is_open
@@ -234,10 +234,10 @@ async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repo
         await ui.idle()
 
 
-async def test_a_message_that_is_begun_while_an_approval_asks_is_no_answer(drive, repository):
+async def test_a_message_typed_while_an_approval_is_open_does_not_answer_it(drive, repository):
     async with drive([EDIT, Reply(text="later")]) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.until(lambda: ui.app.approval.is_open, "asked")
         ui.app.approval.grace_s, ui.app.approval._since = 60, float("-inf")
         await ui.pilot.press("o", "n", "e")
@@ -248,7 +248,7 @@ async def test_a_message_that_is_begun_while_an_approval_asks_is_no_answer(drive
         assert "return a - b" in (repository / "calc.py").read_text()
 
 
-async def test_shift_tab_goes_through_the_modes_and_the_status_line_shows_it(drive):
+async def test_shift_tab_switches_the_mode_and_the_status_line_shows_it(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         for mode in ("accept-edits", "auto", "ask"):
@@ -257,11 +257,11 @@ async def test_shift_tab_goes_through_the_modes_and_the_status_line_shows_it(dri
             assert ui.app.agent.session.gate.mode == mode
 
 
-async def test_enter_while_it_works_steers_and_alt_enter_queues(drive):
+async def test_enter_steers_a_running_turn_and_alt_enter_queues(drive):
     replies = [call("read", path="calc.py"), Reply(text="first half, second half")]
     async with drive([Reply(text="one, two"), *replies], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("writing")
         ui.app.composer.insert("and this after")
         await ui.pilot.press("alt+enter")
@@ -279,10 +279,10 @@ async def test_enter_while_it_works_steers_and_alt_enter_queues(drive):
         assert "now this" not in ui.conversations[-1].told
 
 
-async def test_what_is_taken_back_goes_before_what_is_typed_by_then(drive):
+async def test_a_message_taken_back_goes_above_the_text_typed_since(drive):
     async with drive([Reply(text="one, two")], gated=True) as ui:
         await ui.idle()
-        await ui.say("go")
+        await ui.send("go")
         await ui.shows("writing")
         for text in ("and this after", "and that"):
             ui.app.composer.insert(text)
@@ -296,27 +296,27 @@ async def test_what_is_taken_back_goes_before_what_is_typed_by_then(drive):
         await ui.idle()
 
 
-async def test_what_is_typed_while_the_model_loads_is_said_when_it_is_there(drive):
+async def test_a_message_sent_while_the_model_loads_is_used_when_it_is_loaded(drive):
     async with drive([Reply(text="hello there")], prompt="hello") as ui:
         await ui.shows("hello there")
 
 
-async def test_a_shell_command_of_the_person_runs_at_once_and_the_model_hears_of_it(drive):
+async def test_a_users_shell_command_runs_at_once_and_the_model_gets_its_output(drive):
     async with drive([Reply(text="I see")]) as ui:
         await ui.idle()
-        await ui.say("!echo from the shell")
+        await ui.send("!echo from the shell")
         await ui.until(lambda: not ui.app.activity.busy, "ended")
         assert "from the shell" in ui.shown
-        await ui.say("what was that?")
+        await ui.send("what was that?")
         await ui.shows("I see")
         assert "I ran `echo from the shell`" in ui.conversations[-1].told
         assert ui.app.agent.session.trajectory.meta.title == "what was that?"
 
 
-async def test_escape_ends_a_shell_command_and_all_it_started(drive):
+async def test_escape_ends_a_shell_command_and_its_children(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await ui.say("!echo begun; sleep 1000")
+        await ui.send("!echo begun; sleep 1000")
         await ui.shows("begun")
         await ui.pilot.press("escape")
         await ui.idle()
@@ -326,11 +326,11 @@ async def test_escape_ends_a_shell_command_and_all_it_started(drive):
 async def test_keys_typed_right_after_an_answer_go_to_the_composer_in_order(drive):
     async with drive([EDIT, Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
-        await ui.say("fix it")
+        await ui.send("fix it")
         await ui.until(lambda: ui.app.approval.is_open, "asked")
         for key in "yleave the tests alone\r":
             ui.app.post_message(events.Key("enter" if key == "\r" else key, key))
-        await ui.shows("leave the tests alone")  # steered in, or waiting for it
+        await ui.shows("leave the tests alone")  # steered, or queued
         ui.gate.set()
         await ui.idle()
         assert "leave the tests alone" in ui.conversations[-1].told

@@ -22,9 +22,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
-from laguna_agent.interfaces.tui.transcript.incremental_markdown import (
+from laguna_agent.interfaces.tui.transcript.entry_layout import (
     EntryLayout,
-    IncrementalMarkdown,
 )
 from laguna_agent.interfaces.tui.transcript.rendering import Lines, Renderer, mark_matches
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
@@ -42,7 +41,7 @@ _GUTTER = 2
 
 
 class Transcript(ScrollView, can_focus=True):
-    """Shows entries, and redraws those that it is told have changed."""
+    """Shows entries; `change` redraws one."""
 
     class EarlierNeeded(Message):
         """The first entry is in view, and the stored session has earlier ones."""
@@ -77,14 +76,14 @@ class Transcript(ScrollView, can_focus=True):
     def replace(self, entries: Sequence[Entry], *, more_before: bool = False) -> None:
         """Show these entries, scrolled to their end."""
         self.entries = list(entries)
-        self._layouts = {entry: self._estimate(entry) for entry in self.entries}
+        self._layouts = {entry: self._estimated(entry) for entry in self.entries}
         self.cursor, self._following, self.more_before = None, True, more_before
         self.redraw()
 
     def add(self, entry: Entry) -> None:
         """Append an entry."""
         self.entries.append(entry)
-        self._layouts[entry] = self._estimate(entry)
+        self._layouts[entry] = self._estimated(entry)
         if len(self.entries) > MAX_ENTRIES and self._following and self.cursor is None:
             for old in self.entries[:-TRIMMED_ENTRIES]:
                 del self._layouts[old]
@@ -97,7 +96,7 @@ class Transcript(ScrollView, can_focus=True):
         self.more_before = more_before
         if not entries:
             return
-        self._layouts.update({entry: self._estimate(entry) for entry in entries})
+        self._layouts.update({entry: self._estimated(entry) for entry in entries})
         self.entries[:0] = entries
         if self.cursor is not None:
             self.cursor += len(entries)
@@ -212,13 +211,12 @@ class Transcript(ScrollView, can_focus=True):
     def _width(self) -> int:
         return max(1, self.scrollable_content_region.width or self.size.width)
 
-    def _estimate(self, entry: Entry) -> EntryLayout:
-        if entry.kind in ("answer", "user"):
-            wide = max(20, self._width - _GUTTER)
-            return EntryLayout(1 + entry.body.count("\n") + len(entry.body) // wide + 1)
-        if entry.kind == "tool":
-            return EntryLayout(1 + min(24, entry.diff.count("\n")))
-        return EntryLayout(2 if entry.kind == "thinking" else 1)
+    @property
+    def _entry_width(self) -> int:
+        return max(1, self._width - _GUTTER)
+
+    def _estimated(self, entry: Entry) -> EntryLayout:
+        return EntryLayout.estimated(entry, max(20, self._entry_width))
 
     def _schedule_frame(self) -> None:
         if not self._frame_due:
@@ -312,36 +310,11 @@ class Transcript(ScrollView, can_focus=True):
                 break
             entry = self.entries[index]
             layout = self._layouts[entry]
-            if (
-                layout.lines is None
-                or layout.width != self._width
-                or layout.version != entry.version
-            ):
+            if not layout.is_current(entry, self._entry_width):
                 before = layout.height
-                self._draw_entry(entry, layout)
-                if layout.height != before:
-                    changed = True
+                layout.draw(entry, self._renderer, self._entry_width)
+                changed |= layout.height != before
         return changed
-
-    def _draw_entry(self, entry: Entry, layout: EntryLayout) -> None:
-        width = max(1, self._width - _GUTTER)
-        if layout.width != self._width:
-            layout.streaming = None
-        layout.width, layout.version = self._width, entry.version
-        if entry.kind == "answer":
-            layout.lines = self._draw_answer(entry, layout, width)
-        else:
-            layout.lines = self._renderer.entry(entry, width)
-        layout.height = len(layout.lines)
-
-    def _draw_answer(self, entry: Entry, layout: EntryLayout, width: int) -> Lines:
-        streaming = layout.streaming
-        if streaming is None or not streaming.continues(entry.body):
-            streaming = IncrementalMarkdown()
-        whole = entry.state != "running"
-        layout.streaming = None if whole else streaming
-        draw = self._renderer.block
-        return streaming.draw(entry.body, lambda block: draw(block, width), whole=whole)
 
     def render_line(self, y: int) -> Strip:
         line = y + self.scroll_offset.y

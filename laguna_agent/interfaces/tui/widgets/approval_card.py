@@ -89,7 +89,7 @@ class ApprovalCard(Vertical, can_focus=True):
         height = self.screen.size.height
         parts: list[RenderableType] = [self._detail(request)]
         question = Text.assemble(
-            ("Allow ", f"bold {p.warning}"), (_subject(request, self._root), "bold")
+            ("Allow ", f"bold {p.warning}"), (f"{_subject(request, self._root)}?", "bold")
         )
         hint = len(_SCROLL_HINTS[-1]) + 1 if height < _LOW else 0
         self._heading, whole = self._cut(question, 1 if height < _LOW else 2, reserved=hint)

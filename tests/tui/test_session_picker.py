@@ -1,0 +1,41 @@
+"""The session picker searches the messages of conversations."""
+
+from __future__ import annotations
+
+from laguna_agent.events import Reply, UserMessage
+from laguna_agent.interfaces.tui.screens.dialogs import Picker
+from laguna_agent.trajectory.store import Trajectory
+from support.sessions import started, system
+
+
+def conversation(root, first, *later):
+    with Trajectory.create(root) as trajectory:
+        trajectory.append(started(trajectory.id, str(root)))
+        trajectory.append(system())
+        trajectory.append(UserMessage(text=first))
+        for text in later:
+            trajectory.append(Reply(text=text))
+        return trajectory.id
+
+
+async def test_the_picker_searches_messages_and_shows_the_match(drive, repository):
+    filler = [f"step {number} is done" for number in range(60)]
+    wanted = conversation(
+        repository, "port the importer", "the walrus barrier was to blame", *filler
+    )
+    other = conversation(repository, "write a changelog", "it is written")
+    async with drive([Reply(text="x")], size=(120, 30)) as ui:
+        await ui.idle()
+        await ui.send("/resume")
+        await ui.until(lambda: isinstance(ui.app.screen, Picker), "the picker")
+        picker = ui.app.screen
+        assert {choice.id for choice in picker._shown} == {wanted, other}
+        for key in "walrus barrier":
+            await ui.pilot.press("space" if key == " " else key)
+        await ui.until(lambda: picker.chosen == wanted, "the conversation")
+        assert [choice.id for choice in picker._shown] == [wanted]
+        await ui.shows("the walrus barrier was to blame")
+        await ui.pilot.press("enter")
+        await ui.until(
+            lambda: ui.app.agent.session and ui.app.agent.session.trajectory.id == wanted, "opened"
+        )

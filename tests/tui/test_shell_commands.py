@@ -1,0 +1,91 @@
+"""Commands that the user runs with `!`, also with endless output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import messages
+from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
+
+
+def running(word: str) -> bool:
+    """Whether a process with this argument runs."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in entry.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+class Counted:
+    """Counts the output messages that were posted and not shown yet."""
+
+    def __init__(self, app) -> None:
+        self.posted = self.shown = self.most = self.longest = 0
+        self._post, self._taken = app.agent._post, app.agent.shell_output_shown
+        app.agent._post, app.agent.shell_output_shown = self.post, self.take
+
+    def post(self, message) -> None:
+        if isinstance(message, messages.ShellOutput):
+            self.posted += 1
+            self.most = max(self.most, self.posted - self.shown)
+            self.longest = max(self.longest, len(message.text))
+        self._post(message)
+
+    def take(self) -> None:
+        self.shown += 1
+        self._taken()
+
+
+async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive):
+    word = f"endless-{os.getpid()}"
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        await ui.send(f"!yes {word}")
+        await ui.until(lambda: counted.shown >= 10, "output")
+        await ui.pilot.press(*"typed meanwhile")
+        assert ui.app.composer.text == "typed meanwhile"
+        assert ui.app.activity.busy
+        await ui.pilot.press("escape")
+        await ui.until(lambda: not ui.app.activity.busy, "stopped")
+        entry = ui.app.transcript.entries[-1]
+        assert (entry.state, entry.summary) == ("failed", "interrupted")
+        assert not running(word)
+        assert counted.most <= 2  # the last output and the exit
+        assert counted.longest <= LIVE_CHARS
+        ui.app.composer.put("")
+        await ui.send("!echo still here")
+        await ui.until(lambda: not ui.app.activity.busy, "another command")
+        assert ui.app.transcript.entries[-1].body == "still here\n"
+
+
+async def test_no_output_is_posted_until_the_last_one_is_shown(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        taken, ui.app.agent.shell_output_shown = ui.app.agent.shell_output_shown, lambda: None
+        await ui.send("!seq 1000000; echo all of it")
+        await ui.until(lambda: counted.posted, "the first piece")
+        for _ in range(20):
+            await ui.pilot.pause(0.01)
+        assert counted.posted == 1
+        ui.app.agent.shell_output_shown = taken
+        taken()
+        await ui.shows("all of it")
+
+
+async def test_characters_stay_whole_where_output_is_split(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        counted = Counted(ui.app)
+        await ui.send("!for n in {1..40}; do printf '日%.0s' {1..30000}; done; echo; echo the end")
+        await ui.until(lambda: not ui.app.activity.busy, "the end")
+        body = ui.app.transcript.entries[-1].body
+        assert counted.posted > 2
+        assert body.endswith("日\nthe end\n")
+        assert set(body) == set("日\nthe end")
+        assert len(body) == LIVE_CHARS
