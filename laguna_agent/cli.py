@@ -1,13 +1,13 @@
-"""Commands and flags, nothing else: what is asked for is imported when it is asked for."""
+"""The command line: flags and subcommands. Everything else is imported when it is used."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "models": "list, fetch and choose models",
-    "prompts": "prompt packs: what the model is told",
-    "sessions": "past sessions",
-    "memory": "what laguna remembers of past work",
-    "engine": "the engine process",
+    "prompts": "show and edit prompt packs, the text that the model reads",
+    "sessions": "list, show, export and delete past sessions",
+    "memory": "search and edit what laguna remembers of past work",
+    "engine": "show and stop the processes that run models",
     "demo": "watch laguna fix a failing test in a temporary copy",
     "bench": "measure the engine on this machine",
-    "doctor": "what works here and what does not",
+    "doctor": "check what works here and what does not",
     "trust": "let laguna read this repository's own settings",
-    "undo": "take back the file changes of the last turn",
+    "undo": "undo the file changes of the last turn",
 }
-"""Subcommands: each is `main(argv)` of `laguna_agent.interfaces.<name>_command`."""
+"""Subcommands: each is `main(argv)` of `laguna_agent.interfaces.commands.<name>`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Never shows a traceback for bad input."""
+    """Run the command line; returns the exit code. Errors are shown in a line or two."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in (["--version"], ["-V"]):
         from laguna_agent import __version__
@@ -53,15 +53,19 @@ def _run(arguments: list[str]) -> int:
         if not {"-h", "--help"}.intersection(arguments):
             log.start(arguments, command=command, verbose="--verbose" in arguments)
         if command:
-            return int(_command(command)(arguments[1:]))
-        return _main(arguments)
+            module = import_module(f"laguna_agent.interfaces.commands.{command}")
+            code = int(module.main(arguments[1:]))
+        else:
+            code = _run_agent(arguments)
+        sys.stdout.flush()  # so that a reader who left is noticed here
+        return code
     except LagunaError as error:
         log.log_error("error", error)
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (nothing may be written any more)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (lives as long as the process)
         return 0
     except Exception as error:
         return _fail(log.unexpected(error), ExitCode.FAILED)
@@ -74,12 +78,7 @@ def _fail(message: str, code: int) -> int:
     return int(code)
 
 
-def _command(name: str) -> Callable[[list[str]], int]:
-    run: Callable[[list[str]], int] = import_module(f"laguna_agent.interfaces.commands.{name}").main
-    return run
-
-
-def _main(arguments: list[str]) -> int:
+def _run_agent(arguments: list[str]) -> int:
     options = make_parser().parse_args(arguments)
     if options.task is not None:
         import asyncio
@@ -99,11 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The flags of `laguna [PROMPT]` and `laguna --task TEXT`."""
     import argparse
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            from laguna_agent.errors import UsageError
-
-            raise UsageError(message, hint="`laguna --help` shows the flags.")
+    from laguna_agent.interfaces.commands.command_line import Parser
 
     commands = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
     parser = Parser(
@@ -115,39 +110,44 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("prompt", nargs="?", metavar="PROMPT", help="what to begin with in the terminal interface")
-    add("--task", metavar="TEXT", help="do one task without a terminal; - reads standard input")
-    add("--check", metavar="COMMAND", help="the command whose success means that it is done")
+    add("prompt", nargs="?", metavar="PROMPT", help="a first message for the terminal interface")
+    add("--task", metavar="TEXT", help="do one task without the interface; - reads standard input")
+    add("--check", metavar="COMMAND", help="a command that succeeds once the task is done")
     add("--model", metavar="NAME", help="a model's name, a GGUF file, or PROVIDER/NAME")
-    add("--pack", metavar="NAME", help="a prompt pack's name or directory")
-    add("--mode", choices=["ask", "accept-edits", "auto", "allow-all"], help="what passes unasked")
-    add("--plan", action="store_true", help="look and plan; change nothing")
-    add("--output", choices=["text", "json", "stream-json"], default="text")
+    add("--pack", metavar="NAME", help="a prompt pack's name or folder")
+    add(
+        "--mode",
+        choices=["ask", "accept-edits", "auto", "allow-all"],
+        help="what runs without asking",
+    )
+    add("--plan", action="store_true", help="plan only; change nothing")
+    add("--output", choices=["text", "json", "stream-json"], default="text",
+        help="what --task prints on standard output (default: text)")  # fmt: skip
     add("-C", dest="directory", metavar="DIR", help="work in this directory")
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument("--continue", dest="continue_last", action="store_true",
-                        help="go on with the last session here")  # fmt: skip
-    resume.add_argument("--resume", metavar="ID", help="go on with a session")
-    resume.add_argument("--fork", metavar="ID", help="go on with a copy of a session")
+                        help="continue the last session here")  # fmt: skip
+    resume.add_argument("--resume", metavar="ID", help="continue a session")
+    resume.add_argument("--fork", metavar="ID", help="continue a copy of a session")
     add("--max-steps", type=_positive, metavar="N", help="stop after N replies")
     add("--max-tokens", type=_positive, metavar="N", help="stop after N generated tokens")
-    add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this time")
-    add("--seed", type=int, metavar="N")
-    add("--temperature", type=float, metavar="T")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this many seconds")
+    add("--seed", type=int, metavar="N", help="seed of the sampling")
+    add("--temperature", type=float, metavar="T", help="0 is greedy; default: the model's own")
     add("--thinking", action=argparse.BooleanOptionalAction, default=None,
         help="think before answering, for models that can")  # fmt: skip
     add("--no-memory", action="store_true", help="neither recall nor write memories")
     add("--logprobs", action="store_true",
-        help="record the log-probability of each token that the model writes")  # fmt: skip
-    add("--offline", action="store_true", help="no network for anything")
-    add("--trust", action="store_true", help="read this repository's .laguna/ for this run")
-    add("--verbose", action="store_true", help="log sizes, notices and errors too")
+        help="record the log-probability of each generated token")  # fmt: skip
+    add("--offline", action="store_true", help="use no network")
+    add("--trust", action="store_true", help="trust this repository's .laguna/ for this run")
+    add("--verbose", action="store_true", help="log sizes and the texts of errors too")
     add("--version", action="store_true", help="show the version")
     return parser
 
 
 def make_settings(options: argparse.Namespace) -> Settings:
-    """Flags, environment and files as one. Raises UsageError."""
+    """The settings of a session, from flags, environment and files. Raises UsageError."""
     from laguna_agent.agent.settings import Settings
     from laguna_agent.config import load_config
     from laguna_agent.errors import UsageError
@@ -160,7 +160,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
     cwd = cwd.resolve()
     root = repository_root(cwd)
     if options.trust:
-        trust.content(root)  # says what cannot be trusted
+        trust.content(root)  # raises when something there cannot be trusted
     trusted = options.trust or trust.is_trusted(root)
     flags: dict[str, Any] = {
         "model": options.model,

@@ -15,7 +15,7 @@ _PLAIN_EVERY = 10.0
 
 
 class TransferLine:
-    """A context manager; what it is given as progress or as a notice never mixes on one line."""
+    """A context manager that shows progress and notices, never mixed on one line."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class TransferLine:
         self._width = 0
         self._last = float("-inf")
         self._phase = ""
-        self._whole = False
+        self._ended = False
 
     def __enter__(self) -> TransferLine:
         return self
@@ -40,7 +40,7 @@ class TransferLine:
         self._clear()
 
     def progress(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show progress, if it is time to."""
         if self._quiet:
             return
         if self._live:
@@ -51,22 +51,22 @@ class TransferLine:
             self._stream.flush()
             return
         now = self._clock()
-        whole = progress.done == progress.total
-        # The end is always worth a line, and only one.
-        due = whole != self._whole if whole else now - self._last >= _PLAIN_EVERY
+        ended = progress.done == progress.total
+        # The end always gets a line, and only one.
+        due = ended != self._ended if ended else now - self._last >= _PLAIN_EVERY
         if progress.phase != self._phase or due:
-            self._phase, self._last, self._whole = progress.phase, now, whole
+            self._phase, self._last, self._ended = progress.phase, now, ended
             self._stream.write(describe(progress) + "\n")
             self._stream.flush()
 
     def notice(self, text: str) -> None:
-        """Say something on a line of its own."""
+        """Write a notice on a line of its own."""
         self._clear()
         self._stream.write(f"laguna: {text}\n")
         self._stream.flush()
 
     def hashing(self, name: str) -> Callable[[int, int], None]:
-        """A callback for the digest of a file on disk; shows nothing for small ones."""
+        """A callback that shows the progress of a file's digest, if the file is large."""
         meter = Meter(name, self.progress)
 
         def show(done: int, total: int) -> None:
@@ -87,7 +87,7 @@ def describe(progress: Progress) -> str:
     """`laguna-xs-2.1  43 %  8.7 GB of 20.3 GB  24 MB/s  8 min left`."""
     parts = [progress.name]
     if progress.phase == "checking":
-        parts.append("checking what is there")
+        parts.append("checking")
     if progress.total:
         parts.append(f"{100 * progress.done // progress.total} %")
         parts.append(f"{gigabytes(progress.done)} of {gigabytes(progress.total)}")
@@ -101,7 +101,7 @@ def describe(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: `45 s`, `8 min`, `2 h 05 min`."""
+    """A duration as people write it: `45 s`, `8 min`, `2 h 05 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -140,7 +140,7 @@ async def test_a_changed_text_is_found_though_the_tokens_are_the_models(
         assert await verified(root, engine, events, f"text-{place}") == 1
         out = capsys.readouterr().out
         assert said in out
-        assert "replies whose texts were changed" in out
+        assert "1 reply with changed text" in out
 
 
 async def test_without_its_grammar_a_reply_cannot_be_verified(

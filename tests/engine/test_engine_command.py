@@ -34,11 +34,11 @@ async def test_status_and_stop(config: EngineConfig, capsys: pytest.CaptureFixtu
     assert str(tiny_laguna()) in shown
     await client.aclose()
     assert await asyncio.to_thread(main, ["stop"]) == 0
-    assert capsys.readouterr().out == "1 ended\n"
+    assert capsys.readouterr().out == "stopped 1 engine\n"
     assert client.process is not None
     assert await asyncio.to_thread(client.process.wait, 20) == 0
     assert await asyncio.to_thread(main, ["stop"]) == 0
-    assert capsys.readouterr().out == "no engine was running\n"
+    assert capsys.readouterr().out == "no engine is running\n"
 
 
 def test_a_socket_that_nobody_listens_on_is_no_engine(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.interfaces.commands.pack_cost import Meter, Subject
+from laguna_agent.interfaces.commands.pack_cost import TargetModel, TokenMeter
 from laguna_agent.models.chat import format_for
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.engine.vocabulary import Vocabulary, open_vocabulary
@@ -23,15 +23,15 @@ def test_packs_keep_to_their_budget_on_the_starters_tokenizer(
     starter_model: Path, pack: str, limit: int
 ) -> None:
     with open_vocabulary(starter_model) as vocabulary:
-        meter = Meter(Subject("laguna-xs-2.1", starter_model), vocabulary)
-        sight = meter.look(load_pack(pack, model_name="laguna-xs-2.1"), builtin_tools())
-    assert sight.exact
-    assert 100 < sight.tokens < limit
-    assert sight.tokens == len(sight.pieces)
-    assert "".join(sight.pieces) == sight.prefix
-    assert sum(part.tokens for part in sight.parts) == sight.tokens
+        meter = TokenMeter(TargetModel("laguna-xs-2.1", starter_model), vocabulary)
+        rendered = meter.measure(load_pack(pack, model_name="laguna-xs-2.1"), builtin_tools())
+    assert rendered.exact
+    assert 100 < rendered.tokens < limit
+    assert rendered.tokens == len(rendered.pieces)
+    assert "".join(rendered.pieces) == rendered.prefix
+    assert sum(part.tokens for part in rendered.parts) == rendered.tokens
     if pack == "laguna":
-        names = {part.name.removeprefix("tools/") for part in sight.parts}
+        names = {part.name.removeprefix("tools/") for part in rendered.parts}
         assert set(builtin_tools()) <= names
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.cli import main
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.commands.pack_cost import static_variables
-from laguna_agent.interfaces.commands.prompts import main
 from laguna_agent.prompts.loader.layers import BUILT_IN, pack_names
 from laguna_agent.prompts.loader.pack import load_pack
 from laguna_agent.tools.registry import builtin_tools
@@ -35,7 +35,7 @@ def own(laguna_home: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = main(list(arguments))
+    code = main(["prompts", *arguments])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -63,7 +63,7 @@ def test_without_a_model_tokens_are_estimates_and_called_so(
     assert json.loads(out)["exact"] is False
     code, _, err = run(capsys, "show", "--pieces")
     assert code == 2
-    assert "no tokenizer" in err
+    assert "needs the model's tokenizer" in err
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_new_pack_is_right_as_it_is_made(capsys: pytest.CaptureFixture[str], o
     assert 'extends = "small"' in (own / "mine/pack.toml").read_text()
     code, out, _ = run(capsys, "lint", "mine")
     assert code == 0, out
-    assert "mine: nothing wrong" in out
+    assert "mine: no problems" in out
     _, mine, _ = run(capsys, "show", "mine", "--raw")
     _, small, _ = run(capsys, "show", "small", "--raw")
     assert mine == small
@@ -134,8 +134,8 @@ def test_every_commented_setting_of_a_new_pack_is_a_real_one(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["new", "small"], "there is a pack called `small` already"),
-        (["new", "../x"], "no name for a pack"),
+        (["new", "small"], "the pack `small` already exists"),
+        (["new", "../x"], "not a valid pack name"),
         (["new", "mine", "--extends", "smal"], "Did you mean `small`?"),
         (["show", "smol"], "Did you mean `small`?"),
         (["edit", "small", "nothing.md"], "has no file nothing.md"),

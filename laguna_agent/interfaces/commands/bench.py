@@ -1,28 +1,28 @@
-"""`laguna bench`: what the engine makes of this machine, against llama.cpp alone."""
+"""`laguna bench`: measure the engine on this machine, compared with llama.cpp alone."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ExitCode, UsageError
-
-_NAME = 44
-"""Columns of a figure's name."""
+from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 
 if TYPE_CHECKING:
     from laguna_agent.config import Config, EngineConfig
     from laguna_agent.models.engine.bench import Figure, Report
 
+_NAME_WIDTH = 44
+"""Columns of a figure's name."""
 
-def main(argv: list[str]) -> int:
-    """Run `laguna bench ARGV`; returns the exit code."""
-    parser = argparse.ArgumentParser(
+
+def make_parser() -> Parser:
+    """The command line of `laguna bench`."""
+    parser = Parser(
         prog="laguna bench",
         description="Measure load, prefill, decode, snapshots and speculation of a model here.",
     )
@@ -31,59 +31,67 @@ def main(argv: list[str]) -> int:
     group.add_argument(
         "--synthetic",
         choices=("tiny", "xs"),
-        help="a made-up Laguna: tiny (8 MB) or of full XS geometry (18.95 GB, written once)",
+        help="a made-up Laguna: tiny (8 MB), or with the geometry of XS (18.95 GB, written once)",
     )
-    parser.add_argument("--depths", default="0,4096,16384", metavar="N,N", help="tokens before")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens to decode at each depth")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions; the median counts")
-    parser.add_argument("--no-speculation", action="store_true", help="leave the drafts out")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--depths", default="0,4096,16384", metavar="N,N",
+                        help="tokens already in the context (default: 0,4096,16384)")  # fmt: skip
+    parser.add_argument("--tokens", type=int, default=64, metavar="N",
+                        help="tokens to decode at each depth (default: 64)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=3, metavar="N",
+                        help="repetitions, of which the median counts (default: 3)")  # fmt: skip
+    parser.add_argument("--no-speculation", action="store_true",
+                        help="leave out the speculation figures")  # fmt: skip
+    parser.add_json()
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `laguna bench ARGV`; returns the exit code."""
+    options = make_parser().parse_args(argv)
     try:
-        depths = [int(part) for part in arguments.depths.split(",")]
+        depths = [int(part) for part in options.depths.split(",")]
     except ValueError as error:
-        raise UsageError("--depths takes numbers with commas between them") from error
-    if arguments.tokens < 2 or arguments.rounds < 1:
+        raise UsageError("--depths must be numbers separated by commas") from error
+    if options.tokens < 2 or options.rounds < 1:
         raise UsageError("--tokens must be at least 2 and --rounds at least 1")
 
     from laguna_agent.config import load_config
     from laguna_agent.models.engine.bench import measure
 
     config = load_config()
-    path = _model(arguments.model, arguments.synthetic, config)
+    path = _model(options.model, options.synthetic, config)
     engine = config.engine
     if engine.context is None:
-        # What is asked for, and room for the reply and the rewriting of a file.
+        # Room for the deepest prompt, a reply and a rewritten file.
         engine = engine.model_copy(update={"context": max(max(depths) + 1024, 8192)})
-    _plan(path, engine)
+    _report_plan(path, engine)
 
     def show(report: Report, figure: Figure) -> None:
-        """A run may take half an hour: what is known by then is not lost when it is ended."""
-        if not arguments.json:
-            heading = [_heading(report)] if len(report.figures) == 1 else []
-            sys.stdout.write("\n".join([*heading, _line(figure)]) + "\n")
-            sys.stdout.flush()
+        """Print each figure at once: a run takes up to half an hour and may be interrupted."""
+        if not options.json:
+            if len(report.figures) == 1:
+                write_line(_heading(report))
+            write_line(_line(figure))
 
     report = asyncio.run(
         measure(
             path,
             config=engine,
             depths=depths,
-            tokens=arguments.tokens,
-            rounds=arguments.rounds,
-            speculation=not arguments.no_speculation and arguments.synthetic is None,
-            say=_say,
+            tokens=options.tokens,
+            rounds=options.rounds,
+            speculation=not options.no_speculation and options.synthetic is None,
+            say=_progress,
             show=show,
         )
     )
-    if arguments.json:
+    if options.json:
         figures = [asdict(figure) for figure in report.figures]
-        json.dump({"model": report.model, "figures": figures}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    return int(ExitCode.DONE)
+        write_json({"model": report.model, "figures": figures})
+    return ExitCode.DONE
 
 
-def _say(text: str) -> None:
+def _progress(text: str) -> None:
     sys.stderr.write(f"… {text}\n")
 
 
@@ -91,26 +99,24 @@ def _model(name: str | None, synthetic: str | None, config: Config) -> Path:
     if synthetic is not None:
         from laguna_agent.models.engine.synthetic import cached_model
 
-        return cached_model(synthetic, on_write=_say)
+        return cached_model(synthetic, on_write=_progress)
     from laguna_agent.models.store import resolve
 
     return resolve(name, config).path
 
 
-def _plan(path: Path, engine: EngineConfig) -> None:
-    from laguna_agent.config import EngineConfig
+def _report_plan(path: Path, engine: EngineConfig) -> None:
     from laguna_agent.models.gguf import read_header
     from laguna_agent.models.sizing.fit import gib, plan
     from laguna_agent.models.sizing.hardware import gpus
 
-    assert isinstance(engine, EngineConfig)
     assert engine.context is not None
     needed = plan(read_header(path), engine.context, engine, gpus())
-    _say(
+    _progress(
         f"memory plan: {gib(needed.total)} (weights {gib(needed.weights)}, "
-        f"KV {gib(needed.kv)}, work space {gib(needed.compute)})"
-        + (f", {gib(needed.gpu)} of it on the graphics card" if needed.gpu else "")
-        + (f", and up to {gib(needed.copies)} of copies" if needed.copies else "")
+        f"KV cache {gib(needed.kv)}, work space {gib(needed.compute)})"
+        + (f", of which {gib(needed.gpu)} on the graphics card" if needed.gpu else "")
+        + (f", plus up to {gib(needed.copies)} of cache checkpoints" if needed.copies else "")
     )
 
 
@@ -123,7 +129,7 @@ def _heading(report: Report) -> str:
 
 
 def _line(figure: Figure) -> str:
-    line = f"  {figure.name:<{_NAME}}  {figure.value:10.3f} {figure.unit:<9}"
+    line = f"  {figure.name:<{_NAME_WIDTH}}  {figure.value:10.3f} {figure.unit:<9}"
     if figure.ratio is not None:
         line += f" {figure.ratio:6.3f} × {figure.against}"
     return line.rstrip()

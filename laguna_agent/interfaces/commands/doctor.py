@@ -3,64 +3,77 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from laguna_agent import __version__, paths
 from laguna_agent.actions import Mode, RunCommand
 from laguna_agent.errors import ExitCode, LagunaError
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    repository,
+    write_json,
+    write_line,
+)
+from laguna_agent.log import log_path
+from laguna_agent.plurals import counted
 
 State = Literal["ok", "note", "bad"]
+_MARKS: dict[State, str] = {"ok": "✓", "note": "-", "bad": "✗"}
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check. `fix` says what to do about it."""
 
     name: str
     state: State
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
-def main(argv: list[str]) -> int:
-    """Look at everything; 1 when something does not work."""
-    parser = argparse.ArgumentParser(
-        prog="laguna doctor", description="Say what works here, what does not, and what to do."
+def make_parser() -> Parser:
+    """The command line of `laguna doctor`."""
+    parser = Parser(
+        prog="laguna doctor", description="Check what works here, what does not, and what to do."
     )
-    parser.add_argument("-C", dest="directory", metavar="DIR", default=".")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--why", metavar="COMMAND", help="say what would decide about a command")
+    parser.add_directory()
+    parser.add_json()
+    parser.add_argument("--why", metavar="COMMAND",
+                        help="show what decides whether a shell command may run")  # fmt: skip
     parser.add_argument("--mode", choices=get_args(Mode), help="with --why: in this mode")
-    parser.add_argument("--plan", action="store_true", help="with --why: while planning")
-    options = parser.parse_args(argv)
+    parser.add_argument("--plan", action="store_true", help="with --why: in plan mode")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run all checks; 1 when something does not work."""
+    options = make_parser().parse_args(argv)
     if options.why is not None:
-        return why(options)
-    found = list(examine(Path(options.directory)))
+        return explain(options)
+    found = list(examine(repository(options)))
     if options.json:
-        sys.stdout.write(json.dumps([finding._asdict() for finding in found]) + "\n")
+        write_json([finding._asdict() for finding in found])
     else:
-        marks = {"ok": "✓", "note": "-", "bad": "✗"}
         for finding in found:
-            sys.stdout.write(f"{marks[finding.state]} {finding.name:12} {finding.text}\n")
-            if finding.mend:
-                sys.stdout.write(f"{'':15}{finding.mend}\n")
+            write_line(f"{_MARKS[finding.state]} {finding.name:12} {finding.text}")
+            if finding.fix:
+                write_line(f"{'':15}{finding.fix}")
     return ExitCode.FAILED if any(f.state == "bad" for f in found) else ExitCode.DONE
 
 
-def why(options: argparse.Namespace) -> int:
-    """Print the verdict about one command and the rule that decided; 0 when it would just run."""
+def explain(options: argparse.Namespace) -> int:
+    """Print the verdict about one command and the rule behind it; 0 when it runs unasked."""
     from laguna_agent.config import load_config
     from laguna_agent.policy import trust
     from laguna_agent.policy.gate import Gate
     from laguna_agent.policy.sandbox import make_sandbox
     from laguna_agent.policy.sanitize import visible
 
-    root = paths.repository_root(Path(options.directory))
+    root = repository(options)
     trusted = trust.is_trusted(root)
     config = load_config(project=root / trust.SETTINGS / "config.toml" if trusted else None)
     network = config.policy.network and not config.offline
@@ -88,35 +101,44 @@ def why(options: argparse.Namespace) -> int:
         decided[mode] = gate.decide(RunCommand(command=options.why, cwd=str(root)), tool="shell")
     if options.json:
         shown = {mode: decision.model_dump(mode="json") for mode, decision in decided.items()}
-        sys.stdout.write(json.dumps(shown) + "\n")
+        write_json(shown)
     else:
         for mode, decision in decided.items():
             reason = f": {decision.reason}" if decision.reason else ""
-            sys.stdout.write(f"{mode:13}{decision.verdict:6} {visible(decision.rule + reason)}\n")
-    passes = all(decision.verdict == "allow" for decision in decided.values())
-    return ExitCode.DONE if passes else ExitCode.FAILED
+            write_line(f"{mode:13}{decision.verdict:6} {visible(decision.rule + reason)}")
+    runs = all(decision.verdict == "allow" for decision in decided.values())
+    return ExitCode.DONE if runs else ExitCode.FAILED
 
 
-def examine(directory: Path) -> Iterator[Finding]:
-    """Everything that laguna depends on, in the order in which it would fail."""
+def examine(root: Path) -> Iterator[Finding]:
+    """Check everything that laguna depends on, in the order in which it would fail."""
     yield Finding("laguna", "ok", f"{__version__}, Python {platform.python_version()}")
-    root = paths.repository_root(directory)
-    for look in (_places, _configuration, _model, _engine, _sandbox, _programs, _trust):
+    checks: dict[str, Callable[[Path], Iterator[Finding]]] = {
+        "directories": _directories,
+        "configuration": _configuration,
+        "model": _model,
+        "engine": _engine,
+        "sandbox": _sandbox,
+        "programs": _programs,
+        "trust": _trust,
+    }
+    for name, check in checks.items():
         try:
-            yield from look(root)
+            yield from check(root)
         except LagunaError as error:
-            yield Finding(look.__name__.strip("_"), "bad", error.message, error.hint or "")
+            yield Finding(name, "bad", error.message, error.hint or "")
 
 
-def _places(root: Path) -> Iterator[Finding]:
-    for name, place in (
+def _directories(root: Path) -> Iterator[Finding]:
+    for name, directory in (
         ("config", paths.config_dir()),
         ("data", paths.data_dir()),
         ("state", paths.repository_state_dir(root)),
     ):
-        nearest = next(p for p in (place, *place.parents) if p.exists())
+        nearest = next(p for p in (directory, *directory.parents) if p.exists())
         free = shutil.disk_usage(nearest).free / 1e9
-        yield Finding(name, "ok", f"{place}  ({free:.0f} GB free)")
+        yield Finding(name, "ok", f"{directory}  ({free:.0f} GB free)")
+    yield Finding("log", "ok", f"{log_path()}")
 
 
 def _configuration(root: Path) -> Iterator[Finding]:
@@ -124,7 +146,7 @@ def _configuration(root: Path) -> Iterator[Finding]:
 
     config = load_config()
     rules = config.policy.rules
-    yield Finding("rules", "ok", f"{len(rules)} of the user's own")
+    yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in your configuration")
     for rule in rules:
         about = rule.tool or rule.path or rule.command or rule.host
         yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
@@ -145,8 +167,8 @@ def _model(root: Path) -> Iterator[Finding]:
     if needed.gpu:
         text += f"; {gib(needed.gpu)} more on the graphics card"
     state: State = "ok" if needed.host <= memory.available else "note"
-    mend = "" if state == "ok" else "`laguna models fit` shows what fits."
-    yield Finding("model", state, text, mend)
+    fix = "" if state == "ok" else "`laguna models fit` shows what fits."
+    yield Finding("model", state, text, fix)
 
 
 def _engine(root: Path) -> Iterator[Finding]:
@@ -157,15 +179,15 @@ def _engine(root: Path) -> Iterator[Finding]:
     from laguna_agent.models.sizing.hardware import backend, gpus, nvidia_cards
 
     if find_spec("llama_cpp") is None:
-        mend = "Run install.sh again, or `pip install llama-cpp-python`."
-        yield Finding("engine", "bad", "llama-cpp-python is not installed", mend)
+        fix = "Run install.sh again, or `pip install llama-cpp-python`."
+        yield Finding("engine", "bad", "llama-cpp-python is not installed", fix)
         return
     built = backend()
     kinds = {"cpu": "the processor", "cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal"}
     if wrong := selftest.fault():
         text = f"llama.cpp, built for {kinds[built]}, {wrong}"
-        mend = "./install.sh --uninstall, then CC=gcc-13 CXX=g++-13 ./install.sh (or others)"
-        yield Finding("engine", "bad", text, mend)
+        fix = "Use another compiler: ./install.sh --uninstall; CC=gcc-13 CXX=g++-13 ./install.sh"
+        yield Finding("engine", "bad", text, fix)
     else:
         yield Finding("engine", "ok", f"llama.cpp, built for {kinds[built]}")
     for card in gpus():
@@ -187,22 +209,21 @@ def _sandbox(root: Path) -> Iterator[Finding]:
         state_dir=paths.repository_state_dir(root),
     )
     if choice.sandbox.name == "none":
-        mend = "Debian: apt-get install bubblewrap" if sys.platform == "linux" else ""
-        yield Finding("sandbox", "note", choice.reason, mend)
+        fix = "On Debian and Ubuntu: apt-get install bubblewrap" if sys.platform == "linux" else ""
+        yield Finding("sandbox", "note", choice.reason, fix)
     else:
         yield Finding("sandbox", "ok", choice.sandbox.name)
 
 
 def _programs(root: Path) -> Iterator[Finding]:
     needs: tuple[tuple[str, State, str], ...] = (
-        ("bash", "bad", "laguna's shell is bash"),
-        ("git", "bad", "checkpoints and the git tool need it"),
-        ("rg", "note", "without ripgrep, searching is slower"),
+        ("bash", "bad", "Install bash: laguna runs commands in it."),
+        ("git", "bad", "Install git: checkpoints and the git tool need it."),
+        ("rg", "note", "Install ripgrep: without it, searching is slower."),
     )
-    which: Callable[[str], str | None] = shutil.which
-    for name, state, why in needs:
-        path = which(name)
-        yield Finding(name, "ok" if path else state, path or "not found", "" if path else why)
+    for name, state, fix in needs:
+        path = shutil.which(name)
+        yield Finding(name, "ok" if path else state, path or "not found", "" if path else fix)
 
 
 def _trust(root: Path) -> Iterator[Finding]:
@@ -210,7 +231,7 @@ def _trust(root: Path) -> Iterator[Finding]:
 
     content = trust.content(root)
     if content.empty:
-        yield Finding("trust", "ok", f"{root} brings nothing that needs trust")
+        yield Finding("trust", "ok", f"{root} has nothing that needs trust")
     elif trust.is_trusted(root):
         yield Finding("trust", "ok", f"trusted: {', '.join(content.files[:5])}")
     else:

@@ -1,90 +1,90 @@
-"""`laguna engine`: the engines that run, what they hold, and ending them."""
+"""`laguna engine`: which engines run, what they hold, and stopping them."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 from laguna_agent.errors import ExitCode
+from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.plurals import counted
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run `laguna engine ARGV`; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    options = make_parser().parse_args(argv)
+    return int(options.run(options))
+
+
+def make_parser() -> Parser:
+    """The command line of `laguna engine`."""
+    parser = Parser(
         prog="laguna engine",
-        description="The process that runs the model. It stays for a while after its last use.",
+        description="The process that runs a model. It stays for a while after its last use.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    text = "What runs, what it holds in memory and on disk."
-    sub = commands.add_parser("status", help=text, description=text)
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    text = "End every engine; what they stored on disk stays."
-    commands.add_parser("stop", help=text, description=text)
-    arguments = parser.parse_args(argv)
-    if arguments.command == "stop":
-        return _stop()
-    return _status(as_json=arguments.json)
+    actions = parser.add_actions()
+    action = actions.add("status", _status, "Show what runs, with its memory and disk use.")
+    action.add_json()
+    actions.add("stop", _stop, "Stop every engine. Snapshots on disk stay.")
+    return parser
 
 
-def _stop() -> int:
+def _stop(options: argparse.Namespace) -> int:
     from laguna_agent.models.engine import registry
 
-    ended = [key for key in registry.running_keys() if registry.stop(key)]
-    sys.stdout.write(f"{len(ended)} ended\n" if ended else "no engine was running\n")
-    return int(ExitCode.DONE)
+    stopped = [key for key in registry.running_keys() if registry.stop(key)]
+    write_line(f"stopped {counted(len(stopped), 'engine')}" if stopped else "no engine is running")
+    return ExitCode.DONE
 
 
-def _status(*, as_json: bool) -> int:
+def _status(options: argparse.Namespace) -> int:
     from laguna_agent.models.engine import registry
     from laguna_agent.models.engine.snapshots import stored_snapshots
     from laguna_agent.paths import snapshots_dir
 
     engines = [state for key in registry.running_keys() if (state := registry.status(key))]
     count, size = stored_snapshots(snapshots_dir())
-    if as_json:
+    if options.json:
         snapshots = {"directory": str(snapshots_dir()), "snapshots": count, "bytes": size}
-        json.dump({"engines": engines, "snapshots": snapshots}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-        return int(ExitCode.DONE)
+        write_json({"engines": engines, "snapshots": snapshots})
+        return ExitCode.DONE
     lines = [line for state in engines for line in [*describe(state), ""]]
     if not engines:
         lines += ["no engine is running"]
     lines += [f"snapshots on disk: {count}, {_size(size)}, in {snapshots_dir()}"]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return int(ExitCode.DONE)
+    write_line("\n".join(lines))
+    return ExitCode.DONE
 
 
 def describe(state: dict[str, Any]) -> list[str]:
-    """Lines about an engine, from what it says of itself."""
+    """Lines about an engine, from the status that it reports."""
     if state.get("model") is None:
         loading = state.get("loading") or {}
-        done, total = loading.get("done", 0), loading.get("total", 0)
         if loading.get("measuring"):
-            return [f"engine {state['pid']}: measuring what suits this machine"]
+            return [f"engine {state['pid']}: measuring the best settings for this machine"]
+        done, total = loading.get("done", 0), loading.get("total", 0)
         return [f"engine {state['pid']}: loading, {_size(done)} of {_size(total)}"]
     model, context, cache = state["model"], state["context"], state["cache"]
     tuning, counters = state["tuning"], state["counters"]
     name = model["metadata"].get("general.name") or model["architecture"]
-    measured = (
-        f"measured: {tuning['decode_rate']:.1f} tokens/s alone, "
-        f"{tuning['batch_rate']:.1f} in batches"
-        + ("" if tuning["measured"] else ", while the machine was busy")
-        if tuning["decode_rate"]
-        else "not measured"
-    )
+    measured = "not measured"
+    if tuning["decode_rate"]:
+        measured = (
+            f"measured: {tuning['decode_rate']:.1f} tokens/s one by one, "
+            f"{tuning['batch_rate']:.1f} in batches"
+            + ("" if tuning["measured"] else ", while the machine was busy")
+        )
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]
     if tuning["flash_gain"]:
         flash += f" ({tuning['flash_gain']:.2f} × the speed without)"
-    layout = "rearranged" if state["repack"] else "as in the file"
+    layout = "repacked" if state["repack"] else "as in the file"
     if tuning["repack_gain"] > 0:
-        layout += f" (rearranged: {tuning['repack_gain']:.2f} × the speed)"
-    exact = ""
-    if tuning["exact"]:
-        exact = f"; exact in batches of {tuning['exact']}"
-    step = tuning["step"] or "a size that is being learnt"
+        layout += f" (repacked: {tuning['repack_gain']:.2f} × the speed)"
+    exact = f"; exact in batches of {tuning['exact']}" if tuning["exact"] else ""
+    step = tuning["step"] or "a size not measured yet"
     work = "busy" if state["busy"] else "idle"
+    accepted, drafted = counters["accepted_tokens"], counters["drafted_tokens"]
     lines = [
         (
             f"engine {state['pid']}: {name} {model['quantization']}, {work}, "
@@ -95,12 +95,11 @@ def describe(state: dict[str, Any]) -> list[str]:
         f"  weights   {layout}",
         (
             f"  memory    {_size(state['resident'])} resident; context of {model['context']} "
-            f"tokens, "
-            f"KV {context['kv_type']}, flash attention {flash}"
+            f"tokens, KV {context['kv_type']}, flash attention {flash}"
         ),
         (
-            f"  threads   {tuning['threads']} alone, {tuning['threads_batch']} in batches of "
-            f"{context['micro_batch']} ({measured}); prompts in steps of {step}"
+            f"  threads   {tuning['threads']} for single tokens, {tuning['threads_batch']} for "
+            f"batches of {context['micro_batch']} ({measured}); prompts in steps of {step}"
         ),
         (
             f"  cache     {cache['tokens']} tokens, {cache['checkpoints']} checkpoints "
@@ -108,17 +107,15 @@ def describe(state: dict[str, Any]) -> list[str]:
             f"({_size(cache['parked_bytes'])})"
         ),
         (
-            f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} "
-            f"of them "
-            f"written; {counters['drafted_tokens']} drafted, "
-            f"{counters['accepted_tokens']} rightly{exact}"
+            f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} of "
+            f"them generated; {accepted} of {drafted} draft tokens accepted{exact}"
         ),
     ]
     snapshots = state.get("snapshots")
     if snapshots:
         lines.append(
             f"  snapshots {snapshots['snapshots']} of this model, {_size(snapshots['bytes'])}; "
-            f"limit for all {_size(snapshots['limit'])}"
+            f"limit for all models {_size(snapshots['limit'])}"
         )
     return lines
 

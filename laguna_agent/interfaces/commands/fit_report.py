@@ -1,4 +1,4 @@
-"""What `laguna models fit` shows: for each model, whether it fits and with how much context."""
+"""The report of `laguna models fit`: whether each model fits, and with how much context."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laguna_agent.models.store import Store, is_path
 
 
 class Candidate(NamedTuple):
-    """A model to judge: by the header of its file, or by the catalogue if it is not here."""
+    """A model to judge: by its file's header, or by the catalogue if it is not installed."""
 
     name: str
     header: GgufHeader | None
@@ -57,70 +57,79 @@ class FitReport:
         }
 
     def heading(self) -> list[str]:
-        """What the machine has free."""
+        """Lines that say how much memory is free."""
         pools = [("memory", self.memory.available, self.memory.total)]
         pools += [(card.name, card.free, card.total) for card in self.cards]
         return [f"{name}: {fit.gib(free)} of {fit.gib(total)} free" for name, free, total in pools]
 
     def table(self) -> list[tuple[str, ...]]:
-        """Rows of a table, the heads first."""
-        heads = ("NAME", "FITS", "CONTEXT", "WEIGHTS", "KV CACHE", "WORK", "TOTAL", "MOST CONTEXT")
-        table: list[tuple[str, ...]] = [heads]
+        """Rows of a table, its heading first."""
+        heading = (
+            "NAME",
+            "FITS",
+            "CONTEXT",
+            "WEIGHTS",
+            "KV CACHE",
+            "WORK",
+            "TOTAL",
+            "MAX CONTEXT",
+        )
+        table: list[tuple[str, ...]] = [heading]
         for row in self.rows:
             sizes = [fit.gib(size) for size in (row.weights, row.kv, row.compute, row.total)]
             verdict = "yes" if row.fits else "no"
-            most = str(row.largest_context) if row.largest_context else "-"
-            table.append((row.name, verdict, str(row.context), *sizes, most))
+            largest = str(row.largest_context) if row.largest_context else "-"
+            table.append((row.name, verdict, str(row.context), *sizes, largest))
         return table
 
     def remarks(self) -> list[str]:
-        """What lies where, for models that use a graphics card."""
+        """Lines that say what goes where, for models that use a graphics card."""
         lines = []
         for row in self.rows:
             if not row.gpu:
                 continue
-            experts = f", the experts of {row.cpu_expert_layers} layers in memory"
+            experts = f", the experts of {row.cpu_expert_layers} layers in main memory"
             where = f"{row.name}: {fit.gib(row.gpu)} on the graphics card"
             lines.append(where + (experts if row.cpu_expert_layers else ""))
         return lines
 
 
-def fit_report(candidates: Iterable[Candidate], engine: EngineConfig) -> FitReport:
-    """Judge the candidates on this machine as it is now."""
+def fit_report(models: Iterable[Candidate], engine: EngineConfig) -> FitReport:
+    """Judge the candidates on this machine, with the memory that is free now."""
     memory, cards = machine_memory(), gpus()
     rows = []
-    for one in candidates:
-        if one.header is not None:
-            rows.append(_judge(one.name, one.header, engine, memory, cards))
-        elif one.known is not None:
-            rows.append(_estimate(one.known, engine, memory, cards))
+    for model in models:
+        if model.header is not None:
+            rows.append(_judge(model.name, model.header, engine, memory, cards))
+        elif model.known is not None:
+            rows.append(_estimate(model.known, engine, memory, cards))
     return FitReport(memory, cards, rows)
 
 
 def _judge(
     name: str, header: GgufHeader, engine: EngineConfig, memory: Memory, cards: list[Gpu]
 ) -> FitRow:
-    most = fit.largest_context(header, memory, engine, cards)
+    largest = fit.largest_context(header, memory, engine, cards)
     context = engine.context or min(fit.USUAL_CONTEXT, header.context_length or fit.USUAL_CONTEXT)
     plan = fit.plan(header, context, engine, cards)
-    return _row(name, plan, most, plan.host <= memory.available, estimated=False)
+    return _row(name, plan, largest, plan.host <= memory.available, estimated=False)
 
 
 def _estimate(known: Catalogued, engine: EngineConfig, memory: Memory, cards: list[Gpu]) -> FitRow:
     room = memory.available + sum(card.free for card in cards)
     spare = room - fit.estimate(known, 0).total
-    most = min(spare // max(1, known.entry.memory.token), known.entry.context) // 256 * 256
+    largest = min(spare // max(1, known.entry.memory.token), known.entry.context) // 256 * 256
     context = engine.context or min(fit.USUAL_CONTEXT, known.entry.context)
     plan = fit.estimate(known, context)
-    return _row(known.name, plan, max(0, most), plan.total <= room, estimated=True)
+    return _row(known.name, plan, max(0, largest), plan.total <= room, estimated=True)
 
 
-def _row(name: str, plan: fit.MemoryPlan, most: int, fits: bool, *, estimated: bool) -> FitRow:
+def _row(name: str, plan: fit.MemoryPlan, largest: int, fits: bool, *, estimated: bool) -> FitRow:
     return FitRow(
         name=name,
         fits=fits,
         context=plan.context,
-        largest_context=most,
+        largest_context=largest,
         weights=plan.weights,
         kv=plan.kv,
         compute=plan.compute,
@@ -131,17 +140,17 @@ def _row(name: str, plan: fit.MemoryPlan, most: int, fits: bool, *, estimated: b
     )
 
 
-def to_fit(wanted: str | None, store: Store) -> list[Candidate]:
-    """The model called `wanted`, or all that are here or in the catalogue."""
+def candidates(wanted: str | None, store: Store) -> list[Candidate]:
+    """The model called `wanted`, or all that are installed or in the catalogue."""
     if wanted is not None:
-        there = None if is_path(wanted) else store.find(wanted)
-        if there is None and not is_path(wanted):
+        installed = None if is_path(wanted) else store.find(wanted)
+        if installed is None and not is_path(wanted):
             known = load_catalogue().get(wanted)
             return [Candidate(known.name, None, known)]
-        path = there.path if there else Path(wanted).expanduser()
+        path = installed.path if installed else Path(wanted).expanduser()
         header = read_header(path)
         require_supported(header, path)
-        return [Candidate(there.name if there else path.name, header, None)]
+        return [Candidate(installed.name if installed else path.name, header, None)]
     present = [one for one in store.installed() if one.present]
     names = {one.name for one in present}
     found = [Candidate(one.name, read_header(one.path), one.known) for one in present]

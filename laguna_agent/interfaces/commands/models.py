@@ -1,17 +1,17 @@
-"""`laguna models`: what there is, what fits, and getting and removing it."""
+"""`laguna models`: list, fetch, import, remove and choose models, and see what fits."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from laguna_agent.config import Config, load_config
-from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.interfaces.commands.fit_report import fit_report, to_fit
+from laguna_agent.errors import ExitCode, UsageError
+from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
 from laguna_agent.interfaces.transfer_progress import TransferLine
 from laguna_agent.models.catalogue import DEFAULT, STARTER, Catalogued, load_catalogue
 from laguna_agent.models.fetch.acquire import import_file, pull
@@ -23,77 +23,63 @@ from laguna_agent.models.store import Installed, Store, is_path, resolve
 _RECOMMENDED_CONTEXT = 32768
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run `laguna models ARGV`; returns the exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    run: Callable[[argparse.Namespace, Config, Store], None] = arguments.run
-    try:
-        flags = {"offline": True} if getattr(arguments, "offline", False) else None
-        run(arguments, load_config(flags=flags), Store())
-    except LagunaError as error:
-        sys.stderr.write(f"laguna: {error}\n")
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nlaguna: interrupted; what was fetched is kept\n")
-        return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return int(ExitCode.DONE)
-    return int(ExitCode.DONE)
+    options = make_parser().parse_args(argv)
+    config = load_config(flags={"offline": options.offline or None})
+    return int(options.run(options, config, Store()))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="laguna models", description="Models on this machine.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
-    sub = command("list", _list, "What is installed, and what can be fetched by name.")
-    sub.add_argument("--installed", action="store_true", help="only what is there")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    sub = command("show", _show, "Everything known of a model.")
-    sub.add_argument("model", metavar="NAME|PATH")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    sub = command("pull", _pull, "Fetch a model. Goes on from where an earlier fetch stopped.")
-    sub.add_argument("model", metavar="NAME|URL", nargs="?", help="default: what suits here")
-    sub.add_argument("--from", dest="origin", metavar="PATH|URL", help="a mirror, a disk")
-    sub.add_argument("--offline", action="store_true", help="reach for no network")
-    sub.add_argument("--trust-new", action="store_true", help="give up a recorded digest")
-    sub.add_argument("--quiet", action="store_true", help="no progress")
-    sub = command("import", _import, "Take a GGUF file of this machine, by a link to it.")
-    sub.add_argument("path", metavar="PATH|OLLAMA-NAME")
-    sub.add_argument("--name", help="what to call it")
-    sub = command("remove", _remove, "Remove models; of imported ones only the link.")
-    sub.add_argument("model", metavar="NAME", nargs="+")
-    sub = command("default", _default, "Show or choose the model that is used when none is named.")
-    sub.add_argument("model", metavar="NAME", nargs="?")
-    sub.add_argument("--reset", action="store_true", help="let laguna choose again")
-    sub = command("fit", _fit, "Whether models fit in memory, and with how much context.")
-    sub.add_argument("model", metavar="NAME|PATH", nargs="?")
-    sub.add_argument("--context", type=int, metavar="N", help="tokens of context")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
+def make_parser() -> Parser:
+    """The command line of `laguna models`."""
+    parser = Parser(prog="laguna models", description="Models on this machine.")
+    parser.set_defaults(offline=False)
+    actions = parser.add_actions()
+    action = actions.add("list", _list, "List what is installed and what can be fetched by name.")
+    action.add_argument("--installed", action="store_true", help="only what is installed")
+    action.add_json()
+    action = actions.add("show", _show, "Print what is known of a model.")
+    action.add_argument("model", metavar="NAME|PATH")
+    action.add_json()
+    action = actions.add("pull", _pull, "Fetch a model. Continues an interrupted download.")
+    action.add_argument("model", metavar="NAME|URL", nargs="?",
+                        help="default: the recommended model for this machine")  # fmt: skip
+    action.add_argument("--from", dest="origin", metavar="PATH|URL",
+                        help="fetch from this mirror or directory")  # fmt: skip
+    action.add_argument("--offline", action="store_true", help="use no network")
+    action.add_argument("--trust-new", action="store_true",
+                        help="accept a file with another digest than recorded")  # fmt: skip
+    action.add_argument("--quiet", action="store_true", help="show no progress")
+    action = actions.add("import", _import, "Use a GGUF file of this machine, through a link.")
+    action.add_argument("path", metavar="PATH|OLLAMA-NAME")
+    action.add_argument("--name", metavar="NAME", help="what to call it")
+    action = actions.add("remove", _remove, "Remove models. Of imported ones, only the link.")
+    action.add_argument("models", metavar="NAME", nargs="+")
+    action = actions.add("default", _default, "Show or choose the model used when none is named.")
+    action.add_argument("model", metavar="NAME", nargs="?")
+    action.add_argument("--reset", action="store_true", help="let laguna choose again")
+    action = actions.add("fit", _fit, "Show whether models fit in memory, with how much context.")
+    action.add_argument("model", metavar="NAME|PATH", nargs="?", help="default: all")
+    action.add_argument("--context", type=int, metavar="N", help="tokens of context")
+    action.add_json()
     return parser
 
 
-# --- what there is --------------------------------------------------------------------------
+# --- list and show --------------------------------------------------------------------------
 
 
-def _list(arguments: argparse.Namespace, config: Config, store: Store) -> None:
+def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
     installed = {one.name: one for one in store.installed()}
     rows = [_row(one.name, one, one.known, store) for one in installed.values()]
-    if not arguments.installed:
+    if not options.installed:
         known = [one for one in load_catalogue().all_files() if one.name not in installed]
         rows += [_row(one.name, None, one, store) for one in known]
-    if arguments.json:
-        _print_json({"models": rows, "default": _chosen(config, store)})
-        return
+    if options.json:
+        write_json({"models": rows, "default": _chosen(config, store)})
+        return ExitCode.DONE
     if not rows:
-        _print("No model is installed. `laguna models list` shows what can be fetched.")
-        return
+        write_line("No model is installed. `laguna models list` shows what can be fetched.")
+        return ExitCode.DONE
     chosen = _chosen(config, store)
     table = [("", "NAME", "SIZE", "STATE", "WHAT")]
     for row in rows:
@@ -103,35 +89,36 @@ def _list(arguments: argparse.Namespace, config: Config, store: Store) -> None:
         table.append((mark, row["name"], gigabytes(row["size"]), row["state"], what))
     _print_table(table)
     if chosen:
-        _print("\n* is used when no model is named.")
+        write_line("\n* is used when no model is named.")
+    return ExitCode.DONE
 
 
 def _row(
-    name: str, there: Installed | None, known: Catalogued | None, store: Store
+    name: str, installed: Installed | None, known: Catalogued | None, store: Store
 ) -> dict[str, Any]:
-    bare = known is not None and known.name == known.entry.name
-    about = known.entry.about if known and bare else ""
-    if known and not bare:
+    recommended = known is not None and known.name == known.entry.name
+    about = known.entry.about if known and recommended else ""
+    if known and not recommended:
         about = f"{known.file.quantization} of {known.entry.name}"
     if known and known.file.note:
         about += ", community file"
-    size = there.size if there else known.file.size if known else 0
-    if there is None:
+    size = installed.size if installed else known.file.size if known else 0
+    if installed is None:
         part = store.directory / f"{known.file.file if known else name}.part"
-        state = "fetched in part" if part.exists() else "not here"
-    elif not there.present:
-        state = "gone"
+        state = "partly fetched" if part.exists() else "not installed"
+    elif not installed.present:
+        state = "missing"
     else:
-        state = "imported" if there.linked else "installed"
-    sha256 = there.sha256 if there else known.file.sha256 if known else None
+        state = "imported" if installed.linked else "installed"
+    sha256 = installed.sha256 if installed else known.file.sha256 if known else None
     return {
         "name": name,
-        "aliases": list(known.entry.aliases) if known and bare else [],
+        "aliases": list(known.entry.aliases) if known and recommended else [],
         "size": size,
         "state": state,
-        "about": about or (f"from {there.linked}" if there and there.linked else ""),
+        "about": about or (f"from {installed.linked}" if installed and installed.linked else ""),
         "sha256": sha256,
-        "path": str(there.path) if there else None,
+        "path": str(installed.path) if installed else None,
     }
 
 
@@ -143,13 +130,13 @@ def _chosen(config: Config, store: Store) -> str | None:
     return store.preferred()
 
 
-def _show(arguments: argparse.Namespace, config: Config, store: Store) -> None:
-    name: str = arguments.model
+def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
+    name: str = options.model
     facts: dict[str, Any] = {}
-    there = None if is_path(name) else store.find(name)
+    installed = None if is_path(name) else store.find(name)
     known = None if is_path(name) else load_catalogue().find(name)
-    if there is None and known is None and not is_path(name):
-        load_catalogue().get(name)
+    if installed is None and known is None and not is_path(name):
+        load_catalogue().get(name)  # raises, with the nearest names
     if known:
         entry, file = known.entry, known.file
         facts |= {
@@ -167,18 +154,19 @@ def _show(arguments: argparse.Namespace, config: Config, store: Store) -> None:
             "sampling": entry.sampling.model_dump(),
             "sources": [source.model_dump(exclude_none=True) for source in file.sources],
         }
-    path = Path(name).expanduser() if is_path(name) else there.path if there else None
-    if there and there.present:
-        facts |= {"path": str(there.path), "origin": there.linked or there.source}
-    if path is not None and (there is None or there.present):
+    path = Path(name).expanduser() if is_path(name) else installed.path if installed else None
+    if installed and installed.present:
+        facts |= {"path": str(installed.path), "origin": installed.linked or installed.source}
+    if path is not None and (installed is None or installed.present):
         facts |= _header_facts(read_header(path))
         facts["sha256"] = store.digest(path)
-    facts["installed"] = bool(there and there.present)
-    if arguments.json:
-        _print_json(facts)
-        return
+    facts["installed"] = bool(installed and installed.present)
+    if options.json:
+        write_json(facts)
+        return ExitCode.DONE
     shown = [(key, _text(value)) for key, value in facts.items() if value not in ("", None)]
-    _print_table([(key, value) for key, value in shown])
+    _print_table(shown)
+    return ExitCode.DONE
 
 
 def _header_facts(header: GgufHeader) -> dict[str, Any]:
@@ -196,26 +184,31 @@ def _header_facts(header: GgufHeader) -> dict[str, Any]:
     }
 
 
-# --- getting and removing -------------------------------------------------------------------
+# --- pull, import, remove and default -------------------------------------------------------
 
 
-def _pull(arguments: argparse.Namespace, config: Config, store: Store) -> None:
-    with TransferLine(quiet=arguments.quiet) as line:
-        name = arguments.model or _recommended(line)
+def _pull(options: argparse.Namespace, config: Config, store: Store) -> int:
+    with TransferLine(quiet=options.quiet) as line:
+        name = options.model or _recommended(line)
         known = load_catalogue().find(name)
         if known and not _fits(known):
             memory = fit.gib(machine_memory().total)
-            line.notice(f"{known.name} will not fit here: this machine has {memory} of memory")
-        done = pull(
-            name,
-            store,
-            origin=arguments.origin,
-            offline=config.offline,
-            trust_new=arguments.trust_new,
-            on_progress=line.progress,
-            on_notice=line.notice,
-        )
-    _print(f"{done.name}  {gigabytes(done.size)}  {done.path}")
+            line.notice(f"{known.name} will not fit in this machine's {memory} of memory")
+        try:
+            done = pull(
+                name,
+                store,
+                origin=options.origin,
+                offline=config.offline,
+                trust_new=options.trust_new,
+                on_progress=line.progress,
+                on_notice=line.notice,
+            )
+        except KeyboardInterrupt:
+            line.notice("interrupted; the part fetched so far is kept")
+            raise
+    write_line(f"{done.name}  {gigabytes(done.size)}  {done.path}")
+    return ExitCode.DONE
 
 
 def _recommended(line: TransferLine) -> str:
@@ -230,72 +223,71 @@ def _fits(known: Catalogued) -> bool:
     return fit.estimate(known, min(_RECOMMENDED_CONTEXT, known.entry.context)).total <= room
 
 
-def _import(arguments: argparse.Namespace, config: Config, store: Store) -> None:
+def _import(options: argparse.Namespace, config: Config, store: Store) -> int:
     with TransferLine() as line:
-        hashing = line.hashing(Path(arguments.path).name)
-        done = import_file(arguments.path, store, name=arguments.name, on_progress=hashing)
-    _print(f"{done.name}  {gigabytes(done.size)}  {done.path}")
+        hashing = line.hashing(Path(options.path).name)
+        done = import_file(options.path, store, name=options.name, on_progress=hashing)
+    write_line(f"{done.name}  {gigabytes(done.size)}  {done.path}")
+    return ExitCode.DONE
 
 
-def _remove(arguments: argparse.Namespace, config: Config, store: Store) -> None:
-    for name in arguments.model:
-        gone = store.remove(name)
-        kept = f"; {gone.linked} stays" if gone.linked and Path(gone.linked).exists() else ""
-        _print(f"removed {gone.name}{kept}")
+def _remove(options: argparse.Namespace, config: Config, store: Store) -> int:
+    for name in options.models:
+        removed = store.remove(name)
+        linked = removed.linked
+        kept = f"; {linked} stays" if linked and Path(linked).exists() else ""
+        write_line(f"removed {removed.name}{kept}")
+    return ExitCode.DONE
 
 
-def _default(arguments: argparse.Namespace, config: Config, store: Store) -> None:
-    if arguments.reset:
+def _default(options: argparse.Namespace, config: Config, store: Store) -> int:
+    if options.reset:
         store.set_default(None)
-    elif arguments.model:
-        resolved = resolve(arguments.model, config, store=store)
-        if is_path(arguments.model):
+    elif options.model:
+        resolved = resolve(options.model, config, store=store)
+        if is_path(options.model):
             raise UsageError(
-                "a default is a name, not a path",
-                hint=f"First: laguna models import {arguments.model}",
+                "a default model is a name, not a path",
+                hint=f"First run: laguna models import {options.model}",
             )
         store.set_default(resolved.name)
     chosen = _chosen(config, store)
-    _print(chosen or "none: no model is installed")
-    if config.model and arguments.model:
-        sys.stderr.write(f"laguna: the configuration (or LAGUNA_MODEL) still says {config.model}\n")
+    write_line(chosen or "none: no model is installed")
+    if config.model and options.model:
+        sys.stderr.write(
+            f"laguna: {config.model}, set in the configuration or LAGUNA_MODEL, is used instead\n"
+        )
+    return ExitCode.DONE
 
 
-# --- what fits ------------------------------------------------------------------------------
+# --- fit ------------------------------------------------------------------------------------
 
 
-def _fit(arguments: argparse.Namespace, config: Config, store: Store) -> None:
-    if arguments.context is not None and arguments.context < 256:
+def _fit(options: argparse.Namespace, config: Config, store: Store) -> int:
+    if options.context is not None and options.context < 256:
         raise UsageError("--context must be 256 or more")
     engine = config.engine
-    if arguments.context:
-        engine = engine.model_copy(update={"context": arguments.context})
-    report = fit_report(to_fit(arguments.model, store), engine)
-    if arguments.json:
-        _print_json(report.as_json())
-    else:
-        _print("\n".join([*report.heading(), ""]))
-        _print_table(report.table())
-        for line in report.remarks():
-            _print(line)
+    if options.context:
+        engine = engine.model_copy(update={"context": options.context})
+    report = fit_report(candidates(options.model, store), engine)
+    if options.json:
+        write_json(report.as_json())
+        return ExitCode.DONE
+    write_line("\n".join([*report.heading(), ""]))
+    _print_table(report.table())
+    for line in report.remarks():
+        write_line(line)
+    return ExitCode.DONE
 
 
 # --- printing -------------------------------------------------------------------------------
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _print_json(data: dict[str, Any]) -> None:
-    _print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        _print("  ".join(cells).rstrip())
+        write_line("  ".join(cells).rstrip())
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a pack costs in tokens, part by part, as the model's own tokenizer counts them."""
+"""Renders a pack for a model and counts its tokens, part by part, with the model's tokenizer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from laguna_agent.tools.tool import Tool
 if TYPE_CHECKING:
     from laguna_agent.models.engine.vocabulary import Vocabulary
 
-_CHARS_A_TOKEN = 3.8
+_CHARS_PER_TOKEN = 3.8
 
 
 @dataclass(frozen=True)
-class Subject:
-    """The model that a pack is looked at for. `path` is None when none is installed."""
+class TargetModel:
+    """The model that a pack is rendered for. `path` is None when it is not installed."""
 
     name: str
     path: Path | None = None
@@ -35,15 +35,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of what the model sees. `tokens` is what leaving it out would save."""
+    """A part of the prompt. `tokens` is what leaving it out would save."""
 
     name: str
     tokens: int
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A pack as one model sees it."""
+class RenderedPack:
+    """A pack as a model reads it, with its cost."""
 
     pack: Pack
     format: str
@@ -53,33 +53,33 @@ class Sight:
     """The prefix, token by token; empty when tokens are estimated."""
     parts: list[Part]
     messages: list[Part]
-    """Templates of messages, without the values that are put in."""
+    """Templates of messages, without the values that are filled in."""
     exact: bool
 
     @property
     def tokens(self) -> int:
-        """Of the static prefix."""
+        """Tokens of the static prefix."""
         return sum(part.tokens for part in self.parts)
 
 
-def find_subject(name: str | None, config: Config) -> Subject:
-    """The model that would be used; one that is not there is only a name."""
+def find_target(name: str | None, config: Config) -> TargetModel:
+    """The model that a session would use; of one that is not installed, only the name."""
     from laguna_agent.models.catalogue import DEFAULT
     from laguna_agent.models.store import resolve
 
     wanted = name or config.model
     try:
         found = resolve(wanted, config)
-        return Subject(found.name, found.path)
+        return TargetModel(found.name, found.path)
     except ModelError as error:
-        return Subject(wanted or DEFAULT, None, error.message)
+        return TargetModel(wanted or DEFAULT, None, error.message)
 
 
-class Meter:
-    """Renders and counts for one model."""
+class TokenMeter:
+    """Renders packs for a model and counts their tokens."""
 
-    def __init__(self, subject: Subject, vocabulary: Vocabulary | None) -> None:
-        self.subject = subject
+    def __init__(self, target: TargetModel, vocabulary: Vocabulary | None) -> None:
+        self.target = target
         self.vocabulary = vocabulary
 
     @property
@@ -88,14 +88,14 @@ class Meter:
         return self.vocabulary is not None
 
     def format_of(self, pack: Pack, thinking: bool) -> ChatFormat:
-        """The chat format in which the model would be spoken to."""
+        """The chat format of the model with this pack."""
         info = self.vocabulary.info if self.vocabulary else None
-        guess = "laguna" if "laguna" in self.subject.name.lower() else "qwen2"
+        guess = "laguna" if "laguna" in self.target.name.lower() else "qwen2"
         return format_for(
             pack.chat_format,
             architecture=info.architecture if info else guess,
             template=info.template if info else None,
-            model_name=self.subject.name,
+            model_name=self.target.name,
             thinking=thinking,
             bos=info.bos if info else "",
             eos=info.eos if info else "",
@@ -107,11 +107,11 @@ class Meter:
             return self.vocabulary.pieces(texts)
         return [_estimated("".join(part.text for part in text)) for text in texts]
 
-    def look(self, pack: Pack, builtin: dict[str, Tool]) -> Sight:
+    def measure(self, pack: Pack, builtin: dict[str, Tool]) -> RenderedPack:
         """Everything that the model would be told by this pack. Raises PackError."""
         thinking = bool(pack.thinking)
         form = self.format_of(pack, thinking)
-        variables = static_variables(pack, builtin, self.subject.name, form.name)
+        variables = static_variables(pack, builtin, self.target.name, form.name)
         system = pack.system(variables)
         specs = [
             ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
@@ -132,7 +132,7 @@ class Meter:
         parts = [Part("system.md", whole - counts[1])]
         parts += [Part(f"tools/{s.name}", n) for s, n in zip(specs, tools, strict=True)]
         parts.append(Part("chat format", whole - sum(part.tokens for part in parts)))
-        return Sight(
+        return RenderedPack(
             pack=pack,
             format=form.name,
             prefix="".join(part.text for part in texts[0]),
@@ -145,8 +145,8 @@ class Meter:
         )
 
     def prefix_tokens(self, pack: Pack, builtin: dict[str, Tool]) -> int:
-        """Tokens of the static prefix."""
-        return self.look(pack, builtin).tokens
+        """Tokens of a pack's static prefix."""
+        return self.measure(pack, builtin).tokens
 
 
 def static_variables(
@@ -162,24 +162,24 @@ def static_variables(
 
 
 @contextmanager
-def open_meter(subject: Subject) -> Iterator[Meter]:
+def open_meter(target: TargetModel) -> Iterator[TokenMeter]:
     """A meter with the model's tokenizer, or one that estimates when there is none."""
-    if subject.path is None:
-        yield Meter(subject, None)
+    if target.path is None:
+        yield TokenMeter(target, None)
         return
     from laguna_agent.models.engine.vocabulary import open_vocabulary
 
     try:
-        opened = open_vocabulary(subject.path)
+        opened = open_vocabulary(target.path)
         vocabulary = opened.__enter__()
     except LagunaError as error:
-        yield Meter(Subject(subject.name, None, error.message), None)
+        yield TokenMeter(TargetModel(target.name, None, error.message), None)
         return
     try:
-        yield Meter(subject, vocabulary)
+        yield TokenMeter(target, vocabulary)
     finally:
         opened.__exit__(None, None, None)
 
 
 def _estimated(text: str) -> list[str]:
-    return [""] * round(len(text) / _CHARS_A_TOKEN)
+    return [""] * round(len(text) / _CHARS_PER_TOKEN)

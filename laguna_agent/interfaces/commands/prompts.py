@@ -1,219 +1,207 @@
-"""`laguna prompts`: see, change, check and compare what the model is told."""
+"""`laguna prompts`: show, change, check and compare prompt packs."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from laguna_agent.config import Config
-from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.interfaces.commands.pack_cost import Sight, open_meter
-from laguna_agent.interfaces.commands.pack_inspection import Desk
+from laguna_agent.errors import ExitCode, UsageError
+from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
+from laguna_agent.interfaces.commands.pack_library import PackLibrary
 from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem, near
 
 _SCAFFOLD = BUILT_IN / "_new"
+_PACK = "name or folder (default: the pack of the model)"
+_MODEL = "for this model, with its tokenizer"
+_PROJECT = "in this repository's .laguna/"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run `laguna prompts ARGV`; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    run: Callable[[Desk, argparse.Namespace], int] = arguments.run
-    try:
-        return run(Desk(model=getattr(arguments, "model", None)), arguments)
-    except LagunaError as error:
-        sys.stderr.write(f"laguna: {error}\n")
-        return int(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return int(ExitCode.DONE)
+    options = make_parser().parse_args(argv)
+    return int(options.run(options, PackLibrary(model=options.model)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="laguna prompts", description="Prompt packs: what the model is told, as text."
+def make_parser() -> Parser:
+    """The command line of `laguna prompts`."""
+    parser = Parser(
+        prog="laguna prompts", description="Prompt packs: what the model reads, as text."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(
-        name: str, run: Callable[[Desk, argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
-    pack = {"metavar": "PACK", "nargs": "?", "help": "name or folder; default: the model's own"}
-    sub = command("list", _list, "Packs that can be used, and where they come from.")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    sub = command("show", _show, "Exactly what the model sees, with the tokens of each part.")
-    sub.add_argument("pack", **pack)  # type: ignore[arg-type] # argparse's keywords are untyped
-    sub.add_argument("--model", metavar="NAME|PATH", help="for this model, by its tokenizer")
-    sub.add_argument("--raw", action="store_true", help="the static prefix to the byte, no more")
-    sub.add_argument("--pieces", action="store_true", help="mark where each token ends")
-    sub.add_argument("--file", metavar="FILE", help="one file of the pack as it stands")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    sub = command("new", _new, "Make a pack with a comment on everything that can be set.")
-    sub.add_argument("name", metavar="NAME")
-    sub.add_argument("--extends", metavar="PACK", default="base", help="default: base")
-    sub.add_argument("--project", action="store_true", help="in this repository's .laguna")
-    sub = command("edit", _edit, "Open a file of a pack in your editor, in a copy of your own.")
-    sub.add_argument("pack", metavar="PACK")
-    sub.add_argument("file", metavar="FILE", nargs="?", default="system.md")
-    sub.add_argument("--project", action="store_true", help="in this repository's .laguna")
-    sub = command("lint", _lint, "Find what is wrong with packs, and what they cost.")
-    sub.add_argument("packs", metavar="PACK", nargs="*", help="default: all that you changed")
-    sub.add_argument("--model", metavar="NAME|PATH", help="for this model, by its tokenizer")
-    sub.add_argument("--json", action="store_true", help="one JSON object")
-    sub = command("diff", _diff, "How a pack differs from the built-in one.")
-    sub.add_argument("pack", **pack)  # type: ignore[arg-type] # argparse's keywords are untyped
-    sub.add_argument("file", metavar="FILE", nargs="?")
+    parser.set_defaults(model=None)
+    actions = parser.add_actions()
+    action = actions.add("list", _list, "List packs and where they come from.")
+    action.add_json()
+    action = actions.add("show", _show, "Print exactly what the model reads, with its token cost.")
+    action.add_argument("pack", metavar="PACK", nargs="?", help=_PACK)
+    action.add_argument("--model", metavar="NAME|PATH", help=_MODEL)
+    action.add_argument("--raw", action="store_true", help="only the static prefix, byte for byte")
+    action.add_argument("--pieces", action="store_true", help="mark where each token ends")
+    action.add_argument("--file", metavar="FILE", help="only this file of the pack, as written")
+    action.add_json()
+    action = actions.add("new", _new, "Make a pack in which every setting is explained.")
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("--extends", metavar="PACK", default="base", help="default: base")
+    action.add_argument("--project", action="store_true", help=_PROJECT)
+    action = actions.add("edit", _edit, "Edit your own copy of a pack's file.")
+    action.add_argument("pack", metavar="PACK")
+    action.add_argument("file", metavar="FILE", nargs="?", default="system.md",
+                        help="default: system.md")  # fmt: skip
+    action.add_argument("--project", action="store_true", help=_PROJECT)
+    action = actions.add("lint", _lint, "Check packs, and print what they cost in tokens.")
+    action.add_argument("packs", metavar="PACK", nargs="*", help="default: all that you changed")
+    action.add_argument("--model", metavar="NAME|PATH", help=_MODEL)
+    action.add_json()
+    action = actions.add("diff", _diff, "Compare a pack with the built-in one.")
+    action.add_argument("pack", metavar="PACK", nargs="?", help=_PACK)
+    action.add_argument("file", metavar="FILE", nargs="?", help="default: all files")
     return parser
 
 
-def _list(desk: Desk, arguments: argparse.Namespace) -> int:
-    chosen = desk.config.pack or choose_pack(desk.subject.name, desk.directories)
+def _list(options: argparse.Namespace, library: PackLibrary) -> int:
+    chosen = library.config.pack or choose_pack(library.target.name, library.directories)
     rows: list[dict[str, Any]] = []
-    for name in pack_names(desk.directories):
+    for name in pack_names(library.directories):
         pack = load_pack(
-            name, model_name=desk.subject.name, directories=desk.directories, check=False
+            name, model_name=library.target.name, directories=library.directories, check=False
         )
         own = [layer for layer in pack.stack.layers if layer.pack == name]
         rows.append(
             {
                 "name": name,
                 "chosen": name == chosen,
-                "origins": [desk.origin(layer) for layer in own],
+                "origins": [library.origin(layer) for layer in own],
                 "extends": pack.stack.tree.get("extends", "base" if name != "base" else None),
                 "models": pack.manifest.models,
                 "description": pack.description,
             }
         )
-    if arguments.json:
-        _print(json.dumps({"model": desk.subject.name, "packs": rows}, indent=2))
-        return int(ExitCode.DONE)
+    if options.json:
+        write_json({"model": library.target.name, "packs": rows})
+        return ExitCode.DONE
     width = max(len(str(row["name"])) for row in rows)
     for row in rows:
         mark = "*" if row["chosen"] else " "
         where = " + ".join(reversed(row["origins"]))
-        _print(f"{mark} {row['name']:<{width}}  {where:<16}  {row['description']}")
-    _print(f"\n* is what {desk.subject.name} is told")
-    return int(ExitCode.DONE)
+        write_line(f"{mark} {row['name']:<{width}}  {where:<16}  {row['description']}")
+    write_line(f"\n* is the pack of {library.target.name}")
+    return ExitCode.DONE
 
 
-def _show(desk: Desk, arguments: argparse.Namespace) -> int:
-    pack = desk.load(arguments.pack)
-    if arguments.file:
-        found = pack.stack.find(_file_name(arguments.file, pack))
+def _show(options: argparse.Namespace, library: PackLibrary) -> int:
+    pack = library.load(options.pack)
+    if options.file:
+        found = pack.stack.find(_file_name(options.file, pack))
         sys.stdout.write(found[0].read_text(encoding="utf-8"))
-        return int(ExitCode.DONE)
-    with open_meter(desk.subject) as meter:
-        sight = meter.look(pack, desk.builtin)
-    if arguments.json:
-        _print(json.dumps(_as_data(desk, sight), indent=2, ensure_ascii=False))
-    elif arguments.pieces:
-        if not sight.exact:
-            raise UsageError("there is no tokenizer to split with", hint=desk.subject.missing)
-        _print("│".join(piece.replace("\n", "⏎\n") for piece in sight.pieces))
-    elif arguments.raw:
-        sys.stdout.write(sight.prefix)
+        return ExitCode.DONE
+    with open_meter(library.target) as meter:
+        rendered = meter.measure(pack, library.builtin)
+    if options.json:
+        write_json(_as_data(library, rendered))
+    elif options.pieces:
+        if not rendered.exact:
+            raise UsageError("--pieces needs the model's tokenizer", hint=library.target.missing)
+        write_line("│".join(piece.replace("\n", "⏎\n") for piece in rendered.pieces))
+    elif options.raw:
+        sys.stdout.write(rendered.prefix)
     else:
-        _print(sight.prefix.rstrip("\n"))
-        _print("")
-        for line in _table(desk, sight):
-            _print(line)
-    return int(ExitCode.DONE)
+        write_line(rendered.prefix.rstrip("\n"))
+        write_line()
+        for line in _table(library, rendered):
+            write_line(line)
+    return ExitCode.DONE
 
 
-def _as_data(desk: Desk, sight: Sight) -> dict[str, object]:
+def _as_data(library: PackLibrary, rendered: RenderedPack) -> dict[str, object]:
     return {
-        "pack": sight.pack.name,
-        "sha256": sight.pack.sha256,
-        "model": desk.subject.name,
-        "format": sight.format,
-        "exact": sight.exact,
-        "prefix": sight.prefix,
-        "tokens": sight.tokens,
-        "budget": sight.pack.limits.prefix_tokens,
-        "parts": {part.name: part.tokens for part in sight.parts},
-        "messages": {part.name: part.tokens for part in sight.messages},
-        "limits": sight.pack.limits.model_dump(),
-        "sampling": sight.pack.sampling,
-        "files": {name: str(found[0]) for name in sight.pack.sources
-                  if (found := sight.pack.stack.find(name))},
+        "pack": rendered.pack.name,
+        "sha256": rendered.pack.sha256,
+        "model": library.target.name,
+        "format": rendered.format,
+        "exact": rendered.exact,
+        "prefix": rendered.prefix,
+        "tokens": rendered.tokens,
+        "budget": rendered.pack.limits.prefix_tokens,
+        "parts": {part.name: part.tokens for part in rendered.parts},
+        "messages": {part.name: part.tokens for part in rendered.messages},
+        "limits": rendered.pack.limits.model_dump(),
+        "sampling": rendered.pack.sampling,
+        "files": {name: str(found[0]) for name in rendered.pack.sources
+                  if (found := rendered.pack.stack.find(name))},
     }  # fmt: skip
 
 
-def _table(desk: Desk, sight: Sight) -> Iterator[str]:
-    limit = sight.pack.limits.prefix_tokens
-    how = "by its own tokenizer" if sight.exact else f"estimated: {desk.subject.missing}"
-    yield f"── {sight.pack.name}, for {desk.subject.name} in format {sight.format}; tokens {how} ──"
-    for part in sight.parts:
+def _table(library: PackLibrary, rendered: RenderedPack) -> Iterator[str]:
+    limit = rendered.pack.limits.prefix_tokens
+    how = "by its own tokenizer" if rendered.exact else f"estimated: {library.target.missing}"
+    model = f"{library.target.name} in format {rendered.format}"
+    yield f"── {rendered.pack.name}, for {model}; tokens {how} ──"
+    for part in rendered.parts:
         yield f"{part.tokens:>7}  {part.name}"
-    yield f"{sight.tokens:>7}  static prefix, of {limit} allowed"
+    yield f"{rendered.tokens:>7}  static prefix (limit {limit})"
     yield ""
-    yield "Messages that are appended, without what is put in:"
-    for part in sight.messages:
+    yield "Messages that are appended, without the values filled in:"
+    for part in rendered.messages:
         yield f"{part.tokens:>7}  {part.name}"
 
 
-def _new(desk: Desk, arguments: argparse.Namespace) -> int:
-    name = arguments.name
+def _new(options: argparse.Namespace, library: PackLibrary) -> int:
+    name = options.name
     if not name.replace("-", "").replace("_", "").isalnum() or name.startswith(("-", "_")):
-        raise UsageError(f"`{name}` is no name for a pack", hint="Use letters, digits, - and _.")
-    known = pack_names(desk.directories)
-    if arguments.extends not in (*known, "auto"):
-        raise UsageError(
-            f"there is no pack `{arguments.extends}`", hint=near(arguments.extends, known)
-        )
-    folder = desk.target(name, project=arguments.project)
+        raise UsageError(f"`{name}` is not a valid pack name", hint="Use letters, digits, - and _.")
+    known = pack_names(library.directories)
+    if options.extends not in (*known, "auto"):
+        raise UsageError(f"there is no pack `{options.extends}`", hint=near(options.extends, known))
+    folder = library.own_folder(name, project=options.project)
     if name in known or folder.exists():
         hint = f"To change it: laguna prompts edit {name}"
-        raise UsageError(f"there is a pack called `{name}` already", hint=hint)
+        raise UsageError(f"the pack `{name}` already exists", hint=hint)
     for source in sorted(path for path in _SCAFFOLD.rglob("*") if path.is_file()):
         target = folder / source.relative_to(_SCAFFOLD)
         target.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text(encoding="utf-8")
-        text = text.replace("EXTENDS", arguments.extends).replace("NAME", name)
+        text = text.replace("EXTENDS", options.extends).replace("NAME", name)
         target.write_text(text, encoding="utf-8")
-        _print(str(target))
-    return int(ExitCode.DONE)
+        write_line(str(target))
+    return ExitCode.DONE
 
 
-def _edit(desk: Desk, arguments: argparse.Namespace) -> int:
+def _edit(options: argparse.Namespace, library: PackLibrary) -> int:
     pack = load_pack(
-        arguments.pack, model_name=desk.subject.name, directories=desk.directories, check=False
+        options.pack, model_name=library.target.name, directories=library.directories, check=False
     )
-    name = _file_name(arguments.file, pack)
-    folder = desk.target(pack.name, project=arguments.project)
-    if "/" in arguments.pack:
+    name = _file_name(options.file, pack)
+    folder = library.own_folder(pack.name, project=options.project)
+    if "/" in options.pack:
         folder = pack.stack.layers[0].directory
-    target, made = folder / name, False
+    target, created = folder / name, False
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pack.stack.find(name)[0], target)
-        made = True
+        created = True
     before = target.read_bytes()
-    editor = _editor(desk.config)
+    editor = _editor(library.config)
     try:
         done = subprocess.run([*editor, str(target)], check=False)
     except OSError as error:
-        raise UsageError(f"the editor {editor[0]} did not start: {error.strerror}") from error
-    if made and (done.returncode != 0 or target.read_bytes() == before):
+        raise UsageError(f"the editor {editor[0]} cannot be started: {error.strerror}") from error
+    if created and (done.returncode != 0 or target.read_bytes() == before):
         target.unlink()
-        _print("nothing was changed")
-        return int(ExitCode.DONE)
-    _print(str(target))
-    with open_meter(desk.subject) as meter:
-        return _report({pack.name: desk.lint(arguments.pack, meter)})
+        write_line("nothing was changed")
+        return ExitCode.DONE
+    write_line(str(target))
+    with open_meter(library.target) as meter:
+        return _report({pack.name: library.lint(options.pack, meter)})
 
 
 def _editor(config: Config) -> list[str]:
@@ -224,20 +212,20 @@ def _editor(config: Config) -> list[str]:
         if shutil.which(program):
             return [program]
     raise UsageError(
-        "no editor is known", hint="Set EDITOR, or `editor` under [tui] in config.toml."
+        "no editor is configured", hint="Set EDITOR, or `editor` under [tui] in config.toml."
     )
 
 
-def _lint(desk: Desk, arguments: argparse.Namespace) -> int:
-    names = arguments.packs or _own_packs(desk)
+def _lint(options: argparse.Namespace, library: PackLibrary) -> int:
+    names = options.packs or _own_packs(library)
     found: dict[str, list[Problem]] = {}
-    costs: dict[str, Sight] = {}
-    with open_meter(desk.subject) as meter:
+    costs: dict[str, RenderedPack] = {}
+    with open_meter(library.target) as meter:
         for name in names:
-            found[name] = desk.lint(name, meter)
+            found[name] = library.lint(name, meter)
             if not any(problem.severity == "error" for problem in found[name]):
-                costs[name] = meter.look(desk.load(name), desk.builtin)
-    if arguments.json:
+                costs[name] = meter.measure(library.load(name), library.builtin)
+    if options.json:
         data = {
             name: {
                 "problems": [_problem_data(problem) for problem in found[name]],
@@ -245,15 +233,15 @@ def _lint(desk: Desk, arguments: argparse.Namespace) -> int:
             }
             for name in names
         }
-        _print(json.dumps(data, indent=2, ensure_ascii=False))
+        write_json(data)
         return _status(found)
-    for name, sight in costs.items():
-        fine = "" if found[name] else "nothing wrong; "
-        sort = "" if sight.exact else " (estimated)"
-        limit = sight.pack.limits.prefix_tokens
-        _print(f"{name}: {fine}{sight.tokens}{sort} of {limit} tokens")
-        for part in (*sight.parts, *sight.messages):
-            _print(f"{part.tokens:>7}  {part.name}")
+    for name, rendered in costs.items():
+        verdict = "" if found[name] else "no problems; "
+        estimated = "" if rendered.exact else " (estimated)"
+        limit = rendered.pack.limits.prefix_tokens
+        write_line(f"{name}: {verdict}{rendered.tokens}{estimated} of {limit} tokens")
+        for part in (*rendered.parts, *rendered.messages):
+            write_line(f"{part.tokens:>7}  {part.name}")
     return _report(found)
 
 
@@ -263,41 +251,41 @@ def _problem_data(problem: Problem) -> dict[str, object]:
         "line": problem.line,
         "severity": problem.severity,
         "message": problem.message,
-        "mend": problem.mend,
+        "fix": problem.mend,
     }
 
 
-def _own_packs(desk: Desk) -> list[str]:
+def _own_packs(library: PackLibrary) -> list[str]:
     changed = {
         path.name
-        for directory in desk.directories
+        for directory in library.directories
         if directory.is_dir()
         for path in directory.iterdir()
         if path.is_dir()
     }
-    names = [name for name in pack_names(desk.directories) if name in changed]
-    return names or [desk.config.pack or choose_pack(desk.subject.name, desk.directories)]
+    names = [name for name in pack_names(library.directories) if name in changed]
+    return names or [library.config.pack or choose_pack(library.target.name, library.directories)]
 
 
 def _report(found: dict[str, list[Problem]]) -> int:
     for problems in found.values():
         for problem in problems:
-            word = "" if problem.severity == "error" else "warning: "
-            mend = f"\n  {problem.mend}" if problem.mend else ""
-            _print(f"{problem.place}: {word}{problem.message}{mend}")
+            severity = "" if problem.severity == "error" else "warning: "
+            fix = f"\n  {problem.mend}" if problem.mend else ""
+            write_line(f"{problem.place}: {severity}{problem.message}{fix}")
     return _status(found)
 
 
 def _status(found: dict[str, list[Problem]]) -> int:
     errors = any(p.severity == "error" for problems in found.values() for p in problems)
-    return int(ExitCode.FAILED if errors else ExitCode.DONE)
+    return ExitCode.FAILED if errors else ExitCode.DONE
 
 
-def _diff(desk: Desk, arguments: argparse.Namespace) -> int:
-    pack = desk.load(arguments.pack)
+def _diff(options: argparse.Namespace, library: PackLibrary) -> int:
+    pack = library.load(options.pack)
     names = [MANIFEST, *pack.stack.names()]
-    if arguments.file:
-        names = [_file_name(arguments.file, pack)]
+    if options.file:
+        names = [_file_name(options.file, pack)]
     for name in names:
         versions = pack.stack.find(name)
         if not versions or BUILT_IN in versions[0].parents:
@@ -308,7 +296,7 @@ def _diff(desk: Desk, arguments: argparse.Namespace) -> int:
         label = f"built-in/{old.relative_to(BUILT_IN)}" if old else os.devnull
         for line in difflib.unified_diff(before, after, label, str(versions[0])):
             sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
-    return int(ExitCode.DONE)
+    return ExitCode.DONE
 
 
 def _file_name(name: str, pack: Pack) -> str:
@@ -317,7 +305,3 @@ def _file_name(name: str, pack: Pack) -> str:
         if candidate in known:
             return candidate
     raise UsageError(f"the pack `{pack.name}` has no file {name}", hint=near(name, known))
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")

@@ -1,8 +1,8 @@
-"""Checking a recorded run against the model: greedy replies must come out the same again.
+"""Checks a recorded session against the model: its greedy replies must come out the same.
 
-A reply is compared token by token with what the model chooses now, under the grammar that held it
-then, which is on record. What was said must also be what the recorded tokens spell, so that
-neither the tokens nor the texts of a verified session can have been changed.
+A reply is compared token by token with what the model chooses now, under the grammar that
+constrained it, which is on record. Its text must also be what its tokens spell, so neither the
+tokens nor the texts of a verified session can have been changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ExitCode, ModelError, UsageError
 from laguna_agent.events import GrammarUsed, Reply, SystemNote, ToolFinished, UserMessage
+from laguna_agent.interfaces.commands.command_line import write_line
 from laguna_agent.models.engine.interface import TIE
+from laguna_agent.plurals import counted
 from laguna_agent.trajectory.replay import ConversationState, active_events
 from laguna_agent.trajectory.store import Trajectory
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def verify(trajectory: Trajectory) -> int:
-    """Ask the model again for every greedy reply of a session; 0 when all come out the same."""
+    """Run the model again for every greedy reply of a session; 0 when all come out the same."""
     return asyncio.run(_verify(trajectory))
 
 
@@ -41,7 +43,7 @@ async def _verify(trajectory: Trajectory) -> int:
         if state.started is not None and state.system is not None:
             break
     if state.started is None or state.system is None:
-        raise UsageError(f"session {trajectory.id} does not say what it ran with")
+        raise UsageError(f"session {trajectory.id} has no record of its model and prompt")
     recorded = state.started.model
     config = load_config()
     try:
@@ -49,12 +51,10 @@ async def _verify(trajectory: Trajectory) -> int:
     except ModelError:
         if config.model is None:
             raise
-        # It ran from a file: the digest tells whether the one that is configured is the same.
+        # It ran from a file. The digest below shows whether the configured model is the same.
         model = await asyncio.to_thread(resolve, config.model, config)
     if recorded.get("sha256") not in (None, model.sha256):
-        raise ModelError(
-            f"{model.name} is not the file that this session ran with (its digest differs)"
-        )
+        raise ModelError(f"{model.name} is not the model file of this session (its digest differs)")
     context = recorded.get("context") or config.engine.context
     engine_config = config.engine.model_copy(update={"context": context})
     engine = await open_engine(model.path, config=engine_config, sha256=model.sha256)
@@ -65,56 +65,56 @@ async def _verify(trajectory: Trajectory) -> int:
 
 
 @dataclass
-class Verified:
-    """What was found in one session."""
+class Comparison:
+    """Totals of comparing one session."""
 
     replies: int = 0
     tokens: int = 0
     close: int = 0
-    """Tokens that were another choice, within `TIE`."""
+    """Tokens where the model now chooses another that is as likely, within `TIE`."""
     wrong: int = 0
-    """Tokens that are not what the model chooses."""
+    """Tokens that the model does not choose."""
     changed: int = 0
-    """Replies whose texts are not what their tokens spell."""
-    drawn: int = 0
-    """Replies that were drawn, not greedy, or have no token ids: nothing can be said of them."""
+    """Replies whose text is not what their tokens spell."""
+    skipped: int = 0
+    """Replies that cannot be compared: sampled at random, or without token ids."""
 
-    def line(self) -> str:
-        """All of it, for a person."""
+    def summary(self) -> str:
+        """The totals in one sentence."""
         same = self.tokens - self.close - self.wrong
-        seen = f"{self.replies} greedy replies, {self.tokens} tokens"
-        parts = [f"{seen}: {same} the model's own choice again"]
+        replies = counted(self.replies, "greedy reply", "greedy replies")
+        parts = [f"{replies}, {counted(self.tokens, 'token')}: {same} the same again"]
         if self.close:
             parts.append(f"{self.close} too close to call")
         if self.wrong:
-            parts.append(f"{self.wrong} not")
+            parts.append(f"{self.wrong} different")
         if self.changed:
-            parts.append(f"{self.changed} replies whose texts were changed")
-        if self.drawn:
-            parts.append(f"{self.drawn} replies not looked at, because they were drawn at random")
+            parts.append(f"{counted(self.changed, 'reply', 'replies')} with changed text")
+        if self.skipped:
+            skipped = counted(self.skipped, "reply", "replies")
+            parts.append(f"{skipped} skipped (sampled at random, or without token ids)")
         return ", ".join(parts) + "."
 
 
 async def replay_greedy(trajectory: Trajectory, engine: Engine) -> int:
     """Compare every greedy reply that has token ids with what the engine chooses now."""
-    state, found = ConversationState(), Verified()
+    state, found = ConversationState(), Comparison()
     grammars = dict(_grammars(trajectory))
     for stored in active_events(trajectory, whole=True):
         event = stored.event
         if isinstance(event, Reply) and not event.discarded:
             prefix = state.system.token_ids if state.system else None
             if not _greedy(event) or prefix is None or state.token_ids is None:
-                found.drawn += 1
+                found.skipped += 1
             else:
                 prompt = [*prefix, *state.token_ids, *(event.prompt_token_ids or ())]
-                said = await _verify_reply(engine, state, event, prompt, grammars, found)
-                sys.stdout.write(f"e{stored.seq}: {said}\n")
-                sys.stdout.flush()
+                verdict = await _verify_reply(engine, state, event, prompt, grammars, found)
+                write_line(f"e{stored.seq}: {verdict}")
         state.apply(stored)
     if not found.replies:
-        sys.stderr.write("No greedy replies with token ids are on record: nothing to verify.\n")
+        sys.stderr.write("Nothing to verify: this session has no greedy replies with token ids.\n")
         return int(ExitCode.FAILED)
-    sys.stdout.write(found.line() + "\n")
+    write_line(found.summary())
     return int(ExitCode.FAILED if found.wrong or found.changed else ExitCode.DONE)
 
 
@@ -137,9 +137,9 @@ async def _verify_reply(
     reply: Reply,
     prompt: list[int],
     grammars: dict[str, Grammar],
-    found: Verified,
+    found: Comparison,
 ) -> str:
-    """Verify one reply and add it to `found`; returns what to say of it."""
+    """Verify one reply and add it to `found`; returns the verdict on it."""
     from laguna_agent.models.conversation import Sampling
     from laguna_agent.models.engine.interface import EngineRequest
 
@@ -148,7 +148,7 @@ async def _verify_reply(
     found.tokens += len(wanted)
     if reply.grammar is not None and reply.grammar not in grammars:
         found.wrong += len(wanted)
-        return f"the grammar {reply.grammar} that held it is not on record"
+        return f"its grammar {reply.grammar} is not on record"
     penalty = state.started.sampling.get("repeat_penalty", 1.0) if state.started else 1.0
     request = EngineRequest(
         tokens=prompt,
@@ -161,19 +161,19 @@ async def _verify_reply(
     scores = await engine.score(request, wanted)
     wrong = [place for place, score in enumerate(scores) if score.gap > TIE]
     close = sum(0 < score.gap <= TIE for score in scores)
-    left = len(wanted) - len(scores)  # the grammar cannot follow beyond what it refuses
+    left = len(wanted) - len(scores)  # the grammar cannot continue past a token that it refuses
     found.wrong += len(wrong) + left
     found.close += close
     if wrong:
-        return await _told(engine, scores, wrong, len(wrong) + left, len(wanted))
+        return await _difference(engine, scores, wrong, len(wrong) + left, len(wanted))
     changed = await _changed(engine, state, reply)
     if changed:
         found.changed += 1
-        return f"its tokens are the model's, but {changed} is not what they spell"
+        return f"its tokens are the same, but {changed} is not what they spell"
     return "the same" + f" ({close} of {len(wanted)} tokens too close to call)" * bool(close)
 
 
-async def _told(
+async def _difference(
     engine: Engine, scores: list[Score], wrong: list[int], count: int, total: int
 ) -> str:
     first = scores[wrong[0]]
@@ -189,7 +189,7 @@ async def _told(
 
 
 async def _changed(engine: Engine, state: ConversationState, reply: Reply) -> str:
-    """What of the texts is not what the tokens spell; empty when all is."""
+    """Which text is not what the tokens spell; empty when all are."""
     spelled = _folded(await engine.detokenize(reply.token_ids or []))
     texts = [*reply.text.split("\n"), *reply.thinking.split("\n")]
     if any(_folded(line) not in spelled for line in texts):
@@ -198,7 +198,7 @@ async def _changed(engine: Engine, state: ConversationState, reply: Reply) -> st
         return "a call"
     read = _folded(await engine.detokenize(reply.prompt_token_ids or []))
     for item in state.pending:
-        if item.seq <= state.epoch_seq:  # of a new epoch a part may have been cut
+        if item.seq <= state.epoch_seq:  # a new epoch may hold only a part of it
             continue
         match item.event:
             case UserMessage() | SystemNote():
@@ -213,5 +213,5 @@ async def _changed(engine: Engine, state: ConversationState, reply: Reply) -> st
 
 
 def _folded(text: str) -> str:
-    """Text as it survives tokens: what is not valid replaced, white space folded."""
+    """Text with white space folded and invalid characters replaced, as tokens keep it."""
     return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())

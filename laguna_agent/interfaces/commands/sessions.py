@@ -10,114 +10,107 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from laguna_agent.atomic_write import atomic_stream
-from laguna_agent.errors import LagunaError, UsageError
+from laguna_agent.errors import ExitCode, LagunaError, UsageError
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    confirm,
+    repository,
+    write_json,
+    write_line,
+)
 from laguna_agent.interfaces.phrases import age
+from laguna_agent.plurals import counted
 
 if TYPE_CHECKING:
     from laguna_agent.trajectory.codec import StoredEvent
     from laguna_agent.trajectory.meta import Meta
     from laguna_agent.trajectory.store import Trajectory
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint="`laguna sessions --help` shows how.")
+_SESSION = "its id, or a part of it that no other id has"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(list(argv))
-    root = _root(options)
-    match options.action:
-        case "show":
-            return _show(root, options)
-        case "export":
-            return _export(root, options)
-        case "delete":
-            return _delete(root, options)
-        case _:
-            return _list(root, options)
+    """Run `laguna sessions ARGV`; returns the exit code."""
+    options = make_parser().parse_args(argv)
+    return int(options.run(options))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="laguna sessions", description="Past sessions of this repository.")
-    common = _Parser(add_help=False)
-    common.add_argument("-C", dest="directory", metavar="DIR", help="look in this directory")
-    actions = parser.add_subparsers(dest="action", parser_class=_Parser, required=True)
+def make_parser() -> Parser:
+    """The command line of `laguna sessions`."""
+    parser = Parser(prog="laguna sessions", description="Past sessions of this repository.")
+    actions = parser.add_actions()
 
-    listing = actions.add_parser("list", parents=[common], help="the sessions, newest first")
-    listing.add_argument("-n", "--limit", type=int, default=30, help="how many (0: all)")
-    listing.add_argument("--json", action="store_true", help="one JSON array on standard output")
+    action = actions.add("list", _list, "List sessions, newest first.")
+    action.add_directory()
+    action.add_argument("-n", "--limit", type=int, default=30, metavar="N",
+                        help="how many; 0 for all (default: 30)")  # fmt: skip
+    action.add_json()
 
-    show = actions.add_parser("show", parents=[common], help="what happened, as text")
-    show.add_argument("session", help="an id, or a part of it that only one has")
-    show.add_argument("--replay", action="store_true", help="step through it, event by event")
-    show.add_argument("--verify", action="store_true",
-                      help="ask the model again for what it wrote, and compare")  # fmt: skip
-    show.add_argument("--from", dest="first", type=int, default=0, metavar="N", help="from event N")
-    show.add_argument("--to", dest="last", type=int, metavar="N", help="up to event N")
+    action = actions.add("show", _show, "Print what happened in a session.")
+    action.add_directory()
+    action.add_argument("session", metavar="SESSION", help=_SESSION)
+    action.add_argument("--replay", action="store_true", help="step through it, event by event")
+    action.add_argument("--verify", action="store_true",
+                        help="run the model again and compare its replies")  # fmt: skip
+    action.add_argument("--from", dest="first", type=int, default=0, metavar="N",
+                        help="from event N")  # fmt: skip
+    action.add_argument("--to", dest="last", type=int, metavar="N", help="up to event N")
 
-    export = actions.add_parser("export", parents=[common], help="as a file for others")
-    export.add_argument("session", help="an id, or a part of it that only one has")
-    export.add_argument("--format", choices=["atif", "html", "markdown", "jsonl"],
+    action = actions.add("export", _export, "Export a session as ATIF, HTML, Markdown or JSONL.")
+    action.add_directory()
+    action.add_argument("session", metavar="SESSION", help=_SESSION)
+    action.add_argument("--format", choices=["atif", "html", "markdown", "jsonl"],
                         help="default: by the file's ending, else atif")  # fmt: skip
-    export.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
-    export.add_argument("--redact", action="store_true",
-                        help="take out what looks like a secret, and say what")  # fmt: skip
-    export.add_argument("--no-token-ids", action="store_true", help="a smaller atif file")
+    action.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    action.add_argument("--redact", action="store_true",
+                        help="remove what looks like a secret, and report it")  # fmt: skip
+    action.add_argument("--no-token-ids", action="store_true", help="a smaller ATIF file")
 
-    delete = actions.add_parser("delete", parents=[common], help="remove sessions for good")
-    delete.add_argument("sessions", nargs="*", metavar="session")
-    delete.add_argument("--older-than", metavar="DAYS", type=float, help="all last used before")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    action = actions.add("delete", _delete, "Delete sessions permanently.")
+    action.add_directory()
+    action.add_argument("sessions", nargs="*", metavar="SESSION", help=_SESSION)
+    action.add_argument("--older-than", metavar="DAYS", type=float,
+                        help="all that were last used more than DAYS days ago")  # fmt: skip
+    action.add_argument("--yes", action="store_true", help="do not ask")
     return parser
-
-
-def _root(options: argparse.Namespace) -> Path:
-    from laguna_agent.paths import repository_root
-
-    start = Path(options.directory or ".").expanduser()
-    if not start.is_dir():
-        raise UsageError(f"{start} is not a directory")
-    return repository_root(start)
 
 
 # --- list -----------------------------------------------------------------------------------
 
 
-def _list(root: Path, options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.index import SessionIndex
 
-    with SessionIndex(root) as index:
+    with SessionIndex(repository(options)) as index:
         found = index.rows(limit=options.limit or None)
     if options.json:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
-        return 0
+        write_json(found)
+        return ExitCode.DONE
     if not found:
         sys.stderr.write("No sessions in this repository yet.\n")
-        return 0
+        return ExitCode.DONE
     width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 200
     now = datetime.now(UTC)
     for row in found:
         status, steps = row.get("status", "open"), row.get("steps", 0)
         line = f"{row['id']:<18}  {age(row.get('updated', ''), now):>4}  {status:<11}"
-        line += f"  {steps:>4} steps  {row.get('title') or '(nothing said yet)'}"
+        line += f"  {steps:>4} steps  {row.get('title') or '(no messages yet)'}"
         if row.get("parent"):
             line += f"  (fork of {row['parent']})"
-        sys.stdout.write(line[:width].rstrip() + "\n")
-    return 0
+        write_line(line[:width].rstrip())
+    return ExitCode.DONE
 
 
 # --- show -----------------------------------------------------------------------------------
 
 
-def _show(root: Path, options: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.document import write_markdown
 
-    trajectory = _open(root, options.session)
+    trajectory = _open(options)
     if options.verify:
         from laguna_agent.interfaces.commands.replay_check import verify
 
@@ -126,18 +119,17 @@ def _show(root: Path, options: argparse.Namespace) -> int:
         _replay(trajectory, options)
     else:
         write_markdown(_range(trajectory, options), trajectory.meta, sys.stdout)
-    _tell_problems(trajectory)
-    return 0
+    _report_problems(trajectory)
+    return ExitCode.DONE
 
 
 def _replay(trajectory: Trajectory, options: argparse.Namespace) -> None:
-    """One event after the other; on a terminal, a key goes on and q ends."""
+    """Print one event after the other; on a terminal, wait for a key after each."""
     from io import StringIO
 
     from laguna_agent.trajectory.document import is_shown, write_markdown
 
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    shown = 0
     for stored in _range(trajectory, options):
         if not is_shown(stored.event):
             continue
@@ -146,7 +138,6 @@ def _replay(trajectory: Trajectory, options: argparse.Namespace) -> None:
         text = page.getvalue()
         sys.stdout.write(text[text.index(f"## e{stored.seq} ") :])
         sys.stdout.flush()
-        shown += 1
         if interactive:
             sys.stderr.write(f"-- e{stored.seq} of {trajectory.last_seq}: Enter next, q quit -- ")
             sys.stderr.flush()
@@ -167,10 +158,10 @@ def _range(trajectory: Trajectory, options: argparse.Namespace) -> Iterator[Stor
 # --- export ---------------------------------------------------------------------------------
 
 
-def _export(root: Path, options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.redact import Redacted, Redactor, redacted_meta
 
-    trajectory = _open(root, options.session)
+    trajectory = _open(options)
     redactor: Redactor | None = None
     source: Trajectory | Redacted = trajectory
     meta = trajectory.meta
@@ -178,13 +169,13 @@ def _export(root: Path, options: argparse.Namespace) -> int:
         redactor = Redactor()
         source = Redacted(trajectory, redactor)
         meta = redacted_meta(source, meta)
-    form = options.format or _form_of(options.output)
+    file_format = options.format or _format_of(options.output)
     with _out(options.output) as out:
-        match form:
+        match file_format:
             case "html" | "markdown":
                 from laguna_agent.trajectory.document import write_html, write_markdown
 
-                write = write_html if form == "html" else write_markdown
+                write = write_html if file_format == "html" else write_markdown
                 write(source.events(), meta, out)
             case "jsonl":
                 for stored in source.events():
@@ -198,20 +189,20 @@ def _export(root: Path, options: argparse.Namespace) -> int:
                 write_atif(source, out, session=trajectory.id, token_ids=ids, notes=notes)
     if redactor is not None:
         sys.stderr.write(f"{redactor.report()}\n")
-    _tell_problems(trajectory)
+    _report_problems(trajectory)
     if options.output and options.output != "-":
-        sys.stderr.write(f"{form}: {options.output}\n")
-    return 0
+        sys.stderr.write(f"{file_format}: {options.output}\n")
+    return ExitCode.DONE
 
 
-def _form_of(output: str | None) -> str:
+def _format_of(output: str | None) -> str:
     endings = {".html": "html", ".htm": "html", ".md": "markdown", ".jsonl": "jsonl"}
     return endings.get(Path(output or "").suffix.lower(), "atif")
 
 
 @contextmanager
 def _out(output: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears whole or not at all."""
+    """Standard output, or a file that is written whole or not at all."""
     if output in (None, "-"):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a real stream
         yield sys.stdout
@@ -227,11 +218,11 @@ def _out(output: str | None) -> Iterator[TextIO]:
 # --- delete ---------------------------------------------------------------------------------
 
 
-def _delete(root: Path, options: argparse.Namespace) -> int:
+def _delete(options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.index import SessionIndex
     from laguna_agent.trajectory.store import is_locked
 
-    with SessionIndex(root) as index:
+    with SessionIndex(repository(options)) as index:
         chosen = {path.name: path for path in map(index.resolve, options.sessions)}
         if options.older_than is not None:
             before = datetime.now(UTC) - timedelta(days=options.older_than)
@@ -245,18 +236,18 @@ def _delete(root: Path, options: argparse.Namespace) -> int:
             raise UsageError(f"session {in_use[0]} is in use by another laguna")
         if any(path.parent != index.sessions_dir for path in chosen.values()):
             raise UsageError("only sessions of this repository can be deleted here")
-        if not options.yes and not _confirmed(len(chosen)):
-            return 1
+        sessions = counted(len(chosen), "session")
+        if not options.yes and not confirm(f"Delete {sessions} permanently?", hint="Add --yes."):
+            return ExitCode.FAILED
         for path in chosen.values():
             try:
                 shutil.rmtree(path)
             except OSError as error:
                 raise LagunaError(f"{path} cannot be deleted: {error.strerror}") from error
-        index.count()  # follow what is gone
-    count = len(chosen)
-    sys.stderr.write(f"Deleted {count} session{'s' if count != 1 else ''}. Summaries of them stay: "
+        index.count()  # brings the index up to date
+    sys.stderr.write(f"Deleted {sessions}. Their memories stay: "
                      "`laguna memory forget ID` removes those.\n")  # fmt: skip
-    return 0
+    return ExitCode.DONE
 
 
 def _is_before(meta: Meta, before: datetime) -> bool:
@@ -266,26 +257,18 @@ def _is_before(meta: Meta, before: datetime) -> bool:
         return False
 
 
-def _confirmed(count: int) -> bool:
-    what = f"{count} session{'s' if count != 1 else ''}"
-    if not sys.stdin.isatty():
-        raise UsageError(f"deleting {what} needs a yes", hint="Add --yes.")
-    sys.stderr.write(f"Delete {what} for good? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 # --- shared ---------------------------------------------------------------------------------
 
 
-def _open(root: Path, name: str) -> Trajectory:
+def _open(options: argparse.Namespace) -> Trajectory:
+    """The session that `options.session` names."""
     from laguna_agent.trajectory.index import SessionIndex
     from laguna_agent.trajectory.store import Trajectory
 
-    with SessionIndex(root) as index:
-        return Trajectory.open(index.resolve(name), for_append=False)
+    with SessionIndex(repository(options)) as index:
+        return Trajectory.open(index.resolve(options.session), for_append=False)
 
 
-def _tell_problems(trajectory: Trajectory) -> None:
+def _report_problems(trajectory: Trajectory) -> None:
     for problem in dict.fromkeys(trajectory.problems):
         sys.stderr.write(f"laguna: {problem}\n")

@@ -1,36 +1,43 @@
-"""`laguna undo`: take back what the last turn did to the files of this repository."""
+"""`laguna undo`: undo the file changes of the last turn in this repository."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.events import Checkpointed, TurnFinished
-from laguna_agent.paths import repository_root, repository_state_dir
+from laguna_agent.interfaces.commands.command_line import Parser, repository, write_line
+from laguna_agent.paths import repository_state_dir
+from laguna_agent.plurals import counted
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.store import Trajectory
 
 
-def main(argv: list[str]) -> int:
-    """Restore the files to before the last turn that changed some."""
-    parser = argparse.ArgumentParser(
+def make_parser() -> Parser:
+    """The command line of `laguna undo`."""
+    parser = Parser(
         prog="laguna undo",
-        description="Put the files back to what they were before the last turn that changed some. "
-        "The state that this replaces is recorded too, and can be restored by its id.",
+        description="Restore the files to before the last turn that changed any. The present "
+        "state is recorded first, and its id is printed to undo this too.",
     )
-    parser.add_argument("-C", dest="directory", metavar="DIR", default=".")
-    parser.add_argument("--list", action="store_true", help="show the checkpoints there are")
-    parser.add_argument("--diff", action="store_true", help="show what would be taken back")
-    parser.add_argument("id", nargs="?", metavar="ID", help="a checkpoint to go back to")
-    options = parser.parse_args(argv)
-    root = repository_root(Path(options.directory))
+    parser.add_directory()
+    parser.add_argument("--list", action="store_true", help="list the checkpoints")
+    parser.add_argument("--diff", action="store_true", help="only show what would change")
+    parser.add_argument("id", nargs="?", metavar="ID", help="restore this checkpoint instead")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Restore a checkpoint; 1 when a file could not be restored."""
+    options = make_parser().parse_args(argv)
+    root = repository(options)
     checkpoints = Checkpoints(root, repository_state_dir(root))
     if options.list:
         for item in checkpoints.history():
-            sys.stdout.write(f"{item.id}  {item.files:6} files  {item.label}\n")
+            write_line(f"{item.id}  {counted(item.files, 'file'):>12}  {item.label}")
         return ExitCode.DONE
     checkpoint = options.id or last_changing_turn(root)
     if options.diff:
@@ -38,19 +45,19 @@ def main(argv: list[str]) -> int:
         return ExitCode.DONE
     report = checkpoints.restore(checkpoint)
     for path in report.written:
-        sys.stdout.write(f"restored {path}\n")
+        write_line(f"restored {path}")
     for path in report.removed:
-        sys.stdout.write(f"removed  {path}\n")
+        write_line(f"removed  {path}")
     for path, why in report.failed.items():
-        sys.stderr.write(f"laguna: {path} is not as it was: {why}\n")
+        sys.stderr.write(f"laguna: {path} was not restored: {why}\n")
     if not (report.written or report.removed or report.failed):
-        sys.stdout.write("The files are as they were.\n")
-    sys.stdout.write(f"To take this back: laguna undo {report.before}\n")
+        write_line("No file had changed.")
+    write_line(f"To undo this: laguna undo {report.before}")
     return ExitCode.FAILED if report.failed else ExitCode.DONE
 
 
 def last_changing_turn(root: Path) -> str:
-    """The checkpoint from before the last turn that changed files. Raises UsageError."""
+    """Id of the checkpoint before the last turn that changed files. Raises UsageError."""
     with SessionIndex(root) as index:
         sessions = [index.sessions_dir / meta.id for meta in index.sessions(limit=20)]
     for directory in sessions:
@@ -63,5 +70,5 @@ def last_changing_turn(root: Path) -> str:
         if found is not None:
             return found
     raise UsageError(
-        "no turn in this repository changed files", hint="`laguna undo --list` shows checkpoints."
+        "no turn in this repository changed files", hint="`laguna undo --list` lists checkpoints."
     )

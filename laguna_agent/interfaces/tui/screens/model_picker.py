@@ -22,12 +22,12 @@ _NAME_CELLS = 24
 
 def model_picker(config: Config) -> Picker:
     """The picker of /model. Reads the store and measures this machine."""
-    from laguna_agent.interfaces.commands.fit_report import fit_report, to_fit
+    from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
     from laguna_agent.models.store import Store
 
     store = Store()
     installed = {model.name for model in store.installed() if model.present}
-    rows = fit_report(to_fit(None, store), config.engine).rows
+    rows = fit_report(candidates(None, store), config.engine).rows
     models = [
         ModelRow(row.name, row.name in installed, row.fits, row.total, row.largest_context)
         for row in sorted(rows, key=lambda row: row.name not in installed)

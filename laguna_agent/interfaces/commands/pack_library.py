@@ -1,4 +1,4 @@
-"""What looking at packs from the command line needs: folders, model, tools; trust respected."""
+"""The prompt packs that this user, repository and model have; a repository's once it is trusted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from laguna_agent.config import Config, load_config
-from laguna_agent.interfaces.commands.pack_cost import Meter, Subject, find_subject
+from laguna_agent.interfaces.commands.pack_cost import TargetModel, TokenMeter, find_target
 from laguna_agent.models.chat import FORMATS
 from laguna_agent.paths import config_dir, repository_root
 from laguna_agent.prompts.loader.layers import Layer
@@ -19,8 +19,8 @@ from laguna_agent.tools.tool import Tool
 
 
 @dataclass
-class Desk:
-    """What all commands need: folders, configuration, model, tools; each made when asked for."""
+class PackLibrary:
+    """Packs with their folders, configuration, model and tools; each is made on first use."""
 
     model: str | None = None
 
@@ -31,7 +31,7 @@ class Desk:
 
     @cached_property
     def project(self) -> Path | None:
-        """The repository's packs, when it is trusted."""
+        """Folder of the repository's packs; None when there is none or it is not trusted."""
         from laguna_agent.policy.trust import is_trusted
 
         folder = self.root / ".laguna" / "prompts"
@@ -39,12 +39,12 @@ class Desk:
             return None
         if is_trusted(self.root):
             return folder
-        sys.stderr.write(f"note: {folder} is not read, since this repository is not trusted\n")
+        sys.stderr.write(f"note: {folder} is not read: this repository is not trusted\n")
         return None
 
     @property
     def directories(self) -> list[Path]:
-        """Folders of packs, in order of priority."""
+        """Folders of packs, the first with the highest priority."""
         own = config_dir() / "prompts"
         return [self.project, own] if self.project else [own]
 
@@ -54,9 +54,9 @@ class Desk:
         return load_config()
 
     @cached_property
-    def subject(self) -> Subject:
-        """The model that packs are looked at for."""
-        return find_subject(self.model, self.config)
+    def target(self) -> TargetModel:
+        """The model that packs are rendered for."""
+        return find_target(self.model, self.config)
 
     @cached_property
     def builtin(self) -> dict[str, Tool]:
@@ -66,12 +66,12 @@ class Desk:
         return builtin_tools()
 
     def load(self, name: str | None) -> Pack:
-        """A pack; by default the one that a session would use."""
+        """Load a pack; by default the one that a session would use."""
         name = name or self.config.pack
-        return load_pack(name, model_name=self.subject.name, directories=self.directories)
+        return load_pack(name, model_name=self.target.name, directories=self.directories)
 
     def origin(self, layer: Layer) -> str:
-        """Where a folder comes from, in a word."""
+        """Where a layer comes from: built-in, project, user, or its folder."""
         if layer.built_in:
             return "built-in"
         parent = layer.directory.parent
@@ -79,16 +79,16 @@ class Desk:
             return "project"
         return "user" if parent == config_dir() / "prompts" else str(layer.directory)
 
-    def target(self, pack: str, *, project: bool) -> Path:
-        """The folder in which a person's own version of a pack lies."""
+    def own_folder(self, pack: str, *, project: bool) -> Path:
+        """Folder of the user's version of a pack, or of the repository's if `project`."""
         base = self.root / ".laguna" / "prompts" if project else config_dir() / "prompts"
         return base / pack
 
-    def lint(self, name: str, meter: Meter) -> list[Problem]:
-        """Problems of one pack."""
+    def lint(self, name: str, meter: TokenMeter) -> list[Problem]:
+        """Problems of a pack, its token budget measured by `meter`."""
         return lint_pack(
             name,
-            model_name=self.subject.name,
+            model_name=self.target.name,
             directories=self.directories,
             builtin=self.builtin,
             chat_formats=FORMATS,
