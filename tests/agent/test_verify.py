@@ -159,4 +159,4 @@ async def test_replies_that_were_drawn_are_not_judged(
         if isinstance(event, Reply):
             event.temperature = 0.7
     assert await verified(root, engine, events, "drawn") == 1
-    assert "nothing to verify" in capsys.readouterr().err
+    assert "Nothing to verify" in capsys.readouterr().err
