@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from laguna_agent.prompts.loader.problems import Problem, key_line, near
+from laguna_agent.errors import did_you_mean
+from laguna_agent.prompts.loader.problems import Problem, key_line
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, ToolText
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Fault:
     """Why a template is refused, and what to do."""
 
     message: str
-    mend: str = ""
+    fix: str = ""
 
 
 def placeholders(template: str) -> list[str]:
@@ -89,7 +90,7 @@ def check_command(template: str, arguments: Mapping[str, ArgumentSpec]) -> list[
     """What is wrong with a command template."""
     names = placeholders(template)
     faults = [
-        Fault(f"`{{{name}}}` is not an argument of this tool", near(name, arguments))
+        Fault(f"`{{{name}}}` is not an argument of this tool", did_you_mean(name, arguments))
         for name in names
         if name not in arguments
     ]
@@ -253,12 +254,12 @@ def command_problems(text: ToolText) -> list[Problem]:
     command = text.head.command or ""
     line = _line(text, "command")
     faults = check_command(command, text.head.arguments)
-    problems = [Problem(text.path, line, fault.message, fault.mend) for fault in faults]
+    problems = [Problem(text.path, line, fault.message, fault.fix) for fault in faults]
     for argument, spec in text.head.arguments.items():
         if spec.type is None:
             where = _line(text, "arguments", argument)
-            mend = "Give one of string, path, choice, number, flag."
-            problems.append(Problem(text.path, where, f"`{argument}` has no type", mend))
+            fix = "Give one of string, path, choice, number, flag."
+            problems.append(Problem(text.path, where, f"`{argument}` has no type", fix))
         elif not _default_fits(spec):
             where = _line(text, "arguments", argument, "default")
             message = f"the default of `{argument}` is not a {spec.type}"

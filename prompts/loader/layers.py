@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.prompts.loader.manifest import (
     AUTO,
     OWN,
@@ -23,7 +23,7 @@ from laguna_agent.prompts.loader.manifest import (
     check_manifest,
     read_manifest,
 )
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
 
 BUILT_IN = Path(__file__).resolve().parents[1]
 MANIFEST = "pack.toml"
@@ -196,7 +196,7 @@ def lay_over(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 def _unknown(
     name: str, asked: tuple[Path, int | None] | None, directories: Sequence[Path]
 ) -> UsageError:
-    mend = near(name, pack_names(directories))
+    fix = did_you_mean(name, pack_names(directories))
     if asked:
-        return PackError([Problem(asked[0], asked[1], f"extends an unknown pack `{name}`", mend)])
-    return UsageError(f"there is no prompt pack called `{name}`", hint=mend)
+        return PackError([Problem(asked[0], asked[1], f"extends an unknown pack `{name}`", fix)])
+    return UsageError(f"there is no prompt pack called `{name}`", hint=fix)

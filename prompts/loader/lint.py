@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from laguna_agent.errors import LagunaError
+from laguna_agent.errors import LagunaError, did_you_mean
 from laguna_agent.prompts.loader.command import command_problems
 from laguna_agent.prompts.loader.layers import MANIFEST, TOOLS, Layer
 from laguna_agent.prompts.loader.pack import Pack, load_pack
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
     REMINDER,
@@ -97,7 +97,7 @@ def _chat_format(pack: Pack, formats: Iterable[str]) -> list[Problem]:
         return []
     path, line = _manifest_place(pack, "chat_format")
     message = f"there is no chat format `{pack.chat_format}`"
-    return [Problem(path, line, message, near(pack.chat_format, known))]
+    return [Problem(path, line, message, did_you_mean(pack.chat_format, known))]
 
 
 def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
@@ -107,11 +107,11 @@ def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
         path, line = _manifest_place(pack, "tools")
         if name not in known:
             message = f"there is no tool `{name}`"
-            problems.append(Problem(path, line, message, near(name, known)))
+            problems.append(Problem(path, line, message, did_you_mean(name, known)))
         elif name in pack.tool_files and not pack.tool_files[name].head.enabled:
             message = f"the tool `{name}` is in the toolset and not enabled"
-            mend = f"Remove it here, or `enabled = false` in {pack.tool_files[name].path}."
-            problems.append(Problem(path, line, message, mend, "warning"))
+            fix = f"Remove it here, or `enabled = false` in {pack.tool_files[name].path}."
+            problems.append(Problem(path, line, message, fix, "warning"))
     return problems
 
 
@@ -127,7 +127,7 @@ def _layer(layer: Layer, pack: Pack, builtin: Mapping[str, Tool]) -> list[Proble
             problems += lint_tool(path, pack, builtin)
         elif name not in known and name not in used and not _included(pack, name):
             message = f"laguna reads no file called {name}"
-            problems.append(Problem(path, None, message, near(name, known), "warning"))
+            problems.append(Problem(path, None, message, did_you_mean(name, known), "warning"))
     return problems
 
 
@@ -158,8 +158,8 @@ def _at(text: ToolText, *location: str) -> int | None:
 def _lint_builtin(name: str, text: ToolText, builtin: Mapping[str, Tool]) -> list[Problem]:
     tool = builtin.get(name)
     if tool is None:
-        mend = near(name, builtin) + " A tool of your own needs `command`."
-        return [Problem(text.path, None, f"there is no built-in tool `{name}`", mend.strip())]
+        fix = did_you_mean(name, builtin) + " A tool of your own needs `command`."
+        return [Problem(text.path, None, f"there is no built-in tool `{name}`", fix.strip())]
     problems = []
     if text.head.kind not in (None, tool.kind):
         message = f"`{name}` is of kind {tool.kind}, which a pack cannot change"
@@ -173,7 +173,7 @@ def _lint_builtin(name: str, text: ToolText, builtin: Mapping[str, Tool]) -> lis
         line = _at(text, "arguments", argument)
         if argument not in fields:
             message = f"`{name}` has no argument `{argument}`"
-            problems.append(Problem(text.path, line, message, near(argument, fields)))
+            problems.append(Problem(text.path, line, message, did_you_mean(argument, fields)))
         elif spec.hidden and fields[argument].is_required():
             message = f"`{argument}` must be given, so it cannot be hidden"
             problems.append(Problem(text.path, line, message))
@@ -194,8 +194,8 @@ def _lint_command(
     problems = command_problems(text)
     if head.kind in ("plan", "done", "edit"):
         message = f"a command cannot be of kind {head.kind}"
-        mend = "Use read, execute, git or network."
-        problems.append(Problem(text.path, _at(text, "kind"), message, mend))
+        fix = "Use read, execute, git or network."
+        problems.append(Problem(text.path, _at(text, "kind"), message, fix))
     if not text.body.strip():
         message = "the tool has no description, so the model cannot know when to use it"
         problems.append(
@@ -262,7 +262,7 @@ def _rendered(
             about = "" if exact else "about "
             over = tokens - limit
             message = f"the static prefix has {about}{tokens} tokens, {over} over its budget"
-            mend = "`laguna prompts show` has the cost of each part; or raise `prefix_tokens`."
+            fix = "`laguna prompts show` has the cost of each part; or raise `prefix_tokens`."
             severity: Literal["error", "warning"] = "error" if exact else "warning"
-            problems.append(Problem(path, line, message, mend, severity))
+            problems.append(Problem(path, line, message, fix, severity))
     return problems

@@ -20,7 +20,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Limits(_Table):
+class PackLimits(_Table):
     """Budgets of a pack. Characters count what the model reads, tokens what it costs."""
 
     steps: int = Field(default=100, ge=1)
@@ -96,7 +96,7 @@ class Manifest(_Table):
     """The task's check runs before the first reply, and its output stands in the first message."""
     check_after_change: bool = False
     """The task's check runs after each change, and its passing ends the turn."""
-    limits: Limits = Limits()
+    limits: PackLimits = PackLimits()
     sampling: SamplingOverrides = SamplingOverrides()
     reminders: dict[str, ReminderSpec] = {}
 
@@ -106,7 +106,7 @@ OWN = ("description", "extends", "models")
 
 _KNOWN = {
     *Manifest.model_fields,
-    *Limits.model_fields,
+    *PackLimits.model_fields,
     *SamplingOverrides.model_fields,
     *ReminderSpec.model_fields,
 }

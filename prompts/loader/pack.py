@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.prompts.loader.declare import PackTool, declare
 from laguna_agent.prompts.loader.layers import (
     MANIFEST,
@@ -20,8 +20,8 @@ from laguna_agent.prompts.loader.layers import (
     choose_pack,
     stamp,
 )
-from laguna_agent.prompts.loader.manifest import Limits, Manifest
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line, near
+from laguna_agent.prompts.loader.manifest import Manifest, PackLimits
+from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
 from laguna_agent.prompts.loader.reminders import Reminder, Reminders
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
@@ -73,7 +73,7 @@ class Pack:
         return self.manifest.description
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> PackLimits:
         """Budgets."""
         return self.manifest.limits
 
@@ -197,9 +197,9 @@ class Pack:
         for name, spec in self.manifest.reminders.items():
             if spec.file is not None and spec.file not in self.sources:
                 path = self.stack.find("pack.toml")[0]
-                mend = near(spec.file, self.sources)
+                fix = did_you_mean(spec.file, self.sources)
                 line = key_line(path.read_text(encoding="utf-8"), ["reminders", name, "file"])
-                problems.append(Problem(path, line, f"there is no file {spec.file}", mend))
+                problems.append(Problem(path, line, f"there is no file {spec.file}", fix))
         return list(dict.fromkeys(problems))
 
     def reload(self) -> Pack:

@@ -1,8 +1,7 @@
-"""What can be wrong with a pack: a file, a line, what it is, and how to mend it."""
+"""What can be wrong with a pack: a file, a line, what it is, and how to fix it."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Problem:
     path: Path
     line: int | None
     message: str
-    mend: str = ""
+    fix: str = ""
     severity: Literal["error", "warning"] = "error"
 
     @property
@@ -30,7 +29,7 @@ class Problem:
         return f"{self.path}:{self.line}" if self.line else str(self.path)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"\n  {self.mend}" if self.mend else "")
+        return f"{self.place}: {self.message}" + (f"\n  {self.fix}" if self.fix else "")
 
 
 class PackError(UsageError):
@@ -41,16 +40,7 @@ class PackError(UsageError):
         first = problems[0]
         more = len(problems) - 1
         tail = f" ({more} more: `laguna prompts lint`)" if more else ""
-        super().__init__(f"{first.place}: {first.message}{tail}", hint=first.mend or None)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A sentence that names what was probably meant, or lists what there is."""
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    return f"Known: {', '.join(names)}." if names else ""
+        super().__init__(f"{first.place}: {first.message}{tail}", hint=first.fix or None)
 
 
 def key_line(text: str, location: Sequence[int | str], *, first: int = 1) -> int | None:
@@ -91,8 +81,8 @@ def from_validation(
         key = ".".join(str(part) for part in location)
         line = key_line(text, location, first=first)
         if item["type"] == "extra_forbidden":
-            mend = near(str(location[-1]), known)
-            problems.append(Problem(path, line, f"unknown key `{key}`", mend))
+            fix = did_you_mean(str(location[-1]), known)
+            problems.append(Problem(path, line, f"unknown key `{key}`", fix))
         else:
             problems.append(Problem(path, line, f"`{key}`: {_readable(item)}"))
     return problems

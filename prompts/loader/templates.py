@@ -33,7 +33,8 @@ from jinja2.loaders import BaseLoader
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from laguna_agent.prompts.loader.problems import PackError, Problem, near
+from laguna_agent.errors import did_you_mean
+from laguna_agent.prompts.loader.problems import PackError, Problem
 
 SYSTEM = "system.md"
 
@@ -317,7 +318,7 @@ def check_template(
     syntax = _syntax(text)
     if syntax.error is not None:
         message, line = syntax.error
-        return [Problem(path, line + first - 1, f"template: {message}", _syntax_mend(message))]
+        return [Problem(path, line + first - 1, f"template: {message}", _syntax_fix(message))]
     problems = []
     for name, at in syntax.loads:
         if name in variables or name in syntax.binds:
@@ -335,11 +336,11 @@ def check_template(
             )
         else:
             message = f"unknown variable `{name}`"
-            problems.append(Problem(path, line, message, near(name, variables)))
+            problems.append(Problem(path, line, message, did_you_mean(name, variables)))
     return problems
 
 
-def _syntax_mend(message: str) -> str:
+def _syntax_fix(message: str) -> str:
     if "'random'" in message:
         return "Nothing random may stand in a prompt."
     if "unknown tag" in message:

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from laguna_agent.config import Config
-from laguna_agent.errors import ExitCode, UsageError
+from laguna_agent.errors import ExitCode, UsageError, did_you_mean
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
 from laguna_agent.interfaces.commands.pack_library import PackLibrary
 from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
 from laguna_agent.prompts.loader.pack import Pack, load_pack
-from laguna_agent.prompts.loader.problems import Problem, near
+from laguna_agent.prompts.loader.problems import Problem
 
 _SCAFFOLD = BUILT_IN / "_new"
 _PACK = "name or folder (default: the pack of the model)"
@@ -161,7 +161,9 @@ def _new(options: argparse.Namespace, library: PackLibrary) -> int:
         raise UsageError(f"`{name}` is not a valid pack name", hint="Use letters, digits, - and _.")
     known = pack_names(library.directories)
     if options.extends not in (*known, "auto"):
-        raise UsageError(f"there is no pack `{options.extends}`", hint=near(options.extends, known))
+        raise UsageError(
+            f"there is no pack `{options.extends}`", hint=did_you_mean(options.extends, known)
+        )
     folder = library.own_folder(name, project=options.project)
     if name in known or folder.exists():
         hint = f"To change it: laguna prompts edit {name}"
@@ -251,7 +253,7 @@ def _problem_data(problem: Problem) -> dict[str, object]:
         "line": problem.line,
         "severity": problem.severity,
         "message": problem.message,
-        "fix": problem.mend,
+        "fix": problem.fix,
     }
 
 
@@ -271,7 +273,7 @@ def _report(found: dict[str, list[Problem]]) -> int:
     for problems in found.values():
         for problem in problems:
             severity = "" if problem.severity == "error" else "warning: "
-            fix = f"\n  {problem.mend}" if problem.mend else ""
+            fix = f"\n  {problem.fix}" if problem.fix else ""
             write_line(f"{problem.place}: {severity}{problem.message}{fix}")
     return _status(found)
 
@@ -304,4 +306,4 @@ def _file_name(name: str, pack: Pack) -> str:
     for candidate in (name, f"{name}.md", f"tools/{name}", f"tools/{name}.md"):
         if candidate in known:
             return candidate
-    raise UsageError(f"the pack `{pack.name}` has no file {name}", hint=near(name, known))
+    raise UsageError(f"the pack `{pack.name}` has no file {name}", hint=did_you_mean(name, known))
