@@ -185,8 +185,8 @@ def _lines(event: Event) -> Iterator[tuple[int, str]]:
     debug, info, warning = logging.DEBUG, logging.INFO, logging.WARNING
     match event:
         case e.SessionStarted(session=session, model=model, pack=pack, mode=mode):
-            about = f"format {model.get('format')}, pack {pack.get('name')}, mode {mode}"
-            yield info, f"session {session} started: model {model.get('name')}, {about}"
+            about = f"model {model.get('name')}, pack {pack.get('name')}, mode {mode}"
+            yield info, f"session {session} started: {about}"
         case e.SystemPrompt(tokens=tokens, tools=tools):
             yield info, f"static prefix: {tokens} tokens, {len(tools)} tools"
         case e.UserMessage(origin=origin, text=text, context=context):

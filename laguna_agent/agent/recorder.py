@@ -11,6 +11,7 @@ from laguna_agent.events import (
     TurnStarted,
     UserMessage,
 )
+from laguna_agent.log import log_event
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
 from laguna_agent.trajectory.store import Trajectory
@@ -39,6 +40,7 @@ class Recorder:
         if event.transient:
             return
         seq = self.trajectory.append(event)
+        log_event(event)
         if isinstance(event, Rewound):
             self.state = conversation_state(self.trajectory)
         else:

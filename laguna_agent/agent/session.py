@@ -24,6 +24,7 @@ from laguna_agent.agent.skills import Skill, called_skill, skill_context
 from laguna_agent.agent.undo import restore_errors, undo_files
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
+from laguna_agent.log import log_error, logger, unexpected
 from laguna_agent.models.conversation import Conversation, ModelInfo
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
 from laguna_agent.policy.gate import Gate
@@ -90,6 +91,9 @@ class Session:
                 plan=settings.plan,
                 on_event=on_event,
             )
+            opened, info = "resumed" if resumed else "opened", model.info
+            logger.info("session %s %s: model %s, format %s",
+                        trajectory.id, opened, info.name, info.format)  # fmt: skip
             recorder = Recorder(trajectory, resumed=resumed, on_event=on_event)
             return cls(settings, recorder, model, resumed=resumed, approver=approver)
         except BaseException:
@@ -298,10 +302,10 @@ class Session:
         except asyncio.CancelledError:
             finished = _interrupted()
         except LagunaError as error:
+            log_error("the turn ended with an error", error)
             finished = TurnFinished(status="error", error=str(error))
         except Exception as error:
-            text = f"unexpected {type(error).__name__}: {error}"
-            finished = TurnFinished(status="error", error=text)
+            finished = TurnFinished(status="error", error=unexpected(error))
         return self._end_turn(finished)
 
     def _end_turn(self, finished: TurnFinished) -> TurnFinished:

@@ -23,6 +23,7 @@ from laguna_agent.events import (
     ToolOutput,
     ToolStarted,
 )
+from laguna_agent.log import log_decision
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.tool import ToolArguments, ToolResult
@@ -106,6 +107,7 @@ class ToolExecutor:
                 if why is not None:
                     return _refused(call, why)
             decision = self.services.gate.decide(action, tool=call.name)
+            log_decision(call.name, decision)
             reason: str | None = None
             if decision.verdict == "deny":
                 reason = f"{decision.rule}. {decision.reason}"

@@ -24,6 +24,7 @@ from laguna_agent.events import (
     Timings,
     Usage,
 )
+from laguna_agent.log import logger
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import wire
@@ -80,6 +81,7 @@ class EngineClient:
                     await self._open(on_event)
                     return
                 except EngineLostError as error:
+                    logger.warning("engine %s lost: %s", self.spec.key, error)
                     if attempt == RESTARTS:
                         raise self._gave_up(error) from error
                     if on_event:
@@ -210,6 +212,7 @@ class EngineClient:
                         yield event
                 return
             except EngineLostError as error:
+                logger.warning("engine %s lost: %s", self.spec.key, error)
                 if attempt == RESTARTS:
                     raise self._gave_up(error) from error
                 yield EngineRestarted(reason=str(error), attempt=attempt + 1)

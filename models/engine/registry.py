@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from laguna_agent.errors import ModelError
+from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.spawn import connect
 from laguna_agent.models.sizing.hardware import machine_memory
@@ -29,7 +30,10 @@ def status(key: str) -> dict[str, Any] | None:
 
 def stop(key: str) -> bool:
     """End an engine and wait until it is gone; False when there is none."""
-    return _call(key, {"type": "stop", "id": 1}, until_gone=True) is not None
+    stopped = _call(key, {"type": "stop", "id": 1}, until_gone=True) is not None
+    if stopped:
+        logger.info("engine %s stopped", key)
+    return stopped
 
 
 def evict_idle(key: str, needed: int) -> list[str]:

@@ -24,6 +24,7 @@ from pathlib import Path
 from laguna_agent import __version__
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
+from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.paths import logs_dir, runtime_dir
 
@@ -165,6 +166,7 @@ def _start(spec: EngineSpec, key: str) -> Started:
             os.close(descriptor)
         # Reaps the process when it ends, so that it does not stay as a zombie.
         threading.Thread(target=process.wait, daemon=True).start()
+        logger.info("engine %s started: process %d", key, process.pid)
         connection = connect(key)
         if connection is None:
             raise ModelError("the engine process does not accept connections")

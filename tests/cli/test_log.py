@@ -36,6 +36,7 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
+from support.scripted import call, open_scripted, take
 
 SECRET = "hunter2"
 
@@ -97,7 +98,7 @@ def test_the_log_tells_how_the_work_went_and_nothing_of_what_it_was_about() -> N
     assert SECRET not in found
     for part in (
         "flags: --task --check --mode\n",
-        "session s1 started: model m,",
+        "session s1 started: model m, pack base, mode ask",
         "tool shell: failed, 0.0 s, exit code 1",
         "tool (unknown): failed",
         "shell: ask by ask command\n",
@@ -107,6 +108,35 @@ def test_the_log_tells_how_the_work_went_and_nothing_of_what_it_was_about() -> N
         "error: LagunaError",
         "OSError [ENOSPC]",
         "cli/test_log.py:",
+    ):
+        assert part in found
+
+
+async def test_a_session_is_logged_without_its_texts(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "notes.txt").write_text(f"The password is {SECRET}.\n")
+    script = [
+        call("read", path="notes.txt"),
+        call("shell", command=f"echo {SECRET}"),
+        call("write", path="out.txt", content=SECRET),
+        Reply(text=f"It is {SECRET}."),
+    ]
+    log.start(["--task", SECRET])
+    session, _ = await open_scripted(workspace, script, mode="allow-all")
+    try:
+        await take(session, f"What is {SECRET}?")
+    finally:
+        await session.aclose()
+    found = text()
+    assert SECRET not in found
+    for part in (
+        f"session {session.trajectory.id} opened: model scripted",
+        "read: allow by mode allow-all",
+        "tool read: ok",
+        "tool shell: ok",
+        "tool write: ok",
+        "turn finished: done",
     ):
         assert part in found
 

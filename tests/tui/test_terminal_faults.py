@@ -140,7 +140,9 @@ async def test_a_crash_is_reported_in_two_lines_and_loses_no_text(configured, la
         assert "What you typed is saved." in written
         assert "Traceback" not in written
         assert drafts(laguna_home) == ["half a thought"]
-        assert "division by zero" in (laguna_home / "state" / "crash.log").read_text()
+        log = (laguna_home / "state" / "laguna.log").read_text()
+        assert "the interface failed: ZeroDivisionError\n" in log
+        assert "<string>:4 <lambda>\n" in log
 
 
 async def test_a_closed_window_ends_laguna_and_keeps_the_draft(configured, laguna_home):

@@ -16,6 +16,7 @@ from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import CheckRan, ToolCall, ToolFinished
+from laguna_agent.log import log_decision
 from laguna_agent.tools.done import run_check
 
 
@@ -51,6 +52,7 @@ class CheckRunner:
         """Ask once per turn for approval of the check."""
         services, action = self._services, self._action()
         decision = services.gate.decide(action, tool="done")
+        log_decision("done", decision)
         if decision.verdict != "ask" or services.approver is None:
             return
         why = f"the check of this task, to run now and after changes; {decision.reason}"

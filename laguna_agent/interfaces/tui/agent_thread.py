@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
+from laguna_agent.log import unexpected
 
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
@@ -131,7 +132,7 @@ class AgentThread:
         except LagunaError as error:
             self._post(messages.WorkFailed(error, fatal=False))
         except Exception as error:
-            self._post(messages.WorkFailed(_unexpected(error), fatal=False))
+            self._post(messages.WorkFailed(LagunaError(unexpected(error)), fatal=False))
 
     def _cancel(self) -> None:
         if self.session is not None and self.session.busy:
@@ -143,7 +144,7 @@ class AgentThread:
         try:
             asyncio.run(self._main())
         except Exception as error:
-            self._post(messages.WorkFailed(_unexpected(error), fatal=True))
+            self._post(messages.WorkFailed(LagunaError(unexpected(error)), fatal=True))
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -319,7 +320,3 @@ class AgentThread:
                 while await process.stdout.read(_READ_BYTES):
                     pass
                 await process.wait()
-
-
-def _unexpected(error: Exception) -> LagunaError:
-    return LagunaError(f"unexpected {type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.log import unexpected
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -38,4 +39,4 @@ async def run_reporting_errors(work: Awaitable[None], report: Callable[[str, Any
     except LagunaError as error:
         report(str(error), "error")
     except Exception as error:
-        report(f"unexpected {type(error).__name__}: {error}", "error")
+        report(unexpected(error), "error")

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from enum import Enum
 from typing import IO, Any, cast
@@ -28,6 +27,7 @@ from textual.geometry import Size
 from textual.timer import Timer
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.log import log_error, log_path
 
 SUBSTITUTES = {
     **dict.fromkeys("❯▸↳→", ">"), **dict.fromkeys("─–—⋯━", "-"), **dict.fromkeys("│▌▏▎▐", "|"),
@@ -135,7 +135,7 @@ class NoColour(LineFilter):
 
 
 class TerminalApp(App[int]):
-    """An app that ends with a two-line message when it fails; the traceback goes to a file."""
+    """An app that ends with a two-line message when it fails; the traceback is logged."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -201,15 +201,11 @@ class TerminalApp(App[int]):
         self._end_with(sys.exception() or LagunaError("cannot read from the terminal any more"))
 
     def _end_with(self, error: BaseException) -> None:
-        from laguna_agent.interfaces.tui.system.preferences import write_text
-        from laguna_agent.paths import state_dir
-
         self._return_code = 1
         if self.fatal is None:
-            path = state_dir() / "crash.log"
-            write_text(path, "".join(traceback.format_exception(error)))
+            log_error("the interface failed", error)
             what = f"the interface failed: {type(error).__name__}: {error}"
-            hint = f"What you typed is saved. The details are in {path}"
+            hint = f"What you typed is saved. Details: {log_path()}"
             self.fatal = LagunaError(what.replace("\n", " ")[:300], hint=hint)
         with contextlib.suppress(Exception):
             self.save_draft()
