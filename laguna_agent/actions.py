@@ -1,4 +1,4 @@
-"""Typed actions: what a side effect is, as the policy is asked about it."""
+"""Typed actions: the side effects that the policy decides about."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Action = Annotated[
 
 
 class Decision(BaseModel):
-    """The policy's answer, with the rule that decided and a reason a person can read."""
+    """The policy's answer, the rule that decided, and a reason for people."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,1 +1,1 @@
-"""What the agent can do. Each tool is a pydantic argument model, a kind, and an async run."""
+"""The agent's tools: each has a pydantic argument model, a kind, and an async `run`."""

@@ -1,4 +1,4 @@
-"""The done tool: ends the turn with a summary, after the check that the task named."""
+"""The done tool: ends the turn with a summary, after the task's check has passed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NOT_RUN = 126
 
 
 class DoneArguments(ToolArguments):
-    """What was done."""
+    """A summary of what was done."""
 
     summary: str
 
 
 class DoneTool:
-    """Ends the turn if the check passes; a result that is not `ok` means that it goes on."""
+    """Ends the turn if the check passes; if not, its result is not `ok` and the turn continues."""
 
     name: ClassVar[str] = "done"
     kind: ClassVar[ToolKind] = "done"
@@ -41,11 +41,11 @@ class DoneTool:
         return [RunCommand(command=context.check, cwd=str(context.workspace))]
 
     async def run(self, arguments: DoneArguments, context: ToolContext) -> ToolResult:
-        """End the turn, or say what is still wrong."""
+        """End the turn, or report why the check failed."""
         if context.check is None:
             return ToolResult(ok=True, content=arguments.summary, summary="done")
         ran = await run_check(context)
-        if ran is None:  # cannot happen while the check stays named
+        if ran is None:  # only if the check was unset meanwhile
             return ToolResult(ok=True, content=arguments.summary)
         if ran.exit_code == 0:
             return ToolResult(
@@ -63,11 +63,11 @@ class DoneTool:
 
 
 async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> CheckRan | None:
-    """Run the check that the task named, or None when it named none. Never raises.
+    """Run the task's check; None if it has none. Never raises.
 
-    It runs in a shell of its own in the workspace, so that nothing which the model did to its
-    shell (variables, functions, directory) decides whether it passes. An exit code of 124 means
-    that it took too long, 126 that no shell could be had.
+    It runs in a new shell in the workspace, so that what the model did to its own shell (variables,
+    functions, directory) does not affect it. Exit code 124 means that it timed out, 126 that no
+    shell could be started.
     """
     if context.check is None:
         return None

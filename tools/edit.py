@@ -1,4 +1,4 @@
-"""The edit tool: replace text in a file, with tolerance that never guesses."""
+"""The edit tool: replaces text in a file, tolerating inexact but unambiguous matches."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _UNCLEAR = "old leaves out lines, and it is unclear on which side of them the ch
 
 
 class Replacement(ToolArguments):
-    """One more replacement in the same file."""
+    """A further replacement in the same file."""
 
     old: str
     new: str
 
 
 class EditArguments(ToolArguments):
-    """What to replace."""
+    """The file, the text to replace, and its replacement."""
 
     path: str
     old: str
@@ -44,7 +44,7 @@ class EditArguments(ToolArguments):
 
 @dataclass
 class _FailedError(Exception):
-    """One replacement of several that could not be made."""
+    """One of several replacements failed."""
 
     index: int
     problem: NoMatchError
@@ -64,20 +64,20 @@ class EditTool:
         return f"Edit {printable_name(arguments.path)}"
 
     def actions(self, arguments: EditArguments, context: ToolContext) -> list[Action]:
-        """The file that is written, with the diff."""
+        """Writing the file, with the diff."""
         return file_change.actions(
             lambda: _change(arguments, context), arguments.path, context, arguments
         )
 
     async def run(self, arguments: EditArguments, context: ToolContext) -> ToolResult:
-        """Make all replacements or none."""
+        """Make all replacements, or none."""
         return await asyncio.to_thread(
             file_change.run, lambda: _change(arguments, context), "Edited", context, arguments
         )
 
 
 def _change(arguments: EditArguments, context: ToolContext) -> FileChange:
-    """The change, without side effects."""
+    """Plan the change, without side effects."""
     edits = [(arguments.old, arguments.new), *((item.old, item.new) for item in arguments.more)]
     target = resolve_path(context, arguments.path, guess=True)
     if storage.check_writable(target) is None:
@@ -120,8 +120,8 @@ def apply(
 ) -> tuple[Document, list[str]]:
     """Make all replacements; returns the new document and notes on matches that were not exact.
 
-    Each `old` is looked for in the original, and all changes are made at once; where that does
-    not work out they are made one after the other. Raises _FailedError for the first that fails.
+    Each `old` is matched in the original and all changes are made at once; if that fails, they are
+    made one after the other. Raises _FailedError for the first that fails.
     """
     edits = [(old, new) for old, new in edits if old != new]
     try:

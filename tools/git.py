@@ -1,4 +1,4 @@
-"""The git tool: what changed, what was, and commits, shaped for a model."""
+"""The git tool: shows changes and history, and commits, with output shaped for a model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=d
 
 
 class GitArguments(ToolArguments):
-    """What to do, on what. `target` is paths, revisions, or both."""
+    """The action and its target: paths, revisions, or both."""
 
     action: Literal["status", "diff", "log", "show", "blame", "add", "commit", "stash"]
     target: str = Field("", description="paths or revision")
@@ -56,7 +56,7 @@ class _Target:
 
 
 class GitTool:
-    """Speaks to the workspace's repository. Nothing that it configures is run."""
+    """Runs git in the workspace's repository. Nothing that it configures is run."""
 
     name: ClassVar[str] = "git"
     kind: ClassVar[ToolKind] = "git"
@@ -70,7 +70,7 @@ class GitTool:
         return " ".join(word for word in words if word)
 
     def actions(self, arguments: GitArguments, context: ToolContext) -> list[Action]:
-        """A change of the repository, or the files that are named."""
+        """Changing the repository, or reading the files that are named."""
         words = _words(arguments.target, context.workspace)
         stash_reads = arguments.action == "stash" and words and words[0] in _STASH_READS
         if arguments.action in _WRITES or (arguments.action == "stash" and not stash_reads):
@@ -88,7 +88,7 @@ class GitTool:
         ]
 
     async def run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
-        """Do it; what git complains of is the result."""
+        """Run the action; an error of git is the result."""
         return await asyncio.to_thread(self._run, arguments, context)
 
     def _run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
@@ -109,7 +109,7 @@ class GitTool:
 
 
 class _GitCall:
-    """One call, with a method for each action that returns what the model is told."""
+    """One call, with a method for each action that returns text for the model."""
 
     def __init__(
         self, repository: Repository, arguments: GitArguments, context: ToolContext
@@ -209,9 +209,9 @@ class _GitCall:
             return self.git.text("blame", *options, *target.revisions, "--", *target.paths)
         except GitError as error:
             if "invalid object name" in str(error):
-                # What git quotes is a line of whatever file the repository named.
+                # git quotes a line of the file, which may be any file of the machine.
                 raise GitError(
-                    "blame.ignoreRevsFile of this repository is no list of commits"
+                    "blame.ignoreRevsFile of this repository is not a list of commits"
                 ) from None
             raise
 
@@ -242,7 +242,7 @@ class _GitCall:
         except GitError as error:
             if "empty ident" in str(error) or "tell me who you are" in str(error):
                 raise GitError(
-                    "git does not know who commits; the user must set user.name and user.email"
+                    "git has no author for the commit; the user must set user.name and user.email"
                 ) from None
             raise
         return text
@@ -261,7 +261,7 @@ class _GitCall:
             untracked = ["-u"] if {"-u", "--include-untracked"} & set(flags) else []
             return self._stash_push([*untracked, *message], untracked=bool(untracked))
         if what in ("pop", "apply"):
-            # Not quiet, git ends with a status of its own, which looks into submodules.
+            # Without -q, git prints a status, which looks into submodules.
             self.git.text("stash", what, "-q", *names)
             return f"stash applied; {render_status(self.git)}"
         options = [*_PLAIN[:3], "-p"] if what == "show" else []
@@ -271,7 +271,7 @@ class _GitCall:
         submodule_paths = self.git.submodule_paths()
         if not submodule_paths:
             return self.git.text("stash", "push", *options)
-        # Given paths, git does not look into submodules, whose configuration is their own.
+        # Given paths, git does not look into submodules, which have configurations of their own.
         kinds = ["-m", "-d", *(["-o", "--exclude-standard"] if untracked else [])]
         listing = self.git.bytes("ls-files", "-z", *kinds) + self.git.bytes(
             "diff-index", "--cached", "--name-only", "-z", *_PLAIN[:2], "HEAD"
@@ -283,10 +283,10 @@ class _GitCall:
         read = ["--pathspec-from-file=-", "--pathspec-file-nul"]
         return self.git.text("stash", "push", *options, *read, data=sorted(paths))
 
-    # --- targets ----------------------------------------------------------------------------
+    # --- targets --------------------------------------------------------------------------------
 
     def _target(self, *, paths_only: bool = False) -> _Target:
-        """The words sorted into flags, revisions and paths. Raises GitError for all else."""
+        """Sort the words into flags, revisions and paths. Raises GitError for anything else."""
         target = _Target()
         flags = _FLAGS.get(self.action, set())
         words = iter(self.words)
@@ -336,7 +336,7 @@ class _GitCall:
         out = self.git.bytes("ls-files", "-o", "--exclude-standard", "-z", "--", *paths)
         return [os.fsdecode(path) for path in out.split(b"\0") if path]
 
-    # --- what may be read -------------------------------------------------------------------
+    # --- permissions ----------------------------------------------------------------------------
 
     def _may_read(self, path: str) -> bool:
         return self.context.may_read(str(self.context.workspace / path))
@@ -346,7 +346,7 @@ class _GitCall:
             raise GitError(f"{path} may not be read")
 
     def _readable(self, names: Sequence[str], paths: Sequence[str]) -> Sequence[str] | None:
-        """`paths`, or the files among them that may be read; None when that is none of them."""
+        """`paths`, or the files among them that may be read; None if there are none."""
         listing = self.git.bytes(names[0], "-z", *_PLAIN, *names[1:], "--", *paths)
         files = [os.fsdecode(name).lstrip("\n") for name in listing.split(b"\0") if name]
         allowed = [name for name in files if self._may_read(name)]
@@ -355,7 +355,7 @@ class _GitCall:
         return allowed or None
 
     def _stage(self, paths: Sequence[str], *, tracked_only: bool) -> None:
-        """Add what changed below the paths. git is given files, so it looks into no submodule."""
+        """Stage changes below the paths. git gets files, so it does not look into submodules."""
         kinds = ["-m", "-d"] if tracked_only else ["-m", "-d", "-o"]
         options = ["-z", *kinds, "--exclude-standard", "--"]
         listing = self.git.bytes("ls-files", *options, *paths)

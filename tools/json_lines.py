@@ -1,4 +1,4 @@
-"""Results of a process of its own, a JSON value a line, for whoever still reads them."""
+"""Output of worker processes: one JSON value per line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 def print_lines(values: Iterable[object]) -> None:
-    """Print each value as soon as it is there; end the process when nobody reads any more."""
+    """Print each value at once; exit the process when the reader is gone."""
     try:
         for value in values:
             sys.stdout.write(json.dumps(value) + "\n")

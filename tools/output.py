@@ -1,4 +1,4 @@
-"""Bounding what goes to the model: head and tail kept, the whole saved where `read` finds it."""
+"""Bounds the text of results: head and tail are kept, the whole is saved for `read`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIRECTORY = "output"
 
 @dataclass(frozen=True)
 class BoundedText:
-    """A text that fits. `file` is where the whole was saved, None when nothing was left out."""
+    """Bounded text. `file` holds the whole of it, None if nothing was left out."""
 
     text: str
     truncated: bool = False
@@ -24,8 +24,7 @@ class BoundedText:
 
 
 def save_output(context: ToolContext, text: str | bytes) -> tuple[str, Path]:
-    """Save a whole output, mode 0600; returns the name that `read` takes (`output:N`) and the
-    path."""
+    """Save a whole output with mode 0600; returns its name for `read` (`output:N`) and its path."""
     directory = context.state_dir / _DIRECTORY
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
@@ -53,9 +52,9 @@ def bound(
     head_share: float = 0.5,
     save: bool = True,
 ) -> BoundedText:
-    """Fit text into `limit` characters (the context's limit if None), cut at line ends.
+    """Bound text to `limit` characters (the context's limit if None), cut at line ends.
 
-    `head_share` of the room goes to the beginning, the rest to the end.
+    The beginning gets `head_share` of the limit, the end the rest.
     """
     limit = context.max_output_chars if limit is None else limit
     text = printable(text)
@@ -77,12 +76,12 @@ def bound(
         try:
             name, file = save_output(context, text)
             where = f"; all of it: read {name}"
-        except OSError:  # a full or read-only state directory must not cost the result
-            where = "; the whole could not be saved"
+        except OSError:  # a full or read-only state directory must not lose the result
+            where = "; saving all of it failed"
     separator = "" if head.endswith("\n") or not head else "\n"
     return BoundedText(f"{head}{separator}[… {what} left out{where}]\n{tail}", True, file)
 
 
 def numbered(lines: Sequence[str], first: int, *, limit: int = 400) -> str:
-    """Lines with their numbers, counted from `first`."""
+    """Lines with their numbers, starting at `first`."""
     return "\n".join(f"{first + i}\t{clip_line(line, limit)}" for i, line in enumerate(lines))

@@ -1,4 +1,4 @@
-"""The plan tool: a short list of steps with states, which the interfaces show."""
+"""The plan tool: a short list of steps with states, shown by the interfaces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATUS = {"x": "done", "X": "done", ">": "active", "~": "dropped", "-": "droppe
 
 
 class PlanArguments(ToolArguments):
-    """All steps, the old ones too."""
+    """All steps, including earlier ones."""
 
     steps: list[str]
 
@@ -35,7 +35,7 @@ class PlanArguments(ToolArguments):
 
 
 class PlanTool:
-    """Keeps the model's plan. Each call gives the whole list."""
+    """Keeps the model's plan. Each call replaces all of it."""
 
     name: ClassVar[str] = "plan"
     kind: ClassVar[ToolKind] = "plan"
@@ -49,11 +49,11 @@ class PlanTool:
         return f"Plan: {sum(step.status == 'done' for step in steps)} of {len(steps)} done"
 
     def actions(self, arguments: PlanArguments, context: ToolContext) -> list[Action]:
-        """A plan touches nothing."""
+        """None: a plan has no side effects."""
         return []
 
     async def run(self, arguments: PlanArguments, context: ToolContext) -> ToolResult:
-        """Keep the steps and say which is next."""
+        """Store the steps and name the next one."""
         steps = [step for step in map(_step, arguments.steps) if step.text]
         before = context.state.get(_STATE)
         open_steps = [step for step in steps if step.status in ("pending", "active")]

@@ -1,4 +1,4 @@
-"""The read tool: files with line numbers, directories as a tree, anything else in a line."""
+"""The read tool: files with line numbers, directories as a tree, anything else in one line."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from laguna_agent.tools.files.encoding import (
 from laguna_agent.tools.files.workspace import (
     PathError,
     WorkspacePath,
+    file_status,
     open_file,
     resolve_path,
-    status,
 )
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _STREAMED_FROM = 16 << 20
-"""Bytes from which a file is read piece by piece and not remembered."""
+"""Bytes above which a file is streamed and its hash is not kept."""
 _CHUNK = 1 << 20
 _SCAN_LIMIT = 1 << 30
-"""Bytes of a streamed file that are looked through for the asked lines."""
+"""Bytes of a streamed file that are searched for the requested lines."""
 _LINE_LIMIT = 2_000
 _OUTLINE_CHARS = 1_500
 
 
 class ReadArguments(ToolArguments):
-    """What to read."""
+    """The file or folder, and the range of lines."""
 
     path: str
     start: int | None = Field(None, ge=1)
@@ -66,22 +66,22 @@ class ReadTool:
         return f"Read {printable_name(arguments.path)}{lines}"
 
     def actions(self, arguments: ReadArguments, context: ToolContext) -> list[Action]:
-        """One path that is read, as what it was taken for."""
+        """Reading the resolved path."""
         try:
             target = resolve_path(context, arguments.path, guess=True)
         except PathError:
-            return []  # nothing is opened: the call is answered with why
+            return []  # nothing is opened; the result explains why
         return [] if target.saved else [ReadPath(path=str(target.path))]
 
     async def run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
-        """Read; never raises for what is on disk."""
+        """Read; never raises, whatever is on disk."""
         return await asyncio.to_thread(self._run, arguments, context)
 
     def _run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
         storage.recover(context)
         try:
             target = resolve_path(context, arguments.path, guess=True)
-            info = status(target)
+            info = file_status(target)
             if info is not None and stat.S_ISDIR(info.st_mode):
                 return _directory(target, context)
             return _file(target, arguments, context)
@@ -136,9 +136,9 @@ def _lines(
         plural = "s" if total != 1 else ""
         raise PathError(f"{target.label} has {total} line{plural}; line {start} does not exist.")
     if end < start:
-        start, end = end, start  # the same lines, named the other way round
+        start, end = end, start  # the same lines in the wrong order
     shown, last = _fit(lines, start, end, context.max_output_chars)
-    if last < end:  # room for how to go on
+    if last < end:  # leave room for the outline and how to continue
         room = context.max_output_chars - _OUTLINE_CHARS
         shown, last = _fit(lines, start, end, max(room, context.max_output_chars // 2))
     if not target.saved:
@@ -147,7 +147,7 @@ def _lines(
     if described := document.describe():
         notes.append(f"({described})")
     more = last < end
-    rest = _later(target, text, last) if more and start == 1 else []
+    rest = _outline_after(target, text, last) if more and start == 1 else []
     if last < total and (more or arguments.end is None):
         rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
     elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
@@ -157,8 +157,8 @@ def _lines(
     return ToolResult(ok=True, content=content, summary=summary, truncated=more)
 
 
-def _later(target: WorkspacePath, text: str, last: int) -> list[str]:
-    """What is defined after the head of a large source file, so that it can be gone to."""
+def _outline_after(target: WorkspacePath, text: str, last: int) -> list[str]:
+    """An outline of what a large source file defines after line `last`."""
     language = language_of(target.relative, text[:200].encode())
     data = text.encode("utf-8", "replace")
     if language is None or target.saved or len(data) > FILE_LIMIT:
@@ -177,7 +177,7 @@ def _later(target: WorkspacePath, text: str, last: int) -> list[str]:
 
 
 def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:
-    """As many numbered lines as fit, at least one; returns them and the last one's number."""
+    """As many numbered lines as fit, at least one, and the number of the last."""
     shown: list[str] = []
     for number in range(start, end + 1):
         line = f"{number}\t{clip_line(lines[number - 1], _LINE_LIMIT)}"
@@ -191,7 +191,7 @@ def _fit(lines: list[str], start: int, end: int, room: int) -> tuple[str, int]:
 def _streamed(
     target: WorkspacePath, arguments: ReadArguments, context: ToolContext, size: int
 ) -> ToolResult:
-    """Lines of a file too large to hold: found piece by piece, in UTF-8."""
+    """Lines of a file that is too large to hold in memory, read in chunks as UTF-8."""
     start = arguments.start or 1
     room = context.max_output_chars
     shown: list[str] = []
@@ -215,7 +215,7 @@ def _streamed(
 
 
 def _stream_lines(target: WorkspacePath) -> Iterator[tuple[int, str]]:
-    """Numbered lines, each cut to what is ever shown of it."""
+    """Numbered lines, cut to the length that can be shown."""
     number, kept = 1, b""
     with os.fdopen(open_file(target), "rb") as stream:
         done = 0
@@ -232,9 +232,9 @@ def _stream_lines(target: WorkspacePath) -> Iterator[tuple[int, str]]:
 
 
 def mark_read(context: ToolContext, path: str) -> None:
-    """Note that the whole file was shown to the model elsewhere, in the first message say.
+    """Record that the whole file was shown to the model elsewhere, such as in the first message.
 
-    A path that cannot be read is passed over.
+    Ignores a path that cannot be read.
     """
     try:
         target = resolve_path(context, path)

@@ -1,7 +1,7 @@
-"""The recall tool: what earlier work left behind, and the events behind a claim.
+"""The recall tool: searches memories of earlier sessions and shows recorded events.
 
-The search itself belongs to memory; the session puts it into `context.state["recall"]`, a callable
-that takes the query and how many results are wanted, may run in a thread, and returns text.
+Memory implements the search; the session puts it into `context.state["recall"]` as a callable that
+takes the query and the number of results, may run in a thread, and returns text.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from laguna_agent.tools.output import bound
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 RecallSearch = Callable[[str, int], str]
-"""Query and number of results to text for the model; empty text when nothing was found."""
+"""From query and number of results to text for the model, empty if nothing was found."""
 
 
 class RecallArguments(ToolArguments):
-    """What to look for: words, names, paths; or `e12` to read event 12."""
+    """What to search for: words, names or paths; or `e12` to show event 12."""
 
     query: str
     limit: int = Field(5, ge=1, le=20)
@@ -41,11 +41,11 @@ class RecallTool:
     example: ClassVar[dict[str, Any]] = {"query": "WORDS OR NAMES"}
 
     def title(self, arguments: RecallArguments, context: ToolContext) -> str:
-        """`Recall "what"`."""
+        """`Recall "query"`."""
         return f'Recall "{clip(arguments.query, 60)}"'
 
     def actions(self, arguments: RecallArguments, context: ToolContext) -> list[Action]:
-        """None: what is searched is laguna's own record of this repository."""
+        """None: only laguna's own records of this repository are read."""
         return []
 
     async def run(self, arguments: RecallArguments, context: ToolContext) -> ToolResult:

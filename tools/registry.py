@@ -1,4 +1,4 @@
-"""The built-in tools by name, how they are declared, and how a call's arguments are checked."""
+"""The built-in tools by name, their declarations, and validation of a call's arguments."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "min
 
 
 def builtin_tools(*names: str) -> dict[str, Tool]:
-    """The tools laguna brings, by name, in the order they are declared; only `names` if given.
+    """The built-in tools by name, in the order of their declaration; only `names` if given.
 
-    Modules are imported here, not before.
+    Their modules are imported only here.
     """
     tools: dict[str, Tool] = {}
     for name, (module, class_name) in BUILT_IN.items():
@@ -50,13 +50,13 @@ def builtin_tools(*names: str) -> dict[str, Tool]:
 
 
 def parameters(arguments: type[ToolArguments]) -> dict[str, Any]:
-    """The argument model as a small JSON schema, without what costs tokens and tells nothing."""
+    """The argument model as a JSON schema, without keywords that cost tokens and add nothing."""
     schema = arguments.model_json_schema()
     return cast(dict[str, Any], _compact(schema, schema.get("$defs", {})))
 
 
 def declaration(tool: Tool, description: str | None = None) -> dict[str, Any]:
-    """`{"name", "description", "parameters"}` as the model is told of the tool."""
+    """`{"name", "description", "parameters"}` as declared to the model."""
     return {
         "name": tool.name,
         "description": tool.description if description is None else description,
@@ -81,7 +81,7 @@ def _compact(node: Any, definitions: dict[str, Any]) -> Any:
         if key == "properties":
             compact[key] = {name: _compact(inner, definitions) for name, inner in value.items()}
         elif key == "description" and node.get("type") == "object" and "properties" in node:
-            continue  # the model's docstring
+            continue  # the docstring of the argument model
         elif key not in _DROPPED:
             compact[key] = _compact(value, definitions)
     if "enum" in compact:
@@ -93,10 +93,10 @@ def _compact(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def validate_arguments(tool: Tool, raw: Any) -> ToolArguments | str:
-    """The checked arguments, or one line for the model: what is wrong, and a correct example.
+    """The validated arguments, or one line for the model: what is wrong, and a correct example.
 
-    What can only mean one thing is converted ("12" for 12, "true" for true, one item for a list
-    of one, JSON text for a list); unknown arguments are refused.
+    Unambiguous values are converted ("12" to 12, "true" to true, an item to a list of one, JSON
+    text to a list); unknown arguments are refused.
     """
     if isinstance(raw, str):
         with contextlib.suppress(ValueError):
@@ -114,7 +114,7 @@ def validate_arguments(tool: Tool, raw: Any) -> ToolArguments | str:
     values = {
         name: _convert(value, known[name])
         for name, value in raw.items()
-        # null for an optional argument means that it was left out
+        # null means that an optional argument was left out
         if value is not None or name in schema.get("required", [])
     }
     try:
@@ -136,7 +136,7 @@ def _problem(item: Any) -> str:
 def _convert(value: Any, schema: dict[str, Any]) -> Any:
     kind = schema.get("type")
     if isinstance(value, str):
-        value = printable(value)  # half a surrogate pair can be neither stored nor shown
+        value = printable(value)  # lone surrogates can be neither stored nor shown
         text = value.strip()
         if kind == "integer":
             digits = text.replace(",", "").replace("_", "")
@@ -164,7 +164,7 @@ def _convert(value: Any, schema: dict[str, Any]) -> Any:
 
 
 def _example(tool: Tool, raw: Any = None) -> str:
-    """A call that is right; what was right in the model's own call is kept in it."""
+    """A correct call that keeps the correct arguments of the model's own call."""
     if not tool.example:
         return ""
     given = raw if isinstance(raw, dict) else {}

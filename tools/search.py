@@ -1,4 +1,4 @@
-"""The search tool: text in files, grouped and best first, and files by name."""
+"""The search tool: finds text in files, best matches first, and files by name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MORE_NAMES = 20
 
 
 class SearchArguments(ToolArguments):
-    """What to look for."""
+    """What to search for, and where."""
 
     pattern: str = Field(min_length=1)
     path: str = "."
@@ -61,7 +61,7 @@ class SearchTool:
         return printable_name(f"{what} {arguments.pattern!r}{where}")
 
     def actions(self, arguments: SearchArguments, context: ToolContext) -> list[Action]:
-        """The file or directory that is searched."""
+        """Reading the file or directory that is searched."""
         try:
             target = resolve_path(context, arguments.path, guess=True)
         except PathError:
@@ -87,7 +87,7 @@ class SearchTool:
 async def _find_text(
     arguments: SearchArguments, target: WorkspacePath, context: ToolContext
 ) -> tuple[SearchResult, list[str]]:
-    """The hits; when there are none, those of a wider search, with a note that says so."""
+    """The hits, or those of a wider search if there are none, with a note that says so."""
     notes = [target.note] if target.note else []
     globs = expand_globs(arguments.glob)
     query = Query(arguments.pattern, target, literal=arguments.mode == "literal", globs=globs)
@@ -96,7 +96,9 @@ async def _find_text(
         try:
             compiled(query.pattern, literal=False, ignore_case=False)
         except re.error as error:
-            notes.append(f"The pattern is no regular expression ({error}); searched as plain text.")
+            notes.append(
+                f"The pattern is not a regular expression ({error}); searched as plain text."
+            )
             query.literal = True
     tries.append(replace(query, ignore_case=True))
     if not query.literal and re.escape(query.pattern) != query.pattern:
@@ -105,7 +107,7 @@ async def _find_text(
     for attempt in tries:
         result = await search(attempt, context)
         if result.error:
-            notes.append(f"The pattern cannot be searched for: {result.error.splitlines()[-1]}")
+            notes.append(f"The search failed: {result.error.splitlines()[-1]}")
             break
         result.hits = _allowed(result.hits, globs, target, context)
         if result.partial and not result.hits:
@@ -120,7 +122,7 @@ async def _find_text(
 
 
 def expand_globs(text: str) -> list[str]:
-    """One glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` give two."""
+    """A glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` each give two."""
     result: list[str] = []
     for part in re.split(r"[,\s]+(?![^{]*\})", text.strip()):
         match = re.search(r"\{([^{}]*)\}", part)
@@ -147,21 +149,21 @@ def _allowed(
 
 
 def rank(hit: Hit, pattern: str) -> int:
-    """How good a hit is: 0 a definition, 1 a whole word, 2 a part of a word."""
+    """Rank of a hit: 0 for a definition, 1 for a whole word, 2 for part of a word."""
     before = hit.text[: hit.column - 1]
     length = len(pattern) if re.escape(pattern) == pattern else 0
-    behind = hit.text[hit.column - 1 + length :] if length else ""
+    after = hit.text[hit.column - 1 + length :] if length else ""
     first = hit.text[hit.column - 1 : hit.column + length]
     if _DEFINES.search(before) or _DEFINES.search(first.split(pattern)[0] if length else ""):
         return 0
     if not before.strip() and (
-        (length and _ASSIGNED.match(behind) and before == "")
+        (length and _ASSIGNED.match(after) and before == "")
         or re.match(
-            r"(?:async\s+)?(?:def|class|fn|func|function|struct|interface)\s", first + behind
+            r"(?:async\s+)?(?:def|class|fn|func|function|struct|interface)\s", first + after
         )
     ):
         return 0
-    boundary = not before[-1:].isidentifier() and not (behind[:1] + "").isidentifier()
+    boundary = not before[-1:].isidentifier() and not (after[:1] + "").isidentifier()
     return 1 if boundary else 2
 
 
@@ -225,7 +227,7 @@ def _lines(
     files: dict[str, list[Hit]],
     ranks: dict[Hit, int],
 ) -> tuple[list[str], int]:
-    """The matching lines of as many files as fit; returns them and the number of files."""
+    """The matching lines of as many files as fit, and the number of files."""
     room = int(context.max_output_chars * 0.8)
     share = 30 if len(paths) <= 3 else 10 if len(paths) <= 12 else 4
     body: list[str] = []
@@ -252,7 +254,7 @@ def _lines(
 
 
 def _around(hit: Hit) -> str:
-    """The line, cut to what stands around the match."""
+    """The line, cut to the text around the match."""
     text = printable(hit.text).rstrip()
     if len(text) <= _LINE:
         return text

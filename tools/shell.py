@@ -1,4 +1,4 @@
-"""The shell tool: commands in one bash that keeps its directory and variables."""
+"""The shell tool: runs commands in one bash, which keeps its directory and variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHELL = "shell"
 
 
 class ShellArguments(ToolArguments):
-    """What to run, and for how many seconds at most."""
+    """The command, and its timeout in seconds."""
 
     command: str
     timeout: int = Field(DEFAULT_TIMEOUT, ge=1, le=7200)
@@ -57,11 +57,11 @@ class ShellTool:
         return f"$ {first}{' …' if more else ''}"
 
     def actions(self, arguments: ShellArguments, context: ToolContext) -> list[Action]:
-        """The command, with the directory in which it would run."""
+        """The command, with the directory that it would run in."""
         return [RunCommand(command=arguments.command, cwd=shell_cwd(context))]
 
     async def run(self, arguments: ShellArguments, context: ToolContext) -> ToolResult:
-        """Run it; what it prints is shown as it comes."""
+        """Run the command and show its output live."""
         problem = await _syntax_error(arguments.command)
         if problem:
             return ToolResult(
@@ -82,13 +82,13 @@ class ShellTool:
 
 
 def shell_cwd(context: ToolContext) -> str:
-    """The directory in which the next command runs."""
+    """The directory that the next command runs in."""
     session = context.state.get(_SHELL)
     return session.cwd if isinstance(session, BashSession) else str(context.workspace)
 
 
 def new_session(context: ToolContext) -> BashSession:
-    """A shell of its own in the workspace, which the caller closes."""
+    """A new shell in the workspace, which the caller closes."""
     return _new_session(context)
 
 
@@ -117,7 +117,7 @@ def _new_session(context: ToolContext) -> BashSession:
 
 
 async def _syntax_error(command: str) -> str:
-    """What bash says about the syntax, empty when it is fine. Nothing is run."""
+    """The syntax error that bash reports, empty if there is none. Nothing is run."""
 
     def check() -> str:
         try:
@@ -131,7 +131,7 @@ async def _syntax_error(command: str) -> str:
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        if checked.returncode == 0:  # an open here-document is a mere warning
+        if checked.returncode == 0:  # an unterminated here-document is only a warning
             return ""
         return clean_text(checked.stderr.decode("utf-8", "replace").strip())[:1000]
 
@@ -141,14 +141,14 @@ async def _syntax_error(command: str) -> str:
 def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
     notes = [*_ending(result, timeout)]
     if result.renewed:
-        notes.append("[this ran in a new shell: the one before had been killed]")
+        notes.append("[this ran in a new shell: the previous one was killed]")
     if result.cwd != cwd_before and not result.restarted:
         notes.append(f"[now in {clean_text(result.cwd)}]")
     if result.background is not None:
         pids = result.background.pids
         what = f"pid {', '.join(map(str, pids))}" if pids else "something it started"
-        notes.append(f"[{what} runs on in the background{_handles(result.background)}]")
-    if result.restarted or result.renewed:  # the new shell's `jobs` does not know them
+        notes.append(f"[{what} still runs in the background{_handles(result.background)}]")
+    if result.restarted or result.renewed:  # the new shell does not list them in `jobs`
         notes += [
             f"[still in the background: {_first_line(job.command)}{_handles(job)}]"
             for job in result.running
@@ -174,7 +174,7 @@ def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
 
 
 def _handles(job: BackgroundCommand) -> str:
-    """How a background command is read and stopped."""
+    """How to read and stop a background command."""
     where = f"; its output goes to {job.capture.name}" if job.capture.name else ""
     stop = f"; stop with: kill {' '.join(map(str, job.pids))}" if job.pids else ""
     return where + stop
@@ -188,13 +188,15 @@ def _ending(result: CommandResult, timeout: int) -> list[str]:
     if result.flooded:
         return [f"[stopped: it printed more than {FILE_LIMIT >> 20} MB]", *_new_shell(result)]
     if result.timed_out:
-        how = "give a longer timeout, or end the command with & if it is to run on"
+        how = "give a longer timeout, or end the command with & to keep it running"
         return [f"[stopped after {timeout} s; {how}]", *_new_shell(result)]
     notes = []
     if result.exit_code:
         notes.append(f"[exit {result.exit_code}{_signal_name(result.exit_code)}]")
     if result.restarted:
-        notes.append(f"[the command ended the shell; a new one is in {clean_text(result.cwd)}]")
+        notes.append(
+            f"[the command ended the shell; a new one started in {clean_text(result.cwd)}]"
+        )
         notes += _new_shell(result)
     return notes
 

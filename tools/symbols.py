@@ -1,4 +1,4 @@
-"""The symbols tool: the structure of code, by its syntax."""
+"""The symbols tool: shows the structure of code from its syntax trees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from laguna_agent.tools.code.index import (
 from laguna_agent.tools.code.references import references
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import printable, printable_name
-from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path, status
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, resolve_path
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -32,7 +32,7 @@ _SHORT = 40
 
 
 class SymbolsArguments(ToolArguments):
-    """What to show."""
+    """What to show, of which name or path."""
 
     action: Literal["outline", "definition", "references", "source", "map"]
     name: str = ""
@@ -62,20 +62,20 @@ class SymbolsTool:
         return printable_name(f"{what} of {arguments.name}")
 
     def actions(self, arguments: SymbolsArguments, context: ToolContext) -> list[Action]:
-        """The file or directory that is looked through."""
+        """Reading the file or directory that is analysed."""
         try:
             return [ReadPath(path=str(resolve_path(context, arguments.path, guess=True).path))]
         except PathError:
             return []
 
     async def run(self, arguments: SymbolsArguments, context: ToolContext) -> ToolResult:
-        """Look it up."""
+        """Look up the symbols."""
         return await asyncio.to_thread(self._run, arguments, context)
 
     def _run(self, arguments: SymbolsArguments, context: ToolContext) -> ToolResult:
         try:
             target = resolve_path(context, arguments.path, guess=True)
-            if status(target) is None:
+            if file_status(target) is None:
                 raise PathError(f"{target.label} does not exist.")
         except PathError as error:
             return ToolResult(ok=False, content=str(error))
@@ -115,7 +115,7 @@ def _outline(
 ) -> ToolResult:
     indexes = _cache(context).indexes(files)
     if not indexes:
-        text = f"{target.label} holds no source in a language that is known here."
+        text = f"{target.label} holds no source in a known language."
         return ToolResult(ok=False, content=text)
     single = len(indexes) == 1
     room = context.max_output_chars
@@ -162,7 +162,7 @@ def _last_part(name: str) -> str:
 
 
 def _find(files: list[SourceFile], context: ToolContext, name: str) -> list[_Found]:
-    """Definitions of the name, `Class.name` narrowing it down; only files that hold the word."""
+    """Definitions of the name, narrowed by `Class.name`, in files that contain the word."""
     last = _last_part(name)
     word = last.encode("utf-8", "surrogateescape")
     holding = [source for source in files if word in source.data]

@@ -1,7 +1,7 @@
-"""What a tool is: an argument model, a kind for the policy, and an async run.
+"""The interface of tools: an argument model, a kind for the policy, and an async `run`.
 
-A tool never raises into the loop: bad input comes back as a result that tells the model what to
-do next. Results are bounded; what does not fit is saved to a file the model can read.
+A tool never raises into the loop: for bad input, its result tells the model what to do next.
+Results are bounded; the whole of a longer one is saved to a file that the model can read.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ ToolKind = Literal["read", "edit", "execute", "git", "network", "plan", "done"]
 
 
 class ToolArguments(BaseModel):
-    """Base of argument models: unknown arguments are refused."""
+    """Base of the argument models; refuses unknown arguments."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ToolResult(BaseModel):
-    """What a tool gives back. `content` goes to the model as it is."""
+    """The result of a call. `content` goes to the model unchanged."""
 
     ok: bool
     content: str
@@ -39,13 +39,13 @@ class ToolResult(BaseModel):
     exit_code: int | None = None
     plan: list[PlanStep] | None = None
     notes: int = Field(default=0, exclude=True)
-    """How many lines at the end of `content` are the tool's own, about how the command ended."""
+    """Number of lines at the end of `content` that the tool added about how the command ended."""
     data: dict[str, Any] = {}
-    """`again`: true when the same call may succeed now, because its refusal showed the file."""
+    """`again` is true if the same call may succeed now, since its refusal showed the file."""
 
 
 class Sandbox(Protocol):
-    """How a child process is confined. Implemented by `laguna_agent.policy.sandbox`."""
+    """Confines child processes. Implemented in `laguna_agent.policy.sandbox`."""
 
     name: str
     """`bubblewrap`, `sandbox-exec` or `none`."""
@@ -62,30 +62,30 @@ class Sandbox(Protocol):
 
 @dataclass
 class ToolContext:
-    """What a tool may use. One per session; `emit` shows live output while a tool runs."""
+    """What tools use, one per session. `emit` shows live output while a tool runs."""
 
     workspace: Path
-    """Absolute, resolved root. File tools stay under it."""
+    """Absolute, resolved root that file tools stay below."""
     state_dir: Path
-    """Where long outputs and caches of this session may be written."""
+    """Directory for long outputs and caches of this session."""
     sandbox: Sandbox | None = None
     emit: Callable[[str], None] = lambda text: None
     max_output_chars: int = 12_000
     check: str | None = None
-    """The command that decides whether the task is done, if the task named one."""
+    """The command whose success means that the task is done, if there is one."""
     state: dict[str, Any] = field(default_factory=dict)
-    """What tools keep between calls (the shell, hashes of files that were read), by tool name."""
+    """What tools keep between calls (the shell, hashes of files that were read)."""
     resources: list[Any] = field(default_factory=list)
-    """Objects with an async `aclose()` that the session closes at its end."""
+    """Objects with an async `aclose()`, closed when the session ends."""
     cache_dir: Path | None = None
-    """Where caches of this repository that outlive the session are kept; `state_dir` if None."""
+    """Directory for caches that outlive the session; `state_dir` if None."""
     may_read: Callable[[str], bool] = lambda path: True
-    """Whether the policy lets an absolute path be read that no call named: searches, trees and
-    maps leave out what it refuses."""
+    """Whether the policy allows reading an absolute path that no call named: searches, trees and
+    maps leave out the others."""
 
 
 class Tool(Protocol):
-    """One tool. Instances are stateless; state lives in the context."""
+    """One tool. Instances are stateless; the context holds state."""
 
     name: ClassVar[str]
     kind: ClassVar[ToolKind]
@@ -96,10 +96,10 @@ class Tool(Protocol):
     """Arguments of a correct call, shown to the model when its own were wrong; may be empty."""
 
     def title(self, arguments: Any, context: ToolContext) -> str:
-        """One line for a person: what, on what."""
+        """One line for the user: what the call does, to what."""
 
     def actions(self, arguments: Any, context: ToolContext) -> list[Action]:
-        """What the call would do, for the policy, before it runs. Must not have side effects."""
+        """The side effects that the call would have, for the policy. Must have none itself."""
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
-        """Do it."""
+        """Carry out the call."""

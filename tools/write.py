@@ -1,4 +1,4 @@
-"""The write tool: a whole file, new or over one that the model knows."""
+"""The write tool: creates a file, or replaces one that the model has read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _OMISSION = re.compile(
 
 
 class WriteArguments(ToolArguments):
-    """What to write."""
+    """The file and its whole content."""
 
     path: str
     content: str
 
 
 class WriteTool:
-    """Creates a file or replaces all of it."""
+    """Creates a file or replaces its content."""
 
     name: ClassVar[str] = "write"
     kind: ClassVar[ToolKind] = "edit"
@@ -50,7 +50,7 @@ class WriteTool:
         return f"Write {printable_name(arguments.path)}"
 
     def actions(self, arguments: WriteArguments, context: ToolContext) -> list[Action]:
-        """The file that is written, with the diff."""
+        """Writing the file, with the diff."""
         return file_change.actions(
             lambda: _change(arguments, context), arguments.path, context, arguments
         )
@@ -85,7 +85,7 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
 
 
 def _cleaned(content: str, target: WorkspacePath) -> str:
-    """The content without a fence around all of it, which belongs to the answer, not the file."""
+    """The content without a Markdown fence around all of it."""
     if target.relative.lower().endswith(_FENCED_FORMATS):
         return content
     match = _FENCE.match(content)
@@ -100,7 +100,7 @@ def _check_new(target: WorkspacePath, raw: str) -> None:
 def _check_known(
     context: ToolContext, target: WorkspacePath, document: Document, data: bytes
 ) -> None:
-    """Raises ChangeRefusedError when the model would overwrite what it has not seen."""
+    """Raises ChangeRefusedError if the model would overwrite text that it has not read."""
     known = read_state.known_state(context, target)
     if not document.text.strip() or (known is not None and known.whole):
         return
@@ -109,7 +109,7 @@ def _check_known(
     whole = not shown.endswith("more lines]")
     why = "you have not read it" if known is None else "you have read only a part of it"
     then = (
-        "Write again if all of it shall be replaced, else use edit."
+        "Write again to replace all of it, or use edit."
         if whole
         else "Read the rest first, or use edit."
     )
@@ -121,8 +121,8 @@ def _check_known(
     )
 
 
-def leaves_out(line: str) -> bool:
-    """True for a comment that stands for code: `# ... rest unchanged`, `// existing code`."""
+def is_placeholder(line: str) -> bool:
+    """True for a comment in place of code: `# ... rest unchanged`, `// existing code`."""
     comment = _COMMENT.match(line)
     if comment is None:
         return False
@@ -140,7 +140,7 @@ def _check_complete(target: WorkspacePath, old: str, new: str) -> None:
         return
     before = set(old.split("\n"))
     for number, line in enumerate(new.split("\n"), 1):
-        if line not in before and leaves_out(line):
+        if line not in before and is_placeholder(line):
             raise ChangeRefusedError(
                 f"line {number} leaves code out ({line.strip()[:60]}); {target.label} was not "
                 "changed. Write the whole file, or use edit for a part of it.",

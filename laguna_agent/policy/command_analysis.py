@@ -1,8 +1,7 @@
-"""The verdict on a shell command: only reads, is known to do more, or cannot be known.
+"""Classifies a shell command: read-only, known to do more, or unknown.
 
-Nothing is run and nothing is written; the file system is looked at to see where a `cd` leads and
-what a path really names. Whether a read is allowed is the gate's business: a judgement lists what
-a command reads.
+Nothing is run or written; the file system is only read, to follow a `cd` and to resolve paths. The
+analysis lists what a command reads; the gate decides whether that is allowed.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 @dataclass
 class AnalysedCommand:
-    """One simple command with its verdict.
+    """One simple command with its class.
 
-    `reads` are absolute paths it names or walks; `contents` says that it shows what lies below
-    directories among them; `git_at` are directories where it runs git.
+    `reads` are the absolute paths it names or walks; `contents` says that it shows the contents of
+    files below the directories among them; `git_at` are the directories where it runs git.
     """
 
     simple: SimpleCommand
@@ -46,31 +45,31 @@ class AnalysedCommand:
     contents: bool = False
     git_at: list[str] = field(default_factory=list)
     program: str = ""
-    """Name that is looked up in the search path, empty for builtins."""
+    """The name that is looked up in the search path; empty for builtins."""
 
 
 @dataclass
 class CommandAnalysis:
-    """A whole command line."""
+    """A whole command line with its simple commands."""
 
     script: Script
     commands: list[AnalysedCommand]
     cwds: list[str]
-    """Where the shell may be when it is done."""
+    """Directories in which the shell may be afterwards."""
 
     @property
     def read_only(self) -> bool:
-        """Whether it is proved that nothing but reading happens."""
+        """Whether the command line is proved to be read-only."""
         return self.script.exact and not self.script.writes and self.all_read
 
     @property
     def all_read(self) -> bool:
-        """Whether every simple command only reads, redirections aside."""
+        """Whether every simple command is read-only, redirections aside."""
         return bool(self.commands) and all(c.verdict == "read-only" for c in self.commands)
 
     @property
     def reason(self) -> str:
-        """Why it is not proved, in a few words; empty when it is."""
+        """Why it is not proved to be read-only, in a few words; empty if it is."""
         if self.script.problems:
             return f"the command {self.script.problems[0]}"
         for command in self.commands:
@@ -78,17 +77,17 @@ class CommandAnalysis:
                 return command.reason
         if self.script.writes:
             return f"it writes to {self.script.writes[0].text}"
-        return "" if self.commands else "there is no command"
+        return "" if self.commands else "the command is empty"
 
 
 BUILTINS = frozenset(
     {"cd", "echo", "printf", "true", "false", ":", "pwd", "test", "[", "type", "command", "jobs"}
 )
-"""Names that bash answers itself, whatever the search path holds."""
+"""Names that bash handles itself, whatever is in the search path."""
 
 
 def analyse(command: str, cwd: str) -> CommandAnalysis:
-    """Judge a command line run in a shell whose working directory is `cwd` (absolute)."""
+    """Analyse a command line for a shell whose working directory is `cwd` (absolute)."""
     script = parse(command)
     cwds = [cwd]
     analysed: list[AnalysedCommand] = []
@@ -116,7 +115,9 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if simple.assignments:
         return AnalysedCommand(simple, "unknown", "the command sets a variable")
     if name is None:
-        return AnalysedCommand(simple, "unknown", "the program's name is not plain")
+        return AnalysedCommand(
+            simple, "unknown", "the name of the program is computed when it runs"
+        )
     base = _program(name)
     if base is None:
         return AnalysedCommand(simple, "ordinary", f"{name} is not a system program", program=name)
@@ -128,7 +129,10 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     spec = READ_ONLY_PROGRAMS.get(base)
     if spec is None:
         return AnalysedCommand(
-            simple, "ordinary", f"{base} is not known only to read", program=program
+            simple,
+            "ordinary",
+            f"{base} may change files (not a known read-only command)",
+            program=program,
         )
     reading = _apply(spec, base, simple.words[1:])
     if isinstance(reading, str):
@@ -138,7 +142,7 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if base == "cd":
         return AnalysedCommand(
             simple, "read-only", "only reads"
-        )  # what is read there counts, not the way
+        )  # what is read afterwards counts, not the way there
     paths = [path for word in reading for path in _resolve(word, cwds)]
     if spec.reads_cwd and not reading:
         paths = list(cwds)
@@ -146,7 +150,7 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
 
 
 def _program(name: str) -> str | None:
-    """The base name of a program looked up in the path or named in a system directory."""
+    """The base name of a program that is in the search path or a system directory, else None."""
     if "/" not in name:
         return name
     directory, base = os.path.split(name)
@@ -156,7 +160,7 @@ def _program(name: str) -> str | None:
 def _analyse_wrapped(simple: SimpleCommand, base: str, cwds: list[str]) -> AnalysedCommand:
     inner = unwrap(simple)
     if inner is None or len(inner.words) == len(simple.words):
-        return AnalysedCommand(simple, "unknown", f"what {base} runs is not plain")
+        return AnalysedCommand(simple, "unknown", f"what {base} runs is computed when it runs")
     result = _analyse_simple(inner, cwds)
     return AnalysedCommand(
         simple,
@@ -171,7 +175,9 @@ def _analyse_wrapped(simple: SimpleCommand, base: str, cwds: list[str]) -> Analy
 
 def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if any(word.may_be_option for word in simple.words[1:]):
-        return AnalysedCommand(simple, "unknown", "a pattern could become an option", program="git")
+        return AnalysedCommand(
+            simple, "unknown", "a file name pattern could expand to an option", program="git"
+        )
     words = [word.value or "" for word in simple.words[1:]]
     reading = analyse_git(words)
     if isinstance(reading, str):
@@ -180,7 +186,7 @@ def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     for directory in reading.directories:
         places = [os.path.normpath(os.path.join(place, directory)) for place in places]
     named = [os.path.join(place, path) for place in places for path in reading.paths]
-    # A revision such as `HEAD:src/a` names a path after the colon.
+    # In a revision such as `HEAD:src/a`, a path follows the colon.
     named += [
         os.path.join(place, path.split(":", 1)[1])
         for place in places
@@ -201,21 +207,21 @@ def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
 def _unclear_cd(simple: SimpleCommand, cwds: list[str]) -> str | None:
     words = simple.words[1:]
     if len(cwds) > _MOST_CWDS:
-        return "it changes directory too often to be followed"
+        return "it changes directory too often to follow"
     if any(word.glob or word.value is None or word.value.startswith("-") for word in words):
-        return "where cd leads is not plain"
+        return "the target of cd is computed when it runs"
     target = words[0].value if words else None
     if target and ".." in target.split("/"):
         for cwd in cwds:
             path = os.path.join(cwd, target)
-            # bash drops `..` by name, programs follow it through links: they must agree.
+            # bash resolves `..` by name, programs through links: both must agree.
             if os.path.realpath(path) != os.path.realpath(os.path.normpath(path)):
-                return "cd goes back through a symbolic link"
+                return "cd follows `..` through a symbolic link"
     return None
 
 
 def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | str:
-    """Path operands of a command that keeps to its spec, or the reason why it does not."""
+    """The path operands of a command that matches its spec, or why it does not match."""
     options: list[tuple[str, str | None]] = []
     operands: list[Word] = []
     paths: list[Word] = []
@@ -226,9 +232,9 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
         word = words[position]
         position += 1
         if word.value is None:
-            return "an argument is not plain"
+            return "an argument is computed when the command runs"
         if word.may_be_option and not spec.any_option and not after_dashes:
-            return f"{word.text} could become an option of {base}"
+            return f"{word.text} could expand to an option of {base}"
         text = word.value
         if after_dashes or not text.startswith("-") or text == "-":
             operands.append(word)
@@ -243,21 +249,21 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
             continue
         split = _split_option(spec, text)
         if split is None:
-            return f"{base} {text} is not known to be harmless"
+            return f"{base} {text} is not a known read-only option"
         for name, value, needs_value in split:
             if needs_value and value is None:
                 if position == len(words) or words[position].value is None:
-                    return f"{base} {name} lacks its value"
+                    return f"{base} {name} needs a value"
                 if words[position].glob:
-                    return f"{words[position].text} could become an option of {base}"
+                    return f"{words[position].text} could expand to an option of {base}"
                 value = words[position].value
                 position += 1
             options.append((name, value))
             pattern_given = pattern_given or name in spec.pattern_options
     if spec.most is not None and len(operands) > spec.most:
-        return f"{base} with {len(operands)} operands may write"
+        return f"{base} with {len(operands)} operands may write a file"
     if spec.most is not None and any(word.glob for word in operands):
-        return f"{base} with a pattern may get more operands than are written"
+        return f"{base} may write a file: a pattern can expand to more operands"
     if spec.check and (reason := spec.check(options, [word.value or "" for word in operands])):
         return reason
     match spec.operands:
@@ -270,7 +276,7 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
 
 
 def _split_option(spec: ProgramSpec, text: str) -> list[tuple[str, str | None, bool]] | None:
-    """Name, attached value and whether a value is needed, for each option in a word."""
+    """For each option in a word: its name, attached value, and whether it needs a value."""
     if text.startswith("--"):
         name, equals, value = text.partition("=")
         if equals:
@@ -290,7 +296,7 @@ def _split_option(spec: ProgramSpec, text: str) -> list[tuple[str, str | None, b
 
 
 def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
-    """Absolute paths a word names in any of the directories; patterns are expanded."""
+    """The absolute paths that a word names in any of the directories; patterns are expanded."""
     text = word.value or ""
     found: list[str] = []
     for cwd in cwds:
@@ -305,9 +311,9 @@ def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
 
 
 def unwrap(simple: SimpleCommand) -> SimpleCommand | None:
-    """The command that a wrapper such as `timeout 5 …` runs; None when it cannot be seen.
+    """The command that a wrapper such as `timeout 5 …` runs; None if it is not visible.
 
-    A command that is no wrapper comes back as it is.
+    Returns a command that is not a wrapper unchanged.
     """
     current = simple
     for _ in range(16):
@@ -348,14 +354,13 @@ def _after_options(spec: ProgramSpec, words: Sequence[Word]) -> list[Word] | Non
 
 
 def visible_commands(command: str, depth: int = 0) -> Iterator[tuple[SimpleCommand, bool]]:
-    """Every simple command a line can be seen to run, through wrappers, `sh -c` and `find -exec`.
+    """Every simple command that a line visibly runs, through wrappers, `sh -c` and `find -exec`.
 
-    The flag says whether all of it could be seen from there; False means something more runs
-    that is not known.
+    The flag is False where something more runs that is not visible.
     """
     script = parse(command)
     if not script.parsed:
-        # Expansions are visible as unknown words; what does not parse hides anything.
+        # Expansions are visible as unknown words; what does not parse may hide anything.
         yield SimpleCommand([], command, True), False
     for simple in script.commands:
         yield from _expanded(simple, depth)

@@ -1,10 +1,10 @@
-"""Programs that only read, with the options under which they do.
+"""Programs that only read, and the options that keep them read-only.
 
-The table allows: an option that is not listed is a reason to ask, so a new version of a program
-or an abbreviation of a long option cannot bring in one that writes or runs something. Where no
-option of a program has a side effect, `any_option` says so.
+The table is an allowlist: an option that is not listed asks, so neither a new version of a program
+nor an abbreviated long option can introduce one that writes or runs something. `any_option` marks
+programs none of whose options has a side effect.
 
-Over 400 lines because it is one table, which is read and reviewed as a whole.
+Over 400 lines because it is one table, reviewed as a whole.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Operands = Literal["paths", "pattern", "text"]
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """How one program is read.
+    """The options and operands with which one program only reads.
 
     `flags` are short options without a value, `valued` those with one; `longs` and `valued_longs`
-    are the same for long options. `operands` says what the other words are: paths, a pattern and
-    then paths, or text that is no path. `path_options` take a path as their value, and
-    `pattern_options` a pattern, so that all operands are paths.
+    are the long options. `operands` says what the other words are: paths, a pattern followed by
+    paths, or text. `path_options` take a path as their value; with one of `pattern_options`, all
+    operands are paths.
     """
 
     flags: str = ""
@@ -34,17 +34,17 @@ class ProgramSpec:
     any_option: bool = False
     operands: Operands = "paths"
     most: int | None = None
-    """How many operands there may be."""
+    """The most operands it may have."""
     number: bool = False
-    """`-20` is a count."""
+    """Whether `-20` is a count."""
     reads_cwd: bool = False
-    """Without a path operand it reads the working directory."""
+    """Whether it reads the working directory when no path is given."""
     contents: bool = False
-    """Shows what is in files below a directory, so a rule about one of them matters."""
+    """Whether it shows the contents of files below a directory, so that rules about them apply."""
     path_options: frozenset[str] = frozenset()
     pattern_options: frozenset[str] = frozenset()
     check: Callable[[Sequence[tuple[str, str | None]], Sequence[str]], str | None] | None = None
-    """Looks at option words and operands; returns a reason to ask."""
+    """Checks options and operands; returns a reason to ask."""
 
 
 def _names(text: str) -> frozenset[str]:
@@ -61,7 +61,7 @@ def _sed(options: Options, operands: Sequence[str]) -> str | None:
         scripts = list(operands[:1])
     if all(_SED_SCRIPT.fullmatch(script) for script in scripts):
         return None
-    return "sed's script is not a plain print, delete or substitution"
+    return "the sed script is not a plain print, delete or substitution"
 
 
 _SED_ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\[^\n])*/I?)"
@@ -77,16 +77,16 @@ _SED_SCRIPT = re.compile(rf"\s*{_SED_ONE}\s*(?:[;\n]\s*{_SED_ONE}\s*)*;?\s*")
 def _awk(options: Options, operands: Sequence[str]) -> str | None:
     program = operands[0] if operands else ""
     if re.search(r"[>|@]|system|getline", program):
-        return "awk's program may write or run something"
+        return "the awk program may write files or run commands"
     if any(re.match(r"[A-Za-z_]\w*=", word) for word in operands[1:]):
-        return "awk sets a variable"
+        return "the awk command sets a variable"
     return None
 
 
 def _find(options: Options, operands: Sequence[str]) -> str | None:
     for word, _ in options:
         if word not in _FIND_PRIMARIES and not re.fullmatch(r"-\d+[a-zA-Z]?", word):
-            return f"find {word} may change or run something"
+            return f"find {word} may change files or run commands"
     return None
 
 
@@ -109,9 +109,9 @@ def _date(options: Options, operands: Sequence[str]) -> str | None:
 def _tar(options: Options, operands: Sequence[str]) -> str | None:
     words = [*(name for name, _ in options), *operands]
     if not words or not re.fullmatch(r"-?[vzjJ]*t[vzjJ]*f?|-?t?[vzjJ]*tf", words[0]):
-        return "only a plain listing of an archive is known to be harmless"
+        return "only a plain listing of an archive is known to be read-only"
     if any(word.startswith("-") for word in words[1:]) or any(":" in word for word in words):
-        return "only a plain listing of an archive is known to be harmless"
+        return "only a plain listing of an archive is known to be read-only"
     return None
 
 
@@ -134,33 +134,33 @@ _TEST_OPERATORS = _names(
 
 
 def _version(*extra: str) -> ProgramSpec:
-    """Only the version is asked for, in one of the spellings that do nothing else."""
+    """A program that may only be asked for its version."""
     allowed = {"--version", *extra}
 
     def check(options: Options, operands: Sequence[str]) -> str | None:
         if not operands and len(options) == 1 and options[0][0] in allowed:
             return None
-        return "it may run anything; only asking for its version is known to be harmless"
+        return "it may run anything; only printing its version is known to be read-only"
 
     return ProgramSpec(any_option=True, operands="text", check=check)
 
 
 def _subcommand(allowed: str, options_pattern: str, *versions: str) -> ProgramSpec:
-    """One of a few reading subcommands, with options that match a pattern."""
+    """A program with a few read-only subcommands, whose options match a pattern."""
 
     def check(options: Options, operands: Sequence[str]) -> str | None:
         if not operands and len(options) == 1 and options[0][0] in versions:
             return None
         if not operands or operands[0] not in _names(allowed):
-            return "it may run a script or change what is installed"
+            return "it may run a script or change installed packages"
         bad = [name for name, _ in options if not re.fullmatch(options_pattern, name)]
-        return f"{bad[0]} is not known to be harmless" if bad else None
+        return f"{bad[0]} is not a known read-only option" if bad else None
 
     return ProgramSpec(any_option=True, operands="text", check=check)
 
 
 def _one_of(needed: str, otherwise: str) -> Callable[[Options, Sequence[str]], str | None]:
-    """At least one of the options `needed` is there."""
+    """A check that at least one of the options `needed` is given."""
 
     def check(options: Options, operands: Sequence[str]) -> str | None:
         return None if {name for name, _ in options} & _names(needed) else otherwise
@@ -233,7 +233,7 @@ _GREP = ProgramSpec(
 )
 
 READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
-    # looking at files
+    # reading files
     **dict.fromkeys(
         _names(
             "cat head wc nl cut comm join paste fold fmt expand unexpand rev tac od hexdump "
@@ -348,7 +348,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         operands="pattern",
         reads_cwd=True,
     ),
-    # asking the system
+    # querying the system
     **dict.fromkeys(
         _names(
             "true false : pwd echo seq whoami id groups uname arch nproc uptime free tty "
@@ -378,7 +378,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     "cd": ProgramSpec(most=1),
     "jobs": ProgramSpec(flags="lnprs", operands="text"),
     "command": ProgramSpec(
-        flags="vV", operands="text", check=_one_of("-v -V", "command runs what follows")
+        flags="vV", operands="text", check=_one_of("-v -V", "command runs the program that follows")
     ),
     # package queries and versions
     "pip": _PIP,
@@ -401,7 +401,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         operands="text",
         check=_one_of(
             "-l -L -s -S --list --status --listfiles --search --version --get-selections",
-            "dpkg may change what is installed",
+            "dpkg may change installed packages",
         ),
     ),
     "dpkg-query": ProgramSpec(flags="WlLsS", valued="f", operands="text"),
@@ -433,7 +433,7 @@ WRAPPERS: dict[str, ProgramSpec] = {
     "chroot": ProgramSpec(),
     "ssh": ProgramSpec(),
 }
-"""Programs that run the command that follows; a deny rule looks through them."""
+"""Programs that run the command that follows; rules that deny look through them."""
 
 TRANSPARENT_WRAPPERS = frozenset({"time", "timeout", "nice"})
-"""Wrappers that add nothing of their own: what they run decides."""
+"""Wrappers without effects of their own: the command they run decides."""

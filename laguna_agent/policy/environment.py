@@ -1,6 +1,6 @@
-"""The environment of children: what a command may know, and nothing that runs a program.
+"""The environment of child processes: no secrets, and no variables that run programs.
 
-Secrets are dropped by name and by shape, and so is every variable that makes a harmless program
+Secrets are dropped by name and by shape, and so is every variable that makes a read-only program
 run another one, because the gate judges a command by its words alone.
 """
 
@@ -66,7 +66,7 @@ QUIET: Mapping[str, str] = {
     "PYTHONUNBUFFERED": "1",
     "HISTFILE": "/dev/null",
 }
-"""Nothing waits for a person: no pager, no editor, no colours, no prompt for a password."""
+"""Nothing waits for input: no pager, editor, colours or password prompt."""
 
 OFFLINE: Mapping[str, str] = {
     "CARGO_NET_OFFLINE": "true",
@@ -77,11 +77,11 @@ OFFLINE: Mapping[str, str] = {
     "GOTOOLCHAIN": "local",
     "HF_HUB_OFFLINE": "1",
 }
-"""Where there is no network: tools say so at once instead of trying for minutes."""
+"""Without a network, tools fail at once instead of retrying for minutes."""
 
 
 def is_secret_variable(name: str, value: str) -> bool:
-    """Whether a variable looks like a secret, by its name or by the shape of its value."""
+    """Whether a variable looks like a secret, by its name or the shape of its value."""
     if name in _NOT_SECRET:
         return False
     return bool(_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
@@ -102,7 +102,7 @@ def is_inherited(name: str, value: str) -> bool:
 def child_environment(
     source: Mapping[str, str] | None = None, *, network: bool = True
 ) -> dict[str, str]:
-    """The environment for children, made from `source` (the process environment by default)."""
+    """The environment for children, derived from `source` (by default the process environment)."""
     source = os.environ if source is None else source
     kept = {name: value for name, value in source.items() if is_inherited(name, value)}
     kept["PATH"] = absolute_path(source.get("PATH", os.defpath))
@@ -113,11 +113,11 @@ def child_environment(
 
 
 def secret_names(source: Mapping[str, str] | None = None) -> list[str]:
-    """Names of the secrets in `source`, for launchers that clear them once more."""
+    """Names of the secrets in `source`, for launchers that unset them once more."""
     source = os.environ if source is None else source
     return sorted(name for name, value in source.items() if is_secret_variable(name, value))
 
 
 def absolute_path(path: str) -> str:
-    """A search path without empty and relative entries, which would follow the shell's `cd`."""
+    """A search path without empty and relative entries, which depend on the shell's directory."""
     return os.pathsep.join(p for p in path.split(os.pathsep) if os.path.isabs(p))

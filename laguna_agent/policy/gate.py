@@ -1,7 +1,7 @@
-"""The one gate: every side effect asks it with a typed action and gets allow, ask or deny.
+"""The gate: every side effect is submitted to it as a typed action and allowed, asked or denied.
 
-Order: rules that deny; plan mode; `allow-all`; what is protected or secret; rules that ask; rules
-that allow; then what the mode lets pass. Each answer names what decided.
+Order: rules that deny; plan mode; `allow-all`; protected and secret paths; rules that ask; rules
+that allow; then the mode. Each decision names what decided.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ LOCAL_GIT = frozenset({"add", "commit", "stash", "branch", "tag", "init", "unsta
 class Gate:
     """Decides about actions in one session.
 
-    `sandboxed` says that commands run in a real sandbox, `network` that children have one.
-    `state_dirs` are the places in laguna's own state whose files this session may read (long
-    outputs). `search_path` is where programs are looked up (the process's, by default).
+    `sandboxed` says that commands run in a real sandbox, `network` that children have a network.
+    `state_dirs` are directories of laguna's own state that this session may read (long outputs).
+    `search_path` is where programs are looked up (by default the process's `PATH`).
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Gate:
             Quarantine(self.workspace, state_dir() / "planted") if sandboxed else None
         )
         self.notices: list[str] = []
-        """What a person should be told; whoever tells it empties the list."""
+        """Warnings for the user; whoever shows them empties the list."""
 
-    # --- the answer -------------------------------------------------------------------------
+    # --- deciding -------------------------------------------------------------------------------
 
     def decide(self, action: Action, *, tool: str) -> Decision:
-        """Judge one action of a tool. Looks at the file system; changes nothing."""
+        """Decide about one action of a tool. Reads the file system; changes nothing."""
         analysis = (
             analyse(action.command, sensitive_paths.real(action.cwd))
             if isinstance(action, RunCommand)
@@ -105,15 +105,15 @@ class Gate:
                 return self._git(action, tool)
 
     def command_ran(self, command: str) -> None:
-        """Tell the gate that a command ran in the persistent shell.
+        """Take note that a command ran in the persistent shell.
 
-        What it planted in the repository is moved away; `notices` says so.
+        Files that it planted in the repository are quarantined, and `notices` says so.
         """
-        self._read_only.shell.note(command)
+        self._read_only.shell.record(command)
         if self._quarantine is not None:
-            self.notices.extend(self._quarantine.clear())
+            self.notices.extend(self._quarantine.sweep())
 
-    # --- rules ------------------------------------------------------------------------------
+    # --- rules ----------------------------------------------------------------------------------
 
     @property
     def rules(self) -> tuple[RuleConfig, ...]:
@@ -126,15 +126,15 @@ class Gate:
             self._rules.append(rule)
 
     def rule_text(self, rule: RuleConfig) -> str:
-        """The rule as it would be written in the configuration."""
+        """The rule as TOML, as it would be written to the configuration."""
         return rules.rule_text(rule)
 
     def write_rule(self, rule: RuleConfig, config_path: Path) -> None:
-        """Add a rule to the user's configuration file, which is otherwise left as it is."""
+        """Add a rule to the user's configuration file, leaving the rest of it as it is."""
         rules.write_rule(rule, config_path)
 
     def suggest_rule(self, action: Action, tool: str) -> RuleConfig | None:
-        """The narrowest useful rule that would let this action pass; None when there is none."""
+        """The narrowest useful rule that would allow this action, or None."""
         match action:
             case ReadPath() if sensitive_paths.secret_reason(action.path) is None:
                 return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
@@ -152,25 +152,25 @@ class Gate:
                 return None
 
     def denied_paths(self) -> tuple[list[Path], list[Path]]:
-        """What the sandbox must hide and what it must keep read-only, for rules that deny.
+        """Paths that the sandbox must hide, and paths it must keep read-only, for rules that deny.
 
-        Patterns are expanded to what exists now.
+        Patterns are expanded to the files that exist now.
         """
         hidden: list[Path] = []
         fixed: list[Path] = []
         for rule in self._rules:
             if rule.verdict == "deny" and rule.path is not None:
-                found = rules.existing(rule, self._root)
+                found = rules.existing_paths(rule, self._root)
                 (fixed if rule.write else hidden).extend(found)
         return hidden, fixed
 
     def writable_paths(self) -> list[Path]:
-        """Places outside the workspace that rules let be written, for the sandbox."""
+        """Paths outside the workspace that rules allow to be written, for the sandbox."""
         return [
             path
             for rule in self._rules
             if rule.verdict == "allow" and rule.path is not None and rule.write
-            for path in rules.existing(rule, self._root)
+            for path in rules.existing_paths(rule, self._root)
             if not sensitive_paths.is_under(path, self._root)
         ]
 
@@ -180,7 +180,7 @@ class Gate:
         for rule in self._rules:
             if rule.verdict != verdict or not self._covers(rule, action, tool, analysis):
                 continue
-            return _decision(verdict, rules.rule_label(rule), "a rule says so")
+            return _decision(verdict, rules.rule_label(rule), "matches your rule")
         return None
 
     def _covers(
@@ -213,7 +213,7 @@ class Gate:
     def _covers_command(
         self, rule: RuleConfig, action: RunCommand, analysis: CommandAnalysis
     ) -> bool:
-        """Whether a rule that denies or asks is about any part of a command line."""
+        """Whether a rule that denies or asks applies to any part of a command line."""
         if rule.command is not None:
             return any(
                 rules.covers_words(rule.command, _known_words(simple), wide=True)
@@ -239,35 +239,35 @@ class Gate:
             ]
         return any(rules.covers_path(rule, path, self._root, wide=True) for path in named)
 
-    # --- each kind --------------------------------------------------------------------------
+    # --- each kind ------------------------------------------------------------------------------
 
     def _in_plan_mode(self, action: Action, analysis: CommandAnalysis | None) -> Decision | None:
         rule = "plan mode"
         match action:
             case WritePath() | GitWrite():
-                return _decision("deny", rule, "nothing is changed while planning")
+                return _decision("deny", rule, "plan mode changes nothing")
             case Network():
-                return _decision("deny", rule, "nothing is reached over the network while planning")
+                return _decision("deny", rule, "plan mode uses no network")
             case RunCommand():
                 assert analysis is not None
                 reason = self._read_only_objection(analysis)
                 return (
-                    _decision("deny", rule, f"only reading is planned with: {reason}")
-                    if (reason)
-                    else None
+                    _decision("deny", rule, f"plan mode only reads: {reason}") if reason else None
                 )
             case _:
                 return None
 
     def _hides_command(self, action: Action) -> Decision | None:
-        """With rules that deny commands, a command that hides what it runs is asked about."""
+        """Ask about a command that hides what it runs, when there are rules that deny commands."""
         denies = [r for r in self._rules if r.verdict == "deny" and r.command is not None]
         if not isinstance(action, RunCommand) or not denies:
             return None
         if all(seen for _, seen in visible_commands(action.command)):
             return None
         return _decision(
-            "ask", rules.rule_label(denies[0]), "it cannot be seen whether the rule is about this"
+            "ask",
+            rules.rule_label(denies[0]),
+            "the command hides what it runs, so this rule might apply",
         )
 
     def _read(self, action: ReadPath, tool: str) -> Decision:
@@ -296,13 +296,13 @@ class Gate:
 
     def _network(self, action: Network, tool: str) -> Decision:
         if self.offline:
-            return _decision("deny", "offline", "the network is switched off")
+            return _decision("deny", "offline", "laguna is offline")
         for verdict in ("ask", "allow"):
             if ruled := self._by_rule(verdict, action, tool, None):
                 return ruled
         if self.mode == "auto" and self.network:
             return _decision("allow", "policy.network", "")
-        return _decision("ask", f"mode {self.mode}", f"it reaches {action.host}")
+        return _decision("ask", f"mode {self.mode}", f"it connects to {action.host}")
 
     def _git(self, action: GitWrite, tool: str) -> Decision:
         for verdict in ("ask", "allow"):
@@ -327,7 +327,7 @@ class Gate:
             return _decision("allow", "built-in: only reads", "")
         for rule in self._rules:
             if rule.verdict == "allow" and rule.tool == tool:
-                return _decision("allow", rules.rule_label(rule), "a rule says so")
+                return _decision("allow", rules.rule_label(rule), "matches your rule")
         if allowed := self._allowed_by_rules(analysis):
             return allowed
         return _decision("ask", f"mode {self.mode}", reason)
@@ -337,7 +337,7 @@ class Gate:
         return self._read_only.command_objection(analysis, forbidding)
 
     def _allowed_by_rules(self, analysis: CommandAnalysis) -> Decision | None:
-        """Allow when each simple command is allowed by a rule or only reads what may be read."""
+        """Allow if a rule allows each simple command, or it only reads what may be read."""
         if not analysis.script.exact or analysis.script.writes or not analysis.commands:
             return None
         decided: RuleConfig | None = None
@@ -355,7 +355,7 @@ class Gate:
         return (
             None
             if decided is None
-            else _decision("allow", rules.rule_label(decided), "a rule says so")
+            else _decision("allow", rules.rule_label(decided), "matches your rule")
         )
 
     def _allow_rule(self, words: Sequence[str]) -> RuleConfig | None:

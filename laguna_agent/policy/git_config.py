@@ -1,8 +1,8 @@
-"""What a repository's own configuration would make a reading git command run.
+"""Whether a repository's own configuration makes read-only git commands run programs.
 
 `git status`, `log` and `diff` run programs that the repository names: a monitor, a pager, filters,
-text converters, hooks. A command that only reads is not asked about, so the repository it looks
-at is read first. Files are read, git is not run.
+text converters, hooks. Read-only commands are allowed without asking, so the repository's
+configuration is checked first. Only files are read; git is not run.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _LFS = re.compile(r"^git-lfs (clean|smudge|filter-process)( --skip)?( -- %f)?$")
 
 @dataclass(frozen=True)
 class Repository:
-    """The repository git would use in some directory."""
+    """The git directories that git uses from some working directory."""
 
     directory: str
     common: str
 
 
 def find_repository(start: str) -> Repository | None:
-    """The repository that git finds from `start`, going up; bare ones count."""
+    """The repository that git finds at or above `start`, bare ones included."""
     current = os.path.realpath(start)
     while True:
         dot_git = os.path.join(current, ".git")
@@ -107,7 +107,7 @@ def _read(path: str) -> str | None:
 
 
 def settings(path: str) -> list[tuple[str, str]] | None:
-    """Keys (`section.sub.name`, section and name in lower case) and values; None when unclear."""
+    """Keys (`section.sub.name`, section and name in lower case) and values; None if unparsable."""
     text = _read(path)
     if text is None:
         return [] if not os.path.lexists(path) else None
@@ -138,7 +138,7 @@ def _plain_value(value: str | None) -> str:
 
 
 def risk(start: str) -> str | None:
-    """Why a reading git command in `start` might run something, or None."""
+    """Why a read-only git command in `start` might run a program, or None."""
     repository = find_repository(start)
     if repository is None:
         return None
@@ -156,10 +156,10 @@ def _repository_risk(repository: Repository) -> str | None:
             return reason
     hook = os.path.join(repository.common, "hooks", "post-index-change")
     if os.path.lexists(hook):
-        return "the repository has a hook that git status may run"
+        return "the repository has a hook that `git status` may run"
     index = os.path.join(repository.directory, "index")
     if _has_submodules(index, _stamp(index)):
-        return "the repository has submodules, whose own configuration git would follow"
+        return "the repository has submodules, whose own configuration git follows"
     return None
 
 
@@ -189,7 +189,7 @@ def _config_risk(path: str, stamp: tuple[int, int, int]) -> str | None:
 
 @lru_cache(maxsize=64)
 def _has_submodules(index: str, stamp: tuple[int, int, int]) -> bool:
-    """Whether the index may hold a link to another repository."""
+    """Whether the index may contain a submodule."""
     if stamp[1] > _MAX_INDEX:
         return True
     try:

@@ -1,7 +1,7 @@
-"""The parts of a git repository that decide what git runs, found without running git.
+"""The files of a git repository that decide what git runs, found without running git.
 
-A file tool must not write them, a sandboxed child sees them read-only, and the gate reads them
-before it lets a reading git command pass.
+File tools do not write them, a sandboxed child sees them read-only, and the gate reads them before
+it allows a read-only git command.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _INCLUDE_PATH = re.compile(
 
 @dataclass
 class GitLayout:
-    """Where a work tree's repository is. `directory` is None when there is none."""
+    """Where the repository of a working tree is. `directory` is None when there is none."""
 
     worktree: Path
     directory: Path | None = None
     """The git directory itself (`.git`, or `…/worktrees/name`)."""
     common: Path | None = None
-    """Where hooks, config and objects are; equal to `directory` but for linked worktrees."""
+    """Where hooks, config and objects are; differs from `directory` in linked worktrees only."""
     writable: list[Path] = field(default_factory=list)
     fixed: list[Path] = field(default_factory=list)
-    """What exists and must not be changed by a child."""
+    """Existing paths that a child must not change."""
     absent: list[Path] = field(default_factory=list)
-    """What does not exist and would decide what git runs if a child created it."""
+    """Missing paths that would decide what git runs if a child created them."""
 
     def mounts(self) -> Iterator[tuple[Path, Literal["read-only", "writable"]]]:
-        """Mounts that keep `fixed` as it is: parents are mounts too, so they cannot be renamed."""
+        """Mounts that protect `fixed`; parents are mounts too, so they cannot be renamed."""
         for path in self.writable:
             yield path, "writable"
         for path in self.fixed:
@@ -46,7 +46,7 @@ class GitLayout:
 
 
 def git_layout(worktree: Path) -> GitLayout:
-    """The layout of the repository whose work tree is `worktree`; it may have none."""
+    """The layout of the repository of `worktree`, which may have none."""
     layout = GitLayout(worktree)
     dot_git = worktree / ".git"
     if dot_git.is_symlink() or not dot_git.exists():
@@ -70,7 +70,7 @@ def git_layout(worktree: Path) -> GitLayout:
 
 
 def _protect(layout: GitLayout, directory: Path) -> None:
-    """Fix the parts of one git directory, and of those of its submodules."""
+    """Protect the files of one git directory and of its submodules' directories."""
     config = directory / "config"
     for name in ("hooks", "config", "config.worktree", "commondir", "gitdir"):
         path = directory / name
@@ -86,7 +86,7 @@ def _protect(layout: GitLayout, directory: Path) -> None:
 
 
 def _protect_modules(layout: GitLayout, folder: Path, depth: int = 0) -> None:
-    """Submodules keep their git directories under `modules`, in folders named by path."""
+    """Protect submodules, whose git directories are under `modules`, named by path."""
     layout.writable.append(folder)
     try:
         children = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
@@ -101,7 +101,7 @@ def _protect_modules(layout: GitLayout, folder: Path, depth: int = 0) -> None:
 
 
 def _protect_linked(layout: GitLayout) -> None:
-    """A linked worktree commits into the common directory of another checkout."""
+    """Protect a linked worktree, which commits to the common directory of another checkout."""
     assert layout.directory is not None
     assert layout.common is not None
     layout.writable.append(layout.directory)
@@ -134,7 +134,7 @@ def _linked_directory(dot_git: Path) -> tuple[Path, Path] | None:
 
 
 def _referenced(config: Path, worktree: Path, directory: Path) -> Iterator[Path]:
-    """Files and folders below the work tree that the configuration includes or takes hooks from."""
+    """Paths below the working tree that the configuration includes or takes hooks from."""
     try:
         text = config.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:

@@ -1,6 +1,6 @@
-"""Git subcommands that only read, with the options under which they do.
+"""Git subcommands that only read, and the options that keep them read-only.
 
-Git also runs what a repository's configuration names; see `git_config`.
+Git also runs programs that a repository's configuration names; see `git_config`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _READING: dict[str, frozenset[str]] = {
 }
 _LONG_ONLY = frozenset({"rev-parse"})
 _LISTING: dict[str, Callable[[Sequence[str]], bool]] = {}
-"""Subcommands that read or write, depending on their words."""
+"""Subcommands that read or write, depending on their arguments."""
 
 
 def _lists(name: str, pattern: str) -> None:
@@ -172,7 +172,7 @@ _LISTING["notes"] = lambda words: _two(words, "list show", r"[\w/]+")
 
 
 class GitReads:
-    """What a git command line that only reads looks at: directories and paths."""
+    """The directories and paths that a read-only git command line reads."""
 
     def __init__(self) -> None:
         self.directories: list[str] = []
@@ -181,7 +181,7 @@ class GitReads:
 
 
 def analyse_git(words: Sequence[str]) -> GitReads | str:
-    """Judge the words after `git`: what it reads, or why it is not known only to read."""
+    """What the command line after `git` reads, or why it is not known to be read-only."""
     reading = GitReads()
     position = 0
     while position < len(words) and words[position].startswith("-"):
@@ -194,7 +194,7 @@ def analyse_git(words: Sequence[str]) -> GitReads | str:
         elif word == "--version" and len(words) == 1:
             return reading
         else:
-            return f"git {word} is not known to be harmless"
+            return f"git {word} is not a known read-only option"
     if position == len(words):
         return reading
     name, rest = words[position], list(words[position + 1 :])
@@ -203,7 +203,7 @@ def analyse_git(words: Sequence[str]) -> GitReads | str:
     if name in _LISTING:
         return reading if _LISTING[name](rest) else f"git {name} may change the repository"
     if name not in _READING:
-        return f"git {name} is not known only to read"
+        return f"git {name} is not a known read-only command"
     return _options(name, rest, reading)
 
 
@@ -216,11 +216,11 @@ def _options(name: str, rest: list[str], reading: GitReads) -> GitReads | str:
         elif word == "--":
             after_dashes = True
         elif "%G" in word:
-            return "a %G format runs the signature program"
+            return "a %G format runs the program that checks signatures"
         elif not _is_allowed(name, word, allowed):
-            return f"git {name} {word} is not known to be harmless"
+            return f"git {name} {word} is not a known read-only option"
     if name == "cat-file" and any(word.startswith("--batch") and "=" in word for word in rest):
-        return "git cat-file with a format is not known to be harmless"
+        return "git cat-file with a format is not known to be read-only"
     return reading
 
 
@@ -244,4 +244,4 @@ _ATTACHED = {
     "status": "u",
     "ls-files": "x",
 }
-"""Short options that carry text; for others a letter after them is another option."""
+"""Short options with attached text; after others, a letter is another option."""

@@ -1,8 +1,8 @@
-"""The view of the machine that a sandboxed child gets, as a plan of mounts.
+"""What a sandboxed child sees of the machine, as a plan of mounts.
 
-The nearest mount above a path decides: the plan is laid from the root down, so a directory can be
-hidden and one thing below it shown again. Nothing is created on the machine: a mount needs an
-existing place to stand on. A new `.laguna` is not trusted, and `residue` has the rest.
+The nearest mount at or above a path decides: mounts are ordered from the root down, so a directory
+can be hidden and one path below it shown again. Nothing is created on the machine: a mount needs
+an existing mount point. A new `.laguna` is not trusted, and `quarantine` handles the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laguna_agent.policy.git_layout import git_layout
 Kind = Literal["read-only", "writable", "hidden", "tmpfs", "dev", "proc"]
 
 SCRATCH: tuple[str, ...] = ("/tmp", "/var/tmp", "/run")
-"""Places every process shares; a child gets its own, empty."""
+"""Directories that all processes share; a child gets empty ones of its own."""
 
 READ_MOSTLY_CACHES: tuple[str, ...] = (
     "Cypress",
@@ -38,7 +38,7 @@ READ_MOSTLY_CACHES: tuple[str, ...] = (
     "selenium",
     "torch",
 )
-"""Caches a child may read but not change; the others start empty and are its own."""
+"""Caches that a child can read but not change; others start empty and private."""
 
 _TOOL_HOMES = (
     "VIRTUAL_ENV",
@@ -62,19 +62,19 @@ class MountPlan:
 
     mounts: dict[str, tuple[Kind, str]] = field(default_factory=dict)
     empty: str = "/dev/null"
-    """What stands in for a hidden file: an empty one."""
+    """The empty file that is mounted over a hidden file."""
 
     def add(self, kind: Kind, path: str | Path, source: str | Path | None = None) -> None:
-        """Put `source` (the path itself by default) at `path`; a later call replaces it."""
+        """Mount `source` (by default the path itself) at `path`; a later call replaces it."""
         self.mounts[os.fspath(path)] = (kind, os.fspath(source or path))
 
     def hide(self, path: str | Path) -> None:
-        """Mask `path` where it really is, if it exists."""
+        """Hide the resolved `path`, if it exists."""
         if os.path.lexists(path):
             self.add("hidden", sensitive_paths.real(path))
 
     def kind_at(self, path: str | Path) -> Kind:
-        """What the nearest mount at or above `path` makes of it."""
+        """The kind of the nearest mount at or above `path`."""
         text = os.fspath(path)
         while text not in self.mounts and text != "/":
             text = os.path.dirname(text)
@@ -89,7 +89,7 @@ class MountPlan:
         return [(path, *self.mounts[path]) for path in sorted(self.mounts, key=depth)]
 
     def arguments(self) -> list[str]:
-        """The plan as bubblewrap's options."""
+        """The plan as bubblewrap options."""
         options: list[str] = []
         for path, kind, source in self.ordered():
             match kind:
@@ -124,9 +124,9 @@ def plan_mounts(
 ) -> MountPlan:
     """The plan for one child.
 
-    `workspace` and `writable` can be written, but for what `.git` and `.laguna` protect; `hidden`
-    and `read_only` come from rules; `cache` stands in for the user's cache directory, and `empty`
-    for hidden files.
+    `workspace` and `writable` are writable, except for the protected parts of `.git` and
+    `.laguna`; `hidden` and `read_only` come from rules; `cache` replaces the user's cache
+    directory, and `empty` hidden files.
     """
     environment = os.environ if environment is None else environment
     root = Path(sensitive_paths.real(workspace))
@@ -140,7 +140,7 @@ def plan_mounts(
     for place in _SHOWN_IN_RUN:
         if os.path.exists(place):
             plan.add("read-only", place, sensitive_paths.real(place))
-    # A Python environment that lies in a temporary place is a tool like any other.
+    # A Python environment in a temporary directory is a tool like any other.
     environments = dict.fromkeys(
         [sensitive_paths.real(sys.prefix), sensitive_paths.real(sys.base_prefix)]
     )
@@ -197,10 +197,10 @@ def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, st
     for name in sensitive_paths.HOME_SECRETS:
         path = base / name
         if sensitive_paths.is_under(path, base / ".config"):
-            continue  # all of it is hidden already
+            continue  # hidden with ~/.config
         shown = any(sensitive_paths.is_under(path, caches / kept) for kept in READ_MOSTLY_CACHES)
         if cache is not None and sensitive_paths.is_under(path, caches) and not shown:
-            continue  # the cache is the child's own
+            continue  # the child has its own cache
         plan.hide(path)
 
 
@@ -211,7 +211,7 @@ def _show_resolver(plan: MountPlan) -> None:
 
 
 def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
-    """Show again what the search path and tool homes name in a place that is not a secret."""
+    """Show the directories of the search path and of tool homes again, unless they are secret."""
     wanted = [p for p in environment.get("PATH", "").split(os.pathsep) if os.path.isabs(p)]
     wanted += [environment[name] for name in _TOOL_HOMES if environment.get(name)]
     for text in wanted:
@@ -226,7 +226,7 @@ def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
 
 
 def _mask_sockets(plan: MountPlan, writable: Iterable[Path]) -> None:
-    """Mask listening sockets of other programs: a read-only mount does not stop a connection."""
+    """Hide listening sockets of other programs: a read-only mount does not stop connections."""
     roots = [sensitive_paths.real(path) for path in writable]
     found = 0
     for path in listening_sockets():
@@ -245,7 +245,7 @@ def _mask_sockets(plan: MountPlan, writable: Iterable[Path]) -> None:
 
 
 def listening_sockets(table: str = "/proc/net/unix") -> list[str]:
-    """Paths of Unix sockets that something listens on, in this network namespace."""
+    """Paths of the Unix sockets with a listener in this network namespace."""
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as lines:
             text = lines.read()

@@ -1,8 +1,8 @@
-"""What a sandboxed child may plant where nothing was, and how it is taken away again.
+"""Quarantine for files that a sandboxed command plants where git would run them.
 
-A mount cannot stand on a path that does not exist without creating it in the repository. So the
-few names that would decide what git runs (`.git/commondir`, a missing `.git/hooks`) are noted
-before, and moved out of the repository when they turn up.
+A mount cannot protect a path that does not exist without creating it in the repository. So the
+few absent names that would decide what git runs (`.git/commondir`, `.git/hooks`) are noted when
+the session begins, and moved out of the repository when a command creates them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from laguna_agent.policy.git_layout import git_layout
 
 
 class Quarantine:
-    """The names that were absent in one workspace when the session began."""
+    """Watches the names that were absent in one workspace when the session began."""
 
     def __init__(self, workspace: Path, quarantine: Path) -> None:
         self._quarantine = quarantine
         self._absent = [path for path in git_layout(workspace).absent if path.name != ".git"]
 
-    def clear(self) -> list[str]:
-        """Move away what was planted; one line for a person for each."""
-        said = []
+    def sweep(self) -> list[str]:
+        """Move planted files away; returns a line for the user about each."""
+        notices = []
         for path in self._absent:
             if not os.path.lexists(path):
                 continue
@@ -33,7 +33,12 @@ class Quarantine:
             try:
                 shutil.move(path, target)
             except OSError as error:
-                said.append(f"{path} was made by a command and could not be moved away: {error}")
+                notices.append(
+                    f"A command created {path}, which could run programs; moving it away failed: "
+                    f"{error}. Remove it before you use git here."
+                )
             else:
-                said.append(f"{path} was made by a command and would run programs; now {target}")
-        return said
+                notices.append(
+                    f"A command created {path}, which could run programs; moved to {target}"
+                )
+        return notices

@@ -1,8 +1,8 @@
-"""Whether a command or a read is a matter of course: nothing but looking, at what may be looked at.
+"""Which commands and reads are allowed without asking because they only read public files.
 
-A command that only reads by its words (`commands`) may still mean something else in a shell that
-an earlier command changed, in a workspace that brings its own programs, or in a repository whose
-configuration names one; and what it reads may be a secret or lie outside the workspace.
+A command whose words only read (`command_analysis`) may still do something else in a shell that
+an earlier command changed, in a workspace with programs of its own, or in a repository whose
+configuration names a program; and it may read a secret or a file outside the workspace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laguna_agent.policy.shell_state import ShellState
 
 
 class ReadOnlyPolicy:
-    """What is known about one session's workspace, search path and shell."""
+    """The read-only rules for one session's workspace, search path and shell."""
 
     def __init__(
         self, root: str, state_dirs: Sequence[str], search_path: str | None = None
@@ -34,7 +34,7 @@ class ReadOnlyPolicy:
         ]
 
     def read_objection(self, path: str) -> str | None:
-        """Why reading `path` is not a matter of course, or None."""
+        """Why reading `path` is not allowed without asking, or None."""
         real = sensitive_paths.real(path)
         if any(sensitive_paths.is_under(real, place) for place in self._state_dirs):
             return None
@@ -42,10 +42,10 @@ class ReadOnlyPolicy:
             if sensitive_paths.is_under_folded(real, place) and not sensitive_paths.is_under(
                 self._root, place
             ):
-                return f"{place} belongs to laguna itself"
+                return f"{place} is laguna's own directory"
         inside = sensitive_paths.is_under(real, self._root)
         reason = sensitive_paths.secret_reason(path)
-        # A workspace may itself lie below a place that is secret elsewhere.
+        # The workspace itself may be below a path that counts as secret.
         if reason and (not inside or sensitive_paths.is_secret_name(os.path.basename(real))):
             return reason
         if inside or real == "/dev/null":
@@ -57,7 +57,7 @@ class ReadOnlyPolicy:
     def command_objection(
         self, analysis: CommandAnalysis, forbidding: Sequence[RuleConfig]
     ) -> str | None:
-        """Why a command is not known only to read what may be read, or None.
+        """Why a command is not allowed without asking as read-only, or None.
 
         `forbidding` are the rules that deny or ask.
         """
@@ -70,11 +70,11 @@ class ReadOnlyPolicy:
                 if reason := self.read_objection(path):
                     return reason
             if command.contents and (rule := self._hidden_below(command, forbidding)):
-                return f"it may read what is covered by {rules.rule_label(rule)}"
+                return f"it may read what your rule covers: {rules.rule_label(rule)}"
         return None
 
     def _why_unreliable(self, command: AnalysedCommand) -> str | None:
-        """Why the words of a command may not mean what they say."""
+        """Why a command may not do what its words say, or None."""
         names = [os.path.basename(word.value or "") for word in command.simple.words]
         if reason := self.shell.why_unreliable(names):
             return reason
@@ -100,7 +100,7 @@ class ReadOnlyPolicy:
 
 
 def named_secret(analysis: CommandAnalysis) -> str | None:
-    """Why a command that a sandbox contains is asked about all the same: it names a secret."""
+    """Why a command asks even in the sandbox: it names a file that may hold secrets."""
     for command in analysis.commands:
         for word in command.simple.words[1:]:
             for part in possible_paths(word.value):
@@ -110,7 +110,7 @@ def named_secret(analysis: CommandAnalysis) -> str | None:
 
 
 def possible_paths(text: str | None) -> list[str]:
-    """What in an argument could be a path: the whole, and what stands after `=` or a flag."""
+    """Parts of an argument that may be a path: all of it, and the text after `=`, a flag or `@`."""
     if not text:
         return []
     parts = [text]

@@ -1,9 +1,10 @@
-"""Rules of the configuration: what each is about, how it is written, and how one is added.
+"""Policy rules: what each covers, how it is written, and how one is added to the configuration.
 
 A rule names a tool, a path, a command or a host. Paths are globs (`*` stays within a folder, `**`
-crosses them); a path without a pattern covers what is below it; relative ones start at the
-workspace. A command is words: each may hold a pattern, and a last word `*` stands for any more.
-A rule that denies or asks also covers every command that begins with its words.
+crosses folders); a path without a pattern covers everything below it; relative paths start at the
+workspace. A command is matched word by word: each word may be a pattern, and a last word `*`
+matches any further words. A rule that denies or asks also covers every command that begins with
+its words.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from laguna_agent.policy import sensitive_paths
 
 @lru_cache(maxsize=512)
 def _glob_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern over whole paths; what it matches, it matches with everything below."""
+    """A pattern over whole paths, matching everything below what it matches."""
     out: list[str] = []
     position = 0
     while position < len(pattern):
@@ -54,7 +55,7 @@ def _glob_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _fixed_part(pattern: str) -> str:
-    """The leading folders of a pattern that hold no pattern characters."""
+    """The leading folders of a pattern that contain no pattern characters."""
     if not any(c in pattern for c in "*?["):
         return pattern
     head = pattern[: min(pattern.find(c) for c in "*?[" if c in pattern)]
@@ -70,7 +71,7 @@ def _absolute(pattern: str, workspace: str) -> str:
 
 
 def path_patterns(rule: RuleConfig, workspace: str) -> tuple[str, ...]:
-    """Absolute forms of a rule's path: as written, and with its fixed folders resolved."""
+    """The absolute forms of a rule's path: as written, and with its fixed folders resolved."""
     written = _absolute(rule.path or "", workspace)
     fixed = _fixed_part(written)
     resolved = sensitive_paths.real(fixed)
@@ -80,10 +81,10 @@ def path_patterns(rule: RuleConfig, workspace: str) -> tuple[str, ...]:
 
 
 def covers_path(rule: RuleConfig, path: str, workspace: str, *, wide: bool) -> bool:
-    """Whether a path rule is about `path`.
+    """Whether a path rule covers `path`.
 
-    `wide` (rules that deny or ask) takes every spelling and every link on the way; otherwise the
-    path must match where it really is.
+    `wide` (for rules that deny or ask) matches any spelling and any link on the way; otherwise
+    the resolved path must match.
     """
     names = sensitive_paths.spellings(path) if wide else (sensitive_paths.real(path),)
     for pattern in path_patterns(rule, workspace):
@@ -98,7 +99,7 @@ def covers_path(rule: RuleConfig, path: str, workspace: str, *, wide: bool) -> b
 
 
 def may_lie_below(rule: RuleConfig, directory: str, workspace: str) -> bool:
-    """Whether a path rule could be about something below `directory`."""
+    """Whether a path rule could cover something below `directory`."""
     top = sensitive_paths.real(directory)
     return any(
         sensitive_paths.is_under_folded(_fixed_part(pattern), top)
@@ -110,8 +111,8 @@ def may_lie_below(rule: RuleConfig, directory: str, workspace: str) -> bool:
     )
 
 
-def existing(rule: RuleConfig, workspace: str, limit: int = 256) -> list[Path]:
-    """What a path rule covers now, for a sandbox that needs real places."""
+def existing_paths(rule: RuleConfig, workspace: str, limit: int = 256) -> list[Path]:
+    """The existing paths that a rule covers, for a sandbox that needs real paths."""
     found: list[Path] = []
     for pattern in path_patterns(rule, workspace):
         if not any(c in pattern for c in "*?["):
@@ -139,10 +140,10 @@ def command_words(pattern: str) -> tuple[str, ...]:
 
 
 def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
-    """Whether a command rule is about these words.
+    """Whether a command rule covers these words.
 
-    `wide` (rules that deny or ask) matches any command that begins so, under any path to the
-    program and in any case.
+    `wide` (for rules that deny or ask) matches any command that begins with them, under any path
+    to the program and in any case.
     """
     wanted = command_words(pattern)
     if not wanted:
@@ -164,12 +165,12 @@ def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
 
 
 def covers_host(pattern: str, host: str) -> bool:
-    """Whether a host rule is about `host`; `*.example.org` covers its subdomains."""
+    """Whether a host rule covers `host`; `*.example.org` covers its subdomains."""
     return fnmatch.fnmatchcase(host.casefold().rstrip("."), pattern.casefold().rstrip("."))
 
 
 def rule_text(rule: RuleConfig) -> str:
-    """The rule as it would be written in the configuration."""
+    """The rule as TOML, as it would be written to the configuration."""
     lines = ["[[policy.rules]]", f"verdict = {_quoted(rule.verdict)}"]
     for key in ("tool", "path", "command", "host"):
         value = getattr(rule, key)
@@ -220,7 +221,7 @@ def write_rule(rule: RuleConfig, config_path: Path) -> None:
         old = tomllib.loads(before)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            f"{config_path} is not valid TOML: {error}", hint="Repair it, then allow again."
+            f"{config_path} is not valid TOML: {error}", hint="Fix it, then allow again."
         ) from error
     wanted = rule.model_dump(exclude_none=True)
     if not rule.write:
@@ -232,8 +233,8 @@ def write_rule(rule: RuleConfig, config_path: Path) -> None:
             _replace(target, after, mode)
             return
     raise UsageError(
-        f"{config_path} keeps its rules in a form that cannot be added to",
-        hint=f"Add this to it yourself: {_inline(rule)}",
+        f"{config_path} writes its rules in a form that laguna cannot add to",
+        hint=f"Add this yourself: {_inline(rule)}",
     )
 
 

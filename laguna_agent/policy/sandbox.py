@@ -1,11 +1,11 @@
-"""Confinement of child processes: bubblewrap on Linux, sandbox-exec on macOS, or none, said so.
+"""Sandboxes for child processes: bubblewrap on Linux, sandbox-exec on macOS, or none with a reason.
 
-A sandbox wraps a command line. The child sees the workspace writable and the rest of the machine
-read-only, no secrets, its own /tmp, no other process, and no network unless that is allowed.
-Inherited file descriptors pass through. A terminal given to the child is not its controlling one,
-so it cannot push input into it.
+A sandbox wraps a command line. The child gets a writable workspace, a read-only view of the rest
+of the machine without secrets, its own /tmp, no other processes, and no network unless allowed.
+Inherited file descriptors pass through. A terminal given to the child is not its controlling
+terminal, so it cannot push input into it.
 
-The child dies with the thread that started it: start it from one that lives as long.
+The child dies with the thread that started it: start it from a thread that lives as long.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class NoSandbox:
         return self
 
     def environment(self) -> dict[str, str]:
-        """The process environment without secrets and without what runs programs."""
+        """The process environment without secrets and without variables that run programs."""
         return child_environment(network=self._network)
 
 
 @dataclass
 class Bubblewrap:
-    """Linux namespaces, laid by bubblewrap when the child starts."""
+    """Linux namespaces that bubblewrap sets up when the child starts."""
 
     workspace: Path
     network: bool = False
@@ -61,7 +61,7 @@ class Bubblewrap:
     name: str = "bubblewrap"
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
-        """`argv` in its own namespaces. A `cwd` outside widens nothing."""
+        """`argv` in namespaces of its own. A `cwd` outside the workspace widens nothing."""
         plan = plan_mounts(
             workspace=self.workspace,
             writable=self.writable,
@@ -73,7 +73,7 @@ class Bubblewrap:
         )
         options = [*_NAMESPACES, *([] if self.network else ["--unshare-net"])]
         return [
-            *_cleared(),
+            *_without_secrets(),
             self.program,
             *options,
             *plan.arguments(),
@@ -84,7 +84,7 @@ class Bubblewrap:
         ]
 
     def exposing(self, directory: Path) -> Bubblewrap:
-        """A copy that also shows `directory`, read-only: a pipe can be written all the same."""
+        """A copy that also shows `directory`, read-only; pipes in it can still be written."""
         return replace(self, read_only=[*self.read_only, directory])
 
     def environment(self) -> dict[str, str]:
@@ -102,7 +102,7 @@ _NAMESPACES = (
     "--unshare-uts",
     "--unshare-cgroup-try",
     "--die-with-parent",
-    "--new-session",  # no controlling terminal, so nothing can be typed into it (TIOCSTI)
+    "--new-session",  # no controlling terminal, so no TIOCSTI
     "--cap-drop",
     "ALL",
 )
@@ -110,7 +110,7 @@ _NAMESPACES = (
 
 @dataclass
 class SandboxExec:
-    """macOS: a profile for sandbox-exec with the same rules."""
+    """The same rules on macOS, as a sandbox-exec profile."""
 
     workspace: Path
     network: bool = False
@@ -133,10 +133,10 @@ class SandboxExec:
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` under the profile; the caller sets the working directory."""
-        return [*_cleared(), self.program, "-p", self.profile(), *argv]
+        return [*_without_secrets(), self.program, "-p", self.profile(), *argv]
 
     def exposing(self, directory: Path) -> SandboxExec:
-        """A copy that also shows `directory`, writable: a pipe in it could not be written else."""
+        """A copy that also allows writing in `directory`, which pipes need here."""
         return replace(self, writable=[*self.writable, directory])
 
     def environment(self) -> dict[str, str]:
@@ -167,30 +167,32 @@ def make_sandbox(
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
 ) -> SandboxChoice:
-    """The best sandbox this machine can give, or `NoSandbox` with the reason in one line.
+    """The best sandbox available on this machine, or `NoSandbox` with a one-line reason.
 
-    `state_dir` is where the children's private caches are kept between runs. `hidden` and
-    `read_only` are what path rules deny (`Gate.denied_paths`).
+    `state_dir` keeps the children's private caches between runs. `hidden` and `read_only` are the
+    paths that rules deny (`Gate.denied_paths`).
     """
-    bare = NoSandbox(network=network)
+    unconfined = NoSandbox(network=network)
     if not enabled:
-        return SandboxChoice(bare, "the sandbox is switched off (policy.sandbox = false)")
+        return SandboxChoice(unconfined, "the sandbox is disabled (policy.sandbox = false)")
     root = Path(sensitive_paths.real(workspace))
     home = sensitive_paths.real(sensitive_paths.home())
     if sensitive_paths.is_under(home, root) or root == Path("/"):
         return SandboxChoice(
-            bare,
-            f"the workspace {root} holds your home directory, so nothing in it could be kept safe; "
-            "start laguna in a project's own directory",
+            unconfined,
+            f"the workspace {root} contains your home directory, which cannot be protected then; "
+            "start laguna in a project's directory",
         )
     for place in (*sensitive_paths.secret_paths(), *sensitive_paths.laguna_directories()):
         if root == place:
-            return SandboxChoice(bare, f"the workspace {root} is a place that a sandbox must hide")
+            return SandboxChoice(
+                unconfined, f"the workspace {root} is a directory that the sandbox hides"
+            )
     extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
     for path in extra:
         if sensitive_paths.is_under(home, path):
             return SandboxChoice(
-                bare, f"policy.writable names {path}, which holds your home directory"
+                unconfined, f"policy.writable lists {path}, which contains your home directory"
             )
     if sys.platform == "darwin":
         scratch = state_dir / "tmp"
@@ -198,11 +200,11 @@ def make_sandbox(
             root, network, extra, hidden, read_only, Path(sensitive_paths.real(scratch))
         )
         if reason := probe_sandbox_exec():
-            return SandboxChoice(bare, reason)
+            return SandboxChoice(unconfined, reason)
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         return SandboxChoice(choice)
     if reason := probe_bubblewrap(shutil.which("bwrap") or ""):
-        return SandboxChoice(bare, reason)
+        return SandboxChoice(unconfined, reason)
     cache = state_dir / "cache"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     empty = state_dir / "empty"
@@ -223,7 +225,7 @@ def make_sandbox(
 
 @lru_cache(maxsize=4)
 def probe_bubblewrap(program: str) -> str:
-    """Why bubblewrap cannot be used here, or an empty string. Runs it once per process."""
+    """Why bubblewrap cannot be used here, or an empty string. Tried once per process."""
     if sys.platform != "linux":
         return f"there is no sandbox for {sys.platform}"
     if not program:
@@ -237,7 +239,7 @@ def probe_bubblewrap(program: str) -> str:
 def probe_sandbox_exec(program: str = "/usr/bin/sandbox-exec") -> str:
     """Why sandbox-exec cannot be used here, or an empty string."""
     if not os.access(program, os.X_OK):
-        return f"{program} is missing"
+        return f"{program} does not exist"
     return _try([program, "-p", "(version 1)(allow default)", "/usr/bin/true"], program)
 
 
@@ -247,16 +249,16 @@ def _try(command: list[str], program: str) -> str:
             command, capture_output=True, timeout=10, stdin=subprocess.DEVNULL, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{program} does not start: {error}"
+        return f"{program} cannot be started: {error}"
     if done.returncode == 0:
         return ""
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    detail = said[-1] if said else f"exit status {done.returncode}"
-    return f"{program} does not work here ({detail}); user namespaces may be switched off"
+    errors = done.stderr.decode(errors="replace").strip().splitlines()
+    detail = errors[-1] if errors else f"exit status {done.returncode}"
+    return f"{program} does not work here ({detail}); user namespaces may be disabled"
 
 
-def _cleared(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Clears what children must not inherit, for callers that pass their own environment on."""
+def _without_secrets(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A prefix that unsets secrets, for callers that pass on their own environment."""
     names = secret_names(environment)
     if not names:
         return []

@@ -1,14 +1,14 @@
-"""Text from anywhere, made safe to show: what would steer a terminal is written out instead.
+"""Makes untrusted text safe to show: characters that control a terminal are escaped.
 
-Nothing is dropped, so that what a person approves is what runs. Markup (`[red]`) is left as it
-is: interfaces show text as text.
+Nothing is dropped, so what the user approves is what runs. Markup (`[red]`) is left as it is:
+interfaces show it as text.
 """
 
 from __future__ import annotations
 
 import re
 
-_PICTURES = re.compile(
+_UNSAFE = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 (but tab and newline), delete, C1
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -21,26 +21,26 @@ _PICTURES = re.compile(
 )
 
 
-def _written(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code <= 0xFF:
         return f"\\x{code:02x}"
     if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"  # a byte that the decoder could not read
+        return f"\\x{code - 0xDC00:02x}"  # an undecodable byte
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def visible(text: str, *, single_line: bool = False) -> str:
-    """`text` with escapes, bidi overrides and invisible characters written as `\\x1b`, `\\u202e`.
+    """`text` with control, bidi and invisible characters shown as `\\x1b`, `\\u202e`.
 
-    Tabs and newlines stay, unless `single_line`, which writes them out too (for file names).
+    Tabs and newlines are kept unless `single_line`, which escapes them too (for file names).
     """
-    shown = _PICTURES.sub(_written, text)
+    shown = _UNSAFE.sub(_escape, text)
     if single_line:
         shown = shown.replace("\n", "\\n").replace("\t", "\\t")
     return shown
 
 
 def is_plain(text: str) -> bool:
-    """Whether `visible` would leave `text` as it is."""
-    return _PICTURES.search(text) is None
+    """Whether `visible` leaves `text` unchanged."""
+    return _UNSAFE.search(text) is None

@@ -1,7 +1,8 @@
-"""The macOS profile: the same confinement as on Linux, written for sandbox-exec.
+"""The macOS sandbox profile, with the same rules as on Linux, for sandbox-exec.
 
-Later rules win, so the profile goes from wide to narrow: everything may be read, nothing written;
-then secrets are taken away, the workspace is given, and what decides what git runs is fixed.
+Later rules win, so the profile goes from wide to narrow: everything can be read and nothing
+written; then secrets are denied, the workspace is made writable, and the files that decide what
+git runs are protected.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def seatbelt_profile(
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
 ) -> str:
-    """The profile text for one workspace; paths are resolved, as the kernel compares real ones."""
+    """The profile for one workspace. Paths are resolved, since the kernel compares real paths."""
     root = Path(sensitive_paths.real(workspace))
     layout = git_layout(root)
     services = " ".join(f'(global-name "com.apple.system.{name}")' for name in _SERVICES)

@@ -1,7 +1,6 @@
-"""Which places hold secrets, which are protected, and how two spellings of one path are compared.
+"""Which paths hold secrets, which are protected, and when two spellings mean one path.
 
-Everything here is about paths as text and as the file system resolves them; verdicts are given
-by `gate`, and masks are laid by `sandbox`, from the same tables.
+`gate` decides and `sandbox` hides from these same tables.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ HOME_SECRETS: tuple[str, ...] = (
     ".fetchmailrc",
     ".offlineimaprc",
     ".mbsyncrc",
-    # what was typed
+    # command histories
     ".bash_history",
     ".zsh_history",
     ".zhistory",
@@ -137,7 +136,7 @@ HOME_SECRETS: tuple[str, ...] = (
     ".continue",
     ".aider.conf.yml",
 )
-"""Relative to the home directory; a directory covers what is below it."""
+"""Relative to the home directory; a directory covers everything below it."""
 
 CONFIG_SHOWN: tuple[str, ...] = (
     "git/config",
@@ -163,7 +162,7 @@ CONFIG_SHOWN: tuple[str, ...] = (
     "shellcheckrc",
     "zig",
 )
-"""What a sandboxed child sees of `~/.config`; applications keep tokens in the rest."""
+"""The parts of `~/.config` that a sandboxed child sees; applications keep tokens in the rest."""
 
 SYSTEM_SECRETS: tuple[str, ...] = (
     "/etc/shadow",
@@ -222,32 +221,32 @@ WORKSPACE_SECRETS: tuple[str, ...] = (
     "secrets.yaml",
     "secrets.yml",
 )
-"""File names that hold secrets wherever they are; reading one is asked."""
+"""Names of files that hold secrets anywhere; reading one asks."""
 
 _PUBLIC_NAMES = (".env.example", ".env.sample", ".env.template", ".env.dist", ".env.defaults")
 
 PUBLIC_ROOTS: tuple[str, ...] = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc", "/sys")
-"""Parts of the machine that hold no one's data: reading them is not asked."""
+"""System directories without user data: reading them does not ask."""
 
 PROTECTED_NAMES: tuple[str, ...] = (".git", ".laguna")
-"""Directories (or files, for a worktree) whose contents are not edited without asking."""
+"""Directories (or files, in a linked worktree) that are not edited without asking."""
 
 
 def home() -> Path:
-    """The home directory of the person who started laguna."""
+    """The user's home directory."""
     return Path(os.path.expanduser("~"))
 
 
 def real(path: str | Path) -> str:
-    """`path` with every symbolic link resolved; what does not exist is kept as it is spelled."""
+    """`path` with every symbolic link resolved; parts that do not exist are kept as written."""
     return os.path.realpath(path)
 
 
 @lru_cache(maxsize=8192)
 def fold(text: str) -> str:
-    """A key that is equal for two spellings that a file system may hold to be one name.
+    """A key that is equal for names that a file system may treat as the same.
 
-    Case is folded, Unicode is composed, and code points that HFS+ ignores are dropped.
+    Folds case, composes Unicode and drops code points that HFS+ ignores.
     """
     if text.isascii():
         return text.lower()
@@ -256,9 +255,9 @@ def fold(text: str) -> str:
 
 
 def spellings(path: str | Path) -> tuple[str, ...]:
-    """The absolute forms under which `path` may be known: as written, and fully resolved.
+    """The absolute forms of `path`: as written, at each symbolic link, and fully resolved.
 
-    Links met half-way are included, so that a rule about any hop applies.
+    A rule about any of them applies.
     """
     current = os.path.normpath(path)
     found = [current]
@@ -283,13 +282,13 @@ def spellings(path: str | Path) -> tuple[str, ...]:
 
 
 def is_under(path: str | Path, root: str | Path) -> bool:
-    """Whether `path` is `root` or lies below it, by whole components and exact spelling."""
+    """Whether `path` is `root` or below it, comparing whole components exactly."""
     text, base = os.fspath(path), os.fspath(root).rstrip("/")
     return text == base or text.startswith(base + "/") or base == ""
 
 
 def is_under_folded(path: str | Path, root: str | Path) -> bool:
-    """Like `is_under`, for any spelling of the same names."""
+    """Like `is_under`, ignoring differences that `fold` removes."""
     return is_under(fold(os.fspath(path)), fold(os.fspath(root)))
 
 
@@ -304,21 +303,21 @@ def _resolved(*named: Path) -> tuple[Path, ...]:
 
 
 def secret_paths() -> tuple[Path, ...]:
-    """Existing or not, the absolute places outside a workspace that hold secrets."""
+    """Absolute paths outside a workspace that hold secrets, whether they exist or not."""
     base = Path(real(home()))
     return (*(base / p for p in HOME_SECRETS), *(Path(p) for p in SYSTEM_SECRETS))
 
 
 @lru_cache(maxsize=16)
 def _folded_secrets(base: str) -> tuple[tuple[str, str], ...]:
-    """Secret places for one home directory: how they are named, and folded for comparison."""
+    """Secret paths for one home directory, as shown and folded for comparison."""
     shown = [*(os.path.join(base, p) for p in HOME_SECRETS), *SYSTEM_SECRETS]
     return tuple((path, fold(path)) for path in shown)
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a file of this name holds secrets wherever it is."""
+    """Whether a file of this name holds secrets in any directory."""
     folded = fold(name)
     if folded in _PUBLIC_NAMES:
         return False
@@ -326,7 +325,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def secret_reason(path: str | Path) -> str | None:
-    """Why reading `path` would show a secret, or None."""
+    """Why reading `path` may show a secret, or None."""
     base = real(home())
     for text in spellings(path):
         if is_secret_name(os.path.basename(text)):
@@ -340,24 +339,24 @@ def secret_reason(path: str | Path) -> str | None:
             if not any(is_under(inside, shown) for shown in CONFIG_SHOWN):
                 return "~/.config holds the settings and tokens of applications"
         if text.startswith("/proc/"):
-            return "/proc shows other processes"
+            return "/proc exposes other processes"
     return None
 
 
 def protected_reason(path: str | Path, workspace: str | Path) -> str | None:
-    """Why changing `path` would reach beyond the task, or None.
+    """Why `path` is protected against changes, or None.
 
-    `.git` and `.laguna` at any depth below the workspace, and laguna's own places.
+    Protected are `.git` and `.laguna` at any depth below the workspace, and laguna's directories.
     """
     for text in spellings(path):
         for place in laguna_directories():
             if is_under_folded(text, place) and not is_under(workspace, place):
-                return f"{place} belongs to laguna itself"
+                return f"{place} is laguna's own directory"
         inside = os.path.relpath(text, workspace) if is_under_folded(text, workspace) else text
         for part in inside.split("/"):
-            # Windows-style short names and trailing dots are not names here, but a checkout may
-            # be shared with a system where they are.
+            # Short names and trailing dots mean something only on Windows, but a checkout may be
+            # shared with it.
             name = fold(part).rstrip(". ")
             if name in PROTECTED_NAMES or name == "git~1":
-                return f"{part} decides what runs and what is trusted"
+                return f"{part} controls what runs and what is trusted"
     return None

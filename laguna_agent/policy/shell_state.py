@@ -1,8 +1,8 @@
-"""What earlier commands may have left in the persistent shell.
+"""Tracks what earlier commands may have redefined in the persistent shell.
 
-A command is judged by its words, and a function, an alias, an exported variable or an option of
-the shell can give those words another meaning. Once a command ran that may have left such a
-thing, harmless-looking commands are no longer known to be harmless until the shell is new.
+A command is analysed by its words, and a function, an alias, an exported variable or a shell
+option can change their meaning. After a command that may have defined one, commands that look
+read-only are no longer trusted to be.
 """
 
 from __future__ import annotations
@@ -72,27 +72,27 @@ _SUSPECT_TEXT = re.compile(
 
 @dataclass
 class ShellState:
-    """Which words have lost their meaning."""
+    """Which command names can no longer be trusted."""
 
     names: set[str] = field(default_factory=set)
-    """Functions and aliases that were defined."""
-    everything: str = ""
-    """Why nothing is known any more; empty while that is not so."""
+    """Functions and aliases that earlier commands defined."""
+    untrusted: str = ""
+    """Why no command can be trusted any more; empty while commands can be."""
 
-    def note(self, command: str) -> None:
-        """Take in a command that ran in the shell."""
-        if self.everything:
+    def record(self, command: str) -> None:
+        """Record a command that ran in the shell."""
+        if self.untrusted:
             return
         script = parse(command)
         if not script.parsed:
-            self.everything = "an earlier command could not be read"
+            self.untrusted = "an earlier command could not be analysed"
             return
         if _SUSPECT_TEXT.search(command):
-            self.everything = "an earlier command may have set variables of the shell"
+            self.untrusted = "an earlier command may have set shell variables"
             return
         for name in script.functions:
             if not _NAME.fullmatch(name):
-                self.everything = "an earlier command defined a function that cannot be seen"
+                self.untrusted = "an earlier command defined a function whose name is unknown"
             self.names.add(name)
         for simple in script.commands:
             if simple.top:
@@ -101,9 +101,9 @@ class ShellState:
             self._note_variable(variable)
 
     def why_unreliable(self, names: list[str]) -> str | None:
-        """Why commands of these names are not known any more, or None."""
-        if self.everything:
-            return self.everything
+        """Why commands of these names may not be what they seem, or None."""
+        if self.untrusted:
+            return self.untrusted
         for name in names:
             if name in self.names:
                 return f"an earlier command redefined {name}"
@@ -114,13 +114,13 @@ class ShellState:
         if not simple.words:
             return
         if name is None:
-            self.everything = "an earlier command ran something that cannot be seen"
+            self.untrusted = "an earlier command ran a program whose name is unknown"
         elif name == "alias":
             self._note_aliases(simple)
         elif name == "export":
             self._note_exports(simple)
         elif name in self.names:
-            self.everything = f"an earlier command ran {name}, which was redefined"
+            self.untrusted = f"an earlier command ran {name}, which was redefined"
         elif name == "command" and [w.value for w in simple.words[1:2]] in (["-v"], ["-V"]):
             pass
         elif name in _CHANGES_STATE:
@@ -128,27 +128,27 @@ class ShellState:
             if name == "command" and inner is not None and inner is not simple:
                 self._note_simple(inner)
             elif name != "command" or inner is None:
-                self.everything = f"an earlier command used `{name}`"
+                self.untrusted = f"an earlier command used `{name}`"
         elif name == "time":
             inner = unwrap(simple)
             if inner is None or inner is simple:
-                self.everything = "an earlier command ran something that cannot be seen"
+                self.untrusted = "an earlier command ran a program whose name is unknown"
             else:
                 self._note_simple(inner)
         elif name == "printf" and any(
             word.value is None or re.search(r"^-v|%[^%a-zA-Z]*n", word.value)
             for word in simple.words[1:2]
         ):
-            self.everything = "an earlier printf may have set a variable"
+            self.untrusted = "an earlier printf may have set a variable"
         elif name in ("test", "[", "wait") and any(
             word.value is None or word.value in ("-v", "-p", "-R") for word in simple.words[1:]
         ):
-            self.everything = f"an earlier `{name}` may have run something"
+            self.untrusted = f"an earlier `{name}` may have run something"
 
     def _note_aliases(self, simple: SimpleCommand) -> None:
         for word in simple.words[1:]:
             if word.value is None:
-                self.everything = "an earlier command defined an alias that cannot be seen"
+                self.untrusted = "an earlier command defined an alias whose name is unknown"
             elif "=" in word.value:
                 self.names.add(word.value.split("=", 1)[0])
 
@@ -156,15 +156,15 @@ class ShellState:
         named = [a.split("=", 1)[0].rstrip("+") for a in simple.assignments]
         for word in simple.words[1:]:
             if word.value is None or word.value.startswith("-"):
-                self.everything = "an earlier command exported something that cannot be seen"
+                self.untrusted = "an earlier command exported a variable whose name is unknown"
                 return
             named.append(word.value.split("=", 1)[0])
         for variable in named:
             if variable not in _SAFE_EXPORTS:
-                self.everything = f"an earlier command exported {variable}"
+                self.untrusted = f"an earlier command exported {variable}"
 
     def _note_variable(self, name: str) -> None:
-        # A variable that is not exported reaches no program, and the words of a command that
-        # passes unasked expand none; the shell's own are in capitals.
+        # A variable that is not exported reaches no program, and commands that are allowed without
+        # asking expand none; the shell's own variables are in capitals.
         if not _OWN_VARIABLE.fullmatch(name):
-            self.everything = f"an earlier command set {name}"
+            self.untrusted = f"an earlier command set {name}"

@@ -1,11 +1,11 @@
-"""A shell command as the simple commands it is made of, read from its tree-sitter-bash tree.
+"""Splits a shell command into simple commands, using its tree-sitter-bash tree.
 
-A `Script` is exact or it says why it is not: words are decoded only where bash and this module
-cannot disagree about them, every byte between two tokens must be blank, and node types that are
-not listed here are a reason to ask. Simple commands are found everywhere in the tree (in loops,
-functions, substitutions), so that a deny rule sees them too.
+A `Script` is exact or lists why not: a word is decoded only where bash and this module cannot
+disagree about it, every byte between two tokens must be blank, and node types that are not listed
+here ask. Simple commands are found everywhere in the tree (in loops, functions, substitutions),
+so that rules that deny apply to them too.
 
-Over 400 lines because what is exact and what is asked must be seen in one place.
+Over 400 lines because all decisions about what is exact belong in one place.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ _UNQUOTED = re.compile(r"(?:[A-Za-z0-9_./:=@%+,\-^#~{}*?\[\]]|\\[ -~])+")
 _DOUBLE = re.compile(r'"(?:[^"\\$`!]|\\[^\n!]|\$(?=["\s|)/.,:;%^&=+~>]))*"')
 _SINGLE = re.compile(r"'[^']*'")
 _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
-_WEIRD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TAKES_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 
 MAX_BYTES = 256 * 1024
@@ -107,65 +107,65 @@ MAX_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Word:
-    """One word. `value` is what the program receives; None when it cannot be known."""
+    """One word. `value` is what the program receives; None if only the shell knows."""
 
     text: str
     value: str | None
     glob: bool = False
-    """The word has a pattern, so it may become any number of file names."""
+    """The word has a pattern, so it may expand to any number of file names."""
 
     @property
     def may_be_option(self) -> bool:
-        """Whether the word could reach the program as an option that is not written here."""
+        """Whether the word could expand to an option."""
         return self.value is None or (self.glob and self.text[:1] in "*?[")
 
 
 @dataclass
 class SimpleCommand:
-    """One simple command: its words, and what stands around it."""
+    """One simple command: its words and its context."""
 
     words: list[Word]
     text: str
     top: bool
-    """Runs in the shell itself when the command runs (not in a function body or substitution)."""
+    """Runs in the shell itself, not in a function body or substitution."""
     piped: bool = False
-    """Stands in a pipeline or a subshell, so that a `cd` does not last."""
+    """In a pipeline or a subshell, so that a `cd` does not last."""
     assignments: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str | None:
-        """The program's name, when it is known."""
+        """The name of the program, None if it is unknown."""
         return self.words[0].value if self.words and not self.words[0].glob else None
 
     @property
     def values(self) -> list[str] | None:
-        """All words as the program receives them, or None when one cannot be known."""
+        """All words as the program receives them, or None if one is unknown."""
         values = [word.value for word in self.words if word.value is not None and not word.glob]
         return values if len(values) == len(self.words) else None
 
 
 @dataclass
 class Script:
-    """What a command line says."""
+    """A parsed command line."""
 
     commands: list[SimpleCommand]
     problems: list[str]
-    """Why it is not exact; empty when it is a list of pipelines of plain words."""
+    """Why it is not exact; empty for a list of pipelines of plain words."""
     writes: list[Word] = field(default_factory=list)
-    """Where output is redirected to, /dev/null aside."""
+    """Files that output is redirected to, except /dev/null."""
     reads: list[Word] = field(default_factory=list)
     """Files that input is redirected from."""
     parsed: bool = True
     functions: list[str] = field(default_factory=list)
-    """Names of functions it defines, as written."""
+    """Names of the functions it defines, as written."""
     variables: list[str] = field(default_factory=list)
-    """Names of variables that it sets in the shell."""
+    """Names of the variables it sets in the shell."""
     chain: bool = False
-    """It is one list joined by `&&`: each command runs only when those before succeeded."""
+    """A list joined by `&&`: each command runs only if those before it succeeded."""
 
     @property
     def exact(self) -> bool:
-        """Whether nothing is left open but where redirections go."""
+        """Whether everything is known except the targets of redirections."""
         return not self.problems
 
 
@@ -176,15 +176,15 @@ def _parser() -> Parser:
 
 @lru_cache(maxsize=256)
 def parse(command: str) -> Script:
-    """Read a command line. The result is shared: do not change it."""
+    """Parse a command line. The result is cached and shared: do not change it."""
     problems: list[str] = []
     try:
         source = command.encode("utf-8")
     except UnicodeEncodeError:
         return Script([], ["has bytes that are not text"], parsed=False)
     if len(source) > MAX_BYTES:
-        return Script([], ["is too long to be judged"], parsed=False)
-    if _WEIRD.search(command):
+        return Script([], ["is too long to analyse"], parsed=False)
+    if _CONTROL_CHARACTERS.search(command):
         problems.append("has control characters")
     tree = _parser().parse(source)
     if tree.root_node.has_error:
@@ -204,7 +204,7 @@ def parse(command: str) -> Script:
 
 
 class _Reader:
-    """Walks one tree without recursion, so that depth costs nothing."""
+    """Walks one tree without recursion, so deep nesting costs nothing."""
 
     def __init__(self, source: bytes, problems: list[str]) -> None:
         self.source = source
@@ -237,7 +237,7 @@ class _Reader:
                 self._names(node)
             if kind in ("function_definition", "command_substitution", "process_substitution"):
                 top = False
-            # Words are read as a whole by `word`; inside them bytes are theirs.
+            # `word` reads a word as a whole, so the bytes in it are not checked here.
             whole = kind in ("word", "number", "string", "raw_string", "concatenation", "comment")
             if whole or not node.child_count:
                 self._gap(last_end, node)
@@ -253,7 +253,7 @@ class _Reader:
             self._problem("does not parse")
 
     def _names(self, node: Node) -> None:
-        """Note what the shell would know afterwards."""
+        """Record the functions and variables that the shell has afterwards."""
         if node.type == "function_definition":
             name = node.child_by_field_name("name")
             self.functions.append(self._text(name) if name else "")
@@ -282,7 +282,7 @@ class _Reader:
         words: list[Word] = []
         assignments: list[str] = []
         last_end = -1
-        for child in [*_word_nodes(node), *_words_behind_redirects(node)]:
+        for child in [*_word_nodes(node), *_words_after_redirects(node)]:
             if child.type == "variable_assignment":
                 assignments.append(self._text(child))
                 continue
@@ -291,7 +291,7 @@ class _Reader:
             last_end = child.end_byte
             word = self.word(child)
             if word.value is None:
-                self._problem(_REASONS.get(child.type, "has a word that is not plain"))
+                self._problem(_REASONS.get(child.type, "has a word that is computed when it runs"))
             words.append(word)
         if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
             self._problem("sets a variable")
@@ -299,13 +299,11 @@ class _Reader:
         self.commands.append(SimpleCommand(words, self._text(node), top, piped, assignments))
 
     def _separated(self, last_end: int, node: Node) -> None:
-        """Two words of a command are two words for bash only with a blank between them.
-
-        The tree also splits at an escaped newline, where bash joins.
-        """
+        """Check for a blank between two words: the tree also splits at an escaped newline, where
+        bash joins them."""
         between = self.source[last_end : node.start_byte]
         if not re.search(rb"[ \t]", between) or b"\n" in between.replace(b"\\\n", b""):
-            self._problem("has words that touch")
+            self._problem("has adjacent words that bash joins")
 
     def _redirect(self, node: Node) -> None:
         if node.start_byte and self.source[node.start_byte - 1 : node.start_byte] == b"}":
@@ -313,7 +311,7 @@ class _Reader:
         operator = next((c.type for c in node.children if not c.is_named), "")
         targets = node.children_by_field_name("destination")
         if len(targets) > 1 and not _is_simple(node.parent):
-            self._problem("has words behind a redirection")
+            self._problem("has words after a redirection")
         if not targets:
             if operator not in (">&-", "<&-"):
                 self._problem("redirects")
@@ -322,14 +320,14 @@ class _Reader:
         if operator in (">&", "<&") and re.fullmatch(r"[0-9]", word.text):
             return
         if word.value is None or word.glob:
-            self._problem("redirects to a place that is not known")
+            self._problem("redirects to a file whose name is computed when it runs")
         if operator == "<":
             self.reads.append(word)
         elif word.value != "/dev/null":
             self.writes.append(word)
 
     def word(self, node: Node) -> Word:
-        """Decode a word, as far as that is certain."""
+        """Decode a word; its value is None unless it is certain."""
         text = self._text(node)
         parts: list[str] = []
         glob = False
@@ -352,7 +350,7 @@ class _Reader:
 
 
 def _unquoted(text: str, first: bool, whole: bool) -> tuple[str | None, bool]:
-    """The value of an unquoted stretch and whether it has a pattern; None when it expands."""
+    """The value of unquoted text, None if it expands, and whether it has a pattern."""
     bare = re.sub(r"\\.", "_", text)
     if "{" in bare and ("," in bare or ".." in bare):
         return None, False  # a brace expansion
@@ -379,7 +377,7 @@ def _is_piped(node: Node) -> bool:
 
 
 def _word_nodes(node: Node) -> Iterator[Node]:
-    """The words of a command node, through the tree's own grouping of tests."""
+    """The words of a command node, tests flattened."""
     if node.type != "test_command":
         for child in node.children:
             if child.type == "command_name":
@@ -388,7 +386,7 @@ def _word_nodes(node: Node) -> Iterator[Node]:
                 if not child.type.endswith("redirect"):
                     yield child
             elif node.type != "command":
-                yield child  # the keyword of `export` or `unset`
+                yield child  # the keyword `export` or `unset`
         return
     stack = list(reversed(node.children))
     while stack:
@@ -400,16 +398,16 @@ def _word_nodes(node: Node) -> Iterator[Node]:
 
 
 def _is_simple(statement: Node | None) -> bool:
-    """Whether a statement is a simple command with redirections behind it."""
+    """Whether a statement is a simple command with redirections."""
     if statement is None or statement.type != "redirected_statement":
         return False
     body = statement.child_by_field_name("body")
     return body is not None and body.type == "command"
 
 
-def _words_behind_redirects(node: Node) -> Iterator[Node]:
-    """Words of a simple command that stand behind a redirection: for the grammar they are more
-    places to redirect to, for bash they are arguments."""
+def _words_after_redirects(node: Node) -> Iterator[Node]:
+    """Words of a simple command after a redirection: further targets for the grammar, arguments
+    for bash."""
     statement = node.parent
     if node.type != "command" or statement is None or not _is_simple(statement):
         return
@@ -419,7 +417,7 @@ def _words_behind_redirects(node: Node) -> Iterator[Node]:
 
 
 def _substitutions(node: Node) -> list[Node]:
-    """Nodes inside a word that are more than text."""
+    """Nodes inside a word that are not plain text."""
     return [
         child
         for child in node.children

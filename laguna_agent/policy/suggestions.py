@@ -1,7 +1,7 @@
-"""The narrowest useful rule for a command that a person allowed "always".
+"""The narrowest useful rule for a command that the user always allows.
 
-A rule that is exactly one command is asked again at the next file name, so tools of development
-get their subcommand and any arguments; everything else gets exactly what was approved.
+A rule for exactly one command asks again at the next file name, so development tools get their
+subcommand and any arguments; everything else gets exactly what was approved.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _RUNNERS = frozenset(
         "cmake",
     }
 )
-"""Programs whose arguments only choose what is checked or built in the workspace."""
+"""Programs whose arguments only select what is checked or built in the workspace."""
 
 _SUBCOMMANDS: dict[str, frozenset[str]] = {
     "cargo": frozenset({"build", "check", "test", "clippy", "fmt", "doc", "bench"}),
@@ -61,9 +61,9 @@ _MODULES = frozenset({"pytest", "unittest", "mypy", "ruff", "black", "compileall
 
 
 def suggested_words(words: Sequence[str]) -> str | None:
-    """The pattern of a rule for these words, or None when nothing narrow enough is useful."""
+    """The pattern of a rule for these words, or None when no useful rule is narrow enough."""
     if not words or any(re.search(r"[*?\[\x00-\x1f]", word) for word in words):
-        return None  # a pattern in the rule would cover more than was approved
+        return None  # as a pattern the rule would cover more than was approved
     name = os.path.basename(words[0])
     if words[0] != name:
         return shlex.join(words)

@@ -1,9 +1,9 @@
-"""Trust in what a repository brings along: nothing of it is read before its content is trusted.
+"""Trust in a repository's settings and instructions, which laguna reads only once trusted.
 
-Covered are `.laguna/`, the files in the repository that hooks and tools declared there run, and
-instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not generated. Trust is given
-to a hash of that content and kept in laguna's own state, so a change asks again. A symbolic link in
-`.laguna/` cannot be trusted; an instruction file may be one that stays in the repository.
+Trust covers `.laguna/`, the files of the repository that hooks and tools declared there run, and
+instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not generated. It applies to a
+hash of that content and is stored in laguna's own state, so a change asks again. A symbolic link
+in `.laguna/` cannot be trusted; an instruction file may be a link that stays in the repository.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SETTINGS = ".laguna"
 INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md")
 _GENERATED = {"node_modules", "__pycache__", "venv", "target", "site-packages"}
 _MOST_FOLDERS = 5_000
-"""Folders that are searched for instruction files, the nearest to the root first."""
+"""Folders that are searched for instruction files, those nearest to the root first."""
 _MOST_FILES = 2_000
 _MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Content:
-    """What trust would cover: relative names in order, and one digest of all of it."""
+    """What trust covers: relative names in order, and one digest of all contents."""
 
     root: Path
     files: tuple[str, ...]
@@ -51,7 +51,7 @@ class Content:
         return not self.files
 
     def covers(self, path: Path) -> bool:
-        """Whether a file is covered and still what it was."""
+        """Whether a file is covered and unchanged."""
         known = self.digests.get(os.path.relpath(path, self.root))
         if known is None:
             return False
@@ -63,7 +63,7 @@ class Content:
 
 
 def content(root: Path) -> Content:
-    """Read what trust would cover in `root`. Raises UsageError for what cannot be trusted."""
+    """Read what trust covers in `root`. Raises UsageError for files that cannot be trusted."""
     root = Path(sensitive_paths.real(root))
     digest = hashlib.sha256(b"laguna trust 1\0")
     digests: dict[str, bytes] = {}
@@ -85,7 +85,7 @@ def content(root: Path) -> Content:
 
 
 def is_trusted(root: Path) -> bool:
-    """Whether the present content of `root` is trusted. False when there is nothing to trust."""
+    """Whether the current content of `root` is trusted. False if there is nothing to trust."""
     try:
         found = content(root)
     except UsageError:
@@ -94,20 +94,20 @@ def is_trusted(root: Path) -> bool:
 
 
 def was_trusted(root: Path) -> bool:
-    """Whether an earlier content of `root` was trusted: the question is then about a change."""
+    """Whether an earlier content of `root` was trusted, so that this is about a change."""
     return sensitive_paths.real(root) in _load()
 
 
 def trust(root: Path, digest: str | None = None) -> Content:
     """Trust the content of `root` from now on.
 
-    `digest` is the one a person was shown; if the content is another by now, UsageError is raised.
+    `digest` is the one the user was shown. Raises UsageError if the content has changed since.
     """
     found = content(root)
     if digest is not None and digest != found.digest:
         raise UsageError(
-            f"{found.root / SETTINGS} changed while it was looked at",
-            hint="Look again, then trust it.",
+            f"{found.root / SETTINGS} changed since it was shown",
+            hint="Run `laguna trust` again.",
         )
     known = _load()
     known[os.fspath(found.root)] = found.digest
@@ -116,7 +116,7 @@ def trust(root: Path, digest: str | None = None) -> Content:
 
 
 def forget(root: Path) -> bool:
-    """Take trust back. Returns whether there was any."""
+    """Revoke trust. Returns whether there was any."""
     known = _load()
     there = known.pop(sensitive_paths.real(root), None) is not None
     if there:
@@ -125,14 +125,14 @@ def forget(root: Path) -> bool:
 
 
 def _covered(root: Path) -> Iterator[Path]:
-    """Every covered file, in an order that does not depend on the file system."""
+    """Every covered file, in a stable order."""
     yield from _instructions(root)
     settings = root / SETTINGS
     if not os.path.lexists(settings):
         return
     if settings.is_symlink() or not settings.is_dir():
         raise UsageError(
-            f"{settings} is not a plain directory", hint="A link to somewhere else is not trusted."
+            f"{settings} is not a plain directory", hint="Replace the link by a plain directory."
         )
     inside = sorted(_files_below(settings))
     yield from inside
@@ -140,7 +140,7 @@ def _covered(root: Path) -> Iterator[Path]:
 
 
 def _instructions(root: Path) -> Iterator[Path]:
-    """Instruction files by folder, the root's first; a link that leads out is none."""
+    """Instruction files by folder, those of the root first; links out of `root` are left out."""
     folders = deque([root])
     seen = 0
     while folders and seen < _MOST_FOLDERS:
@@ -160,7 +160,7 @@ def _instructions(root: Path) -> Iterator[Path]:
 
 
 def _target(root: Path, path: Path) -> Path | None:
-    """The plain file that an instruction file is, or None when it is none in `root`."""
+    """The plain file in `root` that an instruction file resolves to, or None."""
     real = Path(sensitive_paths.real(path))
     return real if sensitive_paths.is_under(real, root) and real.is_file() else None
 
@@ -181,7 +181,7 @@ def _read(path: Path) -> tuple[bytes, int]:
     except OSError as error:
         why = "a symbolic link" if path.is_symlink() else (error.strerror or "unreadable")
         raise UsageError(
-            f"{path} cannot be trusted: {why}", hint="Put a plain file in its place."
+            f"{path} cannot be trusted: {why}", hint="Replace it by a plain file."
         ) from error
     with os.fdopen(handle, "rb") as file:
         info = os.fstat(file.fileno())
@@ -193,7 +193,7 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 
 def _programs(root: Path, settings: list[Path]) -> set[Path]:
-    """Files of the repository that commands declared in its settings name."""
+    """Files of the repository that are named by commands in its settings."""
     found: set[Path] = set()
     for path in settings:
         for command in _commands_in(path):

@@ -445,12 +445,12 @@ def test_a_git_file_cannot_name_a_directory_that_does_not_point_back(
 # --- when there is none ---------------------------------------------------------------------
 
 
-def test_a_switched_off_sandbox_says_so(workspace: Path, tmp_path: Path) -> None:
+def test_a_disabled_sandbox_says_so(workspace: Path, tmp_path: Path) -> None:
     choice = make_sandbox(
         workspace=workspace, enabled=False, network=False, writable=[], state_dir=tmp_path
     )
     assert isinstance(choice.sandbox, NoSandbox)
-    assert "switched off" in choice.reason
+    assert "disabled" in choice.reason
     assert choice.sandbox.wrap(["ls"], cwd=workspace) == ["ls"]
 
 

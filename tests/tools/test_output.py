@@ -60,7 +60,7 @@ def test_full_or_missing_state_directory_does_not_cost_the_result(box: Toolbox) 
     box.context.state_dir.rmdir()
     box.context.state_dir.write_text("a file where the directory should be")
     bounded = bound(box.context, "x\n" * 10_000, limit=100)
-    assert "could not be saved" in bounded.text
+    assert "saving all of it failed" in bounded.text
     assert bounded.file is None
 
 

@@ -79,7 +79,7 @@ async def test_endless_line_is_cut(box: Toolbox) -> None:
     ("data", "shown", "described"),
     [
         (b"a\r\nb\r\n", "1\ta\n2\tb", "(CRLF)"),
-        (b"a\nb\r\n", "1\ta\n2\tb", "(mixed line ends)"),
+        (b"a\nb\r\n", "1\ta\n2\tb", "(mixed line endings)"),
         (b"\xef\xbb\xbfa\n", "1\ta", "(UTF-8 with BOM)"),
         ("grün\n".encode("latin-1"), "1\tgrün", "(Latin-1)"),
         ("grün\n".encode("utf-16"), "1\tgrün", "(UTF-16-LE)"),

@@ -98,7 +98,7 @@ async def test_broken_expression_is_searched_as_text_and_said(box: Toolbox) -> N
     result = await box.call("search", pattern="call(x")
     assert result.ok
     first, *rest = result.content.split("\n")
-    assert "no regular expression" in first
+    assert "not a regular expression" in first
     assert rest == ["1 match in 1 file", "a.py:", "1: call(x)"]
 
 

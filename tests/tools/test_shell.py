@@ -119,7 +119,7 @@ async def test_a_background_job_does_not_hold_the_command(shell: Shell) -> None:
     result = await shell(f"sleep {number} & echo done", timeout=60)
     assert time.monotonic() - started < 30  # against the hang, not for the speed
     assert result.content.startswith("done\n[pid ")
-    assert "runs on in the background" in result.content
+    assert "still runs in the background" in result.content
     listed = await shell("jobs")
     assert f"sleep {number}" in listed.content
     await shell("kill %1; wait %1 2>/dev/null")

@@ -38,7 +38,7 @@ async def test_a_shell_that_ends_is_replaced_in_place(
     await shell("export KEPT=yes; cd /usr")
     result = await shell(command)
     assert result.exit_code == code
-    assert "a new one is in /usr" in result.content
+    assert "a new one started in /usr" in result.content
     assert (await shell('echo "$KEPT $PWD $-"')).content.startswith("yes /usr ")
 
 

@@ -1,9 +1,9 @@
-"""Checkpoints: the working tree recorded in a private repository, and restored from it.
+"""Checkpoints: records the working tree in a private repository and restores it.
 
-The private repository lies in laguna's state and has its own objects and index; the user's are
-not touched. Untracked files are recorded, ignored ones are not, and those of nested repositories
-are recorded like all others. Contents are kept byte for byte, permissions bit for bit. Before a
-restore the present is recorded, so that a restore can be taken back too.
+The private repository is in laguna's state and has its own objects and index; the user's are not
+touched. Untracked files are recorded and ignored ones are not; files of nested repositories are
+recorded like others. Contents are kept byte for byte, permissions bit for bit. A restore first
+records the current state, so that it can be undone too.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeStore
 from laguna_agent.tools.repository.git_command import GitError
 
 MAX_FILE_BYTES = 64 << 20
-"""Larger files are not recorded; a restore leaves them as they are."""
+"""Larger files are not recorded, and a restore does not change them."""
 KEEP = 400
-"""Checkpoints that are kept of one workspace."""
+"""Number of checkpoints kept per workspace."""
 _BATCH = 100
 _REFS = "refs/checkpoints"
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
 class CheckpointError(LagunaError):
-    """A checkpoint could not be made, found or restored."""
+    """A checkpoint could not be recorded, found or restored."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A recorded state. `time` is in seconds since the epoch, `files` counts what was recorded."""
+    """A recorded state. `time` is in seconds since 1970, `files` the number of recorded files."""
 
     id: str
     label: str
     time: float
     files: int
     skipped: tuple[str, ...] = ()
-    """Files that were too large or unreadable and so are not part of it."""
+    """Files that were too large or unreadable, and so are not recorded."""
 
 
 @dataclass
 class RestoreReport:
-    """What a restore did, as paths relative to the workspace."""
+    """What a restore changed, as paths relative to the workspace."""
 
     written: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    """Paths that are not as they were, and why."""
+    """Paths that were not restored, and why."""
     before: str = ""
-    """The checkpoint of the state that the restore replaced."""
+    """The checkpoint of the state before the restore."""
 
 
 class Checkpoints:
-    """The checkpoints of one workspace. Methods block; they may be called from any thread."""
+    """The checkpoints of one workspace. Methods block and may be called from any thread."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Checkpoints:
     ) -> None:
         """`state` is the repository's state directory (`paths.repository_state_dir`).
 
-        The oldest checkpoints go when there are a quarter more than `keep`.
+        The oldest checkpoints are pruned when there are a quarter more than `keep`.
         """
         self.workspace = workspace
         self._store = state / "checkpoints"
@@ -88,7 +88,7 @@ class Checkpoints:
     # --- public -----------------------------------------------------------------------------
 
     def record(self, label: str) -> str:
-        """Record the working tree as it is; returns the checkpoint's id.
+        """Record the working tree; returns the id of the checkpoint.
 
         Raises CheckpointError.
         """
@@ -100,7 +100,7 @@ class Checkpoints:
             return checkpoint
 
     def history(self) -> list[Checkpoint]:
-        """All checkpoints, the newest first."""
+        """All checkpoints, newest first."""
         if not self._trees.git_dir.is_dir():
             return []
         with self._errors():
@@ -109,20 +109,20 @@ class Checkpoints:
         return sorted(found, key=lambda checkpoint: -checkpoint.time)
 
     def info(self, checkpoint: str) -> Checkpoint:
-        """One checkpoint. Raises CheckpointError when there is none of that id."""
+        """One checkpoint. Raises CheckpointError if there is none with this id."""
         meta = self._meta(checkpoint)
         return Checkpoint(
             checkpoint, meta["label"], meta["time"], meta["files"], tuple(meta.get("skipped", ()))
         )
 
     def changed_since(self, checkpoint: str) -> list[str]:
-        """Paths, relative to the workspace, that are not now as they were."""
+        """Paths, relative to the workspace, that differ from the checkpoint."""
         with self._locked(), self._errors():
             then, now = self._entries(checkpoint), self._trees.snapshot()[1]
             return sorted(p for p in then.keys() | now.keys() if then.get(p) != now.get(p))
 
     def diff(self, checkpoint: str) -> str:
-        """What has changed since, as a unified diff. Binary files are named only."""
+        """The changes since the checkpoint as a unified diff; binary files are only named."""
         with self._locked(), self._errors():
             now = self._trees.snapshot()[0]
             out = self._trees.git(
@@ -135,11 +135,11 @@ class Checkpoints:
             return out.decode("utf-8", "replace")
 
     def restore(self, checkpoint: str, *, only: Collection[str] | None = None) -> RestoreReport:
-        """Make the working tree what it was: contents, permissions, links, missing files.
+        """Restore the working tree: contents, permissions, links, missing files.
 
-        `only` limits it to these paths. Files that were ignored then are left alone. Raises
-        CheckpointError when the checkpoint does not exist or the present could not be recorded
-        first.
+        `only` limits it to these paths. Files that were ignored at the checkpoint are not touched.
+        Raises CheckpointError if the checkpoint does not exist or the current state cannot be
+        recorded first.
         """
         with self._locked(), self._errors():
             meta = self._meta(checkpoint)
@@ -163,7 +163,7 @@ class Checkpoints:
                         report.failed[path] = problem
                     else:
                         report.written.append(path)
-            # With the ignore files as they were, what is neither recorded nor ignored is new.
+            # By the restored ignore files, a file that is neither recorded nor ignored is new.
             self._trees.git("read-tree", "--reset", f"{self._ref(checkpoint)}:tree")
             kept = set(meta.get("skipped", ()))
             for path in sorted(self._trees.untracked()):
@@ -178,7 +178,7 @@ class Checkpoints:
             return report
 
     def prune(self, keep: int) -> int:
-        """Forget all but the newest `keep` checkpoints and free their space; returns how many."""
+        """Delete all but the newest `keep` checkpoints; returns how many were deleted."""
         with self._locked(), self._errors():
             return self._prune(keep)
 
@@ -215,7 +215,7 @@ class Checkpoints:
 
     def _ref(self, checkpoint: str) -> str:
         if not _ID.fullmatch(checkpoint):
-            raise CheckpointError(f"{checkpoint!r} is no checkpoint")
+            raise CheckpointError(f"{checkpoint!r} is not a checkpoint id")
         return f"{_REFS}/{checkpoint}"
 
     def _meta(self, checkpoint: str) -> dict[str, Any]:
@@ -236,12 +236,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process and thread at a time; what a killed one left locked is unlocked."""
+        """Hold the lock of the store, and remove a lock that a killed git left in it."""
         try:
             self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CheckpointError(f"no checkpoint: {error}") from error
+            raise CheckpointError(f"the checkpoint failed: {error}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (self._trees.git_dir / "index.lock").unlink(missing_ok=True)
@@ -267,7 +267,7 @@ def _git_mode(mode: int) -> str:
 
 
 def _permissions(entries: dict[str, TreeEntry]) -> tuple[dict[str, int], dict[str, int]]:
-    """The commonest full mode of each of git's modes, and the paths that have another."""
+    """The most common full mode for each of git's modes, and the paths with another mode."""
     counts: dict[str, Counter[int]] = {}
     for entry in entries.values():
         counts.setdefault(_git_mode(entry.mode), Counter())[entry.mode] += 1

@@ -1,4 +1,4 @@
-"""Putting recorded files back: byte for byte, never through a link, hard links and owners kept."""
+"""Restores recorded files byte for byte, never through a link, keeping hard links and owners."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 
 from laguna_agent.tools.files.workspace import WorkspacePath, open_beneath, parent_directory
 
-_IN_THE_WAY = "something that is not recorded is in the way"
+_IN_THE_WAY = "a file or folder that is not recorded is in the way"
 
 
 class Restorer:
-    """Writes and removes files of a workspace. What stands in the way goes if it is recorded."""
+    """Writes and removes files of a workspace. Recorded files in the way are removed."""
 
     def __init__(self, workspace: Path, *, recorded: set[str]) -> None:
-        """`recorded` are the paths of the present that can be had back."""
+        """`recorded` are the current paths that can be restored later."""
         self._workspace = workspace
         self._recorded = recorded
         self.removed_in_the_way: list[str] = []
 
     def write(self, path: str, mode: int, content: bytes | None) -> str | None:
-        """Make `path` a file or link of this mode; None as content means that it is right already.
+        """Make `path` a file or link with this mode; with None as content, only set the mode.
 
-        Returns what went wrong, or None.
+        Returns why it failed, or None.
         """
         try:
             problem = self._clear(path)
@@ -44,7 +44,7 @@ class Restorer:
         return None
 
     def remove(self, path: str) -> str | None:
-        """Remove a file or link, and the folders that become empty with it."""
+        """Remove a file or link, and the folders that become empty."""
         try:
             with parent_directory(self._target(path)) as (directory, name):
                 os.unlink(name, dir_fd=directory)
@@ -59,7 +59,7 @@ class Restorer:
         return WorkspacePath(self._workspace, path, path)
 
     def _clear(self, path: str) -> str | None:
-        """Remove what is now where `path` or one of its folders was."""
+        """Remove recorded files that are in the way of `path` or of its folders."""
         parts = path.split("/")
         for depth in range(1, len(parts) + 1):
             part = "/".join(parts[:depth])

@@ -1,7 +1,7 @@
-"""A private git repository that holds states of a working tree, byte for byte.
+"""A private git repository that stores states of a working tree byte for byte.
 
-It has its own objects and index; the user's are not touched. What the repository in the working
-tree configures has no say: no filters, no conversion of line ends, no hooks.
+It has its own objects and index; the user's are not touched. The configuration of the repository
+in the working tree does not apply: no filters, no conversion of line endings, no hooks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CONFIG = """\
 [gc]
 \tauto = 0
 """
-# The working tree's own .gitattributes would convert line ends and encodings and run filters.
+# Overrides .gitattributes of the working tree, which convert line endings and run filters.
 _ATTRIBUTES = "* -text !eol !crlf !filter !ident !working-tree-encoding !diff !merge\n"
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "laguna",
@@ -53,7 +53,7 @@ class TreeEntry:
     """A recorded file or link."""
 
     mode: int
-    """Type and permission bits, as `lstat` gives them."""
+    """Type and permission bits, as in `lstat`."""
     blob: str
 
     def same_content(self, other: TreeEntry | None) -> bool:
@@ -66,10 +66,10 @@ class TreeEntry:
 
 
 class TreeStore:
-    """Writes the working tree into trees. Methods raise GitError; one caller at once."""
+    """Writes the working tree into git trees. Methods raise GitError; one caller at a time."""
 
     def __init__(self, workspace: Path, git_dir: Path, *, own: Path, max_file_bytes: int) -> None:
-        """`own` is laguna's state, which is left out where it lies in the workspace."""
+        """`own` is laguna's state, which is excluded if it is in the workspace."""
         self.workspace = workspace
         self.git_dir = git_dir
         self._own = own
@@ -89,7 +89,7 @@ class TreeStore:
     def git(
         self, *arguments: str, data: bytes = b"", environment: dict[str, str] | None = None
     ) -> bytes:
-        """Run git on the store."""
+        """Run git in the store."""
         environment = environment or self._environment
         cwd = Path(environment["GIT_WORK_TREE"])
         return run_git(
@@ -97,12 +97,12 @@ class TreeStore:
         )
 
     def snapshot(self) -> tuple[str, dict[str, TreeEntry], list[str]]:
-        """The working tree as it is now: its tree, its entries by path, and what was left out."""
+        """Record the working tree: its tree, its entries by path, and the paths left out."""
         try:
             skipped = self._refresh_index()
             tree = self.git("write-tree").decode().strip()
         except GitError:
-            # The index is only a cache of what was recorded; a damaged one is made again.
+            # The index is only a cache; recreate a damaged one.
             (self.git_dir / "index").unlink(missing_ok=True)
             skipped = self._refresh_index()
             tree = self.git("write-tree").decode().strip()
@@ -117,7 +117,7 @@ class TreeStore:
         return tree, entries, skipped
 
     def untracked(self, under: str = "") -> Iterator[str]:
-        """Paths not in the index and not ignored, nested repositories looked into."""
+        """Paths that are neither tracked nor ignored, including those in nested repositories."""
         environment = dict(self._environment)
         if under:
             environment["GIT_WORK_TREE"] = str(self.workspace / under)
@@ -131,7 +131,7 @@ class TreeStore:
                 yield path
 
     def listing(self, tree: str) -> Iterator[tuple[str, str, str]]:
-        """Path, git's mode and blob of each file of a recorded tree."""
+        """Path, git mode and blob of each file in a recorded tree."""
         for line in self.git("ls-tree", "-r", "-z", tree).split(b"\0"):
             head, _, raw = line.partition(b"\t")
             if raw:
@@ -155,7 +155,7 @@ class TreeStore:
     # --- the index --------------------------------------------------------------------------
 
     def _refresh_index(self) -> list[str]:
-        """Bring the index up to the working tree; returns what could not be recorded."""
+        """Update the index from the working tree; returns the paths that cannot be recorded."""
         self._prepare()
         changed = [p for p in self.git("diff-files", "--name-only", "-z").split(b"\0") if p]
         changed += [os.fsencode(path) for path in self.untracked()]
@@ -180,7 +180,7 @@ class TreeStore:
         return skipped
 
     def _unrecordable(self, path: bytes) -> str | None:
-        """Why a path cannot be recorded; empty when it is not there, None when it can be."""
+        """Why a path cannot be recorded; empty if it does not exist, None if it can be."""
         full = os.path.join(os.fsencode(self.workspace), path)
         try:
             info = os.lstat(full)
@@ -195,7 +195,7 @@ class TreeStore:
         return None if os.access(full, os.R_OK) else "unreadable"
 
     def _tracked_but_ignored(self) -> Sequence[bytes]:
-        """Files that the user's repository tracks although they match an ignore rule."""
+        """Files that the user's repository tracks although an ignore rule matches them."""
         if not (self.workspace / ".git").exists():
             return []
         arguments = ("ls-files", "-c", "-i", "-z", "--exclude-standard")
@@ -204,7 +204,7 @@ class TreeStore:
         )
         try:
             out = run_git(arguments, cwd=self.workspace, environment=environment)
-        except GitError:  # a broken repository: its index decides nothing
+        except GitError:  # a broken repository has no tracked files
             return []
         return [path for path in out.split(b"\0") if path]
 
@@ -226,7 +226,7 @@ class TreeStore:
             self._excludes = excludes
 
     def _user_excludes(self) -> str:
-        """The user's ignore rules that stand in no file of the working tree."""
+        """The user's ignore rules from files outside the working tree."""
         texts = []
         with contextlib.suppress(ValueError):
             inside = self._own.resolve().relative_to(self.workspace.resolve())

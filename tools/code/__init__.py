@@ -1,1 +1,1 @@
-"""Source code by its syntax: languages, definitions, references, the repository map."""
+"""Source code analysis with tree-sitter: definitions, references and the repository map."""

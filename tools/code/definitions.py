@@ -1,11 +1,11 @@
-"""What the files of a repository define, for a person to choose from, in a process of its own.
+"""Lists the definitions in a repository's files for completion, in a worker process.
 
-Parsing many files takes a while; beside the interface it would delay keys, and a process of low
-priority delays nothing. The files changed last come first, and at most MAX_FILES are read.
+Parsing many files takes a while and would delay keys in the interface's own process; a process of
+low priority does not. Files are read in order of their last change, at most MAX_FILES of them.
 
 Run as `python -I -m laguna_agent.tools.code.definitions ROOT CACHE SINCE`, with paths relative to
-ROOT on standard input, a line each. Prints a `Batch` as JSON on a line for some files at a time.
-Only files that changed after SINCE, in seconds since 1970, are read.
+ROOT on standard input, one per line. Prints a `Batch` as JSON per line. Only files changed after
+SINCE, in seconds since 1970, are read.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _BATCH = 100
 
 
 class Batch(TypedDict):
-    """What some files define."""
+    """The definitions in some of the files."""
 
     done: int
-    """Files that were read so far."""
+    """Files read so far."""
     total: int
-    """Files that are to be read."""
+    """Files to read in all."""
     left_out: int
-    """Files beyond MAX_FILES, which are not."""
+    """Files beyond MAX_FILES, which are not read."""
     paths: list[str]
     """The files of this batch."""
     found: list[tuple[str, str]]
@@ -42,7 +42,7 @@ class Batch(TypedDict):
 
 
 def changed_last(root: Path, paths: Iterable[str], since: float) -> list[str]:
-    """The paths of source files changed after `since`, the newest first."""
+    """Paths of the source files changed after `since`, the latest first."""
     times: dict[str, float] = {}
     for path in paths:
         named = "." in path.rpartition("/")[2][1:]
@@ -56,14 +56,14 @@ def changed_last(root: Path, paths: Iterable[str], since: float) -> list[str]:
 
 
 def batches(root: Path, cache: Path, paths: list[str]) -> Iterator[Batch]:
-    """Read files; the first batch comes before any of them was."""
+    """Read the files in batches; the first batch is empty and says how many there are."""
     chosen = paths[:MAX_FILES]
     left_out = len(paths) - len(chosen)
     yield Batch(done=0, total=len(chosen), left_out=left_out, paths=[], found=[])
     for at in range(0, len(chosen), _BATCH):
         some = chosen[at : at + _BATCH]
         source_files = [source for path in some if (source := read_source(root, path)) is not None]
-        # A cache of its own for each: what it holds in memory is of no use any more.
+        # A new cache per batch, to free the memory of the last one.
         indexes = IndexCache(cache).indexes(source_files)
         found = [
             (definition.name, f"{path}:{definition.line}")
@@ -75,7 +75,7 @@ def batches(root: Path, cache: Path, paths: list[str]) -> Iterator[Batch]:
 
 
 def main() -> None:
-    """Serve one repository."""
+    """List the definitions of one repository."""
     root, cache, since = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     os.nice(19)
     paths = os.fsdecode(sys.stdin.buffer.read()).split("\n")

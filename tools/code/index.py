@@ -1,7 +1,6 @@
-"""What a source file defines and mentions, found with tree-sitter and cached by content hash.
+"""Indexes what source files define and mention, using tree-sitter, cached by content hash.
 
-The cache is one SQLite file; losing it costs time, nothing else. A broken or locked cache is
-done without.
+The cache is one SQLite file; losing it only costs time. A broken or locked cache is ignored.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Query
 
 FILE_LIMIT = 1 << 20
-"""Bytes of the largest file that is indexed; larger ones are generated."""
+"""Largest file that is indexed, in bytes; larger ones are usually generated."""
 MAX_FILES = 20_000
 _VERSION = 2
-"""Part of every cache key: raise it when what is extracted changes."""
+"""Part of every cache key: increase it when the extraction changes."""
 _CACHE_LIMIT = 512 << 20
 _SIGNATURE = 160
 _CONTAINERS = {
@@ -51,8 +50,8 @@ _LINE_COMMENTS = (b"#", b"//", b"*", b"/*", b"--", b"@", b"[")
 
 @dataclass(frozen=True)
 class Definition:
-    """Something defined. Lines are 1-based; `line` is that of the name, `first` to `last` are the
-    whole of it, decorators included."""
+    """A definition. Lines are 1-based: `line` is that of the name, `first` to `last` span all of it
+    with its decorators."""
 
     name: str
     kind: str
@@ -61,7 +60,7 @@ class Definition:
     last: int
     signature: str
     parent: str = ""
-    """Name of what it is defined in, dotted."""
+    """Dotted name of the enclosing definition."""
 
     @property
     def qualified(self) -> str:
@@ -70,13 +69,13 @@ class Definition:
 
     @property
     def depth(self) -> int:
-        """How many definitions it stands in."""
+        """The number of enclosing definitions."""
         return self.parent.count(".") + 1 if self.parent else 0
 
 
 @dataclass(frozen=True)
 class FileIndex:
-    """One source file: what it defines, in order, and how often it mentions each word."""
+    """One source file: its definitions in order, and how often it mentions each word."""
 
     language: str
     definitions: tuple[Definition, ...]
@@ -88,7 +87,7 @@ class FileIndex:
 
 
 class _Capture(NamedTuple):
-    """A definition as a query found it; ordered by where it begins, the longer one first."""
+    """A definition found by a query; ordered by start, the longer one first."""
 
     start: int
     negative_end: int
@@ -131,7 +130,7 @@ def index_source(language: str, data: bytes) -> FileIndex:
         kind, nodes = next((k, v) for k, v in captures.items() if k not in ("name", "attribute"))
         node, name = nodes[0], captures["name"][0]
         span = (name.start_byte, name.end_byte)
-        # `const f = () => 1` is a constant and a function: the more telling one is kept.
+        # `const f = () => 1` is both a constant and a function: keep the function.
         if span not in by_name or by_name[span].kind == "constant":
             by_name[span] = _Capture(node.start_byte, -node.end_byte, node, name, kind)
     found = list(by_name.values())
@@ -141,7 +140,7 @@ def index_source(language: str, data: bytes) -> FileIndex:
 
 
 def _definitions(found: list[_Capture], data: bytes) -> Iterator[Definition]:
-    open_: list[tuple[int, str]] = []  # end and name of what encloses the present definition
+    open_: list[tuple[int, str]] = []  # end and name of the enclosing definitions
     for start, negative_end, node, name_node, kind in found:
         end = -negative_end
         while open_ and open_[-1][0] <= start:
@@ -187,7 +186,7 @@ _WRAPPERS = {
 
 
 def _outer(node: Node) -> Node:
-    """The statement that a definition is the only content of, with its decorators."""
+    """The statement that contains only this definition and its decorators."""
     while node.parent is not None and node.parent.type in _WRAPPERS:
         if node.parent.type == "type_declaration" and node.parent.named_child_count > 1:
             break
@@ -196,7 +195,7 @@ def _outer(node: Node) -> Node:
 
 
 def _with_comments(node: Node, data: bytes) -> int:
-    """The 1-based line where the comment right above a definition begins."""
+    """The 1-based line where the comment directly above a definition begins."""
     row = node.start_point[0]
     start = data.rfind(b"\n", 0, node.start_byte) + 1
     while start > 0:
@@ -224,7 +223,7 @@ def _signature(node: Node, data: bytes) -> str:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A source file as read: its path relative to the root, language, content and its hash."""
+    """A source file: its path relative to the root, language, content and hash."""
 
     path: str
     language: str
@@ -233,7 +232,7 @@ class SourceFile:
 
 
 def read_source(root: Path, relative: str) -> SourceFile | None:
-    """The file, None when it is no source that can be parsed."""
+    """The file, None if it is not source code that can be parsed."""
     try:
         data = read_bytes(WorkspacePath(root, relative, relative), FILE_LIMIT + 1)
     except PathError:
@@ -247,7 +246,7 @@ def read_source(root: Path, relative: str) -> SourceFile | None:
 
 
 def source_files(root: Path, start: str = ".") -> Iterator[SourceFile]:
-    """All source files under `root/start`, or the one file that it is."""
+    """All source files below `root/start`, or that file itself."""
     if (root / start).is_file():
         source = read_source(root, start)
         if source is not None:
@@ -266,7 +265,7 @@ def source_files(root: Path, start: str = ".") -> Iterator[SourceFile]:
 
 
 class IndexCache:
-    """Indexes by content hash, in memory and on disk under `directory`."""
+    """Indexes by content hash, in memory and in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "symbols.sqlite"
@@ -283,7 +282,7 @@ class IndexCache:
         return connection
 
     def load(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """What is stored under the keys."""
+        """The values stored under the keys."""
         wanted = list(keys)
         found: dict[str, bytes] = {}
         try:
@@ -301,7 +300,7 @@ class IndexCache:
         return found
 
     def store(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Keep values; a cache that cannot be written is passed over."""
+        """Store values; a cache that cannot be written is ignored."""
         try:
             with contextlib.closing(self._open()) as connection, connection:
                 connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", entries)
@@ -309,7 +308,7 @@ class IndexCache:
             self._discard()
 
     def _discard(self) -> None:
-        """Remove a cache that is no database; one that is only busy stays."""
+        """Remove a cache file that is not a database; keep one that is only busy."""
         with contextlib.suppress(OSError):
             with self._path.open("rb") as stream:
                 if stream.read(16) in (b"SQLite format 3\0", b""):
@@ -317,7 +316,7 @@ class IndexCache:
             self._path.unlink()
 
     def indexes(self, files: Iterable[SourceFile]) -> dict[str, FileIndex]:
-        """The index of each file by path; what is not cached is parsed now."""
+        """The index of each file by path, parsing those that are not cached."""
         wanted = list(files)
         keys = {source.path: f"{_VERSION}:{source.language}:{source.hash}" for source in wanted}
         missing = {key for key in keys.values() if key not in self._memory}

@@ -1,4 +1,4 @@
-"""Programming languages: which a file is in, and its tree-sitter parser, loaded when needed."""
+"""Detects the language of a file and loads its tree-sitter parser when needed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from tree_sitter import Language, Node, Parser, Tree
 
 PARSE_LIMIT = 2 << 20
-"""Bytes of the largest file that is parsed."""
+"""Largest file that is parsed, in bytes."""
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """A grammar wheel: its module and the function in it that gives the language."""
+    """A grammar package: its module and the function that returns the language."""
 
     module: str
     function: str = "language"
@@ -90,7 +90,7 @@ _INTERPRETERS = {
 
 
 def language_of(path: str, head: bytes = b"") -> str | None:
-    """The language by file name, else by a `#!` line; None when there is no grammar for it."""
+    """The language by file name or `#!` line; None if there is no grammar for it."""
     name = path.rpartition("/")[2]
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -113,7 +113,7 @@ def _looks_like_cpp(head: bytes) -> bool:
 
 @functools.cache
 def load(language: str) -> Language:
-    """The tree-sitter language; its wheel is imported here."""
+    """The tree-sitter language, whose package is imported here."""
     from tree_sitter import Language
 
     grammar = _GRAMMARS[language]
@@ -122,7 +122,7 @@ def load(language: str) -> Language:
 
 
 def parser(language: str) -> Parser:
-    """A new parser (parsers are not shared between threads)."""
+    """A new parser; parsers cannot be shared between threads."""
     from tree_sitter import Parser
 
     return Parser(load(language))
@@ -137,15 +137,15 @@ def parse(language: str, data: bytes) -> Tree:
 
 
 class SyntaxProblem(NamedTuple):
-    """Where a file stops making sense: a 1-based line and what is wrong there."""
+    """A syntax error: its 1-based line and what is wrong there."""
 
     line: int
     message: str
 
 
-@functools.lru_cache(maxsize=8)  # a change is planned for the policy and again for the run
+@functools.lru_cache(maxsize=8)  # a change is planned twice: for the policy and to run
 def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
-    """The first place where the text does not parse; None when it does or no grammar knows."""
+    """The first syntax error; None if there is none, or no grammar."""
     data = text.encode("utf-8", "replace")
     language = language_of(path, data[:4096])
     if language is None or len(data) > PARSE_LIMIT:
@@ -156,9 +156,9 @@ def syntax_problem(path: str, text: str) -> SyntaxProblem | None:
 
 @functools.lru_cache(maxsize=8)
 def strict_problem(path: str, text: str) -> SyntaxProblem | None:
-    """Like `syntax_problem`; Python is also asked itself, for its grammar is a lenient one.
+    """Like `syntax_problem`, but Python is also parsed by `ast`, as its grammar is lenient.
 
-    Code in a newer Python than this one does not pass: compare with the file as it was.
+    Code for a newer Python than this one fails: compare with the file before the change.
     """
     problem = syntax_problem(path, text)
     if problem is not None or language_of(path, text[:200].encode("utf-8", "replace")) != "python":

@@ -1,4 +1,4 @@
-"""What counts as a definition and as a mention in each language, as tree-sitter queries.
+"""Tree-sitter queries for the definitions and mentions in each language.
 
 Each pattern of `QUERIES` captures the name as `@name` and the whole definition as its kind
 (`@class`).

@@ -1,4 +1,4 @@
-"""Where a name is referred to: occurrences that the syntax tree says are code."""
+"""Finds references to a name: its occurrences in code, not in comments or strings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reference:
 
 
 def references(files: Iterable[SourceFile], name: str) -> list[Reference]:
-    """Every mention of the name outside of comments and string text, one for each line."""
+    """Every mention of the name outside comments and strings, one per line."""
     word = re.compile(rb"(?<![\w$])" + re.escape(name.encode()) + rb"(?![\w$])")
     found: list[Reference] = []
     for source in files:

@@ -1,4 +1,4 @@
-"""A map of a repository: what matters most, by how much it is referred to, fitted to a budget."""
+"""A map of a repository: its most referenced definitions, within a token budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.read_state import digest
 
 _CHARS_PER_TOKEN = 3.4
-"""What a token of a map is taken to hold when there is no tokenizer to ask."""
+"""Estimated characters per token of a map, without a tokenizer."""
 _DAMPING = 0.85
 _ROUNDS = 12
 _DATA = {"json", "toml", "yaml", "html", "css"}
@@ -28,11 +28,11 @@ TEST_PATH = re.compile(
     r"(?:^|/)(?:tests?|spec|__tests__)/|(?:^|/)(?:test_|conftest)|[._]test\.|_spec\.", re.IGNORECASE
 )
 _KEPT = 4_000
-"""Symbols of the ranking that are cached; more never fit a budget."""
+"""Ranked definitions that are cached; more never fit a budget."""
 
 
 class Ranked(NamedTuple):
-    """A definition and how much it matters."""
+    """A definition and its score."""
 
     score: float
     path: str
@@ -40,13 +40,13 @@ class Ranked(NamedTuple):
 
 
 def rank(indexes: Mapping[str, FileIndex]) -> list[Ranked]:
-    """All definitions of code, the most referred to first.
+    """All definitions, the most referenced first.
 
-    Files get a weight by who refers to them (PageRank); a definition gets the weight of the
-    files that mention it, less where many files define that name.
+    A file's weight comes from the files that reference it (PageRank); a definition's score from
+    the weights of the files that mention it, divided among files that define the same name.
     """
     code = {path: index for path, index in indexes.items() if index.language not in _DATA}
-    # A name is looked up among files of its own family of languages only.
+    # Look a name up only in files of the same family of languages.
     definers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path, index in code.items():
         for name in {_key(d.name) for d in index.definitions}:
@@ -58,7 +58,7 @@ def rank(indexes: Mapping[str, FileIndex]) -> list[Ranked]:
             owners = definers.get((_family(index), word))
             if owners is None or (owners == [path]):
                 continue
-            weight = math.sqrt(count) * _telling(word) / len(owners)
+            weight = math.sqrt(count) * _name_weight(word) / len(owners)
             mentions[_family(index), word].append((path, weight))
             for owner in owners:
                 if owner != path:
@@ -69,14 +69,14 @@ def rank(indexes: Mapping[str, FileIndex]) -> list[Ranked]:
         for definition in index.definitions:
             users = mentions.get((_family(index), _key(definition.name)), ())
             used = sum(weight * weights[user] for user, weight in users if user != path)
-            score = (used + weights[path] * 0.02) * _standing(path, definition)
+            score = (used + weights[path] * 0.02) * _definition_weight(path, definition)
             ranked.append(Ranked(score, path, definition))
     ranked.sort(key=lambda r: (-r.score, r.path, r.definition.line))
     return ranked
 
 
 def _key(name: str) -> str:
-    """The word by which a definition is mentioned: the last part of `ns::Class::name`."""
+    """The word that mentions a definition: the last part of `ns::Class::name`."""
     return name.replace("::", ".").rpartition(".")[2]
 
 
@@ -84,17 +84,17 @@ def _family(index: FileIndex) -> str:
     return _FAMILIES.get(index.language, index.language)
 
 
-def _standing(path: str, definition: Definition) -> float:
-    """What a definition is worth by where it stands."""
+def _definition_weight(path: str, definition: Definition) -> float:
+    """The weight of a definition by its depth, kind and file."""
     worth = 0.5**definition.depth
     if TEST_PATH.search(path):
         worth *= 0.1
     return worth if definition.kind not in ("constant", "variable", "field") else worth * 0.5
 
 
-def _telling(name: str) -> float:
-    """How much a mention of the name says: little for short, private, magic and plain words,
-    which many things are called."""
+def _name_weight(name: str) -> float:
+    """The weight of a mention of the name: low for short, private, magic and plain words, which
+    name many things."""
     if len(name) < 3 or (name.startswith("__") and name.endswith("__")):
         return 0.0
     if name.startswith("_"):
@@ -123,7 +123,7 @@ def _page_rank(edges: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def ranking(cache: IndexCache, files: Sequence[SourceFile]) -> list[Ranked]:
-    """The ranking of these files, cached as long as none of them changes."""
+    """The ranking of these files, cached until one of them changes."""
     state = "".join(f"{f.path}\0{f.hash}\0" for f in sorted(files, key=lambda f: f.path))
     key = f"map:2:{digest(state.encode('utf-8', 'surrogateescape'))}"
     stored = cache.load([key]).get(key)
@@ -154,7 +154,7 @@ def ranking(cache: IndexCache, files: Sequence[SourceFile]) -> list[Ranked]:
 
 
 def render(ranked: Sequence[Ranked]) -> str:
-    """The chosen definitions, file by file, with line numbers; the best file first."""
+    """The chosen definitions by file, with line numbers; the best file first."""
     by_file: dict[str, list[Definition]] = defaultdict(list)
     for item in ranked:
         by_file[item.path].append(item.definition)
@@ -164,7 +164,7 @@ def render(ranked: Sequence[Ranked]) -> str:
         chosen = sorted(definitions, key=lambda d: d.line)
         names = {d.qualified for d in chosen}
         for d in chosen:
-            # A method whose class did not make it says whose it is.
+            # A method whose class is not shown names its class.
             whole = d.parent and d.parent not in names
             label = f"{d.parent}: {d.signature}" if whole else d.signature
             indent = " " * (1 if whole else 1 + d.depth)
@@ -173,7 +173,7 @@ def render(ranked: Sequence[Ranked]) -> str:
 
 
 def fit(ranked: Sequence[Ranked], budget: int, count: Callable[[str], int] | None = None) -> str:
-    """The longest map of at most `budget` tokens, counted by `count` or estimated."""
+    """The longest map within `budget` tokens, counted by `count` or estimated."""
 
     def fits(number: int) -> bool:
         text = render(ranked[:number])

@@ -1,4 +1,4 @@
-"""Unified diffs of two texts, quick on long files that differ in few places."""
+"""Unified diffs of two texts, fast for long files that differ in few places."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def unified(old: str, new: str, path: str = "", *, context: int = 3) -> str:
-    """A unified diff with `context` lines around each change; headers only when `path` is given."""
+    """A unified diff with `context` lines around each change, with headers if `path` is given."""
     if old == new:
         return ""
     a, b = _lines(old), _lines(new)
@@ -41,7 +41,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _shift(hunk: str, by: int) -> str:
-    """A hunk header whose line numbers count from the beginning of the file."""
+    """A hunk header with its line numbers moved by `by`."""
     _, old, new, *_ = hunk.split()
     return f"@@ -{_moved(old, by)} +{_moved(new, by)} @@\n"
 
@@ -51,14 +51,14 @@ def _moved(part: str, by: int) -> str:
     return f"{int(start) + by}{comma}{count}"
 
 
-def counts(diff: str) -> tuple[int, int]:
-    """Lines added and removed."""
+def changed_line_counts(diff: str) -> tuple[int, int]:
+    """The number of lines added and removed."""
     lines = [x for x in diff.split("\n") if not x.startswith(("+++", "---"))]
     return sum(x.startswith("+") for x in lines), sum(x.startswith("-") for x in lines)
 
 
 def shortened(diff: str, *, lines: int = 60, chars: int = 4_000) -> str:
-    """The beginning of a diff, with how much more there is."""
+    """The beginning of a diff, and how much more there is."""
     kept: list[str] = []
     room = chars
     every = diff.rstrip("\n").split("\n")

@@ -1,4 +1,4 @@
-"""A directory as an indented tree that honours gitignore and fits its room."""
+"""A directory as an indented tree that honours gitignore and fits a size."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _size(size: int) -> str:
 
 
 def render_tree(context: ToolContext, target: WorkspacePath) -> str:
-    """The tree under a directory; what does not fit is counted where it was left out.
+    """The tree of a directory; entries that do not fit are counted.
 
-    Directories nearer to the top are opened first, so that a large folder deep down does not
-    push out the rest.
+    Directories nearer to the top are listed first, so that a large folder deep down does not crowd
+    out the rest.
     """
     children: dict[str, list[Entry]] = defaultdict(list)
     files_below: dict[str, int] = defaultdict(int)
@@ -47,7 +47,7 @@ def render_tree(context: ToolContext, target: WorkspacePath) -> str:
     lines: list[str] = []
     _render(children, files_below, opened, start, 0, lines)
     if count >= _MAX_ENTRIES:
-        lines.append(f"[only the first {_MAX_ENTRIES:,} entries were looked at]")
+        lines.append(f"[only the first {_MAX_ENTRIES:,} entries were read]")
     text = "\n".join(lines)
     return text if len(text) <= context.max_output_chars else _cut(text, context.max_output_chars)
 
@@ -58,7 +58,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _choose(children: dict[str, list[Entry]], start: str) -> dict[str, int]:
-    """How many entries of which directories are listed, nearest to the top first."""
+    """How many entries of each directory are listed, those nearest to the top first."""
     opened: dict[str, int] = {}
     room = _MAX_LINES
     level = [start]

@@ -1,9 +1,9 @@
-"""Finding the text that an edit means, and changing no more of the file than was asked.
+"""Finds the text that an edit replaces, and changes no more of the file than that.
 
-An exact match always comes first. What models get wrong is then allowed for, one kind at a time:
-blanks at line ends, indentation, runs of blanks, a line left out or written as `...`. Such a match
-counts only when it is the only one. The change from `old` to `new` is then merged into the file's
-own lines, so that lines the edit keeps stay as they are, to the byte.
+An exact match always wins. Otherwise the usual mistakes of models are tolerated, one kind at a
+time: trailing blanks, indentation, runs of blanks, a line left out or written as `...`. Such a
+match counts only if it is unique. The change from `old` to `new` is then merged into the file's
+own lines, so that the lines an edit keeps stay the same to the byte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_PLACEMENTS = 40
 
 
 class NoMatchError(Exception):
-    """The text was not found, or more than once. `lines` are where candidates begin (1-based)."""
+    """The text was found not at all or several times. Candidates begin at `lines` (1-based)."""
 
     def __init__(self, message: str, lines: Sequence[int] = ()) -> None:
         super().__init__(message)
@@ -32,24 +32,24 @@ class NoMatchError(Exception):
 
 
 def find(text: str, old: str, new: str, *, every: bool = False) -> Match:
-    """Match `old` in `text` (line ends `\\n`). Raises NoMatchError."""
+    """Match `old` in `text`, whose line endings are `\\n`. Raises NoMatchError."""
     old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
     if not old:
         raise NoMatchError("old is empty; give the text to replace, or use write for a whole file.")
-    for a, b in _spellings(old, new):
+    for a, b in _variants(old, new):
         exact = _exact(text, a, b, every=every)
         if exact is not None:
             return exact
     lines = Lines.of(text)
-    for a, b in _spellings(old, new):
+    for a, b in _variants(old, new):
         found = _tolerant(lines, a, b)
         if found is not None:
             return found
     raise NoMatchError("old was not found.")
 
 
-def _spellings(old: str, new: str) -> Iterator[tuple[str, str]]:
-    """The edit as given, then without line numbers or a fence copied into it."""
+def _variants(old: str, new: str) -> Iterator[tuple[str, str]]:
+    """The edit as given, then without line numbers or a code fence copied into it."""
     yield old, new
     numbered = [line for line in old.split("\n") if line.strip()]
     if numbered and all(_NUMBERED.match(line) for line in numbered):
@@ -61,7 +61,7 @@ def _spellings(old: str, new: str) -> Iterator[tuple[str, str]]:
         yield match.group(1), inner.group(1) if inner else new
 
 
-# --- exact ----------------------------------------------------------------------------------
+# --- exact --------------------------------------------------------------------------------------
 
 
 def _exact(text: str, old: str, new: str, *, every: bool) -> Match | None:
@@ -92,7 +92,7 @@ def _exact_once(text: str, start: int, end: int, old: str, new: str) -> Match:
     ends_line = end == len(text) or text[end] == "\n" or text[end - 1] == "\n"
     whole_lines = not before.strip() and ends_line
     if whole_lines and not new.strip("\n") and old.strip():
-        # Nothing is left of the lines: do not leave an empty one behind.
+        # The lines are deleted: do not leave an empty line.
         stop = end + 1 if end < len(text) and text[end - 1] != "\n" else end
         return Match([Splice(line_start, stop, new if new.strip(" \t") == new else "")])
     if whole_lines and new:
@@ -103,8 +103,8 @@ def _exact_once(text: str, start: int, end: int, old: str, new: str) -> Match:
     verbatim = [Splice(start, end, new)]
     if not (whole_lines and before and not indent_of(old) and "\n" in new):
         return Match(verbatim)
-    # The first line came without its indentation: the later lines of `new` either count from
-    # it or from the margin of the file.
+    # The first line came without its indentation: later lines of `new` are indented relative to
+    # it or to the margin of the file.
     first, *rest = new.split("\n")
     indented = [line for line in rest if line.strip()]
     moved = [
@@ -116,12 +116,12 @@ def _exact_once(text: str, start: int, end: int, old: str, new: str) -> Match:
     return Match(verbatim, alternatives=[moved] if one_line else [])
 
 
-# --- tolerant -------------------------------------------------------------------------------
+# --- tolerant -----------------------------------------------------------------------------------
 
 _Key = Callable[[str], str]
 
 _TIERS: tuple[tuple[str, _Key], ...] = (
-    ("blanks at line ends", str.rstrip),
+    ("trailing blanks", str.rstrip),
     ("indentation", str.strip),
     ("blanks", lambda line: " ".join(line.split())),
     ("typographic characters", lambda line: " ".join(line.translate(_FOLDED).split())),
@@ -141,7 +141,7 @@ def _tolerant(lines: Lines, old: str, new: str) -> Match | None:
         if len(windows) > 1:
             numbers = [w[0] + 1 for w in windows]
             raise NoMatchError(
-                f"old is not found exactly and fits {len(windows)} places (lines "
+                f"old has no exact match and fits {len(windows)} places (lines "
                 f"{', '.join(map(str, numbers[:8]))}); give more lines around it.",
                 numbers,
             )
@@ -151,7 +151,7 @@ def _tolerant(lines: Lines, old: str, new: str) -> Match | None:
 
 
 def _trimmed(text: str) -> list[str]:
-    """Lines, without empty ones at both ends."""
+    """Lines, without empty lines at both ends."""
     lines = text.split("\n")
     while lines and not lines[0].strip():
         lines.pop(0)
@@ -161,21 +161,21 @@ def _trimmed(text: str) -> list[str]:
 
 
 def _edges(text: str) -> tuple[int, int]:
-    """Empty lines at the beginning and the end, a final line end not counted."""
+    """Numbers of empty lines at the beginning and the end, a final newline not counted."""
     lines = text.removesuffix("\n").split("\n")
     filled = [i for i, line in enumerate(lines) if line.strip()]
     return (filled[0], len(lines) - 1 - filled[-1]) if filled else (0, 0)
 
 
 def _trimmed_pair(old: str, new: str) -> tuple[list[str], list[str]]:
-    """Both without empty lines at their ends, but for those that `new` adds."""
+    """Both without empty lines at their ends, except those that `new` adds."""
     head, tail = (max(0, n - o) for o, n in zip(_edges(old), _edges(new), strict=True))
     written = _trimmed(new)
     return _trimmed(old), [""] * head + written + [""] * tail if written else []
 
 
 def _windows(file: Sequence[str], old: Sequence[str], key: _Key) -> list[list[int]]:
-    """Every place where the lines are equal under `key`, as the file index of each line."""
+    """Every place where the lines are equal under `key`, as the indexes of the file's lines."""
     wanted = [key(line) for line in old]
     keys = [key(line) for line in file]
     size = len(wanted)
@@ -189,7 +189,7 @@ def _windows(file: Sequence[str], old: Sequence[str], key: _Key) -> list[list[in
 def _between_blanks(
     file: Sequence[str], windows: list[list[int]], head: int, tail: int
 ) -> list[list[int]]:
-    """Of several places, those with as many empty lines around as `old` has at its ends."""
+    """Of several places, those surrounded by as many empty lines as `old` has at its ends."""
     return [
         w
         for w in windows
@@ -201,7 +201,7 @@ def _between_blanks(
 def _same_shape(
     file: Sequence[str], old: Sequence[str], windows: list[list[int]]
 ) -> list[list[int]]:
-    """Of several places, those whose indentation is that of `old`, moved as a whole."""
+    """Of several places, those with the indentation of `old`, shifted as a whole."""
 
     def shape(lines: Sequence[str]) -> list[int]:
         widths = [len(indent_of(x).expandtabs(4)) for x in lines if x.strip()]
@@ -212,9 +212,9 @@ def _same_shape(
 
 
 def _elided(lines: Lines, old: list[str], new: list[str]) -> Match | None:
-    """`old` with lines left out: marked by `...`, or up to two that were forgotten.
+    """A match of `old` with lines left out: marked by `...`, or up to two that were forgotten.
 
-    It may fit in several ways, if the change is the same in all of them.
+    Several placements are accepted if the change is the same in all of them.
     """
     placements = _alignments(lines.lines, old)
     matches = [merge(lines, p, old, new, "lines left out of old") for p in placements]
@@ -225,7 +225,7 @@ def _elided(lines: Lines, old: list[str], new: list[str]) -> Match | None:
 
 
 def _alignments(file: Sequence[str], old: Sequence[str]) -> list[list[int]]:
-    """The ways to place `old` in the file in order with gaps; none when there are too many.
+    """The ways to place `old` in the file in order with gaps; none if there are too many.
 
     The index of an ellipsis is −1.
     """
@@ -235,8 +235,8 @@ def _alignments(file: Sequence[str], old: Sequence[str]) -> list[list[int]]:
     solid = [line.strip() for line, mark in zip(old, marks, strict=True) if not mark]
     if not solid or marks[-1] or sum(marks) > 3 or len(old) > _MAX_ELIDED:
         return []
-    telling = sum(len(line) > 3 for line in solid)
-    budget = min(_MAX_GAP, telling - 1) if telling > 1 else 0
+    distinctive = sum(len(line) > 3 for line in solid)
+    budget = min(_MAX_GAP, distinctive - 1) if distinctive > 1 else 0
     if not any(marks) and not budget:
         return []
     keys = [line.strip() for line in file]
@@ -277,11 +277,11 @@ def _placements(
     return results
 
 
-# --- when nothing matched -------------------------------------------------------------------
+# --- without a match ----------------------------------------------------------------------------
 
 
 def nearest(text: str, old: str) -> tuple[int, int, float] | None:
-    """The lines most like `old`: first and last (1-based) and likeness from 0 to 1."""
+    """The lines most similar to `old`: first and last (1-based) and similarity from 0 to 1."""
     file = text.split("\n")
     keys = [line.strip() for line in file]
     wanted = [line.strip() for line in _trimmed(old)]
@@ -297,9 +297,9 @@ def nearest(text: str, old: str) -> tuple[int, int, float] | None:
             starts[max(0, index - offset)] = starts.get(max(0, index - offset), 0) + len(key)
     ranked = sorted(starts, key=lambda s: -starts[s])[:12]
     if not ranked:
-        telling = max(wanted, key=len)
-        close = difflib.get_close_matches(telling, list(where)[:5_000], n=3, cutoff=0.5)
-        offset = wanted.index(telling)
+        longest = max(wanted, key=len)
+        close = difflib.get_close_matches(longest, list(where)[:5_000], n=3, cutoff=0.5)
+        offset = wanted.index(longest)
         ranked = [max(0, i - offset) for line in close for i in where[line][:3]]
     best: tuple[float, int] | None = None
     joined = "\n".join(wanted)[:4_000]

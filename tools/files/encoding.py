@@ -1,8 +1,8 @@
-"""Text as it is stored: encoding, byte order mark and line ends, kept to the byte.
+"""Text files decoded so that encoding, byte order mark and line endings survive to the byte.
 
-A file is decoded so that encoding it again gives the same bytes, whatever they are. Matching
-and numbering work on text whose line ends are `\\n`; `Document.splice` puts changes back in the
-original, so that only the bytes of a change differ.
+Encoding a decoded file again gives the same bytes, whatever they are. Matching and numbering work
+on text with `\\n` as line ending; `Document.splice` applies changes to the original, so that only
+the changed bytes differ.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _MAGIC = {
 
 
 class EncodingError(Exception):
-    """New text that the file's encoding cannot hold; the message is for the model."""
+    """New text that the file's encoding cannot represent; the message is for the model."""
 
 
 class Splice(NamedTuple):
-    """Replace `start:end` of the normalised text by `text` (line ends `\\n`)."""
+    """Replace `start:end` of the normalised text by `text`, whose line endings are `\\n`."""
 
     start: int
     end: int
@@ -50,7 +50,7 @@ class Splice(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A decoded file. `raw` keeps its own line ends; `text` has `\\n` only."""
+    """A decoded file. `raw` keeps its own line endings; `text` has `\\n` only."""
 
     raw: str
     encoding: str = "utf-8"
@@ -60,7 +60,7 @@ class Document:
 
     @cached_property
     def separator(self) -> str:
-        """The most frequent line end: `\\n`, `\\r\\n`, or `\\r` in files that have no other."""
+        """The most frequent line ending: `\\n`, `\\r\\n`, or `\\r` in files that have no other."""
         crlf = self.raw.count("\r\n")
         lf = self.raw.count("\n") - crlf
         if not lf and not crlf and "\r" in self.raw:
@@ -69,21 +69,21 @@ class Document:
 
     @cached_property
     def text(self) -> str:
-        """The text with every line end as `\\n`."""
+        """The text with every line ending as `\\n`."""
         if self.separator == "\r":
             return self.raw.replace("\r", "\n")
         return self.raw.replace("\r\n", "\n")
 
     @cached_property
     def _crlf_positions(self) -> list[int]:
-        """Positions in `text` of the line ends that are two characters in `raw`."""
+        """Positions in `text` of the line endings that are two characters in `raw`."""
         return [m.start() - i for i, m in enumerate(re.finditer("\r\n", self.raw))]
 
     def _raw_offset(self, position: int) -> int:
         return position + bisect_left(self._crlf_positions, position)
 
     def _separator_at(self, position: int) -> str:
-        """The line end to write at a position: that of its line, else of the line before."""
+        """The line ending to write at a position: that of its line, else of the line before."""
         if self.separator == "\r":
             return "\r"
         newline = self.text.find("\n", position)
@@ -96,7 +96,7 @@ class Document:
         return "\r\n" if crlf else "\n"
 
     def splice(self, splices: Sequence[Splice]) -> Document:
-        """The document with the changes made; everything outside them keeps its bytes."""
+        """The document with the changes applied; everything else keeps its bytes."""
         pieces = []
         done = 0
         for start, end, text in sorted(splices):
@@ -108,23 +108,23 @@ class Document:
         return Document("".join(pieces), self.encoding, self.errors, self.bom)
 
     def with_text(self, text: str) -> Document:
-        """Other text in this file's encoding and line ends."""
+        """Other text with this file's encoding and line endings."""
         text = text.replace("\r\n", "\n")
         return Document(text.replace("\n", self.separator), self.encoding, self.errors, self.bom)
 
     def encode(self) -> bytes:
-        """The bytes. Raises EncodingError naming the first character that does not fit."""
+        """The bytes. Raises EncodingError naming the first character that cannot be encoded."""
         try:
             return self.bom + self.raw.encode(self.encoding, self.errors)
         except UnicodeEncodeError as error:
             character = self.raw[error.start]
             raise EncodingError(
-                f"the file is {self.describe() or 'UTF-8'} and cannot hold {character!r}; "
+                f"the file is {self.describe() or 'UTF-8'} and cannot represent {character!r}; "
                 "use an escape or other characters"
             ) from None
 
     def describe(self) -> str:
-        """Encoding and line ends in words, empty for plain UTF-8 with `\\n`."""
+        """Encoding and line endings in words, empty for plain UTF-8 with `\\n`."""
         names = {"utf-8": "UTF-8", "latin-1": "Latin-1", "cp1252": "Windows-1252"}
         parts = []
         if self.bom or self.encoding != "utf-8":
@@ -134,14 +134,14 @@ class Document:
             parts.append("some bytes are not UTF-8")
         if "\r\n" in self.raw:
             mixed = self.raw.count("\n") != self.raw.count("\r\n")
-            parts.append("mixed line ends" if mixed else "CRLF")
+            parts.append("mixed line endings" if mixed else "CRLF")
         elif self.separator == "\r":
-            parts.append("CR line ends")
+            parts.append("CR line endings")
         return ", ".join(parts)
 
 
 def decode(data: bytes) -> Document | None:
-    """The text of a file, or None when it is binary. `decode(data).encode() == data` always."""
+    """The text of a file, or None if it is binary. Always `decode(data).encode() == data`."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             document = _try(data[len(bom) :], encoding, bom=bom)
@@ -177,7 +177,7 @@ def _try(data: bytes, encoding: str, *, bom: bytes = b"") -> Document | None:
 
 
 def _wide_encoding(data: bytes) -> str | None:
-    """UTF-16 without a mark: nearly all NULs of a text of ASCII stand on one side."""
+    """UTF-16 without a byte order mark: in mostly ASCII text, NULs are at odd or even offsets."""
     sample = data[:_SAMPLE]
     if len(sample) < 4 or len(data) % 2 or b"\0" not in sample:
         return None
@@ -198,7 +198,7 @@ def _mostly_utf8(data: bytes) -> bool:
 
 
 def is_binary(data: bytes) -> bool:
-    """True when the bytes are no text in any encoding that is known here."""
+    """Whether the bytes are not text in any known encoding."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _wide_encoding(data):
         return False
     sample = data[:_SAMPLE]
@@ -209,12 +209,12 @@ def is_binary(data: bytes) -> bool:
 
 
 def binary_kind(data: bytes) -> str:
-    """What binary bytes are, in words."""
+    """What kind of binary file the bytes are, in words."""
     return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "binary file")
 
 
 def printable(text: str) -> str:
-    """Text that can be shown and stored: bytes that are not UTF-8 become U+FFFD."""
+    """Text that can be shown and stored: undecodable bytes become U+FFFD."""
     return text.encode("utf-8", "replace").decode("utf-8") if _has_surrogates(text) else text
 
 
@@ -225,7 +225,7 @@ _HIDDEN = {
 
 
 def printable_name(name: str) -> str:
-    """A file name that is one line and looks like what it is: controls are shown as escapes."""
+    """A file name on one line, with control characters shown as escapes."""
     return printable(name).translate(_HIDDEN)
 
 

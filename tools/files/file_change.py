@@ -1,4 +1,4 @@
-"""What edit and write share: the planned change, the rule of the hash, and carrying it out."""
+"""What edit and write share: planning a change, checking the file's hash, and applying it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from laguna_agent.actions import Action, ReadPath, WritePath
 from laguna_agent.tools.code.languages import strict_problem, syntax_problem
 from laguna_agent.tools.files import read_state, storage
-from laguna_agent.tools.files.diffs import counts, shortened, unified
+from laguna_agent.tools.files.diffs import changed_line_counts, shortened, unified
 from laguna_agent.tools.files.encoding import (
     Document,
     EncodingError,
@@ -27,10 +27,10 @@ _HEAD_CHARS = 4_000
 
 
 class ChangeRefusedError(Exception):
-    """A change that is not made; the message is for the model.
+    """The change is refused; the message is for the model.
 
-    `shown` is the file whose present content the message shows (all of it, if `whole`), and
-    which the model knows from then on.
+    `shown` is the file whose current content the message shows (all of it if `whole`), so that the
+    model has read it.
     """
 
     def __init__(
@@ -49,24 +49,24 @@ class ChangeRefusedError(Exception):
 
 @dataclass
 class FileChange:
-    """A change of one file. `old` is None when the file is created."""
+    """A change of one file. `old` is None if the file is created."""
 
     target: WorkspacePath
     old: Document | None
     new: Document
     notes: list[str]
     whole: bool = False
-    """True when the model gave the whole content, and so knows all of it."""
+    """True if the model wrote the whole content, and so knows all of it."""
 
     @property
     def diff(self) -> str:
-        """The unified diff, as an approval shows it."""
+        """The unified diff, as shown for approval."""
         before = printable(self.old.text) if self.old else ""
         return unified(before, printable(self.new.text), self.target.label)
 
 
 def read_document(target: WorkspacePath) -> tuple[Document, bytes]:
-    """The file to change. Raises PathError for what is no text."""
+    """The file to change. Raises PathError if it is not text."""
     data = read_bytes(target, storage.FILE_LIMIT + 1)
     document = decode(data)
     if document is None:
@@ -77,7 +77,7 @@ def read_document(target: WorkspacePath) -> tuple[Document, bytes]:
 def check_unchanged(
     context: ToolContext, target: WorkspacePath, document: Document, data: bytes
 ) -> None:
-    """Raises ChangeRefusedError, showing what changed, when the file is not what was last read."""
+    """Raises ChangeRefusedError, showing the difference, if the file changed since it was read."""
     known = read_state.known_state(context, target)
     if known is None or known.hash == read_state.digest(data):
         return
@@ -85,11 +85,11 @@ def check_unchanged(
     lines = document.text.split("\n")
     if before is not None:
         diff = unified(printable(before.text), printable(document.text), context=2)
-        shown = shortened(diff) or "(only line ends or encoding changed)"
+        shown = shortened(diff) or "(only line endings or encoding changed)"
     else:
         shown = numbered_head(lines)
     raise ChangeRefusedError(
-        f"{target.label} was changed by something else since you read it; nothing was written. "
+        f"{target.label} changed on disk since you read it; nothing was written. "
         f"What changed:\n{shown}\nIf your change is still right, make it again.",
         "the file changed since it was read",
         shown=(target, data),
@@ -97,8 +97,8 @@ def check_unchanged(
 
 
 def refusal_result(refusal: ChangeRefusedError, context: ToolContext) -> ToolResult:
-    """The result of a refusal, and note of what it showed. After that the same call may be right,
-    which `data` says."""
+    """The result of a refusal. Records what it showed; `data` says if the same call may succeed
+    after that."""
     if refusal.shown is not None:
         read_state.record_written(context, *refusal.shown, whole=refusal.whole)
     data = {"again": True} if refusal.shown is not None else {}
@@ -106,7 +106,7 @@ def refusal_result(refusal: ChangeRefusedError, context: ToolContext) -> ToolRes
 
 
 def numbered_head(lines: list[str]) -> str:
-    """The beginning of a file, numbered."""
+    """The beginning of a file, with line numbers."""
     kept, room = [], _HEAD_CHARS
     for line in lines:
         room -= min(len(line), 400) + 6
@@ -120,16 +120,16 @@ def numbered_head(lines: list[str]) -> str:
 def actions(
     make_change: Callable[[], FileChange], raw_path: str, context: ToolContext, call: BaseModel
 ) -> list[Action]:
-    """What the policy is asked: the file is read and written, with the diff as a preview.
+    """The actions for the policy: reading and writing the file, with the diff as a preview.
 
-    A call that would be refused only reads. It is remembered, so that a file which changes
-    between this question and the run cannot turn it into a write that nobody was asked about.
+    A call that would be refused only reads. It is remembered, so that a file that changes between
+    this decision and the run cannot turn it into a write that was never decided about.
     """
     refused: set[str] = context.state.setdefault(_REFUSED, set())
     key = f"{type(call).__name__}{call.model_dump_json()}"
     try:
         change = make_change()
-    except (ChangeRefusedError, PathError, OSError):  # it may be moved while it is looked at
+    except (ChangeRefusedError, PathError, OSError):  # the file may move meanwhile
         refused.add(key)
         try:
             return [ReadPath(path=str(resolve_path(context, raw_path, guess=True).path))]
@@ -144,7 +144,7 @@ def actions(
 def run(
     make_change: Callable[[], FileChange], verb: str, context: ToolContext, call: BaseModel
 ) -> ToolResult:
-    """Plan the change afresh and carry it out. `verb` says what is done to a file that exists."""
+    """Plan the change again and apply it. `verb` names what happens to an existing file."""
     storage.recover(context)
     try:
         change = make_change()
@@ -158,7 +158,7 @@ def run(
 
 
 def check_approved(context: ToolContext, call: BaseModel) -> None:
-    """Raises ChangeRefusedError if the policy saw this call while it was still to be refused."""
+    """Raises ChangeRefusedError if the policy decided while this call would have been refused."""
     refused: set[str] = context.state.setdefault(_REFUSED, set())
     key = f"{type(call).__name__}{call.model_dump_json()}"
     if key in refused:
@@ -169,7 +169,7 @@ def check_approved(context: ToolContext, call: BaseModel) -> None:
 
 
 def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
-    """Write the file and say what was done, with a small diff and whether it still parses."""
+    """Write the file and report it, with a short diff and whether it still parses."""
     target = change.target
     try:
         data = change.new.encode()
@@ -181,7 +181,7 @@ def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
         storage.replace_file(context, target, data, expected=change.old.encode())
     read_state.record_written(context, target, data, whole=change.whole)
     diff = change.diff
-    added, removed = counts(diff)
+    added, removed = changed_line_counts(diff)
     lines = [*([target.note] if target.note else []), f"{done} (+{added} -{removed})."]
     lines += change.notes
     lines += _parse_note(change)

@@ -1,4 +1,4 @@
-"""Finding files by name: a part of it, a glob or a regular expression."""
+"""Finds files by name: part of it, a glob, or a regular expression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathspec import GitIgnoreSpec
 
 
 def match_names(paths: list[str], pattern: str) -> list[str]:
-    """Paths that a name, part of a name, glob or expression matches, best first."""
+    """Paths that match a name, part of a name, a glob or an expression, best first."""
     pattern = pattern.strip().removeprefix("./")
     folded = pattern.lower()
     ranked: list[tuple[int, int, int, str]] = []

@@ -1,4 +1,4 @@
-"""Carrying indentation over: text written in one indentation, put into a file that has another."""
+"""Translates indentation: text written with one style, inserted into a file with another."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _LEADING = re.compile(r"[ \t]*")
 
 
 def indent_of(line: str) -> str:
-    """The blanks a line begins with."""
+    """The leading blanks of a line."""
     match = _LEADING.match(line)
     return match.group() if match else ""
 
 
 def unit_of(lines: Sequence[str], default: str = "    ") -> str:
-    """One level of indentation as the lines use it: a tab, or so many spaces.
+    """One level of indentation in these lines: a tab, or a number of spaces.
 
-    What counts is how much deeper than the line before it a line stands, the most frequent step.
+    It is the most frequent step by which a line is deeper than the one before.
     """
     steps: Counter[str] = Counter()
     before = ""
@@ -40,7 +40,7 @@ def unit_of(lines: Sequence[str], default: str = "    ") -> str:
 
 
 def _width(indent: str, tab: int) -> int:
-    """Columns, with a tab as wide as one level."""
+    """The width in columns, with a tab as wide as one level."""
     return sum(tab - column % tab if char == "\t" else 1 for column, char in _columns(indent, tab))
 
 
@@ -54,7 +54,7 @@ def _columns(indent: str, tab: int) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A line known in both: its place in the written text and its indentation in each."""
+    """A line in both texts: its position in the written one and its indentation in each."""
 
     position: int
     written: str
@@ -62,7 +62,7 @@ class Anchor:
 
 
 class Translation:
-    """From the indentation a text was written in to that of the file, by lines known in both."""
+    """Translates the indentation of a text to that of the file, using lines that both have."""
 
     def __init__(
         self, anchors: Sequence[Anchor], written_lines: Sequence[str], file_lines: Sequence[str]
@@ -74,7 +74,7 @@ class Translation:
         self.identical = all(a.written == a.file for a in self._anchors)
 
     def line(self, line: str, position: int) -> str:
-        """A written line with the file's indentation; `position` is its place among the anchors."""
+        """A written line with the file's indentation; `position` orders it among the anchors."""
         if self.identical or not self._anchors or not line.strip():
             return line
         indent = indent_of(line)
@@ -92,7 +92,7 @@ class Translation:
         anchor = min(near, key=lambda a: abs(_width(a.written, tab) - wanted))
         columns = wanted - _width(anchor.written, tab)
         levels, rest = divmod(abs(columns), tab)
-        near_tabs = anchor.file.endswith("\t")  # a file may be mixed: what is beside it counts
+        near_tabs = anchor.file.endswith("\t")  # in a mixed file, the nearest anchor decides
         unit = "\t" if near_tabs else self._file_unit
         if unit == "\t" and anchor.file and not near_tabs:
             unit = " " * tab

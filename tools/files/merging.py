@@ -1,8 +1,8 @@
-"""Making a change to a file's own lines that was written against a copy of them.
+"""Merges a change written against an inexact copy of a file into the file's own lines.
 
-The copy may differ in blanks and indentation and may leave lines out. What the change keeps stays
-in the file as it is, to the byte; what it adds gets the file's indentation; and where it cannot be
-told what should become of a line, there is no merge.
+The copy may differ in blanks and indentation and may leave lines out. Lines that the change keeps
+stay the same to the byte; lines that it adds get the file's indentation; and if it is unclear what
+should become of a line, there is no merge.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ELLIPSIS = re.compile(r"^\s*(?:#|//|--|/\*|<!--|;)?\s*(?:\.{3}|…)(?:\s*(?:\*/|
 
 @dataclass
 class Match:
-    """Where `old` was found and what to change there. `how` is empty for an exact match."""
+    """Where `old` matches and what to change there. `how` names what an inexact match ignores."""
 
     splices: list[Splice]
     how: str = ""
     alternatives: list[list[Splice]] = field(default_factory=list)
-    """Other ways to make the change, to be tried if the first does not parse."""
+    """Other ways to make the change, tried if the result of the first does not parse."""
     ambiguous: bool = False
-    """True when nothing but the parser can choose among the ways."""
+    """True if only the parser can choose among the ways."""
 
     def choices(self) -> list[list[Splice]]:
         """All ways to make the change."""
@@ -42,7 +42,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Lines:
-    """A text as lines without their ends, and where each begins."""
+    """A text as lines without their endings, and the position of each."""
 
     text: str
     lines: list[str]
@@ -50,7 +50,7 @@ class Lines:
 
     @classmethod
     def of(cls, text: str) -> Lines:
-        """Split at `\\n`; a text that ends in one has no empty last line."""
+        """Split at `\\n`; a final newline gives no empty last line."""
         lines = text.split("\n")
         starts = [0]
         for line in lines[:-1]:
@@ -64,15 +64,11 @@ class Lines:
         """Position where line `index` begins; the end of the text after the last one."""
         return self.starts[index] if index < len(self.starts) else len(self.text)
 
-    def number_at(self, position: int) -> int:
-        """The 1-based line that holds a position."""
-        return self.text.count("\n", 0, position) + 1
-
 
 def merge(
     lines: Lines, alignment: Sequence[int], old: list[str], new: list[str], how: str
 ) -> Match | None:
-    """The change from `old` to `new`, made to the file's lines that `alignment` names."""
+    """The change from `old` to `new`, applied to the file's lines at the indexes `alignment`."""
     marks = [index < 0 for index in alignment]
     anchors = [
         Anchor(position, indent_of(written), indent_of(lines.lines[index]))
@@ -90,7 +86,7 @@ def merge(
             continue
         wanted = new[new_start:new_end]
         if any(marks[old_start:old_end]) or (any(marks) and any(map(ELLIPSIS.match, wanted))):
-            return None  # what stands behind an ellipsis is neither replaced nor written
+            return None  # elided lines can be neither replaced nor written
         changes = _changes(lines.lines, alignment, old_start, old_end, wanted)
         if not changes or len(options) * len(changes) > 4:
             return None
@@ -110,7 +106,7 @@ def merge(
 def _with_file_ends(
     file: Sequence[str], alignment: Sequence[int], old: list[str], new: list[str]
 ) -> tuple[list[str], list[str]]:
-    """Both texts with the file's blanks at line ends, where `old` has others."""
+    """Both texts with the file's trailing blanks, where those of `old` differ."""
     right: dict[str, str] = {}
     for line, index in zip(old, alignment, strict=True):
         bare = line.rstrip()
@@ -129,19 +125,19 @@ _Change = tuple[int, int, Sequence[str]]
 def _changes(
     file: Sequence[str], alignment: Sequence[int], start: int, end: int, written: Sequence[str]
 ) -> list[_Change]:
-    """Which file lines `old[start:end]` stands for, and what of `written` replaces them.
+    """The file lines that `old[start:end]` stands for, and the part of `written` for them.
 
-    Lines of the file that `old` left out beside the change are not written a second time. Empty
-    when it cannot be told what should become of such a line, two when there are two ways.
+    Lines next to the change that `old` left out are not written a second time. Empty if it is
+    unclear what should become of such a line; two if there are two ways.
     """
     before = alignment[start - 1] if start else -1
-    behind = alignment[end] if end < len(alignment) else -1
+    following = alignment[end] if end < len(alignment) else -1
     stripped = [line.strip() for line in written]
     if start == end:
-        if before < 0 and behind < 0:
+        if before < 0 and following < 0:
             return []
-        first = before + 1 if before >= 0 else behind
-        gap = _stripped(file, first, behind) if before >= 0 and behind >= 0 else []
+        first = before + 1 if before >= 0 else following
+        gap = _stripped(file, first, following) if before >= 0 and following >= 0 else []
         return _insertions(first, gap, written, stripped)
     first, after = alignment[start], alignment[end - 1] + 1
     covered = iter(stripped)
@@ -151,7 +147,7 @@ def _changes(
     gap = _stripped(file, before + 1, first) if before >= 0 else []
     if gap and stripped[: len(gap)] == gap:
         written, stripped = written[len(gap) :], stripped[len(gap) :]
-    gap = _stripped(file, after, behind) if behind >= 0 else []
+    gap = _stripped(file, after, following) if following >= 0 else []
     if gap and stripped[-len(gap) :] == gap:
         written = written[: -len(gap)]
     return [(first, after, written)]
@@ -160,20 +156,20 @@ def _changes(
 def _insertions(
     first: int, gap: list[str], written: Sequence[str], stripped: list[str]
 ) -> list[_Change]:
-    """Where lines go that are new between two lines with `gap` between them in the file."""
-    behind = first + len(gap)
+    """Where to insert lines between two lines that have `gap` between them in the file."""
+    end = first + len(gap)
     if not gap:
         return [(first, first, written)]
     ways: list[_Change] = []
     if stripped[: len(gap)] == gap:
         rest = written[len(gap) :]
-        # Empty lines that stood between stay between.
-        ways.append((behind, behind, [*rest, *gap] if rest and not any(gap) else rest))
+        # Keep the empty lines in between.
+        ways.append((end, end, [*rest, *gap] if rest and not any(gap) else rest))
     if stripped[-len(gap) :] == gap:
         rest = written[: -len(gap)]
         ways.append((first, first, [*gap, *rest] if rest and not any(gap) else rest))
-    if any(gap) or not ways:  # a line of code may well be meant to be there twice
-        ways += [(first, first, written), (behind, behind, written)]
+    if any(gap) or not ways:  # code may be duplicated on purpose
+        ways += [(first, first, written), (end, end, written)]
     return ways
 
 

@@ -1,7 +1,7 @@
-"""What the model has seen of each file: the hash that an edit is checked against.
+"""Which content of each file the model has read, so that edits of stale content are refused.
 
-Every read, write and edit records the file's hash. A change made by someone else since then is
-noticed by the hash, however alike size and time are, and what changed can be shown.
+Every read, write and edit records the file's hash. A later change by anyone else is detected by
+the hash, even with the same size and time, and its difference can be shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from laguna_agent.tools.files.workspace import WorkspacePath
 from laguna_agent.tools.tool import ToolContext
 
 _KEPT_BYTES = 32 << 20
-_KEY = "files.seen"
+_KEY = "files.read_state"
 
 
 def digest(data: bytes) -> str:
@@ -25,14 +25,14 @@ def digest(data: bytes) -> str:
 
 @dataclass
 class ReadState:
-    """One file as the model knows it."""
+    """One file as the model has read it."""
 
     hash: str
     data: bytes | None
-    """The content, for showing what changed; None when it was dropped to save memory."""
+    """The content, to show what changed; None if dropped to save memory."""
     lines: set[int] = field(default_factory=set)
     whole: bool = False
-    """True when every line was shown."""
+    """True if every line was shown."""
 
 
 class _ReadStates:
@@ -63,7 +63,7 @@ def _store(context: ToolContext) -> _ReadStates:
 
 
 def known_state(context: ToolContext, target: WorkspacePath) -> ReadState | None:
-    """What is known of the file, None when it was never shown."""
+    """What the model has read of the file; None if nothing."""
     return _store(context).files.get(str(target.path))
 
 
@@ -75,9 +75,9 @@ def record_shown(
     lines: range | None = None,
     total: int | None = None,
 ) -> None:
-    """Note that the file's content is `data` and that `lines` of it (1-based) were shown.
+    """Record that the file's content is `data` and that `lines` of it (1-based) were shown.
 
-    Without `lines` all of it is known. With them, it is `whole` once `total` lines were shown.
+    Without `lines` all of it was. With them, it is `whole` once `total` lines were shown.
     """
     hash_ = digest(data)
     known = known_state(context, target)
@@ -95,17 +95,17 @@ def record_shown(
 def record_written(
     context: ToolContext, target: WorkspacePath, data: bytes, *, whole: bool = False
 ) -> None:
-    """Note the content after laguna's own change, or one that was shown; `whole` stays true."""
+    """Record the content after a change by laguna, or in a refusal; keeps `whole` if true."""
     known = known_state(context, target)
     known_whole = whole or (known is not None and known.whole)
     _store(context).put(str(target.path), ReadState(digest(data), data, set(), known_whole))
 
 
 def forget_all(context: ToolContext) -> None:
-    """Drop what is known of every file, for a conversation that went back to before it was."""
+    """Forget all files, after the conversation was rewound to before they were read."""
     context.state.pop(_KEY, None)
 
 
 def forget(context: ToolContext, target: WorkspacePath) -> None:
-    """Drop what is known, for a file that was restored or removed on a person's word."""
+    """Forget a file that the user restored or removed."""
     _store(context).files.pop(str(target.path), None)

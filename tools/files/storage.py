@@ -1,9 +1,11 @@
-"""Writing files so that a crash leaves the old or the new content, never a mixture.
+"""Writes files of the workspace so that a crash leaves the old or the new content, never a mix.
 
-A file is replaced by renaming a temporary one over it, which keeps mode, owner, extended
-attributes, and the symbolic links that lead to it. A file with several hard links is written in
-place, since renaming would split the links; its new content is put down in a journal first, and
-`recover` finishes what a crash interrupted.
+A file is replaced by renaming a temporary file over it, which keeps mode, owner, extended
+attributes, and symbolic links to it. A file with several hard links is written in place, since
+renaming would split the links; its new content goes to a journal first, and `recover` finishes a
+write that a crash interrupted.
+
+`laguna_agent.atomic_write` is for laguna's own files, which need neither attributes nor links kept.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from laguna_agent.tools.files.workspace import (
     PathError,
     WorkspacePath,
     explain,
+    file_status,
     open_beneath,
     parent_directory,
     protected_name,
     read_bytes,
     special_kind,
-    status,
 )
 from laguna_agent.tools.tool import ToolContext
 
@@ -36,12 +38,12 @@ _JOURNAL = "unfinished-writes"
 
 
 def check_writable(target: WorkspacePath) -> os.stat_result | None:
-    """The file's status, None for a new one. Raises PathError when it must not be written."""
+    """The file's status, None for a new file. Raises PathError if it must not be written."""
     if target.saved:
-        raise PathError(f"{target.label} is a saved output and is not written.")
+        raise PathError(f"{target.label} is a saved output and cannot be changed.")
     if protected_name(target.relative):
-        raise PathError(f"{target.label} belongs to git or laguna and is not written by tools.")
-    info = status(target)
+        raise PathError(f"{target.label} belongs to git or laguna; tools do not write it.")
+    info = file_status(target)
     if info is None:
         return None
     if kind := special_kind(info):
@@ -62,7 +64,7 @@ def replace_file(
 ) -> None:
     """Replace the content of an existing file, which must still be `expected`.
 
-    Raises PathError when it changed meanwhile or cannot be written.
+    Raises PathError if it has changed or cannot be written.
     """
     try:
         info = check_writable(target)
@@ -77,7 +79,7 @@ def replace_file(
 
 
 def create_file(target: WorkspacePath, data: bytes) -> None:
-    """Create a file, its directories included. Raises PathError when it exists by now."""
+    """Create a file and its directories. Raises PathError if it exists."""
     try:
         with parent_directory(target, create=True) as (directory, name):
             temporary = _temporary_name(name)
@@ -90,13 +92,13 @@ def create_file(target: WorkspacePath, data: bytes) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
     except FileExistsError:
-        raise PathError(f"{target.label} exists by now; nothing was written.") from None
+        raise PathError(f"{target.label} already exists; nothing was written.") from None
     except OSError as error:
         raise PathError(explain(error, target.label)) from None
 
 
 def _link_new(temporary: str, name: str, directory: int) -> None:
-    """Give the finished file its name, never over another file."""
+    """Give the finished file its name, never replacing another file."""
     try:
         os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
@@ -111,7 +113,7 @@ def _temporary_name(name: str) -> str:
 
 
 def _fill(descriptor: int, data: bytes) -> None:
-    """Write all, to the disk, and close."""
+    """Write all data, sync it to disk, and close."""
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -126,7 +128,7 @@ def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> No
         try:
             kept = _keep_attributes(target, descriptor, info)
             _fill(descriptor, data)
-            if not kept:  # renaming would change the owner: write into the file that is there
+            if not kept:  # renaming would change the owner: write in place
                 _overwrite(target, data)
                 return
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -138,7 +140,7 @@ def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> No
 
 
 def _keep_attributes(target: WorkspacePath, descriptor: int, info: os.stat_result) -> bool:
-    """Give the new file the old one's owner, mode and attributes; False when that is refused."""
+    """Copy owner, mode and attributes to the new file; False if that is not permitted."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (info.st_uid, info.st_gid):
         try:
@@ -193,8 +195,8 @@ def _journal(context: ToolContext) -> Path:
 def recover(context: ToolContext) -> list[str]:
     """Finish in-place writes that a crash interrupted; returns the labels of the files.
 
-    Only a file that holds the beginning of its new and the rest of its old content is touched:
-    anything else was written by somebody else since. Looks once per session.
+    Changes only files that begin with their new content and end with their old: anything else was
+    written since. Runs once per session.
     """
     if context.state.setdefault("files.recovered", False):
         return []

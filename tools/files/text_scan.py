@@ -1,10 +1,10 @@
-"""Searching without ripgrep: walks, decodes and matches, in a process of its own.
+"""Searches without ripgrep: walks, decodes and matches, in a worker process.
 
-A regular expression of Python can run for ever and cannot be interrupted; a process can. It
-also serves expressions that ripgrep does not know (looking ahead and behind, back references).
+A regular expression in Python can run forever and cannot be interrupted; a process can. This also
+handles expressions that ripgrep does not support (lookaround, back references).
 
 Run as `python -I -m laguna_agent.tools.files.text_scan` with a `Job` as JSON on standard input;
-prints one JSON list `[path, line, column, text]` for each matching line.
+prints one JSON list `[path, line, column, text]` per matching line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEXT_LIMIT = 500
 
 
 class Job(TypedDict):
-    """What to search: a file or directory `start` under `root`."""
+    """What to search for, in a file or directory `start` below `root`."""
 
     root: str
     start: str
@@ -42,7 +42,7 @@ def compiled(pattern: str, *, literal: bool, ignore_case: bool) -> re.Pattern[st
 
 
 def scan_text(text: str, expression: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
-    """Line (1-based), column (1-based) and text of each line that matches."""
+    """The 1-based line, 1-based column and text of each matching line."""
     for number, line in enumerate(text.split("\n"), 1):
         match = expression.search(line)
         if match is not None:
@@ -60,7 +60,7 @@ def _read(root: Path, relative: str) -> bytes | None:
 
 
 def scan(job: Job) -> Iterator[tuple[str, int, int, str]]:
-    """Path, line, column and text of each match, at most `limit` of them."""
+    """Path, line, column and text of at most `limit` matching lines."""
     expression = compiled(job["pattern"], literal=job["literal"], ignore_case=job["ignore_case"])
     root, start = Path(job["root"]), job["start"]
     if (root / start).is_dir():
@@ -81,7 +81,7 @@ def scan(job: Job) -> Iterator[tuple[str, int, int, str]]:
 
 
 def main() -> None:
-    """Serve one job."""
+    """Run the job on standard input."""
     job: Job = json.load(sys.stdin)
     print_lines(scan(job))
 

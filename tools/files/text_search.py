@@ -1,4 +1,4 @@
-"""Running a search: by ripgrep where there is one, else by `scan`, bounded in time and size."""
+"""Searches text by ripgrep, or by `text_scan` without it, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from laguna_agent.tools.files.encoding import is_binary
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, Job
-from laguna_agent.tools.files.workspace import PathError, WorkspacePath, open_file, status
+from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, open_file
 from laguna_agent.tools.tool import ToolContext
 
 TIME_LIMIT = 20.0
-"""Seconds after which a search is ended; what was found until then counts."""
+"""Seconds after which a search is stopped; its hits so far count."""
 _MAX_HITS = 5_000
 _MAX_BYTES = 16 << 20
 _RIPGREP_LINE = re.compile(rb"([^\0]*)\0(\d+):(\d+):([^\n]*)\n")
@@ -29,7 +29,7 @@ _RIPGREP_LINE = re.compile(rb"([^\0]*)\0(\d+):(\d+):([^\n]*)\n")
 
 @dataclass(frozen=True)
 class Hit:
-    """A line that matches; `line` and `column` are 1-based."""
+    """A matching line; `line` and `column` are 1-based."""
 
     path: str
     line: int
@@ -39,7 +39,7 @@ class Hit:
 
 @dataclass
 class Query:
-    """What is searched for, and where."""
+    """What to search for, and where."""
 
     pattern: str
     target: WorkspacePath
@@ -50,7 +50,7 @@ class Query:
 
 @dataclass
 class SearchResult:
-    """The hits. `partial` says why the search ended early, `error` why it could not be made."""
+    """The hits. `partial` says why the search stopped early, `error` why it failed."""
 
     hits: list[Hit] = field(default_factory=list)
     partial: str = ""
@@ -58,7 +58,7 @@ class SearchResult:
 
 
 def find_ripgrep(workspace: Path) -> str | None:
-    """The ripgrep on the search path that is not part of the workspace."""
+    """The ripgrep on the search path, unless it is in the workspace."""
     directories = [
         directory
         for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -69,8 +69,8 @@ def find_ripgrep(workspace: Path) -> str | None:
 
 
 async def search(query: Query, context: ToolContext) -> SearchResult:
-    """Search; ripgrep first, then Python for expressions that ripgrep cannot read."""
-    info = status(query.target)
+    """Search by ripgrep, or by Python for expressions that ripgrep does not support."""
+    info = file_status(query.target)
     if info is None:
         raise PathError(f"{query.target.label} does not exist.")
     is_directory = stat.S_ISDIR(info.st_mode)
@@ -115,7 +115,7 @@ async def _ripgrep(
         f"--max-filesize={FILE_LIMIT}",
         "--ignore-case" if query.ignore_case else "--case-sensitive",
     ]
-    # Not --glob: it would bring ignored files back. Types do not, but see only the name.
+    # Not --glob, which includes ignored files. Types do not, but match only the name.
     if query.globs and not any("/" in glob for glob in query.globs):
         argv += [f"--type-add=wanted:{glob}" for glob in query.globs] + ["--type=wanted"]
     if query.literal:
@@ -125,7 +125,7 @@ async def _ripgrep(
     start = query.target.path if is_directory else Path("/")
     sandbox = context.sandbox
     if is_directory and sandbox is not None and sandbox.name != "none":
-        # A link that is put into the tree while ripgrep walks it leads nowhere in there.
+        # In the sandbox, a link put into the tree while ripgrep walks it leads nowhere.
         argv, environment = sandbox.wrap(argv, cwd=start), sandbox.environment()
     source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.target)
     prefix = "" if query.target.relative == "." else query.target.relative + "/"
@@ -163,7 +163,7 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.end >= len(data) - 3 or " [... " in data[-40:].decode("latin-1"):
-            return data.decode("utf-8", "replace")  # cut within a character
+            return data.decode("utf-8", "replace")  # cut inside a character
         return data.decode("latin-1")
 
 
@@ -180,7 +180,7 @@ async def _scan(query: Query) -> SearchResult:
         ignore_case=query.ignore_case,
         limit=_MAX_HITS,
     )
-    # -I: nothing is imported from the working directory, which may be anybody's repository.
+    # -I: import nothing from the working directory, which may be a hostile repository.
     argv = [sys.executable, "-I", "-m", "laguna_agent.tools.files.text_scan"]
     reader, writer = os.pipe()
     result = SearchResult()
@@ -211,7 +211,7 @@ async def _collect(
     parse: _Parse,
     result: SearchResult,
 ) -> None:
-    """Run a search process and take its hits until it ends or is too long about it."""
+    """Run a search process and collect its hits until it ends or reaches a limit."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -227,7 +227,7 @@ async def _collect(
         return
     assert process.stdout is not None
     assert process.stderr is not None
-    complaint = asyncio.create_task(process.stderr.read(4_000))
+    stderr = asyncio.create_task(process.stderr.read(4_000))
     try:
         async with asyncio.timeout(TIME_LIMIT):
             rest, total = b"", 0
@@ -236,18 +236,18 @@ async def _collect(
                 hits, rest = parse(rest + chunk)
                 result.hits += hits
                 if len(result.hits) >= _MAX_HITS or total > _MAX_BYTES:
-                    result.partial = "there are more matches than were counted"
+                    result.partial = "there are more matches"
                     break
             else:
                 await process.wait()
     except TimeoutError:
-        result.partial = f"the search was ended after {TIME_LIMIT:.0f} s"
+        result.partial = f"the search was stopped after {TIME_LIMIT:.0f} s"
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-        message = (await complaint).decode("utf-8", "replace").strip()
+        message = (await stderr).decode("utf-8", "replace").strip()
     if process.returncode not in (0, 1) and not result.partial:
         result.error = message or f"exit status {process.returncode}"
 

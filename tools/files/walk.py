@@ -1,4 +1,4 @@
-"""Walking a directory tree as git sees it: ignored files left out, links not followed."""
+"""Walks a directory tree as git does: skips ignored files and does not follow links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 _ALWAYS_SKIPPED = {".git", ".hg", ".svn"}
-# Never what a person means by "the code", even where no .gitignore says so.
+# Generated, even where no .gitignore says so.
 _USUALLY_GENERATED = {
     "node_modules",
     "__pycache__",
@@ -31,7 +31,7 @@ _MAX_DEPTH = 60
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or directory, `relative` to the walk's root with `/` between parts."""
+    """A file or directory; `relative` is its path from the root of the walk."""
 
     relative: str
     is_directory: bool
@@ -39,7 +39,7 @@ class Entry:
 
     @cached_property
     def name(self) -> str:
-        """The last part."""
+        """The last component."""
         return self.relative.rpartition("/")[2]
 
     def __hash__(self) -> int:
@@ -48,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Rules:
-    """The ignore rules of one directory; paths are matched relative to it."""
+    """The ignore rules of one directory, which match paths relative to it."""
 
     base: str
     spec: GitIgnoreSpec
@@ -73,7 +73,7 @@ def _read_rules(base: str, directory: int, name: str) -> _Rules | None:
     for line in lines:
         try:
             GitIgnoreSpec.from_lines([line])
-        except ValueError:  # one bad pattern does not switch off the others
+        except ValueError:  # one invalid pattern does not disable the others
             continue
         usable.append(line)
     return _Rules(base, GitIgnoreSpec.from_lines(usable)) if usable else None
@@ -105,7 +105,7 @@ def walk(
     honour_ignore: bool = True,
     max_depth: int = _MAX_DEPTH,
 ) -> Iterator[Entry]:
-    """Yield the regular files (and, if asked, directories) under `root/start`, sorted.
+    """Yield the regular files, and optionally directories, below `root/start`, sorted.
 
     `.gitignore` and `.ignore` files from `root` down and `.git/info/exclude` are honoured.
     Directories are opened by descriptor without following links. At most `limit` entries.
@@ -145,7 +145,7 @@ def _walk(
     honour_ignore: bool,
     depth: int,
 ) -> Iterator[Entry]:
-    """Walk the open directory; closes the descriptor."""
+    """Walk an open directory and close its descriptor."""
     try:
         with os.scandir(descriptor) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)

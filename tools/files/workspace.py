@@ -1,8 +1,8 @@
-"""Paths under the workspace, opened by directory descriptor so that no link leads out.
+"""Paths in the workspace, opened by directory descriptor so that no link leads out of it.
 
-A path of the model is first resolved to a real path, which is what the policy is asked about.
-It is then opened relative to a descriptor of its root with links refused in every component, so
-that a link put there in between makes the call fail instead of leading elsewhere.
+A path from the model is first resolved to a real path, for which the policy decides. It is then
+opened relative to a descriptor of its root, refusing links in every component, so that a link
+created in between makes the call fail instead of leading elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from laguna_agent.tools.tool import ToolContext
 
-_OPENAT2 = 437  # the same number on every Linux architecture but alpha
+_OPENAT2 = 437  # the same on every Linux architecture except alpha
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
@@ -34,21 +34,21 @@ OUTPUT_PREFIX = "output:"
 
 
 class PathError(Exception):
-    """A path that cannot be used; the message is for the model."""
+    """A path is unusable; the message is for the model."""
 
 
 @dataclass(frozen=True)
 class WorkspacePath:
-    """A resolved path: `relative` to `root`, without links, `.` for the root itself."""
+    """A resolved path: `relative` to `root`, free of links, `.` for the root itself."""
 
     root: Path
     relative: str
     label: str
-    """What the model is shown: the path relative to the workspace, or `output:N`."""
+    """The path as the model sees it: relative to the workspace, or `output:N`."""
     note: str = ""
-    """Said in the result when the path was taken to mean another one."""
+    """Added to the result if the path was taken to mean another one."""
     saved: bool = False
-    """True for a file in the session's state directory, which is only read."""
+    """True for a saved output in the session's state directory, which is read-only."""
 
     @property
     def path(self) -> Path:
@@ -57,9 +57,9 @@ class WorkspacePath:
 
 
 def protected_name(relative: str) -> str | None:
-    """The component that no file tool writes to (`.git`, `.laguna` in any case), or None."""
+    """The component that file tools must not write to (`.git`, `.laguna` in any case), or None."""
     for part in relative.split("/"):
-        # File systems that fold case or drop ignorable characters see these as the same name.
+        # File systems may fold case or drop ignorable characters.
         plain = "".join(c for c in part if unicodedata.category(c) != "Cf")
         if unicodedata.normalize("NFKC", plain).casefold().rstrip(". ") in _PROTECTED:
             return part
@@ -74,15 +74,15 @@ def _beneath(real: str, root: str) -> str | None:
 
 
 def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> WorkspacePath:
-    """Resolve a path argument; raises PathError when it leads out of the workspace.
+    """Resolve a path argument. Raises PathError if it leads out of the workspace.
 
-    With `guess`, a path that does not exist but ends like exactly one file that does is taken as
-    that one, and `note` says so.
+    With `guess`, a path that does not exist is taken as the only existing file with the same
+    ending, and `note` says so.
     """
     if "\0" in raw:
         raise PathError("a path cannot hold a NUL character")
     workspace = os.path.realpath(context.workspace)
-    bare = raw.strip().strip("`\"'") or "."  # models quote paths; files may have such names too
+    bare = raw.strip().strip("`\"'") or "."  # models quote paths, but names may contain quotes
     text = raw if raw != bare and os.path.lexists(os.path.join(workspace, raw)) else bare
     state = os.path.realpath(context.state_dir)
     if text.startswith(OUTPUT_PREFIX):
@@ -121,7 +121,7 @@ def _located(root: str, path: str, *, label: str) -> WorkspacePath:
 
 
 def similar_paths(workspace: Path, text: str) -> list[str]:
-    """Files under the workspace that a path which does not exist may stand for, best kind only."""
+    """Files in the workspace that a path that does not exist may mean; the best kind only."""
     from laguna_agent.tools.files.walk import walk
 
     wanted = [part for part in text.split("/") if part not in ("", ".", "..")]
@@ -154,7 +154,7 @@ def _syscall() -> Callable[..., int] | None:
 
 
 def _openat2(directory: int, relative: str, flags: int, mode: int) -> int | None:
-    """A descriptor, or None when the kernel (or a seccomp filter) does not know the call."""
+    """A descriptor, or None if the kernel or a seccomp filter does not support the call."""
     call = _syscall()
     if call is None:
         return None
@@ -192,7 +192,7 @@ def _open_walking(directory: int, relative: str, flags: int, mode: int) -> int:
 def open_beneath(root: Path, relative: str, flags: int, mode: int = 0o666) -> int:
     """A descriptor of `root/relative`; no component may be a link or lead above `root`.
 
-    Raises OSError (ELOOP for a link, EXDEV for a way out).
+    Raises OSError (ELOOP for a link, EXDEV for a path that leads out).
     """
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -207,7 +207,7 @@ def open_beneath(root: Path, relative: str, flags: int, mode: int = 0o666) -> in
 
 @contextlib.contextmanager
 def parent_directory(target: WorkspacePath, *, create: bool = False) -> Iterator[tuple[int, str]]:
-    """A descriptor of the directory that holds the place, and the place's name in it."""
+    """A descriptor of the directory that contains the target, and the target's name in it."""
     parent, _, name = target.relative.rpartition("/")
     if create and parent:
         _make_directories(target.root, parent)
@@ -231,8 +231,8 @@ def _make_directories(root: Path, relative: str) -> None:
             os.close(descriptor)
 
 
-def status(target: WorkspacePath) -> os.stat_result | None:
-    """What is at the place, links not followed; None when there is nothing."""
+def file_status(target: WorkspacePath) -> os.stat_result | None:
+    """The status of the target, links not followed; None if it does not exist."""
     try:
         with parent_directory(target) as (directory, name):
             return os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
@@ -247,18 +247,18 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
-    stat.S_IFLNK: "a symbolic link that leads nowhere",
+    stat.S_IFLNK: "a dangling symbolic link",
     stat.S_IFDIR: "a directory",
 }
 
 
 def special_kind(info: os.stat_result) -> str | None:
-    """What a thing is that is no regular file, in words; None for a regular file."""
+    """What the target is, in words; None for a regular file."""
     return None if stat.S_ISREG(info.st_mode) else _KINDS.get(stat.S_IFMT(info.st_mode), "special")
 
 
 def explain(error: OSError, label: str) -> str:
-    """One line for the model about a failed system call."""
+    """A line for the model about a failed system call."""
     reasons = {
         errno.ENOENT: f"{label} does not exist.",
         errno.ENOTDIR: f"{label}: a part of the path is a file, not a directory.",
@@ -275,11 +275,11 @@ def explain(error: OSError, label: str) -> str:
 
 
 def open_file(target: WorkspacePath) -> int:
-    """A descriptor for reading a regular file. Never blocks on pipes, never opens devices.
+    """A descriptor for reading a regular file. Never blocks on pipes or opens devices.
 
-    Raises PathError for anything that is no regular file or cannot be read.
+    Raises PathError if it is not a regular file or cannot be read.
     """
-    info = status(target)
+    info = file_status(target)
     if info is None:
         raise PathError(f"{target.label} does not exist.")
     if kind := special_kind(info):

@@ -1,4 +1,4 @@
-"""The state of a repository in a few lines: the branch, then paths by what became of them."""
+"""The status of a repository in a few lines: the branch, then paths by kind of change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _SHOWN = 50
 
 
 def staged_paths(git: Repository) -> list[str]:
-    """What a commit would take, as `M path`."""
+    """What a commit would record, as `M path`."""
     return _parse(git)[1]["staged"]
 
 
 def render_status(git: Repository) -> str:
-    """The status for a model."""
+    """The status as text for the model."""
     branch, groups = _parse(git)
     lines = [branch]
     for name, paths in groups.items():

@@ -1,1 +1,1 @@
-"""A persistent bash: its process, what runs under it, and what it prints."""
+"""A persistent bash: its process, its commands, and their output."""

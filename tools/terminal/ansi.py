@@ -1,8 +1,8 @@
-"""Output of programs made plain: no escape sequences, no progress bars, nothing without bound.
+"""Turns program output into plain, bounded text without escape sequences and progress bars.
 
-What a terminal would have shown at the end is what is kept: a line that was rewritten after a
-carriage return counts once, colours are gone, and characters that steer a terminal or turn the
-direction of text are written out.
+The result is what a terminal shows at the end: a line that was rewritten after a carriage return
+appears once, colours are removed, and characters that control a terminal or the direction of text
+are escaped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FOLD_LIMIT = 4096
 
 
 def clean_line(line: str) -> str:
-    """One line (without its end) as a terminal would show it at last."""
+    """One line, without its ending, as a terminal shows it in the end."""
     if not _SPECIAL.search(line):
         return line
     line = _ESCAPE.sub("", line)
@@ -47,26 +47,26 @@ def clean_line(line: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A whole text, line by line."""
+    """A text, cleaned line by line."""
     if not _SPECIAL.search(text):
         return text
     return "\n".join(clean_line(line) for line in text.split("\n"))
 
 
 class OutputCleaner:
-    """Bytes of a program in, plain text out, as they come; keeps at most one unfinished line."""
+    """Turns a stream of bytes into plain text; holds at most one unfinished line."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending = ""
 
     def feed(self, data: bytes) -> str:
-        """The lines that became complete, with their ends."""
+        """The lines that are complete now, with their endings."""
         text = self._pending + self._decoder.decode(data)
         whole, newline, rest = text.rpartition("\n")
         ready = clean_text(whole) + newline
         if len(rest) > _PENDING_LIMIT:
-            # A progress bar that never ends its line keeps what it shows now; other text goes on.
+            # Of a progress bar without a newline keep the last state; output other text.
             kept = rest.rstrip("\r").rpartition("\r")[2]
             if len(kept) == len(rest.rstrip("\r")):
                 ready += clean_line(rest)
@@ -76,20 +76,20 @@ class OutputCleaner:
         return ready
 
     def waiting(self) -> str:
-        """The line that is being written, as it would be shown now."""
+        """The unfinished line, as a terminal shows it now."""
         return clean_line(self._pending)
 
     def finish(self) -> str:
-        """What is left when there is no more."""
+        """The rest at the end of the output."""
         rest = clean_line(self._pending + self._decoder.decode(b"", final=True))
         self._pending = ""
         return rest
 
 
 class HeadAndTail:
-    """The beginning and the end of a text of any length, in bounded memory.
+    """The head and tail of a text of any length, in bounded memory.
 
-    A line that repeats many times is written a few times and then counted.
+    A line that repeats many times is kept a few times and then counted.
     """
 
     def __init__(self, limit: int) -> None:
@@ -104,9 +104,9 @@ class HeadAndTail:
         self.dropped_chars = 0
 
     def add(self, text: str) -> None:
-        """Append text. Lines are told apart by newlines; the last may be unfinished."""
+        """Append text; its last line may be unfinished."""
         if self._line and len(text) > _FOLD_LIMIT:
-            # A flood of one line, of which a program prints millions in a second.
+            # A flood of one repeated line, as of `yes`.
             count = len(text) // len(self._line)
             if self._line.endswith("\n") and text == self._line * count:
                 for _ in range(_REPEATS_SHOWN - 1 - self._repeats):
@@ -166,7 +166,7 @@ class HeadAndTail:
         self.dropped_lines += text.count("\n")
 
     def text(self, where: str = "") -> str:
-        """The text, with a line about what was left out; `where` says where the whole is."""
+        """The text, with a line about what was left out; `where` names the saved output."""
         self._end_repeats()
         self._line = None
         head, tail = "".join(self._head), "".join(self._tail)

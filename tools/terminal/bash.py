@@ -1,8 +1,8 @@
-"""A persistent bash session: commands one after another, each with a timeout that is kept.
+"""A persistent bash session that runs one command after another, each with a timeout.
 
-A command has ended when the shell says so on a descriptor of its own. Whatever happens to the
-shell in between, the session has one again for the next command, in the same directory and with
-the same variables.
+The shell reports on a descriptor of its own that a command has ended. Whatever happens to the
+shell, the session starts another for the next command, in the same directory and with the same
+variables.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ class ShellError(Exception):
 
 @dataclass
 class BackgroundCommand:
-    """A command whose processes live on after it returned."""
+    """A command with processes that still ran when it returned."""
 
     call: int
     command: str
     capture: Capture
     pids: tuple[int, ...]
-    """Of the shell's jobs, as the commands in the shell know them."""
+    """Of the shell's jobs, as seen inside the sandbox."""
 
 
 @dataclass
 class CommandResult:
-    """What became of a command. `exit_code` is None when it was stopped."""
+    """The result of a command. `exit_code` is None if it was stopped."""
 
     exit_code: int | None
     text: str
@@ -59,20 +59,20 @@ class CommandResult:
     timed_out: bool = False
     flooded: bool = False
     restarted: bool = False
-    """The command ended the shell; a new one is there."""
+    """The command ended the shell, and a new one was started."""
     state_lost: bool = False
-    """The new shell has no more than the exported variables of before the command."""
+    """The new shell has only the variables exported before the command."""
     renewed: bool = False
-    """The shell had ended since the last command; this one ran in a new one."""
+    """The shell had ended since the last command, so this one ran in a new shell."""
     background: BackgroundCommand | None = None
     running: list[BackgroundCommand] = field(default_factory=list)
-    """Background commands of before that still run."""
+    """Earlier background commands that still run."""
     ended: list[BackgroundCommand] = field(default_factory=list)
     """Background commands that ended since the last command."""
 
 
 class BashSession:
-    """One bash, started at the first command."""
+    """One bash, started with the first command."""
 
     def __init__(
         self,
@@ -83,9 +83,8 @@ class BashSession:
         save: Callable[[], tuple[str, Path]],
         limit: int,
     ) -> None:
-        """`directory` holds the pipes that output comes through; where the sandbox shows it,
-        read-only is enough. `save` makes a file for a long output, of which a result has `limit`
-        characters."""
+        """`directory` holds the pipes for output. `save` creates a file for a long output, of which
+        the result shows `limit` characters."""
         self.cwd = str(workspace)
         self.background: list[BackgroundCommand] = []
         self._workspace = workspace
@@ -104,14 +103,14 @@ class BashSession:
         self._current: Capture | None = None
         self._pipes_hidden = False
 
-    # --- commands ---------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------
 
     async def run(
         self, command: str, *, timeout: float, emit: Callable[[str], None]
     ) -> CommandResult:
-        """Run a command. Raises ShellError when there is no shell to be had.
+        """Run a command. Raises ShellError if no shell can be started.
 
-        Cancelling ends what the command started; the session stays usable.
+        Cancelling stops the command's processes; the session stays usable.
         """
         async with self._lock:
             await self._settled()
@@ -127,12 +126,12 @@ class BashSession:
                     result.renewed = renewed
                     return result
                 renewed = True
-            raise ShellError("bash ends again and again before it runs a command")
+            raise ShellError("bash keeps exiting before it runs a command")
 
     async def _attempt(
         self, command: str, timeout: float, emit: Callable[[str], None]
     ) -> CommandResult | None:
-        """Run it once; None when the shell was gone before the command began."""
+        """Run the command once; None if the shell was gone before it began."""
         assert self._connection is not None
         connection = self._connection
         self._call += 1
@@ -153,7 +152,7 @@ class BashSession:
                 pipe.unlink()
 
     async def _settled(self) -> None:
-        """Wait until a cancelled command has been cleared away."""
+        """Wait until a cancelled command has been stopped."""
         if self._settling is not None:
             await asyncio.shield(self._settling)
             self._settling = None
@@ -208,7 +207,7 @@ class BashSession:
         if self._pipes_hidden:
             capture.close()
         if not capture.closed.is_set() and not jobs:
-            # The end of a pipeline that bash does not wait for may still be writing.
+            # Parts of a pipeline that bash does not wait for may still be writing.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LATE_OUTPUT):
                     await capture.closed.wait()
@@ -248,10 +247,10 @@ class BashSession:
             self._exports = report.state
 
     async def _stop_call(self, call: int, before: set[int], nonce: str) -> Report | None:
-        """End all that a call started, and the inner shell with it; its last words, if any.
+        """Stop a call's processes and the inner shell; returns the shell's final report, if any.
 
-        The shell is told first: its trap runs when the process that it waits for has ended, so
-        the rest of the command is not begun.
+        The shell is signalled first: its trap runs when the process that it waits for has ended,
+        so that the rest of the command does not start.
         """
         saved: Report | None = None
         connection = self._connection
@@ -275,7 +274,7 @@ class BashSession:
             processes.send_signal(self._started_by(call, before), signal.SIGKILL)
             if kill_after in _KILL_GRACES and self._shell_pid is not None:
                 processes.send_signal([self._shell_pid], signal.SIGKILL)
-        self._discard()  # not even that: the whole sandbox goes
+        self._discard()  # SIGKILL did not help: end the whole sandbox
         return saved
 
     async def _abandon(self, capture: Capture, call: int, before: set[int]) -> None:
@@ -283,10 +282,10 @@ class BashSession:
         capture.close()
         await self._restart()
 
-    # --- processes --------------------------------------------------------------------------
+    # --- processes ------------------------------------------------------------------------------
 
     def _older_children(self) -> set[int]:
-        """The shell's children from before a call: background jobs of earlier ones."""
+        """The shell's children before a call: background jobs of earlier calls."""
         if not self._jobs or self._shell_pid is None or self._connection is None:
             return set()
         table = processes.process_table(self._connection.mark)
@@ -302,13 +301,13 @@ class BashSession:
         return found - {self._shell_pid, os.getpid()}
 
     def _find_shell(self, mark: str, reported: int) -> int:
-        """The pid, as it is known here, of the inner shell that calls itself `reported`."""
+        """The pid, outside the sandbox, of the inner shell that reported the pid `reported`."""
         table = processes.process_table(mark)
         shells = {p.pid for p in table.values() if p.call == "shell"}
         tops = [pid for pid in shells if table[pid].parent not in shells]
         return tops[-1] if tops else reported
 
-    # --- life -------------------------------------------------------------------------------
+    # --- starting and stopping ------------------------------------------------------------------
 
     async def _start(self) -> None:
         try:
@@ -316,12 +315,12 @@ class BashSession:
             self._connection = Connection(
                 self.sandbox, self._workspace, self._directory, self._on_terminal
             )
-        except Exception as error:  # pexpect wraps all kinds of failures to start a process
+        except Exception as error:  # pexpect wraps many kinds of failures
             raise ShellError(f"bash could not be started: {error}") from error
         await self._greet(self._connection)
 
     async def _greet(self, connection: Connection) -> None:
-        """Give the inner shell its driver and wait until it is ready."""
+        """Send the driver to the inner shell and wait until it is ready."""
         connection.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
         deadline = time.monotonic() + _START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
@@ -336,11 +335,11 @@ class BashSession:
                 self._jobs = ()
                 return
         self._discard()
-        said = connection.last_words
-        raise ShellError(f"bash did not start{': ' + said if said else ''}")
+        output = connection.last_output
+        raise ShellError(f"bash did not start{': ' + output if output else ''}")
 
     async def _restart(self) -> None:
-        """Have a shell again, after the inner one ended or all of it."""
+        """Start a shell after the inner one, or the keeper too, has ended."""
         self._shell_pid = None
         if self._connection is not None and not self._connection.gone:
             self._connection.send("go")
@@ -351,7 +350,7 @@ class BashSession:
         await self._start()
 
     def _on_terminal(self, data: bytes) -> None:
-        """Where a command's pipe is hidden from the sandbox, its output comes this way."""
+        """Take output from the terminal, where the sandbox hides the command's pipe."""
         if self._current is not None and self._pipes_hidden:
             self._current.feed(data)
 
@@ -362,11 +361,11 @@ class BashSession:
         descriptor = os.open(pipe, flags)
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise ShellError(f"{pipe} was replaced by something else")
+            raise ShellError(f"{pipe} was replaced")
         return Capture(descriptor, limit=self._limit, emit=emit, save=self._save), pipe
 
     def _discard(self) -> None:
-        """Kill all that is left of the shell, background jobs too."""
+        """Kill the shell and its background jobs."""
         connection, self._connection = self._connection, None
         self._shell_pid = None
         self._jobs = ()
@@ -379,7 +378,7 @@ class BashSession:
         self.sandbox = sandbox
 
     async def aclose(self) -> None:
-        """End the shell and everything that runs under it."""
+        """Stop the shell and all its processes."""
         if self._settling is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._settling), 10)

@@ -1,4 +1,4 @@
-"""What one command prints: read as it comes, shown live, bounded in memory, whole in a file."""
+"""Captures the output of one command: shown live, bounded in memory, saved whole to a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from laguna_agent.tools.terminal.ansi import HeadAndTail, OutputCleaner
 
 FILE_LIMIT = 64 << 20
-"""Bytes of output that are read and saved; a command that prints more is stopped."""
+"""Bytes of output that are saved; a command that prints more is stopped."""
 _PAUSE = 0.05
 _CHUNK = 1 << 16
 _EMIT_EVERY = 0.05
@@ -19,7 +19,7 @@ _EMIT_LIMIT = 4_000
 
 
 class Capture:
-    """The output of one command, which may go on in the background after the command returned."""
+    """The output of one command, which may continue in the background after it returned."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Capture:
         save: Callable[[], tuple[str, Path]],
     ) -> None:
         self.name = ""
-        """What `read` takes to show the whole (`output:N`), empty when it was not saved."""
+        """The name for `read` that shows all of it (`output:N`), empty if it was not saved."""
         self.file: Path | None = None
         self.flooded = False
         self.closed = asyncio.Event()
-        """Set when nobody holds the other end any more."""
+        """Set when no process has the other end open."""
         self._descriptor = descriptor
         self._emit: Callable[[str], None] | None = emit
         self._save = save
@@ -55,18 +55,18 @@ class Capture:
     def _on_readable(self) -> None:
         self.drain(rounds=4)
         if self.flooded and self._descriptor is not None:
-            # Nobody looks at it any more: do not keep a processor busy with throwing it away.
+            # The output is discarded: pause, so as not to keep a processor busy.
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._descriptor)
-            self._pause = loop.call_later(_PAUSE, self._go_on)
+            self._pause = loop.call_later(_PAUSE, self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._pause = None
         if self._descriptor is not None:
             asyncio.get_running_loop().add_reader(self._descriptor, self._on_readable)
 
     def drain(self, rounds: int = 1_000_000) -> None:
-        """Read what is there, without waiting."""
+        """Read the available output without waiting."""
         while self._descriptor is not None and rounds > 0:
             rounds -= 1
             try:
@@ -81,7 +81,7 @@ class Capture:
             self.feed(data)
 
     def feed(self, data: bytes) -> None:
-        """Take in output."""
+        """Add output."""
         if self.flooded:
             return
         self._read += len(data)
@@ -106,13 +106,13 @@ class Capture:
             self._write(text)
 
     def save(self) -> None:
-        """Have the whole output in a file from now on, what came so far included."""
+        """Save the output to a file from now on, including what came before."""
         if self._stream is not None or self._cannot_save:
             return
         try:
             self.name, self.file = self._save()
             self._stream = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except OSError:  # a full or read-only state directory must not cost the result
+        except OSError:  # a full or read-only state directory must not lose the result
             self.name, self.file, self._cannot_save = "", None, True
             self._unsaved.clear()
             return
@@ -135,7 +135,7 @@ class Capture:
             self._emit(text)
 
     def result(self) -> str:
-        """The output so far, bounded; what is printed later goes to the file alone."""
+        """The output so far, bounded; later output goes only to the file."""
         if self._descriptor is None:
             self._take(self._cleaner.finish())
         if self._timer is not None:
@@ -151,7 +151,7 @@ class Capture:
 
     @property
     def truncated(self) -> bool:
-        """Whether `result` left something out."""
+        """Whether `result` leaves something out."""
         return self._size > self._limit
 
     def _close_descriptor(self) -> None:

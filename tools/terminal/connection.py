@@ -1,4 +1,4 @@
-"""The connection to a keeper: what is sent to it, what it reports, and its end."""
+"""The connection to a keeper: sends commands, receives reports, and detects its end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from laguna_agent.tools.terminal.driver import Report, ReportParser
 from laguna_agent.tools.terminal.spawn import spawn, stop
 from laguna_agent.tools.tool import Sandbox
 
-_LAST_WORDS = 500
+_LAST_OUTPUT = 500
 
 
 class Connection:
-    """A keeper that runs, seen from the event loop. Made in a running loop, closed in it."""
+    """The connection to a running keeper. Create and close it in the same event loop."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class Connection:
         pipes: Path,
         on_terminal: Callable[[bytes], None],
     ) -> None:
-        """Start it. `on_terminal` gets what is written to the terminal itself.
+        """Start the keeper. `on_terminal` gets what is written to the terminal itself.
 
-        Raises OSError or what pexpect and the sandbox raise.
+        Raises OSError, or what pexpect and the sandbox raise.
         """
         self.gone = False
-        """True once the keeper's end has been read from the reports."""
-        self.last_words = ""
+        """True once the reports have ended."""
+        self.last_output = ""
         self._keeper = spawn(sandbox, workspace, pipes)
         self.mark = self._keeper.mark
         self._on_terminal_bytes = on_terminal
@@ -48,7 +48,7 @@ class Connection:
             self._loop.add_reader(self._exit_watch, self._on_exit)
 
     def send(self, *fields: str) -> None:
-        """Send fields; what the pipe does not take yet follows when it does."""
+        """Send fields; what the full pipe does not accept yet is sent later."""
         waiting = bool(self._unsent)
         for text in fields:
             self._unsent += text.encode("utf-8", "surrogateescape") + b"\0"
@@ -56,10 +56,10 @@ class Connection:
             self._flush()
 
     async def next_report(self, timeout: float) -> Report | bool | None:
-        """The next report; None when the keeper is gone, False after `timeout` seconds."""
+        """The next report; None if the keeper is gone, False after `timeout` seconds."""
         report: Report | bool | None = False
         try:
-            # Not `wait_for`, which loses a cancellation that comes together with a report.
+            # Not `wait_for`, which loses a cancellation that arrives together with a report.
             async with asyncio.timeout(timeout):
                 report = await self._reports.get()
         except TimeoutError:
@@ -69,7 +69,7 @@ class Connection:
         return report
 
     def ended_meanwhile(self) -> bool:
-        """Take the reports that are there; whether one says that a shell has ended."""
+        """Read the available reports; whether one says that a shell has ended."""
         ended = False
         while not self._reports.empty():
             report = self._reports.get_nowait()
@@ -85,7 +85,7 @@ class Connection:
         except BlockingIOError:
             self._loop.add_writer(commands, self._flush)
             return
-        except OSError:  # the shell is gone, which the reports tell
+        except OSError:  # the shell is gone; the reports end too
             self._unsent.clear()
         self._loop.remove_writer(commands)
 
@@ -101,7 +101,7 @@ class Connection:
             self._reports.put_nowait(report)
 
     def drain_terminal(self) -> None:
-        """Read what is on the terminal, without waiting."""
+        """Read the terminal without waiting."""
         while self._on_terminal():
             pass
 
@@ -115,13 +115,13 @@ class Connection:
         if not data:
             self._loop.remove_reader(self._keeper.terminal.child_fd)
             return False
-        self.last_words = data[-_LAST_WORDS:].decode("utf-8", "replace").strip()
+        self.last_output = data[-_LAST_OUTPUT:].decode("utf-8", "replace").strip()
         self._on_terminal_bytes(data)
         return True
 
     def _on_exit(self) -> None:
         self._forget_exit_watch()
-        # What was written before the end is read before the end is told.
+        # Read the reports written before the end.
         with contextlib.suppress(OSError):
             self._on_report()
         self._reports.put_nowait(None)
@@ -133,7 +133,7 @@ class Connection:
             self._exit_watch = None
 
     def close(self) -> None:
-        """Kill all that is left of the shell, background jobs too, and close what it held."""
+        """Kill the shell and its background jobs, and close the descriptors."""
         if self._closed:
             return
         self._closed = self.gone = True

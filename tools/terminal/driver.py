@@ -1,10 +1,10 @@
-"""What runs inside bash: a loop that reads commands and reports on descriptors of its own.
+"""The driver inside bash: a loop that reads commands and sends reports on its own descriptors.
 
-Commands come on one inherited pipe and reports leave on another, so nothing that a command prints
-or reads is mistaken for either. Two shells are nested: the keeper starts the inner one, which runs
-the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill), inside the same
-sandbox, so that background jobs live on. A report begins with NUL, which ends whatever a command
-wrote to the descriptor, and its fields end with NUL:
+Commands arrive on one inherited pipe and reports leave on another, so that a command's input and
+output cannot be mistaken for either. Two shells are nested: the keeper starts the inner shell,
+which runs the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill) inside
+the same sandbox, so that background jobs survive. A report begins with NUL, which ends anything
+that a command wrote to the descriptor, and its fields end with NUL:
 
     B nonce                              a command begins
     R nonce status jobs cwd exports      a command has ended (or, with `hello`, the shell is ready)
@@ -30,7 +30,7 @@ KEEPER = (
     f"printf '\\0D\\0%s\\0' $? >&{REPORT_FD}; "
     f'IFS= read -rd "" -u {COMMAND_FD} go || exit; done'
 )
-"""`bash -c KEEPER bash MARK`. After each `D` it waits for one field (any) before it goes on."""
+"""For `bash -c KEEPER bash MARK`. After each `D` it waits for any field before it continues."""
 
 _FUNCTIONS = (
     "__laguna_report() { { builtin printf '\\0%s\\0%s\\0%s\\0' "
@@ -47,7 +47,7 @@ _LOOP = (
     "trap '__laguna_report S $? __laguna_state' EXIT; trap 'builtin exit 143' TERM; "
     "set -m +H; unset HISTFILE; __laguna_busy=; __laguna_status=0; __laguna_nonce=" + HELLO + "; "
     "__laguna_report R $$ __laguna_hello; "
-    # A `break` or `continue` in a command acts on these loops, and the report is still made.
+    # `break` or `continue` in a command acts on these loops, and the report is still sent.
     "while :; do while :; do "
     "if [[ $__laguna_busy ]]; then __laguna_busy=; "
     '__laguna_report R "$__laguna_status" __laguna_exports; fi; '
@@ -67,9 +67,9 @@ _LOOP = (
 
 
 def driver(state: str, cwd: str, pipes: str) -> str:
-    """The text that the inner shell evaluates, after `state`, which `S` or `R` reported.
+    """The script for the inner shell; it first restores `state`, from an `S` or `R` report.
 
-    The hello says `visible` when the directory `pipes` is seen from inside.
+    The hello report says `visible` if the directory `pipes` is visible in the sandbox.
     """
     text = ""
     if state:
@@ -79,14 +79,14 @@ def driver(state: str, cwd: str, pipes: str) -> str:
 
 
 def quote(text: str) -> str:
-    """One word for bash, without newlines in it, which would count as lines of the driver."""
+    """Quote text as one word for bash without newlines, which would count as driver lines."""
     plain = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return f"$'{plain}'"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came on the report descriptor. `status` of a hello is the shell's own pid."""
+    """A report of the driver. The `status` of a hello is the shell's own pid."""
 
     kind: str
     nonce: str
@@ -101,13 +101,13 @@ _REPORT_LIMIT = 1 << 23
 
 
 class ReportParser:
-    """Bytes in, reports out. What is no report is skipped."""
+    """Parses bytes into reports, and skips anything else."""
 
     def __init__(self) -> None:
         self._data = b""
 
     def feed(self, data: bytes) -> list[Report]:
-        """The reports that became complete."""
+        """The reports that are complete now."""
         self._data += data
         reports = []
         while self._data:

@@ -1,7 +1,7 @@
-"""The processes of a shell, found from outside by a mark in their environment or by descent.
+"""Finds the processes of a shell by a mark in their environment or by descent.
 
-A process that made itself a daemon has left the process group, the session and the tree; the mark
-that the shell exports stays in its environment.
+A daemon leaves its process group, session and process tree, but keeps the mark that the shell
+exports in its environment.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ while [ $round -lt 100 ]; do
   [ -n "$found" ] || break
 done
 """
-"""For `sh`: waits for the end of its input, which comes however laguna ends, and then kills what
-carries the mark that was its first line."""
+"""For `sh`: waits for the end of its input, which comes however laguna ends, and then kills every
+process with the mark from its first line."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A running process. `call` is what follows the mark: the call that it was started by."""
+    """A running process. `call` is the part after the mark: the call that started it."""
 
     pid: int
     parent: int
@@ -50,7 +50,7 @@ class Process:
 
 
 def watch(mark: str) -> subprocess.Popen[bytes]:
-    """Start the watcher; closing its `stdin` makes it kill everything that carries the mark."""
+    """Start the watcher; closing its `stdin` makes it kill every process with the mark."""
     watcher = subprocess.Popen(
         ["/bin/sh", "-c", WATCH],
         stdin=subprocess.PIPE,
@@ -67,7 +67,7 @@ def watch(mark: str) -> subprocess.Popen[bytes]:
 
 
 def process_table(mark: str) -> dict[int, Process]:
-    """All processes that can be seen, by pid; zombies are left out."""
+    """All visible processes by pid, without zombies."""
     if not (_PROC / "self" / "stat").exists():
         return _table_of_ps()
     processes = {}
@@ -106,7 +106,7 @@ def _table_of_ps() -> dict[int, Process]:
 
 
 def descendants(processes: dict[int, Process], root: int, without: Iterable[int] = ()) -> set[int]:
-    """Pids below `root`, without those at or below `without`."""
+    """Pids below `root`, except those at or below `without`."""
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -120,7 +120,7 @@ def descendants(processes: dict[int, Process], root: int, without: Iterable[int]
 
 
 def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal each; those that are gone or not ours are passed over."""
+    """Signal each process; ignores those that are gone or not ours."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)

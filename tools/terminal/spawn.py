@@ -1,4 +1,4 @@
-"""Starting bash through pexpect, on a terminal that it does not control."""
+"""Starts bash with pexpect, on a terminal that is not its controlling terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _UNWANTED = re.compile(
 
 
 def environment(sandbox: Sandbox | None) -> dict[str, str]:
-    """The environment of the shell: no secrets, and nothing that waits for a person."""
+    """The environment of the shell: no secrets, and nothing that waits for input."""
     if sandbox is not None:
         return {**_QUIET, **sandbox.environment()}
     kept = {name: value for name, value in os.environ.items() if not _UNWANTED.search(name)}
@@ -64,7 +64,7 @@ else:  # generic in its stubs only
 
 
 class _Terminal(_Spawn):
-    """pexpect's spawn, with descriptors that the child keeps."""
+    """pexpect's spawn, passing further descriptors to the child."""
 
     ptyproc: Any
 
@@ -81,7 +81,7 @@ class _Terminal(_Spawn):
 
 @dataclass
 class KeeperProcess:
-    """A keeper that runs. The descriptors are this side's ends, non-blocking."""
+    """A running keeper. The descriptors are this side's ends, non-blocking."""
 
     terminal: Any
     commands: int
@@ -91,17 +91,17 @@ class KeeperProcess:
 
 
 def _in_child(kept: Sequence[int]) -> None:
-    # Handlers of the program that this was forked from (Textual has one for SIGCONT) must not run
-    # here, nor wake up its loop.
+    # Signal handlers of the parent (Textual has one for SIGCONT) must not run here, nor wake up
+    # its event loop.
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
-    # Without a controlling terminal `sudo` and `ssh` fail at once instead of asking on /dev/tty.
-    # Giving it up sends SIGHUP and SIGCONT. Python ignores SIGPIPE, and a child would inherit that.
+    # Without a controlling terminal, `sudo` and `ssh` fail at once instead of asking on /dev/tty.
+    # Giving it up sends SIGHUP and SIGCONT. Python ignores SIGPIPE, which a child would inherit.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     fcntl.ioctl(0, termios.TIOCNOTTY)
-    # bash would open the terminal that it finds on 0 and so get it back.
+    # bash would open a terminal on descriptor 0 and so regain it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_DFL)
@@ -110,21 +110,21 @@ def _in_child(kept: Sequence[int]) -> None:
 
 
 def _placed(descriptor: int, at_least: int) -> int:
-    """The descriptor moved to `at_least` or above, where commands do not expect one."""
+    """Move a descriptor to `at_least` or above, out of the way of commands."""
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, at_least)
     os.close(descriptor)
     return moved
 
 
 def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProcess:
-    """Start the keeper in the workspace, able to see the directory `pipes` where that can be had.
+    """Start the keeper in the workspace; the sandbox also exposes the directory `pipes`.
 
     Raises OSError, pexpect.ExceptionPexpect, or what the sandbox raises.
     """
     mark = secrets.token_hex(8)
     command_read, command_write = os.pipe()
     report_read, report_write = os.pipe()
-    # Two redirections put the inherited ends where the driver has them, whatever is taken here.
+    # Two redirections move the inherited ends to the numbers that the driver uses.
     command_read, report_write = _placed(command_read, 20), _placed(report_write, 20)
     placing = (
         f"exec {REPORT_FD}>&{report_write} {COMMAND_FD}<&{command_read} "
@@ -158,7 +158,7 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProces
 
 
 def stop(keeper: KeeperProcess) -> None:
-    """Kill the keeper and all that carries its mark, and wait for both."""
+    """Kill the keeper and every process with its mark, and wait for it."""
     processes.send_signal([keeper.terminal.pid], signal.SIGKILL)
     _stop_watching(keeper.watcher)
     deadline = time.monotonic() + _KILL_TIMEOUT
@@ -169,7 +169,7 @@ def stop(keeper: KeeperProcess) -> None:
 
 
 def _stop_watching(watcher: subprocess.Popen[bytes]) -> None:
-    """Let the watcher do its last round, and wait for it."""
+    """Let the watcher kill what is left, and wait for it."""
     assert watcher.stdin is not None
     watcher.stdin.close()
     try:
