@@ -23,8 +23,7 @@ class ProgramSpec:
 
     `flags` are short options without a value, `valued` those with one; `longs` and `valued_longs`
     are the long options. `operands` says what the other words are: paths, a pattern followed by
-    paths, or text. `path_options` take a path as their value; with one of `pattern_options`, all
-    operands are paths.
+    paths, or text; with one of `pattern_options`, all operands are paths.
     """
 
     flags: str = ""
@@ -41,7 +40,6 @@ class ProgramSpec:
     """Whether it reads the working directory when no path is given."""
     contents: bool = False
     """Whether it shows the contents of files below a directory, so that rules about them apply."""
-    path_options: frozenset[str] = frozenset()
     pattern_options: frozenset[str] = frozenset()
     check: Callable[[Sequence[tuple[str, str | None]], Sequence[str]], str | None] | None = None
     """Checks options and operands; returns a reason to ask."""

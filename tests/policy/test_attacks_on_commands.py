@@ -13,7 +13,7 @@ from laguna_agent.config import RuleConfig
 from laguna_agent.policy.gate import Gate
 from support.shell_runs import copied, run_gated, run_in_bash
 
-# Name, command lines; the last is the attack, those before it were approved by a person.
+# Name and command lines: the last is the attack, the others were approved.
 ATTACKS: list[tuple[str, list[str]]] = [
     ("semicolon", ["ls; touch C"]),
     ("and", ["ls && touch C"]),
@@ -231,16 +231,16 @@ def test_an_attack_is_asked_about_and_leaves_no_canary(
         decisions = run_gated(gate, commands, armed, approved=len(commands) - 1)
         assert decisions[-1].verdict == "ask", decisions[-1]
         assert decisions[-1].reason
-        # What a person approved may have written; the attack itself did not run.
+        # The approved commands may have written; the attack itself did not run.
         assert not (armed / "C").exists()
 
 
-def test_an_exported_pager_spoils_the_reading_commands_after_it(
+def test_after_an_exported_pager_read_only_commands_ask(
     armed: Path, tmp_path: Path, make_gate: Callable[..., Gate]
 ) -> None:
     commands = ["export GIT_PAGER=$PWD/x.sh", "git log"]
     bare = copied(armed, tmp_path / "bare")
-    # git starts a pager on a terminal only.
+    # git starts a pager only on a terminal.
     run_in_bash(commands, bare, terminal=True)
     assert (bare / "C").exists()
     decisions = run_gated(make_gate(), commands, armed, approved=1)
@@ -279,7 +279,7 @@ def test_planning_denies_the_same_attacks(
         "\\\nls; touch C",
     ],
 )
-def test_a_rule_that_allows_a_program_allows_nothing_beside_it(
+def test_a_rule_that_allows_a_program_allows_nothing_else(
     command: str, workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     for pattern in ("ls", "ls *"):
@@ -288,7 +288,7 @@ def test_a_rule_that_allows_a_program_allows_nothing_beside_it(
         assert not (workspace / "C").exists()
 
 
-def test_a_program_of_the_workspace_does_not_pass_as_the_system_s(
+def test_a_program_in_the_workspace_is_not_a_system_program(
     workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     bins = workspace / ".venv" / "bin"
@@ -305,7 +305,7 @@ def test_a_program_of_the_workspace_does_not_pass_as_the_system_s(
 @pytest.mark.parametrize(
     "command", ["npm test", "cd src", "x=1", "make && ./run", "for i in a b; do echo $i; done"]
 )
-def test_ordinary_commands_do_not_spoil_the_shell(
+def test_after_ordinary_commands_the_shell_is_still_trusted(
     command: str, workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     gate = make_gate()
@@ -316,7 +316,7 @@ def test_ordinary_commands_do_not_spoil_the_shell(
 @pytest.mark.parametrize(
     "command", ["echo 'a", 'echo "a', "ls )", "if true; then", "cat <<E", "ls `", "ls $(", "ls ${x"]
 )
-def test_what_does_not_parse_is_asked(
+def test_a_command_that_does_not_parse_asks(
     command: str, workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     assert run_gated(make_gate(), [command], workspace, approved=0)[0].verdict == "ask"

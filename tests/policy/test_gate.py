@@ -41,11 +41,11 @@ def run(gate: Gate, command: str, cwd: Path | None = None) -> str:
     return gate.decide(action, tool="shell").verdict
 
 
-# --- reading --------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["ask", "accept-edits", "auto"])
-def test_what_lies_outside_or_is_secret_is_not_read_unasked(
+def test_outside_and_secret_files_ask(
     mode: str, make_gate: Make, workspace: Path, home: Path
 ) -> None:
     gate = make_gate(mode, sandboxed=True)
@@ -120,18 +120,18 @@ def test_a_command_reads_no_more_than_a_file_tool(
     assert run(make_gate("ask"), text) == "ask"
 
 
-def test_a_cwd_that_the_model_chose_widens_nothing(make_gate: Make, workspace: Path) -> None:
+def test_the_cwd_of_a_command_widens_nothing(make_gate: Make, workspace: Path) -> None:
     gate = make_gate("accept-edits")
     assert run(gate, "ls", Path("/")) == "ask"
     assert run(gate, "cat f", workspace.parent / "repo-evil") == "ask"
     assert write(gate, "/C") == "ask"
 
 
-# --- writing --------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["ask", "accept-edits", "auto"])
-def test_protected_and_outside_paths_are_not_written_unasked(
+def test_writing_protected_and_outside_paths_asks(
     mode: str, make_gate: Make, workspace: Path, home: Path
 ) -> None:
     gate = make_gate(mode, sandboxed=True, rules=allow(path="**", write=True))
@@ -159,7 +159,7 @@ def test_protected_and_outside_paths_are_not_written_unasked(
     assert write(gate, workspace / ".gitignore") == expected
 
 
-def test_modes_pass_what_they_say(make_gate: Make, workspace: Path) -> None:
+def test_modes_allow_what_they_promise(make_gate: Make, workspace: Path) -> None:
     file = workspace / "src" / "a.py"
     commit, push = GitWrite(operation="commit"), GitWrite(operation="push")
     net = Network(host="example.org")
@@ -201,7 +201,7 @@ def test_offline_denies_the_network_even_when_a_rule_allows_it(make_gate: Make) 
     assert gate.decide(Network(host="example.org"), tool="fetch").verdict == "deny"
 
 
-# --- rules ----------------------------------------------------------------------------------
+# --- rules --------------------------------------------------------------------------------------
 
 COVERED = ["s/f", "a/f", "b", "s/../s/f", "./s//f", "chain/f", "src/../a/f"]
 
@@ -239,15 +239,13 @@ def test_a_deny_rule_about_writing_leaves_reading(make_gate: Make, workspace: Pa
     assert read(gate, workspace / "src" / "a.py") == "allow"
 
 
-def test_a_rule_s_name_does_not_cover_names_that_begin_alike(
-    make_gate: Make, workspace: Path
-) -> None:
+def test_a_rule_does_not_cover_names_with_the_same_prefix(make_gate: Make, workspace: Path) -> None:
     gate = make_gate("auto", rules=deny(path="src"))
     assert write(gate, workspace / "srcs") == "allow"
     assert write(gate, workspace / "src" / "a.py") == "deny"
 
 
-def test_searches_over_a_denied_file_are_asked_without_a_sandbox(
+def test_searching_over_a_denied_file_asks_without_a_sandbox(
     make_gate: Make, workspace: Path
 ) -> None:
     gate = make_gate("ask", rules=deny(path="**/*.pem"))
@@ -311,7 +309,7 @@ def test_a_command_rule_denies_in_every_place_and_mode(command: str, make_gate: 
 @pytest.mark.parametrize(
     "command", ["$g push", "eval $x", "source ./f", "bash -c $x", "g=git; $g push", "echo 'x"]
 )
-def test_a_command_that_hides_what_it_runs_is_asked_when_a_rule_denies(
+def test_a_command_that_hides_what_it_runs_asks_if_a_rule_denies(
     command: str, make_gate: Make
 ) -> None:
     for mode in ("auto", "allow-all"):
@@ -341,14 +339,14 @@ def test_a_rule_about_a_tool_covers_all_it_does(make_gate: Make, workspace: Path
     assert run(make_gate("ask", rules=allow(tool="shell")), "make") == "allow"
 
 
-def test_an_allowed_command_is_asked_again_in_a_spoiled_shell(make_gate: Make) -> None:
+def test_an_allowed_command_asks_in_a_modified_shell(make_gate: Make) -> None:
     gate = make_gate("ask", rules=allow(command="make *"))
     assert run(gate, "make test") == "allow"
     gate.command_ran("export MAKEFLAGS=--eval=x")
     assert run(gate, "make test") == "ask"
 
 
-def test_a_rule_is_about_one_thing() -> None:
+def test_a_rule_names_one_thing() -> None:
     for fields in ({}, {"tool": "x", "path": "y"}):
         with pytest.raises(ValueError, match="exactly one"):
             RuleConfig.model_validate({"verdict": "deny", **fields})
@@ -363,7 +361,7 @@ def test_a_project_may_only_tighten(tmp_path: Path) -> None:
     assert load_config(project=project, user=tmp_path / "none", environment={}).policy.rules
 
 
-# --- suggestions and writing them -----------------------------------------------------------
+# --- suggesting and writing rules ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -441,7 +439,7 @@ def test_a_written_rule_leaves_the_rest_of_the_file_as_it_is(
     assert real.read_bytes().decode() == after, "written twice"
 
 
-def test_a_file_that_cannot_take_a_rule_is_left_alone(make_gate: Make, tmp_path: Path) -> None:
+def test_a_file_that_cannot_hold_a_rule_is_left_alone(make_gate: Make, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     for text in ("policy = { network = true }\n", "not toml ["):
         path.write_text(text)
@@ -450,7 +448,7 @@ def test_a_file_that_cannot_take_a_rule_is_left_alone(make_gate: Make, tmp_path:
         assert path.read_text() == text
 
 
-# --- git repositories that run things -------------------------------------------------------
+# --- git repositories that run programs ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -464,7 +462,7 @@ def test_a_file_that_cannot_take_a_rule_is_left_alone(make_gate: Make, tmp_path:
         ("core.hooksPath", "git status"),
     ],
 )
-def test_a_repository_s_configuration_runs_nothing_unasked(
+def test_a_repository_s_configuration_runs_nothing_without_asking(
     setting: str, command: str, make_gate: Make, workspace: Path, tmp_path: Path
 ) -> None:
     (workspace / ".gitattributes").write_text("*.md diff=x filter=x\n")
@@ -485,7 +483,7 @@ def test_a_repository_s_configuration_runs_nothing_unasked(
 
 @pytest.mark.parametrize("command", ["git -C sub status", "cd sub && git status", "git status"])
 @pytest.mark.parametrize("bare", [False, True])
-def test_a_crafted_repository_in_a_folder_runs_nothing_unasked(
+def test_a_crafted_repository_in_a_folder_runs_nothing_without_asking(
     command: str, bare: bool, make_gate: Make, workspace: Path, tmp_path: Path
 ) -> None:
     sub = workspace / "sub"
@@ -503,7 +501,7 @@ def test_a_crafted_repository_in_a_folder_runs_nothing_unasked(
     assert (sub / "C").exists() or (workspace / "C").exists(), "the attack does nothing"
 
 
-def test_a_submodule_s_configuration_is_not_followed_unasked(
+def test_a_submodule_s_configuration_is_not_followed_without_asking(
     make_gate: Make, workspace: Path, tmp_path: Path
 ) -> None:
     inner = copied(workspace, workspace / "inner")
@@ -515,7 +513,7 @@ def test_a_submodule_s_configuration_is_not_followed_unasked(
     assert (inner / "C").exists(), "the attack does nothing"
 
 
-def test_a_plain_repository_and_git_lfs_pass(make_gate: Make, workspace: Path) -> None:
+def test_a_plain_repository_and_git_lfs_are_allowed(make_gate: Make, workspace: Path) -> None:
     with (workspace / ".git" / "config").open("a") as config:
         config.write(
             '[remote "origin"]\n\turl = https://example.org/x.git\n'

@@ -160,7 +160,7 @@ def state(*roots: Path) -> dict[str, tuple[int, bytes | None]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(session=SESSIONS)
-def test_what_passes_unasked_changes_nothing(
+def test_commands_allowed_without_asking_change_nothing(
     session: list[str], workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     gate = make_gate("ask")
@@ -243,7 +243,7 @@ PIECES = [
     reader=st.sampled_from(READERS),
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 5)), max_size=4),
 )
-def test_a_reading_command_with_other_options_changes_nothing_unasked(
+def test_read_only_commands_with_any_options_change_nothing_without_asking(
     reader: str,
     pieces: list[tuple[str, int]],
     workspace: Path,

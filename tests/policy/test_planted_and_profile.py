@@ -51,9 +51,7 @@ def test_a_planted_common_directory_would_run_a_program(workspace: Path) -> None
     assert (workspace / "C").exists(), "the attack does nothing"
 
 
-def test_hooks_planted_where_none_were_are_moved_away(
-    workspace: Path, make_gate: Callable[..., Gate]
-) -> None:
+def test_planted_hooks_are_moved_away(workspace: Path, make_gate: Callable[..., Gate]) -> None:
     shutil.rmtree(workspace / ".git" / "hooks")
     gate = make_gate("auto", sandboxed=True)
     script = "mkdir .git/hooks; cp x.sh .git/hooks/pre-commit"
@@ -62,7 +60,7 @@ def test_hooks_planted_where_none_were_are_moved_away(
     assert not (workspace / ".git" / "hooks").exists()
 
 
-def test_hooks_that_were_there_stay(workspace: Path, make_gate: Callable[..., Gate]) -> None:
+def test_existing_hooks_stay(workspace: Path, make_gate: Callable[..., Gate]) -> None:
     gate = make_gate("auto", sandboxed=True)
     gate.command_ran("ls")
     assert (workspace / ".git" / "hooks").is_dir()

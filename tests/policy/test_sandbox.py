@@ -65,7 +65,7 @@ def tree(root: Path) -> dict[str, bytes | None]:
     }
 
 
-# --- what a child cannot change -------------------------------------------------------------
+# --- what a child cannot change -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_nothing_outside_the_workspace_changes(
         "umount .git/config; echo x >> .git/config",
     ],
 )
-def test_what_decides_what_git_and_laguna_run_stays_as_it_is(
+def test_files_that_decide_what_runs_cannot_be_changed(
     script: str, inside: Run, workspace: Path
 ) -> None:
     (workspace / ".laguna").mkdir()
@@ -133,9 +133,7 @@ def test_what_decides_what_git_and_laguna_run_stays_as_it_is(
     assert ([tree(path) for path in guarded], config.read_bytes()) == before
 
 
-def test_hooks_and_includes_that_the_configuration_names_are_fixed_too(
-    inside: Run, workspace: Path
-) -> None:
+def test_configured_hooks_and_includes_are_protected(inside: Run, workspace: Path) -> None:
     (workspace / ".husky").mkdir()
     (workspace / ".husky" / "pre-commit").write_text("#!/bin/sh\n")
     (workspace / ".gitconfig").write_text("[alias]\n\tx = status\n")
@@ -146,16 +144,14 @@ def test_hooks_and_includes_that_the_configuration_names_are_fixed_too(
     assert (workspace / ".gitconfig").read_text() == "[alias]\n\tx = status\n"
 
 
-def test_nothing_is_left_in_a_repository_by_the_sandbox_itself(
-    inside: Run, workspace: Path
-) -> None:
+def test_the_sandbox_leaves_nothing_in_a_repository(inside: Run, workspace: Path) -> None:
     shutil.rmtree(workspace / ".git" / "hooks")
     before = tree(workspace)
     assert inside("true").returncode == 0
     assert tree(workspace) == before
 
 
-def test_a_deny_rule_s_places_are_hidden_or_fixed(inside: Run, workspace: Path) -> None:
+def test_denied_paths_are_hidden_or_read_only(inside: Run, workspace: Path) -> None:
     (workspace / "private").mkdir()
     (workspace / "private" / "f").write_text("hunter2\n")
     done = inside(
@@ -167,14 +163,14 @@ def test_a_deny_rule_s_places_are_hidden_or_fixed(inside: Run, workspace: Path) 
     assert (workspace / "README.md").read_text() == "foo\nbar\n"
 
 
-def test_extra_places_can_be_made_writable(inside: Run, workspace: Path) -> None:
+def test_extra_paths_can_be_writable(inside: Run, workspace: Path) -> None:
     extra = workspace.parent / "extra"
     extra.mkdir()
     assert inside(f"touch {extra}/f", writable=[extra]).returncode == 0
     assert (extra / "f").exists()
 
 
-# --- what a child cannot see or reach -------------------------------------------------------
+# --- what a child cannot see or reach -----------------------------------------------------------
 
 
 def test_secrets_of_the_home_are_invisible(inside: Run, home: Path, workspace: Path) -> None:
@@ -194,7 +190,7 @@ def test_a_secret_behind_a_link_is_invisible(inside: Run, home: Path, tmp_path: 
     assert "hunter2" not in inside(f"cat {home}/.kube/key {real}/key").stdout
 
 
-def test_laguna_s_own_places_are_invisible(inside: Run, workspace: Path) -> None:
+def test_laguna_s_directories_are_invisible(inside: Run, workspace: Path) -> None:
     for place in (paths.config_dir(), paths.state_dir(), paths.data_dir()):
         place.mkdir(parents=True, exist_ok=True)
         (place / "f").write_text("hunter2\n")
@@ -205,7 +201,7 @@ def test_laguna_s_own_places_are_invisible(inside: Run, workspace: Path) -> None
     assert not (paths.config_dir() / "C").exists()
 
 
-def test_laguna_s_places_inside_a_workspace_are_invisible_and_cannot_be_made(
+def test_laguna_s_directories_in_a_workspace_are_invisible(
     inside: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAGUNA_HOME", str(workspace / ".l"))
@@ -224,7 +220,7 @@ def test_the_environment_has_no_secrets(inside: Run, monkeypatch: pytest.MonkeyP
     assert "PATH=" in done.stdout
 
 
-def test_a_caller_that_passes_its_own_environment_on_still_leaks_nothing(
+def test_a_caller_with_its_own_environment_leaks_nothing(
     boxed: Callable[..., SandboxChoice], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "hunter2")
@@ -258,7 +254,7 @@ def test_a_virtual_environment_under_tmp_stays_visible(
     assert inside("tool").stdout == "works\n"
 
 
-def test_other_processes_are_out_of_sight_and_reach(inside: Run) -> None:
+def test_other_processes_are_invisible_and_unreachable(inside: Run) -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
         done = inside(f"kill -9 {other.pid}; ls /proc | grep -c '^[0-9]'; kill -9 -1")
         assert other.poll() is None
@@ -354,7 +350,7 @@ def test_nothing_survives_its_parent(boxed: Callable[..., SandboxChoice], worksp
     assert last
 
 
-# --- what still works -----------------------------------------------------------------------
+# --- what still works ---------------------------------------------------------------------------
 
 
 def test_inherited_descriptors_pass_through(
@@ -404,7 +400,7 @@ E"""
         LOOPBACK,
     ],
 )
-def test_the_tools_of_development_work(script: str, inside: Run) -> None:
+def test_development_tools_work(script: str, inside: Run) -> None:
     done = inside(script)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -442,10 +438,10 @@ def test_a_git_file_cannot_name_a_directory_that_does_not_point_back(
     assert not (victim / ".git" / "C").exists()
 
 
-# --- when there is none ---------------------------------------------------------------------
+# --- no sandbox ---------------------------------------------------------------------------------
 
 
-def test_a_disabled_sandbox_says_so(workspace: Path, tmp_path: Path) -> None:
+def test_a_disabled_sandbox_is_reported(workspace: Path, tmp_path: Path) -> None:
     choice = make_sandbox(
         workspace=workspace, enabled=False, network=False, writable=[], state_dir=tmp_path
     )
@@ -465,7 +461,7 @@ def test_a_missing_bubblewrap_says_how_to_get_it(
     assert "apt install bubblewrap" in choice.reason
 
 
-def test_a_bubblewrap_that_does_not_work_is_not_believed(
+def test_a_broken_bubblewrap_is_detected(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "bin" / "bwrap"
@@ -480,7 +476,7 @@ def test_a_bubblewrap_that_does_not_work_is_not_believed(
     assert "No permissions to create new namespace" in choice.reason
 
 
-def test_a_home_directory_is_no_workspace_for_a_sandbox(home: Path, tmp_path: Path) -> None:
+def test_a_home_directory_gets_no_sandbox(home: Path, tmp_path: Path) -> None:
     for root in (home, home.parent):
         choice = make_sandbox(
             workspace=root, enabled=True, network=False, writable=[], state_dir=tmp_path

@@ -23,7 +23,7 @@ def project(workspace: Path) -> Path:
     return workspace
 
 
-def test_nothing_is_trusted_before_it_is(project: Path) -> None:
+def test_nothing_is_trusted_at_first(project: Path) -> None:
     assert not is_trusted(project)
     found = trust(project)
     assert is_trusted(project)
@@ -62,20 +62,20 @@ def test_a_change_asks_again(change: object, project: Path) -> None:
     assert was_trusted(project)
 
 
-def test_a_change_of_something_else_does_not(project: Path) -> None:
+def test_a_change_of_another_file_does_not_ask(project: Path) -> None:
     trust(project)
     (project / "README.md").write_text("other\n")
     assert is_trusted(project)
 
 
-def test_trust_is_of_one_place(project: Path, tmp_path: Path) -> None:
+def test_trust_covers_one_directory(project: Path, tmp_path: Path) -> None:
     trust(project)
     other = tmp_path / "other"
     project.rename(other)
     assert not is_trusted(other)
 
 
-def test_trust_given_to_what_was_shown_only(project: Path) -> None:
+def test_only_the_shown_content_is_trusted(project: Path) -> None:
     shown = content(project).digest
     (project / ".laguna" / "config.toml").write_text("# changed in between\n")
     with pytest.raises(UsageError, match="changed"):
@@ -83,7 +83,7 @@ def test_trust_given_to_what_was_shown_only(project: Path) -> None:
     assert not is_trusted(project)
 
 
-def test_trust_can_be_taken_back(project: Path) -> None:
+def test_trust_can_be_revoked(project: Path) -> None:
     trust(project)
     assert forget(project)
     assert not is_trusted(project)
@@ -99,7 +99,7 @@ def test_links_are_not_trusted(project: Path, tmp_path: Path) -> None:
     assert not is_trusted(project)
 
 
-def test_two_files_are_not_mistaken_for_one(workspace: Path) -> None:
+def test_two_files_have_another_digest_than_one(workspace: Path) -> None:
     settings = workspace / ".laguna"
     settings.mkdir()
     (settings / "a").write_text("bc")
@@ -109,7 +109,7 @@ def test_two_files_are_not_mistaken_for_one(workspace: Path) -> None:
     assert content(workspace).digest != first
 
 
-def test_trust_is_kept_in_laguna_s_state_privately(project: Path) -> None:
+def test_trust_is_stored_privately_in_laguna_s_state(project: Path) -> None:
     trust(project)
     file = paths.state_dir() / "trust.json"
     assert file.stat().st_mode & 0o077 == 0
@@ -141,7 +141,7 @@ def test_a_damaged_record_trusts_nothing(text: str, project: Path) -> None:
         ("\x00\x7f", "\\x00\\x7f"),
     ],
 )
-def test_what_steers_a_terminal_is_written_out(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
     assert not is_plain(text)
     assert is_plain(visible(text))
@@ -150,7 +150,7 @@ def test_what_steers_a_terminal_is_written_out(text: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "text", ["plain\ttext\n", "[red]x[/] [@click=app.quit]y[/]", "naïve 日本語 עברית 🙂", "\\x1b"]
 )
-def test_text_is_left_as_it_is(text: str) -> None:
+def test_plain_text_is_unchanged(text: str) -> None:
     assert visible(text) == text
 
 

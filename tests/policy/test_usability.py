@@ -212,7 +212,7 @@ def lines(text: str) -> list[str]:
 ALL = lines(READING) + lines(WORKING)
 
 
-def test_in_auto_with_the_sandbox_nothing_ordinary_is_asked(
+def test_in_auto_with_a_sandbox_ordinary_commands_do_not_ask(
     make_gate: Callable[..., Gate], workspace: Path
 ) -> None:
     gate = make_gate("auto", sandboxed=True)
@@ -226,7 +226,7 @@ def test_in_auto_with_the_sandbox_nothing_ordinary_is_asked(
 
 
 @pytest.mark.parametrize("mode", ["ask", "accept-edits", "auto"])
-def test_no_command_that_only_reads_is_asked_without_a_sandbox(
+def test_read_only_commands_do_not_ask_without_a_sandbox(
     mode: str, make_gate: Callable[..., Gate], workspace: Path
 ) -> None:
     gate = make_gate(mode, search_path="/usr/local/bin:/usr/bin:/bin")
@@ -240,7 +240,7 @@ def test_no_command_that_only_reads_is_asked_without_a_sandbox(
 
 
 @pytest.mark.parametrize("command", lines(WORKING))
-def test_what_changes_something_is_asked_without_a_sandbox(
+def test_commands_that_change_something_ask_without_a_sandbox(
     command: str, make_gate: Callable[..., Gate], workspace: Path
 ) -> None:
     for mode in ("ask", "accept-edits", "auto"):

@@ -1,4 +1,4 @@
-"""Running command lines in one real bash, with and without the gate before it."""
+"""Runs command lines in one real bash, with or without the gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laguna_agent.policy.sandbox import NoSandbox
 
 
 def run_in_bash(commands: Sequence[str], cwd: Path, *, terminal: bool = False) -> str:
-    """Run command lines one after the other in one bash, as the persistent shell does."""
+    """Run command lines in one bash, as the persistent shell does."""
     script = "".join(f"eval {_quoted(command)} </dev/null\n" for command in commands)
     argv = ["bash", "--norc", "--noprofile", "-c", "shopt -s expand_aliases\n" + script]
     if terminal:
@@ -32,7 +32,7 @@ def run_in_bash(commands: Sequence[str], cwd: Path, *, terminal: bool = False) -
 
 
 def run_gated(gate: Gate, commands: Sequence[str], cwd: Path, approved: int) -> list[Decision]:
-    """Ask the gate about each, run what passes by itself and the first `approved` ones."""
+    """Run the commands that the gate allows, and the first `approved` ones."""
     decisions = []
     passed = []
     for index, command in enumerate(commands):
@@ -47,7 +47,7 @@ def run_gated(gate: Gate, commands: Sequence[str], cwd: Path, approved: int) -> 
 
 
 def copied(tree: Path, to: Path) -> Path:
-    """A copy of a workspace, for a run that is meant to succeed in doing harm."""
+    """A copy of a workspace, for an attack that is meant to succeed."""
     shutil.copytree(tree, to, symlinks=True)
     return to
 

@@ -14,7 +14,7 @@ from laguna_agent.tools.tool import Sandbox, ToolContext, ToolResult
 
 
 def make_context(tmp_path: Path, confined: bool, **options: Any) -> ToolContext:
-    """A workspace in `tmp_path`, in bubblewrap or bare."""
+    """A context with a workspace in `tmp_path`, in bubblewrap or bare."""
     workspace = tmp_path / "workspace"
     workspace.mkdir(exist_ok=True)
     state = tmp_path / "state"
@@ -31,7 +31,7 @@ class Shell:
         self.tool = ShellTool()
 
     async def __call__(self, command: str, timeout: float = 30) -> ToolResult:
-        # Not validated: tests of timeouts take fractions of a second.
+        # Not validated, so that timeouts can be fractions of a second.
         arguments = ShellArguments.model_construct(command=command, timeout=timeout)
         return await self.tool.run(arguments, self.context)
 
@@ -41,7 +41,7 @@ class Shell:
 
 
 def unique() -> str:
-    """Seconds for a `sleep` that no other test started, as long as they are unusual."""
+    """An unusual number of seconds for `sleep`, to find its process by."""
     return f"{random.SystemRandom().randint(10_000_000, 99_999_999)}"
 
 
@@ -62,7 +62,7 @@ def processes_with(argument: str) -> list[int]:
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether the condition comes true in time; looks often."""
+    """Whether the condition becomes true in time."""
     import asyncio
 
     for _ in range(int(seconds / 0.02)):

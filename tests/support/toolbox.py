@@ -1,4 +1,4 @@
-"""A workspace and the file tools on it, as the agent calls them."""
+"""A workspace with its file tools, called as the agent calls them."""
 
 from __future__ import annotations
 

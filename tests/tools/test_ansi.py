@@ -41,16 +41,16 @@ from laguna_agent.tools.terminal.ansi import HeadAndTail, OutputCleaner, clean_l
         ("\x1b[", ""),
     ],
 )
-def test_a_line_is_what_a_terminal_shows_at_last(raw: str, plain: str) -> None:
+def test_a_line_is_what_a_terminal_shows_in_the_end(raw: str, plain: str) -> None:
     assert clean_line(raw) == plain
 
 
-def test_windows_line_ends_are_line_ends() -> None:
+def test_windows_line_endings_end_lines() -> None:
     assert clean_text("one\r\ntwo\r\n") == "one\ntwo\n"
 
 
 @given(st.text(), st.lists(st.integers(1, 7), min_size=1))
-def test_pieces_give_what_the_whole_gives(text: str, cuts: list[int]) -> None:
+def test_chunks_give_the_same_text_as_the_whole(text: str, cuts: list[int]) -> None:
     data = text.encode("utf-8", "surrogatepass")
     whole = OutputCleaner()
     expected = whole.feed(data) + whole.finish()
@@ -72,21 +72,21 @@ def test_any_bytes_become_text_without_control_characters(data: bytes) -> None:
     assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in text)
 
 
-def test_a_progress_bar_without_end_does_not_grow() -> None:
+def test_an_endless_progress_bar_does_not_grow() -> None:
     cleaner = OutputCleaner()
-    for number in range(200_000):
-        assert cleaner.feed(b"\r%d of 200000 done" % number) == ""
-    assert cleaner.waiting() == "199999 of 200000 done"
+    for number in range(20_000):
+        assert cleaner.feed(b"\r%d of 20000 done" % number) == ""
+    assert cleaner.waiting() == "19999 of 20000 done"
 
 
-def test_a_line_without_end_goes_on_in_pieces() -> None:
+def test_an_endless_line_is_emitted_in_pieces() -> None:
     cleaner = OutputCleaner()
     out = "".join(cleaner.feed(b"x" * 10_000) for _ in range(100))
     assert out + cleaner.finish() == "x" * 1_000_000
 
 
 @given(st.lists(st.text(alphabet="ab\n", max_size=30)), st.integers(10, 60))
-def test_head_and_tail_are_true_and_bounded(pieces: list[str], limit: int) -> None:
+def test_head_and_tail_are_exact_and_bounded(pieces: list[str], limit: int) -> None:
     kept = HeadAndTail(limit)
     for piece in pieces:
         kept.add(piece)
@@ -102,23 +102,23 @@ def test_head_and_tail_are_true_and_bounded(pieces: list[str], limit: int) -> No
     assert len(result) <= limit + 60
 
 
-@pytest.mark.parametrize("chunk", [1, 10, 100_000])
+@pytest.mark.parametrize("chunk", [1, 10, 10_000])
 def test_a_repeated_line_is_counted(chunk: int) -> None:
     kept = HeadAndTail(1000)
     kept.add("first\n")
-    for _ in range(100_000 // chunk):
+    for _ in range(10_000 // chunk):
         kept.add("same\n" * chunk)
     kept.add("last\n")
-    assert kept.text() == ("first\nsame\nsame\nsame\n[… the same line 99,997 more times]\nlast\n")
+    assert kept.text() == ("first\nsame\nsame\nsame\n[… the same line 9,997 more times]\nlast\n")
 
 
-def test_a_few_repeated_lines_stay_as_they_are() -> None:
+def test_a_few_repeated_lines_are_kept() -> None:
     kept = HeadAndTail(1000)
     kept.add("x\n" * 10 + "\n" * 10 + "end")
     assert kept.text() == "x\n" * 10 + "\n" * 10 + "end"
 
 
-def test_memory_stays_flat_whatever_comes() -> None:
+def test_memory_stays_bounded_for_any_output() -> None:
     chance = random.Random(3)
     kept, cleaner = HeadAndTail(12_000), OutputCleaner()
     blocks = [chance.randbytes(65_536) for _ in range(4)]
@@ -127,10 +127,10 @@ def test_memory_stays_flat_whatever_comes() -> None:
         for number in range(rounds):
             kept.add(cleaner.feed(blocks[number % 4]))
 
-    feed(8)
+    feed(4)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    feed(40)
+    feed(16)
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert after - before < 1_000_000
+    assert after - before < 400_000

@@ -11,7 +11,7 @@ from laguna_agent.tools.code import definitions
 from laguna_agent.tools.code.definitions import batches, changed_last
 
 
-def test_the_file_changed_last_is_read_first_and_what_is_left_out_is_counted(
+def test_the_latest_change_is_read_first_and_skipped_files_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(definitions, "MAX_FILES", 2)
@@ -34,7 +34,7 @@ def test_the_file_changed_last_is_read_first_and_what_is_left_out_is_counted(
     ]  # fmt: skip
 
 
-def test_only_what_changed_since_is_read(tmp_path: Path) -> None:
+def test_only_files_changed_since_are_read(tmp_path: Path) -> None:
     for name, time in (("a.py", 100), ("b.py", 200)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time, time))

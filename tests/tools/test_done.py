@@ -39,14 +39,14 @@ async def test_a_failing_check_goes_back_to_the_model(tmp_path: Path, confined: 
     assert (ran.command, ran.exit_code, ran.output) == ("cat expected", 0, "there")
 
 
-async def test_the_check_is_asked_of_the_policy(tmp_path: Path) -> None:
+async def test_the_policy_decides_about_the_check(tmp_path: Path) -> None:
     context = make_context(tmp_path, False, check="make test")
     assert DoneTool().actions(ARGUMENTS, context) == [
         RunCommand(command="make test", cwd=str(context.workspace))
     ]
 
 
-async def test_what_the_model_did_to_its_shell_does_not_decide(tmp_path: Path) -> None:
+async def test_the_models_shell_does_not_affect_the_check(tmp_path: Path) -> None:
     context = make_context(tmp_path, False, check="false; exit $?")
     shell = Shell(context)
     await shell("cd /usr; false() { true; }; exit() { builtin exit 0; }; PATH=/nowhere")
@@ -84,7 +84,9 @@ async def test_the_output_of_a_check_is_bounded(tmp_path: Path) -> None:
     assert ran.output.endswith("100000")
 
 
-async def test_no_shell_is_a_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_without_a_shell_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = make_context(tmp_path, False, check="true")
     monkeypatch.setenv("PATH", str(tmp_path))
     ran = await run_check(context)

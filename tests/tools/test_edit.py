@@ -16,7 +16,7 @@ def box(tmp_path: Path) -> Toolbox:
     return Toolbox.at(tmp_path)
 
 
-# --- bytes outside the edit -----------------------------------------------------------------
+# --- bytes outside the edit ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def box(tmp_path: Path) -> Toolbox:
         "form-feed",
     ],
 )
-async def test_bytes_outside_the_edit_stay_identical(
+async def test_bytes_outside_the_edit_are_unchanged(
     box: Toolbox, before: bytes, after: bytes
 ) -> None:
     box.add({"f.txt": before})
@@ -66,14 +66,14 @@ async def test_bytes_outside_the_edit_stay_identical(
     assert box.data("f.txt") == after
 
 
-async def test_old_may_span_lines_of_a_crlf_file(box: Toolbox) -> None:
+async def test_old_can_span_lines_of_a_crlf_file(box: Toolbox) -> None:
     box.add({"f.txt": b"a\r\nb\r\nc\r\n"})
     result = await box.call("edit", path="f.txt", old="a\nb\n", new="x\n")
     assert result.ok
     assert box.data("f.txt") == b"x\r\nc\r\n"
 
 
-async def test_character_that_the_encoding_cannot_hold_is_refused(box: Toolbox) -> None:
+async def test_character_that_the_encoding_cannot_represent_is_refused(box: Toolbox) -> None:
     box.add({"f.txt": b"gr\xfcn\n"})
     result = await box.call("edit", path="f.txt", old="grün", new="→")
     assert not result.ok
@@ -81,7 +81,7 @@ async def test_character_that_the_encoding_cannot_hold_is_refused(box: Toolbox) 
     assert box.data("f.txt") == b"gr\xfcn\n"
 
 
-# --- matching -------------------------------------------------------------------------------
+# --- matching -----------------------------------------------------------------------------------
 
 SOURCE = """class A:
     def first(self):
@@ -116,7 +116,7 @@ async def test_several_matches_are_refused_with_their_lines(box: Toolbox) -> Non
     assert box.text("a.py") == SOURCE.replace("return x", "return 0")
 
 
-async def test_trailing_blanks_do_not_matter_and_are_not_brought_in(box: Toolbox) -> None:
+async def test_trailing_blanks_are_ignored_and_not_introduced(box: Toolbox) -> None:
     before = "a = 1   \nb = 2\nc = 3\n"
     box.add({"a.py": before})
     await box.call("read", path="a.py")
@@ -128,7 +128,7 @@ async def test_trailing_blanks_do_not_matter_and_are_not_brought_in(box: Toolbox
     assert "allowing for" in result.content
 
 
-async def test_text_from_the_margin_gets_the_indentation_of_the_file(box: Toolbox) -> None:
+async def test_unindented_text_gets_the_indentation_of_the_file(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     await box.call("read", path="a.py")
     result = await box.call(
@@ -159,7 +159,7 @@ async def test_spaces_become_the_tabs_of_the_file(box: Toolbox) -> None:
     )
 
 
-async def test_first_line_without_its_indentation_carries_the_others_along(box: Toolbox) -> None:
+async def test_unindented_first_line_shifts_the_others(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     result = await box.call(
         "edit", path="a.py", old="x = 1", new="if self:\n    x = 1\nelse:\n    x = 3"
@@ -184,7 +184,7 @@ async def test_line_numbers_copied_from_read_are_not_part_of_the_text(box: Toolb
     )
 
 
-async def test_left_out_lines_stay(box: Toolbox) -> None:
+async def test_elided_lines_are_kept(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     await box.call("read", path="a.py")
     result = await box.call(
@@ -199,7 +199,7 @@ async def test_left_out_lines_stay(box: Toolbox) -> None:
     )
 
 
-async def test_what_stands_behind_an_ellipsis_is_never_removed(box: Toolbox) -> None:
+async def test_lines_elided_by_an_ellipsis_are_never_removed(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     await box.call("read", path="a.py")
     result = await box.call(
@@ -246,7 +246,7 @@ async def test_failure_shows_the_nearest_text_and_the_difference(box: Toolbox) -
     assert box.text("a.py") == SOURCE
 
 
-async def test_edit_that_was_made_before_says_so(box: Toolbox) -> None:
+async def test_edit_that_was_already_made_is_reported(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     await box.call("edit", path="a.py", old="x = 2", new="x = 22")
     result = await box.call("edit", path="a.py", old="x = 2\n", new="x = 22\n")
@@ -273,7 +273,7 @@ async def test_several_edits_are_atomic(box: Toolbox) -> None:
     assert box.text("a.py") == SOURCE
 
 
-async def test_an_edit_may_build_on_the_one_before(box: Toolbox) -> None:
+async def test_an_edit_can_build_on_the_previous_one(box: Toolbox) -> None:
     box.add({"a.py": "x = 1\n"})
     result = await box.call(
         "edit", path="a.py", old="x = 1", new="y = 1", more=[{"old": "y = 1", "new": "z = 1"}]
@@ -282,7 +282,7 @@ async def test_an_edit_may_build_on_the_one_before(box: Toolbox) -> None:
     assert box.text("a.py") == "z = 1\n"
 
 
-async def test_file_that_no_longer_parses_is_pointed_out(box: Toolbox) -> None:
+async def test_file_that_no_longer_parses_is_reported(box: Toolbox) -> None:
     box.add({"a.py": SOURCE, "b.ts": "let a: number = 1;\n"})
     result = await box.call("edit", path="a.py", old="def second(self):", new="def second(self:")
     assert result.ok
@@ -293,10 +293,10 @@ async def test_file_that_no_longer_parses_is_pointed_out(box: Toolbox) -> None:
     assert "no longer parses; line 1" in result.content
 
 
-# --- the rule of the hash -------------------------------------------------------------------
+# --- files that changed -------------------------------------------------------------------------
 
 
-async def test_change_of_the_same_size_and_time_is_noticed(box: Toolbox) -> None:
+async def test_change_with_the_same_size_and_time_is_detected(box: Toolbox) -> None:
     box.add({"a.py": "x = 1\ny = 1\n"})
     await box.call("read", path="a.py")
     path = box.workspace / "a.py"
@@ -322,7 +322,7 @@ async def test_own_edits_need_no_new_read(box: Toolbox) -> None:
     assert (await box.call("edit", path="a.py", old="z = 1", new="z = 2")).ok
 
 
-async def test_unread_file_takes_an_exact_edit_only(box: Toolbox) -> None:
+async def test_unread_file_accepts_only_an_exact_edit(box: Toolbox) -> None:
     box.add({"a.py": SOURCE})
     result = await box.call("edit", path="a.py", old="def second(self):\n  x = 2", new="pass")
     assert not result.ok
@@ -330,10 +330,10 @@ async def test_unread_file_takes_an_exact_edit_only(box: Toolbox) -> None:
     assert (await box.call("edit", path="a.py", old="x = 2", new="x = 3")).ok
 
 
-# --- what the policy is asked ---------------------------------------------------------------
+# --- actions ------------------------------------------------------------------------------------
 
 
-def test_policy_is_asked_about_the_real_path_with_the_diff(box: Toolbox) -> None:
+def test_policy_gets_the_real_path_and_the_diff(box: Toolbox) -> None:
     box.add({"src/a.py": "x = 1\n"})
     read, write = box.actions("edit", path="a.py", old="x = 1", new="x = 2")
     path = str(box.workspace / "src/a.py")
@@ -344,7 +344,7 @@ def test_policy_is_asked_about_the_real_path_with_the_diff(box: Toolbox) -> None
     assert box.text("src/a.py") == "x = 1\n"
 
 
-async def test_refused_plan_cannot_become_an_unasked_write(box: Toolbox) -> None:
+async def test_refused_change_cannot_become_an_undecided_write(box: Toolbox) -> None:
     """The file changes between the policy's question and the run."""
     box.add({"a.py": "y = 1\n"})
     tool = box.tools["edit"]
@@ -357,7 +357,7 @@ async def test_refused_plan_cannot_become_an_unasked_write(box: Toolbox) -> None
 
 
 @pytest.mark.parametrize("name", ["nope.py", "dir", "bin"])
-async def test_what_cannot_be_edited_is_answered_in_a_line(box: Toolbox, name: str) -> None:
+async def test_uneditable_target_is_explained_in_a_line(box: Toolbox, name: str) -> None:
     (box.workspace / "dir").mkdir()
     box.add({"bin": b"\0\1\2"})
     result = await box.call("edit", path=name, old="x", new="y")

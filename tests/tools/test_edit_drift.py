@@ -64,7 +64,7 @@ def sample(package: str, count: int) -> list[Edit]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-async def test_drifted_edits_are_applied_rightly_or_refused(tmp_path: Path, package: str) -> None:
+async def test_drifted_edits_are_applied_correctly_or_refused(tmp_path: Path, package: str) -> None:
     box = Toolbox.at(tmp_path)
     edits = sample(package, 12)
     for kind, drift in DRIFTS.items():

@@ -32,9 +32,7 @@ def test_any_text_survives_in_its_encoding(text: str, encoding: str) -> None:
 
 
 @given(LINES, st.data())
-def test_a_splice_changes_nothing_outside_of_it(
-    lines: list[tuple[str, str]], data: st.DataObject
-) -> None:
+def test_a_splice_changes_nothing_else(lines: list[tuple[str, str]], data: st.DataObject) -> None:
     document = Document("".join(text + end for text, end in lines))
     start = data.draw(st.integers(0, len(document.text)))
     end = data.draw(st.integers(start, len(document.text)))

@@ -59,10 +59,10 @@ async def commit_all(context: ToolContext, message: str = "first") -> None:
     assert result.ok, result.content
 
 
-# --- what it tells -----------------------------------------------------------------------------
+# --- reading and committing ---------------------------------------------------------------------
 
 
-async def test_status_groups_paths_by_what_became_of_them(context: ToolContext) -> None:
+async def test_status_groups_paths_by_kind_of_change(context: ToolContext) -> None:
     write(context, a_py="1\n", b_py="1\n", sub__c_py="1\n")
     await commit_all(context)
     write(context, a_py="2\n", b_py="2\n", new_py="x\n")
@@ -72,14 +72,14 @@ async def test_status_groups_paths_by_what_became_of_them(context: ToolContext) 
     assert result.content == "on main\nstaged: M a.py\nchanged: M b.py, D sub/c.py\nnew: new.py"
 
 
-async def test_a_clean_repository_says_so(context: ToolContext) -> None:
+async def test_a_clean_repository_is_reported(context: ToolContext) -> None:
     write(context, a_py="1\n")
     await commit_all(context)
     assert (await call(context, "status")).content == "on main\nnothing changed"
     assert (await call(context, "diff")).content == "no changes"
 
 
-async def test_status_tells_the_distance_to_the_upstream(
+async def test_status_shows_the_distance_to_the_upstream(
     context: ToolContext, tmp_path: Path
 ) -> None:
     write(context, a_py="1\n")
@@ -112,7 +112,7 @@ async def test_diff_shows_staged_and_unstaged_changes_and_names_new_files(
     assert "2 files changed" in (await call(context, "diff", "--stat")).content
 
 
-async def test_before_the_first_commit_everything_answers(context: ToolContext) -> None:
+async def test_every_action_works_before_the_first_commit(context: ToolContext) -> None:
     write(context, a_py="one\n")
     assert (await call(context, "log")).content == "no commits yet"
     assert "new: a.py" in (await call(context, "status")).content
@@ -158,7 +158,7 @@ async def test_add_and_commit(context: ToolContext) -> None:
     assert git(context.workspace, "ls-files").strip() == "b.py"
 
 
-async def test_stash_and_back(context: ToolContext) -> None:
+async def test_stash_push_and_pop(context: ToolContext) -> None:
     write(context, a_py="1\n")
     await commit_all(context)
     write(context, a_py="2\n")
@@ -178,7 +178,7 @@ async def test_a_missing_identity_is_explained(context: ToolContext, home: Path)
     assert "the user must set user.name" in result.content
 
 
-async def test_no_repository_is_said(tmp_path: Path) -> None:
+async def test_a_missing_repository_is_reported(tmp_path: Path) -> None:
     context = ToolContext(workspace=tmp_path, state_dir=tmp_path / "s")
     result = await call(context, "status")
     assert not result.ok
@@ -214,7 +214,7 @@ async def test_a_removed_file_can_be_named(context: ToolContext) -> None:
     assert "Remove" in (await call(context, "log", "a.py")).content
 
 
-def test_the_policy_is_asked_for_writes_and_named_paths(context: ToolContext) -> None:
+def test_the_policy_decides_about_writes_and_named_paths(context: ToolContext) -> None:
     write(context, a_py="1\n")
 
     def actions(action: str, target: str = "", message: str = "") -> list[object]:
@@ -245,7 +245,7 @@ async def test_files_that_may_not_be_read_are_left_out(context: ToolContext) -> 
     assert "hidden" not in (await call(context, "log", "-p")).content
 
 
-# --- what it refuses ----------------------------------------------------------------------------
+# --- refusals and hostile repositories ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ async def test_files_that_may_not_be_read_are_left_out(context: ToolContext) -> 
         ("diff", "/etc/passwd"),
     ],
 )
-async def test_options_and_places_that_are_not_meant_are_refused(
+async def test_unsupported_options_and_outside_paths_are_refused(
     context: ToolContext, action: str, target: str
 ) -> None:
     write(context, a_py="1\n")
@@ -411,9 +411,7 @@ async def test_a_stash_that_conflicts_runs_no_merge_driver(
     assert not canary.exists()
 
 
-async def test_the_content_that_is_committed_is_not_filtered(
-    context: ToolContext, tmp_path: Path
-) -> None:
+async def test_committed_content_is_not_filtered(context: ToolContext, tmp_path: Path) -> None:
     write(context, a_py="1\n")
     await commit_all(context)
     git(context.workspace, "config", "filter.up.clean", "tr a-z A-Z")
@@ -482,7 +480,9 @@ async def test_a_crafted_bare_repository_in_a_folder_is_not_found(
     assert not canary.exists()
 
 
-async def test_a_work_tree_elsewhere_is_not_written(context: ToolContext, tmp_path: Path) -> None:
+async def test_a_configured_work_tree_elsewhere_is_not_written(
+    context: ToolContext, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.py").write_text("mine\n")
@@ -496,7 +496,7 @@ async def test_a_work_tree_elsewhere_is_not_written(context: ToolContext, tmp_pa
     assert (context.workspace / "a.py").read_text() == "1\n"
 
 
-async def test_the_users_environment_does_not_lead_git_elsewhere(
+async def test_the_users_environment_does_not_redirect_git(
     context: ToolContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(context, a_py="1\n")
@@ -513,9 +513,7 @@ async def test_the_users_environment_does_not_lead_git_elsewhere(
     assert not (tmp_path / "index").exists()
 
 
-async def test_a_work_tree_of_git_worktree_is_a_repository(
-    context: ToolContext, tmp_path: Path
-) -> None:
+async def test_a_linked_worktree_is_a_repository(context: ToolContext, tmp_path: Path) -> None:
     write(context, a_py="1\n")
     await commit_all(context)
     git(context.workspace, "worktree", "add", "-q", "-b", "other", str(tmp_path / "other"))

@@ -18,7 +18,7 @@ def box(tmp_path: Path) -> Toolbox:
     return Toolbox.at(tmp_path)
 
 
-def test_short_text_stays_as_it_is(box: Toolbox) -> None:
+def test_short_text_is_unchanged(box: Toolbox) -> None:
     assert bound(box.context, "a\nb").text == "a\nb"
     assert not (box.context.state_dir / "output").exists()
 
@@ -39,7 +39,7 @@ def test_head_and_tail_are_kept_at_line_ends(box: Toolbox) -> None:
     assert bounded.file.read_text() == text
 
 
-def test_single_endless_line_is_cut_too(box: Toolbox) -> None:
+def test_single_long_line_is_cut(box: Toolbox) -> None:
     bounded = bound(box.context, "x" * 100_000, limit=1_000)
     assert len(bounded.text) < 1_200
     assert "99,000 chars" in bounded.text
@@ -56,7 +56,7 @@ def test_planted_link_is_not_written_through(box: Toolbox, tmp_path: Path) -> No
     assert (tmp_path / "canary").read_text() == "untouched"
 
 
-def test_full_or_missing_state_directory_does_not_cost_the_result(box: Toolbox) -> None:
+def test_unwritable_state_directory_does_not_lose_the_result(box: Toolbox) -> None:
     box.context.state_dir.rmdir()
     box.context.state_dir.write_text("a file where the directory should be")
     bounded = bound(box.context, "x\n" * 10_000, limit=100)

@@ -21,7 +21,7 @@ async def plan(context: ToolContext, *steps: str) -> ToolResult:
     return await PlanTool().run(PlanArguments(steps=list(steps)), context)
 
 
-async def test_marks_are_states_and_the_next_step_is_named(context: ToolContext) -> None:
+async def test_marks_set_states_and_the_next_step_is_named(context: ToolContext) -> None:
     result = await plan(context, "[x] read", "[>] fix", "[ ] test", "[~] document")
     assert result.plan == [
         PlanStep(text="read", status="done"),
@@ -45,13 +45,13 @@ async def test_one_step_is_active_at_a_time(context: ToolContext) -> None:
 
 
 @pytest.mark.parametrize("text", ["- [x] a", "1. [X] a", "* [x]  a", "[x]a", "2) [x] a\n"])
-async def test_the_ways_models_write_a_list_are_understood(context: ToolContext, text: str) -> None:
+async def test_list_styles_of_models_are_understood(context: ToolContext, text: str) -> None:
     result = await plan(context, text)
     assert result.plan == [PlanStep(text="a", status="done")]
     assert result.content == "Every step is done."
 
 
-async def test_a_plan_said_again_sends_the_model_to_work(context: ToolContext) -> None:
+async def test_an_unchanged_plan_points_to_the_next_step(context: ToolContext) -> None:
     await plan(context, "a", "b")
     result = await plan(context, "[>] a", "b")
     assert result.content == "The plan is the same. Do the next step: a"

@@ -25,7 +25,7 @@ async def test_small_file_is_shown_whole_with_line_numbers(box: Toolbox) -> None
     assert result.content == "1\tx = 1\n2\t\n3\ty = 2"
 
 
-async def test_range_is_shown_with_how_to_go_on(box: Toolbox) -> None:
+async def test_range_is_shown_with_how_to_continue(box: Toolbox) -> None:
     box.add({"a.txt": "".join(f"line {n}\n" for n in range(1, 101))})
     result = await box.call("read", path="a.txt", start=10, end=12)
     assert result.content == "10\tline 10\n11\tline 11\n12\tline 12"
@@ -50,7 +50,7 @@ async def test_large_file_shows_its_head_and_the_next_call_continues(box: Toolbo
     assert shown == lines
 
 
-async def test_large_source_shows_what_is_further_down(box: Toolbox) -> None:
+async def test_large_source_file_gets_an_outline_of_the_rest(box: Toolbox) -> None:
     body = "".join(f"    value = {n}\n" for n in range(1500))
     box.add({"big.py": f"def first():\n{body}\n\nclass Second:\n    def go(self): ...\n"})
     result = await box.call("read", path="big.py")
@@ -61,7 +61,7 @@ async def test_large_source_shows_what_is_further_down(box: Toolbox) -> None:
     assert result.content == "1504\tclass Second:\n1505\t    def go(self): ..."
 
 
-async def test_line_past_the_end_is_answered_with_the_length(box: Toolbox) -> None:
+async def test_line_past_the_end_is_refused_with_the_length(box: Toolbox) -> None:
     box.add({"a.txt": "one\n"})
     result = await box.call("read", path="a.txt", start=5)
     assert not result.ok
@@ -100,7 +100,7 @@ async def test_unicode_line_separators_do_not_count_as_lines(box: Toolbox) -> No
     assert result.content == "2\ttwo"
 
 
-async def test_missing_final_newline_is_said(box: Toolbox) -> None:
+async def test_missing_final_newline_is_reported(box: Toolbox) -> None:
     box.add({"a.txt": "one\ntwo"})
     result = await box.call("read", path="a.txt")
     assert result.content.endswith("2\ttwo\n[no newline at the end]")
@@ -157,7 +157,7 @@ async def test_large_tree_is_bounded_and_counts_what_it_leaves_out(box: Toolbox)
 
 
 @pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n\0\0", b"\0\1\2\3" * 100])
-async def test_binary_is_answered_in_a_line(box: Toolbox, head: bytes) -> None:
+async def test_binary_file_is_described_in_a_line(box: Toolbox, head: bytes) -> None:
     box.add({"f.bin": head})
     result = await box.call("read", path="f.bin")
     assert "\n" not in result.content
@@ -187,7 +187,7 @@ async def test_device_behind_a_link_is_outside(box: Toolbox) -> None:
     assert "outside the workspace" in result.content
 
 
-async def test_huge_sparse_binary_is_answered_without_reading_it(box: Toolbox) -> None:
+async def test_huge_sparse_binary_is_described_without_reading_it(box: Toolbox) -> None:
     with (box.workspace / "huge.bin").open("wb") as stream:
         stream.truncate(5 << 30)
     result = await box.call("read", path="huge.bin")
@@ -202,7 +202,7 @@ async def test_huge_text_is_read_in_pieces(box: Toolbox) -> None:
     assert "[lines 190000-190001 of a file of 20,000,000 bytes" in result.content
 
 
-async def test_path_that_ends_like_one_file_is_taken_as_that_one(box: Toolbox) -> None:
+async def test_path_with_the_ending_of_one_file_means_that_file(box: Toolbox) -> None:
     box.add({"src/calc.py": "x = 1\n", "src/other.py": ""})
     for path in ("calc.py", "path/to/calc.py", "./calc.py"):
         result = await box.call("read", path=path)
@@ -212,14 +212,14 @@ async def test_path_that_ends_like_one_file_is_taken_as_that_one(box: Toolbox) -
     assert action == ReadPath(path=str(box.workspace / "src/calc.py"))
 
 
-async def test_path_that_ends_like_several_files_names_them(box: Toolbox) -> None:
+async def test_path_with_the_ending_of_several_files_lists_them(box: Toolbox) -> None:
     box.add({"a/calc.py": "", "b/calc.py": ""})
     result = await box.call("read", path="calc.py")
     assert not result.ok
     assert result.content == "calc.py does not exist. Did you mean a/calc.py or b/calc.py?"
 
 
-async def test_saved_output_can_be_read_by_its_name(box: Toolbox) -> None:
+async def test_saved_output_can_be_read_by_name(box: Toolbox) -> None:
     from laguna_agent.tools.output import bound
 
     bounded = bound(box.context, "".join(f"{n}\n" for n in range(10_000)), limit=300)

@@ -17,7 +17,7 @@ def check(tool: str, raw: Any) -> Any:
     return validate_arguments(TOOLS[tool], raw)
 
 
-def test_all_tools_are_there_in_order() -> None:
+def test_all_tools_are_listed_in_order() -> None:
     names = ["read", "edit", "write", "search", "symbols", "shell", "git", "plan", "done"]
     assert [name for name in TOOLS if name in names] == names
     assert all(TOOLS[name].name == name for name in names)
@@ -45,7 +45,7 @@ def test_declarations_are_small_and_flat() -> None:
     ("raw", "start"),
     [("12", 12), (12, 12), (12.0, 12), ("1,200", 1200), (None, None)],
 )
-def test_what_can_only_mean_one_thing_is_converted(raw: Any, start: int | None) -> None:
+def test_unambiguous_values_are_converted(raw: Any, start: int | None) -> None:
     assert check("read", {"path": "a.py", "start": raw}).start == start
 
 
@@ -60,7 +60,7 @@ def test_conversions_of_other_types() -> None:
     assert check("read", '{"path": "a.py"}').path == "a.py"
 
 
-def test_strings_stay_as_they_are_to_the_byte() -> None:
+def test_strings_are_kept_to_the_byte() -> None:
     arguments = check("write", {"path": "a.py", "content": "  12\n\n"})
     assert arguments.content == "  12\n\n"
 
@@ -92,7 +92,7 @@ def test_wrong_arguments_are_one_line_with_a_correct_example(
     assert isinstance(check(tool, example), ToolArguments)
 
 
-def test_example_keeps_what_was_right() -> None:
+def test_example_keeps_correct_arguments() -> None:
     answer = check("edit", {"path": "src/mine.py", "old": "a"})
     assert '"path": "src/mine.py"' in answer
     assert '"old": "a"' in answer

@@ -93,7 +93,7 @@ async def test_search_in_one_file(box: Toolbox) -> None:
     assert result.content == "1 match in 1 file\na.txt:\n2: needle"
 
 
-async def test_broken_expression_is_searched_as_text_and_said(box: Toolbox) -> None:
+async def test_invalid_expression_is_searched_as_text(box: Toolbox) -> None:
     box.add({"a.py": "call(x)\n"})
     result = await box.call("search", pattern="call(x")
     assert result.ok
@@ -102,21 +102,21 @@ async def test_broken_expression_is_searched_as_text_and_said(box: Toolbox) -> N
     assert rest == ["1 match in 1 file", "a.py:", "1: call(x)"]
 
 
-async def test_expression_that_is_meant_as_text_is_found(box: Toolbox) -> None:
+async def test_expression_without_a_match_is_tried_as_text(box: Toolbox) -> None:
     box.add({"a.py": "x = items[0]\n"})
     result = await box.call("search", pattern="items[0]")
     assert "found as plain text" in result.content
     assert "1: x = items[0]" in result.content
 
 
-async def test_other_case_is_found_and_said(box: Toolbox) -> None:
+async def test_match_in_another_case_is_found_and_reported(box: Toolbox) -> None:
     box.add({"a.py": "class HttpServer: ...\n"})
     result = await box.call("search", pattern="httpserver")
     assert "ignoring case" in result.content
     assert "1: class HttpServer: ..." in result.content
 
 
-async def test_looking_behind_and_back_references_work(box: Toolbox) -> None:
+async def test_lookbehind_and_back_references_work(box: Toolbox) -> None:
     box.add({"a.txt": "abab\nprice: 5\n"})
     assert "1: abab" in (await box.call("search", pattern=r"(ab)\1")).content
     assert "2: price: 5" in (await box.call("search", pattern=r"(?<=price: )\d")).content
@@ -161,7 +161,7 @@ async def test_nothing_of_the_workspace_is_run_or_imported(
     assert not (box.workspace / "canary").exists()
 
 
-async def test_special_and_huge_files_do_not_hold_it_up(box: Toolbox) -> None:
+async def test_special_and_huge_files_do_not_block_the_search(box: Toolbox) -> None:
     os.mkfifo(box.workspace / "pipe")
     with (box.workspace / "huge.bin").open("wb") as stream:
         stream.truncate(5 << 30)
@@ -212,7 +212,7 @@ async def test_many_matches_are_bounded(box: Toolbox) -> None:
     assert result.truncated
 
 
-async def test_endless_expression_is_ended(box: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_runaway_expression_is_stopped(box: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     box.add({"a.txt": "a" * 40 + "!\n"})
     monkeypatch.setattr(text_search, "TIME_LIMIT", 1.0)
     async with asyncio.timeout(60):
@@ -228,7 +228,7 @@ async def test_latin_1_and_utf_16_are_searched(box: Toolbox) -> None:
     assert "1: grün needle" in result.content
 
 
-async def test_what_the_policy_does_not_let_be_read_is_left_out(box: Toolbox) -> None:
+async def test_unreadable_files_are_left_out(box: Toolbox) -> None:
     box.add({"a.txt": "needle\n", "secrets/key.txt": "needle\n"})
     box.context.may_read = lambda path: "/secrets" not in path
     for arguments in ({"pattern": "needle"}, {"pattern": "txt", "mode": "files"}):
@@ -261,6 +261,6 @@ def test_names_match_by_part_glob_or_expression(pattern: str, found: list[str]) 
     assert match_names(["src/app.py", "src/my_app.py", "web/app.js"], pattern) == found
 
 
-def test_globs_are_taken_apart() -> None:
+def test_globs_are_split() -> None:
     assert expand_globs("*.{js,ts}, *.py a/{b,c}/*") == ["*.js", "*.ts", "*.py", "a/b/*", "a/c/*"]
     assert expand_globs("") == []

@@ -24,10 +24,10 @@ async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await shell.close()
 
 
-# --- what lasts from command to command -------------------------------------------------------
+# --- state between commands ---------------------------------------------------------------------
 
 
-async def test_directory_variables_and_functions_last(shell: Shell) -> None:
+async def test_directory_variables_and_functions_persist(shell: Shell) -> None:
     (shell.context.workspace / "sub").mkdir()
     first = await shell("cd sub; export A=one; B=two; f() { echo three; }")
     assert first.content == f"[now in {shell.context.workspace}/sub]"
@@ -73,7 +73,7 @@ async def test_a_death_by_signal_is_named(shell: Shell) -> None:
     assert "killed by SIGSEGV" in result.content
 
 
-async def test_silence_is_said(shell: Shell) -> None:
+async def test_empty_output_is_reported(shell: Shell) -> None:
     assert (await shell("true")).content == "(no output)"
 
 
@@ -83,7 +83,7 @@ async def test_line_numbers_in_messages_are_those_of_the_command(shell: Shell) -
     assert "line 4: no_such_command_3" in result.content
 
 
-async def test_a_long_command_arrives_whole(shell: Shell) -> None:
+async def test_a_long_command_runs_in_full(shell: Shell) -> None:
     text = "".join(random.Random(1).choices("abc \t\n€\\'$`!*", k=200_000))
     result = await shell(f"wc -c <<'END_OF_TEXT'\n{text}\nEND_OF_TEXT")
     assert result.content.strip() == str(len(text.encode()) + 1)
@@ -93,7 +93,7 @@ async def test_history_expansion_is_off(shell: Shell) -> None:
     assert (await shell('echo "wow!" !!')).content == "wow! !!"
 
 
-async def test_the_policy_is_asked_with_the_shells_own_directory(shell: Shell) -> None:
+async def test_the_policy_gets_the_shells_directory(shell: Shell) -> None:
     tool = ShellTool()
     arguments = ShellArguments(command="ls")
     assert tool.actions(arguments, shell.context) == [
@@ -104,16 +104,16 @@ async def test_the_policy_is_asked_with_the_shells_own_directory(shell: Shell) -
 
 
 @pytest.mark.parametrize("command", ["", "  \n", "echo \0"])
-def test_commands_that_are_none_are_refused(command: str) -> None:
+def test_empty_commands_are_refused(command: str) -> None:
     answer = validate_arguments(ShellTool(), {"command": command})
     assert isinstance(answer, str)
     assert "Example" in answer
 
 
-# --- background -------------------------------------------------------------------------------
+# --- background ---------------------------------------------------------------------------------
 
 
-async def test_a_background_job_does_not_hold_the_command(shell: Shell) -> None:
+async def test_a_background_job_does_not_block_the_command(shell: Shell) -> None:
     number = unique()
     started = time.monotonic()
     result = await shell(f"sleep {number} & echo done", timeout=60)
@@ -143,7 +143,9 @@ async def test_a_noisy_background_job_stays_out_of_later_results(shell: Shell) -
     assert "ended in the background" in told
 
 
-async def test_a_silent_holder_of_the_output_does_not_hold_the_command(shell: Shell) -> None:
+async def test_a_process_that_keeps_the_output_open_does_not_block_the_command(
+    shell: Shell,
+) -> None:
     number = unique()
     result = await shell(f"(setsid sleep {number} &) ; echo done", timeout=60)
     assert result.content.startswith("done\n")
@@ -152,7 +154,7 @@ async def test_a_silent_holder_of_the_output_does_not_hold_the_command(shell: Sh
     assert await until(lambda: not processes_with(number))
 
 
-async def test_what_a_pipeline_prints_late_is_in_the_result(shell: Shell) -> None:
+async def test_late_output_of_a_pipeline_is_in_the_result(shell: Shell) -> None:
     result = await shell("echo hello > >(sleep 0.01; tr a-z A-Z)")
     assert "HELLO" in result.content
 
@@ -186,7 +188,7 @@ async def test_readers_of_input_end_at_once(shell: Shell, command: str) -> None:
 async def test_git_opens_no_editor_and_no_pager(shell: Shell) -> None:
     identity = "-c user.name=a -c user.email=a@b"
     shell_result = await shell("git init -q . && echo 1 > f && git add f", timeout=20)
-    if not shell_result.ok:  # the sandbox keeps .git closed; the editor is what this is about
+    if not shell_result.ok:  # the sandbox protects .git; this is about the editor
         subprocess.run(["git", "init", "-q", "."], cwd=shell.context.workspace, check=True)
     result = await shell(f"git {identity} commit --allow-empty", timeout=20)
     assert "stopped after" not in result.content

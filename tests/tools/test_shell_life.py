@@ -103,7 +103,7 @@ class Hiding:
         return {"PATH": "/usr/bin:/bin"}
 
 
-async def test_where_the_pipes_are_hidden_the_terminal_carries_the_output(tmp_path: Path) -> None:
+async def test_output_comes_by_the_terminal_if_the_pipes_are_hidden(tmp_path: Path) -> None:
     context = make_context(tmp_path, False)
     sandbox: Sandbox = Hiding()
     context.sandbox = sandbox
@@ -131,7 +131,7 @@ async def test_a_command_sees_its_pipe_and_nothing_else_of_lagunas_state(tmp_pat
     await shell.close()
 
 
-async def test_another_sandbox_means_another_shell_in_the_same_place(tmp_path: Path) -> None:
+async def test_another_sandbox_means_a_new_shell_in_the_same_directory(tmp_path: Path) -> None:
     shell = Shell(make_context(tmp_path, False))
     await shell("export KEPT=yes; cd /usr")
     shell.context.sandbox = make_context(tmp_path, True).sandbox
@@ -156,7 +156,7 @@ async def test_a_shell_that_cannot_start_is_a_result(tmp_path: Path) -> None:
     await shell.close()
 
 
-async def test_secrets_of_the_environment_are_not_handed_on(
+async def test_secrets_of_the_environment_are_not_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_API_KEY", "hidden-value")

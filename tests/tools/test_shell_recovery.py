@@ -75,7 +75,7 @@ async def test_unfinished_syntax_runs_nothing(shell: Shell, command: str) -> Non
     assert (await shell("echo fine")).content == "fine"
 
 
-async def test_an_open_here_document_is_told_of(shell: Shell) -> None:
+async def test_an_unterminated_here_document_is_reported(shell: Shell) -> None:
     result = await shell("cat <<END\ntext")
     assert "here-document" in result.content
     assert "text" in result.content
@@ -135,7 +135,7 @@ async def test_a_keeper_that_is_killed_is_replaced(shell: Shell) -> None:
     assert result.content.startswith("yes /usr")
 
 
-async def test_a_directory_that_is_removed_does_not_break_the_shell(shell: Shell) -> None:
+async def test_a_removed_directory_does_not_break_the_shell(shell: Shell) -> None:
     await shell("mkdir gone; cd gone")
     await shell("rmdir ../gone")
     assert (await shell("echo fine")).content.startswith("fine")

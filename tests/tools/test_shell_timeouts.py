@@ -34,7 +34,7 @@ async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     ids=["plain", "ignores-term", "children", "own-session", "subshells", "nohup", "loop", "pipe",
          "substitution"],
 )  # fmt: skip
-async def test_a_timeout_ends_the_whole_tree(shell: Shell, command: str) -> None:
+async def test_a_timeout_kills_the_process_tree(shell: Shell, command: str) -> None:
     number = unique()
     await shell("export KEPT=yes; cd /usr")
     result = await shell(command.format(n=number) + "; echo WRONGLY CONTINUED", timeout=0.3)
@@ -45,7 +45,7 @@ async def test_a_timeout_ends_the_whole_tree(shell: Shell, command: str) -> None
     assert after.content == "yes /usr"
 
 
-async def test_a_timeout_keeps_what_was_set_before_and_the_jobs(shell: Shell) -> None:
+async def test_a_timeout_keeps_variables_and_jobs(shell: Shell) -> None:
     number = unique()
     await shell(f"plain=kept; f() {{ echo function; }}; sleep {number} &")
     stopped = await shell("mkdir -p deep; cd deep; sleep 1000", timeout=0.3)

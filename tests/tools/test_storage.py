@@ -41,7 +41,7 @@ async def test_owner_is_kept(box: Toolbox) -> None:
     assert (info.st_uid, info.st_gid) == (owner, group)
 
 
-async def test_owner_that_cannot_be_given_is_kept_by_writing_in_place(
+async def test_owner_that_cannot_be_set_is_kept_by_writing_in_place(
     box: Toolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.add({"a.txt": "1\n"})
@@ -84,7 +84,7 @@ async def test_no_temporary_file_is_left(box: Toolbox) -> None:
     assert sorted(p.name for p in box.workspace.iterdir()) == ["a.txt", "b.txt"]
 
 
-async def test_new_file_has_the_mode_that_the_umask_leaves(box: Toolbox) -> None:
+async def test_new_file_honours_the_umask(box: Toolbox) -> None:
     old = os.umask(0o027)
     try:
         assert (await box.call("write", path="b.txt", content="1\n")).ok
@@ -200,7 +200,7 @@ def test_recovery_leaves_a_file_alone_that_was_written_since(box: Toolbox) -> No
     assert box.text("a.txt") == "mine\n"
 
 
-async def test_files_to_write_may_not_be_special_or_huge(box: Toolbox) -> None:
+async def test_special_and_huge_files_are_not_written(box: Toolbox) -> None:
     os.mkfifo(box.workspace / "pipe")
     with (box.workspace / "huge").open("wb") as stream:
         stream.truncate(5 << 30)

@@ -153,7 +153,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_does_not_parse_is_noticed_in_every_language(name: str) -> None:
+def test_syntax_errors_are_found_in_every_language(name: str) -> None:
     problem = syntax_problem(name, BROKEN[name])
     assert problem is not None
     assert 1 <= problem.line <= 2
@@ -219,7 +219,7 @@ async def test_source_comes_with_decorators_and_the_comment_above(box: Toolbox) 
     )
 
 
-async def test_source_that_was_shown_may_be_edited_with_tolerance(box: Toolbox) -> None:
+async def test_source_that_was_shown_counts_as_read(box: Toolbox) -> None:
     box.add(REPOSITORY)
     await box.call("symbols", action="source", name="save_item", path="core")
     result = await box.call(
@@ -254,7 +254,7 @@ async def test_unknown_name_gets_similar_ones(box: Toolbox) -> None:
     assert not (await box.call("symbols", action="source")).ok
 
 
-async def test_map_shows_first_what_is_referred_to(box: Toolbox) -> None:
+async def test_map_shows_the_most_referenced_first(box: Toolbox) -> None:
     box.add(REPOSITORY)
     result = await box.call("symbols", action="map")
     lines = result.content.split("\n")
@@ -331,7 +331,7 @@ def test_broken_cache_costs_time_only(tmp_path: Path) -> None:
     assert "class Store" in map_of(box, unwritable / "cache")
 
 
-async def test_ignored_binary_and_huge_files_are_not_looked_at(box: Toolbox) -> None:
+async def test_ignored_binary_and_huge_files_are_not_indexed(box: Toolbox) -> None:
     box.add(
         {
             ".gitignore": "vendor/\n",
@@ -345,7 +345,7 @@ async def test_ignored_binary_and_huge_files_are_not_looked_at(box: Toolbox) -> 
     assert "not defined" in result.content
 
 
-async def test_what_the_policy_does_not_let_be_read_is_left_out(box: Toolbox) -> None:
+async def test_unreadable_files_are_left_out(box: Toolbox) -> None:
     box.add({"a.py": "def open_thing(): ...\n", "secret/b.py": "def secret_thing(): ...\n"})
     box.context.may_read = lambda path: "/secret/" not in path
     for action in ("outline", "map"):

@@ -150,7 +150,7 @@ def test_names_that_only_look_like_git_are_not_protected(path: str) -> None:
     assert protected_name(path) is None
 
 
-async def test_link_to_the_git_directory_does_not_get_around_it(box: Toolbox) -> None:
+async def test_link_to_the_git_directory_is_protected_too(box: Toolbox) -> None:
     (box.workspace / ".git/hooks").mkdir(parents=True)
     (box.workspace / "hooks").symlink_to(".git/hooks")
     result = await box.call("write", path="hooks/pre-commit", content="x")
@@ -158,7 +158,7 @@ async def test_link_to_the_git_directory_does_not_get_around_it(box: Toolbox) ->
     assert list((box.workspace / ".git/hooks").iterdir()) == []
 
 
-async def test_a_loop_of_links_is_answered_in_a_line(box: Toolbox) -> None:
+async def test_a_loop_of_links_is_explained_in_a_line(box: Toolbox) -> None:
     (box.workspace / "a").symlink_to("b")
     (box.workspace / "b").symlink_to("a")
     for tool, arguments in (("read", {}), ("write", {"content": "x"})):
@@ -168,7 +168,7 @@ async def test_a_loop_of_links_is_answered_in_a_line(box: Toolbox) -> None:
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 300, "f/g"])
-async def test_impossible_path_is_answered_in_a_line(box: Toolbox, path: str) -> None:
+async def test_impossible_path_is_explained_in_a_line(box: Toolbox, path: str) -> None:
     box.add({"f": "a file\n"})
     for tool, arguments in (
         ("read", {}),
@@ -227,7 +227,7 @@ async def test_no_argument_makes_a_tool_raise(box: Toolbox, text: str) -> None:
     assert box.text("a.py").encode("utf-8", "strict")
 
 
-async def test_workspace_that_is_gone_is_answered(box: Toolbox) -> None:
+async def test_missing_workspace_is_explained(box: Toolbox) -> None:
     box.workspace.rmdir()
     for tool, arguments in (
         ("read", {"path": "."}),

@@ -24,14 +24,14 @@ async def test_new_file_is_created_with_its_directories(box: Toolbox) -> None:
     assert result.files_changed == ["a/b/c.py"]
 
 
-def test_policy_is_asked_about_a_new_file_and_nothing_is_made(box: Toolbox) -> None:
+def test_actions_of_a_new_file_create_nothing(box: Toolbox) -> None:
     [action] = box.actions("write", path="a/new.py", content="x = 1\n")
     assert isinstance(action, WritePath)
     assert "+x = 1" in action.diff
     assert list(box.workspace.iterdir()) == []
 
 
-async def test_unread_file_is_shown_first_and_then_may_be_replaced(box: Toolbox) -> None:
+async def test_unread_file_is_shown_before_it_can_be_replaced(box: Toolbox) -> None:
     box.add({"a.py": "important = 1\n"})
     result = await box.call("write", path="a.py", content="x = 1\n")
     assert not result.ok
@@ -89,7 +89,7 @@ async def test_file_that_changed_since_is_not_replaced(box: Toolbox) -> None:
         "/* ... remaining implementation ... */",
     ],
 )
-async def test_content_that_leaves_code_out_is_refused(box: Toolbox, comment: str) -> None:
+async def test_content_with_placeholders_is_refused(box: Toolbox, comment: str) -> None:
     before = "".join(f"def f{n}():\n    return {n}\n\n\n" for n in range(10))
     box.add({"a.py": before})
     await box.call("read", path="a.py")
@@ -103,13 +103,13 @@ async def test_content_that_leaves_code_out_is_refused(box: Toolbox, comment: st
     "line",
     ["# Return the rest of the list", "rest = other[1:]", "# the same code path as f", "..."],
 )
-async def test_ordinary_lines_are_not_taken_for_an_omission(box: Toolbox, line: str) -> None:
+async def test_ordinary_lines_are_not_placeholders(box: Toolbox, line: str) -> None:
     box.add({"a.py": "a = 1\nb = 2\nc = 3\nd = 4\n"})
     await box.call("read", path="a.py")
     assert (await box.call("write", path="a.py", content=f"a = 1\n{line}\n")).ok
 
 
-async def test_lines_that_stay_keep_their_bytes(box: Toolbox) -> None:
+async def test_unchanged_lines_keep_their_bytes(box: Toolbox) -> None:
     box.add({"a.txt": b"one\r\ntwo\nthree\r\n"})
     await box.call("read", path="a.txt")
     assert (await box.call("write", path="a.txt", content="one\ntwo\nTHREE\nfour")).ok
@@ -123,7 +123,7 @@ async def test_fence_around_the_whole_content_is_not_written(box: Toolbox) -> No
     assert box.text("a.md") == "```python\nx = 1\n```\n"
 
 
-async def test_new_file_that_does_not_parse_is_pointed_out(box: Toolbox) -> None:
+async def test_new_file_that_does_not_parse_is_reported(box: Toolbox) -> None:
     result = await box.call("write", path="a.py", content="def f(:\n    pass\n")
     assert result.ok
     assert "a.py does not parse; line 1" in result.content

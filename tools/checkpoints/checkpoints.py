@@ -96,7 +96,7 @@ class Checkpoints:
             checkpoint = self._record(label)
             with self._errors():
                 if len(os.listdir(self._trees.git_dir / _REFS)) > self._keep + self._keep // 4:
-                    self._prune(self._keep)
+                    self._prune()
             return checkpoint
 
     def history(self) -> list[Checkpoint]:
@@ -104,16 +104,16 @@ class Checkpoints:
         if not self._trees.git_dir.is_dir():
             return []
         with self._errors():
-            out = self._trees.git("for-each-ref", "--format=%(refname)", _REFS)
-            found = [self.info(ref.rpartition("/")[2]) for ref in out.decode().split()]
+            refs = self._trees.git("for-each-ref", "--format=%(refname)", _REFS).decode().split()
+            metas = self._trees.blobs(f"{ref}:meta" for ref in refs)
+        found = [
+            _checkpoint(ref.rpartition("/")[2], json.loads(metas[f"{ref}:meta"])) for ref in refs
+        ]
         return sorted(found, key=lambda checkpoint: -checkpoint.time)
 
     def info(self, checkpoint: str) -> Checkpoint:
         """One checkpoint. Raises CheckpointError if there is none with this id."""
-        meta = self._meta(checkpoint)
-        return Checkpoint(
-            checkpoint, meta["label"], meta["time"], meta["files"], tuple(meta.get("skipped", ()))
-        )
+        return _checkpoint(checkpoint, self._meta(checkpoint))
 
     def changed_since(self, checkpoint: str) -> list[str]:
         """Paths, relative to the workspace, that differ from the checkpoint."""
@@ -177,18 +177,12 @@ class Checkpoints:
             report.removed = sorted({*report.removed, *restorer.removed_in_the_way} - then.keys())
             return report
 
-    def prune(self, keep: int) -> int:
-        """Delete all but the newest `keep` checkpoints; returns how many were deleted."""
-        with self._locked(), self._errors():
-            return self._prune(keep)
-
-    def _prune(self, keep: int) -> int:
-        old = self.history()[keep:]
-        for checkpoint in old:
+    def _prune(self) -> None:
+        """Delete all but the newest checkpoints and free their space."""
+        for checkpoint in self.history()[self._keep :]:
             self._trees.git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
         self._trees.git("repack", "-adq")
         self._trees.git("prune", "--expire=now")
-        return len(old)
 
     # --- recording --------------------------------------------------------------------------
 
@@ -258,6 +252,11 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoint failed: {first}") from error
         except OSError as error:
             raise CheckpointError(f"the checkpoint failed: {error}") from error
+
+
+def _checkpoint(name: str, meta: dict[str, Any]) -> Checkpoint:
+    skipped = tuple(meta.get("skipped", ()))
+    return Checkpoint(name, meta["label"], meta["time"], meta["files"], skipped)
 
 
 def _git_mode(mode: int) -> str:

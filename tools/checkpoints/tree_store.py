@@ -139,7 +139,7 @@ class TreeStore:
                 yield os.fsdecode(raw), mode, blob
 
     def blobs(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Contents by blob."""
+        """Contents by name of the blob (its hash, or `revision:path`)."""
         wanted = sorted(set(names))
         if not wanted:
             return {}
@@ -147,7 +147,10 @@ class TreeStore:
         contents, at = {}, 0
         for name in wanted:
             end = out.index(b"\n", at)
-            size = int(out[at:end].split()[2])
+            header = out[at:end].split()
+            if header[-1] == b"missing":
+                raise GitError(f"{name} is missing")
+            size = int(header[2])
             contents[name] = out[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
         return contents

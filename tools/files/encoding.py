@@ -11,7 +11,7 @@ import codecs
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -56,7 +56,6 @@ class Document:
     encoding: str = "utf-8"
     errors: str = "strict"
     bom: bytes = b""
-    _returns: list[int] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def separator(self) -> str:

@@ -1,1 +1,1 @@
-"""Git as laguna runs it: nothing that a repository configures is run with it."""
+"""Runs git without running anything that a repository configures."""

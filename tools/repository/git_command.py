@@ -1,8 +1,11 @@
-"""Running git so that nothing which a repository configures is run with it.
+"""Runs git without running anything that a repository configures.
 
 Hooks, filters, the file-system monitor, external diffs, text conversions, pagers, editors, signing
-programs and transport commands all come from configuration and attributes that whoever made the
+programs and transport commands all come from configuration and attributes that the author of the
 repository wrote.
+
+Checkpoints and the first message use these functions. The git tool uses `git_repository`, which
+adds GitPython: importing that takes 0.2 s, too long before the first request.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ SAFE_OPTIONS: tuple[str, ...] = (
     "column.ui=never",
     "advice.addEmbeddedRepo=false",
 )
-"""Configuration that goes before the repository's own, as `name=value`."""
+"""Configuration that overrides the repository's own, as `name=value`."""
 
 _DROPPED = re.compile(r"^(GIT_.*|SSH_ASKPASS|PAGER|LESS|EDITOR|VISUAL)$")
 _PROGRAMS = re.compile(
@@ -63,7 +66,7 @@ _KEPT = re.compile(r"^GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)$")
 
 
 class GitError(Exception):
-    """git ended with an error; the message is what it said."""
+    """git failed; the message is its error output."""
 
 
 def is_dropped(name: str) -> bool:
@@ -72,7 +75,7 @@ def is_dropped(name: str) -> bool:
 
 
 def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for git: none of the user's git variables, no prompt, plain English."""
+    """The environment for git: no git variables of the user, no prompts, English messages."""
     environment = {k: v for k, v in os.environ.items() if not is_dropped(k)}
     environment |= {
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -83,7 +86,7 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "GIT_ASKPASS": "true",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_LITERAL_PATHSPECS": "1",
-        # A partial clone fetches what is missing, through whatever its configuration names.
+        # A partial clone fetches missing objects, by a program that its configuration names.
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_ALLOW_PROTOCOL": "none",
         "GIT_SSH_COMMAND": "false",
@@ -103,7 +106,7 @@ def run_git(
     accepted: Sequence[int] = (0,),
     timeout: float = TIMEOUT,
 ) -> bytes:
-    """Standard output of git. Raises GitError."""
+    """Run git and return its standard output. Raises GitError."""
     try:
         done = subprocess.run(
             _command(arguments, options),
@@ -121,8 +124,8 @@ def run_git(
     except OSError as error:
         raise GitError(str(error)) from None
     if done.returncode not in accepted:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise GitError(said or f"git ended with {done.returncode}")
+        message = done.stderr.decode("utf-8", "replace").strip()
+        raise GitError(message or f"git exited with status {done.returncode}")
     return done.stdout
 
 
@@ -132,10 +135,10 @@ def _command(arguments: Sequence[str | bytes], options: Sequence[str]) -> list[s
 
 
 def neutralised_configuration(listing: bytes) -> dict[str, str]:
-    """The environment that overrides what a repository's configuration would run.
+    """Environment variables that override programs in a repository's configuration.
 
-    `listing` is the output of `git config` with `LIST_CONFIGURATION`. What the user set under the
-    same name takes the repository's place.
+    `listing` is the output of `git config` with `LIST_CONFIGURATION`. The user's own setting of
+    the same name replaces the repository's.
     """
     overrides: dict[str, str] = {}
     users: dict[str, str] = {}
@@ -168,10 +171,10 @@ def _harmless(name: str) -> str:
 
 
 def git_output(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> bytes:
-    """Standard output of a reading git command in `workspace`'s own repository.
+    """Run a read-only git command in the repository of `workspace` and return its output.
 
-    Nothing that the repository configures is run. Raises GitError, also when there is no
-    repository at `workspace` itself.
+    Nothing that the repository configures is run. Raises GitError, also if `workspace` itself is
+    not the root of a repository.
     """
     environment = _environment_for(workspace, timeout)
     command = ["--no-pager", *arguments]
@@ -179,7 +182,7 @@ def git_output(workspace: Path, *arguments: str, timeout: float = TIMEOUT) -> by
 
 
 def git_process(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """The same command as a process, whose output is read as it comes. Raises GitError."""
+    """Start a read-only git command whose output is read as it comes. Raises GitError."""
     environment = _environment_for(workspace, TIMEOUT)
     try:
         return subprocess.Popen(

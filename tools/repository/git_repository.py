@@ -1,8 +1,13 @@
-"""The workspace's own repository, run through GitPython with all that it configures held back.
+"""Runs git in the workspace's repository through GitPython, with the hardening of `git_command`.
 
-Only the repository at the root of the workspace is spoken to, named explicitly, so that a git
-directory planted in a subfolder is never found. Filters, merge drivers and hooks that the
-repository sets are replaced, by the user's own of the same name where there are any.
+Only the repository at the root of the workspace is used, named explicitly, so that a git directory
+planted in a subfolder is never found. Filters, merge drivers and hooks that the repository sets
+are disabled, or replaced by the user's own of the same name.
+
+Of GitPython this uses the command layer, not the objects (`Repo`, `Commit`, `IndexFile`). Those
+read refs, index and objects in Python: tried with 3.2.1, an index of version 4 and a SHA-256
+repository raise, and `index.add` stages files without filters and line-ending conversion. What git
+prints for status, log, diff and blame is also what the model has learnt to read.
 """
 
 from __future__ import annotations
@@ -26,14 +31,14 @@ from laguna_agent.tools.repository.git_command import (
 )
 
 OUTPUT_LIMIT = 4 << 20
-"""Bytes of git's output that are read at most."""
+"""Largest output of git that is read, in bytes."""
 
 
 class Repository:
     """git in one workspace."""
 
     def __init__(self, workspace: Path) -> None:
-        """Raises GitError when the workspace is no repository or git is missing."""
+        """Raises GitError if the workspace is not a repository or git is missing."""
         self.workspace = workspace
         git_dir = workspace / ".git"
         if not (git_dir / "HEAD").exists() and not git_dir.is_file():
@@ -46,19 +51,19 @@ class Repository:
     def text(
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
     ) -> str:
-        """Standard output as text; `data` are paths that git reads from its input."""
+        """Run git and return its output as text; `data` are paths for its standard input."""
         return self.bytes(*arguments, data=data, accepted=accepted).decode("utf-8", "replace")
 
     def bytes(
         self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
     ) -> bytes:
-        """Standard output, of which at most `OUTPUT_LIMIT` is read. Raises GitError."""
+        """Run git and return at most `OUTPUT_LIMIT` bytes of its output. Raises GitError."""
         removed = [n for n in os.environ if is_dropped(n) and n not in self._environment]
         prefix = ["env", *(part for name in removed for part in ("-u", name))] if removed else []
         settings = [part for option in SAFE_OPTIONS for part in ("-c", option)]
         command = [*prefix, "git", "--no-pager", *settings, *arguments]
         with _input(data) as stream:
-            # GitPython ends the process when its wrapper is collected, so that is kept.
+            # GitPython kills the process when its wrapper is collected: keep a reference.
             running = _start(command, self.workspace, self._environment, stream)
         process = running.proc
         errors: list[bytes] = []
@@ -79,11 +84,11 @@ class Repository:
             process.stderr.close()
         if not cut and status not in accepted:
             message = b"".join(errors).decode("utf-8", "replace").strip()
-            raise GitError(message or f"git {arguments[0]} ended with {status}")
+            raise GitError(message or f"git {arguments[0]} exited with status {status}")
         return out
 
     def is_revision(self, word: str) -> bool:
-        """Whether a word names commits: a revision or a range of them."""
+        """Whether a word is a revision or a range of revisions."""
         if word.startswith("-"):
             return False
         parts = [part for part in re.split(r"\.{2,3}", word) if part] or [word]
@@ -96,11 +101,11 @@ class Repository:
         return True
 
     def has_commits(self) -> bool:
-        """False before the first commit."""
+        """Whether there is a commit yet."""
         return self.is_revision("HEAD")
 
     def submodule_paths(self) -> set[str]:
-        """Paths of submodules, into which git is not let: their configuration is their own."""
+        """Paths of submodules, which git must not enter: they have configurations of their own."""
         lines = self.bytes("ls-files", "-s", "-z").split(b"\0")
         return {
             os.fsdecode(line.partition(b"\t")[2]) for line in lines if line.startswith(b"160000 ")
@@ -108,7 +113,7 @@ class Repository:
 
 
 def _input(data: Sequence[str] | None) -> BinaryIO:
-    """The paths as a file that git reads from."""
+    """The paths as a file for git's standard input."""
     stream = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by the caller
     if data is not None:
         stream.write(b"".join(os.fsencode(path) + b"\0" for path in data))
@@ -117,7 +122,7 @@ def _input(data: Sequence[str] | None) -> BinaryIO:
 
 
 def _start(command: list[str], workspace: Path, environment: dict[str, str], data: BinaryIO) -> Any:
-    """A git process, through GitPython, which is imported at the first use."""
+    """Start git with GitPython, which is imported on first use."""
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from git.cmd import Git
     from git.exc import GitCommandNotFound
