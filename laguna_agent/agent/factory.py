@@ -183,7 +183,7 @@ def _trusted_content(settings: Settings, root: Path, notices: list[Notice]) -> t
     if not settings.trusted and not content.empty:
         names = ", ".join(content.files[:3]) + (" ..." if len(content.files) > 3 else "")
         why = "It changed since it was trusted" if trust.was_trusted(root) else "Not trusted"
-        how = "`laguna trust` shows and trusts it, --trust reads it for one run"
+        how = "`laguna trust` shows and trusts it; `--trust` reads it for one run"
         text = f"{why}, so not read: {names}. {how}."
         notices.append(Notice(level="warning", text=text))
     return content

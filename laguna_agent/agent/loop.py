@@ -69,7 +69,7 @@ class AgentLoop:
         hooked = await self.services.hooks.on_prompt(message.text)
         self._show(hooked.notices)
         if hooked.deny is not None:  # the model never sees it
-            turn.end("denied", error=f"a hook refused this prompt: {hooked.deny}")
+            turn.end("denied", error=f"a hook refused this message: {hooked.deny}")
             return
         await turn.files.record_start()
         await turn.check.run_first()
@@ -111,7 +111,7 @@ class AgentLoop:
             hooked = await self.services.hooks.on_prompt(message.text, steered=True)
             self._show(hooked.notices)
             if hooked.deny is not None:
-                text = f"A hook refused what you typed: {hooked.deny}"
+                text = f"A hook refused your message: {hooked.deny}"
                 self.emit(Notice(level="warning", text=text))
                 continue
             self.window.add(message)
@@ -135,7 +135,7 @@ class AgentLoop:
         if turn.retries.add_unusable_reply():
             await self._start_over(turn)
         else:
-            error = "the model repeats itself and finds nothing else to do; say what to try instead"
+            error = "the model only repeats itself; say what to try instead"
             turn.end("limit", error=error)
 
     async def _decide_on_text(self, turn: Turn, reply: Reply) -> None:
@@ -151,7 +151,7 @@ class AgentLoop:
             note = self.pack.text("cut.md", limit=self.services.limits.reply_tokens)
         elif check.command is None or check.passed:
             if self._stopped_by_denials(turn):
-                turn.end("denied", reply.text, error="what the task needs was not allowed")
+                turn.end("denied", reply.text, error="the task needs something that was denied")
             elif turn.changed:
                 await self._finish(turn, reply.text)
             else:
@@ -170,7 +170,7 @@ class AgentLoop:
             self.window.add_note(note, "no usable call")
             await self.window.append_pending()
         elif self._stopped_by_denials(turn):
-            turn.end("denied", reply.text, error="what the task needs was not allowed")
+            turn.end("denied", reply.text, error="the task needs something that was denied")
         else:
             turn.end("failed", reply.text, error="the model stopped without finishing the task")
 
@@ -185,7 +185,7 @@ class AgentLoop:
             return
         loop = turn.loop_detector.loop()
         if loop is not None and turn.nudges >= _MOST_LOOP_NOTES:
-            turn.end("limit", error=f"nothing new happens: {loop}; say what to try instead")
+            turn.end("limit", error=f"no progress: {loop}; say what to try instead")
             return
         if loop is not None:
             turn.nudges += 1

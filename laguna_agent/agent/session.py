@@ -316,7 +316,9 @@ class Session:
             self._memory.remember()
             self.trajectory.sync()
         except LagunaError as error:
-            self._recorder.show(Notice(level="error", text=f"not recorded: {error}"))
+            self._recorder.show(
+                Notice(level="error", text=f"The end of this turn could not be recorded: {error}")
+            )
         self._recorder.show(finished)
         return finished
 

@@ -1,9 +1,9 @@
-"""Skills of the agentskills.io form: a folder with `SKILL.md`, told as one line each.
+"""Skills in the agentskills.io format: a folder with a `SKILL.md`, listed in one line each.
 
-The model sees name and description in the first user message and reads the rest with the tool it
-has already: `skill:NAME`, or `skill:NAME/FILE` for what lies beside it. That costs nothing in the
-static prefix, and reaches the user's own skills, which lie outside the workspace. A person calls
-one with `/NAME words`: its text then stands beside those words.
+The model sees name and description in the first user message and reads the rest with the read
+tool: `skill:NAME`, or `skill:NAME/FILE` for another file of the folder. That costs nothing in the
+static prefix, and reaches the user's own skills, which are outside the workspace. A person calls
+one with `/NAME words`: its text is then attached to the message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINE = 200
 
 
 Accepts = Callable[[Path], bool]
-"""Whether a file may be read as it is now: one of a repository must be what was trusted."""
+"""Whether a file may be read as it is now: one of a repository must be as it was trusted."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class Skill:
         """The text after the front matter. Raises OSError, ValueError when it may not be read."""
         return split_front_matter(self.read(self.path))[1].strip()
 
-    def whole(self) -> str:
-        """The body, and which files lie beside it. Raises as `body` does."""
-        beside = list(_beside(self.directory))
-        files = f"\n\nIn {self.directory}, or read skill:{self.name}/FILE: {', '.join(beside)}"
-        return self.body() + (files if beside else "")
+    def full_text(self) -> str:
+        """The body, and the names of the folder's other files. Raises as `body` does."""
+        names = list(_other_files(self.directory))
+        files = f"\n\nIn {self.directory}, or read skill:{self.name}/FILE: {', '.join(names)}"
+        return self.body() + (files if names else "")
 
     def read(self, path: Path) -> str:
         """One of its files. Raises OSError, ValueError when it may not be read or is too large."""
         if not self.accepts(path):
-            raise ValueError(f"{path.name} changed since it was trusted, so it is not read")
+            raise ValueError(f"{path.name} changed since it was trusted")
         return _read(path)
 
 
 def find_skills(
     directories: Sequence[Path], accepts: Accepts = lambda path: True
 ) -> tuple[list[Skill], list[Notice]]:
-    """Skills in `directories`, the first of a name wins; notices for those that cannot be used.
+    """Skills in `directories`, of which the first of a name wins; notices for unusable ones.
 
     Pass the trusted project's `.laguna/skills` first, then the user's `skills`.
     """
@@ -86,7 +86,7 @@ def find_skills(
 
 
 def _notice(path: Path, why: str) -> Notice:
-    return Notice(level="warning", text=f"Skill {path} is left out: {why}.")
+    return Notice(level="warning", text=f"Skill {path} not loaded: {why}.")
 
 
 def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
@@ -94,14 +94,14 @@ def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
     import yaml
 
     if not accepts(path):
-        raise ValueError("it is not what was trusted")
+        raise ValueError("it changed since it was trusted")
     front, _ = split_front_matter(_read(path))
     if not front:
         raise ValueError("it does not begin with front matter between lines of `---`")
     try:
         data = yaml.safe_load(front)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         line = f" (line {mark.line + 2})" if mark else ""
         raise ValueError(f"its front matter is not YAML{line}; quote values with a colon") from None
     name, description = (
@@ -110,16 +110,18 @@ def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
     if not isinstance(name, str) or not isinstance(description, str) or not description.strip():
         raise ValueError("its front matter needs `name` and `description`")
     if not _NAME.fullmatch(name) or len(name) > 64:
-        raise ValueError(f"`{name}` is no skill name: small letters, digits and single dashes")
+        raise ValueError(
+            f"`{name}` is not a skill name: lower-case letters, digits and single dashes"
+        )
     if name != path.parent.name:
-        raise ValueError(f"it is called `{name}` and lies in a folder called `{path.parent.name}`")
+        raise ValueError(f"its name is `{name}`, but its folder is `{path.parent.name}`")
     if len(description) > _MOST_DESCRIPTION:
         raise ValueError(f"its description has more than {_MOST_DESCRIPTION} characters")
     return Skill(name, " ".join(description.split()), path.parent, accepts)
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
-    """YAML front matter and the rest; the first is empty when there is none."""
+    """YAML front matter and the rest; the front matter is empty when there is none."""
     lines = text.lstrip("\ufeff").split("\n")
     if lines[0].strip() != "---":
         return "", text
@@ -147,23 +149,23 @@ def _short(text: str) -> str:
 
 
 def called_skill(text: str, skills: Sequence[Skill]) -> Skill | None:
-    """The skill that a message `/NAME words` calls; None when it calls none."""
+    """The skill that a message `/NAME words` calls, or None."""
     match = _CALL.fullmatch(text.strip())
     return next((skill for skill in skills if match and skill.name == match[1]), None)
 
 
 def skill_context(skill: Skill, limit: int) -> str:
-    """What stands beside the message that calls a skill, in about `limit` characters.
+    """The context of a message that calls a skill, in about `limit` characters.
 
     Raises OSError, ValueError when the skill can no longer be read.
     """
-    lines, cut = _part(skill.whole(), limit, 1, None)
+    lines, cut = _part(skill.full_text(), limit, 1, None)
     how = f"\n[… cut; read skill:{skill.name} from line {cut} on]" if cut else ""
     return f"The user calls the skill {skill.name}. Do as it says:\n{lines}{how}"
 
 
 def _part(text: str, limit: int, start: int, end: int | None) -> tuple[str, int | None]:
-    """Lines `start` to `end` (from 1) as far as they fit, and the first line that did not."""
+    """Lines `start` to `end` (from 1) as far as they fit, and the first that does not."""
     kept: list[str] = []
     left = limit
     for number, line in enumerate(text.split("\n")[start - 1 : end], start):
@@ -175,7 +177,7 @@ def _part(text: str, limit: int, start: int, end: int | None) -> tuple[str, int 
 
 
 class SkillReader:
-    """The read tool, which also knows `skill:` paths. `skills` are those in the first message."""
+    """The read tool, extended to `skill:` paths. `skills` are those in the first message."""
 
     name = "read"
     kind: ToolKind = "read"
@@ -188,7 +190,7 @@ class SkillReader:
         self.example = getattr(read, "example", None)
 
     def title(self, arguments: Any, context: ToolContext) -> str:
-        """`Read skill NAME`, or what the read tool says."""
+        """`Read skill NAME`, or the title of the read tool."""
         if _is_skill(arguments):
             return f"Read skill {arguments.path.removeprefix(PREFIX)}"
         return self.read.title(arguments, context)
@@ -198,7 +200,7 @@ class SkillReader:
         return [] if _is_skill(arguments) else self.read.actions(arguments, context)
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
-        """The skill's text with the files beside it, or what the read tool gives."""
+        """The skill's text with the names of its files, or the result of the read tool."""
         if not _is_skill(arguments):
             return await self.read.run(arguments, context)
         name, _, rest = arguments.path.removeprefix(PREFIX).strip().partition("/")
@@ -207,26 +209,27 @@ class SkillReader:
             known = ", ".join(self.skills) or "none"
             return ToolResult(ok=False, content=f"There is no skill {name}. Skills: {known}.")
         try:
-            text = self._file(skill, rest) if rest else skill.whole()
+            text = self._file(skill, rest) if rest else skill.full_text()
         except (OSError, ValueError) as error:
             return ToolResult(ok=False, content=f"skill:{name}: {error}")
-        start = getattr(arguments, "start", None) or 1
-        end = getattr(arguments, "end", None)
-        kept, cut = _part(text, context.max_output_chars, start, end)
+        start = arguments.start or 1
+        kept, cut = _part(text, context.max_output_chars, start, arguments.end)
         more = f"\n[… cut; read on from line {cut}]" if cut else ""
         return ToolResult(ok=True, content=kept + more, summary="skill", truncated=bool(cut))
 
     def _file(self, skill: Skill, rest: str) -> str:
         target = (skill.directory / rest).resolve()
         if not target.is_relative_to(skill.directory.resolve()):
-            raise ValueError(f"{rest} lies outside the skill")
+            raise ValueError(f"{rest} is outside the skill")
         if not target.is_file():
-            raise ValueError(f"there is no {rest}. Files: {', '.join(_beside(skill.directory))}")
+            raise ValueError(
+                f"there is no {rest}. Files: {', '.join(_other_files(skill.directory))}"
+            )
         return skill.read(target)
 
 
 def reading_skills(read: Tool, skills: Sequence[Skill]) -> Tool:
-    """The read tool, made to know `skill:` paths; `read` itself when there are no skills."""
+    """The read tool, extended to `skill:` paths; `read` itself when there are no skills."""
     return cast(Tool, SkillReader(read, skills)) if skills else read
 
 
@@ -234,7 +237,7 @@ def _is_skill(arguments: Any) -> bool:
     return str(arguments.path).startswith(PREFIX)
 
 
-def _beside(directory: Path) -> Iterator[str]:
+def _other_files(directory: Path) -> Iterator[str]:
     for path in sorted(directory.rglob("*"))[:200]:
         if path.is_file() and path.name != "SKILL.md":
             yield str(path.relative_to(directory))

@@ -30,7 +30,9 @@ class TurnFiles:
         try:
             event = await asyncio.to_thread(self._record, f"turn {self._state.turns}")
         except LagunaError as error:
-            self._services.emit(Notice(level="warning", text=f"No checkpoint: {error}"))
+            self._services.emit(
+                Notice(level="warning", text=f"No checkpoint of the files: {error}")
+            )
             return
         self.checkpoint = event.id
         self._services.emit(event)

@@ -146,7 +146,7 @@ def _print(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader went away (`| head -1`); what is left has nowhere to go.
+        # The reader is gone (`| head -1`): discard the rest.
         sys.stdout = _null()
 
 

@@ -1,4 +1,4 @@
-"""Progress for people who watch a headless run: a live line, or plain lines in a log."""
+"""Progress of a headless run: a live line on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Progress:
         self._began = 0.0
 
     def show(self, event: Event) -> None:
-        """Show an event, if a person wants to know of it."""
+        """Show an event, if it matters to a person."""
         if self._quiet:
             return
         match event:
             case ModelLoading(measuring=True):
-                self._update("measuring what suits this machine, once for each model")
+                self._update("measuring the best settings for this machine (once per model)")
             case ModelLoading(done=done, total=total) if total:
                 self._update(f"loading the model: {_size(done)} of {_size(total)}")
             case PrefillProgress():
@@ -62,18 +62,18 @@ class Progress:
                 mark = "✓" if event.ok else "✗"
                 summary = short_summary(event.title, event.summary)
                 detail = f"  {summary}" if summary else ""
-                self._say(f"{mark} {event.title}{detail}{_seconds(event.duration_s)}")
+                self._write_line(f"{mark} {event.title}{detail}{_seconds(event.duration_s)}")
                 self._update("")
             case CheckRan(command=command, exit_code=code):
                 mark = "✓" if code == 0 else "✗"
                 status = "passes" if code == 0 else f"fails (exit {code})"
-                self._say(f"{mark} check `{command}` {status}{_seconds(event.duration_s)}")
+                self._write_line(f"{mark} check `{command}` {status}{_seconds(event.duration_s)}")
             case Notice(text=text):
-                self._say(f"- {text}")
+                self._write_line(f"- {text}")
             case Compacted():
-                self._say(f"- {compacted_line(event)}")
+                self._write_line(f"- {compacted_line(event)}")
             case EngineRestarted(reason=reason):
-                self._say(f"- the engine was started again: {reason}")
+                self._write_line(f"- engine restarted: {reason}")
             case _:
                 pass
 
@@ -95,12 +95,12 @@ class Progress:
         self._generated = 0
         text = " ".join(reply.text.split())
         if reply.discarded:
-            self._say("- the same again; asking once more")
+            self._write_line("- repeated reply discarded; generating another")
         elif text:
-            self._say(f"· {text if len(text) <= 200 else text[:199] + '…'}")
+            self._write_line(f"· {text if len(text) <= 200 else text[:199] + '…'}")
 
     def _update(self, line: str) -> None:
-        """Replace the live line; elsewhere than on a terminal, say it now and then."""
+        """Replace the live line; without a terminal, write it every ten seconds at most."""
         now = time.monotonic()
         if self._live:
             if line == self._line or (line and now - self._drawn < _REDRAW_S):
@@ -115,7 +115,7 @@ class Progress:
                 self._write(visible(line) + "\n")
             self._drawn = now
 
-    def _say(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         self._erase()
         self._write(visible(line) + "\n")
 
@@ -133,7 +133,7 @@ class Progress:
 
 
 def compacted_line(event: Compacted) -> str:
-    """What a compaction did and left out, on one line."""
+    """What a compaction did and dropped, in one line."""
     line = f"summarised: {event.tokens_before:,} tokens became {event.tokens_after:,}"
     return f"{line}; left out: {', '.join(event.dropped)}" if event.dropped else line
 

@@ -16,15 +16,15 @@ from support.packs import write_files
 from support.scripted import ScriptedConversation, call, open_scripted, take
 
 CHECK = "sh check.sh"
-TASK = f"Mend code.txt until `{CHECK}` passes"
-MEND = call("edit", path="code.txt", old="broken", new="mended")
+TASK = f"Fix code.txt until `{CHECK}` passes"
+FIX = call("edit", path="code.txt", old="broken", new="fixed")
 Answer = Literal["once", "always", "no"]
 Opened = Callable[..., Any]
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    files = {"code.txt": "broken\n", "check.sh": "grep -q mended code.txt\n"}
+    files = {"code.txt": "broken\n", "check.sh": "grep -q fixed code.txt\n"}
     return write_files(tmp_path / "repo", files)
 
 
@@ -55,8 +55,8 @@ def checks(events: list[Any]) -> list[int]:
     return [event.exit_code for event in events if isinstance(event, CheckRan)]
 
 
-async def test_the_check_is_asked_about_once_and_runs_before_and_after(opened: Opened) -> None:
-    session, conversation, asked = await opened({}, [MEND, call("done", summary="Mended.")])
+async def test_the_check_is_approved_once_and_runs_before_and_after(opened: Opened) -> None:
+    session, conversation, asked = await opened({}, [FIX, call("done", summary="Fixed.")])
     events = await take(session, TASK)
     assert [(a.tool, a.action.kind) for a in asked] == [("done", "execute"), ("edit", "write")]
     assert asked[0].action.command == CHECK
@@ -64,7 +64,7 @@ async def test_the_check_is_asked_about_once_and_runs_before_and_after(opened: O
     assert checks(events) == [1]
     assert isinstance(events[-1], TurnFinished)
     assert (events[-1].status, events[-1].steps) == ("done", 2)  # `done` ran it, unasked
-    assert CHECK in conversation.told
+    assert CHECK in conversation.prompt
 
     await take(session, TASK)
     assert [a.tool for a in asked].count("done") == 2  # in another turn again
@@ -78,16 +78,16 @@ async def test_always_writes_a_rule_for_the_check(opened: Opened, laguna_home: P
     assert CHECK in (laguna_home / "config/config.toml").read_text()
 
 
-async def test_no_to_the_check_is_asked_again_only_at_the_end(opened: Opened) -> None:
-    script = [MEND, call("done", summary="Mended."), Reply(text="then so")]
+async def test_a_denied_check_is_asked_about_again_only_at_the_end(opened: Opened) -> None:
+    script = [FIX, call("done", summary="Fixed."), Reply(text="then so")]
     session, conversation, asked = await opened({"done": "no"}, script)
     events = await take(session, TASK)
     assert checks(events) == []
     assert [a.tool for a in asked] == ["done", "edit", "done"]
-    assert "The user said no" in conversation.told
+    assert "The user said no" in conversation.prompt
 
 
-async def test_another_command_is_still_asked_about(opened: Opened) -> None:
+async def test_another_command_still_needs_approval(opened: Opened) -> None:
     script = [call("shell", command=f"{CHECK}; touch y"), Reply(text="ok")]
     session, _, asked = await opened({}, script)
     await take(session, TASK)

@@ -1,4 +1,4 @@
-"""Compaction on a real engine: the context never overflows, and nothing said is lost."""
+"""Compaction on a real engine: the context never overflows, and no user message is lost."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ REQUEST = "The context is nearly full. Summarise the work so far."
 
 
 def first_message(summary: str, messages: list[str], plan: str) -> str:
-    said = "\n".join(f"- {message}" for message in messages)
-    return f"The user said:\n{said}\nPlan:\n{plan}\nSummary:\n{summary}\nGo on."
+    lines = "\n".join(f"- {message}" for message in messages)
+    return f"The user said:\n{lines}\nPlan:\n{plan}\nSummary:\n{summary}\nGo on."
 
 
 class Script:
@@ -62,7 +62,7 @@ class Script:
         self.state = ConversationState()
         self.dice = random.Random(seed)
         self.prefix = 0
-        self.said: list[str] = []
+        self.messages_sent: list[str] = []
         self.compactions: list[Compacted] = []
         self.first_replies: list[Reply] = []
         """The first reply of each epoch after the first."""
@@ -83,7 +83,7 @@ class Script:
         self.record(PlanUpdated(steps=[PlanStep(text="port it", status="active")]))
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.messages_sent.append(text)
         self.record(UserMessage(text=text))
 
     async def step(self, number: int, *, words: int = 40) -> None:
@@ -165,7 +165,7 @@ async def large(tmp_path: Path) -> AsyncIterator[Script]:
         yield made
 
 
-async def test_a_new_epoch_holds_all_that_was_said_and_the_last_steps_whole(small: Script) -> None:
+async def test_a_new_epoch_holds_all_user_messages_and_the_last_steps_whole(small: Script) -> None:
     number = 0
     while not small.compactions:
         await small.step(number)
@@ -173,7 +173,7 @@ async def test_a_new_epoch_holds_all_that_was_said_and_the_last_steps_whole(smal
     (compacted,) = small.compactions
     assert compacted.tokens_after < compacted.tokens_before
     prompt = await small.prompt()
-    for text in small.said:
+    for text in small.messages_sent:
         assert text in prompt
     assert "[>] port it" in prompt
     kept = [
@@ -231,7 +231,9 @@ async def test_after_a_kill_the_same_tokens_come_back(small: Script) -> None:
     await other.aclose()
 
 
-async def test_killed_right_after_a_compaction_the_epoch_is_entered_again(small: Script) -> None:
+async def test_after_a_kill_right_after_a_compaction_the_epoch_is_entered_again(
+    small: Script,
+) -> None:
     number = 0
     while small.talk.used < 900:
         await small.step(number)
@@ -302,7 +304,7 @@ async def test_hundreds_of_steps_in_8k(large: Script) -> None:
     # The script's last words and results are on record, and not yet appended.
     await large.talk.append([message_of(item.event) for item in large.state.pending])
     prompt = await large.prompt()
-    for text in large.said:
+    for text in large.messages_sent:
         assert text in prompt
     for compacted, first in zip(large.compactions, large.first_replies, strict=False):
         # The static prefix is not read again; the opening and the kept steps are, once.

@@ -1,4 +1,4 @@
-"""A real run, cut off at every byte of its record: what was whole is there, and it goes on."""
+"""A real run, its record cut at every byte: no whole event is lost, and it can be resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def recorded(root: Path) -> Path:
         ]
     )
     session = await open_forced(root, lambda: next(script), context=CONTEXT, flags={})
-    first = await take(session, "Mend add in calc.py; never touch the tests.")
+    first = await take(session, "Fix add in calc.py; never touch the tests.")
     assert [e.ok for e in first if isinstance(e, ToolFinished)] == [True, True, True]
     compacted = await compact(session)
     assert isinstance(compacted[-1], Compacted)
@@ -81,7 +81,7 @@ async def test_a_real_record_cut_at_every_byte_loses_no_whole_event(
                 (path.parent / name).unlink()
 
 
-async def test_a_real_record_cut_after_any_event_is_gone_on_with(
+async def test_a_real_record_cut_after_any_event_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = await recorded(tmp_path / "repo")

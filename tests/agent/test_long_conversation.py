@@ -26,10 +26,10 @@ LIMIT = 6_144
 
 @dataclass
 class Counting:
-    """A server whose tokens are `density` characters; it tells its figures, or does not."""
+    """A server whose tokens are `density` characters; it may report usage in its answers."""
 
     density: float
-    tells: bool = True
+    reports: bool = True
     longest: int = 0
     refused: int = 0
     summaries: int = 0
@@ -53,7 +53,7 @@ class Counting:
         await exchange.open()
         await exchange.delta(content=text, finish="stop")
         usage = {"prompt_tokens": tokens, "completion_tokens": int(len(text) / self.density)}
-        await exchange.done(**(usage if self.tells else {}))
+        await exchange.done(**(usage if self.reports else {}))
 
 
 @asynccontextmanager
@@ -73,11 +73,11 @@ def question(number: int) -> str:
     return f"Question {number}: " + f"and what of item {number}, please? " * 8
 
 
-@pytest.mark.parametrize(("density", "tells"), [(3.5, True), (2.0, True), (2.0, False)])
-async def test_more_is_said_than_fits_and_every_turn_is_answered(
-    laguna_home: Path, tmp_path: Path, density: float, tells: bool
+@pytest.mark.parametrize(("density", "reports"), [(3.5, True), (2.0, True), (2.0, False)])
+async def test_a_conversation_longer_than_the_context_is_answered_at_every_turn(
+    laguna_home: Path, tmp_path: Path, density: float, reports: bool
 ) -> None:
-    server, turns = Counting(density, tells), 100
+    server, turns = Counting(density, reports), 100
     assert sum(len(question(n)) for n in range(turns)) / density > LIMIT
     compacted: list[int] = []
     async with session_with(server, laguna_home, tmp_path / "repo") as session:
@@ -88,8 +88,8 @@ async def test_more_is_said_than_fits_and_every_turn_is_answered(
             compacted += [number for event in events if isinstance(event, Compacted)]
             assert session.conversation.used <= LIMIT
             assert question(number) in server.prompts[-1]
-    # A server that tells nothing is refused once, and what it refused is learnt from.
-    assert server.refused <= (0 if tells else 1)
+    # A server that reports no usage refuses once, and the limit is learnt from that.
+    assert server.refused <= (0 if reports else 1)
     assert server.longest <= LIMIT
     assert server.summaries >= len(compacted) - server.refused
     # Each epoch has room for work: none is summarised again right after it began.
@@ -100,7 +100,7 @@ async def test_more_is_said_than_fits_and_every_turn_is_answered(
     assert "messages left out, e" in server.prompts[-1]
 
 
-async def test_one_message_longer_than_the_context_allows_for_is_cut_and_the_next_are_answered(
+async def test_a_message_too_long_for_the_context_is_cut_and_the_next_are_answered(
     laguna_home: Path, tmp_path: Path
 ) -> None:
     server = Counting(3.5)
@@ -127,45 +127,45 @@ async def count(text: str) -> int:
     return len(text) // 4
 
 
-async def test_what_was_said_stays_word_for_word_while_it_fits() -> None:
-    said = messages([40, 4_000, 80])
-    told = fit_messages(said, await sizes_of(said, count), 1_100)
-    assert told.before(1_000) == [item.event.text for item in said]  # type: ignore[union-attr]  # they are user messages
-    assert (told.dropped, told.cut) == ([], frozenset())
+async def test_messages_stay_word_for_word_while_they_fit() -> None:
+    sent = messages([40, 4_000, 80])
+    fitted = fit_messages(sent, await sizes_of(sent, count), 1_100)
+    assert fitted.before(1_000) == [item.event.text for item in sent]  # type: ignore[union-attr]  # they are user messages
+    assert (fitted.dropped, fitted.cut) == ([], frozenset())
 
 
-async def test_the_longest_lose_their_middle_first_and_short_ones_stay_whole() -> None:
-    said = messages([400, 8_000, 400, 6_000, 400])
-    told = fit_messages(said, await sizes_of(said, count), 2_000)
-    texts = told.before(1_000)
+async def test_the_longest_messages_lose_their_middle_first() -> None:
+    sent = messages([400, 8_000, 400, 6_000, 400])
+    fitted = fit_messages(sent, await sizes_of(sent, count), 2_000)
+    texts = fitted.before(1_000)
     assert [len(text) for text in texts][::2] == [400, 400, 400]
     assert sum(map(len, texts)) // 4 <= 2_000
     assert "left out; recall e13 has them" in texts[1]
-    assert told.dropped == ["the middle of 2 user messages"]
+    assert fitted.dropped == ["the middle of 2 user messages"]
 
 
 async def test_of_many_short_messages_the_older_are_left_out_and_named() -> None:
-    said = messages([200] * 100)
-    told = fit_messages(said, await sizes_of(said, count), 1_000)
-    texts = told.before(1_000)
+    sent = messages([200] * 100)
+    fitted = fit_messages(sent, await sizes_of(sent, count), 1_000)
+    texts = fitted.before(1_000)
     assert texts[0].startswith("000 ")
     assert texts[-1].startswith("099 ")
     gone = 100 - (len(texts) - 1)
-    first, last = said[1].seq, said[gone].seq
+    first, last = sent[1].seq, sent[gone].seq
     assert texts[1] == f"[… {gone} messages left out, e{first} to e{last}; recall has them]"
     assert texts[2].startswith(f"{gone + 1:03} ")
-    assert told.dropped == [f"{gone} older user messages"]
+    assert fitted.dropped == [f"{gone} older user messages"]
 
 
-async def test_however_much_was_said_it_takes_about_the_room_there_is() -> None:
+async def test_any_number_of_messages_is_cut_to_the_room() -> None:
     dice = random.Random(7)
     for _ in range(300):
-        said = messages([dice.choice([5, 60, 500, 9_000]) for _ in range(dice.randrange(1, 60))])
-        sizes, room = await sizes_of(said, count), dice.randrange(400, 6_000)
-        told = fit_messages(said, sizes, room)
-        texts = told.before(10_000)
+        sent = messages([dice.choice([5, 60, 500, 9_000]) for _ in range(dice.randrange(1, 60))])
+        sizes, room = await sizes_of(sent, count), dice.randrange(400, 6_000)
+        fitted = fit_messages(sent, sizes, room)
+        texts = fitted.before(10_000)
         assert await count("\n".join(texts)) <= room
         assert texts[0][:4] == "000 "
-        assert texts[-1][:4] == f"{len(said) - 1:03} "
+        assert texts[-1][:4] == f"{len(sent) - 1:03} "
         if sum(sizes) <= room:
-            assert not told.cut
+            assert not fitted.cut

@@ -33,27 +33,28 @@ def holds(run: LongRun) -> None:
     for reply in run.summaries:
         assert reply.miss is None
         assert reply.usage.reused_tokens > 0.75 * reply.usage.prompt_tokens
-    # A new epoch processes its opening and the kept steps, once, and nothing else.
-    prefix = run.session._prefix_mark
-    assert prefix is not None
-    for compacted, first, said in zip(
-        run.compactions, run.first_usages, run.said_since, strict=True
+    # A new epoch processes its first message and the kept steps, once, and nothing else.
+    system = run.session.conversation_state.system
+    assert system is not None
+    prefix = system.tokens
+    for compacted, first, steered in zip(
+        run.compactions, run.first_usages, run.steered_tokens, strict=True
     ):
-        opener = first.prompt_tokens - compacted.tokens_after - said
+        opener = first.prompt_tokens - compacted.tokens_after - steered
         assert 0 < opener < 8
-        assert first.prefilled_tokens == compacted.tokens_after - prefix + said + opener
+        assert first.prefilled_tokens == compacted.tokens_after - prefix + steered + opener
         assert first.reused_tokens == prefix
 
 
-async def test_a_run_that_outgrows_its_context_goes_on_in_epochs(tmp_path: Path) -> None:
+async def test_a_run_longer_than_its_context_continues_in_epochs(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=44, context=8_192)):
         assert len(run.compactions) >= 3
         holds(run)
-        opening = run.opening
+        first_message = run.first_message
         kept = " ".join(item.event.text for item in run.session.conversation_state.user_messages)  # type: ignore[union-attr]  # they are user messages
-        for text in run.said:
+        for text in run.messages:
             assert text in kept
-        assert run.said[0] in opening
+        assert run.messages[0] in first_message
         assert any("replies of the model" in line for line in run.compactions[-1].dropped)
 
 
@@ -66,8 +67,8 @@ async def test_hundreds_of_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
         holds(run)
         talk = run.session.conversation
         prompt = await talk._engine.detokenize(talk.tokens)  # type: ignore[attr-defined]  # a local one
-        assert len(run.said) == 1 + (STEPS + 12) // 25
-        for text in run.said:
+        assert len(run.messages) == 1 + (STEPS + 12) // 25
+        for text in run.messages:
             assert text in prompt
         # Memory does not grow with the steps, beyond what the allocator keeps.
         assert run.engine_kib[-1] < run.engine_kib[100] * 1.1

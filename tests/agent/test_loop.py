@@ -1,8 +1,9 @@
-"""How a turn goes: with a scripted model, and real tools, gate, shell and record."""
+"""Turns with a scripted model, and real tools, policy, shell and record."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +23,13 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.tools.read import ReadTool
+from laguna_agent.trajectory.document import write_markdown
 from laguna_agent.trajectory.store import Trajectory
 from support.scripted import call, calls, take
 
 Opened = Callable[..., Any]
 BROKEN = "def double(x):\n    return x + x + 1\n"
-MENDED = "def double(x):\n    return 2 * x\n"
+FIXED = "def double(x):\n    return 2 * x\n"
 TEST = (
     "import unittest\nfrom doubling import double\n\n\n"
     "class DoubleTest(unittest.TestCase):\n    def test_two(self):\n"
@@ -63,21 +65,21 @@ async def test_an_answer_without_calls_ends_the_turn(opened: Opened) -> None:
 async def test_the_first_message_shows_files_that_the_task_names(opened: Opened) -> None:
     session, conversation = await opened([Reply(text="ok")])
     await take(session, "Explain doubling.py")
-    assert BROKEN in conversation.told
-    assert "Explain doubling.py" in conversation.told
+    assert BROKEN in conversation.prompt
+    assert "Explain doubling.py" in conversation.prompt
 
 
-async def test_what_a_tool_gives_back_is_told_and_done_ends(opened: Opened) -> None:
+async def test_a_tool_result_is_appended_and_done_ends_the_turn(opened: Opened) -> None:
     session, conversation = await opened(
         [call("read", path="test_code.py"), call("done", summary="Looked.")]
     )
     finished = end_of(await take(session, "Look around"))
     assert finished.status == "done"
     assert finished.steps == 2
-    assert "class DoubleTest" in conversation.told
+    assert "class DoubleTest" in conversation.prompt
 
 
-async def test_calls_that_only_read_run_at_once_and_keep_their_order(opened: Opened) -> None:
+async def test_reading_calls_run_at_the_same_time_and_keep_their_order(opened: Opened) -> None:
     session, conversation = await opened(
         [
             calls(("read", {"path": "test_code.py"}), ("read", {"path": "doubling.py"})),
@@ -94,21 +96,21 @@ async def test_done_is_refused_while_the_check_fails(opened: Opened, workspace: 
     session, conversation = await opened(
         [
             call("done", summary="It works."),
-            call("write", path="doubling.py", content=MENDED),
-            call("done", summary="Mended double."),
+            call("write", path="doubling.py", content=FIXED),
+            call("done", summary="Fixed double."),
         ]
     )
-    events = await take(session, f"Mend double. Check: {CHECK}")
+    events = await take(session, f"Fix double. Check: {CHECK}")
     finished = end_of(events)
     assert [result.ok for result in results_of(events)] == [False, True, True], results_of(events)
     assert finished.status == "done"
     assert finished.files_changed == ["doubling.py"]
-    assert "AssertionError" in conversation.told
+    assert "AssertionError" in conversation.prompt
 
 
 async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) -> None:
     session, conversation = await opened(
-        [call("write", path="doubling.py", content=MENDED)], pack="small"
+        [call("write", path="doubling.py", content=FIXED)], pack="small"
     )
     events = await take(session, "Fix the failing test in test_code.py")
     assert end_of(events).status == "done"
@@ -117,12 +119,14 @@ async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) ->
     assert conversation.options[0].paths == ["doubling.py"]
 
 
-async def test_a_small_model_starts_afresh_after_a_failure(opened: Opened, workspace: Path) -> None:
+async def test_a_small_model_starts_over_after_a_failed_check(
+    opened: Opened, workspace: Path
+) -> None:
     wrong = [BROKEN.replace("+ 1", f"+ {n}") for n in (2, 3)]
     session, conversation = await opened(
         [
             *(call("write", path="doubling.py", content=text) for text in wrong),
-            call("write", path="doubling.py", content=MENDED),
+            call("write", path="doubling.py", content=FIXED),
         ],
         pack="small",
     )
@@ -130,11 +134,11 @@ async def test_a_small_model_starts_afresh_after_a_failure(opened: Opened, works
     assert end_of(events).status == "done"
     assert any(isinstance(event, Rewound) for event in events)
     # What failed is no longer in the prompt, and the third reply was drawn more freely.
-    assert "+ 3" not in conversation.told
+    assert "+ 3" not in conversation.prompt
     assert (
         conversation.options[2].sampling.temperature > conversation.options[0].sampling.temperature
     )
-    assert (workspace / "doubling.py").read_text() == MENDED
+    assert (workspace / "doubling.py").read_text() == FIXED
 
 
 async def test_a_check_that_never_passes_ends_as_failed(opened: Opened) -> None:
@@ -166,7 +170,7 @@ async def test_a_test_is_not_changed_to_make_it_pass(opened: Opened, workspace: 
     assert (workspace / "test_code.py").read_text() == TEST
 
 
-async def test_a_repeated_call_is_drawn_again_and_not_kept(opened: Opened) -> None:
+async def test_a_repeated_call_is_discarded_and_generated_again(opened: Opened) -> None:
     again = call("read", path="test_code.py")
     session, conversation = await opened([again, again, again, call("done", summary="x")])
     events = await take(session, "Look")
@@ -212,10 +216,10 @@ async def test_a_cycle_of_commands_is_stopped(opened: Opened, length: int) -> No
     circle = f"the same {length} calls"
     assert circle in (finished.error or "")
     assert "say what to try" in (finished.error or "")
-    assert f"Going in circles: {circle}" in conversation.told  # it was told, and could turn
+    assert f"Going in circles: {circle}" in conversation.prompt  # it was told, and could turn
 
 
-async def test_work_that_repeats_with_new_results_is_no_circle(opened: Opened) -> None:
+async def test_repeated_calls_with_new_results_are_no_loop(opened: Opened) -> None:
     script = [call("shell", command="echo x >> log; wc -l < log") for _ in range(30)]
     session, _ = await opened([*script, call("done", summary="30 lines")])
     assert end_of(await take(session, "Count up")).status == "done"
@@ -234,7 +238,7 @@ async def test_a_command_may_be_run_again_after_another_one(opened: Opened) -> N
     assert results_of(events)[2].content.strip() == "1"
 
 
-async def test_a_command_that_twice_came_back_the_same_is_not_run_a_third_time(
+async def test_a_command_with_the_same_result_twice_is_not_run_a_third_time(
     opened: Opened,
 ) -> None:
     session, _ = await opened([call("shell", command="echo x | tee made")])
@@ -272,31 +276,31 @@ async def test_tokens_are_limited(opened: Opened) -> None:
     assert (finished.status, finished.usage.completion_tokens) == ("limit", 30)
 
 
-async def test_what_nobody_can_approve_is_denied_and_said_so(opened: Opened) -> None:
+async def test_a_call_that_nobody_can_approve_is_denied(opened: Opened) -> None:
     session, conversation = await opened(
         [call("shell", command="touch x"), Reply(text="I could not.")], mode="ask"
     )
     events = await take(session, "Make a file. Check: false")
     assert not results_of(events)[0].ok
-    assert "nobody can be asked" in conversation.told
+    assert "nobody can be asked" in conversation.prompt
     assert end_of(events).status == "denied"
 
 
-async def test_an_answer_after_a_denial_is_not_called_done(opened: Opened) -> None:
+async def test_an_answer_after_a_denial_does_not_count_as_done(opened: Opened) -> None:
     session, _ = await opened(
         [call("shell", command="touch x"), Reply(text="I could not.")], mode="ask"
     )
     assert end_of(await take(session, "Make a file.")).status == "denied"
 
 
-async def test_an_unknown_tool_is_answered_with_the_tools_there_are(opened: Opened) -> None:
+async def test_an_unknown_tool_is_answered_with_the_known_tools(opened: Opened) -> None:
     session, _ = await opened([call("reed", path="x"), Reply(text="ok")])
     events = await take(session, "Look")
     assert not results_of(events)[0].ok
     assert "read" in results_of(events)[0].content
 
 
-async def test_steering_goes_in_before_the_next_reply(opened: Opened) -> None:
+async def test_a_steering_message_is_appended_before_the_next_reply(opened: Opened) -> None:
     session, conversation = await opened(
         [call("read", path="test_code.py"), call("done", summary="x")]
     )
@@ -308,8 +312,8 @@ async def test_steering_goes_in_before_the_next_reply(opened: Opened) -> None:
     events = await take(session, "Look", watch=steer)
     steered = [e for e in events if isinstance(e, UserMessage) and e.origin == "steer"]
     assert [event.text for event in steered] == ["Only the tests, please."]
-    told = [e.content for e in conversation.entries if not isinstance(e, Reply)]
-    assert "Only the tests, please." in told[-2] + told[-1]
+    appended = [e.content for e in conversation.entries if not isinstance(e, Reply)]
+    assert "Only the tests, please." in appended[-2] + appended[-1]
 
 
 async def test_cancelling_ends_the_turn_as_interrupted_and_on_record(opened: Opened) -> None:
@@ -325,7 +329,53 @@ async def test_cancelling_ends_the_turn_as_interrupted_and_on_record(opened: Ope
     assert isinstance(stored[-1].event, TurnFinished)
 
 
-async def test_a_tool_that_breaks_does_not_end_the_turn(
+async def test_a_cancelled_caller_ends_the_turn_as_interrupted_and_on_record(
+    opened: Opened,
+) -> None:
+    session, _ = await opened([call("shell", command="sleep 30"), Reply(text="never")])
+
+    def cancel(event: Event) -> None:
+        if event.type == "tool_started":
+            asyncio.get_running_loop().call_soon(running.cancel)
+
+    running = asyncio.create_task(take(session, "Wait", watch=cancel))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not session.busy
+    stored = list(Trajectory.open(session.trajectory.path, for_append=False).events())
+    assert isinstance(stored[-1].event, TurnFinished)
+    assert stored[-1].event.status == "interrupted"
+
+
+async def test_a_turn_cancelled_before_it_starts_is_interrupted(opened: Opened) -> None:
+    session, conversation = await opened([Reply(text="never")])
+    turn = asyncio.create_task(take(session, "Wait"))
+    asyncio.get_running_loop().call_soon(session.cancel)
+    assert end_of(await turn).status == "interrupted"
+    assert conversation.prompt == ""
+
+
+async def test_every_event_is_recorded_before_it_is_shown(opened: Opened) -> None:
+    session, _ = await opened([call("read", path="test_code.py"), call("done", summary="x")])
+
+    def recorded(event: Event) -> None:
+        if not event.transient:
+            *_, last = session.trajectory.events(session.trajectory.last_seq)
+            assert last.event == event
+
+    assert end_of(await take(session, "Look", watch=recorded)).status == "done"
+
+
+async def test_exports_say_how_many_files_a_checkpoint_holds(opened: Opened) -> None:
+    session, _ = await opened([Reply(text="ok")])
+    await take(session, "Look")
+    out = io.StringIO()
+    write_markdown(session.trajectory.events(), session.trajectory.meta, out)
+    [checkpoint] = session.trajectory.of_type("checkpointed")
+    assert f"2 files, {checkpoint.event.id}" in out.getvalue()
+
+
+async def test_a_tool_that_raises_does_not_end_the_turn(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, _ = await opened([call("read", path="test_code.py"), call("done", summary="x")])
@@ -339,25 +389,25 @@ async def test_a_tool_that_breaks_does_not_end_the_turn(
     assert end_of(events).status == "done"
 
 
-async def test_a_cut_reply_is_told_to_go_on_in_smaller_pieces(opened: Opened) -> None:
+async def test_a_cut_reply_gets_a_note_to_use_smaller_pieces(opened: Opened) -> None:
     session, conversation = await opened(
         [Reply(text="def", finish_reason="length"), call("done", summary="x")]
     )
     assert end_of(await take(session, "Write")).status == "done"
-    assert "cut off" in conversation.told
+    assert "cut off" in conversation.prompt
 
 
 async def test_the_next_turn_sees_the_first_one(opened: Opened) -> None:
     session, conversation = await opened([Reply(text="one"), Reply(text="two")])
     await take(session, "First")
     await take(session, "Second")
-    said = [e for e in conversation.entries if not isinstance(e, Reply)]
-    assert len(said) == 2
-    assert "Date:" in said[0].content
-    assert said[1].content == "Second"
+    messages = [e for e in conversation.entries if not isinstance(e, Reply)]
+    assert len(messages) == 2
+    assert "Date:" in messages[0].content
+    assert messages[1].content == "Second"
 
 
-async def test_resuming_goes_on_where_the_session_ended(opened: Opened, workspace: Path) -> None:
+async def test_resuming_continues_where_the_session_ended(opened: Opened, workspace: Path) -> None:
     session, _ = await opened([call("read", path="test_code.py"), Reply(text="Seen.")])
     await take(session, "Look")
     identity = session.trajectory.id
@@ -365,11 +415,13 @@ async def test_resuming_goes_on_where_the_session_ended(opened: Opened, workspac
     again, conversation = await opened([Reply(text="Still here.")], resume=identity)
     finished = end_of(await take(again, "And now?"))
     assert finished.summary == "Still here."
-    assert "class DoubleTest" in conversation.told
+    assert "class DoubleTest" in conversation.prompt
     assert again.trajectory.id == identity
 
 
-async def test_rewinding_takes_back_messages_and_files(opened: Opened, workspace: Path) -> None:
+async def test_rewinding_removes_messages_and_restores_files(
+    opened: Opened, workspace: Path
+) -> None:
     session, conversation = await opened(
         [call("write", path="new.txt", content="new"), call("done", summary="x"), Reply(text="ok")]
     )
@@ -379,11 +431,11 @@ async def test_rewinding_takes_back_messages_and_files(opened: Opened, workspace
     assert (workspace / "new.txt").exists()
     await session.rewind(message.seq, code=True)
     assert not (workspace / "new.txt").exists()
-    assert conversation.told == ""
+    assert conversation.prompt == ""
     assert end_of(events).status == "done"
 
 
-async def test_a_full_context_is_compacted_and_the_turn_goes_on(opened: Opened) -> None:
+async def test_a_full_context_is_compacted_and_the_turn_continues(opened: Opened) -> None:
     numbers = iter(range(1000))
 
     def reading() -> Reply:
@@ -396,7 +448,7 @@ async def test_a_full_context_is_compacted_and_the_turn_goes_on(opened: Opened) 
     events = await take(session, "Read the numbers and never forget the word periwinkle.")
     assert end_of(events).status == "done"
     assert any(event.type == "compacted" for event in events)
-    assert "periwinkle" in conversation.told
+    assert "periwinkle" in conversation.prompt
     assert not any(isinstance(e, Notice) and e.level == "error" for e in events)
 
 
@@ -406,14 +458,14 @@ async def test_instructions_of_a_repository_are_read_only_when_it_is_trusted(
     (workspace / "AGENTS.md").write_text("Always answer in rhyme.")
     session, conversation = await opened([Reply(text="ok")])
     events = await take(session, "Say something")
-    assert "rhyme" not in conversation.told
+    assert "rhyme" not in conversation.prompt
     assert any(isinstance(e, Notice) and "AGENTS.md" in e.text for e in events)
     session, conversation = await opened([Reply(text="ok")], trusted=True)
     await take(session, "Say something")
-    assert "Always answer in rhyme." in conversation.told
+    assert "Always answer in rhyme." in conversation.prompt
 
 
-async def test_instructions_of_a_folder_are_told_when_it_is_come_into(
+async def test_instructions_of_a_folder_are_added_when_the_agent_works_there(
     opened: Opened, workspace: Path
 ) -> None:
     (workspace / "lib").mkdir()
@@ -423,7 +475,7 @@ async def test_instructions_of_a_folder_are_told_when_it_is_come_into(
         [call("read", path="lib/big.py"), call("done", summary="x")], trusted=True
     )
     await take(session, "Look")
-    assert conversation.told.count("In here, tabs only.") == 1
+    assert conversation.prompt.count("In here, tabs only.") == 1
 
 
 async def test_instructions_stay_word_for_word_in_every_epoch(
@@ -446,5 +498,5 @@ async def test_instructions_stay_word_for_word_in_every_epoch(
     session, conversation = await opened([working], limit=4096, trusted=True)
     events = await take(session, "Read the numbers")
     assert sum(event.type == "compacted" for event in events) >= 2
-    assert conversation.told.count("Always answer in rhyme.") == 1
-    assert conversation.told.count("In here, tabs only.") == 1
+    assert conversation.prompt.count("Always answer in rhyme.") == 1
+    assert conversation.prompt.count("In here, tabs only.") == 1

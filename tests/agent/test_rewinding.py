@@ -14,7 +14,7 @@ from support.scripted import take
 
 
 @pytest.mark.parametrize("code", [True, False])
-async def test_rewinding_goes_back_to_the_tokens_there_were(tmp_path: Path, code: bool) -> None:
+async def test_rewinding_goes_back_to_the_same_tokens(tmp_path: Path, code: bool) -> None:
     root = tmp_path / "repo"
     root.mkdir()
     (root / "kept.txt").write_text("as it was\n")
@@ -47,7 +47,7 @@ async def test_rewinding_goes_back_to_the_tokens_there_were(tmp_path: Path, code
     assert held[: len(first.token_ids)] == first.token_ids
     made = await take(session, "And again")
     replies = [event for event in made if isinstance(event, Reply)]
-    # It goes on right there: nothing of what was said after stands between.
+    # It continues right there, with nothing of the rewound part in between.
     prompt = replies[0].usage.prompt_tokens
     assert first.system is not None
     assert replies[0].prompt_token_ids is not None
@@ -55,7 +55,7 @@ async def test_rewinding_goes_back_to_the_tokens_there_were(tmp_path: Path, code
     assert [event.ok for event in made if isinstance(event, ToolFinished)] == [True, True]
     state = conversation_state(session.trajectory)
     assert [item.event.text for item in state.user_messages] == ["Read it", "And again"]  # type: ignore[union-attr]  # they are user messages
-    # What was rewound stays on record.
+    # The rewound events stay on record.
     kinds = [stored.event for stored in session.trajectory.of_type("user_message")]
     assert [event.text for event in kinds] == ["Read it", "Make new.txt", "And again"]  # type: ignore[union-attr]  # they are user messages
     await session.aclose()

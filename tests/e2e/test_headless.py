@@ -1,4 +1,4 @@
-"""`laguna --task` as scripts see it: exit codes and what stands on which stream.
+"""`laguna --task` as scripts see it: exit codes, and what goes to which stream.
 
 The model is the tiny random Laguna: it says nothing sensible, which is enough here.
 """
@@ -93,7 +93,7 @@ def test_nothing_is_written_into_the_repository(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--task", " "], "task is empty"),
         (["--task", "x", "--max-steps", "0"], "--max-steps"),
@@ -103,11 +103,11 @@ def test_nothing_is_written_into_the_repository(
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
-    laguna: Any, arguments: list[str], said: str
+    laguna: Any, arguments: list[str], message: str
 ) -> None:
     run = laguna(*arguments)
     assert run.code == 2
-    assert said in run.err
+    assert message in run.err
     assert run.out == ""
     assert "Traceback" not in run.err
 
@@ -121,14 +121,14 @@ def test_a_bad_configuration_names_file_and_key(laguna: Any, laguna_home: Path) 
     assert "engine.contexts" in run.err
 
 
-def test_without_a_model_the_way_to_one_is_said(laguna: Any, tmp_path: Path) -> None:
+def test_without_a_model_the_error_says_how_to_get_one(laguna: Any, tmp_path: Path) -> None:
     run = laguna("--task", "x", "--output", "json", cwd=tmp_path)
     assert run.code == 3
     assert run.result["status"] == "error"
     assert "laguna models pull" in run.result["error"]
 
 
-def test_a_file_that_is_no_model_exits_with_3(laguna: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_exits_with_3(laguna: Any, tmp_path: Path) -> None:
     path = tmp_path / "not.gguf"
     path.write_text("nothing of the kind")
     run = laguna("--task", "x", "--model", str(path), cwd=tmp_path)
@@ -156,7 +156,7 @@ def test_an_interrupt_exits_with_130_and_is_on_record(tmp_path: Path, laguna: An
     assert "turn_finished" in Path(lines[-1]["trajectory"]).read_text()
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
+def test_a_closed_output_pipe_is_no_error(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
     command = [sys.executable, "-m", "laguna_agent.cli", "--task", "x", "--output", "stream-json"]
     process = subprocess.Popen(
         [*command, *tiny],

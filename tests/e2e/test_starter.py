@@ -1,4 +1,4 @@
-"""The starter, a real model, mends real repositories; nothing here is scripted."""
+"""The starter, a real model, fixes real repositories; nothing here is scripted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_demo_ends_with_the_test_passing(laguna: Any) -> None:
 
 @pytest.mark.usefixtures("imported")
 @pytest.mark.parametrize("name", ["intervals", "lru", "roman"])
-def test_a_failing_test_of_a_small_repository_is_mended(
+def test_a_failing_test_of_a_small_repository_is_fixed(
     laguna: Any, repository: Callable[[str], Path], name: str
 ) -> None:
     root = repository(name)

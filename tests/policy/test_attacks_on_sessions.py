@@ -85,7 +85,7 @@ async def test_a_link_made_in_the_shell_leads_no_file_tool_out(
     assert made.ok, made.content
     assert (workspace / "d").is_symlink()
     assert [result.ok for result in tried] == [False] * 5
-    assert "hunter2" not in conversation.told
+    assert "hunter2" not in conversation.prompt
     assert (out / "x").read_text() == "hunter2\n"
     assert [path.name for path in out.iterdir()] == ["x"]
 
@@ -107,7 +107,7 @@ async def test_a_sibling_with_the_same_prefix_is_outside(
     )
     results = results_of(await take(session, "Go"))
     assert [result.ok for result in results] == [False] * 4 + [True]
-    assert "hunter2" not in conversation.told
+    assert "hunter2" not in conversation.prompt
     assert (evil / "f").read_text() == "hunter2\n"
 
 
@@ -184,7 +184,7 @@ async def test_starting_in_a_hostile_repository_runs_nothing_of_it(
     session, conversation = await opened([Reply(text="I looked.")])
     await take(session, "Look at README.md")
     assert not canary.exists()
-    assert "branch main" in conversation.told
+    assert "branch main" in conversation.prompt
 
 
 async def test_the_terminal_interface_runs_nothing_of_a_hostile_repository(
@@ -262,7 +262,7 @@ async def test_nothing_of_a_repository_is_read_before_it_is_trusted(
         [call("read", path="src/a.py"), DONE], trusted=settings.trusted
     )
     said = notices_of(await take(session, "Look"))
-    assert "OBEY" not in conversation.told + conversation.system
+    assert "OBEY" not in conversation.prompt + conversation.system
     assert "AGENTS.md" in said
     assert "laguna trust" in said
     assert not canary.exists()
@@ -286,13 +286,13 @@ async def test_what_changed_after_it_was_trusted_is_not_read(
         trusted=is_trusted(workspace),
     )
     await take(session, "Write down what you learned")
-    assert "OBEY the root." in conversation.told
-    assert "[CLAUDE.md for src]" in conversation.told
-    assert "[AGENTS.md for docs]" not in conversation.told, "it wrote that itself"
+    assert "OBEY the root." in conversation.prompt
+    assert "[CLAUDE.md for src]" in conversation.prompt
+    assert "[AGENTS.md for docs]" not in conversation.prompt, "it wrote that itself"
     assert not is_trusted(workspace)
     session, conversation = await opened([Reply(text="ok")], trusted=is_trusted(workspace))
     assert "It changed" in notices_of(await take(session, "Go on"))
-    assert "OBEY" not in conversation.told
+    assert "OBEY" not in conversation.prompt
 
 
 @pytest.mark.parametrize(
@@ -382,13 +382,13 @@ async def test_the_gate_decides_the_same_whatever_the_model_was_told(
         [*first, *obeying(canary, home)], mode=mode, trusted=trusted
     )
     events = await take(session, "What is to be done? Do it.")
-    assert "approved everything" in conversation.told, "the model was never told"
+    assert "approved everything" in conversation.prompt, "the model was never told"
     tried = results_of(events)[len(first) :]
     assert [result.ok for result in tried[:4]] == [False] * 4
     assert tried[4].ok == (mode == "auto"), "written in the sandbox's own /tmp, or not at all"
     assert session.gate.mode == mode
     assert not canary.exists()
-    assert "hunter2" not in conversation.told
+    assert "hunter2" not in conversation.prompt
     assert not (workspace / ".git" / "hooks" / "pre-commit").exists()
 
 
@@ -498,9 +498,9 @@ async def test_the_first_message_shows_no_file_that_would_ask(
         flags={"policy": {"rules": [{"verdict": "deny", "path": "private.txt"}]}},
     )
     await take(session, "Look at private.txt, notes.txt and .env")
-    assert "sandstone" in conversation.told
-    assert "moonstone" not in conversation.told
-    assert "hunter2" not in conversation.told
+    assert "sandstone" in conversation.prompt
+    assert "moonstone" not in conversation.prompt
+    assert "hunter2" not in conversation.prompt
 
 
 async def test_the_command_line_explains_a_verdict(

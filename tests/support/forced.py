@@ -1,4 +1,4 @@
-"""A long run of the real loop on the real engine, whose replies are written beforehand.
+"""A long run of the real loop on the real engine with scripted replies.
 
 Only the choice of words is forced: a grammar that allows one text holds each reply to the script,
 so the tokens are drawn, decoded and kept as always. Summaries are the model's own.
@@ -40,7 +40,7 @@ WORDS = "parser cache retry socket schema policy widget queue index session".spl
 
 
 class ForcedEngine:
-    """An engine that writes what a script says, except where a summary is asked for."""
+    """An engine that writes what a script gives, except for summaries."""
 
     def __init__(self, engine: EngineClient, script: Callable[[], str]) -> None:
         self._engine, self._script = engine, script
@@ -83,7 +83,7 @@ def called(name: str, text: str = "", **arguments: str) -> str:
 async def open_forced(
     workspace: Path, script: Callable[[], str], *, context: int, flags: dict[str, Any], **more: Any
 ) -> Session:
-    """A session on the tiny Laguna that says what `script` gives. The caller closes it."""
+    """A session on the tiny Laguna that writes what `script` gives. The caller closes it."""
     config = EngineConfig(context=context, micro_batch=128, keep_alive=0, threads=1)
     engine = await open_engine(tiny_laguna(), config=config)
     info = ModelInfo(
@@ -105,7 +105,7 @@ async def open_forced(
 
 @dataclass
 class Fact:
-    """Something that stands in one file only, and a question about it."""
+    """Something that is in one file only, and a question about it."""
 
     question: str
     sentence: str
@@ -114,11 +114,12 @@ class Fact:
 
 @dataclass
 class LongRun:
-    """What a run of many steps showed. Times in seconds, memory in KiB."""
+    """The figures of a run of many steps. Times in seconds, memory in KiB."""
 
     session: Session
     facts: list[Fact]
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    """The user's messages."""
     finished: TurnFinished | None = None
     usages: list[Usage] = field(default_factory=list)
     """Of every reply. The events themselves are not kept: the run's own memory is measured."""
@@ -127,12 +128,12 @@ class LongRun:
     engine_kib: list[int] = field(default_factory=list)
     compactions: list[Compacted] = field(default_factory=list)
     """Without their texts and tokens."""
-    opening: str = ""
-    """What the last epoch begins with."""
+    first_message: str = ""
+    """The first message of the last epoch."""
     first_usages: list[Usage] = field(default_factory=list)
     """Of the first reply of each epoch after the first."""
-    said_since: list[int] = field(default_factory=list)
-    """Tokens of what the user said between a compaction and that reply."""
+    steered_tokens: list[int] = field(default_factory=list)
+    """Tokens of steering messages between a compaction and that reply."""
     summaries: list[Reply] = field(default_factory=list)
     """Replies that were summaries, without their texts and tokens."""
     highest: int = 0
@@ -140,7 +141,7 @@ class LongRun:
 
 
 def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
-    """A repository with a file for each step, in forty of which a fact stands."""
+    """A repository with a file for each step; forty of them hold a fact."""
     dice = random.Random(seed)
     places = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
     chosen = dict(zip(sorted(dice.sample(range(steps - 1), FACTS)), places, strict=True))
@@ -160,7 +161,7 @@ def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
 async def long_run(
     root: Path, *, steps: int = 500, context: int = 8_192, seed: int = 11
 ) -> LongRun:
-    """Read a file a step, told something by the user now and then, to a `done` at the end."""
+    """Read a file a step, with a steering message now and then, to a `done` at the end."""
     facts = make_workspace(root, steps, seed)
     numbers = iter(range(steps))
 
@@ -175,7 +176,7 @@ async def long_run(
     )
     run = LongRun(session, facts)
     task = "Read every file under src; never change tests/golden.txt."
-    run.said.append(task)
+    run.messages.append(task)
     forced = session.conversation._engine  # type: ignore[attr-defined]  # of this conversation
     engine = forced.process.pid
     clock, used, waiting = 0.0, 0, False
@@ -194,9 +195,9 @@ async def long_run(
             if event.step % 25 == 12:
                 text = f"Also mind rule {event.step}: keep it {'very ' * (event.step % 7)}small."
                 session.steer(text)
-                run.said.append(text)
+                run.messages.append(text)
         elif isinstance(event, Compacted):
-            run.opening = event.opening
+            run.first_message = event.opening
             bare = {"opening": "", "summary": "", "token_ids": None}
             run.compactions.append(event.model_copy(update=bare))
             waiting = True
@@ -206,7 +207,7 @@ async def long_run(
                 run.summaries.append(Reply(usage=event.usage, miss=event.miss))
             elif waiting:
                 run.first_usages.append(event.usage)
-                run.said_since.append(used - run.compactions[-1].tokens_after)
+                run.steered_tokens.append(used - run.compactions[-1].tokens_after)
                 waiting = False
         elif isinstance(event, TurnFinished):
             run.finished = event
@@ -217,7 +218,7 @@ async def long_run(
 
 
 def resident_kib(pid: int) -> int:
-    """Memory of a process that is its own: what is mapped from files does not count."""
+    """Memory of a process, without what is mapped from files."""
     for line in Path(f"/proc/{pid}/status").read_text().split("\n"):
         if line.startswith("RssAnon:"):
             return int(line.split()[1])

@@ -1,4 +1,4 @@
-"""A conversation whose replies are written beforehand: the edge at which the loop is tested."""
+"""Sessions with a scripted model: the edge at which the loop is tested."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ids = itertools.count(1)
 
 
 class ScriptedConversation:
-    """Plays replies in order and keeps everything that was appended. The last reply repeats."""
+    """Gives replies in order and keeps everything that is appended. The last reply repeats."""
 
     def __init__(self, script: Script, *, limit: int = 32_768) -> None:
         self.info = ModelInfo(name="scripted", format="scripted", context=limit, sha256="5" * 64)
@@ -113,8 +113,8 @@ class ScriptedConversation:
         pass
 
     @property
-    def told(self) -> str:
-        """Everything that was said to the model."""
+    def prompt(self) -> str:
+        """All messages that were appended."""
         return "\n".join(e.content for e in self.entries if isinstance(e, Message))
 
 
@@ -131,7 +131,7 @@ async def open_scripted(
 ) -> tuple[Session, ScriptedConversation]:
     """A real session in `workspace` whose model is a script. The caller closes it.
 
-    `directories` are folders of packs that go before the built-in ones."""
+    `directories` hold packs that override the built-in ones."""
     conversation = ScriptedConversation(script, limit=limit)
 
     async def load(config: Any, **_: Any) -> LoadedModel:

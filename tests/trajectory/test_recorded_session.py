@@ -186,8 +186,8 @@ async def test_it_continues_with_a_turn(opened: Opened, workspace: Path) -> None
     assert "Sums and differences." in (workspace / "calc.py").read_text()
     # The prompt is the recorded one: neither a new system prompt nor a new first message.
     assert [event.type for event in events if event.type == "system_prompt"] == []
-    assert "The user took changes back" in conversation.told
-    assert conversation.told.index("README.md") < conversation.told.index("Name both")
+    assert "The user took changes back" in conversation.prompt
+    assert conversation.prompt.index("README.md") < conversation.prompt.index("Name both")
     assert session.trajectory.last_seq > 114
     assert [stored.seq for stored in session.trajectory.events()] == list(
         range(1, session.trajectory.last_seq + 1)

@@ -93,7 +93,7 @@ async def test_plan_mode_refuses_changes_until_it_ends(drive, repository):
         await ui.idle()
         assert " plan " in ui.shown
         assert "return a - b" in (repository / "calc.py").read_text()
-        assert "fix add" in ui.conversations[-1].told
+        assert "fix add" in ui.conversations[-1].prompt
         await ui.command("/plan")
         await ui.shows("plan mode ended")
         assert not ui.app.agent.session.gate.plan
@@ -220,7 +220,7 @@ async def test_init_asks_the_model_for_an_agents_file(drive, repository):
         await ui.idle()
         await ui.command("/init")
         await ui.shows("Written.")
-        assert INIT_PROMPT in ui.conversations[-1].told
+        assert INIT_PROMPT in ui.conversations[-1].prompt
         assert (repository / "AGENTS.md").read_text() == "# shop\n"
 
 
@@ -271,7 +271,7 @@ async def test_model_switches_by_name_and_the_conversation_continues(drive, lagu
         assert ui.app.agent.settings.config.model == "near/qwen"
         await ui.send("which number?")
         await ui.idle()
-        assert "remember seven" in ui.conversations[-1].told
+        assert "remember seven" in ui.conversations[-1].prompt
 
 
 async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(drive, laguna_home):
@@ -332,7 +332,7 @@ async def test_a_hash_adds_a_line_that_new_conversations_read(drive, laguna_home
         await ui.idle()
         await ui.send("hello")
         await ui.idle()
-        assert "run the tests with make check" in ui.conversations[-1].told
+        assert "run the tests with make check" in ui.conversations[-1].prompt
 
 
 async def test_a_command_typed_faster_than_its_completions_runs_as_typed(drive):

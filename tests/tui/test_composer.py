@@ -25,7 +25,7 @@ async def test_a_long_paste_becomes_a_chip_and_is_sent_whole(drive):
         assert ui.app.composer.text == "look: [pasted #1: 40 lines]"
         await ui.pilot.press("enter")
         await ui.shows("thanks")
-        assert pasted in ui.conversations[-1].told
+        assert pasted in ui.conversations[-1].prompt
 
 
 async def test_keys_that_arrive_together_are_handled_in_order(drive):

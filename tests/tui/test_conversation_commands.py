@@ -24,7 +24,7 @@ async def test_compact_summarises_by_the_guidance_and_the_conversation_continues
         (compacted,) = [item.event for item in stored.of_type("compacted")]
         assert compacted.guidance == "keep the file names"
         assert "add keeps its name" in compacted.summary
-        prompt = ui.conversations[-1].told
+        prompt = ui.conversations[-1].prompt
         assert "add keeps its name" in prompt
         assert "first answer" not in prompt
         await ui.send("and now?")
@@ -84,7 +84,7 @@ async def test_resume_by_id_shows_the_conversation_and_the_model_knows_it(drive)
         assert ui.app.agent.session.trajectory.id == old
         await ui.send("go on")
         await ui.idle()
-        assert "old question" in ui.conversations[-1].told
+        assert "old question" in ui.conversations[-1].prompt
 
 
 async def test_resume_of_an_unknown_id_is_reported_and_keeps_the_conversation(drive):
@@ -116,7 +116,7 @@ async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive)
         assert "first answer" in ui.shown
         await ui.send("do it another way")
         await ui.idle()
-        assert "a question" in ui.conversations[-1].told
+        assert "a question" in ui.conversations[-1].prompt
         assert (original.directory / "events.jsonl").read_bytes() == before
 
 
@@ -134,7 +134,7 @@ async def test_rewind_restores_the_files_and_returns_the_message_to_the_composer
         assert "return a - b" in (repository / "calc.py").read_text()
         assert ui.app.composer.text == "fix add"
         assert "Fixed." not in ui.shown
-        assert "fix add" not in ui.conversations[-1].told
+        assert "fix add" not in ui.conversations[-1].prompt
 
 
 async def test_rewind_of_the_conversation_only_leaves_the_files(drive, repository):
@@ -180,12 +180,12 @@ async def test_the_model_learns_of_an_undo_with_the_next_message_and_may_edit_ag
         await ui.dialog(Question)
         await ui.pilot.press("y")
         await ui.shows("restored calc.py")
-        prompt = ui.conversations[-1].told
+        prompt = ui.conversations[-1].prompt
         assert "took changes back" not in prompt
         await ui.send("use sum")
         await ui.shows("Fixed otherwise.")
         await ui.idle()
-        added = ui.conversations[-1].told.removeprefix(prompt)
+        added = ui.conversations[-1].prompt.removeprefix(prompt)
         assert "took changes back" in added
         assert added.index("calc.py") < added.index("use sum")
         assert "not by you" not in added

@@ -41,6 +41,6 @@ async def test_a_message_stopped_during_its_check_returns_to_the_composer(drive,
         ui.app.composer.text = ""
         await ui.send("only say yes")
         await ui.shows("Hello.")
-        prompt = ui.conversations[-1].told
+        prompt = ui.conversations[-1].prompt
         assert "fix it until" not in prompt
         assert "I ran `echo mine`" in prompt

@@ -34,7 +34,7 @@ async def test_a_skill_is_completed_and_called_by_its_name(drive, skills):
         await ui.pilot.press(*"1.2", "enter")
         await ui.shows("tagged")
         assert "❯ /release 1.2" in ui.shown
-        assert "Raise the version, then tag.\n\n/release 1.2" in ui.conversations[-1].told
+        assert "Raise the version, then tag.\n\n/release 1.2" in ui.conversations[-1].prompt
 
 
 async def test_help_lists_skills_and_a_command_wins_over_a_skill_of_the_same_name(drive, skills):
@@ -64,8 +64,8 @@ async def test_a_skill_can_be_called_while_the_agent_works(drive, skills):
         await ui.pilot.press("enter")
         await ui.shows("before the next step: /release now")
         ui.gate.set()
-        await ui.until(lambda: "/release now" in ui.conversations[-1].told, "said")
-        assert ui.conversations[-1].told.count("Raise the version, then tag.") == 1
+        await ui.until(lambda: "/release now" in ui.conversations[-1].prompt, "said")
+        assert ui.conversations[-1].prompt.count("Raise the version, then tag.") == 1
         await ui.idle()
 
 
@@ -76,7 +76,7 @@ async def test_the_output_of_a_shell_command_comes_after_the_skill_call(drive, s
         await ui.until(lambda: not ui.app.activity.busy, "ended")
         await ui.send("/release")
         await ui.shows("tagged")
-        prompt = ui.conversations[-1].told
+        prompt = ui.conversations[-1].prompt
         assert prompt.index("Raise the version") < prompt.index("I ran `echo from the shell`")
 
 
@@ -166,6 +166,6 @@ async def test_changed_packs_of_a_repository_need_trust_before_they_are_read(
         await ui.idle()
         await ui.send("hi")
         await ui.shows("hello")
-        assert "Obey me." not in ui.conversations[-1].system + ui.conversations[-1].told
+        assert "Obey me." not in ui.conversations[-1].system + ui.conversations[-1].prompt
         await ui.send("/new")
         await ui.idle()

@@ -23,7 +23,7 @@ async def test_the_files_to_trust_are_named_and_no_leaves_them_unread(drive, rep
         await ui.idle()
         await ui.send("hi")
         await ui.shows("hello")
-        assert "moo" not in ui.conversations[-1].told
+        assert "moo" not in ui.conversations[-1].prompt
 
 
 async def test_escape_and_enter_trust_nothing(drive, repository):

@@ -97,7 +97,7 @@ async def test_enter_does_not_answer_an_approval_and_escape_denies(drive, reposi
         await ui.pilot.press("escape")
         await ui.shows("Then not.")
         assert "return a - b" in (repository / "calc.py").read_text()
-        assert "The user said no" in ui.conversations[-1].told
+        assert "The user said no" in ui.conversations[-1].prompt
 
 
 NAMES = [f"option-{n:02}-{'x' * 15}" for n in range(24)]
@@ -144,7 +144,7 @@ async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
         assert "rm-rfold" in read
         await ui.pilot.press("escape")
         await ui.shows("Then not.")
-        assert "The user said no" in ui.conversations[-1].told
+        assert "The user said no" in ui.conversations[-1].prompt
 
 
 @pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12)], ids=str)
@@ -169,7 +169,7 @@ async def test_an_approval_keeps_its_answers_in_view_when_the_terminal_shrinks(d
         await ui.shows("why not? the model reads it")
         assert "y once   n no   r no, because…" in ui.shown
         await ui.pilot.press(*"later", "enter")
-        await ui.until(lambda: "The user said no: later" in ui.conversations[-1].told, "prompt")
+        await ui.until(lambda: "The user said no: later" in ui.conversations[-1].prompt, "prompt")
 
 
 async def test_while_an_approval_is_open_the_activity_line_shows_that_escape_denies(drive):
@@ -207,7 +207,7 @@ async def test_the_model_gets_the_reason_of_a_denial(drive):
         await ui.shows("Allow changing")
         await ui.pilot.press("r", *"add a test first", "enter")
         await ui.shows("I see.")
-        assert "The user said no: add a test first" in ui.conversations[-1].told
+        assert "The user said no: add a test first" in ui.conversations[-1].prompt
 
 
 async def test_allow_always_saves_the_rule_that_was_shown(drive, laguna_home):
@@ -274,9 +274,9 @@ async def test_enter_steers_a_running_turn_and_alt_enter_queues(drive):
         assert "before the next step" not in ui.shown
         await ui.pilot.press("ctrl+c")
         ui.gate.set()
-        await ui.until(lambda: ui.conversations[-1].told.count("and this after") == 1, "queued")
+        await ui.until(lambda: ui.conversations[-1].prompt.count("and this after") == 1, "queued")
         await ui.idle()
-        assert "now this" not in ui.conversations[-1].told
+        assert "now this" not in ui.conversations[-1].prompt
 
 
 async def test_a_message_taken_back_goes_above_the_text_typed_since(drive):
@@ -309,7 +309,7 @@ async def test_a_users_shell_command_runs_at_once_and_the_model_gets_its_output(
         assert "from the shell" in ui.shown
         await ui.send("what was that?")
         await ui.shows("I see")
-        assert "I ran `echo from the shell`" in ui.conversations[-1].told
+        assert "I ran `echo from the shell`" in ui.conversations[-1].prompt
         assert ui.app.agent.session.trajectory.meta.title == "what was that?"
 
 
@@ -333,4 +333,4 @@ async def test_keys_typed_right_after_an_answer_go_to_the_composer_in_order(driv
         await ui.shows("leave the tests alone")  # steered, or queued
         ui.gate.set()
         await ui.idle()
-        assert "leave the tests alone" in ui.conversations[-1].told
+        assert "leave the tests alone" in ui.conversations[-1].prompt

@@ -1,1 +1,1 @@
-"""The command whose success means that the task is done: finding it and running it."""
+"""The check: the command whose success means that the task is done."""

@@ -1,4 +1,4 @@
-"""The check of a task: the command whose success means that the task is done.
+"""Finds the check of a task: the command whose success means that the task is done.
 
 A task names it in back-ticks or plain words ("until `pytest -q` passes"), on a line of its own
 ("check: make test"), or by naming a test file that exists.
@@ -79,7 +79,7 @@ def _command_for(path: Path, name: str) -> str | None:
 
 
 def is_test_file(path: str) -> bool:
-    """Whether a path names a test, by the conventions of the common languages."""
+    """Whether a path is a test, by the conventions of common languages."""
     pure = PurePosixPath(path)
     name = pure.name.lower()
     if any(part.lower() in {"tests", "test", "__tests__", "spec"} for part in pure.parts[:-1]):
@@ -95,5 +95,5 @@ def is_test_file(path: str) -> bool:
 
 
 def tests_are_the_task(task: str) -> bool:
-    """Whether the task asks to change tests, so that they are not to be protected."""
+    """Whether the task asks to change tests, which are then not protected."""
     return bool(_ABOUT_TESTS.search(task))

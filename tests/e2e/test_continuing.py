@@ -1,4 +1,4 @@
-"""Going on with sessions by the real command: continue, resume, fork, after a kill, with memory."""
+"""Continuing sessions with the real command: continue, resume, fork, after a kill, with memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def events_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def said(result: dict[str, Any]) -> list[str]:
+def messages_of(result: dict[str, Any]) -> list[str]:
     return [e["text"] for e in events_of(result) if e["type"] == "user_message"]
 
 
@@ -53,8 +53,8 @@ def test_sessions_are_continued_resumed_and_forked(task: Any) -> None:
     assert first["session"] != second["session"]
     again = task("Say three", "--continue")
     assert again["session"] == second["session"]
-    assert said(again) == ["Say two", "Say three"]
-    # What was said before is not processed again, nor rendered: its tokens go on.
+    assert messages_of(again) == ["Say two", "Say three"]
+    # Earlier messages are neither processed nor rendered again: their tokens are reused.
     assert again["usage"]["reused_tokens"] > again["usage"]["prefilled_tokens"]
     replies = [event for event in events_of(again) if event["type"] == "reply"]
     started = [event for event in events_of(again) if event["type"] == "session_started"]
@@ -63,18 +63,18 @@ def test_sessions_are_continued_resumed_and_forked(task: Any) -> None:
 
     resumed = task("Say four", "--resume", first["session"][-4:])
     assert resumed["session"] == first["session"]
-    assert said(resumed) == ["Say one", "Say four"]
+    assert messages_of(resumed) == ["Say one", "Say four"]
 
     before = Path(second["trajectory"]).read_bytes()
     forked = task("Say five", "--fork", second["session"])
     assert forked["session"] not in (first["session"], second["session"])
-    assert said(forked) == ["Say two", "Say three", "Say five"]
+    assert messages_of(forked) == ["Say two", "Say three", "Say five"]
     assert Path(second["trajectory"]).read_bytes() == before
     meta = json.loads((Path(forked["trajectory"]).parent / "meta.json").read_text())
     assert meta["parent"].startswith(f"{second['session']}:")
 
 
-def test_going_on_with_what_is_not_there_is_wrong_usage(
+def test_continuing_a_missing_session_is_wrong_usage(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
     for flags, words in (
@@ -88,7 +88,7 @@ def test_going_on_with_what_is_not_there_is_wrong_usage(
         assert "Traceback" not in run.err
 
 
-def test_after_a_kill_it_goes_on_and_a_session_in_use_is_refused(
+def test_after_a_kill_a_session_continues_and_one_in_use_is_refused(
     laguna: Any, tiny: list[str], task: Any
 ) -> None:
     arguments = ["--task", "Say one", *tiny, "--max-tokens", "100000", "--output", "stream-json"]
@@ -114,10 +114,10 @@ def test_after_a_kill_it_goes_on_and_a_session_in_use_is_refused(
     process.stdout.close()
     again = task("Say two", "--continue")
     assert again["session"] == session
-    assert said(again) == ["Say one", "Say two"]
+    assert messages_of(again) == ["Say one", "Say two"]
 
 
-def test_a_new_task_remembers_unless_it_is_told_not_to(
+def test_a_new_task_remembers_unless_memory_is_off(
     task: Any, laguna: Any, laguna_home: Path
 ) -> None:
     def context(result: dict[str, Any]) -> str:

@@ -1,5 +1,5 @@
-"""Going back on a person's word: what the model is told of the files, and what it then may do, in
-turns of a real session with a scripted model."""
+"""Undo and rewind: what the model reads about the files and what it may then do, in turns of a real
+session with a scripted model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.scripted import ScriptedConversation, call, open_scripted, take
 
 Opened = Callable[..., Any]
 READ = call("read", path="code.txt")
-EDIT = call("edit", path="code.txt", old="broken", new="mended")
+EDIT = call("edit", path="code.txt", old="broken", new="fixed")
 EDIT_AGAIN = call("edit", path="code.txt", old="broken", new="better")
 MAKE = call("write", path="new.txt", content="x\n")
 OK = Reply(text="ok")
@@ -32,7 +32,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def opened(workspace: Path) -> AsyncIterator[Opened]:
-    """Opens sessions that a person sits before."""
+    """Opens sessions with a person who approves everything."""
     sessions: list[Session] = []
 
     async def yes(request: Any) -> Approval:
@@ -49,15 +49,15 @@ async def opened(workspace: Path) -> AsyncIterator[Opened]:
 
 
 def checkpoint(events: list[Any]) -> str:
-    """Of the files at a turn's beginning."""
+    """The checkpoint at the start of the turn."""
     [recorded] = [event.id for event in events if isinstance(event, Checkpointed)]
     return str(recorded)
 
 
 def context(events: list[Any]) -> str:
-    """What stood beside the user's message."""
-    [said] = [event.context for event in events if isinstance(event, UserMessage)]
-    return str(said)
+    """The context of the user's message."""
+    [context] = [event.context for event in events if isinstance(event, UserMessage)]
+    return str(context)
 
 
 def results(events: list[Any]) -> list[ToolFinished]:
@@ -69,41 +69,41 @@ def seq_of(session: Session, text: str) -> int:
     return next(item.seq for item in messages if getattr(item.event, "text", "") == text)
 
 
-async def test_the_model_is_told_of_an_undo_with_the_next_message_once_and_only_appended(
+async def test_the_model_reads_of_an_undo_once_with_the_next_message(
     opened: Opened, workspace: Path
 ) -> None:
     session, conversation = await opened([READ, EDIT, MAKE, OK])
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     before = list(conversation.entries)
     report = await session.undo(checkpoint(events))
     assert (report.written, report.removed) == (["code.txt"], ["new.txt"])
     assert (workspace / "code.txt").read_text() == "broken\n"
-    assert conversation.entries == before, "nothing is said before there is something to say"
-    events = await take(session, "Go on")
+    assert conversation.entries == before, "nothing is appended before the next message"
+    events = await take(session, "Continue")
     assert conversation.entries[: len(before)] == before
-    told = [entry.content for entry in conversation.entries[len(before) :][:2]]
-    assert told == [f"{UNDONE}code.txt\nnew.txt (gone again)", "Go on"]
-    assert context(events) == "", "it is not told a second time as somebody's change"
+    appended = [entry.content for entry in conversation.entries[len(before) :][:2]]
+    assert appended == [f"{UNDONE}code.txt\nnew.txt (gone again)", "Continue"]
+    assert context(events) == "", "it is not reported again as a change by the user"
     await take(session, "And on")
-    assert conversation.told.count("took changes back") == 1
+    assert conversation.prompt.count("took changes back") == 1
 
 
-async def test_after_an_undo_the_first_edit_of_what_was_seen_before_holds(
+async def test_after_an_undo_an_edit_of_what_was_read_before_applies(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK, EDIT_AGAIN, OK])
-    await session.undo(checkpoint(await take(session, "Mend it")))
-    [edited] = results(await take(session, "Mend it in another way"))
+    await session.undo(checkpoint(await take(session, "Fix it")))
+    [edited] = results(await take(session, "Fix it in another way"))
     assert edited.ok
     assert (workspace / "code.txt").read_text() == "better\n"
 
 
-async def test_after_an_undo_nothing_is_overwritten_that_was_not_seen_as_it_is(
+async def test_after_an_undo_a_file_is_not_overwritten_before_it_is_read_again(
     opened: Opened, workspace: Path
 ) -> None:
     write = call("write", path="code.txt", content="all new\n")
     session, _ = await opened([READ, EDIT, OK, write, OK])
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     write_files(workspace, {"code.txt": "by hand\n"})
     await session.undo(checkpoint(events))
     [refused] = results(await take(session, "Write it anew"))
@@ -112,48 +112,50 @@ async def test_after_an_undo_nothing_is_overwritten_that_was_not_seen_as_it_is(
     assert (workspace / "code.txt").read_text() == "broken\n"
 
 
-async def test_what_a_person_changes_after_an_undo_is_told_beside_it(
+async def test_changes_by_the_user_after_an_undo_are_reported_with_it(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    await session.undo(checkpoint(await take(session, "Mend it")))
+    await session.undo(checkpoint(await take(session, "Fix it")))
     write_files(workspace, {"notes.txt": "mine\n"})
-    events = await take(session, "Go on")
+    events = await take(session, "Continue")
     assert context(events) == "Changed since your last step, not by you:\nnotes.txt"
 
 
-async def test_an_undo_is_known_after_resuming(opened: Opened) -> None:
+async def test_the_model_reads_of_an_undo_after_resuming(opened: Opened) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    await session.undo(checkpoint(await take(session, "Mend it")))
+    await session.undo(checkpoint(await take(session, "Fix it")))
     await session.aclose()
     resumed, conversation = await opened([OK], resume=session.trajectory.id)
-    await take(resumed, "Go on")
-    assert conversation.told.count(UNDONE) == 1
-    assert conversation.told.index(UNDONE) < conversation.told.index("Go on")
+    await take(resumed, "Continue")
+    assert conversation.prompt.count(UNDONE) == 1
+    assert conversation.prompt.index(UNDONE) < conversation.prompt.index("Continue")
 
 
-async def test_an_undo_right_after_resuming_is_told(opened: Opened, workspace: Path) -> None:
+async def test_the_model_reads_of_an_undo_right_after_resuming(
+    opened: Opened, workspace: Path
+) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     await session.aclose()
     resumed, conversation = await opened([OK], resume=session.trajectory.id)
     await resumed.undo(checkpoint(events))
     assert (workspace / "code.txt").read_text() == "broken\n"
-    await take(resumed, "Go on")
-    assert conversation.told.index(UNDONE) < conversation.told.index("Go on")
+    await take(resumed, "Continue")
+    assert conversation.prompt.index(UNDONE) < conversation.prompt.index("Continue")
 
 
-async def test_an_undo_before_anything_was_said_needs_no_word(
+async def test_an_undo_before_the_first_message_adds_no_note(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     await session.aclose()
     other, conversation = await opened([OK])
     await other.undo(checkpoint(events))
     assert (workspace / "code.txt").read_text() == "broken\n"
     await take(other, "Hello")
-    assert "took changes back" not in conversation.told
+    assert "took changes back" not in conversation.prompt
 
 
 async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
@@ -164,8 +166,8 @@ async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
         return call("shell", command="sleep 60")
 
     session, conversation = await opened([READ, EDIT, stop, OK])
-    await session.undo(checkpoint(await take(session, "Mend it")))
-    await take(session, "Go on")
+    await session.undo(checkpoint(await take(session, "Fix it")))
+    await take(session, "Continue")
     last = [entry for entry in conversation.entries if isinstance(entry, Message)][-4:]
     assert [entry.role for entry in last] == ["tool", "user", "user", "user"]
     assert last[1].content == f"{UNDONE}code.txt"
@@ -174,7 +176,7 @@ async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
     assert [note.reason for note in notes] == ["undone", "interrupted"]
 
 
-async def test_what_the_model_did_in_a_turn_that_was_stopped_is_not_told_as_somebody_elses(
+async def test_changes_of_a_stopped_turn_are_not_reported_as_the_users(
     opened: Opened, workspace: Path
 ) -> None:
     def stop() -> Reply:
@@ -183,52 +185,50 @@ async def test_what_the_model_did_in_a_turn_that_was_stopped_is_not_told_as_some
 
     session, _ = await opened([OK, READ, EDIT, stop, OK])
     await take(session, "Hello")
-    await take(session, "Mend it")
+    await take(session, "Fix it")
     write_files(workspace, {"notes.txt": "mine\n"})
-    events = await take(session, "Go on")
+    events = await take(session, "Continue")
     assert context(events) == "Changed since your last step, not by you:\nnotes.txt"
 
 
-async def test_what_a_person_changed_between_two_runs_is_told(
-    opened: Opened, workspace: Path
-) -> None:
+async def test_changes_between_two_runs_are_reported(opened: Opened, workspace: Path) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    await take(session, "Mend it")
+    await take(session, "Fix it")
     await session.aclose()
     write_files(workspace, {"notes.txt": "mine\n"})
     resumed, _ = await opened([OK], resume=session.trajectory.id)
-    events = await take(resumed, "Go on")
+    events = await take(resumed, "Continue")
     assert context(events) == "Changed since your last step, not by you:\nnotes.txt"
 
 
-async def test_a_rewind_of_the_conversation_alone_tells_which_files_are_ahead_of_it(
+async def test_a_rewind_without_the_files_reports_which_files_differ(
     opened: Opened, workspace: Path
 ) -> None:
     session, conversation = await opened([READ, OK, EDIT, OK, OK])
     await take(session, "Look at it")
-    await take(session, "Mend it")
-    assert await session.rewind(seq_of(session, "Mend it"), code=False) == []
-    assert (workspace / "code.txt").read_text() == "mended\n"
+    await take(session, "Fix it")
+    assert await session.rewind(seq_of(session, "Fix it"), code=False) == []
+    assert (workspace / "code.txt").read_text() == "fixed\n"
     events = await take(session, "Now what?")
     assert context(events) == "Changed since your last step, not by you:\ncode.txt"
-    assert "Mend it" not in conversation.told
+    assert "Fix it" not in conversation.prompt
 
 
-async def test_a_rewind_with_the_files_leaves_nothing_to_tell_and_edits_hold(
+async def test_a_rewind_with_the_files_reports_nothing_and_edits_apply(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, OK, EDIT, OK, EDIT_AGAIN, OK])
     await take(session, "Look at it")
-    await take(session, "Mend it")
-    assert await session.rewind(seq_of(session, "Mend it"), code=True) == ["code.txt"]
-    events = await take(session, "Mend it better")
+    await take(session, "Fix it")
+    assert await session.rewind(seq_of(session, "Fix it"), code=True) == ["code.txt"]
+    events = await take(session, "Fix it better")
     assert context(events) == ""
     [edited] = results(events)
     assert edited.ok
     assert (workspace / "code.txt").read_text() == "better\n"
 
 
-async def test_after_a_rewind_a_file_that_was_read_in_the_part_that_is_gone_is_not_overwritten(
+async def test_after_a_rewind_a_file_read_in_the_rewound_part_is_not_overwritten(
     opened: Opened, workspace: Path
 ) -> None:
     write = call("write", path="code.txt", content="all new\n")
@@ -241,14 +241,14 @@ async def test_after_a_rewind_a_file_that_was_read_in_the_part_that_is_gone_is_n
     assert (workspace / "code.txt").read_text() == "broken\n"
 
 
-async def test_a_rewind_tells_again_what_a_person_changed_before_the_turn_that_is_gone(
+async def test_a_rewind_reports_again_what_the_user_changed_before_the_rewound_turn(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([OK, READ, EDIT, OK, OK])
     await take(session, "Hello")
     write_files(workspace, {"notes.txt": "mine\n"})
-    assert "notes.txt" in context(await take(session, "Mend it"))
-    await session.rewind(seq_of(session, "Mend it"), code=True)
+    assert "notes.txt" in context(await take(session, "Fix it"))
+    await session.rewind(seq_of(session, "Fix it"), code=True)
     assert (workspace / "notes.txt").read_text() == "mine\n"
     events = await take(session, "Do something else")
     assert context(events) == "Changed since your last step, not by you:\nnotes.txt"

@@ -1,5 +1,5 @@
-"""What laguna tells the model of its own accord, in turns of a real session with a scripted model:
-every message of the pack, when it is due and only then."""
+"""Messages that laguna adds for the model, in turns of a real session with a scripted model: every
+message of the pack, when it is due and only then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.packs import write_files
 from support.scripted import ScriptedConversation, call, open_scripted, take
 
 Opened = Callable[..., Any]
-CHECK = "grep -q mended code.txt"
+CHECK = "grep -q fixed code.txt"
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ async def test_reminders_come_after_an_edit_a_failed_command_and_every_n_steps(
     session, conversation = await opened(script, {"base/pack.toml": text})
     events = await take(session, "Do it")
     assert notes(events, "reminder") == ["<failed 2>", "<often 2>", "<edited 3>", "<often 4>"]
-    assert all(note in conversation.told for note in notes(events, "reminder"))
+    assert all(note in conversation.prompt for note in notes(events, "reminder"))
 
 
-async def test_before_done_holds_the_end_back_once(opened: Opened) -> None:
+async def test_a_before_done_reminder_delays_the_end_once(opened: Opened) -> None:
     packs = {"base/pack.toml": reminder("sure", "before_done")}
     done = call("done", summary="ok")
     session, _ = await opened([done], packs)
@@ -95,7 +95,7 @@ async def test_before_done_holds_the_end_back_once(opened: Opened) -> None:
     assert notes(again, "reminder") == ["<sure 1>"]
 
 
-async def test_before_done_holds_an_end_in_words_back_only_when_something_was_changed(
+async def test_a_before_done_reminder_delays_a_text_answer_only_after_changes(
     opened: Opened,
 ) -> None:
     packs = {"base/pack.toml": reminder("sure", "before_done")}
@@ -111,23 +111,23 @@ async def test_before_done_holds_an_end_in_words_back_only_when_something_was_ch
 # --- the task's check -------------------------------------------------------------------------
 
 
-async def test_the_model_hears_that_the_check_passes_when_it_ran_it_itself(opened: Opened) -> None:
+async def test_a_note_says_that_the_check_passed_when_the_model_ran_it(opened: Opened) -> None:
     packs = {"base/check_passed.md": "<passes: {{ command }}>"}
     script = [
         call("shell", command=CHECK),
-        call("write", path="code.txt", content="mended\n"),
+        call("write", path="code.txt", content="fixed\n"),
         call("shell", command=CHECK),
         call("done", summary="ok"),
     ]
     script.insert(1, call("read", path="code.txt"))
     session, _ = await opened(script, packs, check=CHECK)
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     assert notes(events, "check") == [f"<passes: {CHECK}>"]
     assert events[-1].status == "done"
 
 
-async def test_tests_that_were_put_back_are_named(opened: Opened, workspace: Path) -> None:
-    write_files(workspace, {"test_it.sh": "grep -q mended code.txt\n"})
+async def test_restored_tests_are_named(opened: Opened, workspace: Path) -> None:
+    write_files(workspace, {"test_it.sh": "grep -q fixed code.txt\n"})
     packs = {"base/check_failed.md": "<put back: {{ tests_changed | join(' ') }}>"}
     script = [
         call("shell", command="echo true > test_it.sh; touch other"),
@@ -135,33 +135,33 @@ async def test_tests_that_were_put_back_are_named(opened: Opened, workspace: Pat
         Reply(text="I am done."),
     ]
     session, conversation = await opened(script, packs, check="bash test_it.sh")
-    await take(session, "Mend it")
-    assert "<put back: test_it.sh>" in conversation.told
+    await take(session, "Fix it")
+    assert "<put back: test_it.sh>" in conversation.prompt
 
 
-# --- what was not allowed, and the end --------------------------------------------------------
+# --- denials, limits, interruptions -----------------------------------------------------------
 
 
-async def test_what_is_denied_is_said_in_the_packs_words(opened: Opened) -> None:
+async def test_a_denial_uses_the_packs_words(opened: Opened) -> None:
     packs = {"base/denied.md": "<no {{ tool }}: {{ reason }}>"}
     script = [call("shell", command="touch x"), Reply(text="then not")]
     session, conversation = await opened(script, packs, mode="ask")
     await take(session, "Make x")
-    assert "<no shell: this needs approval (" in conversation.told
+    assert "<no shell: this needs approval (" in conversation.prompt
 
     async def no(request: Any) -> Approval:
         return Approval("no", "not here")
 
     session, conversation = await opened(script, packs, mode="ask", approver=no)
     await take(session, "Make x")
-    assert "<no shell: The user said no: not here>" in conversation.told
+    assert "<no shell: The user said no: not here>" in conversation.prompt
     hook = {"on": "before_tool", "command": "echo never >&2; exit 2"}
     session, conversation = await opened(script, packs, flags={"hooks": [hook]})
     await take(session, "Make x")
-    assert "<no shell: a hook said no: never>" in conversation.told
+    assert "<no shell: a hook said no: never>" in conversation.prompt
 
 
-async def test_the_model_hears_when_three_steps_are_left(opened: Opened) -> None:
+async def test_a_note_says_when_three_steps_are_left(opened: Opened) -> None:
     packs = {"base/limit.md": "<{{ steps_left }} left>"}
     session, _ = await opened(
         [lambda n=n: call("shell", command=f"echo {n}") for n in range(9)],
@@ -175,7 +175,7 @@ async def test_the_model_hears_when_three_steps_are_left(opened: Opened) -> None
     assert notes(await take(session, "Look"), "limit") == []
 
 
-async def test_the_model_hears_that_it_was_stopped_and_only_once(opened: Opened) -> None:
+async def test_a_note_says_once_that_the_turn_was_interrupted(opened: Opened) -> None:
     packs = {"base/interrupted.md": "<stopped>"}
 
     def stop() -> Reply:
@@ -184,13 +184,13 @@ async def test_the_model_hears_that_it_was_stopped_and_only_once(opened: Opened)
 
     session, conversation = await opened([stop, Reply(text="yes?"), Reply(text="ok")], packs)
     assert (await take(session, "Wait"))[-1].status == "interrupted"
-    events = await take(session, "Go on")
+    events = await take(session, "Continue")
     assert notes(events, "interrupted") == ["<stopped>"]
-    assert conversation.told.index("<stopped>") < conversation.told.index("Go on")
+    assert conversation.prompt.index("<stopped>") < conversation.prompt.index("Continue")
     assert notes(await take(session, "And on"), "interrupted") == []
 
 
-async def test_a_stop_is_known_after_resuming(opened: Opened) -> None:
+async def test_an_interruption_is_known_after_resuming(opened: Opened) -> None:
     def stop() -> Reply:
         session.cancel()
         return call("shell", command="sleep 60")
@@ -199,41 +199,41 @@ async def test_a_stop_is_known_after_resuming(opened: Opened) -> None:
     await take(session, "Wait")
     await session.aclose()
     resumed, conversation = await opened([Reply(text="ok")], resume=session.trajectory.id)
-    assert len(notes(await take(resumed, "Go on"), "interrupted")) == 1
-    assert conversation.told.index("The user stopped you") < conversation.told.index("Go on")
+    assert len(notes(await take(resumed, "Continue"), "interrupted")) == 1
+    assert conversation.prompt.index("The user stopped you") < conversation.prompt.index("Continue")
 
 
 # --- planning ---------------------------------------------------------------------------------
 
 
-async def test_planning_is_said_when_it_begins_and_when_it_ends(opened: Opened) -> None:
+async def test_notes_say_when_planning_starts_and_ends(opened: Opened) -> None:
     packs = {"base/plan.md": "<plan>", "base/act.md": "<act\n{{ plan }}>"}
     script = [
-        call("plan", steps=["mend code.txt"]),
+        call("plan", steps=["fix code.txt"]),
         Reply(text="That is the plan."),
         Reply(text="Doing it."),
         Reply(text="Yes."),
     ]
     session, conversation = await opened(script, packs)
     session.gate.plan = True
-    assert notes(await take(session, "Mend it"), "plan") == ["<plan>"]
+    assert notes(await take(session, "Fix it"), "plan") == ["<plan>"]
     session.gate.plan = False
-    assert notes(await take(session, "Do so"), "act") == ["<act\n[>] mend code.txt>"]
+    assert notes(await take(session, "Do so"), "act") == ["<act\n[>] fix code.txt>"]
     assert notes(await take(session, "Really?"), "act") == []
-    told = conversation.told
-    assert told.index("<plan>") < told.index("Mend it") < told.index("<act") < told.index("Do so")
+    told = conversation.prompt
+    assert told.index("<plan>") < told.index("Fix it") < told.index("<act") < told.index("Do so")
 
 
-async def test_what_the_plan_pack_says_is_not_said_again(opened: Opened) -> None:
+async def test_the_plan_pack_needs_no_planning_note(opened: Opened) -> None:
     session, conversation = await opened([Reply(text="the plan")], pack="plan", plan=True)
-    events = await take(session, "Mend it")
+    events = await take(session, "Fix it")
     assert "You are planning" in conversation.system
     assert notes(events, "plan") == []
 
 
 async def test_planning_is_known_after_resuming(opened: Opened) -> None:
     session, _ = await opened([Reply(text="the plan")], plan=True)
-    assert len(notes(await take(session, "Mend it"), "plan")) == 1
+    assert len(notes(await take(session, "Fix it"), "plan")) == 1
     await session.aclose()
     resumed, _ = await opened([Reply(text="x")], plan=True, resume=session.trajectory.id)
     assert notes(await take(resumed, "More"), "plan") == []
@@ -242,7 +242,7 @@ async def test_planning_is_known_after_resuming(opened: Opened) -> None:
 # --- later turns ------------------------------------------------------------------------------
 
 
-async def test_a_later_turn_says_what_a_person_changed_meanwhile_and_not_what_the_model_did(
+async def test_a_later_turn_reports_what_the_user_changed_and_not_what_the_model_did(
     opened: Opened, workspace: Path
 ) -> None:
     async def yes(request: Any) -> Approval:
@@ -251,10 +251,10 @@ async def test_a_later_turn_says_what_a_person_changed_meanwhile_and_not_what_th
     session, conversation = await opened([WRITE, Reply(text="ok"), Reply(text="ok")], approver=yes)
     await take(session, "Write it")
     write_files(workspace, {"notes.txt": "mine\n"})
-    events = await take(session, "Go on")
-    [said] = [event for event in events if isinstance(event, UserMessage)]
-    assert said.context == "Changed since your last step, not by you:\nnotes.txt"
-    assert conversation.told.endswith("notes.txt\n\nGo on")
+    events = await take(session, "Continue")
+    [message] = [event for event in events if isinstance(event, UserMessage)]
+    assert message.context == "Changed since your last step, not by you:\nnotes.txt"
+    assert conversation.prompt.endswith("notes.txt\n\nContinue")
     [quiet] = [e for e in await take(session, "And on") if isinstance(e, UserMessage)]
     assert quiet.context == ""
 
@@ -262,9 +262,7 @@ async def test_a_later_turn_says_what_a_person_changed_meanwhile_and_not_what_th
 # --- instructions -----------------------------------------------------------------------------
 
 
-async def test_instructions_that_are_cut_are_said_when_they_are_met(
-    opened: Opened, workspace: Path
-) -> None:
+async def test_a_notice_names_instructions_that_are_cut(opened: Opened, workspace: Path) -> None:
     write_files(workspace, {"lib/AGENTS.md": "line\n" * 5000, "lib/x.py": "x = 1\n"})
     session, _ = await opened([call("read", path="lib/x.py"), Reply(text="ok")], trusted=True)
     events = await take(session, "Look at it")
@@ -280,7 +278,7 @@ def hook(on: str, command: str, **more: Any) -> dict[str, Any]:
     return {"hooks": [{"on": on, "command": command, **more}]}
 
 
-async def test_a_prompt_that_a_hook_refuses_never_reaches_the_model_or_the_record(
+async def test_a_message_that_a_hook_refuses_never_reaches_the_model_or_the_record(
     opened: Opened,
 ) -> None:
     flags = hook("on_prompt", "grep -q hunter2 && { echo a password >&2; exit 2; } || true")
@@ -288,15 +286,15 @@ async def test_a_prompt_that_a_hook_refuses_never_reaches_the_model_or_the_recor
     events = await take(session, "Use hunter2")
     assert (events[-1].status, events[-1].error) == (
         "denied",
-        "a hook refused this prompt: a password",
+        "a hook refused this message: a password",
     )
-    assert "hunter2" not in conversation.told
+    assert "hunter2" not in conversation.prompt
     assert "hunter2" not in session.trajectory.path.read_text()
     assert (await take(session, "Then without"))[-1].status == "done"
-    assert conversation.told.count("Directory:") == 1
+    assert conversation.prompt.count("Directory:") == 1
 
 
-async def test_what_is_typed_while_it_works_is_shown_to_hooks_too(opened: Opened) -> None:
+async def test_steering_messages_pass_through_hooks_too(opened: Opened) -> None:
     def steer() -> Reply:
         session.steer("Use hunter2")
         session.steer("Be quick")
@@ -305,13 +303,13 @@ async def test_what_is_typed_while_it_works_is_shown_to_hooks_too(opened: Opened
     flags = hook("on_prompt", 'grep -q hunter2 && exit 2; echo \'{"add": "<added>"}\'')
     session, conversation = await opened([steer, Reply(text="ok")], flags=flags)
     events = await take(session, "Look")
-    assert "hunter2" not in conversation.told
-    assert any(isinstance(e, Notice) and "refused what you typed" in e.text for e in events)
-    assert conversation.told.count("<added>") == 2
-    assert "Be quick" in conversation.told
+    assert "hunter2" not in conversation.prompt
+    assert any(isinstance(e, Notice) and "refused your message" in e.text for e in events)
+    assert conversation.prompt.count("<added>") == 2
+    assert "Be quick" in conversation.prompt
 
 
-async def test_hooks_add_text_after_a_tool_and_send_the_agent_on(opened: Opened) -> None:
+async def test_hooks_add_text_after_a_tool_and_continue_the_turn(opened: Opened) -> None:
     flags = {
         "hooks": [
             *hook("after_tool", 'echo \'{"add": "<linted>"}\'', tools=["write"])["hooks"],
@@ -325,7 +323,7 @@ async def test_hooks_add_text_after_a_tool_and_send_the_agent_on(opened: Opened)
     assert notes(events, "hook") == ["<linted>", "<more>"]
     assert (events[-1].summary, events[-1].status) == ("two", "done")
     assert len([e for e in events if isinstance(e, TurnFinished)]) == 1
-    assert conversation.told.index("<linted>") < conversation.told.index("<more>")
+    assert conversation.prompt.index("<linted>") < conversation.prompt.index("<more>")
 
 
 async def test_a_hook_cannot_allow_what_the_policy_denies(opened: Opened) -> None:
@@ -340,7 +338,7 @@ async def test_a_hook_cannot_allow_what_the_policy_denies(opened: Opened) -> Non
     assert "its output is not an answer" in failed[0].text
 
 
-async def test_a_hook_that_fails_is_shown_and_the_turn_goes_on(opened: Opened) -> None:
+async def test_a_failing_hook_is_shown_and_the_turn_continues(opened: Opened) -> None:
     flags = hook("before_tool", "sleep 60", timeout=0.2)
     session, _ = await opened([WRITE, call("done", summary="ok")], flags=flags)
     async with asyncio.timeout(60):
@@ -353,7 +351,7 @@ async def test_a_hook_that_fails_is_shown_and_the_turn_goes_on(opened: Opened) -
 # --- the chat format --------------------------------------------------------------------------
 
 
-async def test_what_a_chat_format_could_not_follow_is_shown_once(opened: Opened) -> None:
+async def test_a_departure_from_the_chat_template_is_shown_once(opened: Opened) -> None:
     def more() -> Reply:
         conversation.template_notes.append("it refuses some turns")
         return Reply(text="ok")
@@ -361,9 +359,9 @@ async def test_what_a_chat_format_could_not_follow_is_shown_once(opened: Opened)
     session, conversation = await opened([Reply(text="ok"), more, Reply(text="ok")])
     conversation.template_notes = ["it shows no calls"]
     for expected in (["it shows no calls"], ["it refuses some turns"], []):
-        events = await take(session, "Go on")
-        said = [e.text for e in events if isinstance(e, Notice) and e.text.startswith("Chat")]
-        assert said == [f"Chat format: {reason}." for reason in expected]
+        events = await take(session, "Continue")
+        shown = [e.text for e in events if isinstance(e, Notice) and e.text.startswith("Chat")]
+        assert shown == [f"Chat format: {reason}." for reason in expected]
         assert isinstance(events[-1], TurnFinished)
     assert session.trajectory.path.read_text().count("it shows no calls") == 1
 
