@@ -187,7 +187,7 @@ class SkillReader:
         self.skills = {skill.name: skill for skill in skills}
         self.description = read.description
         self.arguments: type[ToolArguments] = read.arguments
-        self.example = getattr(read, "example", None)
+        self.example = read.example
 
     def title(self, arguments: Any, context: ToolContext) -> str:
         """`Read skill NAME`, or the title of the read tool."""

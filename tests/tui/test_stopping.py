@@ -156,7 +156,7 @@ async def test_exiting_while_a_tool_runs_ends_its_children(drive):
         await ui.idle()
         await ui.send("wait for ever")
         await ui.shows("begun")
-        assert running(sleep)
+        await ui.until(lambda: running(sleep), "the tool to start its process")
         await ui.send("/exit")
         await ui.until(lambda: ui.app._exit, "left")
     deadline = time.monotonic() + 30
