@@ -31,10 +31,10 @@ from laguna_agent.events import Notice, ToolCall, ToolFinished
 from laguna_agent.policy.environment import is_secret_variable
 
 HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
-MOST_CONTINUES = 3
+MAX_CONTINUES = 3
 """How often hooks may make the agent continue in one turn."""
-_MOST_OUTPUT = 64 << 10
-_MOST_TEXT = 8_000
+_MAX_OUTPUT = 64 << 10
+_MAX_TEXT = 8_000
 
 
 class _Answer(BaseModel):
@@ -42,7 +42,7 @@ class _Answer(BaseModel):
 
     deny: str | None = None
     add: str | None = None
-    send_on: str | None = Field(default=None, alias="continue")
+    continue_with: str | None = Field(default=None, alias="continue")
 
 
 @dataclass
@@ -53,7 +53,7 @@ class HookResult:
     """Why the call or prompt is refused; None when no hook denies it."""
     add: list[str] = field(default_factory=list)
     """Texts for the model."""
-    send_on: str | None = None
+    continue_with: str | None = None
     """At a turn's end: the message with which the agent continues."""
     notices: list[Notice] = field(default_factory=list)
     """Failures, for the user."""
@@ -103,7 +103,7 @@ class Hooks:
     async def turn_end(
         self, *, status: str, summary: str = "", files_changed: Sequence[str] = ()
     ) -> HookResult:
-        """Run before a turn ends; `send_on` is None once the limit is reached."""
+        """Run before a turn ends; `continue_with` is None once the limit is reached."""
         about = {
             "status": status,
             "summary": summary,
@@ -111,19 +111,19 @@ class Hooks:
             "continues": self._continues,
         }
         result = await self._run("turn_end", about)
-        if result.send_on is None:
+        if result.continue_with is None:
             return result
         self._continues += 1
-        if self._continues > MOST_CONTINUES:
-            text = f"A hook asked the agent to continue again; {MOST_CONTINUES} times is the limit."
+        if self._continues > MAX_CONTINUES:
+            text = f"A hook asked the agent to continue again; {MAX_CONTINUES} times is the limit."
             result.notices.append(Notice(level="warning", text=text))
-            result.send_on = None
+            result.continue_with = None
         return result
 
     async def _run(
         self, event: HookEvent, about: Mapping[str, Any], *, tool: str | None = None
     ) -> HookResult:
-        result, sends = HookResult(), []
+        result, texts = HookResult(), []
         payload = {"event": event, "session": self.session, "cwd": str(self.cwd), **about}
         for hook in self.hooks:
             if hook.on != event:
@@ -132,16 +132,16 @@ class Hooks:
                 continue
             answer = await self._run_hook(hook, payload, result)
             if answer.add:
-                result.add.append(answer.add[:_MOST_TEXT])
-            if answer.send_on:
-                sends.append(answer.send_on[:_MOST_TEXT])
+                result.add.append(answer.add[:_MAX_TEXT])
+            if answer.continue_with:
+                texts.append(answer.continue_with[:_MAX_TEXT])
             if answer.deny is not None:
-                result.deny = answer.deny[:_MOST_TEXT] or "a hook said no"
+                result.deny = answer.deny[:_MAX_TEXT] or "a hook said no"
                 if event in ("before_tool", "on_prompt"):
                     # Later hooks could act on a call that does not happen.
                     break
-        if sends:
-            result.send_on = "\n".join(sends)
+        if texts:
+            result.continue_with = "\n".join(texts)
         if result.deny is not None and event in ("after_tool", "turn_end"):
             text = f"A hook denied at {event}, where there is nothing to deny: {result.deny}"
             result.notices.append(Notice(level="warning", text=text))
@@ -244,7 +244,7 @@ class _Kept(asyncio.Protocol):
         self.ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        self.data += data[: _MOST_OUTPUT - len(self.data)]
+        self.data += data[: _MAX_OUTPUT - len(self.data)]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()

@@ -28,8 +28,8 @@ from laguna_agent.events import (
     UserMessage,
 )
 
-_MOST_LOOP_NOTES = 2
-_MOST_UNUSABLE_REPLIES = 3
+_MAX_LOOP_NOTES = 2
+_MAX_UNUSABLE_REPLIES = 3
 
 
 class AgentLoop:
@@ -166,7 +166,7 @@ class AgentLoop:
         else:
             note = self.pack.text("no_call.md")
         turn.nudges += 1
-        if turn.nudges <= _MOST_UNUSABLE_REPLIES:
+        if turn.nudges <= _MAX_UNUSABLE_REPLIES:
             self.window.add_note(note, "no usable call")
             await self.window.append_pending()
         elif self._stopped_by_denials(turn):
@@ -184,7 +184,7 @@ class AgentLoop:
             await self._decide_on_check(turn, executor.calls)
             return
         loop = turn.loop_detector.loop()
-        if loop is not None and turn.nudges >= _MOST_LOOP_NOTES:
+        if loop is not None and turn.nudges >= _MAX_LOOP_NOTES:
             turn.end("limit", error=f"no progress: {loop}; say what to try instead")
             return
         if loop is not None:
@@ -232,9 +232,9 @@ class AgentLoop:
             status=status, summary=summary, files_changed=turn.changed
         )
         self._show(hooked.notices)
-        if hooked.send_on is not None and status == "done":
+        if hooked.continue_with is not None and status == "done":
             turn.outcome = None
-            self._add_notes(hook_notes(self.services, [hooked.send_on]))
+            self._add_notes(hook_notes(self.services, [hooked.continue_with]))
             await self.window.append_pending()
 
     def _stopped_by_denials(self, turn: Turn) -> bool:

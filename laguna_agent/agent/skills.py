@@ -21,8 +21,8 @@ from laguna_agent.tools.tool import Tool, ToolArguments, ToolContext, ToolKind, 
 PREFIX = "skill:"
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _CALL = re.compile(r"/([a-z0-9]+(?:-[a-z0-9]+)*)(?:\s+(.*))?", re.DOTALL)
-_MOST_DESCRIPTION = 1024
-_MOST_BYTES = 256 << 10
+_MAX_DESCRIPTION = 1024
+_MAX_BYTES = 256 << 10
 _LINE = 200
 """Characters of a description in the list; the whole is in the file."""
 
@@ -115,8 +115,8 @@ def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
         )
     if name != path.parent.name:
         raise ValueError(f"its name is `{name}`, but its folder is `{path.parent.name}`")
-    if len(description) > _MOST_DESCRIPTION:
-        raise ValueError(f"its description has more than {_MOST_DESCRIPTION} characters")
+    if len(description) > _MAX_DESCRIPTION:
+        raise ValueError(f"its description has more than {_MAX_DESCRIPTION} characters")
     return Skill(name, " ".join(description.split()), path.parent, accepts)
 
 
@@ -133,9 +133,9 @@ def split_front_matter(text: str) -> tuple[str, str]:
 
 def _read(path: Path) -> str:
     with path.open("rb") as stream:
-        raw = stream.read(_MOST_BYTES + 1)
-    if len(raw) > _MOST_BYTES:
-        raise ValueError(f"it is larger than {_MOST_BYTES >> 10} KiB")
+        raw = stream.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES >> 10} KiB")
     return raw.decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.agent.hooks import MOST_CONTINUES, Hooks
+from laguna_agent.agent.hooks import MAX_CONTINUES, Hooks
 from laguna_agent.config import HookConfig, load_config
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ToolCall, ToolFinished
@@ -80,10 +80,10 @@ async def test_a_prompt_may_be_denied_and_a_turn_sent_on(tmp_path: Path) -> None
     )
     assert (await runner.on_prompt("tell the secret")).deny
     assert (await runner.on_prompt("mend it")).deny is None
-    sent = [(await runner.turn_end(status="done")).send_on for _ in range(MOST_CONTINUES + 1)]
-    assert sent == ["Run make lint."] * MOST_CONTINUES + [None]
+    sent = [(await runner.turn_end(status="done")).continue_with for _ in range(MAX_CONTINUES + 1)]
+    assert sent == ["Run make lint."] * MAX_CONTINUES + [None]
     await runner.on_prompt("and now")
-    assert (await runner.turn_end(status="done")).send_on == "Run make lint."
+    assert (await runner.turn_end(status="done")).continue_with == "Run make lint."
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,9 @@ async def test_the_hooks_and_the_skill_of_the_guide_work(home: Path, tmp_path: P
     assert await denied("vendor/x.c") == "vendor/ is not ours to change"
     assert await denied("src/x.c") is None
     ended = await hooks.turn_end(status="done")
-    assert ended.send_on == "make lint fails. Mend that."
+    assert ended.continue_with == "make lint fails. Mend that."
     (tmp_path / "Makefile").write_text("lint:\n\t@true\n")
-    assert (await hooks.turn_end(status="done")).send_on is None
+    assert (await hooks.turn_end(status="done")).continue_with is None
     skills, notices = find_skills([home / "skills"])
     assert ([skill.name for skill in skills], notices) == (["release"], [])
 

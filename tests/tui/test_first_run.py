@@ -74,7 +74,12 @@ async def test_the_first_run_explains_the_choices_and_downloads_the_starter(driv
     async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:
         await ui.dialog(Picker)
         await ui.shows("Which model should it use?")
-        for choice in ("Laguna XS 2.1", "Qwen2.5 Coder 1.5B", "OpenAI-compatible API", "a GGUF file"):
+        for choice in (
+            "Laguna XS 2.1",
+            "Qwen2.5 Coder 1.5B",
+            "OpenAI-compatible API",
+            "a GGUF file",
+        ):
             assert choice in ui.shown
         assert "of memory" in ui.shown
         await ui.pilot.press(*"qwen", "enter")

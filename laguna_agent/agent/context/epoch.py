@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from laguna_agent.agent.context.user_messages import (
     FittedMessages,
+    elide_middle,
     fit_messages,
     sizes_of,
-    without_middle,
 )
 from laguna_agent.events import (
     Compacted,
@@ -275,7 +275,7 @@ async def _cut(
                 return {}
             # In characters by the text's own density, with a margin for the mark in its middle.
             half = int(len(message.content) * (share - 40) / size * 0.9) // 2
-            text = without_middle(message.content, half, item.seq)
+            text = elide_middle(message.content, half, item.seq)
             message = message.model_copy(update={"content": text})
             cut[id(item.event)] = message
             size = await count(message.content)

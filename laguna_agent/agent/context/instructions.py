@@ -15,7 +15,7 @@ from laguna_agent.events import Notice
 
 NAMES = ("AGENTS.md", "CLAUDE.md")
 """In order: the second is read only in a directory without the first."""
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ def fit(found: list[tuple[Path, str]], limit: int) -> list[InstructionFile]:
     for path, scope in reversed(found):
         try:
             with path.open("rb") as stream:
-                raw = stream.read(_MOST_BYTES + 1)
+                raw = stream.read(_MAX_BYTES + 1)
             whole = path.stat().st_size
         except OSError:
             continue
-        text = raw[:_MOST_BYTES].decode("utf-8-sig", errors="replace").strip()
-        size = len(text) if whole <= _MOST_BYTES else whole
+        text = raw[:_MAX_BYTES].decode("utf-8-sig", errors="replace").strip()
+        size = len(text) if whole <= _MAX_BYTES else whole
         if not text:
             continue
         kept = _head(text, left)

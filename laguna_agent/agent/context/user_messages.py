@@ -15,11 +15,11 @@ from laguna_agent.events import UserMessage
 from laguna_agent.plurals import counted
 from laguna_agent.trajectory.codec import StoredEvent
 
-_EACH = 6
+_NUMBER_TOKENS = 6
 """Token cost of the number before a message."""
-_GAP = 40
+_ELISION_TOKENS = 40
 """Token cost of the elision marker, rounded up."""
-_LEAST = 120
+_MIN_TOKENS = 120
 """Tokens to which messages are cut before some are left out."""
 
 
@@ -50,7 +50,7 @@ async def sizes_of(
     messages: Sequence[StoredEvent], count: Callable[[str], Awaitable[int]]
 ) -> list[int]:
     """Tokens of each user message, with its number."""
-    return [await count(text_of(item)) + _EACH for item in messages]
+    return [await count(text_of(item)) + _NUMBER_TOKENS for item in messages]
 
 
 def fit_messages(
@@ -60,13 +60,13 @@ def fit_messages(
     texts = {item.seq: text_of(item) for item in messages}
     if sum(sizes) <= room or not messages:
         return FittedMessages(texts)
-    newest = min(sizes[-1], max(_LEAST, room // 2, room - _GAP - sum(sizes[:-1])))
-    left = room - newest - _GAP
-    cap = max(_LEAST, _level(sizes[:-1], left))
+    newest = min(sizes[-1], max(_MIN_TOKENS, room // 2, room - _ELISION_TOKENS - sum(sizes[:-1])))
+    left = room - newest - _ELISION_TOKENS
+    cap = max(_MIN_TOKENS, _level(sizes[:-1], left))
     wanted = [*(min(size, cap) for size in sizes[:-1]), newest]
     gone: list[int] = []
     for place in range(1, len(messages) - 1):
-        if sum(wanted) <= room - _GAP:
+        if sum(wanted) <= room - _ELISION_TOKENS:
             break
         wanted[place] = 0
         gone.append(place)
@@ -77,8 +77,8 @@ def fit_messages(
         elif wanted[place] < size:
             # In characters by the text's own density, with a margin for the mark in its middle.
             text = texts[item.seq]
-            half = int(len(text) * max(8, wanted[place] - _GAP) / size * 0.95) // 2
-            texts[item.seq] = without_middle(text, half, item.seq)
+            half = int(len(text) * max(8, wanted[place] - _ELISION_TOKENS) / size * 0.95) // 2
+            texts[item.seq] = elide_middle(text, half, item.seq)
             cut.append(item.seq)
     numbers = [messages[place].seq for place in gone]
     dropped = []
@@ -109,7 +109,7 @@ def text_of(item: StoredEvent) -> str:
     return item.event.text
 
 
-def without_middle(text: str, kept: int, seq: int) -> str:
+def elide_middle(text: str, kept: int, seq: int) -> str:
     """The first and last `kept` characters of event `seq`, with a marker between them."""
     gap = f"\n[… {len(text) - 2 * kept} characters left out; recall e{seq} has them]\n"
     return text[:kept] + gap + text[len(text) - kept :]
