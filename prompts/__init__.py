@@ -1,5 +1,6 @@
-"""Prompt packs: the text that the model is told, and the loader that reads it.
+"""Prompt packs: all text that the model reads, and `loader`, which reads the packs.
 
-`load_pack` gives a `Pack`, which renders the static prefix, the messages that are appended later,
-and the tools as they are declared. The packs themselves are the folders beside this file.
+Every other folder here is a pack (`_new` is the template for `laguna prompts new`). `load_pack` in
+`loader.pack` returns a `Pack`, which renders the system prompt and the messages that follow it and
+declares the tools.
 """

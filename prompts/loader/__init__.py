@@ -1,1 +1,1 @@
-"""Loads prompt packs: layers of folders, templates, tool files, checks."""
+"""Loads prompt packs: layers of folders, templates, tool files, lint."""

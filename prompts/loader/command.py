@@ -1,10 +1,9 @@
-"""The command line of a tool written in text: where values may stand, and how they are put in.
+"""Command templates of tools without Python: where placeholders are allowed, and filling them.
 
-Two things together make sure that a value never becomes shell syntax. The template is parsed by
-tree-sitter when the pack is read, and a placeholder is refused wherever quoting could be undone:
-inside quotes, substitutions, here-documents and tests, as the name of a command, and as an
-argument of a program that would read it as a command again. And each value is quoted by itself
-when the tool is called.
+Two measures keep values from becoming shell syntax. When a pack is loaded, tree-sitter parses the
+template, and a placeholder is rejected wherever its quoting could be undone: inside quotes,
+substitutions, here-documents and tests, as the name of a command, and as an argument of a program
+that would evaluate it. When the tool is called, each value is quoted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_][a-z0-9_]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
-"""What a placeholder may stand against; a backslash before it would undo its quotes."""
+"""Text that may adjoin a placeholder; a backslash, for one, would undo its quotes."""
 _WORD = r"[^\s;|&()<>]*"
 _MARK = "LAGUNA{}VALUE"
 
@@ -42,13 +41,13 @@ _AROUND = {
     "negated_command",
     "word",
 }
-"""Syntax that a placeholder may stand in."""
+"""Syntax nodes that may contain a placeholder."""
 
 # fmt: off
 _NEVER = frozenset({
-    # what takes text as a command
+    # evaluate text as a command
     "eval", "source", ".", "trap", "ssh", "su", "watch", "parallel", "at", "batch",
-    # what runs its arguments
+    # run their arguments
     "exec", "command", "builtin", "env", "sudo", "doas", "nice", "nohup", "setsid", "stdbuf",
     "timeout", "time", "xargs", "chroot", "busybox", "script", "unshare", "bwrap", "flock",
     "coproc", "make", "gmake",
@@ -59,7 +58,7 @@ _NEVER = frozenset({
     # programs whose input language can run commands
     "vim", "vi", "ed", "ex", "expect", "gdb", "sqlite3", "psql", "mysql",
 })
-"""Programs to which no string or path of the model may be given."""
+"""Programs that must not get a string or path from the model."""
 
 _SHELLS = frozenset({
     "sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh",
@@ -70,33 +69,36 @@ _LANGUAGES = frozenset({
 })
 # fmt: on
 _EVALUATES = re.compile(r"-[A-Za-z]*[ceErp]|--(eval|exec|command|print|run)\b.*")
-"""Options after which a shell or language takes an argument as program text."""
+"""Options after which a shell or interpreter takes an argument as program text."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a template is refused, and what to do."""
+    """Why a template is rejected, and how to fix it."""
 
     message: str
     fix: str = ""
 
 
 def placeholders(template: str) -> list[str]:
-    """Names of the placeholders, in order, each once."""
+    """Names of the placeholders, in order, without duplicates."""
     return list(dict.fromkeys(_PLACEHOLDER.findall(template)))
 
 
 def check_command(template: str, arguments: Mapping[str, ArgumentSpec]) -> list[Fault]:
-    """What is wrong with a command template."""
+    """Check a command template; returns what is wrong with it."""
     names = placeholders(template)
     faults = [
         Fault(f"`{{{name}}}` is not an argument of this tool", did_you_mean(name, arguments))
         for name in names
         if name not in arguments
     ]
-    # A misspelt placeholder leaves its argument unused: one finding is enough.
+    # A misspelt placeholder also leaves its argument unused: report it once.
     faults = faults or [
-        Fault(f"argument `{name}` is not used in `command`", f"Put {{{name}}} where it belongs.")
+        Fault(
+            f"argument `{name}` is not used in `command`",
+            f"Use {{{name}}} in it, or remove the argument.",
+        )
         for name in arguments
         if name not in names
     ]
@@ -114,31 +116,31 @@ def check_command(template: str, arguments: Mapping[str, ArgumentSpec]) -> list[
         nodes = [node for node in _leaves(root) if mark in _text(node)]
         seen = sum(_text(node).count(mark) for node in nodes)
         if seen != wanted:
-            faults.append(_inside(name))
+            faults.append(_nested(name))
         for node in nodes:
-            fault = _place_fault(node, name, arguments[name])
+            fault = _position_fault(node, name, arguments[name])
             if fault:
                 faults.append(fault)
     return list(dict.fromkeys(faults))
 
 
 def fill(template: str, values: Mapping[str, str | None]) -> str:
-    """The command line: each value quoted, None (an absent option) removed with its space."""
+    """The command line with each value quoted. The word of a value that is None is removed."""
     text = template
     for name, value in values.items():
         if value is None:
-            # The whole word goes: `--name={name}` must not stay behind as `--name=`.
+            # The whole word: `--name={name}` must not leave `--name=`.
             text = re.sub(rf"[ \t]*{_WORD}(?<!\$)\{{{name}\}}{_WORD}", "", text)
 
-    def put(match: re.Match[str]) -> str:
+    def quoted(match: re.Match[str]) -> str:
         value = values[match[1]]
         return "" if value is None else shlex.quote(value)
 
-    return _PLACEHOLDER.sub(put, text)
+    return _PLACEHOLDER.sub(quoted, text)
 
 
-def option_place(template: str, name: str) -> bool:
-    """True when a value of `name` that began with a dash would be read as an option."""
+def is_option_position(template: str, name: str) -> bool:
+    """Whether a value of `name` with a leading dash would be read as an option."""
     mark = _MARK.format(0)
     text = re.sub(rf"(?<!\$)\{{{name}\}}", mark, template)
     text = _PLACEHOLDER.sub("x", text)
@@ -183,10 +185,10 @@ def _command_of(node: Node) -> Node | None:
     return current
 
 
-def _inside(name: str) -> Fault:
+def _nested(name: str) -> Fault:
     return Fault(
-        f"`{{{name}}}` stands inside quotes or other syntax, where quoting it could be undone",
-        f"Let {{{name}}} stand by itself or against plain text; it is quoted when it is put in.",
+        f"`{{{name}}}` is inside quotes or other syntax, where its quoting could be undone",
+        f"Write {{{name}}} outside quotes; laguna quotes the value.",
     )
 
 
@@ -198,33 +200,33 @@ def _joined_plainly(node: Node) -> bool:
     )
 
 
-def _place_fault(node: Node, name: str, spec: ArgumentSpec) -> Fault | None:
+def _position_fault(node: Node, name: str, spec: ArgumentSpec) -> Fault | None:
     if node.type != "word" or not _PLAIN.fullmatch(_text(node)):
-        return _inside(name)
+        return _nested(name)
     current = node.parent
     while current is not None:
         if current.type == "command_name":
             return Fault(
                 f"`{{{name}}}` is the program that is run",
-                "Name the program in `command`; what varies goes into its arguments.",
+                "Write the program into `command`; only its arguments may vary.",
             )
         if current.type == "file_redirect" and (spec.type != "path" or spec.optional):
             return Fault(
                 f"`{{{name}}}` is the target of a redirection",
-                'Only an argument of type "path" that is always given may be one.',
+                'Only a required argument of type "path" may be one.',
             )
         if current.type not in _AROUND or not _joined_plainly(current):
-            return _inside(name)
+            return _nested(name)
         current = current.parent
     command = _command_of(node)
     if command is None or spec.type in ("choice", "number", "flag"):
-        # Every value of these was chosen by the author of the tool, or is a plain number.
+        # The author of the tool chose every value of these, or they are numbers.
         return None
     words = [_text(child) for child in command.named_children if child.end_byte <= node.start_byte]
-    return _reader_fault(words, name, is_path=spec.type == "path")
+    return _evaluation_fault(words, name, is_path=spec.type == "path")
 
 
-def _reader_fault(words: list[str], name: str, *, is_path: bool) -> Fault | None:
+def _evaluation_fault(words: list[str], name: str, *, is_path: bool) -> Fault | None:
     programs = [word.strip("\"'").rsplit("/", 1)[-1] for word in words]
     culprit = programs[0] if programs and programs[0] in _NEVER else None
     for number, program in enumerate(programs):
@@ -235,7 +237,7 @@ def _reader_fault(words: list[str], name: str, *, is_path: bool) -> Fault | None
         if any(_EVALUATES.fullmatch(option) for option in options):
             culprit = program
         elif number == 0 and not is_path and len(options) == len(rest):
-            # It would be the program's first argument: its script.
+            # The program's first argument is its script.
             culprit = program
         elif (
             number == 0 and program in ("sed", "awk", "gawk", "mawk") and len(options) == len(rest)
@@ -245,12 +247,12 @@ def _reader_fault(words: list[str], name: str, *, is_path: bool) -> Fault | None
         return None
     return Fault(
         f"`{culprit}` would take `{{{name}}}` as a command or program",
-        f"Put the command into a script of its own and pass {{{name}}} to that.",
+        f"Move the command into a script and pass {{{name}}} to that.",
     )
 
 
 def command_problems(text: ToolText) -> list[Problem]:
-    """What is wrong with the command line of a tool file; any of it makes the tool unusable."""
+    """Problems of the command of a tool file, each of which makes the tool unusable."""
     command = text.head.command or ""
     line = _line(text, "command")
     faults = check_command(command, text.head.arguments)

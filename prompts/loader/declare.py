@@ -1,4 +1,4 @@
-"""How a tool is declared to the model: its JSON schema with the pack's own argument docs."""
+"""Declares tools to the model: JSON schemas with the argument docs of the pack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from laguna_agent.tools.tool import Tool, ToolArguments, ToolKind
 
 @dataclass(frozen=True)
 class PackTool:
-    """A tool as a pack declares it, and the tool that runs."""
+    """A tool, and how a pack declares it."""
 
     name: str
     description: str
@@ -31,10 +31,10 @@ class PackTool:
 
 
 class RenderText(Protocol):
-    """Renders a template that stands at `line` of the file `path`."""
+    """Renders a template that is at `line` of the file `path`."""
 
     def __call__(self, text: str, values: Mapping[str, Any], *, path: Path, line: int) -> str:
-        """The text. Raises PackError."""
+        """Render the template. Raises PackError."""
 
 
 def declare(
@@ -46,16 +46,16 @@ def declare(
     max_output: int,
     render: RenderText,
 ) -> PackTool:
-    """One declaration. `text` is the tool's file in the pack, `body` its rendered description.
+    """Declare one tool. `text` is the tool's file in the pack, `body` its rendered description.
 
-    Raises PackError when the file declares a command that is not safe to fill with values.
+    Raises PackError when the file's command cannot be filled safely.
     """
     if text is None:
         tool = builtin[name]
         description, arguments = tool.description, {}
     else:
-        own = text.head.command is not None
-        tool = _own(name, text, body, builtin, render) if own else builtin[name]
+        has_command = text.head.command is not None
+        tool = _command_tool(name, text, body, builtin, render) if has_command else builtin[name]
         description = "\n".join(
             [
                 body or tool.description,
@@ -73,7 +73,7 @@ def declare(
     )
 
 
-def _own(
+def _command_tool(
     name: str, text: ToolText, body: str, builtin: Mapping[str, Tool], render: RenderText
 ) -> Tool:
     from laguna_agent.prompts.loader.command import command_problems
@@ -82,12 +82,12 @@ def _own(
     if name in builtin:
         message = f"`{name}` is a built-in tool and cannot be given a command"
         line = key_line(text.front, ["command"], first=2)
-        raise PackError([Problem(text.path, line, message, "Give the file another name.")])
+        raise PackError([Problem(text.path, line, message, "Rename the file.")])
     problems = command_problems(text)
     if problems:
         raise PackError(problems)
     if "shell" not in builtin:
-        raise UsageError(f"the tool `{name}` runs in the shell, and there is no shell tool")
+        raise UsageError(f"the tool `{name}` needs the shell tool, which is not available")
     template, path = text.head.result, text.path
     if template is None:
         return text_tool(name, text, body, builtin["shell"], None)
@@ -104,8 +104,7 @@ def pack_parameters(
 ) -> dict[str, Any]:
     """The small JSON schema of an argument model, with docs replaced and arguments hidden.
 
-    An argument that the model must give is never hidden. That the whole is an object goes without
-    saying, and not saying it spares five tokens a tool.
+    Required arguments are never hidden. `"type": "object"` is left out to save five tokens a tool.
     """
     schema = parameters(model)
     schema.pop("type", None)
@@ -120,7 +119,7 @@ def pack_parameters(
         elif spec.doc is not None:
             properties[name].pop("description", None)
         if spec.type == "number" and name in properties:
-            # Said only here: a grammar can hold the model to it.
+            # Declared, because a grammar can enforce it.
             properties[name]["minimum"] = _whole(spec.minimum or 0)
             if spec.maximum is not None:
                 properties[name]["maximum"] = _whole(spec.maximum)
@@ -133,7 +132,7 @@ def _whole(number: float) -> float:
 
 
 def _without_lengths(node: Any) -> Any:
-    # That a text is too long or empty is said when it happens, and rarely does.
+    # Texts are rarely too long or empty, and then the error says so.
     if isinstance(node, dict):
         kept = {k: v for k, v in node.items() if not _is_length(k, v)}
         return {key: _without_lengths(value) for key, value in kept.items()}
@@ -141,8 +140,8 @@ def _without_lengths(node: Any) -> Any:
 
 
 def _is_length(key: str, value: Any) -> bool:
-    # An argument may itself be called `minLength`; its value is then a schema. A length that the
-    # author of a tool asked for stays: a grammar can hold the model to it.
+    # An argument may itself be called `minLength`; its value is then a schema. Lengths that the
+    # author of a tool chose stay, because a grammar can enforce them.
     return (key == "minLength" and isinstance(value, int)) or (
         key == "maxLength" and value == ArgumentSpec().max_length
     )

@@ -1,8 +1,8 @@
-"""Where the files of a pack come from: user and project folders over the built-in ones.
+"""Resolves the files of a pack: project and user folders override the built-in ones.
 
 A pack is a stack of folders, nearest first. For pack `laguna`, which extends `base`, these are
 the project's `laguna/`, the user's `laguna/`, the built-in `laguna/`, then the three of `base`.
-A file is taken from the first folder that has it; `pack.toml` is laid over key by key.
+A file is taken from the first folder that has it; `pack.toml` files are merged key by key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Layer:
         return self.directory.parent == BUILT_IN
 
     def files(self) -> Iterator[str]:
-        """Names of the pack's files in this folder, relative, in order."""
+        """Names of the pack's files, relative to this folder, sorted."""
         for path in sorted(self.directory.glob("*")):
             if path.is_file() and path.suffix in (".md", ".toml"):
                 yield path.name
@@ -56,7 +56,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stack:
-    """The folders of one pack, nearest first, and what their `pack.toml` files add up to."""
+    """The folders of one pack, nearest first, and their merged `pack.toml`."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -69,14 +69,14 @@ class Stack:
         return [path for path in paths if path.is_file()]
 
     def names(self) -> list[str]:
-        """Every file name that any folder has, without `pack.toml`."""
+        """The names of all files in any folder, except `pack.toml`."""
         found = {name for layer in self.layers for name in layer.files()}
         return sorted(found - {MANIFEST})
 
 
 def stamp(directories: Sequence[Path], folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change and size of the files of every pack in `directories`, of the built-in
-    ones and of the pack `folders`: cheap to ask again and again."""
+    """Name, modification time and size of the files of all packs in `directories`, of the built-in
+    packs and of the pack `folders`. Cheap, for polling."""
     found = set()
     for directory in (*directories, BUILT_IN):
         with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ def stamp(directories: Sequence[Path], folders: Sequence[Path]) -> tuple[tuple[s
 
 
 def pack_names(directories: Sequence[Path]) -> list[str]:
-    """Names of all packs that can be chosen."""
+    """Names of all available packs."""
     names: set[str] = set()
     for directory in (*directories, BUILT_IN):
         if directory.is_dir():
@@ -106,7 +106,7 @@ def _is_pack(path: Path) -> bool:
 
 
 def choose_pack(model_name: str, directories: Sequence[Path]) -> str:
-    """The pack whose `models` patterns fit best: the longest pattern that matches the name."""
+    """The pack with the longest `models` pattern that matches the model's name."""
     best: tuple[int, str] | None = None
     for name in pack_names(directories):
         patterns = _own(name, directories).get("models", [])
@@ -135,27 +135,27 @@ def _layers(name: str, directories: Sequence[Path]) -> list[Layer]:
 def build_stack(
     name: str, directories: Sequence[Path], *, model_name: str, folder: Path | None = None
 ) -> Stack:
-    """Follow `extends` from `name` down to the root.
+    """Build the stack of a pack by following `extends` from `name` to the root.
 
-    `folder` is a pack that lies outside `directories` (`--pack DIR`). Raises PackError, or
-    UsageError when there is no pack of that name.
+    `folder` is a pack outside `directories` (`--pack DIR`). Raises PackError, or UsageError when
+    there is no pack of that name.
     """
     layers: list[Layer] = []
     trees: list[tuple[Path, dict[str, Any]]] = []
     own: set[Path] = set()
     seen: list[str] = []
     current: str | None = name
-    asked: tuple[Path, int | None] | None = None
+    extended_at: tuple[Path, int | None] | None = None
     while current is not None:
         here = [Layer(name, folder)] if folder else _layers(current, directories)
         label = str(folder) if folder else current
         folder = None
         if not here:
-            raise _unknown(current, asked, directories)
+            raise _unknown(current, extended_at, directories)
         if label in seen:
-            path, line = asked or (here[0].directory / MANIFEST, None)
-            circle = " → ".join([*seen, label])
-            raise PackError([Problem(path, line, f"packs extend each other in a circle: {circle}")])
+            path, line = extended_at or (here[0].directory / MANIFEST, None)
+            cycle = " → ".join([*seen, label])
+            raise PackError([Problem(path, line, f"packs extend each other in a cycle: {cycle}")])
         seen.append(label)
         layers += here
         own = own or {layer.directory for layer in here}
@@ -168,7 +168,7 @@ def build_stack(
             trees.append((path, tree))
             if parent is None and tree.get("extends"):
                 parent = str(tree["extends"])
-                asked = (path, key_line(path.read_text(encoding="utf-8"), ["extends"]))
+                extended_at = (path, key_line(path.read_text(encoding="utf-8"), ["extends"]))
         if parent == AUTO:
             parent = choose_pack(model_name, directories)
             parent = DEFAULT if parent in seen else parent
@@ -176,27 +176,29 @@ def build_stack(
     total: dict[str, Any] = {}
     manifest = Manifest()
     for path, tree in reversed(trees):
-        lay_over(total, {k: v for k, v in tree.items() if path.parent in own or k not in OWN})
+        merge_tables(total, {k: v for k, v in tree.items() if path.parent in own or k not in OWN})
         manifest = check_manifest(total, path)
     return Stack(name, tuple(layers), manifest, total)
 
 
-def lay_over(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lay `over` upon `base` in place, table by table; lists and values replace."""
+def merge_tables(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Merge `over` into `base` in place, table by table; lists and values are replaced."""
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            lay_over(base[key], value)
+            merge_tables(base[key], value)
         elif isinstance(value, Mapping):
             base[key] = {}
-            lay_over(base[key], value)
+            merge_tables(base[key], value)
         else:
             base[key] = value
 
 
 def _unknown(
-    name: str, asked: tuple[Path, int | None] | None, directories: Sequence[Path]
+    name: str, extended_at: tuple[Path, int | None] | None, directories: Sequence[Path]
 ) -> UsageError:
     fix = did_you_mean(name, pack_names(directories))
-    if asked:
-        return PackError([Problem(asked[0], asked[1], f"extends an unknown pack `{name}`", fix)])
-    return UsageError(f"there is no prompt pack called `{name}`", hint=fix)
+    if extended_at:
+        return PackError(
+            [Problem(extended_at[0], extended_at[1], f"extends an unknown pack `{name}`", fix)]
+        )
+    return UsageError(f"there is no prompt pack `{name}`", hint=fix)

@@ -1,4 +1,4 @@
-"""Everything that can be found wrong with a pack before a model sees it."""
+"""Lint: checks a pack as far as possible without a model."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from laguna_agent.prompts.loader.tool_file import ToolText, read_tool
 from laguna_agent.tools.tool import Tool
 
 CountTokens = Callable[[Pack, StaticVariables], int]
-"""Tokens of the static prefix of a pack, as the model's tokenizer counts them."""
+"""Counts the tokens of a pack's static prefix with the model's tokenizer."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NAME_HINT = "Use lower-case letters, digits and underscores."
 _BUILT_IN_KEYS = ("doc", "hidden")
 
 
@@ -43,8 +44,8 @@ def lint_pack(
     static: StaticVariables | None = None,
     exact: bool = True,
 ) -> list[Problem]:
-    """All problems of a pack, errors first. `count` is asked only when nothing else is wrong; when
-    it is not `exact`, a budget that it says is exceeded is a warning."""
+    """All problems of a pack, errors first. `count` is called only when there are no errors; when
+    it is not `exact`, an exceeded budget is a warning."""
     try:
         pack = load_pack(name, model_name=model_name, directories=directories, check=False)
     except PackError as error:
@@ -61,8 +62,8 @@ def lint_pack(
     return sorted(problems, key=lambda p: (p.severity != "error", str(p.path), p.line or 0))
 
 
-def _manifest_place(pack: Pack, *location: str) -> tuple[Path, int | None]:
-    """The nearest `pack.toml` that has this key, and its line there."""
+def _manifest_position(pack: Pack, *location: str) -> tuple[Path, int | None]:
+    """The nearest `pack.toml` with this key, and the key's line."""
     paths = pack.stack.find(MANIFEST)
     for path in paths:
         line = key_line(path.read_text(encoding="utf-8"), location)
@@ -86,7 +87,7 @@ def _reminders(pack: Pack) -> list[Problem]:
     problems = []
     for name, spec in pack.manifest.reminders.items():
         if spec.text is not None:
-            path, line = _manifest_place(pack, "reminders", name, "text")
+            path, line = _manifest_position(pack, "reminders", name, "text")
             problems += check_template(spec.text, path, REMINDER, first=line or 1, static=False)
     return problems
 
@@ -95,7 +96,7 @@ def _chat_format(pack: Pack, formats: Iterable[str]) -> list[Problem]:
     known = set(formats)
     if not known or pack.chat_format is None or pack.chat_format in known:
         return []
-    path, line = _manifest_place(pack, "chat_format")
+    path, line = _manifest_position(pack, "chat_format")
     message = f"there is no chat format `{pack.chat_format}`"
     return [Problem(path, line, message, did_you_mean(pack.chat_format, known))]
 
@@ -104,12 +105,12 @@ def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
     known = {*builtin, *pack.tool_files}
     problems = []
     for name in pack.toolset or ():
-        path, line = _manifest_place(pack, "tools")
+        path, line = _manifest_position(pack, "tools")
         if name not in known:
             message = f"there is no tool `{name}`"
             problems.append(Problem(path, line, message, did_you_mean(name, known)))
         elif name in pack.tool_files and not pack.tool_files[name].head.enabled:
-            message = f"the tool `{name}` is in the toolset and not enabled"
+            message = f"the tool `{name}` is in `tools` but not enabled"
             fix = f"Remove it here, or `enabled = false` in {pack.tool_files[name].path}."
             problems.append(Problem(path, line, message, fix, "warning"))
     return problems
@@ -144,8 +145,8 @@ def lint_tool(path: Path, pack: Pack, builtin: Mapping[str, Tool]) -> list[Probl
         return list(error.problems)
     name = path.stem
     if not _NAME.fullmatch(name):
-        message = f"`{name}` is no name for a tool"
-        return [Problem(path, None, message, "Use small letters, digits and underscores.")]
+        message = f"`{name}` is not a valid tool name"
+        return [Problem(path, None, message, _NAME_HINT)]
     if text.head.command is None:
         return _lint_builtin(name, text, builtin)
     return _lint_command(name, text, pack, builtin)
@@ -162,11 +163,11 @@ def _lint_builtin(name: str, text: ToolText, builtin: Mapping[str, Tool]) -> lis
         return [Problem(text.path, None, f"there is no built-in tool `{name}`", fix.strip())]
     problems = []
     if text.head.kind not in (None, tool.kind):
-        message = f"`{name}` is of kind {tool.kind}, which a pack cannot change"
+        message = f"`{name}` has the kind {tool.kind}, which a pack cannot change"
         problems.append(Problem(text.path, _at(text, "kind"), message, "Remove the line."))
     for key in ("timeout", "output", "result", "ok_exit_codes"):
         if key in text.head.model_fields_set:
-            message = f"`{key}` goes with `command`, and `{name}` is a built-in tool"
+            message = f"`{key}` needs `command`, and `{name}` is a built-in tool"
             problems.append(Problem(text.path, _at(text, key), message, "Remove it."))
     fields = tool.arguments.model_fields
     for argument, spec in text.head.arguments.items():
@@ -175,7 +176,7 @@ def _lint_builtin(name: str, text: ToolText, builtin: Mapping[str, Tool]) -> lis
             message = f"`{name}` has no argument `{argument}`"
             problems.append(Problem(text.path, line, message, did_you_mean(argument, fields)))
         elif spec.hidden and fields[argument].is_required():
-            message = f"`{argument}` must be given, so it cannot be hidden"
+            message = f"`{argument}` is required, so it cannot be hidden"
             problems.append(Problem(text.path, line, message))
         for key in spec.model_fields_set - set(_BUILT_IN_KEYS):
             line = _at(text, "arguments", argument, key)
@@ -190,7 +191,7 @@ def _lint_command(
     head = text.head
     if name in builtin:
         message = f"`{name}` is a built-in tool and cannot be given a command"
-        return [Problem(text.path, _at(text, "command"), message, "Give the file another name.")]
+        return [Problem(text.path, _at(text, "command"), message, "Rename the file.")]
     problems = command_problems(text)
     if head.kind in ("plan", "done", "edit"):
         message = f"a command cannot be of kind {head.kind}"
@@ -204,10 +205,12 @@ def _lint_command(
     for argument, spec in head.arguments.items():
         line = _at(text, "arguments", argument)
         if not re.fullmatch(r"[a-z_][a-z0-9_]*", argument):
-            message = f"`{argument}` is no name for an argument"
-            problems.append(Problem(text.path, line, message, "Use small letters, digits and _."))
+            message = f"`{argument}` is not a valid argument name"
+            problems.append(
+                Problem(text.path, line, message, "Use lower-case letters, digits and underscores.")
+            )
         if spec.hidden and spec.default is None and not spec.optional:
-            message = f"`{argument}` is hidden and has no default"
+            message = f"`{argument}` is hidden but has no default"
             problems.append(Problem(text.path, line, message))
     if head.result is not None:
         first = _at(text, "result") or 1
@@ -228,7 +231,7 @@ def _examples(text: ToolText, tool: Tool) -> list[Problem]:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            message = f"the example {example} does not fit: `{where}`: {first['msg']}"
+            message = f"the example {example} is invalid: `{where}`: {first['msg']}"
             problems.append(Problem(text.path, _at(text, "examples"), message))
     return problems
 
@@ -247,7 +250,7 @@ def _rendered(
     try:
         if pack.system(variables) != pack.reload().system(variables):
             path = pack.stack.find(SYSTEM)[0]
-            problems.append(Problem(path, None, "two renderings of the static prefix differ"))
+            problems.append(Problem(path, None, "the static prefix differs between two renderings"))
         pack.tools(builtin, variables)
         for name, values in DYNAMIC.items():
             pack.text(name, **values)
@@ -258,11 +261,13 @@ def _rendered(
     if count is not None:
         tokens, limit = count(pack, variables), pack.limits.prefix_tokens
         if tokens > limit:
-            path, line = _manifest_place(pack, "limits", "prefix_tokens")
+            path, line = _manifest_position(pack, "limits", "prefix_tokens")
             about = "" if exact else "about "
             over = tokens - limit
             message = f"the static prefix has {about}{tokens} tokens, {over} over its budget"
-            fix = "`laguna prompts show` has the cost of each part; or raise `prefix_tokens`."
+            fix = (
+                "`laguna prompts show` lists the cost of each part. Shorten one or raise the limit."
+            )
             severity: Literal["error", "warning"] = "error" if exact else "warning"
             problems.append(Problem(path, line, message, fix, severity))
     return problems

@@ -1,4 +1,4 @@
-"""`pack.toml`: what a pack extends, which models pick it, its limits, sampling and reminders."""
+"""`pack.toml`: what a pack extends, which models use it, its limits, sampling and reminders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laguna_agent.prompts.loader.problems import PackError, Problem, from_valida
 
 ReminderEvent = Literal["after_edit", "after_failed_command", "every_n_steps", "before_done"]
 AUTO = "auto"
-"""As `extends`: the pack that the model would pick by its name."""
+"""As a value of `extends`: the pack that the model's name selects."""
 
 
 class _Table(BaseModel):
@@ -21,23 +21,23 @@ class _Table(BaseModel):
 
 
 class PackLimits(_Table):
-    """Budgets of a pack. Characters count what the model reads, tokens what it costs."""
+    """Limits that a pack sets."""
 
     steps: int = Field(default=100, ge=1)
-    """Replies in one turn."""
+    """Replies of one turn."""
     reply_tokens: int = Field(default=4096, ge=16)
     result_chars: int = Field(default=12_000, ge=200)
-    """Characters of one tool result; a tool file may set its own."""
+    """Characters of one tool result; `max_output` of a tool file overrides it."""
     prefix_tokens: int = Field(default=1000, ge=1)
-    """The static prefix; `laguna prompts lint` holds the pack to it."""
+    """Tokens of the static prefix, checked by `laguna prompts lint`."""
     instructions_chars: int = Field(default=8_000, ge=0)
     """Characters of AGENTS.md in the first message."""
     first_message_tokens: int = Field(default=4_000, ge=0)
-    """Files, check output and memory that laguna puts beside the task."""
+    """Tokens of files, check output and memory that laguna attaches to the task."""
 
 
 class SamplingOverrides(_Table):
-    """How tokens are drawn; what is absent is what the model recommends."""
+    """Sampling parameters; the model's recommendation where absent."""
 
     temperature: float | None = Field(default=None, ge=0)
     top_k: int | None = Field(default=None, ge=0)
@@ -48,25 +48,25 @@ class SamplingOverrides(_Table):
 
 
 class ReminderSpec(_Table):
-    """Text that is appended as a message at an event."""
+    """Text that laguna appends as a message at an event."""
 
     on: ReminderEvent | None = None
     text: str | None = None
     file: str | None = None
-    """A template of the pack; it may use `step`, `steps_left` and `tool`."""
+    """A template of the pack with the variables `step`, `steps_left` and `tool`."""
     every: int | None = Field(default=None, ge=1)
-    """For `every_n_steps`: how many steps lie between two."""
+    """For `every_n_steps`: the number of steps between two reminders."""
     times: int | None = Field(default=None, ge=1)
-    """How often in one turn; None is always."""
+    """Most reminders in one turn; None means no limit."""
     enabled: bool = True
 
     @model_validator(mode="after")
     def _complete(self) -> ReminderSpec:
         if not self.enabled:
-            # A pack may switch off what it does or does not inherit.
+            # A pack may switch off a reminder whether it inherits one or not.
             return self
         if self.on is None:
-            raise ValueError("`on` says at which event the text is added, and is missing")
+            raise ValueError("`on` is missing: it says at which event the text is added")
         if (self.text is None) == (self.file is None):
             raise ValueError("give either `text` or `file`")
         if (self.on == "every_n_steps") != (self.every is not None):
@@ -75,34 +75,34 @@ class ReminderSpec(_Table):
 
 
 class Manifest(_Table):
-    """One `pack.toml`. Everything but the first three is inherited key by key."""
+    """One `pack.toml`. All keys except the first three are inherited."""
 
     description: str = ""
     extends: str | None = None
     models: list[str] = []
-    """Patterns of model names (`laguna-xs*`, case ignored) that pick this pack by themselves."""
+    """Patterns of the names of models that use this pack by default (`laguna-xs*`, any case)."""
     chat_format: str | None = None
-    """A chat format other than the model's own, such as `fenced`."""
+    """A chat format to use in place of the model's own, such as `fenced`."""
     thinking: bool | None = None
     thinking_budget: int | None = Field(default=None, ge=1)
-    """Tokens of thought in one reply."""
+    """Tokens of thinking in one reply."""
     tools: list[str] | None = None
-    """The built-in tools that are declared, in this order; None is every enabled one."""
+    """The declared built-in tools, in order; None means every enabled one."""
     own_tools: Literal["all", "read", "none"] = "all"
-    """Which tools written in text are declared besides; `read` takes those of that kind."""
+    """Which of the pack's own tools are declared too; `read`: those of kind `read`."""
     call_required: bool = False
-    """Every reply must hold a call, held by the grammar."""
+    """The grammar requires a tool call in every reply."""
     check_first: bool = True
-    """The task's check runs before the first reply, and its output stands in the first message."""
+    """The task's check runs before the first reply; the first message has its output."""
     check_after_change: bool = False
-    """The task's check runs after each change, and its passing ends the turn."""
+    """The task's check runs after each change and ends the turn when it passes."""
     limits: PackLimits = PackLimits()
     sampling: SamplingOverrides = SamplingOverrides()
     reminders: dict[str, ReminderSpec] = {}
 
 
 OWN = ("description", "extends", "models")
-"""Keys that say something about the pack itself and are not inherited."""
+"""Keys about the pack itself, which are not inherited."""
 
 _KNOWN = {
     *Manifest.model_fields,
@@ -113,10 +113,7 @@ _KNOWN = {
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The tree of one file, checked for unknown keys and wrong types by itself.
-
-    Raises PackError that names the line.
-    """
+    """Read one file and check its keys and types. Raises PackError that names the line."""
     try:
         text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
@@ -127,14 +124,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise PackError([Problem(path, None, "not UTF-8 text", "Save it as UTF-8.")]) from error
     except OSError as error:
         raise PackError([Problem(path, None, f"cannot be read: {error.strerror}")]) from error
-    # A file that overrides one key of a reminder is complete only together with what it overrides.
+    # A file may override single keys of a reminder, which is then only complete once merged.
     alone = {key: value for key, value in data.items() if key != "reminders"}
     check_manifest(alone, path)
     return data
 
 
 def check_manifest(data: Mapping[str, Any], path: Path) -> Manifest:
-    """The typed manifest. Raises PackError with the lines of `path` in which the keys stand."""
+    """The typed manifest. Raises PackError with the lines of the wrong keys in `path`."""
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A prompt pack, loaded: what it renders, which tools it declares, what it reminds of."""
+"""A loaded prompt pack: renders the prompt and its messages, declares the tools."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ __all__ = ["Pack", "PackTool", "load_pack"]
 
 @dataclass
 class Pack:
-    """What the model is told, as text. Get one from `load_pack`."""
+    """A prompt pack. Create with `load_pack`."""
 
     name: str
     stack: Stack
     sources: dict[str, list[tuple[Path, str, int]]]
-    """Every version of each file, nearest first: path, text, lines taken off its top."""
+    """Every version of each file, nearest first: path, text, and lines above the text."""
     tool_files: dict[str, ToolText]
     parts: dict[str, str]
-    """What each file says, as far as the model can come to see it."""
-    _again: partial[Pack]
+    """The content of each file, as far as it can reach the model."""
+    _reload: partial[Pack]
     _renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,72 +58,72 @@ class Pack:
 
     @cached_property
     def sha256(self) -> str:
-        """Of every file that can influence what the model sees."""
+        """Digest of everything that can reach the model."""
         text = json.dumps(self.parts, ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def manifest(self) -> Manifest:
-        """What the `pack.toml` files add up to."""
+        """The merged `pack.toml` files."""
         return self.stack.manifest
 
     @property
     def description(self) -> str:
-        """One line for people."""
+        """One line for users."""
         return self.manifest.description
 
     @property
     def limits(self) -> PackLimits:
-        """Budgets."""
+        """Limits that the pack sets."""
         return self.manifest.limits
 
     @property
     def sampling(self) -> dict[str, float | int]:
-        """Overrides of the model's recommended sampling; only what the pack sets."""
+        """Overrides of the sampling that the model recommends."""
         return self.manifest.sampling.model_dump(exclude_none=True)
 
     @property
     def chat_format(self) -> str | None:
-        """A chat format other than the model's own."""
+        """A chat format to use in place of the model's own."""
         return self.manifest.chat_format
 
     @property
     def thinking(self) -> bool | None:
-        """Whether the model thinks before it answers; None is the model's own default."""
+        """Whether the model thinks before it answers; None means the model's default."""
         return self.manifest.thinking
 
     @property
     def thinking_budget(self) -> int | None:
-        """Tokens of thought in one reply."""
+        """Tokens of thinking in one reply."""
         return self.manifest.thinking_budget
 
     @property
     def toolset(self) -> tuple[str, ...] | None:
-        """Names of the tools to declare, in order; None is every enabled one."""
+        """Names of the tools to declare, in order; None means every enabled one."""
         return None if self.manifest.tools is None else tuple(self.manifest.tools)
 
     def has(self, name: str) -> bool:
-        """True when the pack has a file of this name."""
+        """Whether the pack has a file of this name."""
         return name in self.sources
 
     def system(self, variables: StaticVariables) -> str:
-        """The static system prompt. The same variables give the same text, byte for byte."""
+        """Render the static system prompt. Equal variables give equal text, byte for byte."""
         return self._renderer.render(SYSTEM, values_of(variables))
 
     def text(self, name: str, **variables: Any) -> str:
-        """A message to append, from the template `name` (`first.md`, `check_failed.md`, …).
+        """Render a message to append from the template `name` (`first.md`, `check_failed.md`, …).
 
-        Variables that are not given have the default of `templates.DYNAMIC`. Raises PackError
-        when the template fails, KeyError when laguna has no such template or variable.
+        Other variables have the defaults of `templates.DYNAMIC`. Raises PackError when the
+        template fails, and KeyError when there is no such template or variable.
         """
         known = DYNAMIC[name]
-        strange = set(variables) - set(known)
-        if strange:
-            raise KeyError(f"{name} has no variable {', '.join(sorted(strange))}")
+        unknown = set(variables) - set(known)
+        if unknown:
+            raise KeyError(f"{name} has no variable {', '.join(sorted(unknown))}")
         return self._renderer.render(name, {**known, **variables})
 
     def reminders(self) -> Reminders:
-        """Reminders of one turn; ask again for the next turn."""
+        """The reminders of a new turn, none of them used yet."""
         return Reminders(
             [
                 Reminder(name, spec, self._reminder_text(name))
@@ -144,13 +144,13 @@ class Pack:
         return render
 
     def tool_names(self, builtin: Iterable[str]) -> list[str]:
-        """The tools that this pack declares, in order, out of the built-in ones and its own."""
+        """The tools that this pack declares, built-in ones and its own, in order."""
         order = BUILT_IN if self.toolset is None else self.toolset
         own = {n for n, text in self.tool_files.items() if self._declares_own(text.head)}
         known = {*builtin, *own}
         names = [n for n in order if n in known]
         rest = own if self.toolset is not None else known
-        # What ends the work stands last.
+        # `done` comes last.
         place = names.index("done") if "done" in names else len(names)
         names[place:place] = sorted(rest - set(names))
         return [n for n in names if n not in self.tool_files or self.tool_files[n].head.enabled]
@@ -164,8 +164,8 @@ class Pack:
     def tools(
         self, builtin: Mapping[str, Tool], variables: StaticVariables | None = None
     ) -> list[PackTool]:
-        """Declarations in order, with the tools that run. `builtin` must hold `shell` for tools
-        that are written in text. Raises PackError."""
+        """The declared tools, in order. The pack's own tools need `shell` in `builtin`. Raises
+        PackError."""
         names = self.tool_names(builtin)
         static = variables or StaticVariables(model="", format="", tools=tuple(names))
         declared = []
@@ -185,7 +185,7 @@ class Pack:
         return declared
 
     def check(self) -> list[Problem]:
-        """Problems that make the pack unusable or its prefix change: see `lint` for the rest."""
+        """Problems that make the pack unusable or its prefix change; `lint` has the others."""
         problems: list[Problem] = []
         for name in (SYSTEM, *DYNAMIC):
             if name not in self.sources:
@@ -203,23 +203,23 @@ class Pack:
         return list(dict.fromkeys(problems))
 
     def reload(self) -> Pack:
-        """The pack as its files are now; for the next conversation. Raises as `load_pack` does."""
-        return self._again()
+        """Load the pack again, for the next conversation. Raises like `load_pack`."""
+        return self._reload()
 
     def stamp(self) -> object:
-        """Compares equal as long as no file was written that this pack is made of."""
+        """A value that stays equal until a file of this pack changes."""
         folders = [layer.directory for layer in self.stack.layers]
-        return stamp(self._again.keywords["directories"], folders)
+        return stamp(self._reload.keywords["directories"], folders)
 
     def changed_files(self, other: Pack) -> list[str]:
-        """Names of the files that say something else in `other`, another loading of this pack."""
+        """Names of the files whose content differs in `other`, this pack loaded again."""
         names = {*self.parts, *other.parts}
         return sorted(n for n in names if self.parts.get(n) != other.parts.get(n))
 
     def changed(self) -> bool:
-        """True when the files on disk no longer give this pack (or give none that works)."""
+        """Whether the files on disk now give another pack, or one that fails to load."""
         try:
-            return self._again().sha256 != self.sha256
+            return self._reload().sha256 != self.sha256
         except UsageError:
             return True
 
@@ -231,9 +231,9 @@ def load_pack(
 
     `directories` are folders of packs in order of priority: the trusted project's
     `.laguna/prompts`, the user's `prompts`; the built-in packs come last. Raises PackError, or
-    UsageError when there is no such pack. `check=False` leaves it to the caller to call `check`.
+    UsageError when there is no such pack. With `check` false, the caller calls `Pack.check`.
     """
-    again = partial(
+    reload = partial(
         load_pack, name, model_name=model_name, directories=tuple(directories), check=check
     )
     folder = None
@@ -245,7 +245,7 @@ def load_pack(
     name = name or choose_pack(model_name, directories)
     stack = build_stack(name, directories, model_name=model_name, folder=folder)
     sources, tools = _read(stack)
-    pack = Pack(name, stack, sources, tools, _parts(stack, sources, tools), again)
+    pack = Pack(name, stack, sources, tools, _parts(stack, sources, tools), reload)
     problems = pack.check() if check else []
     if problems:
         raise PackError(problems)
@@ -277,12 +277,12 @@ def _utf8(path: Path) -> str:
 
 
 def _body(text: str) -> str:
-    # An editor's newline at the end of a file is not part of what the model reads.
+    # Editors end files with a newline; the model does not need it.
     return text.removesuffix("\n")
 
 
 def _parts(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> dict[str, str]:
-    """The merged manifest and, of each file, the versions that are reached."""
+    """The merged manifest, and of each file the versions that are rendered."""
     manifest = stack.manifest.model_dump(mode="json", exclude={"description", "models"})
     parts: dict[str, object] = {MANIFEST: manifest}
     for name in sorted(sources):
@@ -294,4 +294,4 @@ def _parts(stack: Stack, sources: _Sources, tools: Mapping[str, ToolText]) -> di
         parts[name] = reached
         if name.startswith(f"{TOOLS}/"):
             reached.append(tools[Path(name).stem].head.model_dump(mode="json"))
-    return {name: json.dumps(said, sort_keys=True) for name, said in parts.items()}
+    return {name: json.dumps(part, sort_keys=True) for name, part in parts.items()}

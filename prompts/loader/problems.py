@@ -1,4 +1,4 @@
-"""What can be wrong with a pack: a file, a line, what it is, and how to fix it."""
+"""Problems of a pack: file, line, what is wrong, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from laguna_agent.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. `line` counts from 1; None when it is about the file as a whole."""
+    """One problem. `line` counts from 1; None when it concerns the whole file."""
 
     path: Path
     line: int | None
@@ -25,7 +25,7 @@ class Problem:
 
     @property
     def place(self) -> str:
-        """`file:line`, or the file alone."""
+        """`file:line`, or only the file."""
         return f"{self.path}:{self.line}" if self.line else str(self.path)
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class Problem:
 
 
 class PackError(UsageError):
-    """A pack cannot be used. `problems` holds every finding, the first one is the message."""
+    """A pack cannot be used. The message is the first of `problems`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -44,7 +44,7 @@ class PackError(UsageError):
 
 
 def key_line(text: str, location: Sequence[int | str], *, first: int = 1) -> int | None:
-    """The line of a TOML text on which the key at `location` stands, as well as can be told.
+    """The line of the key at `location` in a TOML text, found without parsing all of TOML.
 
     `first` is the number of the text's first line in its file.
     """
@@ -74,7 +74,7 @@ def _parts(dotted: str) -> list[str]:
 def from_validation(
     error: ValidationError, path: Path, text: str, *, first: int, known: Iterable[str]
 ) -> list[Problem]:
-    """A pydantic error as problems that name the line and, for an unknown key, a near one."""
+    """The problems in a pydantic error, with lines and, for unknown keys, suggestions."""
     problems = []
     for item in error.errors():
         location = [part for part in item["loc"] if part != "[key]"]

@@ -1,4 +1,4 @@
-"""Reminders: text that a pack has appended at events of a turn."""
+"""Reminders: messages that a pack adds at events of a turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laguna_agent.prompts.loader.templates import REMINDER
 
 @dataclass(frozen=True)
 class Reminder:
-    """One reminder: when, how often, and what renders its text."""
+    """One reminder: its settings and what renders its text."""
 
     name: str
     spec: ReminderSpec
@@ -20,26 +20,26 @@ class Reminder:
 
 
 class Reminders:
-    """The reminders of one turn; it counts how often each was given."""
+    """The reminders of one turn. Counts how often each was used."""
 
     def __init__(self, reminders: Sequence[Reminder]) -> None:
         self._reminders = tuple(reminders)
-        self._given = {reminder.name: 0 for reminder in reminders}
+        self._used = {reminder.name: 0 for reminder in reminders}
 
     def at(
         self, event: ReminderEvent, *, step: int = 0, steps_left: int = 0, tool: str = ""
     ) -> list[tuple[str, str]]:
-        """Name and text of each reminder that is due, in the pack's order. `step` is from 1."""
+        """Name and text of each due reminder, in the pack's order. `step` counts from 1."""
         due = []
         values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):
                 continue
-            if spec.times is not None and self._given[reminder.name] >= spec.times:
+            if spec.times is not None and self._used[reminder.name] >= spec.times:
                 continue
             text = reminder.render(values)
             if text.strip():
-                self._given[reminder.name] += 1
+                self._used[reminder.name] += 1
                 due.append((reminder.name, text))
         return due

@@ -1,8 +1,8 @@
-"""The templates a pack may hold, the variables each may use, and how they are rendered.
+"""The templates of a pack: their names, their variables, rendering and checks.
 
-Every template is Jinja2 in a sandbox with strict undefined. Those of the static prefix see only
-what stays the same from run to run, since a changed prefix has to be processed again from its
-first token. `{{ super() }}` puts in the file that this one overrides.
+Every template is Jinja2 in a sandbox with strict undefined. Templates of the static prefix get
+only variables that stay the same from run to run, because the model has to process a changed
+prefix again from the first difference. `{{ super() }}` inserts the file that this one overrides.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SYSTEM = "system.md"
 
 @dataclass(frozen=True)
 class StaticVariables:
-    """What the static prefix may say; none of it changes between two runs of the same set-up."""
+    """Variables of the static prefix. They stay the same in every run with the same settings."""
 
     model: str
     format: str
@@ -58,7 +58,7 @@ STATIC: dict[str, Any] = {
     "thinking": False,
     "platform": "Linux",
 }
-"""Static variables and an example of each, with which lint renders."""
+"""Example values of the static variables, with which lint renders."""
 
 _FIRST: dict[str, Any] = {
     "date": "",
@@ -94,7 +94,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "limit.md": {"steps_left": 0},
     "hook.md": {"text": ""},
 }
-"""Templates of messages that are appended, with the value of each variable that is not given.
+"""Templates of appended messages, with the default of each variable.
 
 In `first.md` and `epoch.md`, `files` is a list of objects with `path` and `text`; in `epoch.md`,
 `messages` is a list of texts.
@@ -105,22 +105,22 @@ RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "argument
 
 
 def variables_of(name: str) -> Mapping[str, Any]:
-    """Variables that the template called `name` may use, with their defaults."""
+    """Variables of the template `name`, with their defaults."""
     if name in DYNAMIC:
         return DYNAMIC[name]
     if name == SYSTEM or name.startswith("tools/"):
         return STATIC
-    # Any other file is a part that some template includes, or the text of a reminder.
+    # Any other file is included by a template, or the text of a reminder.
     return {**STATIC, **REMINDER, **{k: v for d in DYNAMIC.values() for k, v in d.items()}}
 
 
 def is_static(name: str) -> bool:
-    """True for a template whose text stands in the static prefix."""
+    """Whether a template is part of the static prefix."""
     return name == SYSTEM or name.startswith("tools/")
 
 
 class _Loader(BaseLoader):
-    """Finds `name` or `name@depth`, the version that lies `depth` layers down."""
+    """Finds `name`, or `name@depth` for the version that is `depth` layers below."""
 
     def __init__(self, versions: Callable[[str], list[tuple[Path, str, int]]]) -> None:
         self.versions = versions
@@ -133,18 +133,18 @@ class _Loader(BaseLoader):
         if int(depth or 0) >= len(found):
             raise TemplateNotFound(template)
         path, text, offset = found[int(depth or 0)]
-        # Front matter is gone from the text; blank lines keep jinja's line numbers true.
+        # Blank lines in place of the front matter keep Jinja's line numbers right.
         return "{#" + "\n" * offset + "#}" + text if offset else text, str(path), lambda: True
 
 
 def _plain(value: Any) -> Any:
-    """What `{{ }}` puts in. A function or object would show its address, which is another in each
-    process."""
+    """Check a value that `{{ }}` inserts. The text of a function or object has its address, which
+    differs in each process."""
     if isinstance(value, list | tuple | dict):
         for item in value.items() if isinstance(value, dict) else value:
             _plain(item)
     elif value is not None and not isinstance(value, str | int | float | Undefined):
-        message = f"a {type(value).__name__} is put in, whose text changes between runs"
+        message = f"a {type(value).__name__} is inserted, whose text changes between runs"
         raise TemplateRuntimeError(message)
     return value
 
@@ -185,7 +185,7 @@ def _environment(loader: BaseLoader | None = None) -> ImmutableSandboxedEnvironm
         finalize=_plain,
         bytecode_cache=_COMPILED,
     )
-    # Both give another text each time they are asked.
+    # Both are random.
     del environment.globals["lipsum"]
     del environment.filters["random"]
     environment.globals["super"] = _super
@@ -198,8 +198,8 @@ _CHECKING = _environment()
 class Renderer:
     """Renders the templates of one pack.
 
-    `versions(name)` gives every version of a file, nearest first, each as path, text and the
-    number of lines that were taken off its top.
+    `versions(name)` returns every version of a file, nearest first, as path, text and number of
+    lines above the text.
     """
 
     def __init__(self, versions: Callable[[str], list[tuple[Path, str, int]]]) -> None:
@@ -207,23 +207,23 @@ class Renderer:
         self.environment = _environment(_Loader(versions))
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
-        """The text of the file `name`. Raises PackError with file and line."""
+        """Render the file `name`. Raises PackError with file and line."""
         try:
             return self.environment.get_template(name).render(values)
         except (TemplateError, SecurityError, TypeError, ValueError, ArithmeticError) as error:
             raise PackError([self._problem(name, error)]) from error
 
     def render_text(self, text: str, values: Mapping[str, Any], *, path: Path, line: int) -> str:
-        """The text of a template that stands inside another file, at `line` of `path`."""
+        """Render a template that is part of another file, at `line` of `path`."""
         try:
             return self.environment.from_string(text).render(values)
         except (TemplateError, SecurityError, TypeError, ValueError, ArithmeticError) as error:
             raise PackError([Problem(path, line, str(error))]) from error
 
     def check(self, name: str, *, static: bool | None = None) -> list[Problem]:
-        """Syntax, unknown variables and includes of every version of a file that is reached.
+        """Check syntax, variables and includes of every version of a file that is rendered.
 
-        What a static template includes is checked as static too.
+        Templates that a static template includes count as static.
         """
         static = is_static(name) if static is None else static
         variables = STATIC if static else variables_of(name)
@@ -241,7 +241,7 @@ class Renderer:
                 break
             if depth + 1 >= len(versions):
                 line = next(i for i, t in enumerate(text.split("\n"), 1) if reaches_super(t))
-                message = "super() stands for the file that this one overrides, and there is none"
+                message = "super() inserts the overridden file, and this file overrides none"
                 problems.append(Problem(path, line + offset, message))
         return problems
 
@@ -253,7 +253,7 @@ class Renderer:
         if filename and filename != "<unknown>":
             path = Path(filename)
         if line is None:
-            # Jinja rewrites tracebacks: the last frame inside a template is the place.
+            # Jinja rewrites tracebacks: the last frame in a template has the line.
             known = {str(v[0]): v[0] for v in versions}
             trace = error.__traceback__
             while trace is not None:
@@ -264,11 +264,11 @@ class Renderer:
         if isinstance(error, TemplateNotFound):
             missing = str(error.name).partition("@")[0]
             return Problem(path, line, f"`{missing}` is not in the pack")
-        return Problem(path, line, str(error), "`laguna prompts lint` shows every such place.")
+        return Problem(path, line, str(error), "`laguna prompts lint` lists all problems.")
 
 
 def reaches_super(text: str) -> bool:
-    """True when a file puts in the one that it overrides."""
+    """Whether a file inserts the one that it overrides."""
     return re.search(r"\bsuper\s*\(", text) is not None
 
 
@@ -314,7 +314,7 @@ def check_template(
     first: int,
     static: bool,
 ) -> list[Problem]:
-    """Syntax errors and unknown variables of one text whose first line is line `first`."""
+    """Syntax errors and unknown variables of a text whose first line is line `first`."""
     syntax = _syntax(text)
     if syntax.error is not None:
         message, line = syntax.error
@@ -331,7 +331,7 @@ def check_template(
                     path,
                     line,
                     f"`{name}` changes between runs, and this text is in the static prefix",
-                    f"Say it in a message that is appended: {', '.join(where[:3])}.",
+                    f"Put it into an appended message: {', '.join(where[:3])}.",
                 )
             )
         else:
@@ -342,12 +342,12 @@ def check_template(
 
 def _syntax_fix(message: str) -> str:
     if "'random'" in message:
-        return "Nothing random may stand in a prompt."
+        return "Prompts must not be random."
     if "unknown tag" in message:
         return 'Write {{ "{%" }} where the text itself holds {%.'
     return ""
 
 
 def values_of(static: StaticVariables) -> dict[str, Any]:
-    """The static variables as a template sees them."""
+    """The static variables as a mapping for templates."""
     return asdict(static)

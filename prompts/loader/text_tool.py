@@ -1,4 +1,4 @@
-"""A tool written in text: a command with typed arguments, run by the session's shell tool."""
+"""Tools without Python: a command template with typed arguments, run by the shell tool."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, create_model
 
 from laguna_agent.actions import Action
-from laguna_agent.prompts.loader.command import fill, option_place
+from laguna_agent.prompts.loader.command import fill, is_option_position
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, OutputSpec, ToolText
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.tool import Tool, ToolArguments, ToolContext, ToolKind, ToolResult
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _LOCK = "prompts.texttool"
-_MOST_BYTES = 16 << 20
+_MOST_OUTPUT_BYTES = 16 << 20
 _FIELD: dict[str, Any] = {"string": str, "path": str, "flag": bool}
 
 ResultTemplate = Callable[[Mapping[str, Any]], str]
@@ -33,7 +33,7 @@ class BadValueError(Exception):
 
 
 class TextTool:
-    """Base of the classes that `text_tool` makes: one class for each tool file."""
+    """Base of the classes that `text_tool` creates, one for each tool file."""
 
     name: ClassVar[str]
     kind: ClassVar[ToolKind]
@@ -49,16 +49,16 @@ class TextTool:
         return " ".join(self.command_line(arguments, context).split())
 
     def actions(self, arguments: Any, context: ToolContext) -> list[Action]:
-        """What the shell would do: the command is judged as if the model had written it."""
+        """The actions of the shell tool, as if the model had written the command."""
         return self.shell.actions(self._shell_arguments(arguments, context), context)
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:
-        """Check the values, run the command, keep what the file says of its output."""
+        """Check the values, run the command, filter its output as the tool file says."""
         try:
             self.check(arguments, context)
         except BadValueError as error:
             return ToolResult(ok=False, content=f"{self.name}: {error}", summary="bad argument")
-        # Tools that only read may run at once, and there is one shell.
+        # Read-only tools may run in parallel, and there is one shell.
         async with context.state.setdefault(_LOCK, asyncio.Lock()):
             result = await self.shell.run(self._shell_arguments(arguments, context), context)
         return self._shaped(result, arguments, context)
@@ -66,19 +66,19 @@ class TextTool:
     def command_line(self, arguments: Any, context: ToolContext) -> str:
         """The command with every value quoted.
 
-        It depends on the arguments and on the shell's directory: from elsewhere, paths are
-        written out, since they are meant in the workspace.
+        Paths are relative to the workspace, so they are absolute when the shell's current
+        directory is another one.
         """
         from laguna_agent.tools.shell import shell_cwd
 
-        away = None if shell_cwd(context) == str(context.workspace) else context.workspace
+        base = None if shell_cwd(context) == str(context.workspace) else context.workspace
         specs, values = self.text.head.arguments, {}
         for name, spec in specs.items():
-            values[name] = _word(spec, getattr(arguments, name), away)
+            values[name] = _word(spec, getattr(arguments, name), base)
         return fill(self.text.head.command or "", values)
 
     def check(self, arguments: Any, context: ToolContext) -> None:
-        """Raise BadValueError for a value that must not reach the command."""
+        """Raise BadValueError for a value that the command must not get."""
         for name, spec in self.text.head.arguments.items():
             value = getattr(arguments, name)
             if isinstance(value, str):
@@ -86,7 +86,7 @@ class TextTool:
 
     def _check_text(self, name: str, spec: ArgumentSpec, value: str, context: ToolContext) -> None:
         if _CONTROL.search(value):
-            raise BadValueError(f"`{name}` holds a control character. Leave it out.")
+            raise BadValueError(f"`{name}` contains a control character. Remove it.")
         if spec.type == "path":
             _check_path(name, spec, value, context.workspace)
         elif (
@@ -133,16 +133,16 @@ class TextTool:
 
 
 def _printed(result: ToolResult) -> tuple[str, list[str]]:
-    """All that the command printed, and the shell's notes about how it ended."""
+    """The whole output of the command, and the shell's notes about how it ended."""
     lines = result.content.split("\n")
     count = result.notes
     notes = lines[len(lines) - count :] if count else []
     if result.output_file is not None:
         try:
             with Path(result.output_file).open("rb") as stream:
-                return stream.read(_MOST_BYTES).decode("utf-8", errors="replace"), notes
+                return stream.read(_MOST_OUTPUT_BYTES).decode("utf-8", errors="replace"), notes
         except OSError:
-            pass  # what is in the result is then all there is
+            pass  # use the part that the result has
     text = "\n".join(lines[: len(lines) - count])
     return ("" if text == "(no output)" else text), notes
 
@@ -150,7 +150,7 @@ def _printed(result: ToolResult) -> tuple[str, list[str]]:
 def text_tool(
     name: str, text: ToolText, description: str, shell: Tool, shape: ResultTemplate | None
 ) -> Tool:
-    """The tool that one file declares. `shape` renders its result template, if it has one."""
+    """Create the tool of a tool file. `shape` renders its result template, if it has one."""
     fields: dict[str, Any] = {n: _field(spec) for n, spec in text.head.arguments.items()}
     model = create_model(f"{name}_arguments", __base__=ToolArguments, **fields)
     members = {
@@ -164,7 +164,7 @@ def text_tool(
 
 
 def filtered(output: str, spec: OutputSpec) -> tuple[str, bool]:
-    """What is left of the output, and whether lines were left out of its head and tail."""
+    """The filtered output, and whether lines between its head and tail were left out."""
     lines = output.rstrip("\n").split("\n") if output.strip() else []
     if spec.keep:
         lines = [line for line in lines if re.search(spec.keep, line)]
@@ -188,7 +188,7 @@ def _field(spec: ArgumentSpec) -> tuple[Any, Any]:
         kind = Literal[tuple(spec.choices)]
     elif spec.type == "number":
         kind = int if spec.integer else float
-        # A negative number looks like an option, so it has to be asked for.
+        # A negative number looks like an option, so the tool file has to allow it.
         limits["ge"] = 0 if spec.minimum is None else spec.minimum
         if spec.maximum is not None:
             limits["le"] = spec.maximum
@@ -205,7 +205,7 @@ def _field(spec: ArgumentSpec) -> tuple[Any, Any]:
     return kind, Field(**limits)
 
 
-def _word(spec: ArgumentSpec, value: Any, away: Path | None) -> str | None:
+def _word(spec: ArgumentSpec, value: Any, base: Path | None) -> str | None:
     if spec.type == "flag":
         return spec.flag if value else None
     if value is None:
@@ -213,8 +213,8 @@ def _word(spec: ArgumentSpec, value: Any, away: Path | None) -> str | None:
     if spec.type == "number":
         return format(value, "d") if isinstance(value, int) else repr(float(value))
     text = str(value)
-    if spec.type == "path" and away is not None:
-        return str(away / text)
+    if spec.type == "path" and base is not None:
+        return str(base / text)
     if spec.type == "path" and text.startswith("-"):
         return f"./{text}"
     return text
@@ -222,7 +222,7 @@ def _word(spec: ArgumentSpec, value: Any, away: Path | None) -> str | None:
 
 @cache
 def _is_option(command: str, name: str) -> bool:
-    return option_place(command, name)
+    return is_option_position(command, name)
 
 
 def _check_path(name: str, spec: ArgumentSpec, value: str, workspace: Path) -> None:
@@ -233,7 +233,7 @@ def _check_path(name: str, spec: ArgumentSpec, value: str, workspace: Path) -> N
     except (OSError, RuntimeError, ValueError) as error:
         raise BadValueError(f"`{name}` is not a usable path: {error}") from error
     if not target.is_relative_to(workspace.resolve()):
-        raise BadValueError(f"`{name}` lies outside the workspace. Give a path inside it.")
+        raise BadValueError(f"`{name}` is outside the workspace. Give a path inside it.")
     if spec.exists and not target.exists():
         raise BadValueError(f"`{name}`: {plain} does not exist.{_near_path(plain, workspace)}")
 

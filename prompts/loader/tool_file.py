@@ -1,7 +1,7 @@
-"""`tools/<name>.md`: TOML front matter between lines of `+++`, then what the model reads.
+"""`tools/<name>.md`: TOML front matter, then the description that the model reads.
 
-The file of a built-in tool changes its description, argument docs and limits. A file with a
-`command` is a new tool, which runs in the session's shell.
+The file of a built-in tool changes its description, argument docs and limits. A file with
+`command` defines a new tool, which runs in the session's shell.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ class _Table(BaseModel):
 
 
 class ArgumentSpec(_Table):
-    """One argument. For a built-in tool only `doc` and `hidden` may be given."""
+    """One argument. Files of built-in tools may only set `doc` and `hidden`."""
 
     doc: str | None = None
-    """What the model is told of it; "" leaves a built-in tool's own doc out."""
+    """Description for the model; "" removes that of a built-in tool."""
     hidden: bool = False
-    """Not declared to the model; the argument must have a default."""
+    """Not declared to the model. The argument needs a default."""
     type: Literal["string", "path", "choice", "number", "flag"] | None = None
     default: str | int | float | bool | None = None
     optional: bool = False
     choices: list[str] = []
     flag: str | None = None
-    """For a flag: the text that true puts into the command."""
+    """For a flag: the text to insert when it is true."""
     minimum: float | None = None
     maximum: float | None = None
     integer: bool = True
     """For a number."""
     exists: bool = True
-    """For a path: the file or folder must be there."""
+    """For a path: the file or folder must exist."""
     dash: bool = False
-    """For a string: a value may begin with a dash, and so be read as an option."""
+    """For a string: a value may begin with a dash, which makes it an option."""
     max_length: int = Field(default=2_000, ge=1)
 
     @model_validator(mode="after")
@@ -50,23 +50,23 @@ class ArgumentSpec(_Table):
         if self.type == "choice" and not self.choices:
             raise ValueError("a choice needs `choices`")
         if self.type != "choice" and self.choices:
-            raise ValueError('`choices` goes with `type = "choice"`')
+            raise ValueError('`choices` needs `type = "choice"`')
         if self.type == "flag" and not self.flag:
-            raise ValueError('a flag needs `flag`, the option it stands for, such as "-v"')
+            raise ValueError('a flag needs `flag`, the option that it sets, such as "-v"')
         if self.type != "flag" and self.flag:
-            raise ValueError('`flag` goes with `type = "flag"`')
+            raise ValueError('`flag` needs `type = "flag"`')
         if self.type == "choice" and self.default is not None and self.default not in self.choices:
             raise ValueError("`default` is not one of the choices")
         return self
 
 
 class OutputSpec(_Table):
-    """What of a command's output the model sees, in this order: keep, drop, head and tail."""
+    """Filters of a command's output, applied in this order: keep, drop, head and tail."""
 
     keep: str | None = None
-    """Regular expression: only lines in which it is found."""
+    """Regular expression of the lines to keep."""
     drop: str | None = None
-    """Regular expression: no line in which it is found."""
+    """Regular expression of the lines to drop."""
     head: int | None = Field(default=None, ge=0)
     tail: int | None = Field(default=None, ge=0)
 
@@ -89,19 +89,19 @@ class ToolFile(_Table):
     """Characters of the result."""
     arguments: dict[str, ArgumentSpec] = {}
     examples: list[dict[str, Any]] = []
-    """Arguments of calls that are shown to the model after the description."""
+    """Arguments of example calls, shown after the description."""
     command: str | None = None
     timeout: int = Field(default=120, ge=1, le=7200)
     """Seconds."""
     output: OutputSpec = OutputSpec()
     result: str | None = None
-    """Template of the result: `output`, `exit_code`, `command`, `arguments`."""
+    """Template of the result, with the variables `output`, `exit_code`, `command`, `arguments`."""
     ok_exit_codes: list[int] = [0]
 
 
 @dataclass(frozen=True)
 class ToolText:
-    """A tool file that was read: its front matter, and the body with its place."""
+    """The content of a tool file."""
 
     path: Path
     head: ToolFile

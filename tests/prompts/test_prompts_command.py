@@ -139,7 +139,7 @@ def test_every_commented_setting_of_a_new_pack_is_a_real_one(
         (["new", "mine", "--extends", "smal"], "Did you mean `small`?"),
         (["show", "smol"], "Did you mean `small`?"),
         (["edit", "small", "nothing.md"], "has no file nothing.md"),
-        (["lint", "smol"], "there is no prompt pack called `smol`"),
+        (["lint", "smol"], "there is no prompt pack `smol`"),
     ],
 )
 def test_mistakes_are_answered_in_a_line_or_two(
