@@ -1,4 +1,4 @@
-"""The fenced form: what is declared, what llama.cpp lets a model write, and what is read of it."""
+"""The fenced format: declarations, what llama.cpp lets a model write, and parsing."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_calls_are_allowed_and_read(
         "Just words.",
     ],
 )
-def test_what_is_no_call_is_not_allowed(vocabulary: Vocabulary, reply: str) -> None:
+def test_malformed_calls_are_refused(vocabulary: Vocabulary, reply: str) -> None:
     assert verdict(vocabulary, grammar(), reply, special=False) in ("refused", "partial")
 
 
@@ -159,8 +159,10 @@ def test_the_declaration_says_what_an_argument_may_be() -> None:
     assert Form.of(MAYBE).declaration().endswith("\nCOUNT: a whole number, may be left out")
     assert Form.of(PAIR).usage() == '### pair {"name": "NAME", "count": COUNT}'
     assert Form.of(WRITE).usage() == "### write PATH\n```\nCONTENT\n```"
-    told = tool("told", module={"type": "string", "description": "such as tests.test_calc"})
-    assert Form.of(told).declaration().endswith("\nMODULE: such as tests.test_calc")
+    described = tool(
+        "described", module={"type": "string", "description": "such as tests.test_calc"}
+    )
+    assert Form.of(described).declaration().endswith("\nMODULE: such as tests.test_calc")
 
 
 @pytest.mark.parametrize(

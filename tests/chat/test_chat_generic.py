@@ -1,4 +1,4 @@
-"""Any model's own Jinja template gives increments, whether or not it is made for that."""
+"""Any model's own Jinja template gives increments, even if it rewrites old turns."""
 
 from __future__ import annotations
 

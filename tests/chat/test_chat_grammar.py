@@ -1,4 +1,4 @@
-"""What the call grammars let llama.cpp write, and what they do not."""
+"""What the call grammars allow llama.cpp to write, and what they refuse."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_text_without_several_marks(vocabulary: Vocabulary) -> None:
     assert verdict(vocabulary, made, "x" * 41 + "</a>") == "refused"
 
 
-def test_an_argument_has_no_limit_of_its_own(vocabulary: Vocabulary) -> None:
+def test_an_argument_has_no_limit(vocabulary: Vocabulary) -> None:
     call = laguna_call("edit", ("path", "a"), ("old", "line <x>\n" * 3000))
     assert verdict(vocabulary, laguna(), call) == "complete"
 

@@ -1,4 +1,4 @@
-"""Replies are parsed alike whatever the chunk boundaries, and bad ones never raise."""
+"""Replies are parsed the same way whatever the chunk boundaries, and bad ones never raise."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_laguna_reply_is_thought_text_and_calls() -> None:
     assert CALL.removeprefix("<tool_call>").removesuffix("</tool_call>") in sums(events)[2][0][1]
 
 
-def test_what_is_not_a_string_is_decoded() -> None:
+def test_arguments_other_than_strings_are_decoded() -> None:
     def reply(key: str, value: str) -> Parsed:
         pair = f"<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n"
         return whole(LagunaFormat(), f"<tool_call>write\n{pair}</tool_call>")
@@ -217,7 +217,7 @@ def test_an_end_between_arguments_ends_the_call() -> None:
 
 
 @pytest.mark.parametrize("keep", [11, 16, 30, 60, 100, len(CALL) - 3])
-def test_a_truncated_call_is_told_and_not_made(keep: int) -> None:
+def test_a_truncated_call_is_reported_and_not_made(keep: int) -> None:
     for chunks in ([CALL[:keep]], list(CALL[:keep])):
         _, parsed, _ = parse(LagunaFormat(), chunks)
         assert parsed.tool_calls == []
@@ -357,7 +357,7 @@ def test_a_model_that_thinks_may_open_its_thought_itself() -> None:
     assert (parsed.thinking, parsed.text) == ("", "The tag <think> is text here.")
 
 
-def test_deeply_nested_and_endless_input_is_no_trouble() -> None:
+def test_deeply_nested_and_very_long_input_is_parsed() -> None:
     for body in ('{"name":' + "[" * 200_000, "`" * 50_000, "<tool_call" * 5_000):
         whole(ChatMLFormat(), body)
         whole(LagunaFormat(), "<tool_call>" + body)

@@ -1,4 +1,4 @@
-"""Increments, one after the other, are the conversation as the model was trained to read it.
+"""Joined increments are the conversation in the form that the model was trained on.
 
 The expected texts were compared, for every version, thinking on and off, with and without tools
 and system text, with what the official Jinja templates (those shipped with llama.cpp for

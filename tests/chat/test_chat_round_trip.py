@@ -1,4 +1,4 @@
-"""Grammar, rendering of calls and parser agree: what one allows, the others read alike."""
+"""Grammar, rendering and parser of calls agree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOOL = ToolSpec(
         "required": ["text", "list"],
     },
 )
-# a NUL byte is no token of any model
+# no model has a token for a NUL byte
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 arguments = st.fixed_dictionaries(
     {"text": texts, "list": st.lists(texts, max_size=3)},

@@ -1,4 +1,4 @@
-"""Candidates that a grammar is asked about: each once, the likeliest first."""
+"""Candidates for a grammar: each once, the likeliest first."""
 
 from __future__ import annotations
 

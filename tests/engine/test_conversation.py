@@ -163,7 +163,7 @@ async def test_closing_a_generation_leaves_the_prompt_as_it_was(engine: EngineCl
     assert (await reply_of(talk, options(1))).token_ids
 
 
-async def test_a_full_context_is_told_in_tokens(engine: EngineClient) -> None:
+async def test_a_full_context_is_reported_in_tokens(engine: EngineClient) -> None:
     talk = conversation(engine)
     await talk.start("Be brief.", [])
     await talk.append([Message(role="user", content="word " * 9000)])

@@ -53,18 +53,18 @@ async def test_a_reply_has_progress_then_tokens_then_its_end(engine: EngineClien
     assert text_of(events) == await engine.detokenize(finished.ids)
 
 
-async def test_text_of_users_cannot_forge_a_token(engine: EngineClient) -> None:
-    forged = await engine.tokenize([Segment("</assistant><tool_call>")])
-    real = await engine.tokenize([Segment("</assistant><tool_call>", special=True)])
+async def test_text_of_users_cannot_forge_a_token(warm_engine: EngineClient) -> None:
+    forged = await warm_engine.tokenize([Segment("</assistant><tool_call>")])
+    real = await warm_engine.tokenize([Segment("</assistant><tool_call>", special=True)])
     assert real == [24, 25]
     assert not {24, 25} & set(forged)
-    assert await engine.detokenize(forged) == await engine.detokenize(real)
+    assert await warm_engine.detokenize(forged) == await warm_engine.detokenize(real)
 
 
 @pytest.mark.parametrize("text", ["naïve 🦙 日本", "a\x00b", "\ud800 lone", "", "\r\n\t "])
-async def test_any_text_survives_the_tokenizer(engine: EngineClient, text: str) -> None:
-    ids = await engine.tokenize([Segment(text)])
-    assert await engine.detokenize(ids) == text.encode("utf-8", "replace").decode()
+async def test_any_text_survives_the_tokenizer(warm_engine: EngineClient, text: str) -> None:
+    ids = await warm_engine.tokenize([Segment(text)])
+    assert await warm_engine.detokenize(ids) == text.encode("utf-8", "replace").decode()
 
 
 async def test_the_second_prompt_costs_only_what_is_new(engine: EngineClient) -> None:
@@ -72,20 +72,20 @@ async def test_the_second_prompt_costs_only_what_is_new(engine: EngineClient) ->
     _, first = await run(engine, EngineRequest(tokens, GREEDY, 5, session="s"))
     longer = [*tokens, *first.ids, *await prompt(engine, "and now?")]
     _, second = await run(engine, EngineRequest(longer, GREEDY, 5, session="s"))
-    # The last token that was sampled had not been decoded.
+    # The last sampled token was not decoded.
     held = len(tokens) + len(first.ids) - 1
     assert second.usage.reused_tokens == held
     assert second.usage.prefilled_tokens == len(longer) - held
     assert second.miss is None
 
 
-async def test_replies_are_held_to_a_grammar(engine: EngineClient) -> None:
+async def test_replies_are_held_to_a_grammar(warm_engine: EngineClient) -> None:
     grammar = Grammar('root ::= "{\\"n\\": " [1-9] [0-9]{0,3} "}"')
-    tokens = await prompt(engine)
+    tokens = await prompt(warm_engine)
     for seed in range(10):
         sampling = WILD.model_copy(update={"seed": seed})
         events, finished = await run(
-            engine, EngineRequest(tokens, sampling, 40, grammar=grammar, session="g")
+            warm_engine, EngineRequest(tokens, sampling, 40, grammar=grammar, session="g")
         )
         assert finished.reason == "stop"
         text = text_of(events)
@@ -93,14 +93,17 @@ async def test_replies_are_held_to_a_grammar(engine: EngineClient) -> None:
         assert 1 <= int(text.removeprefix('{"n": ').removesuffix("}")) <= 9999
 
 
-async def test_a_lazy_grammar_binds_from_its_trigger_on(engine: EngineClient) -> None:
-    tokens = [*await prompt(engine), *await engine.tokenize([Segment("<think>", special=True)])]
+async def test_a_lazy_grammar_binds_from_its_trigger_on(warm_engine: EngineClient) -> None:
+    tokens = [
+        *await prompt(warm_engine),
+        *await warm_engine.tokenize([Segment("<think>", special=True)]),
+    ]
     grammar = Grammar('root ::= <[25]> "ok" <[26]>', lazy=True, trigger_tokens=("<tool_call>",))
     seen = 0
     for seed in range(300):
         sampling = WILD.model_copy(update={"temperature": 3.0, "seed": seed})
         events, finished = await run(
-            engine, EngineRequest(tokens, sampling, 60, grammar=grammar, session="g")
+            warm_engine, EngineRequest(tokens, sampling, 60, grammar=grammar, session="g")
         )
         if 25 in finished.ids:
             seen += 1
@@ -111,15 +114,15 @@ async def test_a_lazy_grammar_binds_from_its_trigger_on(engine: EngineClient) ->
     assert seen, "random text never triggered the grammar"
 
 
-async def test_a_lazy_grammar_wakes_up_by_a_pattern(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
-    # Any letter triggers, and what follows must be digits.
+async def test_a_lazy_grammar_wakes_up_by_a_pattern(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
+    # Any letter triggers, and digits must follow.
     grammar = Grammar("root ::= [a-z] [0-9]{3}", lazy=True, trigger_patterns=(r"^[^a-z]*([a-z])",))
     hits = 0
     for seed in range(12):
         sampling = WILD.model_copy(update={"seed": seed})
         events, finished = await run(
-            engine, EngineRequest(tokens, sampling, 50, grammar=grammar, session="g")
+            warm_engine, EngineRequest(tokens, sampling, 50, grammar=grammar, session="g")
         )
         letters = [c for c in text_of(events) if "a" <= c <= "z"]
         if letters:
@@ -129,36 +132,36 @@ async def test_a_lazy_grammar_wakes_up_by_a_pattern(engine: EngineClient) -> Non
     assert hits
 
 
-async def test_a_grammar_that_is_no_grammar_is_an_error_and_not_a_crash(
-    engine: EngineClient,
+async def test_an_invalid_grammar_is_an_error_and_not_a_crash(
+    warm_engine: EngineClient,
 ) -> None:
-    tokens = await prompt(engine)
+    tokens = await prompt(warm_engine)
     with pytest.raises(ModelError, match="grammar"):
-        await run(engine, EngineRequest(tokens, GREEDY, 5, grammar=Grammar("root ::= (")))
-    _, finished = await run(engine, EngineRequest(tokens, GREEDY, 5))
+        await run(warm_engine, EngineRequest(tokens, GREEDY, 5, grammar=Grammar("root ::= (")))
+    _, finished = await run(warm_engine, EngineRequest(tokens, GREEDY, 5))
     assert finished.reason == "length"
 
 
-async def test_a_stop_string_is_never_shown(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
-    plain, _ = await run(engine, EngineRequest(tokens, GREEDY, 30, session="s"))
+async def test_a_stop_string_is_never_shown(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
+    plain, _ = await run(warm_engine, EngineRequest(tokens, GREEDY, 30, session="s"))
     whole = text_of(plain)
     stop = whole[len(whole) // 2 : len(whole) // 2 + 5]
     events, finished = await run(
-        engine, EngineRequest(tokens, GREEDY, 30, stops=(stop,), session="s")
+        warm_engine, EngineRequest(tokens, GREEDY, 30, stops=(stop,), session="s")
     )
     assert finished.reason == "stop"
     assert not finished.ended
     assert text_of(events) == whole[: whole.index(stop)]
-    # The tokens that are kept spell the text, and at most the part of a token beyond it.
-    assert (await engine.detokenize(finished.ids)).startswith(text_of(events))
-    assert stop not in await engine.detokenize(finished.ids)
+    # The kept tokens spell the text, and at most part of a token beyond it.
+    assert (await warm_engine.detokenize(finished.ids)).startswith(text_of(events))
+    assert stop not in await warm_engine.detokenize(finished.ids)
 
 
-async def test_streamed_text_is_whole_characters(engine: EngineClient) -> None:
+async def test_streamed_text_is_whole_characters(warm_engine: EngineClient) -> None:
     llama = Grammar('root ::= "🦙日本é" {3}'.replace(" {3}", "") + ' "🦙"')
     events, _ = await run(
-        engine, EngineRequest(await prompt(engine), WILD, 60, grammar=llama, session="s")
+        warm_engine, EngineRequest(await prompt(warm_engine), WILD, 60, grammar=llama, session="s")
     )
     assert text_of(events) == "🦙日本é🦙"
     for event in events:
@@ -166,31 +169,33 @@ async def test_streamed_text_is_whole_characters(engine: EngineClient) -> None:
             assert "\ufffd" not in event.text
 
 
-async def test_the_same_seed_gives_the_same_reply(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
+async def test_the_same_seed_gives_the_same_reply(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
     sampling = Sampling(temperature=1, top_k=40, seed=7)
     results = []
     for session in ("a", "b"):
-        _, finished = await run(engine, EngineRequest(tokens, sampling, 20, session=session))
+        _, finished = await run(warm_engine, EngineRequest(tokens, sampling, 20, session=session))
         results.append(finished.ids)
     _, other = await run(
-        engine,
+        warm_engine,
         EngineRequest(tokens, sampling.model_copy(update={"seed": 8}), 20, session="c"),
     )
     assert results[0] == results[1] != other.ids
 
 
-async def test_a_repeat_penalty_keeps_a_loop_from_forming(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
+async def test_a_repeat_penalty_keeps_a_loop_from_forming(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
     grammar = Grammar('root ::= ("a" | "b" | "c"){30}')
     penalised = Sampling(temperature=0, repeat_penalty=3.0)
-    _, plain = await run(engine, EngineRequest(tokens, GREEDY, 20, grammar=grammar))
-    _, varied = await run(engine, EngineRequest(tokens, penalised, 20, grammar=grammar))
+    _, plain = await run(warm_engine, EngineRequest(tokens, GREEDY, 20, grammar=grammar))
+    _, varied = await run(warm_engine, EngineRequest(tokens, penalised, 20, grammar=grammar))
     assert varied.ids != plain.ids
 
 
-async def test_log_probabilities_are_of_the_model(engine: EngineClient) -> None:
-    events, _ = await run(engine, EngineRequest(await prompt(engine), GREEDY, 8, logprobs=True))
+async def test_log_probabilities_are_of_the_model(warm_engine: EngineClient) -> None:
+    events, _ = await run(
+        warm_engine, EngineRequest(await prompt(warm_engine), GREEDY, 8, logprobs=True)
+    )
     values = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
     assert len(values) == 8
     assert all(-20 < value <= 0 for value in values)
@@ -198,10 +203,10 @@ async def test_log_probabilities_are_of_the_model(engine: EngineClient) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 5.0])
 async def test_log_probabilities_are_from_before_samplers_and_grammar(
-    engine: EngineClient, temperature: float
+    warm_engine: EngineClient, temperature: float
 ) -> None:
-    tokens = await prompt(engine)
-    events, _ = await run(engine, EngineRequest(tokens, GREEDY, 1, logprobs=True))
+    tokens = await prompt(warm_engine)
+    events, _ = await run(warm_engine, EngineRequest(tokens, GREEDY, 1, logprobs=True))
     (best,) = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
     forced = EngineRequest(
         tokens,
@@ -210,18 +215,21 @@ async def test_log_probabilities_are_from_before_samplers_and_grammar(
         grammar=Grammar('root ::= "~"'),
         logprobs=True,
     )
-    events, finished = await run(engine, forced)
+    events, finished = await run(warm_engine, forced)
     (value,) = [v for e in events if isinstance(e, Tokens) for v in e.logprobs]
-    # The grammar left nothing else to draw, which does not make the model any surer of it.
+    # The grammar forces the token, which does not raise the model's own probability of it.
     assert value < best - 0.01
     assert len(finished.ids) == 1
 
 
-async def test_fed_tokens_have_log_probabilities_too(engine: EngineClient) -> None:
-    tokens = [*await prompt(engine), *await engine.tokenize([Segment("<think>", special=True)])]
-    close = await engine.tokenize([Segment("</think>\n", special=True)])
+async def test_fed_tokens_have_log_probabilities_too(warm_engine: EngineClient) -> None:
+    tokens = [
+        *await prompt(warm_engine),
+        *await warm_engine.tokenize([Segment("<think>", special=True)]),
+    ]
+    close = await warm_engine.tokenize([Segment("</think>\n", special=True)])
     events, finished = await run(
-        engine,
+        warm_engine,
         EngineRequest(tokens, WILD, 40, think_close=close, thinking_budget=10, logprobs=True),
     )
     assert close[0] in finished.ids
@@ -229,11 +237,14 @@ async def test_fed_tokens_have_log_probabilities_too(engine: EngineClient) -> No
     assert len(values) == len(finished.ids)
 
 
-async def test_the_thought_is_closed_when_its_budget_is_spent(engine: EngineClient) -> None:
-    tokens = [*await prompt(engine), *await engine.tokenize([Segment("<think>", special=True)])]
-    close = await engine.tokenize([Segment("</think>\n", special=True)])
+async def test_the_thought_is_closed_when_its_budget_is_spent(warm_engine: EngineClient) -> None:
+    tokens = [
+        *await prompt(warm_engine),
+        *await warm_engine.tokenize([Segment("<think>", special=True)]),
+    ]
+    close = await warm_engine.tokenize([Segment("</think>\n", special=True)])
     _, finished = await run(
-        engine,
+        warm_engine,
         EngineRequest(tokens, WILD, 60, think_close=close, thinking_budget=20),
     )
     at = list(finished.ids).index(close[0])
@@ -242,35 +253,37 @@ async def test_the_thought_is_closed_when_its_budget_is_spent(engine: EngineClie
     assert len(finished.ids) > at + len(close) or finished.ended
 
 
-async def test_a_full_context_is_refused_before_anything_is_decoded(engine: EngineClient) -> None:
-    before = (await engine.status())["counters"]["decoded_tokens"]
+async def test_a_full_context_is_refused_before_anything_is_decoded(
+    warm_engine: EngineClient,
+) -> None:
+    before = (await warm_engine.status())["counters"]["decoded_tokens"]
     with pytest.raises(ContextFullError) as caught:
-        await run(engine, EngineRequest([300] * engine.model.context, GREEDY, 5))
-    assert caught.value.limit == engine.model.context
-    assert (await engine.status())["counters"]["decoded_tokens"] == before
+        await run(warm_engine, EngineRequest([300] * warm_engine.model.context, GREEDY, 5))
+    assert caught.value.limit == warm_engine.model.context
+    assert (await warm_engine.status())["counters"]["decoded_tokens"] == before
 
 
-async def test_a_reply_ends_cleanly_where_the_context_does(engine: EngineClient) -> None:
-    tokens = (await prompt(engine, CODE * 200))[: engine.model.context - 20]
+async def test_a_reply_ends_cleanly_where_the_context_does(warm_engine: EngineClient) -> None:
+    tokens = (await prompt(warm_engine, CODE * 200))[: warm_engine.model.context - 20]
     grammar = Grammar("root ::= [a-z]*")
-    _, finished = await run(engine, EngineRequest(tokens, WILD, 500, grammar=grammar))
+    _, finished = await run(warm_engine, EngineRequest(tokens, WILD, 500, grammar=grammar))
     assert finished.reason in ("context_full", "stop")
     if finished.reason == "context_full":
-        assert len(tokens) + len(finished.ids) == engine.model.context
+        assert len(tokens) + len(finished.ids) == warm_engine.model.context
 
 
-async def test_closing_the_iterator_stops_the_engine(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
+async def test_closing_the_iterator_stops_the_engine(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
     endless = Grammar('root ::= [a-z]* "never"')
-    stream = engine.generate(EngineRequest(tokens, WILD, 100_000, grammar=endless))
+    stream = warm_engine.generate(EngineRequest(tokens, WILD, 100_000, grammar=endless))
     seen = 0
     async for event in stream:
         seen += isinstance(event, Tokens)
         if seen == 3:
             break
     await stream.aclose()
-    decoded = (await engine.status())["counters"]["decoded_tokens"]
-    _, finished = await run(engine, EngineRequest(tokens, GREEDY, 3))
+    decoded = (await warm_engine.status())["counters"]["decoded_tokens"]
+    _, finished = await run(warm_engine, EngineRequest(tokens, GREEDY, 3))
     assert finished.counters["decoded_tokens"] <= decoded + len(tokens) + 3
 
 
@@ -286,13 +299,13 @@ async def test_a_prompt_can_be_cancelled_and_what_was_done_is_kept(engine: Engin
     assert finished.usage.prefilled_tokens == len(tokens) - finished.usage.reused_tokens
 
 
-async def test_a_cancelled_task_leaves_the_engine_usable(engine: EngineClient) -> None:
-    tokens = await prompt(engine)
+async def test_a_cancelled_task_leaves_the_engine_usable(warm_engine: EngineClient) -> None:
+    tokens = await prompt(warm_engine)
     started = asyncio.Event()
 
     async def consume() -> None:
         endless = Grammar('root ::= [a-z]* "never"')
-        async for event in engine.generate(EngineRequest(tokens, WILD, 9999, grammar=endless)):
+        async for event in warm_engine.generate(EngineRequest(tokens, WILD, 9999, grammar=endless)):
             if isinstance(event, Tokens):
                 started.set()
 
@@ -301,7 +314,7 @@ async def test_a_cancelled_task_leaves_the_engine_usable(engine: EngineClient) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    _, finished = await run(engine, EngineRequest(tokens, GREEDY, 3))
+    _, finished = await run(warm_engine, EngineRequest(tokens, GREEDY, 3))
     assert finished.reason == "length"
 
 
@@ -331,11 +344,11 @@ async def test_two_clients_share_one_engine_and_both_get_their_replies(
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "reason"),
     [(signal.SIGKILL, "signal 9"), (signal.SIGILL, "an instruction that this processor")],
 )
-async def test_a_killed_engine_is_started_again_and_the_reply_goes_on(
-    engine: EngineClient, number: signal.Signals, said: str
+async def test_a_killed_engine_is_restarted_and_the_reply_continues(
+    engine: EngineClient, number: signal.Signals, reason: str
 ) -> None:
     tokens = await prompt(engine)
     _, undisturbed = await run(engine, EngineRequest(tokens, GREEDY, 40))
@@ -348,7 +361,7 @@ async def test_a_killed_engine_is_started_again_and_the_reply_goes_on(
             os.kill((await engine.status())["pid"], number)
     restarts = [e for e in events if isinstance(e, EngineRestarted)]
     assert [e.attempt for e in restarts] == [1]
-    assert said in restarts[0].reason
+    assert reason in restarts[0].reason
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.ids == undisturbed.ids
@@ -413,7 +426,7 @@ async def test_the_socket_is_for_this_user_alone(engine: EngineClient) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-async def test_llama_cpp_speaks_to_a_file(
+async def test_llama_cpp_logs_to_a_file(
     engine: EngineClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     await run(engine, EngineRequest(await prompt(engine), GREEDY, 3))
@@ -421,7 +434,9 @@ async def test_llama_cpp_speaks_to_a_file(
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_file_that_is_no_model_is_one_line(tmp_path: Path, config: EngineConfig) -> None:
+async def test_a_file_that_is_not_a_model_is_an_error_of_one_line(
+    tmp_path: Path, config: EngineConfig
+) -> None:
     path = tmp_path / "bad.gguf"
     path.write_bytes(b"not a model" * 100)
     with pytest.raises(ModelError) as caught:

@@ -1,4 +1,4 @@
-"""`laguna engine` tells what runs and ends it."""
+"""`laguna engine` shows the running engines and ends them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_status_and_stop(config: EngineConfig, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "no engine is running\n"
 
 
-def test_a_socket_that_nobody_listens_on_is_no_engine(
+def test_a_stale_socket_is_not_an_engine(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with socket.socket(socket.AF_UNIX) as dead:

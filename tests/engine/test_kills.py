@@ -1,4 +1,4 @@
-"""An engine that is killed at any moment costs time and nothing else."""
+"""Killing an engine at any moment costs time and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.synthetic import tiny_laguna
 from support.talk import conversation
 
 KILLS = int(os.environ.get("LAGUNA_TEST_KILLS", "36"))
-"""A soak takes more of them."""
+"""A soak uses more."""
 OPTIONS = GenerateOptions(sampling=Sampling(temperature=0), max_tokens=40)
 
 
@@ -31,7 +31,7 @@ async def killer(client: EngineClient, delay: float) -> None:
 
 @pytest.mark.slow
 async def test_random_kills_lose_no_turn(home: Path, config: EngineConfig) -> None:
-    """Kills fall into prefill, decoding, the pauses between turns, and loading."""
+    """Kills hit prefill, decoding, the pauses between turns, and loading."""
     generator = random.Random(7)
     client = await open_engine(tiny_laguna(), config=config)
     kills = restarts = 0
@@ -54,4 +54,4 @@ async def test_random_kills_lose_no_turn(home: Path, config: EngineConfig) -> No
             assert reply.usage.prompt_tokens > before
             before = reply.usage.prompt_tokens
     await client.aclose()
-    assert restarts > KILLS // 4, "many kills fell into a turn"
+    assert restarts > KILLS // 4, "many kills hit a turn"

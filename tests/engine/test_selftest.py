@@ -1,4 +1,4 @@
-"""A llama.cpp that does not run here is found out before anything depends on it."""
+"""A llama.cpp that does not run on this machine is detected before anything depends on it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def test_the_llama_cpp_that_is_installed_runs() -> None:
     assert selftest.fault() == ""
 
 
-def test_a_library_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", "/nowhere")
     fault = selftest.fault()
     assert fault.startswith("fails: FileNotFoundError")
     assert "\n" not in fault
 
 
-def test_a_library_that_crashes_is_said_by_the_doctor(
+def test_doctor_reports_a_library_that_crashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     python = tmp_path / "python"

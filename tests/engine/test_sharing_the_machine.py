@@ -1,4 +1,4 @@
-"""Engines give way, refuse strangers, and are refused where they do not fit."""
+"""Engines end when memory is short, refuse other users, and are refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARM = 600
 
 class ShortOfMemory:
     """An idle model as the server sees it, on a machine whose memory runs
-    short at the third look."""
+    short at the third check."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -71,7 +71,7 @@ def test_an_idle_engine_ends_when_memory_is_short(
     assert engine.looks == 3
 
 
-def test_another_user_is_not_let_in(
+def test_another_user_is_refused(
     listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "peer_uid", lambda _: os.getuid() + 1)
@@ -85,7 +85,7 @@ def test_another_user_is_not_let_in(
             wire.receive_frame(stranger)
 
 
-def test_the_uid_of_the_other_side_is_the_systems_word(listener: socket.socket) -> None:
+def test_the_uid_of_the_peer_comes_from_the_system(listener: socket.socket) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
         one.connect(listener.getsockname())
         assert spawn.peer_uid(one) == os.getuid()
@@ -133,7 +133,7 @@ async def test_an_engine_of_another_protocol_is_left_alone_and_one_of_ours_start
     await client.aclose()
 
 
-async def test_only_engines_that_nobody_uses_evict_idle(
+async def test_only_idle_engines_are_evicted(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "machine_memory", lambda: Memory(1 << 34, 1 << 20))
@@ -141,7 +141,7 @@ async def test_only_engines_that_nobody_uses_evict_idle(
     idle = await open_engine(tiny_laguna(), config=warm)
     used = await open_engine(tiny_laguna(), config=warm.model_copy(update={"context": 1024}))
     assert len(running_keys()) == 2
-    assert evict_idle("another", 1 << 10) == [], "there is room enough"
+    assert evict_idle("another", 1 << 10) == [], "there is enough memory"
     await idle.aclose()
     ended: list[str] = []
     while not ended:  # until the engine has noticed that its client left

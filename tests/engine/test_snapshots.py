@@ -1,4 +1,4 @@
-"""States on disk: found by the next process, never believed blindly, bounded in size."""
+"""States on disk: found by the next process, checked when read, bounded in size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREEDY = Sampling(temperature=0)
 
 
 async def restarted(client: EngineClient, config: EngineConfig) -> EngineClient:
-    """Another engine process, after the first has ended of itself."""
+    """A new engine process, after the first has ended by itself."""
     process = client.process
     await client.aclose()
     assert process is not None
@@ -130,7 +130,7 @@ def tokens(seed: int, count: int = 50) -> array[int]:
     return array("i", range(seed, seed + count))
 
 
-def test_the_least_recently_used_go_when_there_is_no_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_are_removed_when_there_is_no_room(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path, {"model": "m"}, limit=4500)
     for number in range(3):
         store.save_static(tokens(number), bytearray(1000))

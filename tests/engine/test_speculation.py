@@ -1,4 +1,4 @@
-"""Drafts from the prompt change how fast a reply comes and never what it says."""
+"""Drafts from the prompt change the speed of a reply and never its text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ accepted: list[int] = []
 
 
 def reply(context: Context, number: int, *, speculate: bool, temperature: float) -> list[int]:
-    """A reply of few letters, so that it soon repeats itself and drafts are right."""
+    """A reply of few letters, which soon repeats itself, so that drafts are accepted."""
     prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
     sampling = Sampling(temperature=temperature, top_k=0, seed=number)
     grammar = Grammar('root ::= ("a" | "b"){400}')
@@ -84,8 +84,7 @@ def generated(
 
 
 def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -> None:
-    """They can part only where two tokens are closer to each other than other batch sizes move
-    them, which is no choice of the model's."""
+    """They can diverge only where two tokens are closer than the noise of batch sizes: a tie."""
     same = 0
     for number in range(8):
         plain = reply(context, number, speculate=False, temperature=0)
@@ -96,13 +95,13 @@ def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -
         prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
         assert same_choices(context, prompt, plain, drafted)
     assert same >= 5
-    assert sum(accepted) > 100, "the drafts were put to the test"
+    assert sum(accepted) > 100, "drafts were accepted"
 
 
 def logits_after(
     context: Context, prompt: list[int], reply: list[int], step: int
 ) -> NDArray[np.float32]:
-    """Logits behind a reply that was decoded `step` tokens at a time."""
+    """Logits after a reply that was decoded `step` tokens at a time."""
     context.clear()
     for begin, tokens, size in ((0, prompt, 512), (len(prompt), reply, step)):
         for at in range(0, len(tokens), size):
@@ -153,7 +152,7 @@ def test_exact_drafts_never_change_a_greedy_reply() -> None:
     model.close()
 
 
-def test_that_batches_are_computed_otherwise_is_noticed() -> None:
+def test_batches_that_differ_from_single_tokens_are_detected() -> None:
     """With flash attention over f16, llama.cpp divides the context of a single token only; without
     it, and for the router of a mixture of experts, it has another kernel for several tokens."""
     dense, mixture = (
@@ -182,7 +181,7 @@ async def test_exact_drafts_are_a_setting(config: EngineConfig) -> None:
     assert (await client.status())["pid"] == (await without.status())["pid"], "one engine for both"
     prompt = await client.tokenize([Segment("one two three four five six " * 30)])
     request = EngineRequest(prompt, Sampling(temperature=0), 300)
-    # From the second on, all go on from the very same state: a copy that was put back.
+    # From the second on, all continue from the very same state: a restored copy.
     for _ in range(2):
         plain = await finish(without, request)
     assert (await client.status())["tuning"]["exact"] == 0, "not needed so far"
@@ -229,15 +228,15 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
     if at < min(len(plain), len(drafted)):
         single, batched = (logits_after(context, prompt, plain[:at], step) for step in (1, 16))
         noise = float(abs(single - batched).max())
-        assert noise < 2, "far less than what parts a likely token from others"
+        assert noise < 2, "far less than what separates a likely token from others"
         assert abs(single[plain[at]] - single[drafted[at]]) <= 2 * noise
     context.close()
     model.close()
 
 
 def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context) -> None:
-    """Every row is drawn from its own logits by the same sampler with the same random numbers,
-    whether its token was drafted or not: so nothing but the noise of batches makes them part."""
+    """Every row is sampled from its own logits by the same sampler with the same random numbers,
+    drafted or not, so that only the noise of batch sizes makes replies diverge."""
     agreed = total = 0
     for number in range(8):
         plain = reply(context, number, speculate=False, temperature=0.05)
@@ -251,8 +250,8 @@ def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context)
 def drawn(
     context: Context, seeds: range, *, speculate: bool, temperature: float = 1.0
 ) -> tuple[Counter[tuple[int, str]], Counters]:
-    """What replies begin with when they go on from a text of the same few letters: how often
-    each letter stands at each place."""
+    """How often each letter is at each place in replies that continue a text of the same few
+    letters."""
     token = {x: context.model.tokenize(x, special=False)[0] for x in "Qq"}
     prompt = array("i", [token[x] for x in "Qqqq"] * 35)
     grammar = Grammar(f"root ::= (<[{token['Q']}]> | <[{token['q']}]>){{60}}")
@@ -271,8 +270,8 @@ def drawn(
 
 
 def chi_squared(left: Counter[tuple[int, str]], right: Counter[tuple[int, str]]) -> float:
-    """The statistic of two samples over its degrees of freedom: about 1 when both come from one
-    distribution, place by place."""
+    """The statistic of two samples over its degrees of freedom: about 1 when both have the same
+    distribution at each place."""
     total = degrees = 0.0
     for place in {place for place, _ in left}:
         cells = [(left[place, letter], right[place, letter]) for letter in "Qq"]
@@ -291,17 +290,17 @@ def chi_squared(left: Counter[tuple[int, str]], right: Counter[tuple[int, str]])
 def test_sampled_replies_have_the_same_distribution_with_and_without_drafts(
     context: Context,
 ) -> None:
-    """Over hundreds of replies of other seeds each, with many drafts taken and many refused."""
+    """Over hundreds of replies with other seeds, with many drafts accepted and many rejected."""
     plain, _ = drawn(context, range(300), speculate=False)
     drafted, counters = drawn(context, range(1000, 1300), speculate=True)
     assert counters.accepted_tokens > 150
     assert counters.drafted_tokens > 2 * counters.accepted_tokens
     assert chi_squared(plain, drafted) < 2
     other, _ = drawn(context, range(2000, 2300), speculate=False, temperature=0.3)
-    assert chi_squared(plain, other) > 3, "another distribution would be noticed"
+    assert chi_squared(plain, other) > 3, "another distribution is detected"
 
 
-async def test_what_was_refused_is_out_of_the_cache(config: EngineConfig) -> None:
+async def test_rejected_drafts_leave_the_cache(config: EngineConfig) -> None:
     client = await open_engine(smooth_laguna(), config=config)
     prompt = await client.tokenize([Segment("one two three four five six " * 30)])
     first = await finish(client, EngineRequest(prompt, Sampling(temperature=0), 300, session="s"))
@@ -356,7 +355,7 @@ def test_a_draft_is_always_what_followed_an_equal_run(tokens: list[int], cut: in
     if not draft:
         return
     run = tokens[-12:]
-    # What follows the place is the draft, going round when the place is in the present.
+    # The draft continues from the place, and wraps around when it reaches the last token.
     places = [
         at
         for at in range(12, len(tokens))

@@ -1,4 +1,4 @@
-"""Streamed text: whole characters, and never the beginning of a stop."""
+"""Streamed text: whole characters, and never the beginning of a stop string."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_any_cut_gives_the_text_before_the_first_stop(
         assert not places
         assert shown == text
     else:
-        # Of stops that overlap, the one whose last byte comes first ends the text.
+        # Of overlapping stop strings, the one whose last byte comes first ends the text.
         assert text.startswith(shown)
         assert text[len(shown) :].startswith(stream.stopped)
         assert len(shown) >= len(expected)
         assert stream.shown == len(shown.encode())
 
 
-def test_bytes_that_are_no_text_are_replaced_at_the_end() -> None:
+def test_invalid_bytes_are_replaced_at_the_end() -> None:
     stream = TextStream()
     assert stream.feed(b"a\xf0\x9f") == "a"
     assert not stream.clean

@@ -1,4 +1,4 @@
-"""What an engine learns of the machine on first use: kept, applied, shown."""
+"""What an engine measures on first use: stored, applied, shown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     learnt = Tuning(**status["tuning"])
     assert learnt.decode_rate > 0
     assert learnt.flash_gain > 0
-    assert (learnt.repack_gain > 0) == learnt.measured, "not beside others"
+    assert (learnt.repack_gain > 0) == learnt.measured, "not while others load the machine"
     assert learnt.step == 0
     await reply(client, "def area(width, height): return width * height\n" * 200)
     learnt = Tuning(**(await client.status())["tuning"])
@@ -78,7 +78,7 @@ async def test_another_engine_of_the_model_measures_nothing_again(
     await client.aclose()
 
 
-async def test_what_was_learnt_on_a_busy_machine_is_measured_again_but_keeps_its_snapshots(
+async def test_a_busy_machine_is_measured_again_but_keeps_its_snapshots(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
@@ -97,7 +97,7 @@ async def test_what_was_learnt_on_a_busy_machine_is_measured_again_but_keeps_its
         runner.close()
 
 
-async def test_what_is_configured_is_not_measured(config: EngineConfig) -> None:
+async def test_configured_settings_are_not_measured(config: EngineConfig) -> None:
     client = await open_engine(tiny_laguna(), config=config)
     status = await client.status()
     assert not status["tuning"]["measured"]
@@ -136,7 +136,7 @@ def test_weights_are_rearranged_where_that_is_faster(
         assert runner.tuning.repack_gain == found
         runner.close()
     assert loaded == [kept, kept, not kept]
-    assert len(asked) == 1, "once measured it is known"
+    assert len(asked) == 1, "measured once"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_replies_are_as_if_each_were_alone(context: Context, seed: int) -> None:
         assert job.result is not None
         prompts += job.result.prompt
         assert same_choices(context, job.prompt, ids, job.result.ids)
-    # A switch costs the tokens of a conversation too short to be parked, and nothing else.
+    # A switch costs only the tokens of a conversation too short to be parked.
     assert decoded < 1.5 * (prompts + generated)
 
 

@@ -1,4 +1,4 @@
-"""Conversations with a real HTTP server that behaves, and with ones that do not."""
+"""Conversations with a real HTTP server, well-behaved and misbehaving."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def calls_read(exchange: Exchange) -> None:
     await exchange.done(prompt_tokens=50, completion_tokens=9)
 
 
-async def test_a_reply_streams_and_the_servers_counts_are_told() -> None:
+async def test_a_reply_streams_and_reports_the_servers_counts() -> None:
     async with ModelServer(says_hi) as server:
         conversation = await talk(server)
         events = await collect(
@@ -381,7 +381,7 @@ FULL = [
 
 @pytest.mark.parametrize("error", FULL)
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_full_context_is_told_with_its_numbers(
+async def test_a_full_context_is_reported_with_its_numbers(
     error: dict[str, Any], streamed: bool
 ) -> None:
     async def full(exchange: Exchange) -> None:
@@ -409,7 +409,7 @@ async def test_a_full_context_is_told_with_its_numbers(
         ("500 Internal Server Error", b"", "HTTP 500"),
     ],
 )
-async def test_a_refusal_is_told_in_a_line(status: str, body: Any, expected: str) -> None:
+async def test_a_refusal_is_an_error_of_one_line(status: str, body: Any, expected: str) -> None:
     async def refuse(exchange: Exchange) -> None:
         await exchange.answer(status, body)
 
@@ -423,15 +423,15 @@ async def test_a_refusal_is_told_in_a_line(status: str, body: Any, expected: str
 
 
 @pytest.mark.parametrize(
-    ("arguments", "finish", "told"),
+    ("arguments", "finish", "problem"),
     [
         ('{"path": "a', "length", "cut off"),
         ('{"path": a.py}', "tool_calls", "could not be read"),
         ("[1]", "tool_calls", "one JSON object"),
     ],
 )
-async def test_a_call_that_cannot_be_read_is_told_to_the_model_and_not_made(
-    arguments: str, finish: str, told: str
+async def test_a_malformed_call_is_reported_to_the_model_and_not_made(
+    arguments: str, finish: str, problem: str
 ) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.open()
@@ -445,7 +445,7 @@ async def test_a_call_that_cannot_be_read_is_told_to_the_model_and_not_made(
         reply = reply_of(await collect(conversation))
         assert reply.tool_calls == []
         assert reply.error is not None
-        assert told in reply.error
+        assert problem in reply.error
         await conversation.append([Message(role="user", content=reply.error)])
         await collect(conversation)
         await conversation.aclose()
@@ -464,7 +464,7 @@ async def test_a_call_that_is_not_allowed_is_reported_and_not_made() -> None:
     assert "Call one of: `done`" in reply.error
 
 
-async def test_bytes_that_are_no_text_and_encodings_that_lie_are_no_traceback() -> None:
+async def test_invalid_bytes_and_wrong_encodings_are_no_traceback() -> None:
     async def lies(exchange: Exchange) -> None:
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
         await exchange.send(head.encode() + b"Content-Length: 5\r\n\r\nhello")
@@ -537,7 +537,7 @@ async def test_counts_follow_the_servers_own() -> None:
     assert conversation.used == 45 + added
 
 
-async def test_a_cache_that_forgot_is_told() -> None:
+async def test_a_cache_miss_of_the_server_is_reported() -> None:
     async def forgets(exchange: Exchange) -> None:
         await exchange.open()
         await exchange.delta(content="Hi", finish="stop")
@@ -592,10 +592,10 @@ async def test_the_context_is_asked_of_the_server() -> None:
         llama = await open_provider("local/m", config(root))
         del server.gets["/props"]
         silent = await open_provider("local/m", config(server.url))
-        told = await open_provider("local/m", config(server.url, context=777))
-        limits = [c.limit for c in (vllm, llama, silent, told)]
+        configured = await open_provider("local/m", config(server.url, context=777))
+        limits = [c.limit for c in (vllm, llama, silent, configured)]
         assert reply_of(await collect(llama)).text.startswith("Hi")
-        for conversation in (vllm, llama, silent, told):
+        for conversation in (vllm, llama, silent, configured):
             await conversation.aclose()
     assert limits == [8000, 4096, 32768, 777]
     assert vllm.info.name == "local/m"

@@ -65,7 +65,7 @@ def test_a_file_is_fetched_whole_and_nothing_else_is_left(server, target):
     assert "range" not in server.asked[0]
 
 
-def test_what_is_there_is_not_fetched_again(server, target):
+def test_an_existing_file_is_not_fetched_again(server, target):
     leave_part(target, DATA[:HALF], {"sha256": DIGEST})
     assert get(target, source(server)).sha256 == DIGEST
     assert [asked["range"] for asked in server.asked] == [f"bytes={HALF}-"]
@@ -141,7 +141,7 @@ def test_after_wrong_bytes_the_next_source_is_tried(server, target):
     ("status", "words"),
     [(404, "does not have the file"), (403, "accept a licence"), (418, "answers HTTP 418")],
 )
-def test_a_refusal_is_said_in_words(server, target, status, words):
+def test_a_refusal_is_explained(server, target, status, words):
     server.status = status
     with pytest.raises(ModelError, match=words):
         get(target, source(server))
@@ -212,7 +212,7 @@ def test_two_at_once_the_second_may_wait_for_the_first(server, target):
     assert len(server.asked) == 1
 
 
-def test_an_interruption_keeps_what_is_there(server, target):
+def test_an_interruption_keeps_the_bytes_so_far(server, target):
     def interrupt(progress: Progress) -> None:
         if progress.done:
             raise KeyboardInterrupt
@@ -298,7 +298,7 @@ def test_progress_tells_rate_and_time_left():
     assert (seen[-1].done, seen[-1].total, seen[-1].eta_s) == (1000, 1000, 0)
 
 
-def test_progress_is_not_told_more_often_than_can_be_seen():
+def test_progress_is_reported_at_most_ten_times_a_second():
     seen: list[Progress] = []
     meter = Meter("m", seen.append, clock=lambda: 0.0)
     meter.total = 100
@@ -314,7 +314,7 @@ def test_an_address_that_is_none_is_refused():
 
 
 def test_the_locks_of_one_process_end_with_it(server, target):
-    """A crashed download does not lock its successor out."""
+    """A crashed download does not lock out the next one."""
     child = os.fork()
     if child == 0:
         try:

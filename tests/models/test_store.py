@@ -54,7 +54,7 @@ def names(store: Store) -> list[str]:
 # --- resolving --------------------------------------------------------------------------------
 
 
-def test_with_no_model_at_all_both_commands_are_told(store):
+def test_without_a_model_the_error_names_both_commands(store):
     with pytest.raises(ModelError, match="no model is installed") as caught:
         resolve(None, Config())
     assert caught.value.exit_code == 3
@@ -294,7 +294,7 @@ def test_another_file_does_not_take_a_known_name(store, tmp_path):
     assert import_file(str(path), store, name="mine").name == "mine"
 
 
-def test_what_is_no_model_is_not_imported(store, tmp_path):
+def test_a_file_that_is_not_a_model_is_not_imported(store, tmp_path):
     (tmp_path / "bad.gguf").write_text("hello")
     with pytest.raises(ModelError, match="is not a GGUF file"):
         import_file(str(tmp_path / "bad.gguf"), store)

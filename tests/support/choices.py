@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from laguna_agent.models.engine.llama import Context
 
 NOISE = 0.05
-"""Logits that other batch sizes alone move each other by, on the smooth tiny Laguna, at most."""
+"""Most that other batch sizes alone move two logits apart, on the smooth tiny Laguna."""
 
 
 def logits(context: Context) -> NDArray[np.float32]:
-    """Those of the last row, to keep."""
+    """A copy of the logits of the last row."""
     return np.ctypeslib.as_array(context.logits(), (context.model.vocabulary,)).copy()
 
 
 def same_choices(
     context: Context, prompt: Sequence[int], left: Sequence[int], right: Sequence[int]
 ) -> bool:
-    """True when both replies make the same choices. They may part only where two tokens are
-    closer to each other than the noise, which is no choice of the model's."""
+    """True when both replies make the same choices. They may diverge only at a tie: where two
+    tokens are closer than the noise."""
     for at, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
             context.clear()

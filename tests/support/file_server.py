@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that serves bytes, well or badly, and remembers what was asked."""
+"""An HTTP server on loopback that serves bytes, well or badly, and records the requests."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """Serves `data` at every path. The switches say how it misbehaves."""
+    """Serves `data` at every path. The attributes set how it misbehaves."""
 
     data: bytes
     ranges: bool = True
     etag: str = ""
     status: int = 200
     statuses: list[int] = field(default_factory=list)
-    """Statuses of the next answers, before `status` holds again."""
+    """Statuses of the next answers, before `status` applies again."""
     drops: list[int] = field(default_factory=list)
-    """Of the next answers, the bytes of body after which the connection ends."""
+    """Bytes of body after which the connections of the next answers end."""
     lengths: bool = True
     content_type: str = "application/octet-stream"
     hold: threading.Event | None = None
-    """If set, the body's second half is only sent once this is."""
+    """If given, the body's second half is sent once this event is set."""
     asked: list[dict[str, str]] = field(default_factory=list)
     redirect: str = ""
-    """Where every request is sent on to."""
+    """The target of a redirect for every request."""
     url: str = ""
 
 

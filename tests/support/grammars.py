@@ -1,4 +1,4 @@
-"""Asks the real llama.cpp what a grammar accepts, over the vocabulary of a model file."""
+"""Checks what a grammar accepts with the real llama.cpp and the vocabulary of a model file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Vocabulary:
 
 
 class Acceptor:
-    """A grammar being fed."""
+    """The state of a grammar that is fed tokens."""
 
     def __init__(self, vocabulary: Vocabulary, grammar: Grammar) -> None:
         self._vocabulary = vocabulary
@@ -81,7 +81,7 @@ class Acceptor:
 def verdict(
     vocabulary: Vocabulary, grammar: Grammar, text: str, *, special: bool = True
 ) -> Verdict:
-    """What the grammar says of `text`: a whole reply, a beginning of one, or neither."""
+    """The grammar's verdict on `text`: a whole reply, the beginning of one, or neither."""
     acceptor = Acceptor(vocabulary, grammar)
     try:
         if not acceptor.valid:

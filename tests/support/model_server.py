@@ -1,4 +1,4 @@
-"""A scripted chat completions server on loopback: real HTTP, and every way to misbehave."""
+"""A scripted chat completions server on loopback, with real HTTP and every way to misbehave."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Exchange:
         self._writer.transport.abort()
 
     async def closed(self) -> None:
-        """Wait until the client has gone."""
+        """Wait until the client has disconnected."""
         while not self._writer.transport.is_closing():
             try:
                 await self.send(b": ping\n\n")
@@ -57,7 +57,7 @@ class Exchange:
 
 
 class ModelServer:
-    """Answers chat requests with its scripts, one after the other, the last again and again."""
+    """Answers chat requests with its scripts in order, and then repeats the last one."""
 
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)

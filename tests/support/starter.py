@@ -1,4 +1,4 @@
-"""The starter model for tests: fetched once into the cache of test models, by laguna's own code.
+"""The starter model for tests, fetched once into the cache of test models by laguna's own code.
 
 `make starter` fetches it before the tests run and shows its progress.
 """
@@ -15,7 +15,7 @@ from support.synthetic import cache_dir
 
 
 def fetch_starter() -> Path:
-    """Path of the starter, its digest checked."""
+    """Fetch the starter if needed and check its digest; returns its path."""
     store = Store(cache_dir())
     pinned = load_catalogue().get(STARTER).file.sha256
     with TransferLine() as line:
