@@ -93,28 +93,30 @@ async def test_replies_are_held_to_a_grammar(warm_engine: EngineClient) -> None:
         assert 1 <= int(text.removeprefix('{"n": ').removesuffix("}")) <= 9999
 
 
-async def test_a_lazy_grammar_binds_from_its_trigger_on(warm_engine: EngineClient) -> None:
-    tokens = [
-        *await prompt(warm_engine),
-        *await warm_engine.tokenize([Segment("<think>", special=True)]),
-    ]
-    grammar = Grammar('root ::= <[25]> "ok" <[26]>', lazy=True, trigger_tokens=("<tool_call>",))
+async def test_a_lazy_grammar_applies_from_its_trigger_on(warm_engine: EngineClient) -> None:
+    triggers = {18: "<think>", 19: "</think>", 23: "<assistant>", 25: "<tool_call>"}
+    first = " | ".join(f"<[{token}]>" for token in triggers)
+    grammar = Grammar(
+        f'root ::= ({first}) "ok" <[26]>', lazy=True, trigger_tokens=tuple(triggers.values())
+    )
+    tokens = await prompt(warm_engine)
     seen = 0
     for seed in range(300):
         sampling = WILD.model_copy(update={"temperature": 3.0, "seed": seed})
         events, finished = await run(
             warm_engine, EngineRequest(tokens, sampling, 60, grammar=grammar, session="g")
         )
-        if 25 in finished.ids:
+        trigger = next((triggers[token] for token in finished.ids if token in triggers), None)
+        if trigger is not None:
             seen += 1
-            tail = text_of(events).split("<tool_call>", 1)[1]
-            assert "ok</tool_call>".startswith(tail) or tail == "ok</tool_call>"
+            tail = text_of(events).split(trigger, 1)[1]
+            assert "ok</tool_call>".startswith(tail)
         if seen >= 2:
             return
     assert seen, "random text never triggered the grammar"
 
 
-async def test_a_lazy_grammar_wakes_up_by_a_pattern(warm_engine: EngineClient) -> None:
+async def test_a_lazy_grammar_is_triggered_by_a_pattern(warm_engine: EngineClient) -> None:
     tokens = await prompt(warm_engine)
     # Any letter triggers, and digits must follow.
     grammar = Grammar("root ::= [a-z] [0-9]{3}", lazy=True, trigger_patterns=(r"^[^a-z]*([a-z])",))
