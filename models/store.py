@@ -142,7 +142,7 @@ class Store:
         found = self.find(name)
         if found is None:
             raise ModelError(
-                f"{name} is not installed", hint="`laguna models list` shows the installed models."
+                f"{name} is not installed", hint="`laguna models list --installed` shows what is."
             )
         leftovers = [found.path.with_name(found.path.name + end) for end in (".part", ".part.json")]
         for path in (*split_files(found.path), *leftovers):

@@ -263,7 +263,7 @@ async def _speculation(
                 against="without drafts",
             )
             alike = common_prefix(results[0].ids, results[1].ids)
-            report.add("  equal tokens before the first difference", float(alike), "")
+            report.add("  tokens before the first difference", float(alike), "")
     finally:
         await plain.aclose()
         await drafting.aclose()

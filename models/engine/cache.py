@@ -328,11 +328,11 @@ class Cache:
                     reason="another conversation used the engine in between", position=keep
                 )
             return CacheMiss(
-                reason="the window layers no longer hold what comes before this position",
+                reason="the sliding-window layers no longer hold the tokens before this position",
                 position=keep,
             )
         if shared < min(known.prompt, len(prompt)):
-            return CacheMiss(reason="the prompt differs from the one before", position=shared)
+            return CacheMiss(reason="the prompt differs from the previous one", position=shared)
         return None
 
     def _explain_prefix(
@@ -348,7 +348,7 @@ class Cache:
         if not nearest:
             return None
         return CacheMiss(
-            reason="the system prompt or the tools are not those that were processed before",
+            reason="the system prompt or the tools changed",
             position=nearest,
         )
 

@@ -137,7 +137,7 @@ class EngineClient:
                     # An engine with another protocol but our key: leave it to its clients.
                     with start_lock(self.spec.key):
                         socket_path(self.spec.key).unlink(missing_ok=True)
-                    raise EngineLostError("the running engine speaks another protocol")
+                    raise EngineLostError("the running engine is from another version of laguna")
                 case "ready":
                     self.model = EngineModel(**header["model"])
                     return
@@ -162,7 +162,7 @@ class EngineClient:
                 frame = await queue.get()
                 if frame is not None:
                     return frame
-        raise self._gave_up(EngineLostError("the engine process dies at every request"))
+        raise self._gave_up(EngineLostError("the engine process crashes on every request"))
 
     async def tokenize(self, segments: Sequence[Segment]) -> list[int]:
         """Token ids of the segments in order, without added special tokens."""

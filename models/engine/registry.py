@@ -73,4 +73,4 @@ def _wait_until_gone(connection: socket.socket) -> None:
             wire.receive_frame(connection)
     except wire.WireError as error:
         if isinstance(error.__cause__, TimeoutError):
-            raise ModelError("the engine does not stop; it may still be decoding") from error
+            raise ModelError("the engine did not stop; it may still be decoding") from error

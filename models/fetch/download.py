@@ -179,7 +179,7 @@ class HttpSource:
             part.reserve(total)
             for chunk in response.iter_raw():
                 if total is not None and part.size + len(chunk) > total:
-                    raise SourceError(f"sends more than the {total} bytes it promised")
+                    raise SourceError(f"sends more than the {total} bytes it announced")
                 part.write(chunk)
         return total is None or part.size == total
 

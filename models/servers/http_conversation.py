@@ -198,7 +198,7 @@ class HttpConversation:
                 waited, waits = waited + pause, waits + 1
                 if waited > self._timeouts.loading_s:
                     raise ModelError(
-                        f"the model server at {self._url} stays busy: {error}",
+                        f"the model server at {self._url} is still busy: {error}",
                         hint="Wait until it is ready, or look at its log.",
                     ) from error
                 yield EngineRestarted(reason=f"the server is busy: {error}", attempt=waits)

@@ -298,7 +298,7 @@ def require_fit(
         raise ModelError(
             f"{name} does not fit in memory now: it needs {gib(needed.host)} at {context} tokens "
             f"of context, and {gib(memory.available)} of {gib(memory.total)} are free",
-            hint="Close other programs (`laguna engine stop` ends running models), or "
+            hint="Close other programs (`laguna engine stop` ends engines), or "
             + _smaller(header, memory.available, engine, cards).lower(),
         )
     return needed

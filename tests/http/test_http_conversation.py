@@ -359,7 +359,7 @@ async def test_a_loading_server_is_waited_for_as_long_as_it_asks() -> None:
     assert reply_of(events).text == "Hi there\u2028."
     async with ModelServer(loading) as server:
         conversation = await talk(server, timeouts(loading_s=20.0))
-        with pytest.raises(ModelError, match="stays busy: Loading model"):
+        with pytest.raises(ModelError, match="is still busy: Loading model"):
             await collect(conversation)
         await conversation.aclose()
 
