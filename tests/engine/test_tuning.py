@@ -43,7 +43,8 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     status = await client.status()
     learnt = Tuning(**status["tuning"])
     assert learnt.decode_rate > 0
-    assert learnt.flash_gain > 0
+    quick = tuning._FLASH_BUDGET_S * learnt.batch_rate >= 2 * tuning._DEPTH
+    assert (learnt.flash_gain > 0) == quick, "not where it takes long"
     assert (learnt.repack_gain > 0) == learnt.measured, "not while others load the machine"
     assert learnt.step == 0
     await reply(client, "def area(width, height): return width * height\n" * 200)
