@@ -29,6 +29,7 @@ from support.scripted import Script, ScriptedConversation
 
 WAIT_S = 30.0
 """Only so that a failing test ends."""
+POLL_S = 0.02
 
 
 class Streaming(ScriptedConversation):
@@ -110,7 +111,7 @@ class Driven:
         deadline = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < deadline, f"did not happen: {what}\n{self.shown}"
-            await self.pilot.pause(0.01)
+            await asyncio.sleep(POLL_S)
         await self.pilot.pause()
 
     async def send(self, text: str) -> None:

@@ -130,11 +130,20 @@ async def all_that_is_asked(ui):
         await ui.until(lambda: scroll.scroll_offset.y > before, "scrolled")  # noqa: B023
 
 
-@pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12), (30, 8), (40, 6)], ids=str)
-@pytest.mark.parametrize("command", LONG.values(), ids=LONG)
-async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
-    drive, command, size
-):
+SIZES = [(140, 40), (80, 24), (40, 12), (30, 8), (40, 6)]
+"""One for each way in which the card saves lines."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *(("lines", size) for size in SIZES),
+        *((kind, size) for kind in ("words", "one word") for size in SIZES[1::2]),
+    ],
+    ids=str,
+)
+async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(drive, kind, size):
+    command = LONG[kind]
     assert len(command) > 600
     async with drive([call("shell", command=command), Reply(text="Then not.")], size=size) as ui:
         await ui.idle()
