@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from pathlib import Path
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
-
-
-def running(word: str) -> bool:
-    """Whether a process with this argument runs."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if word.encode() in entry.read_bytes().split(b"\0"):
-                return True
-    return False
+from support.shells import processes_with
 
 
 class Counted:
@@ -54,7 +44,7 @@ async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive)
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
         entry = ui.app.transcript.entries[-1]
         assert (entry.state, entry.summary) == ("failed", "interrupted")
-        assert not running(word)
+        assert not processes_with(word)
         assert counted.most <= 2  # the last output and the exit
         assert counted.longest <= LIVE_CHARS
         ui.app.composer.put("")

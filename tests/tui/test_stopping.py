@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import time
-from pathlib import Path
 
 from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
 from support.scripted import call
+from support.shells import processes_with, unique
 
 KEPT = "stopped; the work so far is kept"
 
@@ -91,18 +89,19 @@ async def test_escape_stops_writing_and_keeps_what_was_written(drive):
 
 
 async def test_escape_stops_a_tool_and_its_children(drive):
-    sleep = f"sleep 1000.{os.getpid()}1"
-    script = [call("shell", command=f"{sleep} & echo begun; wait"), Reply(text="then not")]
+    seconds = unique()
+    command = f"sleep {seconds} & echo begun; wait"
+    script = [call("shell", command=command), Reply(text="then not")]
     async with drive(script, mode="allow-all") as ui:
         await ui.idle()
         await ui.send("wait for ever")
         await ui.shows("begun")
         await ui.shows("running")
-        await ui.until(lambda: running(sleep), "the tool to start its process")
+        await ui.until(lambda: processes_with(seconds), "the tool to start its process")
         await ui.pilot.press("escape")
         await ui.shows(KEPT)
         await ui.idle()
-        await ui.until(lambda: not running(sleep), "the end of what the tool started")
+        await ui.until(lambda: not processes_with(seconds), "the end of what the tool started")
         await ui.send("and now?")
         await ui.shows("then not")
 
@@ -150,26 +149,16 @@ async def test_control_c_stops_a_turn_and_pressed_twice_exits(drive):
 
 
 async def test_exiting_while_a_tool_runs_ends_its_children(drive):
-    sleep = f"sleep 1000.{os.getpid()}2"
-    made = call("shell", command=f"{sleep} & echo begun; wait")
-    async with drive([made], mode="allow-all") as ui:
+    seconds = unique()
+    script = [call("shell", command=f"sleep {seconds} & echo begun; wait")]
+    async with drive(script, mode="allow-all") as ui:
         await ui.idle()
         await ui.send("wait for ever")
         await ui.shows("begun")
-        await ui.until(lambda: running(sleep), "the tool to start its process")
+        await ui.until(lambda: processes_with(seconds), "the tool to start its process")
         await ui.send("/exit")
         await ui.until(lambda: ui.app._exit, "left")
     deadline = time.monotonic() + 30
-    while running(sleep):
+    while processes_with(seconds):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
-
-
-def running(command):
-    """Whether a process with this command line runs, in any sandbox."""
-    wanted = command.replace(" ", "\0").encode() + b"\0"
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if entry.read_bytes() == wanted:
-                return True
-    return False
