@@ -53,7 +53,7 @@ class AgentThread:
         self._work: asyncio.Task[Any] | None = None
         self._stop: asyncio.Event | None = None
         self._output_shown = asyncio.Event()
-        self._ready = threading.Event()
+        self._loop_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="laguna-agent", daemon=True)
 
     # --- called from the app's thread -------------------------------------------------------
@@ -63,32 +63,32 @@ class AgentThread:
         self._thread.start()
 
     def turn(self, text: str) -> None:
-        """Take a turn; its events are posted, TurnEnded last."""
-        self._begin(self._turn(text))
+        """Run a turn; posts its events, then WorkEnded."""
+        self._start_work(self._turn(text))
 
     def compact(self, guidance: str) -> None:
         """Compact the conversation; posts like a turn."""
-        self._begin(self._compact(guidance))
+        self._start_work(self._compact(guidance))
 
     def shell(self, key: str, command: str) -> None:
         """Run the user's command in the repository; posts its output, then WorkEnded."""
-        self._begin(self._shell(key, command))
+        self._start_work(self._shell(key, command))
 
     def shell_output_shown(self) -> None:
         """Allow the command's next output: the last one is shown."""
-        self._soon(self._output_shown.set)
+        self._call_in_thread(self._output_shown.set)
 
     def reopen(self, **changes: Any) -> None:
         """Close the session and open one with `changes` to the settings."""
-        self._begin(self._reopen(changes))
+        self._start_work(self._reopen(changes))
 
     def restart(self) -> None:
         """Make the settings again and open a session with them."""
-        self._begin(self._restart())
+        self._start_work(self._restart())
 
     def cancel(self) -> None:
         """Stop what runs: loading, a turn or a command."""
-        self._soon(self._cancel)
+        self._call_in_thread(self._cancel)
 
     def run(self, make: Callable[[Session], Coroutine[Any, Any, T]]) -> Awaitable[T]:
         """Run a coroutine of the session; awaited in the app's loop. Raises LagunaError."""
@@ -101,27 +101,28 @@ class AgentThread:
         """Close the session and end the thread. Blocks for a few seconds at most."""
         if not self._thread.is_alive():
             return
-        self._soon(lambda: self._stop.set() if self._stop is not None else None)
+        self._call_in_thread(lambda: self._stop.set() if self._stop is not None else None)
         self._thread.join(_CLOSING_S)
 
     # --- in the thread ---------------------------------------------------------------------
 
-    def _soon(self, callback: Callable[[], Any]) -> None:
-        self._ready.wait(1.0)
+    def _call_in_thread(self, callback: Callable[[], Any]) -> None:
+        self._loop_ready.wait(1.0)
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(callback)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_work(self, work: Coroutine[Any, Any, None]) -> None:
         def start() -> None:
             before = self._work
-            self._work = asyncio.get_running_loop().create_task(self._guarded(work, before))
+            self._work = asyncio.get_running_loop().create_task(self._run_work(work, before))
 
-        self._soon(start)
+        self._call_in_thread(start)
 
-    async def _guarded(
+    async def _run_work(
         self, work: Coroutine[Any, Any, None], before: asyncio.Task[Any] | None = None
     ) -> None:
+        """Stop the work `before`, then run `work`; post how it ended if it did not post that."""
         if before is not None and not before.done():
             before.cancel()
             await asyncio.wait([before])
@@ -149,14 +150,14 @@ class AgentThread:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._ready.set()
+        self._loop_ready.set()
         try:
             self.settings = self._start_settings()
         except LagunaError as error:
             self._post(messages.WorkFailed(error, fatal=True))
             return
         self._ask_trust()
-        self._work = asyncio.create_task(self._guarded(self._open_first()))
+        self._work = asyncio.create_task(self._run_work(self._open_first()))
         await self._stop.wait()
         self._cancel()
         if self._work is not None:
