@@ -209,7 +209,7 @@ async def asks_command(app: SceneApp, pilot: Pilot[int]) -> None:
     command = "pip install 'vouchers>=2' && rm -rf build \x1b[2K # harmless"
     _ask(
         app, RunCommand(command=command, cwd="/home/ada/shop"),
-        "rm -rf removes files for good, and pip reaches the network",
+        "rm -rf deletes files, and pip connects to the network",
         '[[policy.rules]]\nverdict = "allow"\ncommand = "pip install *"',
     )  # fmt: skip
 
@@ -219,7 +219,7 @@ async def asks_long_command(app: SceneApp, pilot: Pilot[int]) -> None:
     command = f"cmake -S . -B build \\\n{options}  && cmake --build build && rm -rf /home/ada/old"
     _ask(
         app, RunCommand(command=command, cwd="/home/ada/shop"),
-        "rm -rf removes files for good",
+        "rm -rf deletes files",
         '[[policy.rules]]\nverdict = "allow"\ncommand = "cmake *"',
     )  # fmt: skip
 
@@ -227,7 +227,7 @@ async def asks_long_command(app: SceneApp, pilot: Pilot[int]) -> None:
 async def asks_edit(app: SceneApp, pilot: Pilot[int]) -> None:
     _ask(
         app, WritePath(path="/home/ada/shop/shop/cart.py", diff=DIFF),
-        "in mode ask, every change is asked",
+        "it changes a file",
         '[[policy.rules]]\nverdict = "allow"\npath = "/home/ada/shop/shop/cart.py"\nwrite = true',
     )  # fmt: skip
 
@@ -276,10 +276,10 @@ async def trust(app: SceneApp, pilot: Pilot[int]) -> None:
 async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
     app.happen(
         UserMessage(text="delete everything\n[red]not markup[/red] \x1b[31m and no escape"),
-        Notice(level="warning", text="No sandbox here: bwrap is not installed"),
-        *tool(9, "shell", "rm -rf /", ok=False, content="Denied (built in). It reaches outside.",
+        Notice(level="warning", text="no sandbox: bwrap is not installed"),
+        *tool(9, "shell", "rm -rf /", ok=False, content="Denied: it reaches outside the workspace.",
               summary="refused"),
-        Notice(level="error", text="the engine died and was started again"),
+        Notice(level="error", text="the engine exited and was restarted"),
         TurnFinished(status="failed", error="the model stopped without finishing the task"),
     )  # fmt: skip
     await pilot.pause()

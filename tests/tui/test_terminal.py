@@ -18,7 +18,7 @@ READ = calls("read", '{"path": "calc.py"}')
 
 async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
     calc, thinking = repository / "calc.py", asyncio.Event()
-    scripts = [EDIT, waits(thinking, READ), says("Mended it."), stalls("I will now think for ever")]
+    scripts = [EDIT, waits(thinking, READ), says("Fixed it."), stalls("I will now think for ever")]
     async with ModelServer(*scripts, says("Understood.")) as server:
         arguments = configured(server)
         terminal = Terminal(*arguments)
@@ -37,7 +37,7 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         await terminal.shows("before the next step: leave the tests alone")
         assert "leave the tests alone" not in str(server.requests)
         thinking.set()
-        await terminal.shows("Mended it.")
+        await terminal.shows("Fixed it.")
         await terminal.shows("─ done")
         prompt = [message["content"] for message in server.requests[2]["messages"]]
         assert any("leave the tests alone" in text for text in prompt[-2:])
@@ -59,10 +59,10 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         assert b"Resume with: laguna --resume" in terminal.output
 
         terminal = Terminal(*arguments, "--continue")
-        await terminal.shows("Mended it.")
+        await terminal.shows("Fixed it.")
         await terminal.shows("fake/tester")
         terminal.type("/rewind\r")
-        await terminal.shows("Go back to before")
+        await terminal.shows("Rewind to before")
         terminal.type("fix\r")
         await terminal.shows("Restore the files too?")
         terminal.type("b")
@@ -152,7 +152,7 @@ async def test_no_color_leaves_the_terminals_own_colours(configured, laguna_home
         cells = [cell for row in terminal.screen.buffer.values() for cell in row.values()]
         assert {(cell.fg, cell.bg) for cell in cells} == {("default", "default")}
         terminal.type("/mode\r")
-        await terminal.shows("every side effect is asked")
+        await terminal.shows("asks before every side effect")
         marked = [
             "".join(cell.data for _, cell in sorted(row.items()) if cell.underscore)
             for row in terminal.screen.buffer.values()
