@@ -15,6 +15,7 @@ from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import read_page
+from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ async def choose_session(
 def _session_choice(meta: Meta) -> Choice:
     from laguna_agent.interfaces.phrases import age
 
-    turns = f"{meta.turns} turn" + ("s" if meta.turns != 1 else "")
+    turns = counted(meta.turns, "turn")
     label = Text(f"{age(meta.updated, datetime.now(UTC)):>4}  ")
     label.no_wrap, label.overflow = True, "ellipsis"
     label.append(visible(meta.title or "(no messages yet)", single_line=True), "bold")

@@ -13,6 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
 SIDE_BY_SIDE = 120
@@ -105,7 +106,7 @@ def render(
 
 def more_lines(hidden: int) -> str:
     """The hint that `hidden` lines are not shown."""
-    return f"… {hidden} more line" + ("s" if hidden != 1 else "")
+    return f"… {counted(hidden, 'more line')}"
 
 
 def _unified(

@@ -19,6 +19,7 @@ from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, syntax
 from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
 Lines = list[list[Segment]]
@@ -109,8 +110,7 @@ class Renderer:
             head = Text("∴ thinking  ", style=p.muted)
             head.append(last[-max(0, width - 14) :], style=f"italic {p.muted}")
         else:
-            count = len(entry.body.split())
-            words = f"{count} word" if count == 1 else f"{count} words"
+            words = counted(len(entry.body.split()), "word")
             time = f" for {seconds(entry.duration_s)}" if entry.duration_s >= 1 else ""
             head = Text(f"∴ thought{time} · {words}", style=p.muted)
             head.append("  ▾" if entry.is_open else "  ▸", style=p.muted)

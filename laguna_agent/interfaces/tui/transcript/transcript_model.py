@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from laguna_agent.interfaces.phrases import short_summary
+from laguna_agent.plurals import counted
 
 if TYPE_CHECKING:
     from laguna_agent import events as e
@@ -184,9 +185,9 @@ class TranscriptModel:
         entry = Entry("end", title=event.status, state="ok" if ok else "failed")
         entry.body = "" if ok or event.status == "interrupted" else (event.error or "")
         entry.duration_s = event.duration_s
-        parts = [_count(event.steps, "step")] if event.steps else []
+        parts = [counted(event.steps, "step")] if event.steps else []
         if event.files_changed:
-            parts.append(f"{_count(len(event.files_changed), 'file')} changed")
+            parts.append(f"{counted(len(event.files_changed), 'file')} changed")
         usage = event.usage
         if usage.completion_tokens:
             parts.append(f"{usage.completion_tokens:,} tokens")
@@ -316,7 +317,3 @@ class TranscriptModel:
     def _mark_changed(self, entry: Entry) -> None:
         entry.version += 1
         self.changed(entry)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
