@@ -10,7 +10,7 @@ STAMP := $(VENV)/.laguna-dev
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       the test suite, in minutes  make test-slow   with a real model, and soaks"
-	@echo "make lint       ruff, mypy, import-linter   make format      what ruff can fix"
+	@echo "make lint       style, types, imports       make format      what ruff can fix"
 	@echo "make bench      measure speed and memory    make clean       remove what was built here"
 
 demo:
@@ -37,6 +37,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p laguna_agent
+	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/shellcheck install.sh .ci/run
 

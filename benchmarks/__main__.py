@@ -30,7 +30,7 @@ def commands() -> dict[str, list[str]]:
 
 def main() -> int:
     known = commands()
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="All measurements, one after the other.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
     names = parser.parse_args().names or list(known)
     if unknown := set(names) - set(known):

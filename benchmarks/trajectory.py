@@ -153,7 +153,8 @@ async def working(root: Path, steps: int) -> dict[str, float]:
     run = await long_run(root, steps=steps)
     hundred = min(100, steps // 2)
     first, last = run.step_s[:hundred], run.step_s[-hundred:]
-    prefix = run.session._prefix_mark or 0
+    system = run.session.conversation_state.system
+    prefix = system.tokens if system is not None else 0
     exact = sum(
         usage.prefilled_tokens == usage.prompt_tokens - prefix and usage.reused_tokens == prefix
         for usage in run.first_usages

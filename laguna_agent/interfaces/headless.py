@@ -12,9 +12,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
@@ -41,7 +41,7 @@ async def run_task(
     settings: Settings,
     output: Output,
     *,
-    open_session: Callable[..., Any] = Session.open,
+    open_session: Callable[..., Awaitable[Session]] = Session.open,
     watch: Callable[[Event], None] | None = None,
 ) -> ExitCode:
     """Run one task to its end and print the outcome; returns the exit code."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from laguna_agent.events import FinishReason
 from laguna_agent.models.chat.call_parsers import JsonParser
@@ -151,14 +151,9 @@ def json_shape(
     stops: tuple[str, ...],
 ) -> ReplyShape:
     """The shape of replies with JSON calls."""
-    call_parser: Callable[[], JsonParser] | None = None
-    if options.tool_choice != "none" and tools:
-
-        def call_parser() -> JsonParser:
-            return JsonParser(tools)
-
+    calls = options.tool_choice != "none" and bool(tools)
     return ReplyShape(
-        call_parser=call_parser,
+        call_parser=(lambda: JsonParser(tools)) if calls else None,
         names=frozenset(tool.name for tool in tools),
         call_begins=r'\s*\{\s*"name"\s*:\s*"([^"]*)"',
         starts_thinking=thinking,

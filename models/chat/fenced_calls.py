@@ -147,9 +147,9 @@ class Form:
                 found = None
             if isinstance(found, dict) and (len(self.line) > 1 or set(found) == set(self.line)):
                 return found
-        if len(self.line) > 1:
+        if len(self.line) != 1:
             raise ValueError("its arguments are one JSON object on the line")
-        [name] = self.line
+        name = self.line[0]
         return {name: self._value(name, text)}
 
     def _value(self, name: str, text: str) -> Any:

@@ -4,6 +4,9 @@ It runs in the engine process, on the engine's own model and context, so that bo
 with the same weights, threads and processor caches.
 """
 
+# llama_cpp does not annotate the conversions that ctypes makes, nor that its handles are optional.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import ctypes

@@ -3,6 +3,9 @@
 Only the engine process imports this module, and only its modules import `llama_cpp`.
 """
 
+# llama_cpp does not annotate the conversions that ctypes makes, nor that its handles are optional.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import ctypes

@@ -5,6 +5,9 @@ candidates tried, the likeliest first. That gives the same distribution as maski
 vocabulary and costs next to nothing, because a model mostly writes what the grammar allows.
 """
 
+# llama_cpp does not annotate the conversions that ctypes makes, nor that its handles are optional.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import ctypes

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_actions(self) -> Actions:
         """Make the command take the name of an action first, as in `laguna models list`."""
-        return Actions(self.add_subparsers(metavar="ACTION", required=True))
+        return Actions(self.add_subparsers(parser_class=Parser, metavar="ACTION", required=True))
 
     def add_directory(self) -> None:
         """Add `-C DIR`; see `repository`."""

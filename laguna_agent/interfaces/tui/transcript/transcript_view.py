@@ -286,7 +286,8 @@ class Transcript(ScrollView, can_focus=True):
         if size.width != self.virtual_size.width or self.show_vertical_scrollbar == fits:
             self.virtual_size = size
         else:
-            self.set_reactive(Transcript.virtual_size, size)
+            # Textual declares the attribute twice, once as plain Size
+            self.set_reactive(Transcript.virtual_size, size)  # pyright: ignore[reportArgumentType]
 
     def _shown(self, offset: int, height: int) -> Lines:
         """The lines in view."""

@@ -29,7 +29,8 @@ class Composer(TextArea):
 
         def __init__(self, text: str, delivery: Delivery) -> None:
             super().__init__()
-            self.text, self.delivery = text, delivery
+            self.text = text
+            self.delivery: Delivery = delivery
 
     class WordChanged(Message):
         """The completable word at the cursor is another one (`@fi`, `/mo`, or empty)."""
