@@ -88,7 +88,7 @@ class Structure(NamedTuple):
     folders: dict[str, list[str]]
     """Boxes to the packages in them."""
     base: list[str]
-    """Modules at the top of the package, which import nothing above them."""
+    """Modules at the top of the package, which all the others share."""
 
 
 def structure() -> Structure:
@@ -147,7 +147,7 @@ def svg() -> str:
     for at, name in enumerate(PARTS):
         left = MARGIN + at * (width + GAP)
         drawing.box(name, "parts", left, parts_top, width, 132, found.folders[name])
-    drawing.base(found.base, base_top)
+    bottom = drawing.base(found.base, base_top)
 
     for name in FACES:
         drawing.fall("cli", name, drawing.middle(name))
@@ -165,7 +165,7 @@ def svg() -> str:
     drawing.rail("agent", MARGIN / 2, base_top + 26)
     drawing.rail(("cli", *FACES), WIDTH - MARGIN / 2, base_top + 26)
     drawing.check()
-    return drawing.text(base_top + 112)
+    return drawing.text(bottom + 36)
 
 
 class _Rectangle(NamedTuple):
@@ -207,7 +207,7 @@ class _Drawing:
         title, about = ABOUT[name]
         self._rectangle(place, style)
         x = place.left + place.width / 2
-        rows = _wrapped(about, int(width / 6.3))
+        rows = _wrapped(about, int(width / 6.8))
         y = place.top + 22
         self._text(x, y, title, "name")
         for row in rows:
@@ -218,26 +218,30 @@ class _Drawing:
             y += 15
             self._text(x, y, row, "code")
 
-    def base(self, names: list[str], top: float) -> None:
-        """The modules that everything above may use."""
-        place = _Rectangle(MARGIN, top, INNER, 76)
+    def base(self, names: list[str], top: float) -> float:
+        """The modules that everything above may use, in as many rows as they need."""
+        rows: list[list[tuple[str, float]]] = [[]]
+        for name in names:
+            width = len(name) * 7.4 + 20
+            if sum(taken + 10 for _, taken in rows[-1]) + width > INNER - 20:
+                rows.append([])
+            rows[-1].append((name, width))
+        place = _Rectangle(MARGIN, top, INNER, 42 + 34 * len(rows))
         self._places["base"] = place
         self._rectangle(place, "base")
-        self._text(
-            WIDTH / 2,
-            top + 22,
-            "the vocabulary: one module each, used by all of the above",
-            "small",
-        )
-        widths = [len(name) * 7.4 + 20 for name in names]
-        x = WIDTH / 2 - (sum(widths) + 10 * (len(names) - 1)) / 2
-        for name, width in zip(names, widths, strict=True):
-            self._boxes.append(
-                f'<rect class="box chip" x="{x:.1f}" y="{top + 36}" width="{width:.1f}" '
-                'height="26" rx="6"/>'
-            )
-            self._text(x + width / 2, top + 53, name, "code")
-            x += width + 10
+        title = "shared modules: one idea each, used by all of the above"
+        self._text(WIDTH / 2, top + 22, title, "small")
+        for at, row in enumerate(rows):
+            x = WIDTH / 2 - (sum(width + 10 for _, width in row) - 10) / 2
+            y = top + 36 + 34 * at
+            for name, width in row:
+                self._boxes.append(
+                    f'<rect class="box chip" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+                    'height="26" rx="6"/>'
+                )
+                self._text(x + width / 2, y + 17, name, "code")
+                x += width + 10
+        return place.bottom
 
     def fall(self, sources: str | tuple[str, ...], target: str, x: float, below: str = "") -> None:
         """An arrow down to `target`; from several sources it starts at the lowest of them."""
@@ -280,7 +284,7 @@ class _Drawing:
         self._arrows.append(_head(end, b.bottom, style, "up"))
 
     def rail(self, sources: str | tuple[str, ...], x: float, y: float) -> None:
-        """An arrow along the edge of the picture, to the vocabulary."""
+        """An arrow along the edge of the picture, to the shared modules."""
         names = (sources,) if isinstance(sources, str) else sources
         count = self._count(names, "base")
         if not count:
