@@ -9,18 +9,17 @@ its words.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 import re
 import shlex
-import tempfile
-import tomllib
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from laguna_agent.config import RuleConfig
+from laguna_agent.config_file import edit_config
 from laguna_agent.errors import UsageError
 from laguna_agent.policy import sensitive_paths
 
@@ -204,83 +203,22 @@ def _inline(rule: RuleConfig) -> str:
 
 
 def write_rule(rule: RuleConfig, config_path: Path) -> None:
-    """Add a rule to a configuration file, leaving every other byte of it as it is.
+    """Add a rule to a configuration file, unless it has the rule already.
 
-    The file is replaced at once, keeps its mode, and is followed through a symbolic link. Raises
-    UsageError when the file is not valid TOML or cannot take the rule.
+    Raises UsageError when the file is not valid TOML or cannot hold the rule.
     """
-    target = Path(os.path.realpath(config_path))
+    fields = rule.model_dump(exclude_none=True, exclude_defaults=True)
+
+    def add(config: MutableMapping[str, Any]) -> None:
+        policy = config.setdefault("policy", {})
+        rules = policy.get("rules")
+        if rules is None:
+            policy["rules"] = [fields]
+        elif fields not in rules:
+            rules.append(fields)
+
     try:
-        before = target.read_bytes().decode("utf-8")
-        mode = target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        before, mode = "", 0o600
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config_path} cannot be read: {error}") from error
-    try:
-        old = tomllib.loads(before)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            f"{config_path} is not valid TOML: {error}", hint="Fix it, then allow again."
-        ) from error
-    wanted = rule.model_dump(exclude_none=True)
-    if not rule.write:
-        wanted.pop("write", None)
-    if wanted in old.get("policy", {}).get("rules", []):
-        return
-    for after in (_appended(before, rule), _inserted(before, rule)):
-        if after is not None and _adds_only(old, after, wanted):
-            _replace(target, after, mode)
-            return
-    raise UsageError(
-        f"{config_path} writes its rules in a form that laguna cannot add to",
-        hint=f"Add this yourself: {_inline(rule)}",
-    )
-
-
-def _appended(before: str, rule: RuleConfig) -> str:
-    newline = "\r\n" if "\r\n" in before else "\n"
-    gap = "" if not before else newline if before.endswith("\n") else newline * 2
-    return before + gap + rule_text(rule).replace("\n", newline) + newline
-
-
-def _inserted(before: str, rule: RuleConfig) -> str | None:
-    """The text with the rule put first in an inline array `rules = [...]`."""
-    match = re.search(r"^[ \t]*(?:policy\.)?rules[ \t]*=[ \t]*\[", before, re.MULTILINE)
-    if match is None:
-        return None
-    rest = before[match.end() :]
-    comma = "" if re.match(r"\s*\]", rest) else ", "
-    return before[: match.end()] + _inline(rule) + comma + rest
-
-
-def _adds_only(old: dict[str, object], after: str, wanted: dict[str, object]) -> bool:
-    try:
-        new = tomllib.loads(after)
-    except tomllib.TOMLDecodeError:
-        return False
-    rules = new.get("policy", {}).get("rules", [])
-    if wanted not in rules:
-        return False
-    rules.remove(wanted)
-    if not rules and "rules" not in old.get("policy", {}):  # type: ignore[operator]  # a TOML table
-        del new["policy"]["rules"]
-        if not new["policy"] and "policy" not in old:
-            del new["policy"]
-    return new == old
-
-
-def _replace(target: Path, text: str, mode: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".config-")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(text.encode("utf-8"))
-            os.fchmod(out.fileno(), mode)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(name, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+        edit_config(config_path, add)
+    except UsageError as error:
+        hint = f"Add this to it yourself: {_inline(rule)}"
+        raise UsageError(error.message, hint=hint) from error

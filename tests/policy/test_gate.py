@@ -439,9 +439,19 @@ def test_a_written_rule_leaves_the_rest_of_the_file_as_it_is(
     assert real.read_bytes().decode() == after, "written twice"
 
 
+def test_a_rule_is_added_to_an_inline_table(make_gate: Make, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("policy = { network = true } # mine\n")
+    (rule,) = allow(command="make")
+    make_gate().write_rule(rule, path)
+    policy = load_config(user=path, environment={}).policy
+    assert (policy.network, policy.rules) == (True, [rule])
+    assert path.read_text().endswith("# mine\n")
+
+
 def test_a_file_that_cannot_hold_a_rule_is_left_alone(make_gate: Make, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    for text in ("policy = { network = true }\n", "not toml ["):
+    for text in ('policy = "none"\n', "not toml ["):
         path.write_text(text)
         with pytest.raises(UsageError):
             make_gate().write_rule(allow(command="make")[0], path)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from laguna_agent.errors import LagunaError, ModelError
+from laguna_agent.errors import ModelError
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Question
-from laguna_agent.interfaces.tui.system.preferences import write_text
 from laguna_agent.interfaces.tui.widgets.activity_line import size
 
 if TYPE_CHECKING:
@@ -182,6 +179,7 @@ class ModelSetup:
 
     async def _add_server(self) -> None:
         from laguna_agent.config import ProviderConfig
+        from laguna_agent.config_file import edit_config
         from laguna_agent.paths import config_dir
 
         url = await self._ask("Address of the server", "http://127.0.0.1:8080/v1")
@@ -196,21 +194,19 @@ class ModelSetup:
         while name in config.providers and config.providers[name].url != url:
             name += "2"
         provider = ProviderConfig(url=url.strip(), key_env=(key or "").strip() or None)
+        model = f"{name}/{model.strip()}"
+
+        def add(tree: MutableMapping[str, Any]) -> None:
+            tree.setdefault("model", model)
+            tree.setdefault("providers", {}).setdefault(
+                name, provider.model_dump(exclude_none=True, exclude_defaults=True)
+            )
+
         path = config_dir() / "config.toml"
-        try:
-            text = path.read_text(encoding="utf-8") if path.exists() else ""
-        except OSError as error:
-            raise LagunaError(f"cannot read {path}: {error.strerror}") from error
-        if name not in config.providers:
-            text = text.rstrip() + f"\n\n[providers.{name}]\nurl = {_quoted(provider.url)}\n"
-            if provider.key_env:
-                text += f"key_env = {_quoted(provider.key_env)}\n"
-        if not re.search(r"^\s*model\s*=", text.partition("[")[0], re.MULTILINE):
-            text = f"model = {_quoted(f'{name}/{model.strip()}')}\n{text.lstrip()}"
-        write_text(path, text)
+        edit_config(path, add)
         self._transcript_model.add_notice(f"added the server to {path}")
         providers = {**config.providers, name: provider}
-        self._reopen(model=f"{name}/{model.strip()}", providers=providers)
+        self._reopen(model=model, providers=providers)
 
 
 def _make_default(name: str) -> None:
@@ -219,8 +215,3 @@ def _make_default(name: str) -> None:
     store = Store()
     if store.find(name) is not None:
         store.set_default(name)
-
-
-def _quoted(text: str) -> str:
-    """A TOML string."""
-    return json.dumps(text, ensure_ascii=False)
