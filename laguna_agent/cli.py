@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,30 +36,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"laguna {__version__}\n")
         return 0
+    if not {"-h", "--help"}.isdisjoint(arguments):  # ends in SystemExit, and needs no log
+        return _guarded(_dispatch, arguments)
     from laguna_agent import log
 
-    code = _run(arguments)
+    code = _guarded(_logged, arguments)
     log.logger.info("exit code %d", code)
     return code
 
 
-def _run(arguments: list[str]) -> int:
+def _logged(arguments: list[str]) -> int:
     from laguna_agent import log
+
+    log.start(arguments, command=_command(arguments), verbose="--verbose" in arguments)
+    return _dispatch(arguments)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command = _command(arguments)
+    if command:
+        module = import_module(f"laguna_agent.interfaces.commands.{command}")
+        code = int(module.main(arguments[1:]))
+    else:
+        code = _run_agent(arguments)
+    sys.stdout.flush()  # raises here, where it is handled, if the reader is gone
+    return code
+
+
+def _command(arguments: list[str]) -> str:
+    return arguments[0] if arguments and arguments[0] in COMMANDS else ""
+
+
+def _guarded(run: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run, and turn an error into a message and an exit code."""
     from laguna_agent.errors import ExitCode, LagunaError
 
-    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     try:
-        if not {"-h", "--help"}.intersection(arguments):
-            log.start(arguments, command=command, verbose="--verbose" in arguments)
-        if command:
-            module = import_module(f"laguna_agent.interfaces.commands.{command}")
-            code = int(module.main(arguments[1:]))
-        else:
-            code = _run_agent(arguments)
-        sys.stdout.flush()  # so that a reader who left is noticed here
-        return code
+        return run(arguments)
     except LagunaError as error:
-        log.log_error("error", error)
+        from laguna_agent.log import log_error
+
+        log_error("error", error)
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
@@ -68,7 +84,9 @@ def _run(arguments: list[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (lives as long as the process)
         return 0
     except Exception as error:
-        return _fail(log.unexpected(error), ExitCode.FAILED)
+        from laguna_agent.log import unexpected
+
+        return _fail(unexpected(error), ExitCode.FAILED)
 
 
 def _fail(message: str, code: int) -> int:
@@ -88,6 +106,8 @@ def _run_agent(arguments: list[str]) -> int:
         settings = make_settings(options)
         task = read_task(options.task)
         return int(asyncio.run(run_task(task, settings, options.output)))
+    from pathlib import Path
+
     from laguna_agent.interfaces.tui import run_tui
 
     cwd = Path(options.directory).expanduser().resolve() if options.directory else None
@@ -148,6 +168,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_settings(options: argparse.Namespace) -> Settings:
     """The settings of a session, from flags, environment and files. Raises UsageError."""
+    from pathlib import Path
+
     from laguna_agent.agent.settings import Settings
     from laguna_agent.config import load_config
     from laguna_agent.errors import UsageError

@@ -7,14 +7,14 @@ and returns the exit code. Errors are raised as LagunaError; `laguna_agent.cli` 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from laguna_agent.errors import UsageError
-from laguna_agent.paths import repository_root
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +53,10 @@ class Actions:
 
 def repository(options: argparse.Namespace) -> Path:
     """Root of the repository that `-C DIR` names. Raises UsageError when DIR is no directory."""
+    from pathlib import Path
+
+    from laguna_agent.paths import repository_root
+
     directory = Path(options.directory).expanduser()
     if not directory.is_dir():
         raise UsageError(f"there is no directory {directory}")
@@ -79,4 +83,6 @@ def write_line(text: str = "") -> None:
 
 def write_json(data: Any) -> None:
     """Write one JSON value to standard output."""
+    import json
+
     write_line(json.dumps(data, indent=2))
