@@ -1,7 +1,7 @@
 # Every target does its own set-up: see `make help`.
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Processes for the tests; each has an engine beside it now and then.
+# Test processes; some tests start an engine process as well.
 JOBS ?= auto
 PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
@@ -9,14 +9,16 @@ STAMP := $(VENV)/.laguna-dev
 .PHONY: help demo test test-slow starter lint format bench messages pictures architecture clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
-	@echo "make test       the test suite, in minutes  make test-slow   with a real model, and soaks"
-	@echo "make lint       style, types, imports       make format      what ruff can fix"
-	@echo "make bench      measure speed and memory    make clean       remove what was built here"
+	@echo "make test       run the test suite          make test-slow     with a real model, and soaks"
+	@echo "make lint       check style, types, imports make format        fix what ruff can fix"
+	@echo "make bench      measure speed and memory    make architecture  draw the packages for docs/"
+	@echo "make messages   list user-visible strings   make pictures      draw the README's pictures"
+	@echo "make clean      remove what was built here, .venv included"
 
 demo:
 	./install.sh --demo
 
-# What was installed goes with the dependencies that were asked for then.
+# Installs again when the dependencies change.
 $(STAMP): pyproject.toml install.sh
 	./install.sh --dev
 	@touch $(STAMP)
@@ -60,8 +62,9 @@ architecture: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# A .venv that is a link belongs to somebody else: only the link goes.
+# A .venv that is a link belongs elsewhere: only the link is removed.
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info .coverage snapshot_report.html
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@if [ -L .venv ]; then rm .venv; else rm -rf .venv; fi
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs laguna for this user, with a llama.cpp that is built for this machine.
-# Safe to run again: what is there is kept, what is missing is added. `--help` says more.
+# Safe to run again: keeps what is installed and adds what is missing. See `--help`.
 set -eu
 
 usage() {
@@ -10,21 +10,21 @@ Usage: ./install.sh [options]
 Installs laguna into a private Python environment and links the command `laguna`.
 Running it again updates the installation.
 
-Backend of llama.cpp (default: what is found)
+Backend of llama.cpp (default: the best one found)
   --cpu            processor only, with its native instructions
   --cuda           NVIDIA graphics cards; needs the CUDA toolkit (nvcc)
   --metal          Apple silicon
   --vulkan         other graphics cards; needs the Vulkan SDK (glslc)
 
   --prefix DIR     install under DIR (DIR/bin/laguna) instead of your home directory
-  --demo           then fetch the small starter model (1.1 GB) and let it fix a failing test
-  --dev            a development environment in .venv here, with the tools for the tests
-  --uninstall      remove what was installed; models, settings and sessions stay
+  --demo           then fetch the starter model (1.1 GB) and let it fix a failing test
+  --dev            make a development environment in .venv, with the tools for the tests
+  --uninstall      remove laguna; models, settings and sessions stay
   --models         with --uninstall: remove the models too
-  --help           this text
+  --help           show this text
 
-Environment: PYTHON names the Python to use; LAGUNA_HOME, XDG_DATA_HOME and XDG_CACHE_HOME say
-where things go; pip's own configuration (mirrors, proxies) applies.
+Environment: PYTHON names the Python to use; LAGUNA_HOME, XDG_DATA_HOME and XDG_CACHE_HOME set
+where files go; pip's own configuration (mirrors, proxies) applies.
 TEXT
 }
 
@@ -35,7 +35,7 @@ die() {
     exit 1
 }
 
-# --- what is asked for ----------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------
 
 backend=auto prefix='' demo=no dev=no uninstall=no models=no
 while [ $# -gt 0 ]; do
@@ -59,7 +59,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$models" = no ] || [ "$uninstall" = yes ] || die "--models goes with --uninstall"
+[ "$models" = no ] || [ "$uninstall" = yes ] || die "--models needs --uninstall"
 
 source=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 system=$(uname -s)
@@ -73,7 +73,7 @@ case $system in
         data="$HOME/Library/Application Support/laguna"
         cache=$HOME/Library/Caches/laguna
         ;;
-    *) die "laguna runs on Linux and macOS; this is $system" ;;
+    *) die "laguna runs on Linux and macOS, not on $system" ;;
 esac
 [ -z "${LAGUNA_HOME:-}" ] || data=$LAGUNA_HOME/data
 if [ -n "$prefix" ]; then
@@ -86,7 +86,7 @@ else
 fi
 [ "$dev" = no ] || venv=$source/.venv
 
-# --- removing -------------------------------------------------------------------------------
+# --- uninstall ------------------------------------------------------------------------------
 
 if [ "$uninstall" = yes ]; then
     if [ -L "$bin/laguna" ] && [ "$(readlink "$bin/laguna")" = "$venv/bin/laguna" ]; then
@@ -96,7 +96,7 @@ if [ "$uninstall" = yes ]; then
         rm -rf "$venv"
         say "Removed laguna from $venv."
     else
-        say "No installation of laguna in $venv."
+        say "laguna is not installed in $venv."
     fi
     [ -n "$prefix" ] || rm -rf "$cache/wheels"
     if [ "$models" = yes ]; then
@@ -108,9 +108,9 @@ if [ "$uninstall" = yes ]; then
     exit 0
 fi
 
-[ -f "$source/pyproject.toml" ] || die "run it inside a clone of laguna: $source has no pyproject.toml"
+[ -f "$source/pyproject.toml" ] || die "run this script from a clone of laguna: $source has no pyproject.toml"
 
-# --- what the system must have --------------------------------------------------------------
+# --- requirements ---------------------------------------------------------------------------
 
 is_root() { [ "$(id -u)" = 0 ]; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -138,7 +138,7 @@ compiler() {
 
 has_venv() { [ -n "$python" ] && "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
-# The line that installs packages with the package manager that is here. Names are Debian's.
+# Prints the command that installs packages, given by their Debian names, on this system.
 install_line() {
     if has apt-get; then
         manager="apt-get install"
@@ -182,22 +182,22 @@ packages=${packages# }
 
 if [ -n "$packages" ] && is_root && has apt-get; then
     say "Installing $packages"
-    # shellcheck disable=SC2086 # several words are meant
+    # shellcheck disable=SC2086 # a list of words
     if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages; } >/dev/null 2>&1 </dev/null; then
-        note "apt-get could not install all of: $packages"
+        note "apt-get could not install all of these: $packages"
     fi
     python=$(find_python)
     packages=''
 fi
 
 if [ -z "$python" ]; then
-    die "laguna needs Python 3.11 or newer and found none; $(install_line python3 python3-venv), or set PYTHON=/path/to/python3"
+    die "laguna needs Python 3.11 or newer and found none: $(install_line python3 python3-venv), or set PYTHON=/path/to/python3"
 fi
 if ! has_venv && [ ! -x "$venv/bin/python" ]; then
-    die "$python cannot make environments; $(install_line python3-venv)"
+    die "$python cannot make virtual environments: $(install_line python3-venv)"
 fi
 
-# --- which llama.cpp ------------------------------------------------------------------------
+# --- choosing the build of llama.cpp --------------------------------------------------------
 
 nvcc=''
 if has nvcc; then
@@ -214,7 +214,7 @@ if [ "$backend" = auto ]; then
         if [ -n "$nvcc" ]; then
             backend=cuda
         else
-            note "there is an NVIDIA card but no nvcc: building for the processor; install the CUDA toolkit and run ./install.sh --cuda to use it"
+            note "building for the processor, because nvcc is missing; to use the NVIDIA card, install the CUDA toolkit and run ./install.sh --cuda"
         fi
     fi
 fi
@@ -223,22 +223,22 @@ options='-DLLAVA_BUILD=OFF -DGGML_NATIVE=ON'
 case $backend in
     cpu) [ "$system" != Darwin ] || options="$options -DGGML_METAL=OFF" ;;
     cuda)
-        [ -n "$nvcc" ] || die "--cuda needs the CUDA toolkit (nvcc), which is not here; install it, or use --cpu or --vulkan"
+        [ -n "$nvcc" ] || die "--cuda needs the CUDA toolkit (nvcc), which is not installed; install it, or use --cpu or --vulkan"
         options="$options -DGGML_CUDA=ON -DCMAKE_CUDA_COMPILER=$nvcc"
         ;;
     metal)
-        [ "$system" = Darwin ] || die "--metal is for macOS"
+        [ "$system" = Darwin ] || die "--metal needs macOS"
         options="$options -DGGML_METAL=ON"
         ;;
     vulkan)
-        has glslc || die "--vulkan needs the Vulkan SDK (glslc), which is not here; install it, or use --cpu"
+        has glslc || die "--vulkan needs the Vulkan SDK (glslc), which is not installed; install it, or use --cpu"
         options="$options -DGGML_VULKAN=ON"
         ;;
 esac
 
-# GCC before 11.5, 12.4 and 13.3 drops most of what is stored for `ldtilecfg`, so that llama.cpp
-# ends at an illegal instruction on processors with AMX. There it is built without AMX. In the
-# probe, 123 is what such a compiler drops.
+# GCC before 11.5, 12.4 and 13.3 drops most of the stores that `ldtilecfg` reads, and llama.cpp then
+# crashes with an illegal instruction on processors with AMX. With such a compiler it is built
+# without AMX. The probe stores 123, which a broken compiler drops.
 amx=''
 if [ "$system" = Linux ] && grep -q amx_int8 /proc/cpuinfo 2>/dev/null; then
     probe='#include <immintrin.h>
@@ -254,11 +254,11 @@ if [ "$system" = Linux ] && grep -q amx_int8 /proc/cpuinfo 2>/dev/null; then
 fi
 
 version=$(sed -n 's/^ *"llama-cpp-python[>=]=\([0-9.]*\)".*/\1/p' "$source/pyproject.toml")
-[ -n "$version" ] || die "pyproject.toml does not say which llama-cpp-python to build"
+[ -n "$version" ] || die "pyproject.toml does not name the llama-cpp-python version to build"
 if [ "$system" = Darwin ]; then
     cpu=$(sysctl -n machdep.cpu.brand_string 2>/dev/null || say unknown)
 else
-    # Native code runs on processors with the same features.
+    # A native build runs on any processor with the same features.
     cpu=$(grep -m 1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || say unknown)
 fi
 cpu=$(printf '%s' "$cpu" | cksum | cut -d ' ' -f 1)
@@ -278,25 +278,25 @@ wheel=$(cached_wheel)
 
 if [ -z "$wheel" ] && ! compiler; then
     if [ "$system" = Darwin ]; then
-        die "building llama.cpp needs a C++ compiler, and there is none; xcode-select --install"
+        die "building llama.cpp needs a C++ compiler and found none: xcode-select --install"
     fi
-    die "building llama.cpp needs a C++ compiler, and there is none; $(install_line build-essential)"
+    die "building llama.cpp needs a C++ compiler and found none: $(install_line build-essential)"
 fi
 
 # --- disk -----------------------------------------------------------------------------------
 
-# room NEEDED_MB DIR WHAT-FOR
-room() {
+# require_disk MB DIR WHAT: end with an error unless that much is free
+require_disk() {
     directory=$2
     while [ ! -d "$directory" ]; do directory=$(dirname -- "$directory"); done
-    [ -w "$directory" ] || die "$directory cannot be written; choose another place with --prefix DIR"
+    [ -w "$directory" ] || die "$directory cannot be written; choose another directory with --prefix DIR"
     free=$(df -Pk "$directory" | awk 'NR == 2 { printf "%d", $4 / 1024 }')
-    [ "$free" -ge "$1" ] || die "not enough disk: $3 needs $1 MB in $directory, and $free MB are free"
+    [ "$free" -ge "$1" ] || die "not enough disk space in $directory: $3 needs $1 MB, $free MB are free"
 }
-room 600 "$venv" "laguna"
-[ -n "$wheel" ] || room 1500 "${TMPDIR:-/tmp}" "building llama.cpp"
-[ "$demo" = no ] || [ -f "$data/models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf" ] || room 1400 "$data" "the starter model"
-[ "$dev" = yes ] || room 1 "$bin" "the command"
+require_disk 600 "$venv" "laguna"
+[ -n "$wheel" ] || require_disk 1500 "${TMPDIR:-/tmp}" "building llama.cpp"
+[ "$demo" = no ] || [ -f "$data/models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf" ] || require_disk 1400 "$data" "the starter model"
+[ "$dev" = yes ] || require_disk 1 "$bin" "the command"
 
 # --- installing -----------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ keep_log() {
     cp "$log" "$kept" 2>/dev/null || kept=$log
 }
 
-# step WHAT COMMAND...: run it, its output kept for when it fails
+# step WHAT COMMAND...: run the command and report it; its output is kept if it fails
 step() {
     what=$1
     shift
@@ -330,7 +330,7 @@ step() {
     fi
     if grep -qi 'no matching distribution' "$log"; then
         missing=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | head -n 1)
-        die "the package index does not give $missing: check the network, or pip's configuration of mirrors and proxies (log: $kept)"
+        die "the package index does not offer $missing: check the network, or pip's configuration of mirrors and proxies (log: $kept)"
     fi
     reason=$(grep -E '(ERROR|error|Error):' "$log" | tail -n 1 | cut -c 1-200)
     die "$what failed: ${reason:-see the log} (log: $kept)"
@@ -338,25 +338,24 @@ step() {
 
 if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
     if [ "$dev" = yes ] && [ -d "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ]; then
-        die "$venv is there and is no Python environment; move it away"
+        die "$venv exists and is not a Python environment; move it away"
     fi
     mkdir -p "$(dirname -- "$venv")"
-    step "Making a Python environment in $venv" "$python" -m venv --clear "$venv"
+    step "Creating a Python environment in $venv" "$python" -m venv --clear "$venv"
 fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
 build_wheel() {
-    # pip's own cache of built wheels knows nothing of the options, so it is left out. pip builds
-    # in TMPDIR.
+    # No cache: pip's cache of built wheels does not know the build options. pip builds in TMPDIR.
     CMAKE_ARGS="$options ${CMAKE_ARGS:-}" pip wheel --no-deps --no-cache-dir \
         --no-binary llama-cpp-python --wheel-dir "$scratch/wheel" "llama-cpp-python==$version"
 }
 
 if [ -z "$wheel" ]; then
-    [ -z "$amx" ] || note "${CXX:-c++} is too old to use this processor's AMX: building llama.cpp without it (GCC 12.4, 13.3 and newer can)"
+    [ -z "$amx" ] || note "${CXX:-c++} is too old to use this processor's AMX: building llama.cpp without it (GCC 12.4, 13.3 and newer support it)"
     step "Building llama.cpp for $backend (3 to 5 minutes, once)" build_wheel
     mkdir -p "$(dirname -- "$wheels")"
-    # Renamed as a whole: an installation beside this one sees all of it or nothing.
+    # Renamed as a whole, so that a concurrent installation sees all of it or nothing.
     mkdir -p "$scratch/keep"
     cp "$scratch"/wheel/llama_cpp_python-*.whl "$scratch/keep/"
     rm -rf "$wheels.$$"
@@ -374,7 +373,7 @@ esac
 if [ "$dev" = yes ]; then
     step "Installing laguna and its development tools" pip install -e "${source}[dev]"
 else
-    # A copy, so that building leaves nothing in the clone and takes nothing old from it.
+    # Build from a copy: this leaves no files in the clone and uses no stale ones from it.
     mkdir "$scratch/source"
     for item in laguna_agent tools models prompts pyproject.toml README.md LICENSE; do
         cp -R "$source/$item" "$scratch/source/"
@@ -382,7 +381,7 @@ else
     step "Installing laguna" pip install --upgrade --upgrade-strategy only-if-needed "$scratch/source"
 fi
 
-# Compilers have built libraries that crash on the machine that they were built for.
+# Some compilers build libraries that crash on the very machine they were built for.
 case $installed in
     *"llama $key"*) ;;
     *)
@@ -390,7 +389,7 @@ case $installed in
             keep_log
             rm -rf "$wheels"
             rm -f "$venv/.laguna"
-            die "llama.cpp was built and does not run on this machine; try another compiler, for instance CC=gcc-13 CXX=g++-13 ./install.sh (log: $kept)"
+            die "llama.cpp was built but does not run on this machine; try another compiler, such as CC=gcc-13 CXX=g++-13 ./install.sh (log: $kept)"
         fi
         ;;
 esac
@@ -399,10 +398,10 @@ printf 'llama %s\n' "$key" >"$venv/.laguna"
 if [ "$dev" = no ]; then
     mkdir -p "$bin"
     if [ -e "$bin/laguna" ] && [ ! -L "$bin/laguna" ]; then
-        die "$bin/laguna is something else; move it away, or choose another place with --prefix DIR"
+        die "$bin/laguna exists and is not a link to laguna; move it away, or choose another directory with --prefix DIR"
     fi
     ln -sf "$venv/bin/laguna" "$bin/laguna"
-    "$bin/laguna" --version >/dev/null || die "laguna was installed but does not start; try $bin/laguna --version"
+    "$bin/laguna" --version >/dev/null || die "laguna was installed but does not start: run $bin/laguna --version"
     say "Installed $("$bin/laguna" --version) ($backend): $bin/laguna"
     case :$PATH: in
         *":$bin:"*) ;;
@@ -412,13 +411,13 @@ else
     say "The development environment is in $venv."
 fi
 [ -z "$packages" ] || {
-    # shellcheck disable=SC2086 # several words are meant
-    note "laguna is better with what is missing here: $(install_line $packages)"
+    # shellcheck disable=SC2086 # a list of words
+    note "recommended packages are missing: $(install_line $packages)"
 }
 
 if [ "$demo" = yes ]; then
     "$venv/bin/laguna" models pull starter
     "$venv/bin/laguna" demo
 elif [ "$dev" = no ]; then
-    say "Next: laguna models pull starter   (1.1 GB, any machine)   or   laguna models pull laguna-xs-2.1   (20 GB)"
+    say "Next: laguna models pull starter (1.1 GB, any machine) or laguna models pull laguna-xs-2.1 (20 GB)"
 fi

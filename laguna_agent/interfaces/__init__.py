@@ -1,1 +1,1 @@
-"""Faces of the agent: headless, the terminal interface, editors, and the subcommands."""
+"""The ways to use the agent: headless, the terminal interface and the subcommands."""

@@ -1,4 +1,4 @@
-"""install.sh, run for real; only what it must not find is taken away from it."""
+"""install.sh, run for real; only the programs it must not find are hidden from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOOLS = """
 
 @pytest.fixture
 def environment(tmp_path, laguna_home) -> dict[str, str]:
-    """A home of its own, and the configuration of pip of whoever runs the tests."""
+    """A home of its own, with the pip configuration of the user who runs the tests."""
     (tmp_path / "home").mkdir()
     kept = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "PATH", "LANG", "SSL_"))}
     return kept | {
@@ -35,7 +35,7 @@ def environment(tmp_path, laguna_home) -> dict[str, str]:
 
 @pytest.fixture
 def bare(tmp_path, environment) -> Path:
-    """Makes PATH a directory with the usual tools and neither Python, compiler nor apt-get."""
+    """Makes PATH a directory with the usual tools, but no Python, compiler or apt-get."""
     directory = tmp_path / "bin"
     directory.mkdir()
     for tool in TOOLS.split():
@@ -60,7 +60,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 
 
 def refusal(environment: dict[str, str], *arguments: str) -> str:
-    """The one line that it ends with."""
+    """The one line of the error that it ends with."""
     done = run(environment, *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stderr.strip().split("\n")
@@ -91,7 +91,7 @@ def test_help_names_every_option(environment):
 def test_wrong_options_are_refused(environment):
     assert "unknown option --what" in refusal(environment, "--what")
     assert "--prefix needs a directory" in refusal(environment, "--prefix")
-    assert "--models goes with --uninstall" in refusal(environment, "--models")
+    assert "--models needs --uninstall" in refusal(environment, "--models")
 
 
 def test_no_python_is_one_line(environment, bare):
@@ -100,7 +100,7 @@ def test_no_python_is_one_line(environment, bare):
     assert "python3" in line
 
 
-def test_an_old_python_does_not_count(environment, bare):
+def test_an_old_python_is_not_used(environment, bare):
     script(bare / "python3", "exit 1")
     assert "needs Python 3.11 or newer" in refusal(environment)
 
@@ -108,7 +108,7 @@ def test_an_old_python_does_not_count(environment, bare):
 def test_no_compiler_is_one_line(environment, bare):
     environment["PYTHON"] = sys.executable
     line = refusal(environment, "--cpu")
-    assert "needs a C++ compiler, and there is none; install" in line
+    assert "needs a C++ compiler and found none: install" in line
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,7 @@ def test_no_compiler_is_one_line(environment, bare):
         ("pacman", "pacman -S base-devel"),
     ],
 )
-def test_what_is_missing_is_named_for_the_package_manager_that_is_there(
-    environment, bare, manager, line
-):
+def test_missing_packages_are_named_for_the_package_manager_found(environment, bare, manager, line):
     environment["PYTHON"] = sys.executable
     script(bare / manager, "exit 1")
     assert refusal(environment, "--cpu").endswith(line)
@@ -137,7 +135,8 @@ def test_a_full_disk_is_one_line(environment, bare):
         "echo '/dev/x 1000000 900000 102400 90% /'",
     )
     line = refusal(environment, "--cpu")
-    assert "not enough disk: laguna needs 600 MB" in line
+    assert "not enough disk space in " in line
+    assert "laguna needs 600 MB" in line
     assert "100 MB are free" in line
 
 
@@ -151,9 +150,7 @@ def test_a_full_disk_is_one_line(environment, bare):
     ],
     ids=["right", "drops what is stored", "knows no AMX"],
 )
-def test_a_compiler_that_gets_amx_wrong_builds_without_it(
-    environment, bare, tmp_path, compiled, noted
-):
+def test_a_compiler_that_breaks_amx_builds_without_it(environment, bare, tmp_path, compiled, noted):
     environment |= {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
     environment.pop("PIP_FIND_LINKS", None)
     for compiler in ("cc", "c++"):
@@ -171,10 +168,10 @@ def test_a_compiler_that_gets_amx_wrong_builds_without_it(
     assert ("building llama.cpp without it" in done.stdout) == noted
 
 
-def test_a_backend_that_cannot_be_is_refused(environment, bare):
+def test_an_impossible_backend_is_refused(environment, bare):
     environment["PYTHON"] = sys.executable
     if sys.platform != "darwin":
-        assert "--metal is for macOS" in refusal(environment, "--metal")
+        assert "--metal needs macOS" in refusal(environment, "--metal")
     assert "--vulkan needs the Vulkan SDK" in refusal(environment, "--vulkan")
 
 
@@ -198,7 +195,7 @@ def test_an_index_that_lacks_a_package_is_one_line(environment, tmp_path):
         del environment[name]
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
     line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
-    assert "the package index does not give llama-cpp-python==" in line
+    assert "the package index does not offer llama-cpp-python==" in line
 
 
 @pytest.mark.parametrize("options", [[], ["--models"]])
@@ -219,7 +216,7 @@ def test_uninstalling_leaves_models_unless_asked(environment, laguna_home, optio
     assert str(models) in done.stdout
 
 
-def test_uninstalling_touches_nothing_that_is_not_lagunas(environment, laguna_home):
+def test_uninstalling_touches_only_what_belongs_to_laguna(environment, laguna_home):
     home = Path(environment["HOME"])
     (home / ".local/bin").mkdir(parents=True)
     link = home / ".local/bin/laguna"
@@ -234,7 +231,7 @@ def test_uninstalling_touches_nothing_that_is_not_lagunas(environment, laguna_ho
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_installing_twice_then_uninstalling(environment, tmp_path):
-    """With the wheel that the development environment was made with, or a new one."""
+    """With the wheel of the development environment, or a new one."""
     if sys.platform != "darwin":
         environment["XDG_CACHE_HOME"] = os.environ.get(
             "XDG_CACHE_HOME", str(Path.home() / ".cache")
@@ -274,7 +271,7 @@ def test_installing_twice_then_uninstalling(environment, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_llama_cpp_that_does_not_run_is_not_installed_and_not_kept(environment, tmp_path):
+def test_a_llama_cpp_that_does_not_run_is_neither_installed_nor_kept(environment, tmp_path):
     kept = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "laguna/wheels")
     wheels = Path(environment["XDG_CACHE_HOME"], "laguna/wheels")
     if kept.exists():
@@ -282,7 +279,7 @@ def test_a_llama_cpp_that_does_not_run_is_not_installed_and_not_kept(environment
     before = len(list(wheels.glob("*")))
     environment["LLAMA_CPP_LIB_PATH"] = str(tmp_path)
     line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
-    assert "llama.cpp was built and does not run on this machine" in line
+    assert "llama.cpp was built but does not run on this machine" in line
     assert "Shared library" in (tmp_path / "laguna-install.log").read_text()
     assert len(list(wheels.glob("*"))) == max(0, before - 1)
     assert not (tmp_path / "p/bin/laguna").exists()

@@ -1,4 +1,4 @@
-"""`laguna memory` as a person uses it."""
+"""`laguna memory` on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`laguna prompts`, as a person runs it."""
+"""`laguna prompts` on the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, out, err
 
 
-def test_list_marks_what_the_model_is_told(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+def test_list_marks_the_pack_of_the_model(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     write_files(own, {"mine/pack.toml": 'description = "My own"', "base/cut.md": "x"})
     code, out, _ = run(capsys, "list")
     assert code == 0
@@ -53,7 +53,7 @@ def test_list_marks_what_the_model_is_told(capsys: pytest.CaptureFixture[str], o
     assert names == {*pack_names([]), "mine"}
 
 
-def test_without_a_model_tokens_are_estimates_and_called_so(
+def test_without_a_model_tokens_are_estimated_and_say_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, out, _ = run(capsys, "show")
@@ -67,7 +67,7 @@ def test_without_a_model_tokens_are_estimates_and_called_so(
 
 
 @pytest.mark.slow
-def test_show_is_what_the_model_sees_with_its_own_tokens(
+def test_show_prints_what_the_model_reads_with_its_own_tokens(
     capsys: pytest.CaptureFixture[str], starter_model: Path
 ) -> None:
     _, out, _ = run(capsys, "show", "--json", "--model", str(starter_model))
@@ -85,7 +85,7 @@ def test_show_is_what_the_model_sees_with_its_own_tokens(
     assert pieces.replace("│", "").replace("⏎", "").rstrip("\n") == raw.rstrip("\n")
 
 
-def test_show_one_file_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_one_file_as_written(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "show", "laguna", "--file", "tools/edit")
     assert out == (BUILT_IN / "base/tools/edit.md").read_text()
     code, _, err = run(capsys, "show", "laguna", "--file", "sytem.md")
@@ -93,7 +93,7 @@ def test_show_one_file_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean `system.md`?" in err
 
 
-def test_a_new_pack_is_right_as_it_is_made(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+def test_a_new_pack_passes_lint(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     code, out, _ = run(capsys, "new", "mine", "--extends", "small")
     assert code == 0
     assert out.split() == [
@@ -115,7 +115,7 @@ def test_a_new_pack_is_right_as_it_is_made(capsys: pytest.CaptureFixture[str], o
     assert run(capsys, "lint", "mine")[0] == 0
 
 
-def test_every_commented_setting_of_a_new_pack_is_a_real_one(
+def test_every_commented_setting_of_a_new_pack_is_valid(
     capsys: pytest.CaptureFixture[str], own: Path
 ) -> None:
     run(capsys, "new", "mine")
@@ -152,7 +152,7 @@ def test_mistakes_are_answered_in_a_line_or_two(
     assert err.count("\n") <= 2
 
 
-def test_edit_opens_a_copy_of_ones_own_and_checks_it(
+def test_edit_opens_your_own_copy_and_checks_it(
     capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     editor = tmp_path / "editor"
@@ -168,7 +168,7 @@ def test_edit_opens_a_copy_of_ones_own_and_checks_it(
     assert f"{path}:{lines}: unknown variable `modle`\n  Did you mean `model`?" in out
 
 
-def test_an_edit_that_changes_nothing_leaves_nothing(
+def test_an_edit_without_changes_leaves_no_copy(
     capsys: pytest.CaptureFixture[str], own: Path
 ) -> None:
     code, out, _ = run(capsys, "edit", "laguna", "tools/read")
@@ -187,7 +187,7 @@ def test_diff_is_against_the_built_in(capsys: pytest.CaptureFixture[str], own: P
     assert "--- /dev/null" in out
 
 
-def test_lint_tells_scripts_everything(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+def test_lint_reports_problems_as_json(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     write_files(own, {"mine/system.md": "\n{{ date }}"})
     code, out, _ = run(capsys, "lint", "--json")
     assert code == 1
@@ -209,7 +209,7 @@ def test_a_projects_packs_are_read_only_when_it_is_trusted(
     assert "from the project" in out
 
 
-def test_output_that_nobody_reads_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m laguna_agent.cli prompts show laguna | head -1",
         shell=True,
@@ -220,7 +220,7 @@ def test_output_that_nobody_reads_is_no_error() -> None:
     assert done.stderr == ""
 
 
-async def test_show_and_a_session_tell_the_same(own: Path, somewhere: Path) -> None:
+async def test_show_prints_what_a_session_uses(own: Path, somewhere: Path) -> None:
     static = "{{ tools | join(' ') }} {{ model }} {{ format }} {{ thinking }}"
     write_files(own, {"base/system.md": static, "base/tools/read.md": f"Reads. {static}"})
     session, conversation = await open_scripted(somewhere, [Reply(text="ok")], directories=[own])

@@ -1,4 +1,4 @@
-"""`laguna sessions` as a person and a script use it."""
+"""`laguna sessions` on the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(root: Path, action: str, *arguments: str) -> int:
     return main([action, "-C", str(root), *arguments])
 
 
-def test_list_shows_what_a_session_was_about(root: Path, session: str, capsys: Captured) -> None:
+def test_list_shows_a_session_on_one_line(root: Path, session: str, capsys: Captured) -> None:
     assert run(root, "list") == 0
     line = capsys.readouterr().out
     for part in (session, "now", "done", "2 steps", "Fix calc.add"):
@@ -51,7 +51,7 @@ def test_list_without_sessions_says_so_on_standard_error(root: Path, capsys: Cap
     assert "No sessions" in captured.err
 
 
-def test_show_tells_the_story(root: Path, session: str, capsys: Captured) -> None:
+def test_show_prints_what_happened(root: Path, session: str, capsys: Captured) -> None:
     assert run(root, "show", "x7qd") == 0
     out = capsys.readouterr().out
     assert "## e4 User" in out
@@ -108,7 +108,7 @@ def test_replay_at_a_terminal_ends_after_the_last_event(root: Path, session: str
     assert terminal.exitstatus == 0
 
 
-def test_show_tells_what_is_damaged(root: Path, session: str, capsys: Captured) -> None:
+def test_show_reports_damage(root: Path, session: str, capsys: Captured) -> None:
     path = sessions_dir(root) / session / "events.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     assert run(root, "show", session) == 0
@@ -145,9 +145,7 @@ def test_export_redacted_says_what_was_removed(root: Path, capsys: Captured) -> 
         assert "removed: 1 GitHub token" in captured.err
 
 
-def test_delete_needs_a_yes_and_then_is_for_good(
-    root: Path, session: str, capsys: Captured
-) -> None:
+def test_delete_needs_a_yes_and_is_permanent(root: Path, session: str, capsys: Captured) -> None:
     with pytest.raises(UsageError, match="needs a yes"):
         run(root, "delete", session)
     assert (sessions_dir(root) / session).exists()
@@ -165,14 +163,14 @@ def test_a_session_in_use_is_not_deleted(root: Path) -> None:
         run(root, "delete", "busy", "--yes")
 
 
-def test_delete_by_age_spares_what_is_fresh(root: Path, session: str) -> None:
+def test_delete_by_age_keeps_recent_sessions(root: Path, session: str) -> None:
     with pytest.raises(UsageError, match="no session to delete"):
         run(root, "delete", "--older-than", "1", "--yes")
     assert run(root, "delete", "--older-than", "0", "--yes") == 0
     assert not (sessions_dir(root) / session).exists()
 
 
-def test_wrong_words_are_usage_errors(root: Path) -> None:
+def test_wrong_arguments_are_usage_errors(root: Path) -> None:
     for arguments in (["dance"], ["show"], ["show", "nothing"], ["export", "x", "--format", "pdf"]):
         with pytest.raises(UsageError):
             run(root, *arguments) if arguments != ["dance"] else main(arguments)

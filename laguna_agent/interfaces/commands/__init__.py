@@ -1,1 +1,1 @@
-"""The subcommands, one to a module: `laguna NAME` runs `NAME.main`."""
+"""The subcommands, one per module: `laguna NAME` runs `NAME.main`."""

@@ -108,7 +108,7 @@ class TokenMeter:
         return [_estimated("".join(part.text for part in text)) for text in texts]
 
     def measure(self, pack: Pack, builtin: dict[str, Tool]) -> RenderedPack:
-        """Everything that the model would be told by this pack. Raises PackError."""
+        """Render all that the model would read with this pack. Raises PackError."""
         thinking = bool(pack.thinking)
         form = self.format_of(pack, thinking)
         variables = static_variables(pack, builtin, self.target.name, form.name)
