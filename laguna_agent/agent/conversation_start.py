@@ -66,7 +66,7 @@ async def start_conversation(
 def adopt_record(services: Services, state: SessionState) -> None:
     """Set the state of a session to what its record says."""
     recorded = services.recorder.state
-    state.last_checkpoint = recorded.left or None
+    state.last_checkpoint = recorded.last_checkpoint or None
     planned = [
         item.event.reason == "plan"
         for item in recorded.history
@@ -79,7 +79,7 @@ async def _reenter(
     services: Services, state: SessionState, window: ContextWindow, *, same_model: bool
 ) -> None:
     recorded = services.recorder.state
-    for result in recorded.interrupted:
+    for result in recorded.missing_results:
         services.recorder.record(result)
     if not same_model:
         recorded.token_ids = None

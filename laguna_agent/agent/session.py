@@ -295,7 +295,7 @@ class Session:
                 )
                 self._state.first_message_variables["memory"] = memories
             finished = await self._loop.run(
-                message, after_interruption=recorded.ended == "interrupted"
+                message, after_interruption=recorded.last_status == "interrupted"
             )
             for notice in self._window.new_template_notices():
                 self._recorder.emit(notice)
@@ -324,7 +324,7 @@ class Session:
 
     def _close_open_calls(self) -> None:
         """Record results for calls that the last turn left without one."""
-        for result in self._recorder.state.interrupted:
+        for result in self._recorder.state.missing_results:
             self._recorder.record(result)
             self._window.add_recorded(result)
 

@@ -83,10 +83,10 @@ class ConversationState:
     turns: int = 0
     turn_open: bool = False
     """True when the last turn has no TurnFinished."""
-    ended: str = ""
+    last_status: str = ""
     """Status of the last finished turn."""
     files_changed: list[str] = field(default_factory=list)
-    left: str = ""
+    last_checkpoint: str = ""
     """The checkpoint of the files as the last turn left them; empty when there is none."""
     first_seq: int = 0
     """Number of the first event of this epoch."""
@@ -107,7 +107,7 @@ class ConversationState:
         return self.history if self.token_ids is None else self.history[self._pending_from :]
 
     @property
-    def interrupted(self) -> list[ToolFinished]:
+    def missing_results(self) -> list[ToolFinished]:
         """Results for the calls without one. They are not on record yet: whoever resumes the
         session records them."""
         return [
@@ -150,11 +150,11 @@ class ConversationState:
             case Compacted():
                 self._apply_compaction(stored, event)
             case TurnStarted():
-                self.turns, self.turn_open, self.left = self.turns + 1, True, ""
+                self.turns, self.turn_open, self.last_checkpoint = self.turns + 1, True, ""
                 self._summary_asked = False  # the turn ended before the summary
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
-                self.ended, self.left = event.status, event.checkpoint
+                self.last_status, self.last_checkpoint = event.status, event.checkpoint
             case _:
                 pass
 

@@ -96,11 +96,11 @@ async def test_a_real_record_cut_after_any_event_can_be_continued(
         with Trajectory.open(path) as again:
             assert [item.event for item in again.events()] == events[:count]
             state = conversation_state(again)
-            for result in state.interrupted:
+            for result in state.missing_results:
                 again.append(result)
             again.append(Notice(text="on"))
             assert [item.event for item in again.events()][-1] == Notice(text="on")
-            assert conversation_state(again).interrupted == []
+            assert conversation_state(again).missing_results == []
         if isinstance(events[count - 1], Reply):
             assert state.token_ids is not None
             prompts.append(list(state.token_ids))

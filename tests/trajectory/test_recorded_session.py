@@ -107,7 +107,7 @@ def test_it_is_listed_with_or_without_its_meta_file(workspace: Path) -> None:
 
 def test_the_state_of_its_conversation_is_what_the_record_says(recorded: Trajectory) -> None:
     state = conversation_state(recorded)
-    assert (state.epoch, state.turns, state.ended) == (1, 3, "done")
+    assert (state.epoch, state.turns, state.last_status) == (1, 3, "done")
     assert [
         item.event.text for item in state.user_messages if item.event.type == "user_message"
     ] == [
@@ -121,7 +121,7 @@ def test_the_state_of_its_conversation_is_what_the_record_says(recorded: Traject
         ("test subtract", "active"),
     ]
     assert [item.event.type for item in state.pending] == ["tool_finished", "system_note"]
-    assert state.interrupted == []
+    assert state.missing_results == []
 
 
 def test_the_tokens_of_its_prompt_come_back_whole(recorded: Trajectory) -> None:

@@ -38,7 +38,7 @@ def test_a_session_adds_up_to_its_prompt() -> None:
     state = conversation_state(stored(*samples.session()))
     assert state.token_ids == [10, 11, 12, 20, 21, 13, 14, 22, 23, 24, 15, 25]
     assert state.pending == []
-    assert state.interrupted == []
+    assert state.missing_results == []
     assert state.files_changed == ["calc.py"]
     assert [step.status for step in state.plan] == ["done", "active"]
     assert (state.turns, state.turn_open) == (1, False)
@@ -64,7 +64,7 @@ def test_what_came_after_the_last_reply_is_pending() -> None:
     )
     state = conversation_state(events)
     assert [item.seq for item in state.pending] == [4, 5]
-    assert [(item.call_id, item.ok, item.content) for item in state.interrupted] == [
+    assert [(item.call_id, item.ok, item.content) for item in state.missing_results] == [
         ("b", False, INTERRUPTED)
     ]
     assert state.token_ids == [4, 5]
@@ -73,10 +73,10 @@ def test_what_came_after_the_last_reply_is_pending() -> None:
 def test_interrupted_calls_are_closed_once() -> None:
     events = [samples.system(), UserMessage(text="go"), reply(call("a"), prompt=[4], ids=[5])]
     state = conversation_state(stored(*events))
-    closed = [*events, *state.interrupted]
+    closed = [*events, *state.missing_results]
     again = conversation_state(stored(*closed))
-    assert again.interrupted == []
-    assert [item.event for item in again.pending] == state.interrupted
+    assert again.missing_results == []
+    assert [item.event for item in again.pending] == state.missing_results
 
 
 def test_discarded_replies_are_not_in_the_prompt() -> None:
@@ -197,7 +197,7 @@ def test_a_rewind_leaves_later_events_out() -> None:
     assert state.token_ids == [4, 5, 8, 9]
     assert [item.seq for item in state.user_messages] == [2, 8]
     assert state.plan == []
-    assert state.interrupted == []
+    assert state.missing_results == []
     active = [item.seq for item in active_events(StoredEvents(events))]
     assert active == [1, 2, 3, 8, 9]
 
@@ -233,7 +233,7 @@ def test_the_state_at_an_earlier_event() -> None:
     events = stored(*samples.session())
     state = conversation_state(events, at=9)
     assert state.token_ids == [10, 11, 12, 20, 21]
-    assert [item.call_id for item in state.interrupted] == ["a"]
+    assert [item.call_id for item in state.missing_results] == ["a"]
     assert state.last_seq == 9
 
 
@@ -262,4 +262,4 @@ def test_taking_events_one_by_one_is_the_same_as_reading_the_record(root: Path) 
                 read.epoch,
                 read.turn_open,
             )
-            assert live.interrupted == read.interrupted
+            assert live.missing_results == read.missing_results

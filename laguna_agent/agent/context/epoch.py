@@ -162,7 +162,7 @@ async def reenter(
     """Bring a conversation that was just started to the last reply of `state`: its tokens.
 
     Returns the messages after that reply, which are not in the prompt yet: they need room first.
-    Record the results of `state.interrupted` before, so that every call has one.
+    Record the results of `state.missing_results` before, so that every call has one.
     """
     if state.token_ids:
         await conversation.restore(state.token_ids)
