@@ -77,8 +77,10 @@ class ShellTool:
                 arguments.command, timeout=arguments.timeout, emit=context.emit
             )
         except ShellError as error:
-            return ToolResult(ok=False, content=str(error), summary="no shell")
-        return _result(result, before, arguments.timeout)
+            return ToolResult(
+                ok=False, content=str(error), summary="no shell", ran=arguments.command
+            )
+        return _result(result, before, arguments)
 
 
 def shell_cwd(context: ToolContext) -> str:
@@ -138,8 +140,8 @@ async def _syntax_error(command: str) -> str:
     return await asyncio.to_thread(check)
 
 
-def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
-    notes = [*_ending(result, timeout)]
+def _result(result: CommandResult, cwd_before: str, arguments: ShellArguments) -> ToolResult:
+    notes = _ending(result, arguments.timeout)
     if result.renewed:
         notes.append("[this ran in a new shell: the previous one was killed]")
     if result.cwd != cwd_before and not result.restarted:
@@ -165,11 +167,12 @@ def _result(result: CommandResult, cwd_before: str, timeout: int) -> ToolResult:
     return ToolResult(
         ok=not failed,
         content=text + "\n".join(notes),
-        summary=_summary(result, timeout),
+        summary=_summary(result, arguments.timeout),
         truncated=result.capture.truncated,
         output_file=str(result.capture.file) if result.capture.file else None,
         exit_code=result.exit_code,
         notes=len(notes),
+        ran=arguments.command,
     )
 
 

@@ -40,6 +40,8 @@ class ToolResult(BaseModel):
     plan: list[PlanStep] | None = None
     notes: int = Field(default=0, exclude=True)
     """Number of lines at the end of `content` that the tool added about how the command ended."""
+    ran: str | None = Field(default=None, exclude=True)
+    """The command that ran in the session's shell, for the policy; None if none did."""
     data: dict[str, Any] = {}
     """`again` is true if the same call may succeed now, since its refusal showed the file."""
 

@@ -171,10 +171,8 @@ class ToolExecutor:
             result = ToolResult(
                 ok=False, content=f"{call.name} failed: {type(error).__name__}: {error}"
             )
-        if call.name == "shell" or tool.kind == "execute":
-            command = arguments.model_dump().get("command")
-            if isinstance(command, str):
-                self.services.gate.command_ran(command)
+        if result.ran is not None:
+            self.services.gate.command_ran(result.ran)
         finished = ToolFinished(
             call_id=call.id,
             name=call.name,

@@ -13,7 +13,7 @@ import fnmatch
 import os
 import re
 import shlex
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -171,10 +171,7 @@ def covers_host(pattern: str, host: str) -> bool:
 def rule_text(rule: RuleConfig) -> str:
     """The rule as TOML, as it would be written to the configuration."""
     lines = ["[[policy.rules]]", f"verdict = {_quoted(rule.verdict)}"]
-    for key in ("tool", "path", "command", "host"):
-        value = getattr(rule, key)
-        if value is not None:
-            lines.append(f"{key} = {_quoted(value)}")
+    lines += [f"{key} = {_quoted(value)}" for key, value in _subject(rule)]
     if rule.write:
         lines.append("write = true")
     return "\n".join(lines)
@@ -182,11 +179,14 @@ def rule_text(rule: RuleConfig) -> str:
 
 def rule_label(rule: RuleConfig) -> str:
     """The rule in one short line: `deny path "~/secret" (write)`."""
-    for key in ("tool", "path", "command", "host"):
-        value = getattr(rule, key)
-        if value is not None:
-            return f"{rule.verdict} {key} {_quoted(value)}" + (" (write)" if rule.write else "")
-    return rule.verdict
+    key, value = next(_subject(rule))
+    return f"{rule.verdict} {key} {_quoted(value)}" + (" (write)" if rule.write else "")
+
+
+def _subject(rule: RuleConfig) -> Iterator[tuple[str, str]]:
+    """What the rule is about: a key and its value."""
+    subjects = {"tool": rule.tool, "path": rule.path, "command": rule.command, "host": rule.host}
+    return ((key, value) for key, value in subjects.items() if value is not None)
 
 
 def _quoted(text: str) -> str:

@@ -433,3 +433,10 @@ def test_head_and_tail_never_lose_a_line_that_fits(lines: list[str], head: int, 
         shown = kept.split("\n")
         assert shown[:head] == whole[:head]
         assert shown[head + 1 :] == (whole[-tail:] if tail else [])
+
+
+async def test_the_result_names_the_command_that_ran(bench: Bench) -> None:
+    (bench.workspace / "a.py").touch()
+    tool = make_tool(bench.packs, 'command = "./argv {p}"\n[arguments.p]\ntype = "path"')
+    assert (await bench(tool, p="a.py")).ran == "./argv a.py"
+    assert (await bench(tool, p="/etc")).ran is None

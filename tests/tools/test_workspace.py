@@ -140,7 +140,7 @@ async def test_files_of_git_and_laguna_are_not_written(box: Toolbox, path: str) 
     (box.workspace / "sub").mkdir()
     result = await box.call("write", path=path, content="x")
     assert not result.ok
-    assert "not written by tools" in result.content
+    assert "tools do not write it" in result.content
     assert not any(isinstance(a, WritePath) for a in box.actions("write", path=path, content="x"))
     assert not (box.workspace / path).exists()
 
