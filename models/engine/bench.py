@@ -19,7 +19,8 @@ from laguna_agent.models.chat import format_for
 from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling
 from laguna_agent.models.engine.client import EngineClient, open_engine
-from laguna_agent.models.engine.interface import EngineRequest, Finished, Tokens, common_prefix
+from laguna_agent.models.engine.interface import EngineRequest, Finished, Tokens
+from laguna_agent.models.engine.kv_state import common_prefix
 from laguna_agent.models.engine.workloads import FILE, PROSE, QUOTE, REWRITE, code
 
 GREEDY = Sampling(temperature=0)

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss
 from laguna_agent.models.engine.batch_size import BatchSizer
-from laguna_agent.models.engine.interface import common_prefix
-from laguna_agent.models.engine.kv_state import SavedState, StateStore, digest
+from laguna_agent.models.engine.kv_state import SavedState, StateStore, common_prefix, digest
 from laguna_agent.models.engine.llama import Context, DecodeAbortedError
 
 _SWITCH_GAIN = 32

@@ -150,19 +150,3 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Disconnect. The engine process stays for its keep-alive time."""
-
-
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the longest common prefix of two token sequences."""
-    limit = min(len(left), len(right))
-    low = 0
-    step = 4096
-    while low < limit:
-        end = min(low + step, limit)
-        if left[low:end] == right[low:end]:
-            low = end
-        elif step > 1:
-            step = max(1, min(step, end - low) // 2)
-        else:
-            break
-    return low

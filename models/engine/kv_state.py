@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -31,3 +32,19 @@ class StateStore(Protocol):
 def digest(tokens: array[int]) -> bytes:
     """A key for a sequence of tokens."""
     return hashlib.blake2b(tokens.tobytes(), digest_size=16).digest()
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """Length of the longest common prefix of two token sequences."""
+    limit = min(len(left), len(right))
+    low = 0
+    step = 4096
+    while low < limit:
+        end = min(low + step, limit)
+        if left[low:end] == right[low:end]:
+            low = end
+        elif step > 1:
+            step = max(1, min(step, end - low) // 2)
+        else:
+            break
+    return low

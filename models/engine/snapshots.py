@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.atomic_write import atomic_stream
-from laguna_agent.models.engine.interface import common_prefix
-from laguna_agent.models.engine.kv_state import SavedState, digest
+from laguna_agent.models.engine.kv_state import SavedState, common_prefix, digest
 
 log = logging.getLogger(__name__)
 

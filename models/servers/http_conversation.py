@@ -9,6 +9,7 @@ that the part shown so far is void.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -328,8 +329,7 @@ class HttpConversation:
 
     def fork(self) -> HttpConversation:
         """Another conversation with the same content so far, over the same connections."""
-        other = object.__new__(HttpConversation)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other._state = _State(
             list(self._state.messages),
             self._state.tools,

@@ -17,8 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laguna_agent.models.engine.cache import Cache
-from laguna_agent.models.engine.interface import common_prefix
-from laguna_agent.models.engine.kv_state import SavedState
+from laguna_agent.models.engine.kv_state import SavedState, common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from support.choices import logits

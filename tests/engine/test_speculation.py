@@ -24,7 +24,8 @@ from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.cache import Cache, Counters
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.generation import Generation, Sinks
-from laguna_agent.models.engine.interface import EngineRequest, Finished, common_prefix
+from laguna_agent.models.engine.interface import EngineRequest, Finished
+from laguna_agent.models.engine.kv_state import common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
 from laguna_agent.models.engine.tuning import measure_exact
