@@ -92,11 +92,11 @@ class ChatMLFormat:
 
     def render_generation(self, options: GenerateOptions) -> list[Segment]:
         """See ChatFormat."""
-        opening = self.turns.generation()
+        start = self.turns.generation()
         if not self.thinks:
-            return opening
+            return start
         thought = "<think>\n" if options.thinking else "<think>\n\n</think>\n\n"
-        return [*opening, Segment(thought, special=True)]
+        return [*start, Segment(thought, special=True)]
 
     def render_close(self, reason: FinishReason) -> list[Segment]:
         """See ChatFormat."""

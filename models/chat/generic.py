@@ -115,7 +115,7 @@ class GenericFormat:
                 "the template has no system text, so the system prompt is the first user turn"
             )
             out.special(marks.before_user).content(text).special(marks.after_user)
-            out.special(marks.opening[False]).plain("Understood.")
+            out.special(marks.reply_start[False]).plain("Understood.")
             out.special(marks.end + marks.after_reply)
         return out.segments()
 
@@ -130,7 +130,7 @@ class GenericFormat:
 
     def render_generation(self, options: GenerateOptions) -> list[Segment]:
         """See ChatFormat."""
-        return [Segment(self._opening(options), special=True)]
+        return [Segment(self._reply_start(options), special=True)]
 
     def render_close(self, reason: FinishReason) -> list[Segment]:
         """See ChatFormat."""
@@ -171,15 +171,15 @@ class GenericFormat:
     def _ends(self) -> tuple[str, ...]:
         return (self._marks.end,) if len(self._marks.end) > 2 else ()
 
-    def _opening(self, options: GenerateOptions) -> str:
-        opening = self._marks.opening[options.thinking]
-        if self._thinks and options.thinking and _THINK_OPEN not in opening:
-            opening += f"{_THINK_OPEN}\n"
-        return opening
+    def _reply_start(self, options: GenerateOptions) -> str:
+        start = self._marks.reply_start[options.thinking]
+        if self._thinks and options.thinking and _THINK_OPEN not in start:
+            start += f"{_THINK_OPEN}\n"
+        return start
 
     def _starts_thinking(self, options: GenerateOptions) -> bool:
-        opening = self._opening(options)
-        return opening.rfind(_THINK_OPEN) > opening.rfind(_THINK_CLOSE)
+        start = self._reply_start(options)
+        return start.rfind(_THINK_OPEN) > start.rfind(_THINK_CLOSE)
 
     def _declares(self, system: bool) -> bool:
         """True when the template writes the tools before the first turn."""
@@ -226,7 +226,7 @@ class GenericFormat:
         for message in messages:
             before, after = marks.before_user, marks.after_user
             if message.role == "assistant":
-                before, after = marks.opening[False], marks.end + marks.after_reply
+                before, after = marks.reply_start[False], marks.end + marks.after_reply
             elif message.role == "tool":
                 before, after = f"{before}<tool_response>\n", f"\n</tool_response>{after}"
             found.append(((before, after), message.content))

@@ -144,8 +144,8 @@ class LagunaFormat:
 
     def render_generation(self, options: GenerateOptions) -> list[Segment]:
         """See ChatFormat."""
-        opening = "<think>" if options.thinking else "</think>"
-        return [Segment(f"<assistant>{self._newline}{opening}", special=True)]
+        thought = "<think>" if options.thinking else "</think>"
+        return [Segment(f"<assistant>{self._newline}{thought}", special=True)]
 
     def render_close(self, reason: FinishReason) -> list[Segment]:
         """See ChatFormat."""

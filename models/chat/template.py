@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from laguna_agent.errors import ModelError
 
-Conversation = Sequence[Mapping[str, Any]]
+Messages = Sequence[Mapping[str, Any]]
 
 _USER, _REPLY, _SYSTEM = "laguna-mark-user", "laguna-mark-reply", "laguna-mark-system"
 """Placeholders that occur in no template."""
@@ -60,18 +60,18 @@ class ChatTemplate:
 
     def render(
         self,
-        messages: Conversation,
+        messages: Messages,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        opening: bool = False,
+        reply: bool = False,
         thinking: bool = False,
     ) -> str | None:
-        """The text of a conversation; with `opening`, including what opens the next reply."""
+        """The text of a conversation; with `reply`, including the start of the next reply."""
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
                 tools=tools or None,
-                add_generation_prompt=opening,
+                add_generation_prompt=reply,
                 enable_thinking=thinking,
                 **self._constants,
             )
@@ -107,14 +107,14 @@ class Marks:
     """Ends a reply; usually the model's end token."""
     after_reply: str
     """Between the end of a reply and the next turn."""
-    opening: dict[bool, str]
-    """Opens a reply, without and with thinking."""
+    reply_start: dict[bool, str]
+    """Starts a reply, without and with thinking."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def markers(self) -> tuple[str, ...]:
         """Texts whose tokens content must not produce."""
-        texts = (self.before_user, self.after_user, self.end, *self.opening.values())
+        texts = (self.before_user, self.after_user, self.end, *self.reply_start.values())
         return tuple({text.strip() for text in texts if len(text.strip()) > 2}) or ("\0",)
 
 
@@ -151,13 +151,13 @@ def learn(template: ChatTemplate, *, thinking: bool = False) -> Marks:
             )
     end = closing.strip()
     after_reply = closing[closing.index(end) + len(end) :] if end else closing
-    opening = {}
+    starts = {}
     for thinks in (False, True):
-        text = template.render([user(_USER)], opening=True, thinking=thinks) or ""
+        text = template.render([user(_USER)], reply=True, thinking=thinks) or ""
         rest = text.partition(_USER)[2]
         fits = _USER in text and rest.startswith(after_user)
-        opening[thinks] = (rest if fits else between)[len(after_user) :]
-    return Marks(before_user, after_user, end, after_reply, opening, notes)
+        starts[thinks] = (rest if fits else between)[len(after_user) :]
+    return Marks(before_user, after_user, end, after_reply, starts, notes)
 
 
 def _shared(one: str, other: str) -> str:
