@@ -94,26 +94,25 @@ async def test_replies_are_held_to_a_grammar(warm_engine: EngineClient) -> None:
 
 
 async def test_a_lazy_grammar_applies_from_its_trigger_on(warm_engine: EngineClient) -> None:
-    triggers = {18: "<think>", 19: "</think>", 23: "<assistant>", 25: "<tool_call>"}
-    first = " | ".join(f"<[{token}]>" for token in triggers)
-    grammar = Grammar(
-        f'root ::= ({first}) "ok" <[26]>', lazy=True, trigger_tokens=tuple(triggers.values())
-    )
     tokens = await prompt(warm_engine)
-    seen = 0
-    for seed in range(300):
-        sampling = WILD.model_copy(update={"temperature": 3.0, "seed": seed})
-        events, finished = await run(
+    triggered = 0
+    for seed in range(8):
+        sampling = WILD.model_copy(update={"seed": seed})
+        _, plain = await run(warm_engine, EngineRequest(tokens, sampling, 20, session="g"))
+        trigger = plain.ids[5]
+        text = await warm_engine.detokenize([trigger])
+        if await warm_engine.tokenize([Segment(text, special=True)]) != [trigger]:
+            continue  # part of a character, or spelled by other tokens
+        grammar = Grammar(f'root ::= <[{trigger}]> "ok" <[26]>', lazy=True, trigger_tokens=(text,))
+        _, finished = await run(
             warm_engine, EngineRequest(tokens, sampling, 60, grammar=grammar, session="g")
         )
-        trigger = next((triggers[token] for token in finished.ids if token in triggers), None)
-        if trigger is not None:
-            seen += 1
-            tail = text_of(events).split(trigger, 1)[1]
-            assert "ok</tool_call>".startswith(tail)
-        if seen >= 2:
-            return
-    assert seen, "random text never triggered the grammar"
+        at = finished.ids.index(trigger)
+        assert finished.ids[:at] == plain.ids[:at]
+        assert finished.ended
+        assert await warm_engine.detokenize(finished.ids[at + 1 : -1]) == "ok</tool_call>"
+        triggered += 1
+    assert triggered
 
 
 async def test_a_lazy_grammar_is_triggered_by_a_pattern(warm_engine: EngineClient) -> None:
