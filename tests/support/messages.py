@@ -21,13 +21,22 @@ FOLDERS = ("laguna_agent", "models", "prompts", "tools")
 _WORDS = re.compile(r"[A-Za-z]{2,}[,;:.!?…)`”\"'}]* [`“(\"'{]*[A-Za-z{]")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _SQL = re.compile(r"\s*(SELECT|INSERT|CREATE|DELETE|UPDATE|DROP|PRAGMA|BEGIN|ALTER|WITH|ATTACH)\b")
-_OUTPUT = {"write", "_print", "_say", "say", "print", "notice", "note", "notify", "on_notice"}
+_OUTPUT = {"write", "write_line", "_say", "say", "print", "notice", "note", "notify", "on_notice"}
 _WIDGETS = {"Static", "Label", "Button", "Input", "Option", "Binding", "Finding", "Notice"}
 _KEYWORDS = {
     "hint", "help", "description", "epilog", "text", "title", "summary", "error", "reason",
     "placeholder", "label", "message", "usage",
 }  # fmt: skip
-_LEFT_OUT = {"compile", "match", "search", "sub", "execute", "executescript", "fullmatch"}
+_LEFT_OUT = {
+    "AssertionError",
+    "compile",
+    "match",
+    "search",
+    "sub",
+    "execute",
+    "executescript",
+    "fullmatch",
+}
 _LOGGING = {"debug", "info", "warning", "error", "log", "exception"}
 
 
@@ -79,8 +88,9 @@ def _strings(node: ast.AST, path: str, kind: str, skipped: set[ast.expr]) -> Ite
         for argument in node.args:
             yield from _strings(argument, path, own, skipped)
         for keyword in node.keywords:
-            kept = keyword.arg if keyword.arg in _KEYWORDS else ""
-            yield from _strings(keyword.value, path, kept or "", skipped)
+            kept = keyword.arg if keyword.arg in _KEYWORDS else None
+            taker = kept if kept == "hint" else own or kept or ""
+            yield from _strings(keyword.value, path, taker, skipped)
         return
     if isinstance(node, ast.FormattedValue):
         kind = ""
