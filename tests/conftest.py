@@ -64,6 +64,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def root(tmp_path: Path, laguna_home: Path) -> Path:
+    """A repository's root, without git."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
 async def opened(workspace: Path) -> AsyncIterator[Any]:
     """Opens sessions in the module's `workspace` whose replies are written beforehand."""
     from support.scripted import open_scripted

@@ -3,7 +3,7 @@ in turns of a real session with a scripted model."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
 from laguna_agent.events import ApprovalRequested, CheckRan, Reply, TurnFinished
 from support.packs import write_files
-from support.scripted import ScriptedConversation, call, open_scripted, take
+from support.scripted import ScriptedConversation, call, take
 
 CHECK = "sh check.sh"
 TASK = f"Fix code.txt until `{CHECK}` passes"
@@ -29,26 +29,22 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(workspace: Path) -> AsyncIterator[Opened]:
-    sessions: list[Session] = []
+def opened(opened: Opened) -> Opened:
+    """Opens sessions in which each tool gets the answer in `answers`, or is allowed once."""
 
     async def make(
         answers: dict[str, Answer], script: list[Any]
     ) -> tuple[Session, ScriptedConversation, list[ApprovalRequested]]:
-        """`answers` by tool; whatever else is asked is allowed once."""
         asked: list[ApprovalRequested] = []
 
         async def answer(request: ApprovalRequested) -> Approval:
             asked.append(request)
             return Approval(answers.get(request.tool, "once"))
 
-        session, conversation = await open_scripted(workspace, script, mode="ask", approver=answer)
-        sessions.append(session)
+        session, conversation = await opened(script, mode="ask", approver=answer)
         return session, conversation, asked
 
-    yield make
-    for session in sessions:
-        await session.aclose()
+    return make
 
 
 def checks(events: list[Any]) -> list[int]:

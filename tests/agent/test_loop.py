@@ -18,14 +18,13 @@ from laguna_agent.events import (
     Reply,
     Rewound,
     StepStarted,
-    ToolFinished,
     TurnFinished,
     UserMessage,
 )
 from laguna_agent.tools.read import ReadTool
 from laguna_agent.trajectory.document import write_markdown
 from laguna_agent.trajectory.store import Trajectory
-from support.scripted import call, calls, take
+from support.scripted import call, calls, end_of, results_of, take
 
 Opened = Callable[..., Any]
 BROKEN = "def double(x):\n    return x + x + 1\n"
@@ -47,15 +46,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "doubling.py").write_text(BROKEN)
     (root / "test_code.py").write_text(TEST)
     return root
-
-
-def end_of(events: list[Any]) -> TurnFinished:
-    assert isinstance(events[-1], TurnFinished)
-    return events[-1]
-
-
-def results_of(events: list[Any]) -> list[ToolFinished]:
-    return [event for event in events if isinstance(event, ToolFinished)]
 
 
 async def test_an_answer_without_calls_ends_the_turn(opened: Opened) -> None:

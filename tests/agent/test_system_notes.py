@@ -4,7 +4,7 @@ message of the pack, when it is due and only then."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from laguna_agent.models.conversation import ModelInfo, ToolSpec
 from laguna_agent.models.engine.interface import Engine
 from laguna_agent.models.local_conversation import LocalConversation
 from support.packs import write_files
-from support.scripted import ScriptedConversation, call, open_scripted, take
+from support.scripted import ScriptedConversation, call, take
 
 Opened = Callable[..., Any]
 CHECK = "grep -q fixed code.txt"
@@ -29,20 +29,17 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(workspace: Path, tmp_path: Path) -> AsyncIterator[Opened]:
-    sessions = []
+def opened(opened: Opened, tmp_path: Path) -> Opened:
+    """Opens sessions; `packs` are files of packs that override the built-in ones."""
 
     async def make(
         script: list[Any], packs: dict[str, str] | None = None, **more: Any
     ) -> tuple[Any, ScriptedConversation]:
         own = write_files(tmp_path / "packs", packs or {})
-        session, conversation = await open_scripted(workspace, script, directories=[own], **more)
-        sessions.append(session)
-        return session, conversation
+        made: tuple[Any, ScriptedConversation] = await opened(script, directories=[own], **more)
+        return made
 
-    yield make
-    for session in sessions:
-        await session.aclose()
+    return make
 
 
 def notes(events: list[Any], reason: str) -> list[str]:

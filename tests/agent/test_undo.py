@@ -3,7 +3,8 @@ session with a scripted model."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
-from laguna_agent.events import Checkpointed, Reply, SystemNote, ToolFinished, UserMessage
+from laguna_agent.events import Checkpointed, Reply, SystemNote, UserMessage
 from laguna_agent.models.conversation import Message
 from support.packs import write_files
-from support.scripted import ScriptedConversation, call, open_scripted, take
+from support.scripted import call, results_of, take
 
 Opened = Callable[..., Any]
 READ = call("read", path="code.txt")
@@ -31,21 +32,13 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(workspace: Path) -> AsyncIterator[Opened]:
+def opened(opened: Opened) -> Opened:
     """Opens sessions with a person who approves everything."""
-    sessions: list[Session] = []
 
     async def yes(request: Any) -> Approval:
         return Approval("once")
 
-    async def make(script: list[Any], **more: Any) -> tuple[Session, ScriptedConversation]:
-        session, conversation = await open_scripted(workspace, script, approver=yes, **more)
-        sessions.append(session)
-        return session, conversation
-
-    yield make
-    for session in sessions:
-        await session.aclose()
+    return partial(opened, approver=yes)
 
 
 def checkpoint(events: list[Any]) -> str:
@@ -58,10 +51,6 @@ def context(events: list[Any]) -> str:
     """The context of the user's message."""
     [context] = [event.context for event in events if isinstance(event, UserMessage)]
     return str(context)
-
-
-def results(events: list[Any]) -> list[ToolFinished]:
-    return [event for event in events if isinstance(event, ToolFinished)]
 
 
 def seq_of(session: Session, text: str) -> int:
@@ -93,7 +82,7 @@ async def test_after_an_undo_an_edit_of_what_was_read_before_applies(
 ) -> None:
     session, _ = await opened([READ, EDIT, OK, EDIT_AGAIN, OK])
     await session.undo(checkpoint(await take(session, "Fix it")))
-    [edited] = results(await take(session, "Fix it in another way"))
+    [edited] = results_of(await take(session, "Fix it in another way"))
     assert edited.ok
     assert (workspace / "code.txt").read_text() == "better\n"
 
@@ -106,7 +95,7 @@ async def test_after_an_undo_a_file_is_not_overwritten_before_it_is_read_again(
     events = await take(session, "Fix it")
     write_files(workspace, {"code.txt": "by hand\n"})
     await session.undo(checkpoint(events))
-    [refused] = results(await take(session, "Write it anew"))
+    [refused] = results_of(await take(session, "Write it anew"))
     assert not refused.ok
     assert "broken" in refused.content
     assert (workspace / "code.txt").read_text() == "broken\n"
@@ -223,7 +212,7 @@ async def test_a_rewind_with_the_files_reports_nothing_and_edits_apply(
     assert await session.rewind(seq_of(session, "Fix it"), code=True) == ["code.txt"]
     events = await take(session, "Fix it better")
     assert context(events) == ""
-    [edited] = results(events)
+    [edited] = results_of(events)
     assert edited.ok
     assert (workspace / "code.txt").read_text() == "better\n"
 
@@ -236,7 +225,7 @@ async def test_after_a_rewind_a_file_read_in_the_rewound_part_is_not_overwritten
     await take(session, "Hello")
     await take(session, "Look at it")
     await session.rewind(seq_of(session, "Look at it"), code=True)
-    [refused] = results(await take(session, "Write it anew"))
+    [refused] = results_of(await take(session, "Write it anew"))
     assert not refused.ok
     assert (workspace / "code.txt").read_text() == "broken\n"
 

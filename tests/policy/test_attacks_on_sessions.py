@@ -28,13 +28,11 @@ from laguna_agent.events import (
     CheckRan,
     Notice,
     Reply,
-    ToolFinished,
-    TurnFinished,
 )
 from laguna_agent.interfaces.headless import _report
 from laguna_agent.interfaces.progress import Progress
 from laguna_agent.policy.trust import is_trusted, trust
-from support.scripted import call, take
+from support.scripted import call, end_of, results_of, take
 
 Opened = Callable[..., Any]
 DONE = call("done", summary="done")
@@ -44,15 +42,6 @@ DONE = call("done", summary="done")
 def canary(tmp_path: Path) -> Path:
     """A file outside the workspace that nothing may create."""
     return tmp_path / "canary"
-
-
-def results_of(events: list[Any]) -> list[ToolFinished]:
-    return [event for event in events if isinstance(event, ToolFinished)]
-
-
-def end_of(events: list[Any]) -> TurnFinished:
-    assert isinstance(events[-1], TurnFinished)
-    return events[-1]
 
 
 def notices_of(events: list[Any]) -> str:

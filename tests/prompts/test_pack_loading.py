@@ -13,16 +13,9 @@ from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import PackError
 from laguna_agent.prompts.loader.templates import DYNAMIC, StaticVariables
 from laguna_agent.tools.registry import builtin_tools
+from support.packs import write_files
 
 STARTER = "qwen2.5-coder-1.5b-instruct"
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return root
 
 
 def load(name: str | None, *directories: Path, model: str = "laguna-xs-2.1") -> Pack:
@@ -78,7 +71,7 @@ def test_a_model_picks_its_pack_by_its_name(model: str, pack: str) -> None:
 
 
 def test_the_most_specific_pattern_picks(tmp_path: Path) -> None:
-    write(tmp_path, {"mine/pack.toml": 'models = ["laguna-xs-2.1*"]\n'})
+    write_files(tmp_path, {"mine/pack.toml": 'models = ["laguna-xs-2.1*"]\n'})
     assert load(None, tmp_path).name == "mine"
     assert load(None, tmp_path, model="laguna-s").name == "laguna"
 
@@ -115,7 +108,7 @@ def test_overriding_a_built_in_text_changes_what_the_model_sees_to_the_byte(
     tmp_path: Path, name: str, file: str
 ) -> None:
     text = "  Überschrieben:\ttab, 'quotes', \\n, #, $x, {single}, \u2028 and\n\n  two lines  "
-    write(tmp_path, {f"{name}/{file}": text + "\n"})
+    write_files(tmp_path, {f"{name}/{file}": text + "\n"})
     before, after = told(load(name)), told(load(name, tmp_path))
     seen = {"reminder.md": "reminders"}.get(file, file)
     if seen == "reminders":
@@ -141,7 +134,7 @@ def test_every_message_of_the_packs_is_said_somewhere() -> None:
 def test_overriding_a_built_in_manifest_changes_what_the_model_sees(
     tmp_path: Path, name: str
 ) -> None:
-    write(
+    write_files(
         tmp_path,
         {
             f"{name}/pack.toml": 'tools = ["done", "read"]\nchat_format = "generic"\n'
@@ -158,8 +151,10 @@ def test_overriding_a_built_in_manifest_changes_what_the_model_sees(
 
 
 def test_the_project_goes_before_the_user_and_both_before_the_built_in(tmp_path: Path) -> None:
-    project = write(tmp_path / "p", {"laguna/system.md": "project"})
-    user = write(tmp_path / "u", {"laguna/system.md": "user", "base/steer.md": "user: {{ text }}"})
+    project = write_files(tmp_path / "p", {"laguna/system.md": "project"})
+    user = write_files(
+        tmp_path / "u", {"laguna/system.md": "user", "base/steer.md": "user: {{ text }}"}
+    )
     pack = load("laguna", project, user)
     assert pack.system(static()) == "project"
     assert pack.text("steer.md", text="stop") == "user: stop"
@@ -167,14 +162,14 @@ def test_the_project_goes_before_the_user_and_both_before_the_built_in(tmp_path:
 
 
 def test_super_puts_in_what_is_overridden_at_each_level(tmp_path: Path) -> None:
-    project = write(tmp_path / "p", {"laguna/system.md": "{{ super() }}\nP"})
-    user = write(tmp_path / "u", {"laguna/system.md": "{{ super() }}\nU"})
+    project = write_files(tmp_path / "p", {"laguna/system.md": "{{ super() }}\nP"})
+    user = write_files(tmp_path / "u", {"laguna/system.md": "{{ super() }}\nU"})
     text = load("laguna", project, user).system(static())
     assert text == load("laguna").system(static()) + "\nU\nP"
 
 
 def test_a_pack_of_ones_own_inherits_the_rest(tmp_path: Path) -> None:
-    write(tmp_path, {"mine/pack.toml": 'extends = "small"\n', "mine/steer.md": "!"})
+    write_files(tmp_path, {"mine/pack.toml": 'extends = "small"\n', "mine/steer.md": "!"})
     mine, small = told(load("mine", tmp_path)), told(load("small"))
     assert mine.pop("steer.md") == "!"
     small.pop("steer.md")
@@ -182,18 +177,18 @@ def test_a_pack_of_ones_own_inherits_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_folder_outside_is_a_pack_too(tmp_path: Path) -> None:
-    folder = write(tmp_path / "deep" / "laguna", {"system.md": "folder", "pack.toml": ""})
+    folder = write_files(tmp_path / "deep" / "laguna", {"system.md": "folder", "pack.toml": ""})
     pack = load(str(folder))
     assert pack.system(static()) == "folder"
     assert pack.text("cut.md", limit=9) == load("base").text("cut.md", limit=9)
-    write(folder, {"pack.toml": 'extends = "laguna"\n'})
+    write_files(folder, {"pack.toml": 'extends = "laguna"\n'})
     assert load(str(folder)).thinking is True
     with pytest.raises(UsageError, match="no prompt pack folder"):
         load(str(tmp_path / "nowhere"))
 
 
 def test_packs_in_a_circle_are_refused_with_the_line(tmp_path: Path) -> None:
-    write(tmp_path, {"a/pack.toml": '\nextends = "b"\n', "b/pack.toml": 'extends = "a"\n'})
+    write_files(tmp_path, {"a/pack.toml": '\nextends = "b"\n', "b/pack.toml": 'extends = "a"\n'})
     with pytest.raises(PackError) as caught:
         load("a", tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}/b/pack.toml:1: ")
@@ -237,14 +232,14 @@ def test_the_first_message_holds_what_is_given_and_nothing_else() -> None:
 
 
 def test_a_template_that_fails_while_rendering_names_its_line(tmp_path: Path) -> None:
-    write(tmp_path, {"base/cut.md": "one\ntwo {{ limit / 0 }}\n"})
+    write_files(tmp_path, {"base/cut.md": "one\ntwo {{ limit / 0 }}\n"})
     with pytest.raises(PackError) as caught:
         load("base", tmp_path).text("cut.md", limit=1)
     assert str(caught.value).startswith(f"{tmp_path}/base/cut.md:2: ")
 
 
 def test_templates_cannot_reach_out_of_the_sandbox(tmp_path: Path) -> None:
-    write(tmp_path, {"base/cut.md": "{{ limit.__class__.__mro__ }}"})
+    write_files(tmp_path, {"base/cut.md": "{{ limit.__class__.__mro__ }}"})
     with pytest.raises(PackError):
         load("base", tmp_path).text("cut.md", limit=1)
 
@@ -253,7 +248,7 @@ def test_templates_cannot_reach_out_of_the_sandbox(tmp_path: Path) -> None:
 
 
 def test_reminders_come_at_their_event_as_often_as_they_may(tmp_path: Path) -> None:
-    write(
+    write_files(
         tmp_path,
         {
             "base/pack.toml": "[reminders.steps]\nenabled = false\n"
@@ -277,27 +272,27 @@ def test_reminders_come_at_their_event_as_often_as_they_may(tmp_path: Path) -> N
 
 
 def test_a_change_on_disk_is_noticed_and_told_from_the_next_load_on(tmp_path: Path) -> None:
-    write(tmp_path, {"laguna/system.md": "one"})
+    write_files(tmp_path, {"laguna/system.md": "one"})
     pack = load("laguna", tmp_path)
     assert not pack.changed()
-    write(tmp_path, {"laguna/system.md": "two"})
+    write_files(tmp_path, {"laguna/system.md": "two"})
     assert pack.changed()
     assert pack.system(static()) == "one"
     assert pack.reload().system(static()) == "two"
-    write(tmp_path, {"laguna/system.md": "one"})
+    write_files(tmp_path, {"laguna/system.md": "one"})
     assert not pack.changed()
-    write(tmp_path, {"laguna/pack.toml": "[sampling]\ntemperature = 0.1\n"})
+    write_files(tmp_path, {"laguna/pack.toml": "[sampling]\ntemperature = 0.1\n"})
     assert pack.changed()
-    write(tmp_path, {"laguna/pack.toml": "nonsense"})
+    write_files(tmp_path, {"laguna/pack.toml": "nonsense"})
     assert pack.changed()
 
 
 def test_a_file_that_nothing_reaches_does_not_change_the_digest(tmp_path: Path) -> None:
-    write(tmp_path, {"laguna/system.md": "mine", "base/system.md": "hidden"})
+    write_files(tmp_path, {"laguna/system.md": "mine", "base/system.md": "hidden"})
     before = load("laguna", tmp_path).sha256
-    write(tmp_path, {"base/system.md": "still hidden"})
+    write_files(tmp_path, {"base/system.md": "still hidden"})
     assert load("laguna", tmp_path).sha256 == before
-    write(tmp_path, {"laguna/system.md": "mine {{ super() }}"})
+    write_files(tmp_path, {"laguna/system.md": "mine {{ super() }}"})
     seen = load("laguna", tmp_path).sha256
-    write(tmp_path, {"base/system.md": "seen"})
+    write_files(tmp_path, {"base/system.md": "seen"})
     assert load("laguna", tmp_path).sha256 != seen

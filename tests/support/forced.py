@@ -140,29 +140,30 @@ class LongRun:
     """Most tokens that the prompt ever had."""
 
 
-def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
-    """A repository with a file for each step; forty of them hold a fact."""
+def make_workspace(root: Path, steps: int, seed: int, lines: int = 8) -> list[Fact]:
+    """A repository with a file for each step; forty of them at most hold a fact."""
     dice = random.Random(seed)
     places = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
-    chosen = dict(zip(sorted(dice.sample(range(steps - 1), FACTS)), places, strict=True))
+    numbers = sorted(dice.sample(range(steps - 1), min(FACTS, steps - 1)))
+    chosen = dict(zip(numbers, places, strict=False))
     facts = []
     (root / "src").mkdir(parents=True)
     for number in range(steps):
-        lines = [f"{' '.join(dice.choices(WORDS, k=6))} = {number}" for _ in range(8)]
+        text = [f"{' '.join(dice.choices(WORDS, k=6))} = {number}" for _ in range(lines)]
         if number in chosen:
             value = f"v{dice.randrange(10**6):06d}"
             sentence = f"The {chosen[number]} has the value {value}."
-            lines.insert(dice.randrange(8), f"# {sentence}")
+            text.insert(dice.randrange(lines), f"# {sentence}")
             facts.append(Fact(f"What is the value of the {chosen[number]}?", sentence, number))
-        (root / "src" / f"f{number}.py").write_text("\n".join(lines) + "\n")
+        (root / "src" / f"f{number}.py").write_text("\n".join(text) + "\n")
     return facts
 
 
 async def long_run(
-    root: Path, *, steps: int = 500, context: int = 8_192, seed: int = 11
+    root: Path, *, steps: int = 500, context: int = 8_192, lines: int = 8, seed: int = 11
 ) -> LongRun:
     """Read a file a step, with a steering message now and then, to a `done` at the end."""
-    facts = make_workspace(root, steps, seed)
+    facts = make_workspace(root, steps, seed, lines)
     numbers = iter(range(steps))
 
     def script() -> str:

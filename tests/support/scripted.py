@@ -14,7 +14,16 @@ from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ContextFullError
-from laguna_agent.events import Event, ModelEvent, Reply, TextDelta, ToolCall, Usage
+from laguna_agent.events import (
+    Event,
+    ModelEvent,
+    Reply,
+    TextDelta,
+    ToolCall,
+    ToolFinished,
+    TurnFinished,
+    Usage,
+)
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.prompts.loader.pack import load_pack
 
@@ -190,3 +199,14 @@ async def _events(
     watcher.watch, watcher.events = watch, []
     await work
     return watcher.events
+
+
+def end_of(events: list[Any]) -> TurnFinished:
+    """The last event of a turn."""
+    assert isinstance(events[-1], TurnFinished)
+    return events[-1]
+
+
+def results_of(events: list[Any]) -> list[ToolFinished]:
+    """The results of all tool calls."""
+    return [event for event in events if isinstance(event, ToolFinished)]

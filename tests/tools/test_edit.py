@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from laguna_agent.actions import ReadPath, WritePath
 from support.toolbox import Toolbox
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
-
 
 # --- bytes outside the edit ---------------------------------------------------------------------
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from laguna_agent.tools.files.diffs import unified
 from laguna_agent.tools.output import bound, save_output
 from support.toolbox import Toolbox
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
 
 
 def test_short_text_is_unchanged(box: Toolbox) -> None:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from laguna_agent.actions import ReadPath
 from support.toolbox import Toolbox
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
 
 
 async def test_small_file_is_shown_whole_with_line_numbers(box: Toolbox) -> None:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from laguna_agent.actions import RunCommand
 from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.shell import ShellArguments, ShellTool
-from support.shells import Shell, make_context, processes_with, unique, until
-
-
-@pytest.fixture(params=[False, True], ids=["bare", "bubblewrap"])
-async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shell]:
-    shell = Shell(make_context(tmp_path, request.param))
-    yield shell
-    await shell.close()
-
+from support.shells import Shell, processes_with, unique, until
 
 # --- state between commands ---------------------------------------------------------------------
 
@@ -115,9 +104,7 @@ def test_empty_commands_are_refused(command: str) -> None:
 
 async def test_a_background_job_does_not_block_the_command(shell: Shell) -> None:
     number = unique()
-    started = time.monotonic()
     result = await shell(f"sleep {number} & echo done", timeout=60)
-    assert time.monotonic() - started < 30  # against the hang, not for the speed
     assert result.content.startswith("done\n[pid ")
     assert "still runs in the background" in result.content
     listed = await shell("jobs")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from laguna_agent.tools.shell import shell_cwd
 from laguna_agent.tools.terminal.bash import BashSession
 from laguna_agent.tools.tool import Sandbox
 from support.shells import Shell, make_context, processes_with, unique, until
-
-
-@pytest.fixture(params=[False, True], ids=["bare", "bubblewrap"])
-async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shell]:
-    shell = Shell(make_context(tmp_path, request.param))
-    yield shell
-    await shell.close()
 
 
 async def test_closing_ends_everything(shell: Shell) -> None:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from laguna_agent.tools.terminal import capture
 from support.shells import Shell, make_context, until
-
-
-@pytest.fixture(params=[False, True], ids=["bare", "bubblewrap"])
-async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shell]:
-    shell = Shell(make_context(tmp_path, request.param))
-    yield shell
-    await shell.close()
 
 
 @pytest.mark.parametrize("device", ["/dev/urandom", "/dev/zero"])

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from support.shells import Shell, make_context
-
-
-@pytest.fixture(params=[False, True], ids=["bare", "bubblewrap"])
-async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shell]:
-    shell = Shell(make_context(tmp_path, request.param))
-    yield shell
-    await shell.close()
+from support.shells import Shell
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from support.shells import Shell, make_context, processes_with, unique, until
-
-
-@pytest.fixture(params=[False, True], ids=["bare", "bubblewrap"])
-async def shell(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shell]:
-    shell = Shell(make_context(tmp_path, request.param))
-    yield shell
-    await shell.close()
+from support.shells import Shell, processes_with, unique, until
 
 
 @pytest.mark.parametrize(

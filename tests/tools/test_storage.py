@@ -7,18 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from laguna_agent.tools.files import storage
 from laguna_agent.tools.tool import ToolContext
 from support.toolbox import Toolbox
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o600, 0o664, 0o4711])

@@ -11,12 +11,6 @@ from laguna_agent.tools.code.index import IndexCache, index_source, source_files
 from laguna_agent.tools.code.languages import language_of, syntax_problem
 from support.toolbox import Toolbox
 
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
-
-
 LANGUAGES = {
     "a.py": (
         "LIMIT = 1\n@deco\nclass A:\n    def go(self):\n        def inner(): ...\ndef f(x): ...\n",

@@ -16,11 +16,6 @@ from support.toolbox import Toolbox
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
-
-
-@pytest.fixture
 def outside(tmp_path: Path) -> Path:
     directory = tmp_path / "workspace-evil"
     directory.mkdir()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from laguna_agent.actions import WritePath
 from laguna_agent.tools.read import mark_read
 from support.toolbox import Toolbox
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Toolbox:
-    return Toolbox.at(tmp_path)
 
 
 async def test_new_file_is_created_with_its_directories(box: Toolbox) -> None:

@@ -1,4 +1,4 @@
-"""A repository of its own for each test, and a session in it."""
+"""A session's trajectory for each test."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.trajectory.store import Trajectory
-
-
-@pytest.fixture
-def root(tmp_path: Path, laguna_home: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    return directory
 
 
 @pytest.fixture
