@@ -7,6 +7,7 @@ import shutil
 import time
 from typing import TextIO
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.events import (
     CheckRan,
     Compacted,
@@ -49,7 +50,7 @@ class Progress:
             case ModelLoading(measuring=True):
                 self._update("measuring the best settings for this machine (once per model)")
             case ModelLoading(done=done, total=total) if total:
-                self._update(f"loading the model: {_size(done)} of {_size(total)}")
+                self._update(f"loading the model: {gigabytes(done)} of {gigabytes(total)}")
             case PrefillProgress():
                 self._update(_prefill(event))
             case TextDelta() | ThinkingDelta() | ToolCallDelta():
@@ -143,10 +144,6 @@ def _prefill(event: PrefillProgress) -> str:
     rate = f", {event.rate:.0f} tokens/s" if event.rate else ""
     eta = f", {event.eta_s:.0f} s left" if event.eta_s else ""
     return f"reading: {event.done} of {event.total} tokens{reused}{rate}{eta}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _seconds(seconds: float) -> str:

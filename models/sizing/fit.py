@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import Catalogued
@@ -319,8 +320,3 @@ def _recurrent_state(header: GgufHeader) -> int:
     inner, state = header.integer("ssm.inner_size"), header.integer("ssm.state_size")
     groups, kernel = header.integer("ssm.group_count"), header.integer("ssm.conv_kernel", 1)
     return 4 * (inner * state + max(0, kernel - 1) * (inner + 2 * groups * state))
-
-
-def gib(count: int) -> str:
-    """Bytes as text in binary units, as memory is counted: `23.4 GiB`, `310 MiB`."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 
@@ -107,7 +108,7 @@ def _model(name: str | None, synthetic: str | None, config: Config) -> Path:
 
 def _report_plan(path: Path, engine: EngineConfig) -> None:
     from laguna_agent.models.gguf import read_header
-    from laguna_agent.models.sizing.fit import gib, plan
+    from laguna_agent.models.sizing.fit import plan
     from laguna_agent.models.sizing.hardware import gpus
 
     assert engine.context is not None

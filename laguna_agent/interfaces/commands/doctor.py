@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 
 from laguna_agent import __version__, paths
 from laguna_agent.actions import Mode, RunCommand
+from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode, LagunaError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
@@ -154,7 +155,7 @@ def _configuration(root: Path) -> Iterator[Finding]:
 
 def _model(root: Path) -> Iterator[Finding]:
     from laguna_agent.config import load_config
-    from laguna_agent.models.sizing.fit import choose_context, gib, plan
+    from laguna_agent.models.sizing.fit import choose_context, plan
     from laguna_agent.models.sizing.hardware import gpus, machine_memory
     from laguna_agent.models.store import resolve
 
@@ -175,7 +176,6 @@ def _engine(root: Path) -> Iterator[Finding]:
     from importlib.util import find_spec
 
     from laguna_agent.models.engine import selftest
-    from laguna_agent.models.sizing.fit import gib
     from laguna_agent.models.sizing.hardware import backend, gpus, nvidia_cards
 
     if find_spec("llama_cpp") is None:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.plurals import counted
@@ -52,7 +53,7 @@ def _status(options: argparse.Namespace) -> int:
     lines = [line for state in engines for line in [*describe(state), ""]]
     if not engines:
         lines += ["no engine is running"]
-    lines += [f"snapshots on disk: {count}, {_size(size)}, in {snapshots_dir()}"]
+    lines += [f"snapshots on disk: {count}, {gib(size)}, in {snapshots_dir()}"]
     write_line("\n".join(lines))
     return ExitCode.DONE
 
@@ -64,7 +65,7 @@ def describe(state: dict[str, Any]) -> list[str]:
         if loading.get("measuring"):
             return [f"engine {state['pid']}: measuring the best settings for this machine"]
         done, total = loading.get("done", 0), loading.get("total", 0)
-        return [f"engine {state['pid']}: loading, {_size(done)} of {_size(total)}"]
+        return [f"engine {state['pid']}: loading, {gib(done)} of {gib(total)}"]
     model, context, cache = state["model"], state["context"], state["cache"]
     tuning, counters = state["tuning"], state["counters"]
     name = model["metadata"].get("general.name") or model["architecture"]
@@ -94,7 +95,7 @@ def describe(state: dict[str, Any]) -> list[str]:
         f"  file      {model['path']}",
         f"  weights   {layout}",
         (
-            f"  memory    {_size(state['resident'])} resident; context of {model['context']} "
+            f"  memory    {gib(state['resident'])} resident; context of {model['context']} "
             f"tokens, KV {context['kv_type']}, flash attention {flash}"
         ),
         (
@@ -103,8 +104,8 @@ def describe(state: dict[str, Any]) -> list[str]:
         ),
         (
             f"  cache     {cache['tokens']} tokens, {cache['checkpoints']} checkpoints "
-            f"({_size(cache['checkpoint_bytes'])}), {cache['parked']} parked conversations "
-            f"({_size(cache['parked_bytes'])})"
+            f"({gib(cache['checkpoint_bytes'])}), {cache['parked']} parked conversations "
+            f"({gib(cache['parked_bytes'])})"
         ),
         (
             f"  decoded   {counters['decoded_tokens']} tokens, {counters['generated_tokens']} of "
@@ -114,15 +115,7 @@ def describe(state: dict[str, Any]) -> list[str]:
     snapshots = state.get("snapshots")
     if snapshots:
         lines.append(
-            f"  snapshots {snapshots['snapshots']} of this model, {_size(snapshots['bytes'])}; "
-            f"limit for all models {_size(snapshots['limit'])}"
+            f"  snapshots {snapshots['snapshots']} of this model, {gib(snapshots['bytes'])}; "
+            f"limit for all models {gib(snapshots['limit'])}"
         )
     return lines
-
-
-def _size(count: int) -> str:
-    if count < 1 << 20:
-        return f"{count / 1024:.0f} KiB"
-    if count < 1 << 30:
-        return f"{count / (1 << 20):.0f} MiB"
-    return f"{count / (1 << 30):.2f} GiB"

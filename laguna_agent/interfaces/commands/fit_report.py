@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
@@ -60,7 +61,7 @@ class FitReport:
         """Lines that say how much memory is free."""
         pools = [("memory", self.memory.available, self.memory.total)]
         pools += [(card.name, card.free, card.total) for card in self.cards]
-        return [f"{name}: {fit.gib(free)} of {fit.gib(total)} free" for name, free, total in pools]
+        return [f"{name}: {gib(free)} of {gib(total)} free" for name, free, total in pools]
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of a table, its heading first."""
@@ -76,7 +77,7 @@ class FitReport:
         )
         table: list[tuple[str, ...]] = [heading]
         for row in self.rows:
-            sizes = [fit.gib(size) for size in (row.weights, row.kv, row.compute, row.total)]
+            sizes = [gib(size) for size in (row.weights, row.kv, row.compute, row.total)]
             verdict = "yes" if row.fits else "no"
             largest = str(row.largest_context) if row.largest_context else "-"
             table.append((row.name, verdict, str(row.context), *sizes, largest))
@@ -89,7 +90,7 @@ class FitReport:
             if not row.gpu:
                 continue
             experts = f", the experts of {row.cpu_expert_layers} layers in main memory"
-            where = f"{row.name}: {fit.gib(row.gpu)} on the graphics card"
+            where = f"{row.name}: {gib(row.gpu)} on the graphics card"
             lines.append(where + (experts if row.cpu_expert_layers else ""))
         return lines
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.config import Config, load_config
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
@@ -192,7 +193,7 @@ def _pull(options: argparse.Namespace, config: Config, store: Store) -> int:
         name = options.model or _recommended(line)
         known = load_catalogue().find(name)
         if known and not _fits(known):
-            memory = fit.gib(machine_memory().total)
+            memory = gib(machine_memory().total)
             line.notice(f"{known.name} will not fit in this machine's {memory} of memory")
         try:
             done = pull(
@@ -214,7 +215,7 @@ def _pull(options: argparse.Namespace, config: Config, store: Store) -> int:
 def _recommended(line: TransferLine) -> str:
     best = load_catalogue().get(DEFAULT)
     name = DEFAULT if _fits(best) else STARTER
-    line.notice(f"{name} suits this machine ({fit.gib(machine_memory().total)} of memory)")
+    line.notice(f"{name} suits this machine ({gib(machine_memory().total)} of memory)")
     return name
 
 

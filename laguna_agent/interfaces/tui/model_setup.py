@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Question
-from laguna_agent.interfaces.tui.widgets.activity_line import size
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -169,7 +169,7 @@ class ModelSetup:
         def progress(done: int, total: int) -> None:
             if stopped.is_set():
                 raise ModelError("the import was stopped", hint="Nothing was changed.")
-            detail = f"{size(done)} of {size(total)}"
+            detail = f"{gigabytes(done)} of {gigabytes(total)}"
             loop.call_soon_threadsafe(self._activity.report, what, detail, done / max(1, total))
 
         with self._transfer(what) as stopped:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from laguna_agent.byte_sizes import gib
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.widgets.fitted_row import columns, shorten_middle
 from laguna_agent.policy.sanitize import visible
@@ -52,7 +53,6 @@ def model_choices(models: Sequence[ModelRow], servers: Mapping[str, str]) -> lis
     In a narrow terminal all rows show less: the context goes first, then the size. Whether a model
     can be used matters more than the whole of its name.
     """
-    from laguna_agent.models.sizing import fit
 
     names = [*(row.name for row in models), *(f"{name}/…" for name in servers)]
     where = ["installed" if row.installed else "download" for row in models] + ["server"] * len(
@@ -63,7 +63,7 @@ def model_choices(models: Sequence[ModelRow], servers: Mapping[str, str]) -> lis
         verdict if verdict == "too large" else source
         for source, verdict in zip(where, verdicts, strict=True)
     ]
-    sizes = [fit.gib(row.total) for row in models] + [""] * len(servers)
+    sizes = [gib(row.total) for row in models] + [""] * len(servers)
     contexts = [f"{row.context // 1024}k" if row.context else "" for row in models]
     contexts += [""] * len(servers)
     long = [f"for {text} tokens" if text else "" for text in contexts]
@@ -141,7 +141,7 @@ def first_run_picker(memory: int) -> tuple[Picker, str]:
     if not fits:
         choices.reverse()
     name = names[0] if fits else names[1]
-    advice = f"with {fit.gib(memory)} of memory, {name} suits this machine"
+    advice = f"with {gib(memory)} of memory, {name} suits this machine"
     title = "Welcome to laguna. Which model should it use?"
     hint = f"{advice}\nenter chooses · esc: choose later with /model"
     return Picker(title, [*choices, *_other_choices()], hint=hint), advice

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.policy.sanitize import visible
@@ -132,7 +133,7 @@ class ActivityLine(Widget):
             return
         elapsed = time.monotonic() - self._since
         share = event.done / event.total if event.total else None
-        detail = f"{size(event.done)} of {size(event.total)}" if event.total else ""
+        detail = f"{gigabytes(event.done)} of {gigabytes(event.total)}" if event.total else ""
         if share and share > 0.02 and elapsed > 1 and self._what == "loading the model":
             detail += f" · {seconds(elapsed * (1 - share) / share)} left"
         self.report("loading the model", detail, share)
@@ -209,8 +210,3 @@ class ActivityLine(Widget):
         event, when = self._prefill
         tokens = event.rate * (time.monotonic() - when)
         return min(tokens, 0.95 * (event.total - event.done)) / event.total
-
-
-def size(count: int) -> str:
-    """Format a number of bytes: `12.4 GB`, `650 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
