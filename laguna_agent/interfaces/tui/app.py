@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -292,7 +292,7 @@ class LagunaApp(LayoutApp):
             kept = [*self.queue.texts, self.composer.expanded]
             self.prompt_history.save_draft("\n".join(text for text in kept if text))
 
-    def _run_reporting_errors(self, work: Any) -> None:
+    def _run_reporting_errors(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(run_reporting_errors(work, self.transcript_model.add_notice))
 
     # --- actions: what the keys of `keys.KEYS` do ------------------------------------------

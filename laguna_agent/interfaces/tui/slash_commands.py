@@ -15,6 +15,7 @@ from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
 if TYPE_CHECKING:
     from textual.app import App
 
+    from laguna_agent.actions import Mode
     from laguna_agent.agent.session import Session
     from laguna_agent.interfaces.tui.agent_thread import AgentThread
     from laguna_agent.interfaces.tui.clipboard import Clipboard
@@ -243,9 +244,9 @@ class SlashCommands:
         """Change what laguna does without asking."""
         self._status.change(mode=mode)
         if self._agent.session is not None:
-            self._agent.session.set_mode(cast("Any", mode))
+            self._agent.session.set_mode(cast("Mode", mode))
         elif self._agent.settings is not None:
-            self._agent.settings.mode = cast("Any", mode)
+            self._agent.settings.mode = cast("Mode", mode)
 
     def _plan(self, message: str) -> None:
         gate = self._session.gate
@@ -266,17 +267,16 @@ class SlashCommands:
             self._notice(f"there is no theme {name}: {', '.join(themes.PALETTES)}", "warning")
         else:
             before = self._app.theme
-            picker = pickers.theme_picker(lambda name: setattr(self._app, "theme", name))
-            self._app.push_screen(picker, lambda chosen: self._theme_chosen(chosen, before))
+            self._app.push_screen(
+                pickers.theme_picker(self._show_theme),
+                lambda chosen: self._set_theme(chosen) if chosen else self._show_theme(before),
+            )
 
-    def _theme_chosen(self, chosen: str | None, before: str) -> None:
-        if chosen is None:
-            self._app.theme = before
-        else:
-            self._set_theme(chosen)
+    def _show_theme(self, name: str) -> None:
+        self._app.theme = name
 
     def _set_theme(self, name: str) -> None:
-        self._app.theme = name
+        self._show_theme(name)
         self._preferences.theme = name
         self._preferences.save()
 

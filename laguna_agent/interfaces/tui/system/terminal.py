@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -65,9 +66,8 @@ class TerminalOutput:
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        reconfigure: Callable[..., None] | None = getattr(file, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors=_ERRORS)
+        if isinstance(file, io.TextIOWrapper):
+            file.reconfigure(errors=_ERRORS)
 
     def write(self, text: str) -> None:
         """Write text."""
@@ -179,13 +179,15 @@ class TerminalApp(App[int]):
 
     def use_mouse(self, *, owned: bool) -> None:
         """Handle the mouse, or leave it to the terminal's own selection."""
-        driver: Any = self._driver
-        name = "_enable_mouse_support" if owned else "_disable_mouse_support"
-        switch = getattr(driver, name, None)  # only Textual's drivers of real terminals have it
-        if switch is not None:
-            driver._mouse = True  # otherwise it does nothing
-            switch()
-            driver._mouse = owned  # for when the terminal is taken again after a suspend
+        driver = self._driver
+        if not isinstance(driver, TerminalDriver):
+            return
+        driver._mouse = True  # otherwise the switch does nothing
+        if owned:
+            driver._enable_mouse_support()
+        else:
+            driver._disable_mouse_support()
+        driver._mouse = owned  # for when the terminal is taken again after a suspend
 
     def _handle_exception(self, error: Exception) -> None:
         if self.is_headless:  # in a test, which should fail
