@@ -139,7 +139,7 @@ async def test_the_hooks_and_the_skill_of_the_guide_work(home: Path, tmp_path: P
     assert await denied("vendor/x.c") == "vendor/ is not ours to change"
     assert await denied("src/x.c") is None
     ended = await hooks.turn_end(status="done")
-    assert ended.continue_with == "make lint fails. Mend that."
+    assert ended.continue_with == "make lint fails. Fix that."
     (tmp_path / "Makefile").write_text("lint:\n\t@true\n")
     assert (await hooks.turn_end(status="done")).continue_with is None
     skills, notices = find_skills([home / "skills"])
@@ -148,7 +148,7 @@ async def test_the_hooks_and_the_skill_of_the_guide_work(home: Path, tmp_path: P
 
 def test_the_table_of_messages_names_every_file_and_variable() -> None:
     text = GUIDE.read_text(encoding="utf-8")
-    table = text.partition("## Messages that are appended")[2].partition("\n## ")[0]
+    table = text.partition("## Appended messages")[2].partition("\n## ")[0]
     for name, variables in DYNAMIC.items():
         row = next(line for line in table.split("\n") if f"`{name}`" in line)
         for variable in variables if name != "epoch.md" else ("summary", "messages", "plan"):
