@@ -139,7 +139,7 @@ def _directories(root: Path) -> Iterator[Finding]:
         nearest = next(p for p in (directory, *directory.parents) if p.exists())
         free = shutil.disk_usage(nearest).free / 1e9
         yield Finding(name, "ok", f"{directory}  ({free:.0f} GB free)")
-    yield Finding("log", "ok", f"{log_path()}")
+    yield Finding("log", "ok", f"{log_path()}; of engines: {paths.logs_dir()}")
 
 
 def _configuration(root: Path) -> Iterator[Finding]:

@@ -97,7 +97,7 @@ def _list(options: argparse.Namespace) -> int:
     for row in found:
         status, steps = row.get("status", "open"), row.get("steps", 0)
         line = f"{row['id']:<18}  {age(row.get('updated', ''), now):>4}  {status:<11}"
-        line += f"  {steps:>4} steps  {row.get('title') or '(no messages yet)'}"
+        line += f"  {counted(steps, 'step'):>10}  {row.get('title') or '(no messages yet)'}"
         if row.get("parent"):
             line += f"  (fork of {row['parent']})"
         write_line(line[:width].rstrip())
