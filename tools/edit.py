@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from laguna_agent.actions import Action
+from laguna_agent.tools import file_change
 from laguna_agent.tools.code.languages import strict_problem
-from laguna_agent.tools.files import edit_matching, file_change, read_state, storage
+from laguna_agent.tools.file_change import ChangeRefusedError, FileChange
+from laguna_agent.tools.files import edit_matching, read_state, storage
 from laguna_agent.tools.files.diffs import shortened, unified
 from laguna_agent.tools.files.edit_matching import NoMatchError
 from laguna_agent.tools.files.encoding import Document, Splice, printable, printable_name
-from laguna_agent.tools.files.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files.merging import Match
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path
 from laguna_agent.tools.output import numbered

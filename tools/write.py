@@ -8,9 +8,10 @@ import re
 from typing import Any, ClassVar
 
 from laguna_agent.actions import Action
-from laguna_agent.tools.files import file_change, read_state, storage
+from laguna_agent.tools import file_change
+from laguna_agent.tools.file_change import ChangeRefusedError, FileChange
+from laguna_agent.tools.files import read_state, storage
 from laguna_agent.tools.files.encoding import Document, Splice, printable_name
-from laguna_agent.tools.files.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files.merging import Lines
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
