@@ -10,8 +10,8 @@ from typing import Any
 from laguna_agent.actions import ReadPath
 from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.first_message import git_state, today
-from laguna_agent.agent.context.instructions import Instructions
 from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
 from laguna_agent.agent.recorder import Recorder
 from laguna_agent.agent.services import Services, TurnLimits

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
-from laguna_agent.agent.context.system_notes import Notes, after_calls, hook_notes, mode_notes
 from laguna_agent.agent.generation import generate
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
+from laguna_agent.agent.system_notes import Notes, after_calls, hook_notes, mode_notes
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn import Turn
 from laguna_agent.errors import ContextFullError, LagunaError

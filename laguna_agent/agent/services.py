@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from laguna_agent.actions import Action, Decision
 from laguna_agent.agent.approval import Approval, Approver, request_approval
-from laguna_agent.agent.context.instructions import Instructions
 from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.recorder import Recorder
 from laguna_agent.agent.skills import Skill
 from laguna_agent.events import Event

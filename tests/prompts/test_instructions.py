@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from laguna_agent.agent.context.instructions import Instructions
+from laguna_agent.agent.instructions import Instructions
 from support.packs import write_files
 
 
