@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -16,18 +16,17 @@ from typing import Literal
 from laguna_agent.policy.command_table import (
     READ_ONLY_PROGRAMS,
     TRANSPARENT_WRAPPERS,
-    WRAPPERS,
     ProgramSpec,
 )
 from laguna_agent.policy.git_table import analyse_git
 from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word, parse
+from laguna_agent.policy.wrappers import split_option, unwrap
 
 Class = Literal["read-only", "ordinary", "unknown"]
 
 _SYSTEM_BINS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
 _MOST_MATCHES = 256
 _MOST_CWDS = 32
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
 @dataclass
@@ -140,9 +139,8 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if base == "cd" and (reason := _unclear_cd(simple, cwds)):
         return AnalysedCommand(simple, "unknown", reason)
     if base == "cd":
-        return AnalysedCommand(
-            simple, "read-only", "only reads"
-        )  # what is read afterwards counts, not the way there
+        # What is read afterwards counts, not the way there.
+        return AnalysedCommand(simple, "read-only", "only reads")
     paths = [path for word in reading for path in _resolve(word, cwds)]
     if spec.reads_cwd and not reading:
         paths = list(cwds)
@@ -247,7 +245,7 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
             if "=" in text and "/" in text:
                 paths.append(Word(text.split("=", 1)[1], text.split("=", 1)[1]))
             continue
-        split = _split_option(spec, text)
+        split = split_option(spec, text)
         if split is None:
             return f"{base} {text} is not a known read-only option"
         for name, value, needs_value in split:
@@ -275,26 +273,6 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
             return [*paths, *operands]
 
 
-def _split_option(spec: ProgramSpec, text: str) -> list[tuple[str, str | None, bool]] | None:
-    """For each option in a word: its name, attached value, and whether it needs a value."""
-    if text.startswith("--"):
-        name, equals, value = text.partition("=")
-        if equals:
-            return [(name, value, False)] if name in spec.longs | spec.valued_longs else None
-        if name in spec.longs:
-            return [(name, None, False)]
-        return [(name, None, True)] if name in spec.valued_longs else None
-    found: list[tuple[str, str | None, bool]] = []
-    for index, letter in enumerate(text[1:], start=1):
-        if letter in spec.valued:
-            found.append((f"-{letter}", text[index + 1 :] or None, True))
-            return found
-        if letter not in spec.flags:
-            return None
-        found.append((f"-{letter}", None, False))
-    return found
-
-
 def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
     """The absolute paths that a word names in any of the directories; patterns are expanded."""
     text = word.value or ""
@@ -308,101 +286,3 @@ def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
         found.append(os.path.dirname(fixed) or "/")
         found.extend(islice(glob.iglob(path, include_hidden=True), _MOST_MATCHES))
     return found
-
-
-def unwrap(simple: SimpleCommand) -> SimpleCommand | None:
-    """The command that a wrapper such as `timeout 5 …` runs; None if it is not visible.
-
-    Returns a command that is not a wrapper unchanged.
-    """
-    current = simple
-    for _ in range(16):
-        base = os.path.basename(current.name or "")
-        spec = WRAPPERS.get(base)
-        if spec is None or not current.words:
-            return current
-        rest = _after_options(spec, current.words[1:])
-        if rest is None:
-            return None
-        if base in ("timeout", "chrt", "chroot", "ssh"):
-            rest = rest[1:]
-        while base in ("env", "sudo", "doas") and rest and "=" in (rest[0].value or ""):
-            rest = rest[1:]
-        if not rest:
-            return current
-        current = SimpleCommand(list(rest), current.text, current.top)
-    return None
-
-
-def _after_options(spec: ProgramSpec, words: Sequence[Word]) -> list[Word] | None:
-    position = 0
-    while position < len(words):
-        word = words[position]
-        if word.value is None or word.may_be_option:
-            return None
-        if not word.value.startswith("-") or word.value == "-":
-            break
-        position += 1
-        if word.value == "--":
-            break
-        split = _split_option(spec, word.value)
-        if split is None:
-            return None
-        if split[-1][2] and split[-1][1] is None:
-            position += 1
-    return list(words[position:])
-
-
-def visible_commands(command: str, depth: int = 0) -> Iterator[tuple[SimpleCommand, bool]]:
-    """Every simple command that a line visibly runs, through wrappers, `sh -c` and `find -exec`.
-
-    The flag is False where something more runs that is not visible.
-    """
-    script = parse(command)
-    if not script.parsed:
-        # Expansions are visible as unknown words; what does not parse may hide anything.
-        yield SimpleCommand([], command, True), False
-    for simple in script.commands:
-        yield from _expanded(simple, depth)
-
-
-def _expanded(simple: SimpleCommand, depth: int) -> Iterator[tuple[SimpleCommand, bool]]:
-    if simple.name is None:
-        yield simple, False
-        return
-    yield simple, True
-    inner = unwrap(simple)
-    if inner is None:
-        yield simple, False
-        return
-    if inner is not simple:
-        if inner.name is None:
-            yield inner, False
-            return
-        yield inner, True
-    base = os.path.basename(inner.name or "")
-    values = [word.value for word in inner.words]
-    if base in ("eval", "source", "."):
-        yield from _text_run(values[1:] if base == "eval" else [None], depth)
-    elif base in _SHELLS:
-        for index, value in enumerate(values[1:], start=1):
-            if value is None:
-                yield inner, False
-                break
-            if value.startswith("-") and not value.startswith("--") and "c" in value:
-                yield from _text_run(values[index + 1 : index + 2], depth)
-                break
-    elif base == "find":
-        for index, value in enumerate(values):
-            if value in ("-exec", "-execdir", "-ok", "-okdir"):
-                yield from _expanded(
-                    SimpleCommand(inner.words[index + 1 :], inner.text, True), depth
-                )
-
-
-def _text_run(values: Sequence[str | None], depth: int) -> Iterator[tuple[SimpleCommand, bool]]:
-    known = [value for value in values if value is not None]
-    if len(known) != len(values) or depth > 4:
-        yield SimpleCommand([], "", True), False
-        return
-    yield from visible_commands(" ".join(known), depth + 1)

@@ -24,11 +24,12 @@ from laguna_agent.actions import (
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
-from laguna_agent.policy.command_analysis import CommandAnalysis, analyse, visible_commands
+from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy, named_secret, possible_paths
 from laguna_agent.policy.shell_syntax import SimpleCommand
 from laguna_agent.policy.suggestions import suggested_words
+from laguna_agent.policy.wrappers import visible_commands
 
 LOCAL_GIT = frozenset({"add", "commit", "stash", "branch", "tag", "init", "unstage"})
 """Operations of the git tool that lose nothing and stay on this machine."""

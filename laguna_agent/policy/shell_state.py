@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from laguna_agent.policy.command_analysis import unwrap
 from laguna_agent.policy.shell_syntax import SimpleCommand, parse
+from laguna_agent.policy.wrappers import unwrap
 
 _CHANGES_STATE = frozenset(
     {

@@ -60,7 +60,7 @@ _PROGRAMS = re.compile(
     rb"^(filter\..*\.(?:clean|smudge|process|required)|merge\..*\.driver|hook\..*\.command)$",
     re.DOTALL | re.IGNORECASE,
 )
-_HARMLESS_MERGE = "git merge-file --marker-size=%L %A %O %B"
+_PLAIN_MERGE = "git merge-file --marker-size=%L %A %O %B"
 LIST_CONFIGURATION = ("config", "--list", "--includes", "--show-scope", "-z")
 _KEPT = re.compile(r"^GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)$")
 
@@ -149,7 +149,7 @@ def neutralised_configuration(listing: bytes) -> dict[str, str]:
             continue
         name = os.fsdecode(key)
         if scope in (b"local", b"worktree"):
-            overrides[name] = _harmless(name)
+            overrides[name] = _neutral_value(name)
             if name.startswith("filter."):
                 stem = name.rpartition(".")[0]
                 overrides.setdefault(f"{stem}.required", "false")
@@ -158,15 +158,15 @@ def neutralised_configuration(listing: bytes) -> dict[str, str]:
         elif scope in (b"global", b"system"):
             users[name] = os.fsdecode(value)
     environment = {"GIT_CONFIG_COUNT": str(len(overrides))}
-    for index, (name, harmless) in enumerate(overrides.items()):
+    for index, (name, neutral) in enumerate(overrides.items()):
         environment[f"GIT_CONFIG_KEY_{index}"] = name
-        environment[f"GIT_CONFIG_VALUE_{index}"] = users.get(name, harmless)
+        environment[f"GIT_CONFIG_VALUE_{index}"] = users.get(name, neutral)
     return environment
 
 
-def _harmless(name: str) -> str:
+def _neutral_value(name: str) -> str:
     if name.startswith("merge."):
-        return _HARMLESS_MERGE
+        return _PLAIN_MERGE
     return "false" if name.endswith(".required") else ""
 
 
