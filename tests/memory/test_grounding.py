@@ -72,7 +72,7 @@ def test_commands_come_from_the_record_with_what_the_model_knows_of_them() -> No
 
 
 @pytest.mark.parametrize("nothing", ["None.", "No failed steps.", "nothing", "n/a", "No errors"])
-def test_saying_nothing_is_no_claim(nothing: str) -> None:
+def test_none_is_no_claim(nothing: str) -> None:
     summary = ground(parse_summary(f"Failed:\n- {nothing}\n- a regular expression: too slow"), WORK)
     assert texts(summary, "Failed") == [
         "`make lint` (exit 1): boom",
@@ -88,7 +88,7 @@ def test_constraints_are_the_users_and_not_invented() -> None:
     ]
 
 
-def test_what_was_known_before_is_carried_on() -> None:
+def test_claims_of_earlier_summaries_are_carried_over() -> None:
     first = ground(parse_summary("Goal:\n- port it\nDecisions:\n- keep one token ahead"), WORK)
     later = found(
         UserMessage(text="Go on."),
@@ -114,7 +114,7 @@ def test_what_was_known_before_is_carried_on() -> None:
     assert texts(summary, "Open") == ["port eval"]
 
 
-def test_many_files_share_a_line_that_says_where() -> None:
+def test_many_changed_files_share_a_line_with_their_events() -> None:
     claims = [Claim(f"f{n}.py: changed (+1 -0)", ((n, n),)) for n in range(1, 31)]
     grouped = merged_files(claims)
     assert grouped[0].text.startswith("changed before: f1.py, f2.py, ")
@@ -128,10 +128,10 @@ def test_many_files_share_a_line_that_says_where() -> None:
     assert "f25.py" in again[0].text
 
 
-def test_every_changed_file_of_a_long_epoch_is_told_of() -> None:
+def test_every_changed_file_of_a_long_epoch_is_named() -> None:
     many = found(*(event for n in range(40) for event in wrote(str(n), f"docs/page{n}.md")))
-    told = " ".join(texts(ground(Summary(), many), "Files"))
-    assert [n for n in range(40) if f"docs/page{n}.md" not in told] == []
+    shown = " ".join(texts(ground(Summary(), many), "Files"))
+    assert [n for n in range(40) if f"docs/page{n}.md" not in shown] == []
 
 
 def test_the_last_step_is_not_carried_over_from_an_earlier_summary() -> None:
@@ -143,7 +143,7 @@ def test_the_last_step_is_not_carried_over_from_an_earlier_summary() -> None:
     ]
 
 
-def test_the_facts_for_the_model_are_few_words() -> None:
+def test_the_facts_for_the_model_are_short() -> None:
     assert facts(WORK) == (
         "Changed files: src/parser.py\nCommands that ended well: `make test` (exit 0)\n"
         "What failed: `make lint` (exit 1): boom"
@@ -152,7 +152,7 @@ def test_the_facts_for_the_model_are_few_words() -> None:
     assert len(facts(many)) < 800
 
 
-def test_own_words_are_what_no_record_knows() -> None:
+def test_own_words_are_the_claims_without_facts() -> None:
     summary = ground(parse_summary("Decisions:\n- x because y\nFailed:\n- a loop: slow"), WORK)
     mine = own_words(summary)
     assert texts(mine, "Decisions") == ["x because y"]
@@ -160,7 +160,7 @@ def test_own_words_are_what_no_record_knows() -> None:
     assert texts(mine, "Files") == texts(mine, "Commands") == []
 
 
-def test_shortening_ends_and_spares_what_is_next() -> None:
+def test_dropping_claims_ends_and_keeps_the_next_steps() -> None:
     summary = ground(
         parse_summary(
             "Goal:\n- port the parser\nDecisions:\n"
@@ -177,7 +177,7 @@ def test_shortening_ends_and_spares_what_is_next() -> None:
     assert texts(summary, "Files")
 
 
-def test_what_only_repeats_the_task_or_denies_that_there_is_more_is_left_out() -> None:
+def test_claims_that_repeat_the_task_or_deny_open_steps_are_left_out() -> None:
     said = parse_summary(
         "Goal:\n- port the parser\n- write everything in one line\n"
         "Decisions:\n- Port the parser to v2.\n- tokens are tuples because lists are slow\n"
@@ -192,16 +192,16 @@ def test_what_only_repeats_the_task_or_denies_that_there_is_more_is_left_out() -
     assert summary.claims("Open")[0].events == ((9, 9),)
 
 
-def test_shortening_forgets_no_changed_file() -> None:
+def test_dropping_claims_keeps_every_changed_file() -> None:
     many = found(*(event for n in range(12) for event in wrote(str(n), f"src/f{n}.py")))
     summary = ground(Summary(), many)
     while drop_claim(summary):
         pass
-    told = " ".join(texts(summary, "Files"))
-    assert [n for n in range(12) if f"src/f{n}.py" not in told] == []
+    shown = " ".join(texts(summary, "Files"))
+    assert [n for n in range(12) if f"src/f{n}.py" not in shown] == []
 
 
-def test_a_line_of_the_record_that_the_model_copies_is_not_told_twice() -> None:
+def test_a_fact_that_the_model_copies_is_not_repeated() -> None:
     said = parse_summary("Commands:\n- `make test` (exit 0) [e8] [e8] [e8] [e8] [e8] [e8")
     assert texts(ground(said, WORK), "Commands") == ["`make test` (exit 0)"]
 

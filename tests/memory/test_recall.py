@@ -46,7 +46,7 @@ def test_paths_and_symbols_are_names(text: str, names: list[str]) -> None:
     assert list(names_in(text)) == names
 
 
-def test_a_name_is_known_by_its_parts() -> None:
+def test_a_name_matches_by_its_parts() -> None:
     assert split_name("HTTPClient.get_all") == ["http", "client", "get", "all"]
     assert "client" in set(words_in("HTTPClient"))
 
@@ -121,7 +121,7 @@ def test_names_weigh_more_than_words(root: Path) -> None:
         recall.close()
 
 
-def test_a_session_that_grows_is_followed(root: Path) -> None:
+def test_new_events_of_an_open_session_are_indexed(root: Path) -> None:
     with session(root, "one", UserMessage(text="about gizmos")) as trajectory:
         recall = Recall(root)
         assert [hit.seq for hit in recall.events("gizmos")] == [1]
@@ -133,7 +133,7 @@ def test_a_session_that_grows_is_followed(root: Path) -> None:
     recall.close()
 
 
-def test_a_closed_session_is_followed_when_it_is_opened_again(root: Path) -> None:
+def test_a_reopened_session_is_indexed_further(root: Path) -> None:
     with session(root, "one", UserMessage(text="about gizmos")) as trajectory:
         pass
     recall = Recall(root)
@@ -157,7 +157,7 @@ def test_deleted_sessions_are_not_found(root: Path) -> None:
     recall.close()
 
 
-def test_recall_does_not_find_its_own_questions(root: Path) -> None:
+def test_recall_does_not_find_its_own_queries(root: Path) -> None:
     with session(
         root,
         "one",
@@ -201,7 +201,7 @@ def test_no_query_is_an_error(root: Path, query: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk" * 5_000])
-def test_a_damaged_index_is_made_again(root: Path, damage: bytes) -> None:
+def test_a_damaged_index_is_rebuilt(root: Path, damage: bytes) -> None:
     with session(root, "one", UserMessage(text="about gizmos")):
         recall = Recall(root)
         assert recall.events("gizmos")
@@ -291,7 +291,7 @@ async def test_a_follow_up_task_begins_with_the_right_memory(root: Path) -> None
     assert right >= 95
 
 
-async def test_nothing_is_said_where_nothing_fits(root: Path) -> None:
+async def test_no_memory_is_given_when_none_matches(root: Path) -> None:
     with session(root, "one", *samples.session()) as trajectory:
         remember(MemoryStore(root), trajectory)
     recall = Recall(root)
@@ -302,7 +302,7 @@ async def test_nothing_is_said_where_nothing_fits(root: Path) -> None:
     recall.close()
 
 
-async def test_edits_and_deletions_of_memories_count_at_once(root: Path) -> None:
+async def test_edits_and_deletions_of_memories_take_effect_at_once(root: Path) -> None:
     with session(root, "one", *samples.session()) as trajectory:
         path = remember(MemoryStore(root), trajectory)
     assert path is not None

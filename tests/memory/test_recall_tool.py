@@ -1,4 +1,4 @@
-"""The recall tool: what the model is told when it asks for what it forgot."""
+"""The recall tool: what the model gets when it searches earlier work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def context(root: Path, tmp_path: Path) -> ToolContext:
     return ToolContext(workspace=root, state_dir=tmp_path / "outputs")
 
 
-async def test_it_answers_with_what_is_on_record(root: Path, context: ToolContext) -> None:
+async def test_recall_answers_from_the_record(root: Path, context: ToolContext) -> None:
     with Trajectory.create(root, session_id="one") as trajectory:
         trajectory.append(UserMessage(text="The gizmo port is 4711."))
         recall = Recall(root, session="one")
@@ -36,7 +36,7 @@ async def test_it_answers_with_what_is_on_record(root: Path, context: ToolContex
         recall.close()
 
 
-async def test_it_says_what_to_do_instead(context: ToolContext) -> None:
+async def test_a_fruitless_query_says_what_to_do_instead(context: ToolContext) -> None:
     without = await RecallTool().run(RecallArguments(query="x"), context)
     assert not without.ok
     assert "Look at the files" in without.content

@@ -139,7 +139,7 @@ def test_many_segments_are_condensed_without_being_read_again(
 
 
 @pytest.mark.parametrize("change", ["edit", "delete"])
-def test_what_a_person_does_to_a_segment_counts_in_the_session(
+def test_edited_and_deleted_segments_change_the_session_memory(
     root: Path, store: MemoryStore, change: str
 ) -> None:
     with worked(root) as trajectory:
@@ -205,7 +205,7 @@ def test_a_broken_file_is_all_body(root: Path, store: MemoryStore) -> None:
         assert memory.edited
 
 
-def test_what_was_rewound_counts_only_as_failed(root: Path, store: MemoryStore) -> None:
+def test_of_rewound_events_only_failures_count(root: Path, store: MemoryStore) -> None:
     with Trajectory.create(root) as trajectory:
         for event in (
             UserMessage(text="go"),
@@ -226,7 +226,7 @@ def test_what_was_rewound_counts_only_as_failed(root: Path, store: MemoryStore) 
     assert [c.text for c in memory.summary.claims("Failed")] == ["`make check` (exit 2): boom"]
 
 
-def test_commits_made_meanwhile_are_named(root: Path, store: MemoryStore) -> None:
+def test_commits_of_the_session_are_listed(root: Path, store: MemoryStore) -> None:
     roles, parts = ("AUTHOR", "COMMITTER"), ("NAME", "EMAIL")
     who = {f"GIT_{role}_{part}": "x" for role in roles for part in parts}
 
@@ -262,7 +262,7 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(
             remember(store, trajectory)
 
 
-def test_get_finds_by_the_beginning_of_an_id(root: Path, store: MemoryStore) -> None:
+def test_get_finds_a_memory_by_the_prefix_of_its_id(root: Path, store: MemoryStore) -> None:
     for session in ("261124-173708-x7qd", "261125-080000-aaaa"):
         with worked(root, session) as trajectory:
             remember(store, trajectory)
@@ -288,7 +288,7 @@ def backdated(store: MemoryStore, root: Path, session: str, when: datetime) -> P
     return store.write(memory)
 
 
-def test_a_week_that_is_over_becomes_one_file(root: Path, store: MemoryStore) -> None:
+def test_a_past_week_becomes_one_file(root: Path, store: MemoryStore) -> None:
     backdated(store, root, "one", MONDAY)
     backdated(store, root, "two", MONDAY + timedelta(days=2))
     backdated(store, root, "now", MONDAY + timedelta(days=8))
@@ -302,7 +302,7 @@ def test_a_week_that_is_over_becomes_one_file(root: Path, store: MemoryStore) ->
     assert len(list(store.paths("segment"))) == 3
 
 
-def test_after_some_weeks_the_details_go_but_not_what_was_edited(
+def test_after_some_weeks_all_but_edited_details_are_removed(
     root: Path, store: MemoryStore
 ) -> None:
     backdated(store, root, "one", MONDAY)
@@ -313,7 +313,7 @@ def test_after_some_weeks_the_details_go_but_not_what_was_edited(
     assert store.get("2026-W02").sources == ["one", "two"]
 
 
-def test_old_weeks_are_condensed_without_being_asked_to(root: Path, store: MemoryStore) -> None:
+def test_past_weeks_are_condensed_automatically(root: Path, store: MemoryStore) -> None:
     backdated(store, root, "old", MONDAY)
     (store.directory / "condensed").unlink()
     with worked(root, "new") as trajectory:
@@ -322,7 +322,7 @@ def test_old_weeks_are_condensed_without_being_asked_to(root: Path, store: Memor
     assert [path.stem for path in store.paths("segment")] == ["new-1"]
 
 
-def test_an_edited_week_keeps_the_edit_and_takes_what_is_new(
+def test_an_edited_week_keeps_the_edit_and_gets_new_sessions(
     root: Path, store: MemoryStore
 ) -> None:
     backdated(store, root, "one", MONDAY)

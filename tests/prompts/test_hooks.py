@@ -23,7 +23,7 @@ def hooks(tmp_path: Path, *specs: dict[str, Any], **options: Any) -> Hooks:
     return Hooks([HookConfig(**spec) for spec in specs], cwd=tmp_path, session="s1", **options)
 
 
-async def test_a_hook_reads_the_call_as_json_and_may_say_nothing(tmp_path: Path) -> None:
+async def test_a_hook_reads_the_call_as_json_and_may_print_nothing(tmp_path: Path) -> None:
     runner = hooks(tmp_path, {"on": "before_tool", "command": "cat > seen.json"})
     outcome = await runner.before_tool(CALL)
     assert (outcome.deny, outcome.add, outcome.notices) == (None, [], [])
@@ -72,14 +72,14 @@ async def test_texts_of_several_hooks_add_up(tmp_path: Path) -> None:
     assert (await runner.after_tool(CALL, DONE)).add == ["one", "two"]
 
 
-async def test_a_prompt_may_be_denied_and_a_turn_sent_on(tmp_path: Path) -> None:
+async def test_a_hook_may_deny_a_prompt_and_continue_a_turn(tmp_path: Path) -> None:
     runner = hooks(
         tmp_path,
         {"on": "on_prompt", "command": "grep -q secret && exit 2 || true"},
         {"on": "turn_end", "command": """echo '{"continue": "Run make lint."}'"""},
     )
     assert (await runner.on_prompt("tell the secret")).deny
-    assert (await runner.on_prompt("mend it")).deny is None
+    assert (await runner.on_prompt("fix it")).deny is None
     sent = [(await runner.turn_end(status="done")).continue_with for _ in range(MAX_CONTINUES + 1)]
     assert sent == ["Run make lint."] * MAX_CONTINUES + [None]
     await runner.on_prompt("and now")

@@ -12,7 +12,7 @@ def instructions(root: Path, cwd: str = ".", **options: object) -> Instructions:
     return Instructions(root=root, cwd=root / cwd, **options)  # type: ignore[arg-type] # options
 
 
-def test_the_nearest_file_stands_last_and_the_reader_is_told_that_it_wins(tmp_path: Path) -> None:
+def test_the_nearest_file_comes_last_with_a_note_that_it_wins(tmp_path: Path) -> None:
     write_files(
         tmp_path,
         {"AGENTS.md": "root rules\n", "a/AGENTS.md": "a rules", "a/b/x.py": "", "c/AGENTS.md": "c"},
@@ -33,7 +33,7 @@ def test_claude_md_is_read_only_where_there_is_no_agents_md(tmp_path: Path) -> N
     assert "\nsub" not in text
 
 
-def test_a_deeper_file_is_told_once_when_the_agent_works_there(tmp_path: Path) -> None:
+def test_a_deeper_file_is_added_once_when_the_agent_works_there(tmp_path: Path) -> None:
     write_files(tmp_path, {"AGENTS.md": "root", "lib/AGENTS.md": "lib", "lib/deep/x.py": ""})
     found = instructions(tmp_path)
     found.for_first_message()
@@ -42,7 +42,7 @@ def test_a_deeper_file_is_told_once_when_the_agent_works_there(tmp_path: Path) -
     assert found.near(tmp_path / "lib/y.py") == ""
 
 
-def test_what_is_too_long_is_cut_at_a_line_and_said(tmp_path: Path) -> None:
+def test_long_instructions_are_cut_at_a_line_with_a_notice(tmp_path: Path) -> None:
     lines = "".join(f"rule {n}\n" for n in range(1000))
     write_files(tmp_path, {"AGENTS.md": lines, "a/AGENTS.md": "near " * 30})
     found = instructions(tmp_path, "a", limit=500)
@@ -64,7 +64,7 @@ def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
     assert "first" in instructions(tmp_path, limit=100).for_first_message()
 
 
-def test_a_link_that_leads_out_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_out_of_the_repository_is_not_followed(tmp_path: Path) -> None:
     write_files(tmp_path, {"secret": "secret", "repo/x": ""})
     (tmp_path / "repo/AGENTS.md").symlink_to("../secret")
     assert instructions(tmp_path / "repo").for_first_message() == ""

@@ -1,4 +1,4 @@
-"""Lint: each problem with its file, its line and the way to mend it."""
+"""Lint: each problem with its file, its line and its fix."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ CASES = tomllib.loads(Path(__file__).with_name("lint_cases.toml").read_text())["
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["says"][:60])
-def test_a_problem_is_named_with_file_line_and_mend(tmp_path: Path, case: dict[str, str]) -> None:
+def test_a_problem_is_reported_with_file_line_and_fix(tmp_path: Path, case: dict[str, str]) -> None:
     write_files(tmp_path, {f"mine/{case['file']}": case["text"]})
     found = lint(tmp_path, "mine")
     assert len(found) == 1, found
     assert case["says"] in found[0], found
 
 
-def test_a_part_that_the_prefix_includes_is_held_to_the_same(tmp_path: Path) -> None:
+def test_a_file_that_the_prefix_includes_is_checked_like_it(tmp_path: Path) -> None:
     write_files(
         tmp_path,
         {"mine/system.md": "{% include 'part.md' %}", "mine/part.md": "today is\n{{ date }}"},
@@ -53,7 +53,7 @@ def test_a_part_that_the_prefix_includes_is_held_to_the_same(tmp_path: Path) -> 
     assert problem.startswith("mine/part.md:2: `date` changes between runs")
 
 
-def test_what_lies_under_an_override_is_checked_when_it_is_reached(tmp_path: Path) -> None:
+def test_an_overridden_file_is_checked_when_super_inserts_it(tmp_path: Path) -> None:
     write_files(tmp_path, {"mine/pack.toml": 'extends = "other"', "other/system.md": "{{ date }}"})
     assert lint(tmp_path, "mine")
     write_files(tmp_path, {"mine/system.md": "x"})

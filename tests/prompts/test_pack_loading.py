@@ -1,4 +1,4 @@
-"""Packs: what is found where, what overrides what, and what the model is told in the end."""
+"""Packs: where files are found, what overrides what, and what the model reads in the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def static(**changes: Any) -> StaticVariables:
     )
 
 
-def told(pack: Pack) -> dict[str, object]:
+def rendered(pack: Pack) -> dict[str, object]:
     """Everything of a pack that can reach the model."""
     tools = builtin_tools()
     variables = static(tools=tuple(pack.tool_names(tools)))
@@ -84,7 +84,7 @@ def test_the_plan_pack_keeps_what_the_model_needs() -> None:
     assert load("plan").chat_format is None
 
 
-def test_an_unknown_pack_is_answered_with_a_near_name(tmp_path: Path) -> None:
+def test_an_unknown_pack_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load("lagna", tmp_path)
     assert "`lagna`" in caught.value.message
@@ -109,7 +109,7 @@ def test_overriding_a_built_in_text_changes_what_the_model_sees_to_the_byte(
 ) -> None:
     text = "  Überschrieben:\ttab, 'quotes', \\n, #, $x, {single}, \u2028 and\n\n  two lines  "
     write_files(tmp_path, {f"{name}/{file}": text + "\n"})
-    before, after = told(load(name)), told(load(name, tmp_path))
+    before, after = rendered(load(name)), rendered(load(name, tmp_path))
     seen = {"reminder.md": "reminders"}.get(file, file)
     if seen == "reminders":
         assert after[seen] == [[], [], [("steps", text)], []]
@@ -121,7 +121,7 @@ def test_overriding_a_built_in_text_changes_what_the_model_sees_to_the_byte(
     assert load(name).sha256 != load(name, tmp_path).sha256
 
 
-def test_every_message_of_the_packs_is_said_somewhere() -> None:
+def test_laguna_uses_every_message_of_the_packs() -> None:
     source = "".join(
         path.read_text() for path in (BUILT_IN.parent / "laguna_agent/agent").rglob("*.py")
     )
@@ -161,16 +161,16 @@ def test_the_project_goes_before_the_user_and_both_before_the_built_in(tmp_path:
     assert load("laguna", user).system(static()) == "user"
 
 
-def test_super_puts_in_what_is_overridden_at_each_level(tmp_path: Path) -> None:
+def test_super_inserts_the_overridden_file_at_each_level(tmp_path: Path) -> None:
     project = write_files(tmp_path / "p", {"laguna/system.md": "{{ super() }}\nP"})
     user = write_files(tmp_path / "u", {"laguna/system.md": "{{ super() }}\nU"})
     text = load("laguna", project, user).system(static())
     assert text == load("laguna").system(static()) + "\nU\nP"
 
 
-def test_a_pack_of_ones_own_inherits_the_rest(tmp_path: Path) -> None:
+def test_a_users_pack_inherits_the_rest(tmp_path: Path) -> None:
     write_files(tmp_path, {"mine/pack.toml": 'extends = "small"\n', "mine/steer.md": "!"})
-    mine, small = told(load("mine", tmp_path)), told(load("small"))
+    mine, small = rendered(load("mine", tmp_path)), rendered(load("small"))
     assert mine.pop("steer.md") == "!"
     small.pop("steer.md")
     assert mine == small
@@ -187,7 +187,7 @@ def test_a_folder_outside_is_a_pack_too(tmp_path: Path) -> None:
         load(str(tmp_path / "nowhere"))
 
 
-def test_packs_in_a_circle_are_refused_with_the_line(tmp_path: Path) -> None:
+def test_a_cycle_of_packs_is_refused_with_the_line(tmp_path: Path) -> None:
     write_files(tmp_path, {"a/pack.toml": '\nextends = "b"\n', "b/pack.toml": 'extends = "a"\n'})
     with pytest.raises(PackError) as caught:
         load("a", tmp_path)
@@ -209,13 +209,13 @@ def test_the_prefix_is_the_same_each_time_it_is_rendered() -> None:
         assert first.sha256 == second.sha256
 
 
-def test_text_of_users_and_tools_is_put_in_as_it_is() -> None:
+def test_text_of_users_and_tools_is_inserted_unchanged() -> None:
     nasty = "{{ 7 * 7 }} {% raw %} <|im_end|> & < \\n"
     assert nasty in load("base").text("first.md", memory=nasty, instructions=nasty)
     assert nasty in load("base").text("check_failed.md", command="x", exit_code=1, output=nasty)
 
 
-def test_the_first_message_holds_what_is_given_and_nothing_else() -> None:
+def test_the_first_message_has_only_the_given_parts() -> None:
     pack = load("base")
     assert pack.text("first.md") == ""
     text = pack.text(
@@ -247,7 +247,7 @@ def test_templates_cannot_reach_out_of_the_sandbox(tmp_path: Path) -> None:
 # --- reminders --------------------------------------------------------------------------------
 
 
-def test_reminders_come_at_their_event_as_often_as_they_may(tmp_path: Path) -> None:
+def test_reminders_come_at_their_event_up_to_their_limit(tmp_path: Path) -> None:
     write_files(
         tmp_path,
         {
@@ -271,7 +271,7 @@ def test_reminders_come_at_their_event_as_often_as_they_may(tmp_path: Path) -> N
 # --- changes on disk --------------------------------------------------------------------------
 
 
-def test_a_change_on_disk_is_noticed_and_told_from_the_next_load_on(tmp_path: Path) -> None:
+def test_a_change_on_disk_is_noticed_and_applies_from_the_next_load(tmp_path: Path) -> None:
     write_files(tmp_path, {"laguna/system.md": "one"})
     pack = load("laguna", tmp_path)
     assert not pack.changed()
@@ -287,7 +287,7 @@ def test_a_change_on_disk_is_noticed_and_told_from_the_next_load_on(tmp_path: Pa
     assert pack.changed()
 
 
-def test_a_file_that_nothing_reaches_does_not_change_the_digest(tmp_path: Path) -> None:
+def test_an_unused_file_does_not_change_the_digest(tmp_path: Path) -> None:
     write_files(tmp_path, {"laguna/system.md": "mine", "base/system.md": "hidden"})
     before = load("laguna", tmp_path).sha256
     write_files(tmp_path, {"base/system.md": "still hidden"})

@@ -37,7 +37,7 @@ def test_packs_keep_to_their_budget_on_the_starters_tokenizer(
 
 @pytest.mark.parametrize("version", ["v4", "v5", "v8"])
 @pytest.mark.parametrize("thinking", [False, True])
-def test_the_default_pack_costs_under_a_thousand_tokens_on_lagunas_stand_in(
+def test_the_default_pack_costs_under_a_thousand_tokens_with_a_vocabulary_like_lagunas(
     starter_model: Path, version: str, thinking: bool
 ) -> None:
     with open_vocabulary(laguna_vocabulary(starter_model)) as vocabulary:

@@ -142,7 +142,7 @@ def test_every_commented_setting_of_a_new_pack_is_valid(
         (["lint", "smol"], "there is no prompt pack `smol`"),
     ],
 )
-def test_mistakes_are_answered_in_a_line_or_two(
+def test_mistakes_give_an_error_of_one_or_two_lines(
     capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     code, out, err = run(capsys, *arguments)

@@ -70,7 +70,7 @@ def test_the_first_folder_wins(tmp_path: Path) -> None:
         ("x", "---\n- a list\n---\n", "needs `name` and `description`"),
     ],
 )
-def test_a_skill_that_cannot_be_used_is_named_with_the_reason(
+def test_an_unusable_skill_is_named_with_the_reason(
     tmp_path: Path, folder: str, text: str, says: str
 ) -> None:
     write_files(tmp_path, {f"{folder}/SKILL.md": text, "release/SKILL.md": SKILL})
@@ -205,7 +205,7 @@ async def test_the_first_message_lists_them_and_the_static_prefix_does_not(
     assert (conversation.system, conversation.tools) == prefix
 
 
-async def test_the_model_reads_one_outside_the_workspace_unasked(
+async def test_the_model_reads_a_skill_outside_the_workspace_without_approval(
     opened: Opened, laguna_home: Path
 ) -> None:
     for mode in ("ask", "auto"):
@@ -238,7 +238,7 @@ async def test_a_projects_skills_are_those_that_were_trusted(
     assert "evil" not in conversation.prompt
 
 
-async def test_a_person_calls_one_by_its_name(opened: Opened) -> None:
+async def test_a_user_calls_a_skill_by_its_name(opened: Opened) -> None:
     session, conversation = await opened([Reply(text="shipped")])
     events = await take(session, "/deploy to staging")
     [said] = [event for event in events if isinstance(event, UserMessage)]
@@ -253,7 +253,7 @@ async def test_a_person_calls_one_by_its_name(opened: Opened) -> None:
     assert conversation.prompt.endswith("/nothing of the kind")
 
 
-async def test_one_can_be_called_while_the_agent_works(opened: Opened) -> None:
+async def test_a_skill_can_be_called_while_the_agent_works(opened: Opened) -> None:
     def steer() -> Reply:
         session.steer("/deploy now")
         return call("read", path="a.py")
@@ -264,7 +264,7 @@ async def test_one_can_be_called_while_the_agent_works(opened: Opened) -> None:
     assert "Bump the version, then tag." in conversation.prompt
 
 
-async def test_one_that_cannot_be_used_is_named_when_the_session_begins(
+async def test_an_unusable_skill_is_named_when_the_session_begins(
     opened: Opened, laguna_home: Path
 ) -> None:
     write_files(laguna_home / "config/skills", {"broken/SKILL.md": "no head"})
@@ -274,7 +274,7 @@ async def test_one_that_cannot_be_used_is_named_when_the_session_begins(
     assert LINE in conversation.prompt
 
 
-async def test_one_that_vanished_ends_the_turn_with_the_reason(
+async def test_a_skill_that_vanished_ends_the_turn_with_the_reason(
     opened: Opened, laguna_home: Path
 ) -> None:
     session, _ = await opened([Reply(text="ok")])

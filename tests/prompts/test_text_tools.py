@@ -318,7 +318,7 @@ async def test_the_declaration_is_what_the_types_say(bench: Bench) -> None:
         ({"word": "a\x00b"}, "control character"),
     ],
 )
-async def test_values_that_must_not_reach_the_command_are_answered(
+async def test_values_that_must_not_reach_the_command_are_errors(
     bench: Bench, arguments: dict[str, Any], says: str
 ) -> None:
     (bench.workspace / "link").symlink_to("/etc")
@@ -358,7 +358,7 @@ async def test_paths_mean_the_workspace_wherever_the_shell_is(bench: Bench) -> N
     assert (await bench(tool, p="x y")).content == f"{bench.workspace}/x y"
 
 
-async def test_the_policy_is_asked_about_the_very_command_that_runs(bench: Bench) -> None:
+async def test_the_policy_judges_exactly_the_command_that_runs(bench: Bench) -> None:
     tool = make_tool(bench.packs, ALL)
     arguments = validate_arguments(tool.tool, {"word": "a'; rm -rf /", "loud": True})
     [action] = tool.tool.actions(arguments, bench.context)
@@ -399,14 +399,14 @@ async def test_filters_see_output_that_was_too_long_for_the_result(bench: Bench)
     assert result.content == "9999"
 
 
-async def test_what_is_left_is_bounded_all_the_same(bench: Bench) -> None:
+async def test_filtered_output_is_still_bounded(bench: Bench) -> None:
     front = 'command = "seq 1 20000"\n[output]\ndrop = "^7"'
     result = await bench(make_tool(bench.packs, front))
     assert result.truncated
     assert len(result.content) < bench.context.max_output_chars + 200
 
 
-async def test_a_command_that_takes_too_long_is_stopped_and_its_end_is_told(bench: Bench) -> None:
+async def test_a_command_that_takes_too_long_is_stopped_and_reported(bench: Bench) -> None:
     front = 'command = "echo begun; sleep 60"\ntimeout = 1\n[output]\ntail = 5'
     result = await bench(make_tool(bench.packs, front))
     assert not result.ok

@@ -1,4 +1,4 @@
-"""The ATIF 1.8 schema as strict models: unknown fields and broken references are refused."""
+"""The ATIF 1.8 schema as strict models: unknown fields and broken references are errors."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Step(_Strict):
         if self.source != "agent" and any(value is not None for value in of_agents):
             raise ValueError("a field that only steps of the agent may have")
         if self.llm_call_count == 0 and (self.metrics or self.reasoning_content):
-            raise ValueError("metrics of a step in which no model was asked")
+            raise ValueError("metrics of a step without a model call")
         known = {call.tool_call_id for call in self.tool_calls or ()}
         for result in self.observation.results if self.observation else ():
             if result.source_call_id is not None and result.source_call_id not in known:

@@ -1,4 +1,4 @@
-"""Packs in tests: files to lay out, declarations, and a stand-in for Laguna's tokenizer."""
+"""Packs in tests: writing their files, their declarations, and a vocabulary like Laguna's."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def write_files(root: Path, files: dict[str, str]) -> Path:
 
 
 def specs_of(tools: Sequence[PackTool]) -> list[ToolSpec]:
-    """The declarations as a conversation takes them."""
+    """The declarations in the form that a conversation takes."""
     return [
         ToolSpec(name=t.name, description=t.description, parameters=t.parameters) for t in tools
     ]
 
 
 def laguna_vocabulary(starter: Path) -> Path:
-    """A vocabulary of Laguna's size, rules and special tokens, with the starter's merges.
+    """A vocabulary with Laguna's size, rules and special tokens, and the starter's merges.
 
-    Laguna's own is in no file that can be had here. Merges are in order of frequency, so the
-    first 100,352 tokens of the starter's are what a tokenizer of that size would about have.
+    Laguna's own vocabulary is only in its model files, which are too large for tests. Merges are
+    in order of frequency, so the first 100,352 tokens of the starter's come close to it.
     """
     import gguf
 
@@ -49,7 +49,7 @@ def laguna_vocabulary(starter: Path) -> Path:
         tokens = reader.get_field("tokenizer.ggml.tokens").contents()[:LAGUNA_VOCABULARY]
         merges = reader.get_field("tokenizer.ggml.merges").contents()
         for place, text in SPECIALS.items():
-            # What stood there moves to the end, so that no byte is lost.
+            # The replaced token moves to the end, so that no byte is lost.
             tokens[-1 - place] = tokens[place]
             tokens[place] = text
         known = set(tokens)

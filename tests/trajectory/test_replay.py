@@ -34,7 +34,7 @@ def stored(*events: Event) -> list[StoredEvent]:
     return [StoredEvent(n, "2026-01-01T00:00:00.000Z", e) for n, e in enumerate(events, 1)]
 
 
-def test_a_session_adds_up_to_its_prompt() -> None:
+def test_the_events_of_a_session_add_up_to_its_prompt() -> None:
     state = conversation_state(stored(*samples.session()))
     assert state.token_ids == [10, 11, 12, 20, 21, 13, 14, 22, 23, 24, 15, 25]
     assert state.pending == []
@@ -46,7 +46,7 @@ def test_a_session_adds_up_to_its_prompt() -> None:
     assert state.system.token_ids == [1, 2, 3]
 
 
-def test_it_is_the_same_from_disk(trajectory: Trajectory) -> None:
+def test_the_state_from_disk_is_the_same(trajectory: Trajectory) -> None:
     for event in samples.session():
         trajectory.append(event)
     state = conversation_state(trajectory)
@@ -54,7 +54,7 @@ def test_it_is_the_same_from_disk(trajectory: Trajectory) -> None:
     assert state.last_seq == trajectory.last_seq
 
 
-def test_what_came_after_the_last_reply_is_pending() -> None:
+def test_messages_after_the_last_reply_are_pending() -> None:
     events = stored(
         samples.system(),
         UserMessage(text="go"),
@@ -70,7 +70,7 @@ def test_what_came_after_the_last_reply_is_pending() -> None:
     assert state.token_ids == [4, 5]
 
 
-def test_interrupted_calls_are_closed_once() -> None:
+def test_calls_without_a_result_get_one_once() -> None:
     events = [samples.system(), UserMessage(text="go"), reply(call("a"), prompt=[4], ids=[5])]
     state = conversation_state(stored(*events))
     closed = [*events, *state.missing_results]
@@ -89,7 +89,7 @@ def test_discarded_replies_are_not_in_the_prompt() -> None:
     assert state.open_calls == {}
 
 
-def test_without_token_ids_everything_is_to_be_appended() -> None:
+def test_without_token_ids_everything_is_pending() -> None:
     events = stored(
         samples.system(), UserMessage(text="go"), Reply(text="hi"), UserMessage(text="and?")
     )
@@ -165,7 +165,7 @@ def test_a_second_compaction_replaces_the_first() -> None:
     assert [item.seq for item in state.history] == [12, 3, 4, 8, 9]
 
 
-def test_killed_between_the_summary_and_the_epoch_the_old_prompt_stands() -> None:
+def test_a_summary_without_its_epoch_leaves_the_old_prompt() -> None:
     events = stored(
         samples.system(),
         UserMessage(text="go"),
@@ -216,7 +216,7 @@ def test_a_rewind_can_be_undone_by_another() -> None:
     assert [item.seq for item in active_events(StoredEvents(events))] == [1, 2, 3, 7]
 
 
-def test_a_rewind_across_a_compaction_brings_the_old_epoch_back() -> None:
+def test_a_rewind_across_a_compaction_restores_the_old_epoch() -> None:
     events = stored(
         samples.system(),
         UserMessage(text="go"),
@@ -237,7 +237,7 @@ def test_the_state_at_an_earlier_event() -> None:
     assert state.last_seq == 9
 
 
-def test_taking_events_one_by_one_is_the_same_as_reading_the_record(root: Path) -> None:
+def test_applying_events_one_by_one_equals_reading_the_record(root: Path) -> None:
     with Trajectory.create(root) as trajectory:
         live = conversation_state(trajectory)
         events: list[Event] = [

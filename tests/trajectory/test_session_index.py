@@ -25,7 +25,7 @@ def titles(root: Path) -> list[str]:
         return [meta.title for meta in index.sessions()]
 
 
-def test_the_last_used_comes_first(root: Path) -> None:
+def test_the_most_recently_used_session_comes_first(root: Path) -> None:
     first = make(root, "one", "first")
     make(root, "two", "second")
     assert titles(root) == ["second", "first"]
@@ -39,14 +39,14 @@ def test_the_last_used_comes_first(root: Path) -> None:
         assert index.latest() == first
 
 
-def test_no_sessions_at_all(root: Path) -> None:
+def test_a_repository_without_sessions_has_an_empty_index(root: Path) -> None:
     assert titles(root) == []
     with SessionIndex(root) as index:
         assert index.latest() is None
         assert index.count() == 0
 
 
-def test_it_follows_what_appears_and_disappears(root: Path) -> None:
+def test_new_and_deleted_sessions_are_noticed(root: Path) -> None:
     first = make(root, "one", "first")
     assert titles(root) == ["first"]
     make(root, "two", "second")
@@ -55,7 +55,7 @@ def test_it_follows_what_appears_and_disappears(root: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database" * 100, None])
-def test_deleted_or_damaged_it_is_made_again(root: Path, damage: bytes | None) -> None:
+def test_a_deleted_or_damaged_index_is_rebuilt(root: Path, damage: bytes | None) -> None:
     make(root, "one", "first")
     before = titles(root)
     path = repository_state_dir(root) / "sessions.sqlite"

@@ -124,7 +124,7 @@ def test_export_is_a_valid_document(root: Path, session: str, capsys: Captured) 
 @pytest.mark.parametrize(
     ("name", "beginning"), [("a.html", "<!doctype"), ("a.md", "# Fix"), ("a.json", "{")]
 )
-def test_export_goes_by_the_ending_of_the_file(
+def test_the_suffix_of_the_file_selects_the_export_format(
     root: Path, session: str, tmp_path: Path, name: str, beginning: str, capsys: Captured
 ) -> None:
     target = tmp_path / name

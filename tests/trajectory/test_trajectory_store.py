@@ -94,7 +94,7 @@ def test_line_separators_and_lone_surrogates(trajectory: Trajectory, text: str) 
 # --- huge results ---------------------------------------------------------------------------
 
 
-def test_huge_fields_go_to_side_files_and_come_back(trajectory: Trajectory) -> None:
+def test_huge_fields_go_to_blobs_and_come_back(trajectory: Trajectory) -> None:
     big = "x" * 200_000 + "\ud800é"
     events = [
         ToolFinished(call_id="a", name="read", ok=True, content=big),
@@ -107,13 +107,13 @@ def test_huge_fields_go_to_side_files_and_come_back(trajectory: Trajectory) -> N
     assert [item.event for item in trajectory.events()] == events
 
 
-def test_the_same_huge_result_is_kept_once(trajectory: Trajectory) -> None:
+def test_equal_huge_results_share_a_blob(trajectory: Trajectory) -> None:
     for call_id in ("a", "b"):
         trajectory.append(ToolFinished(call_id=call_id, name="read", ok=True, content="z" * 90_000))
     assert len(list(trajectory.blobs.iterdir())) == 1
 
 
-def test_without_side_files_the_head_of_a_text_is_there(trajectory: Trajectory) -> None:
+def test_without_blobs_a_text_has_its_head(trajectory: Trajectory) -> None:
     trajectory.append(ToolFinished(call_id="a", name="read", ok=True, content="head " * 20_000))
     for blob in trajectory.blobs.iterdir():
         blob.unlink()
@@ -124,7 +124,7 @@ def test_without_side_files_the_head_of_a_text_is_there(trajectory: Trajectory) 
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
-def test_a_lost_side_file_is_told_and_the_rest_loads(trajectory: Trajectory, damage: str) -> None:
+def test_a_lost_blob_is_reported_and_the_rest_loads(trajectory: Trajectory, damage: str) -> None:
     trajectory.append(ToolFinished(call_id="a", name="read", ok=True, content="q" * 90_000))
     trajectory.append(Reply(text="kept", token_ids=list(range(50_000)), prompt_token_ids=[1]))
     for blob in trajectory.blobs.iterdir():
@@ -152,7 +152,7 @@ def test_a_single_line_of_80_mb_is_read(trajectory: Trajectory) -> None:
 
 
 @pytest.mark.slow
-def test_cut_at_every_byte_the_whole_events_come_back_and_it_goes_on(
+def test_a_record_cut_at_any_byte_keeps_its_whole_events_and_continues(
     trajectory: Trajectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store.os, "fsync", lambda handle: None)  # thousands would take minutes
@@ -211,7 +211,7 @@ def test_a_killed_process_leaves_whole_events_and_no_lock(root: Path) -> None:
 @pytest.mark.parametrize(
     "bad", [b"not json\n", b"\0" * 700 + b"\n", b"{}\n", b'{"seq":1}\n', b"\xff\xfe\n", b"[]\n\n"]
 )
-def test_a_bad_line_in_the_middle_is_skipped_and_told(trajectory: Trajectory, bad: bytes) -> None:
+def test_a_damaged_line_is_skipped_and_reported(trajectory: Trajectory, bad: bytes) -> None:
     fill(trajectory)
     trajectory.close()
     lines = trajectory.path.read_bytes().splitlines(keepends=True)
@@ -342,7 +342,7 @@ def test_a_failing_sync_is_an_error_and_a_failing_close_is_not(
 # --- two processes --------------------------------------------------------------------------
 
 
-def test_a_second_writer_is_refused_and_told_to_fork(trajectory: Trajectory) -> None:
+def test_a_second_writer_is_refused_with_the_hint_to_fork(trajectory: Trajectory) -> None:
     fill(trajectory)
     code = (
         "import sys; from pathlib import Path\n"
@@ -369,7 +369,7 @@ def test_a_reader_needs_no_lock(trajectory: Trajectory) -> None:
         reader.append(Notice(text="x"))
 
 
-def test_a_reader_beside_a_writer_sees_only_whole_events(trajectory: Trajectory) -> None:
+def test_a_concurrent_reader_sees_only_whole_events(trajectory: Trajectory) -> None:
     reader = Trajectory.open(trajectory.path, for_append=False)
     stop = threading.Event()
 
@@ -401,7 +401,7 @@ def test_meta_says_what_the_session_is(trajectory: Trajectory, root: Path) -> No
     assert meta.model == "tiny"
 
 
-def test_meta_is_made_again_when_it_is_lost_or_behind(trajectory: Trajectory) -> None:
+def test_meta_is_rebuilt_when_it_is_missing_or_out_of_date(trajectory: Trajectory) -> None:
     fill(trajectory)
     trajectory.sync()
     before = trajectory.meta.model_copy()
@@ -441,7 +441,7 @@ def test_ids_sort_by_time_and_are_short() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "-x"])
-def test_ids_that_are_no_names_are_refused(root: Path, name: str) -> None:
+def test_invalid_ids_are_refused(root: Path, name: str) -> None:
     with pytest.raises(UsageError):
         Trajectory.create(root, session_id=name or " ")
 
@@ -454,7 +454,7 @@ def test_a_session_is_private_to_its_user(trajectory: Trajectory) -> None:
 # --- forks ----------------------------------------------------------------------------------
 
 
-def test_a_fork_stands_alone(trajectory: Trajectory, root: Path) -> None:
+def test_a_fork_does_not_depend_on_its_origin(trajectory: Trajectory, root: Path) -> None:
     fill(trajectory)
     trajectory.append(ToolFinished(call_id="z", name="read", ok=True, content="k" * 90_000))
     count = len(samples.session())
