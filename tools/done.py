@@ -74,7 +74,7 @@ async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> 
     started = time.monotonic()
     session = new_session(context)
     try:
-        result = await session.run(context.check, timeout=timeout, emit=context.emit)
+        result = await session.run(context.check, timeout=timeout, on_output=context.on_output)
     except ShellError as error:
         return CheckRan(command=context.check, exit_code=_NOT_RUN, output=str(error))
     finally:

@@ -1,14 +1,12 @@
 """The recall tool: searches memories of earlier sessions and shows recorded events.
 
-Memory implements the search; the session puts it into `context.state["recall"]` as a callable that
-takes the query and the number of results, may run in a thread, and returns text.
+Memory implements the search, which the session gives to the context.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -16,9 +14,6 @@ from laguna_agent.actions import Action
 from laguna_agent.clip import clip
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
-
-RecallSearch = Callable[[str, int], str]
-"""From query and number of results to text for the model, empty if nothing was found."""
 
 
 class RecallArguments(ToolArguments):
@@ -50,8 +45,7 @@ class RecallTool:
 
     async def run(self, arguments: RecallArguments, context: ToolContext) -> ToolResult:
         """Search; never raises."""
-        search = context.state.get("recall")
-        if search is None:
+        if context.recall is None:
             return ToolResult(
                 ok=False,
                 content="There is no memory in this session. Look at the files instead.",
@@ -62,7 +56,7 @@ class RecallTool:
             return ToolResult(
                 ok=False, content="`query` is empty: give words or names.", summary="no query"
             )
-        found = await asyncio.to_thread(cast(RecallSearch, search), query, arguments.limit)
+        found = await asyncio.to_thread(context.recall, query, arguments.limit)
         if not found:
             return ToolResult(
                 ok=True,

@@ -74,7 +74,7 @@ class ShellTool:
         before = session.cwd
         try:
             result = await session.run(
-                arguments.command, timeout=arguments.timeout, emit=context.emit
+                arguments.command, timeout=arguments.timeout, on_output=context.on_output
             )
         except ShellError as error:
             return ToolResult(

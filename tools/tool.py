@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from laguna_agent.actions import Action
 from laguna_agent.events import PlanStep
 
+RecallSearch = Callable[[str, int], str]
+"""From a query and a number of results to text for the model, empty if nothing was found. May run
+in a thread."""
 ToolKind = Literal["read", "edit", "execute", "git", "network", "plan", "done"]
 
 
@@ -64,14 +67,15 @@ class Sandbox(Protocol):
 
 @dataclass
 class ToolContext:
-    """What tools use, one per session. `emit` shows live output while a tool runs."""
+    """What tools use, one per session."""
 
     workspace: Path
     """Absolute, resolved root that file tools stay below."""
     state_dir: Path
     """Directory for long outputs and caches of this session."""
     sandbox: Sandbox | None = None
-    emit: Callable[[str], None] = lambda text: None
+    on_output: Callable[[str], None] = lambda text: None
+    """Shows live output while a tool runs."""
     max_output_chars: int = 12_000
     check: str | None = None
     """The command whose success means that the task is done, if there is one."""
@@ -81,6 +85,8 @@ class ToolContext:
     """Objects with an async `aclose()`, closed when the session ends."""
     cache_dir: Path | None = None
     """Directory for caches that outlive the session; `state_dir` if None."""
+    recall: RecallSearch | None = None
+    """Searches earlier sessions and memories, if this session has a memory."""
     may_read: Callable[[str], bool] = lambda path: True
     """Whether the policy allows reading an absolute path that no call named: searches, trees and
     maps leave out the others."""

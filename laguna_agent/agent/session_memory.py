@@ -30,7 +30,7 @@ class SessionMemory:
         if not self._config.enabled:
             return ""
         self._recall = Recall(self._root, session=self._trajectory.id)
-        tool_context.state["recall"] = self._recall.answer
+        tool_context.recall = self._recall.answer
         return await self._recall.for_task(
             task, budget=self._config.budget, count=conversation.count
         )

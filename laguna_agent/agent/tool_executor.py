@@ -162,7 +162,7 @@ class ToolExecutor:
         title = tool.tool.title(arguments, self._context)
         context = replace(self._context, max_output_chars=tool.max_output)
         if tool.kind != "read":
-            context.emit = partial(self._show_output, call.id)
+            context.on_output = partial(self._show_output, call.id)
         if tool.kind == "done":
             await self.check.restore_tests()
         try:

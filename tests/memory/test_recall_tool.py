@@ -22,7 +22,7 @@ async def test_recall_answers_from_the_record(root: Path, context: ToolContext) 
     with Trajectory.create(root, session_id="one") as trajectory:
         trajectory.append(UserMessage(text="The gizmo port is 4711."))
         recall = Recall(root, session="one")
-        context.state["recall"] = recall.answer
+        context.recall = recall.answer
         found = await RecallTool().run(RecallArguments(query="gizmo port"), context)
         assert found.ok
         assert "## one e1 user_message" in found.content
@@ -40,13 +40,13 @@ async def test_a_fruitless_query_says_what_to_do_instead(context: ToolContext) -
     without = await RecallTool().run(RecallArguments(query="x"), context)
     assert not without.ok
     assert "Look at the files" in without.content
-    context.state["recall"] = lambda query, limit: "found"
+    context.recall = lambda query, limit: "found"
     empty = await RecallTool().run(RecallArguments(query="  "), context)
     assert not empty.ok
 
 
 async def test_a_long_answer_is_bounded_and_kept(context: ToolContext) -> None:
-    context.state["recall"] = lambda query, limit: "## line\n" * 10_000
+    context.recall = lambda query, limit: "## line\n" * 10_000
     found = await RecallTool().run(RecallArguments(query="x"), context)
     assert found.truncated
     assert len(found.content) < 2 * context.max_output_chars

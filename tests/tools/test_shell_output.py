@@ -55,7 +55,7 @@ async def test_long_output_keeps_head_and_tail_and_the_whole_in_a_file(shell: Sh
 
 async def test_output_is_shown_live(tmp_path: Path) -> None:
     shown: list[str] = []
-    shell = Shell(make_context(tmp_path, False, emit=shown.append))
+    shell = Shell(make_context(tmp_path, False, on_output=shown.append))
     task = asyncio.ensure_future(shell("echo early; while [ ! -e go ]; do sleep 0.01; done"))
     assert await until(lambda: "early" in "".join(shown))
     (tmp_path / "workspace" / "go").touch()

@@ -106,7 +106,7 @@ class BashSession:
     # --- commands -------------------------------------------------------------------------------
 
     async def run(
-        self, command: str, *, timeout: float, emit: Callable[[str], None]
+        self, command: str, *, timeout: float, on_output: Callable[[str], None]
     ) -> CommandResult:
         """Run a command. Raises ShellError if no shell can be started.
 
@@ -121,7 +121,7 @@ class BashSession:
                 self._discard()
                 await self._start()
             for _ in range(_ATTEMPTS):
-                result = await self._attempt(command, timeout, emit)
+                result = await self._attempt(command, timeout, on_output)
                 if result is not None:
                     result.renewed = renewed
                     return result
@@ -129,7 +129,7 @@ class BashSession:
             raise ShellError("bash keeps exiting before it runs a command")
 
     async def _attempt(
-        self, command: str, timeout: float, emit: Callable[[str], None]
+        self, command: str, timeout: float, on_output: Callable[[str], None]
     ) -> CommandResult | None:
         """Run the command once; None if the shell was gone before it began."""
         assert self._connection is not None
@@ -137,7 +137,7 @@ class BashSession:
         self._call += 1
         nonce = secrets.token_hex(8)
         before = self._older_children()
-        capture, pipe = self._open_capture(emit)
+        capture, pipe = self._open_capture(on_output)
         self._current = capture
         try:
             connection.send(nonce, f"{connection.mark}:{self._call}", str(pipe), command)
@@ -354,7 +354,7 @@ class BashSession:
         if self._current is not None and self._pipes_hidden:
             self._current.feed(data)
 
-    def _open_capture(self, emit: Callable[[str], None]) -> tuple[Capture, Path]:
+    def _open_capture(self, on_output: Callable[[str], None]) -> tuple[Capture, Path]:
         pipe = self._directory / secrets.token_hex(8)
         os.mkfifo(pipe, 0o600)
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -362,7 +362,7 @@ class BashSession:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise ShellError(f"{pipe} was replaced")
-        return Capture(descriptor, limit=self._limit, emit=emit, save=self._save), pipe
+        return Capture(descriptor, limit=self._limit, on_output=on_output, save=self._save), pipe
 
     def _discard(self) -> None:
         """Kill the shell and its background jobs."""

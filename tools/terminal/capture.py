@@ -14,8 +14,8 @@ FILE_LIMIT = 64 << 20
 """Bytes of output that are saved; a command that prints more is stopped."""
 _PAUSE = 0.05
 _CHUNK = 1 << 16
-_EMIT_EVERY = 0.05
-_EMIT_LIMIT = 4_000
+_SHOW_EVERY = 0.05
+_SHOW_LIMIT = 4_000
 
 
 class Capture:
@@ -26,7 +26,7 @@ class Capture:
         descriptor: int | None,
         *,
         limit: int,
-        emit: Callable[[str], None],
+        on_output: Callable[[str], None],
         save: Callable[[], tuple[str, Path]],
     ) -> None:
         self.name = ""
@@ -36,7 +36,7 @@ class Capture:
         self.closed = asyncio.Event()
         """Set when no process has the other end open."""
         self._descriptor = descriptor
-        self._emit: Callable[[str], None] | None = emit
+        self._on_output: Callable[[str], None] | None = on_output
         self._save = save
         self._limit = limit
         self._cleaner = OutputCleaner()
@@ -87,17 +87,17 @@ class Capture:
         self._read += len(data)
         self.flooded = self._read > FILE_LIMIT
         self._take(self._cleaner.feed(data))
-        if self._emit is not None and self._timer is None:
+        if self._on_output is not None and self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_EMIT_EVERY, self._show_live)
+            self._timer = loop.call_later(_SHOW_EVERY, self._show_live)
 
     def _take(self, text: str) -> None:
         if not text:
             return
         self._size += len(text)
         self._shown.add(text)
-        if self._emit is not None:
-            self._live = (self._live + text)[-_EMIT_LIMIT:]
+        if self._on_output is not None:
+            self._live = (self._live + text)[-_SHOW_LIMIT:]
         if self._stream is None and not self._cannot_save:
             self._unsaved.append(text)
             if self._size > self._limit:
@@ -131,8 +131,8 @@ class Capture:
     def _show_live(self) -> None:
         self._timer = None
         text, self._live = self._live, ""
-        if text and self._emit is not None:
-            self._emit(text)
+        if text and self._on_output is not None:
+            self._on_output(text)
 
     def result(self) -> str:
         """The output so far, bounded; later output goes only to the file."""
@@ -141,7 +141,7 @@ class Capture:
         if self._timer is not None:
             self._timer.cancel()
         self._show_live()
-        self._emit = None
+        self._on_output = None
         where = f"; all of it: read {self.name}" if self.name else ""
         text = self._shown.text(where)
         if self._descriptor is not None:
