@@ -7,8 +7,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
+import pip
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,16 @@ def bare(tmp_path, environment) -> Path:
     environment["PATH"] = str(directory)
     del environment["PYTHON"]
     return directory
+
+
+@pytest.fixture
+def prefix(tmp_path) -> Path:
+    """A prefix that has its Python environment already, since making one takes seconds."""
+    path = tmp_path / "p"
+    venv.create(path / "share/laguna/venv", symlinks=True)
+    [packages] = path.glob("share/laguna/venv/lib/python*/site-packages")
+    (packages / "pip.pth").write_text(str(Path(pip.__file__).parents[1]))
+    return path
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -150,7 +162,7 @@ def test_a_full_disk_is_one_line(environment, bare):
     ],
     ids=["right", "drops what is stored", "knows no AMX"],
 )
-def test_a_compiler_that_breaks_amx_builds_without_it(environment, bare, tmp_path, compiled, noted):
+def test_a_compiler_that_breaks_amx_builds_without_it(environment, bare, prefix, compiled, noted):
     environment |= {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
     environment.pop("PIP_FIND_LINKS", None)
     for compiler in ("cc", "c++"):
@@ -163,7 +175,7 @@ def test_a_compiler_that_breaks_amx_builds_without_it(environment, bare, tmp_pat
         f'*) exec {grep} "$@" ;;\n'
         "esac",
     )
-    done = run(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    done = run(environment, "--cpu", "--prefix", str(prefix))
     assert done.returncode == 1
     assert ("building llama.cpp without it" in done.stdout) == noted
 
@@ -175,7 +187,7 @@ def test_an_impossible_backend_is_refused(environment, bare):
     assert "--vulkan needs the Vulkan SDK" in refusal(environment, "--vulkan")
 
 
-def test_no_network_is_one_line(environment, tmp_path):
+def test_no_network_is_one_line(environment, prefix, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -184,17 +196,17 @@ def test_no_network_is_one_line(environment, tmp_path):
     environment["PIP_CONFIG_FILE"] = os.devnull
     environment["PIP_INDEX_URL"] = f"http://127.0.0.1:{port}/simple"
     environment["PIP_RETRIES"] = "1"
-    line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    line = refusal(environment, "--cpu", "--prefix", str(prefix))
     assert "the package index cannot be reached: check the network" in line
     assert (tmp_path / "laguna-install.log").exists()
-    assert not (tmp_path / "p/bin/laguna").exists()
+    assert not (prefix / "bin/laguna").exists()
 
 
-def test_an_index_that_lacks_a_package_is_one_line(environment, tmp_path):
+def test_an_index_that_lacks_a_package_is_one_line(environment, prefix):
     for name in [name for name in environment if name.startswith("PIP_")]:
         del environment[name]
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
-    line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    line = refusal(environment, "--cpu", "--prefix", str(prefix))
     assert "the package index does not offer llama-cpp-python==" in line
 
 
@@ -278,11 +290,11 @@ def test_a_llama_cpp_that_does_not_run_is_neither_installed_nor_kept(environment
         shutil.copytree(kept, wheels)
     before = len(list(wheels.glob("*")))
     environment["LLAMA_CPP_LIB_PATH"] = str(tmp_path)
-    line = refusal(environment, "--cpu", "--prefix", str(tmp_path / "p"))
+    line = refusal(environment, "--cpu", "--prefix", str(prefix))
     assert "llama.cpp was built but does not run on this machine" in line
     assert "Shared library" in (tmp_path / "laguna-install.log").read_text()
     assert len(list(wheels.glob("*"))) == max(0, before - 1)
-    assert not (tmp_path / "p/bin/laguna").exists()
+    assert not (prefix / "bin/laguna").exists()
     assert not (tmp_path / "p/share/laguna/venv/.laguna").exists()
 
 
