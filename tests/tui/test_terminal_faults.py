@@ -85,7 +85,7 @@ async def test_a_stop_signal_releases_the_terminal_and_fg_takes_it_again(configu
         shell.type(" and a half\r")
         await shell.shows("still here")
         shell.type("\x04")
-        await shell.until(lambda: "Resume a conversation" in shell.left, "the end")
+        await shell.until(lambda: "Resume with: laguna" in shell.left, "the end")
         await shell.until(shell.was_restored, "the terminal to be as it was")
         shell.type("exit\r")
         await shell.ended()
