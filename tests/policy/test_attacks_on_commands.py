@@ -1,4 +1,4 @@
-"""Command lines that are not what they look: each leaves a canary in a bare bash, none here."""
+"""Disguised command lines: each leaves a canary in a bare bash, and none behind the gate."""
 
 from __future__ import annotations
 

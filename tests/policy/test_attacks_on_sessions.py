@@ -250,10 +250,10 @@ async def test_nothing_of_a_repository_is_read_before_it_is_trusted(
     session, conversation = await opened(
         [call("read", path="src/a.py"), DONE], trusted=settings.trusted
     )
-    said = notices_of(await take(session, "Look"))
+    notices = notices_of(await take(session, "Look"))
     assert "OBEY" not in conversation.prompt + conversation.system
-    assert "AGENTS.md" in said
-    assert "laguna trust" in said
+    assert "AGENTS.md" in notices
+    assert "laguna trust" in notices
     assert not canary.exists()
     assert settings_of(workspace, "--trust").config.hooks
 
@@ -345,7 +345,7 @@ def obeying(canary: Path, home: Path) -> list[Reply]:
 
 @pytest.mark.parametrize("mode", ["ask", "accept-edits", "auto"])
 @pytest.mark.parametrize("source", ["README", "file name", "tool result", "memory", "AGENTS.md"])
-async def test_the_gate_decides_the_same_whatever_the_model_was_told(
+async def test_injected_text_does_not_change_the_gates_decisions(
     source: str, mode: str, opened: Opened, workspace: Path, home: Path, canary: Path
 ) -> None:
     order = ORDER.format(canary=canary)
@@ -371,7 +371,7 @@ async def test_the_gate_decides_the_same_whatever_the_model_was_told(
         [*first, *obeying(canary, home)], mode=mode, trusted=trusted
     )
     events = await take(session, "What is to be done? Do it.")
-    assert "approved everything" in conversation.prompt, "the model was never told"
+    assert "approved everything" in conversation.prompt, "the model never saw it"
     tried = results_of(events)[len(first) :]
     assert [result.ok for result in tried[:4]] == [False] * 4
     assert tried[4].ok == (mode == "auto"), "written in the sandbox's own /tmp, or not at all"
@@ -458,8 +458,8 @@ async def test_a_missing_sandbox_is_reported_once(
         "laguna_agent.policy.sandbox.probe_bubblewrap", lambda program: "bubblewrap is broken"
     )
     session, _ = await opened([Reply(text="Hello.")])
-    said = notices_of([*await take(session, "Hi"), *await take(session, "Hi again")])
-    assert said.count("No sandbox here: bubblewrap is broken") == 1
+    notices = notices_of([*await take(session, "Hi"), *await take(session, "Hi again")])
+    assert notices.count("No sandbox here: bubblewrap is broken") == 1
 
 
 @pytest.mark.parametrize("rules", [[], [{"verdict": "deny", "command": "touch *"}]])
@@ -502,16 +502,16 @@ async def test_the_command_line_explains_a_verdict(
         0,
         "ask          allow  built-in: only reads\n",
     )
-    code, said = why("rg --pre=x foo")
+    code, output = why("rg --pre=x foo")
     assert code == 1
-    assert "ask    mode ask: rg --pre=x" in said
-    assert "allow  mode auto: the sandbox contains it" in said
+    assert "ask    mode ask: rg --pre=x" in output
+    assert "allow  mode auto: the sandbox contains it" in output
     path = paths.config_dir() / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('[[policy.rules]]\nverdict = "deny"\ncommand = "git push *"\n')
-    code, said = why("true; env git push -f", "--mode", "allow-all", "--json")
+    code, output = why("true; env git push -f", "--mode", "allow-all", "--json")
     assert code == 1
-    decision = json.loads(said)["allow-all"]
+    decision = json.loads(output)["allow-all"]
     assert decision["verdict"] == "deny"
     assert "git push *" in decision["rule"]
 
@@ -524,23 +524,23 @@ async def test_trust_is_given_and_revoked_on_the_command_line(
 ) -> None:
     def laguna_trust(*words: str) -> tuple[int, str]:
         code = main(["trust", "-C", str(workspace), *words])
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     assert laguna_trust()[0] == 0
     bring(workspace, canary)
     (workspace / "src" / "\x1b[31m").mkdir()
     (workspace / "src" / "\x1b[31m" / "AGENTS.md").write_text("x")
     monkeypatch.setattr("sys.stdin", StringIO("y\n"))
-    code, said = laguna_trust()
+    code, output = laguna_trust()
     assert code == 2
-    assert "--yes" in said
-    assert "src/\\x1b[31m/AGENTS.md" in said
-    assert "\x1b" not in said
+    assert "--yes" in output
+    assert "src/\\x1b[31m/AGENTS.md" in output
+    assert "\x1b" not in output
     assert laguna_trust("--show")[0] == 1
     assert laguna_trust("--digest", "0" * 64)[0] == 2
     assert not is_trusted(workspace)
-    digest = next(line.split()[1] for line in said.splitlines() if line.startswith("sha256"))
+    digest = next(line.split()[1] for line in output.splitlines() if line.startswith("sha256"))
     assert laguna_trust("--digest", digest)[0] == 0
     assert is_trusted(workspace)
     assert settings_of(workspace).trusted
@@ -574,9 +574,9 @@ async def test_a_headless_run_obeys_no_escape_and_no_markup(
     for event in events:
         progress.show(event)
     _report(end_of(events), session, None, "text")
-    said = capsys.readouterr()
-    text = stream.getvalue() + said.out + said.err
-    assert "[red]x[/]" in said.out
+    output = capsys.readouterr()
+    text = stream.getvalue() + output.out + output.err
+    assert "[red]x[/]" in output.out
     assert "[red]x[/]" in stream.getvalue()
     assert "\\x1b]52;c;aGk=" in text
     assert not [c for c in text if c in "\x1b\x07\u202e"]

@@ -1,4 +1,4 @@
-"""Paths, rules, modes and git repositories, as the gate judges them."""
+"""The gate's decisions about paths, rules, modes and git repositories."""
 
 from __future__ import annotations
 

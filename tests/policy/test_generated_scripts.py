@@ -1,4 +1,4 @@
-"""Generated shell scripts, run for real: what passes unasked changes nothing."""
+"""Generated shell scripts, really run: commands allowed without asking change nothing."""
 
 from __future__ import annotations
 

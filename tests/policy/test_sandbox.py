@@ -1,4 +1,4 @@
-"""The sandbox, by what a child in it cannot do and by what a developer still can."""
+"""What a child cannot do in the sandbox, and what a developer still can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a developer types all day: not asked in the sandbox, and never asked when it only reads."""
+"""Everyday commands do not ask in the sandbox, and never ask if they only read."""
 
 from __future__ import annotations
 

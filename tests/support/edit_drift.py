@@ -1,4 +1,4 @@
-"""Edits as models make them: hunks between two versions of a file, with what models get wrong."""
+"""Edits as models make them: hunks between two versions of a file, with typical mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace `old` by `new` in `before`; right is exactly `after`."""
+    """Replace `old` by `new` in `before`; the correct result is `after`."""
 
     path: str
     before: str
@@ -24,8 +24,8 @@ class Edit:
 def edits_between(path: str, before: str, after: str, context: int = 3) -> Iterator[Edit]:
     """One edit for each hunk, with as much context as makes `old` unique.
 
-    A hunk that leaves the file unparsable without the others is passed over: as an edit by
-    itself nobody would make it.
+    Skips a hunk that leaves the file unparsable without the others: no one would make it as an
+    edit by itself.
     """
     a, b = before.splitlines(keepends=True), after.splitlines(keepends=True)
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)

@@ -1,4 +1,4 @@
-"""What the tests of the tools share: a workspace with the file tools, and a shell."""
+"""Fixtures for the tests of tools: a workspace with the file tools, and a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output made plain: what a terminal would show at last, in bounded memory."""
+"""Cleaning of output: what a terminal shows in the end, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints on real trees: restored exactly, and nothing of the user's touched."""
+"""Checkpoints of real trees: restored exactly, leaving the user's repository alone."""
 
 from __future__ import annotations
 

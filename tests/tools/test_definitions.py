@@ -1,4 +1,4 @@
-"""Definitions of a repository for a person to choose from."""
+"""The worker that lists a repository's definitions."""
 
 from __future__ import annotations
 

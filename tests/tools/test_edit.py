@@ -1,4 +1,4 @@
-"""edit: bytes that were not edited stay, tolerance never guesses, the hash rule holds."""
+"""edit: other bytes are kept, tolerance never guesses, stale content is refused."""
 
 from __future__ import annotations
 

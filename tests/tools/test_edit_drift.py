@@ -1,4 +1,4 @@
-"""Edits with a model's usual mistakes: applied rightly or refused, never wrongly.
+"""Edits with a model's usual mistakes: applied correctly or refused, never wrongly.
 
 Made from the sources of installed packages; `benchmarks/edits.py` does it with the real changes
 between their releases.

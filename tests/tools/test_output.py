@@ -1,4 +1,4 @@
-"""Bounding output: head and tail are kept, the whole is saved where only its owner reads it."""
+"""Bounding output: head and tail are kept, and the whole is saved privately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""read: what the model is shown of files, directories and things that are neither."""
+"""read: files, directories, and things that are neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declaring tools and checking the arguments of a call."""
+"""Declarations of tools and validation of arguments."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_every_example_is_a_correct_call() -> None:
 
 def test_declarations_are_small_and_flat() -> None:
     for name in ("read", "edit", "write", "search", "symbols"):
-        told = declaration(TOOLS[name])
-        assert set(told) == {"name", "description", "parameters"}
-        text = json.dumps(told)
+        declared = declaration(TOOLS[name])
+        assert set(declared) == {"name", "description", "parameters"}
+        text = json.dumps(declared)
         for noise in ("title", "$defs", "$ref", "anyOf", "null", "additionalProperties", "default"):
             assert f'"{noise}"' not in text, name
         assert len(text) < 560

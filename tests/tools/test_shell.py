@@ -122,12 +122,12 @@ async def test_a_noisy_background_job_stays_out_of_later_results(shell: Shell) -
     assert await until(lambda: saved.read_text().count("NOISE") > 20)
     pid = first.content.split("kill ")[1].rstrip("]")
     ended = await shell(f"kill {pid}; wait {pid} 2>/dev/null; true")
-    told = ended.content
+    output = ended.content
     for _ in range(200):
-        if "ended in the background" in told:
+        if "ended in the background" in output:
             break
-        told += (await shell("sleep 0.05")).content
-    assert "ended in the background" in told
+        output += (await shell("sleep 0.05")).content
+    assert "ended in the background" in output
 
 
 async def test_a_process_that_keeps_the_output_open_does_not_block_the_command(

@@ -1,4 +1,4 @@
-"""Start and end of shells: nothing survives, nothing piles up, any sandbox will do."""
+"""Start and end of shells: nothing survives, nothing leaks, any sandbox works."""
 
 from __future__ import annotations
 

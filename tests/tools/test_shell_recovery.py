@@ -1,4 +1,4 @@
-"""Shells that end or are bent by a command, on real bash, bare and in real bubblewrap."""
+"""Shells that a command ends or changes, on real bash, bare and in real bubblewrap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing: mode, owner and links are kept, and a crash leaves the old or the new content."""
+"""Writing files: mode, owner and links are kept; a crash leaves the old or new content."""
 
 from __future__ import annotations
 

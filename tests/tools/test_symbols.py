@@ -1,4 +1,4 @@
-"""symbols: what is defined where, in every language that a grammar comes with."""
+"""symbols: definitions and references in every language with a grammar."""
 
 from __future__ import annotations
 

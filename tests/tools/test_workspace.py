@@ -1,4 +1,4 @@
-"""Paths: nothing leads out of the workspace, and laguna's own and git's files are not written."""
+"""Paths: none leads out of the workspace, and files of laguna and git are protected."""
 
 from __future__ import annotations
 

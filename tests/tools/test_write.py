@@ -1,4 +1,4 @@
-"""write: whole files, and the things a small model must not destroy with them."""
+"""write: whole files, without destroying what a model has not read."""
 
 from __future__ import annotations
 

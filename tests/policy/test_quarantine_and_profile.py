@@ -1,4 +1,4 @@
-"""What a sandboxed child plants where nothing was, and the macOS profile as text."""
+"""Files planted by sandboxed commands, and the text of the macOS profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trust in a repository's own settings, and text that is shown to a person."""
+"""Trust in a repository's settings, and escaping of shown text."""
 
 from __future__ import annotations
 
