@@ -23,7 +23,7 @@ from laguna_agent.events import (
     ToolOutput,
     ToolStarted,
 )
-from laguna_agent.log import log_decision
+from laguna_agent.log import log_decision, log_error
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.tool import ToolArguments, ToolResult
@@ -168,6 +168,7 @@ class ToolExecutor:
         try:
             result = await tool.tool.run(arguments, context)
         except Exception as error:  # a tool must never end the turn
+            log_error(f"tool {call.name} raised", error)
             result = ToolResult(
                 ok=False, content=f"{call.name} failed: {type(error).__name__}: {error}"
             )
