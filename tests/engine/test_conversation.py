@@ -46,7 +46,10 @@ def options(turn: int, **changes: object) -> GenerateOptions:
 
 
 async def decoded(engine: EngineClient) -> int:
-    return int((await engine.status())["counters"]["decoded_tokens"])
+    """Tokens decoded so far, without rejected drafts and ties that were decoded again."""
+    counters = (await engine.status())["counters"]
+    rejected = counters["drafted_tokens"] - counters["accepted_tokens"]
+    return int(counters["decoded_tokens"] - rejected - counters["settled_tokens"])
 
 
 async def test_twenty_turns_decode_every_token_once(engine: EngineClient) -> None:
