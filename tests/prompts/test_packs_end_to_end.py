@@ -101,5 +101,5 @@ def test_a_custom_packs_prefix_is_found_after_a_restart_and_missed_after_an_edit
     path.write_text("Answer in capitals.\n{{ super() }}\n")
     _, edited = first_reply("Look up release 6, please.")
     assert edited["usage"]["reused_tokens"] < 0.5 * prefix
-    assert "the system prompt or the tools are not those" in edited["miss"]["reason"]
+    assert "the system prompt or the tools changed" in edited["miss"]["reason"]
     assert 0 < edited["miss"]["position"] < prefix
