@@ -181,7 +181,7 @@ class Gate:
         for rule in self._rules:
             if rule.verdict != verdict or not self._covers(rule, action, tool, analysis):
                 continue
-            return _decision(verdict, rules.rule_label(rule), "matches your rule")
+            return _decision(verdict, rules.rule_label(rule), "this rule matches")
         return None
 
     def _covers(
@@ -328,7 +328,7 @@ class Gate:
             return _decision("allow", "built-in: only reads", "")
         for rule in self._rules:
             if rule.verdict == "allow" and rule.tool == tool:
-                return _decision("allow", rules.rule_label(rule), "matches your rule")
+                return _decision("allow", rules.rule_label(rule), "this rule matches")
         if allowed := self._allowed_by_rules(analysis):
             return allowed
         return _decision("ask", f"mode {self.mode}", reason)
@@ -356,7 +356,7 @@ class Gate:
         return (
             None
             if decided is None
-            else _decision("allow", rules.rule_label(decided), "matches your rule")
+            else _decision("allow", rules.rule_label(decided), "this rule matches")
         )
 
     def _allow_rule(self, words: Sequence[str]) -> RuleConfig | None:

@@ -70,7 +70,7 @@ class ReadOnlyPolicy:
                 if reason := self.read_objection(path):
                     return reason
             if command.contents and (rule := self._hidden_below(command, forbidding)):
-                return f"it may read what your rule covers: {rules.rule_label(rule)}"
+                return f"it may read what a rule covers: {rules.rule_label(rule)}"
         return None
 
     def _why_unreliable(self, command: AnalysedCommand) -> str | None:

@@ -32,6 +32,7 @@ KEEP = 400
 """Number of checkpoints kept per workspace."""
 _BATCH = 100
 _REFS = "refs/checkpoints"
+_HINT = "`laguna undo --list` lists checkpoints."
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -209,7 +210,7 @@ class Checkpoints:
 
     def _ref(self, checkpoint: str) -> str:
         if not _ID.fullmatch(checkpoint):
-            raise CheckpointError(f"{checkpoint!r} is not a checkpoint id")
+            raise CheckpointError(f"{checkpoint!r} is not a checkpoint id", hint=_HINT)
         return f"{_REFS}/{checkpoint}"
 
     def _meta(self, checkpoint: str) -> dict[str, Any]:
@@ -217,7 +218,7 @@ class Checkpoints:
         try:
             return dict(json.loads(self._trees.git("cat-file", "blob", f"{reference}:meta")))
         except (GitError, ValueError):
-            raise CheckpointError(f"there is no checkpoint {checkpoint}") from None
+            raise CheckpointError(f"there is no checkpoint {checkpoint}", hint=_HINT) from None
 
     def _entries(self, checkpoint: str) -> dict[str, TreeEntry]:
         meta = self._meta(checkpoint)
