@@ -151,8 +151,8 @@ class Pack:
         names = [n for n in order if n in known]
         rest = own if self.toolset is not None else known
         # `done` comes last.
-        place = names.index("done") if "done" in names else len(names)
-        names[place:place] = sorted(rest - set(names))
+        end = names.index("done") if "done" in names else len(names)
+        names[end:end] = sorted(rest - set(names))
         return [n for n in names if n not in self.tool_files or self.tool_files[n].head.enabled]
 
     def _declares_own(self, head: ToolFile) -> bool:

@@ -24,12 +24,12 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line`, or only the file."""
         return f"{self.path}:{self.line}" if self.line else str(self.path)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"\n  {self.fix}" if self.fix else "")
+        return f"{self.location}: {self.message}" + (f"\n  {self.fix}" if self.fix else "")
 
 
 class PackError(UsageError):
@@ -40,7 +40,7 @@ class PackError(UsageError):
         first = problems[0]
         more = len(problems) - 1
         tail = f" ({more} more: `laguna prompts lint`)" if more else ""
-        super().__init__(f"{first.place}: {first.message}{tail}", hint=first.fix or None)
+        super().__init__(f"{first.location}: {first.message}{tail}", hint=first.fix or None)
 
 
 def key_line(text: str, location: Sequence[int | str], *, first: int = 1) -> int | None:

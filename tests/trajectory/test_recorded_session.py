@@ -184,6 +184,10 @@ async def test_it_continues_with_a_turn(opened: Opened, workspace: Path) -> None
     assert events[-1].type == "turn_finished"
     assert (events[-1].status, events[-1].files_changed) == ("done", ["calc.py"])
     assert "Sums and differences." in (workspace / "calc.py").read_text()
+    assert [event.files for event in events if event.type == "checkpointed"] == [1]
+    page = io.StringIO()
+    write_markdown(session.trajectory.events(115), session.trajectory.meta, page)
+    assert "\n1 file, " in page.getvalue()
     # The prompt is the recorded one: neither a new system prompt nor a new first message.
     assert [event.type for event in events if event.type == "system_prompt"] == []
     assert "The user took changes back" in conversation.prompt

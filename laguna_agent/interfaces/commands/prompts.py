@@ -274,7 +274,7 @@ def _report(found: dict[str, list[Problem]]) -> int:
         for problem in problems:
             severity = "" if problem.severity == "error" else "warning: "
             fix = f"\n  {problem.fix}" if problem.fix else ""
-            write_line(f"{problem.place}: {severity}{problem.message}{fix}")
+            write_line(f"{problem.location}: {severity}{problem.message}{fix}")
     return _status(found)
 
 
