@@ -21,7 +21,6 @@ from laguna_agent.interfaces.tui.layout import LayoutApp
 from laguna_agent.interfaces.tui.mentions.mention_source import MentionSource
 from laguna_agent.interfaces.tui.message_queue import MessageQueue
 from laguna_agent.interfaces.tui.model_setup import ModelSetup
-from laguna_agent.interfaces.tui.screens import pickers
 from laguna_agent.interfaces.tui.screens.trust_question import trust_question
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
@@ -369,13 +368,6 @@ class LagunaApp(LayoutApp):
         if (text := self.queue.take_back()) is not None:
             self.composer.put_back(text)
             self.composer.focus()
-
-    def action_search_history(self) -> None:
-        """Let the user pick an earlier prompt."""
-        self.push_screen(
-            pickers.prompt_picker(self.prompt_history.prompts),
-            lambda chosen: self.composer.put(chosen) if chosen else None,
-        )
 
     def action_external_editor(self) -> None:
         """Edit the composer's text in the user's editor."""

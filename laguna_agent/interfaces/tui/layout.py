@@ -11,6 +11,7 @@ from textual.geometry import Size
 from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui import themes
+from laguna_agent.interfaces.tui.screens import pickers
 from laguna_agent.interfaces.tui.system.preferences import Preferences, PromptHistory
 from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
 from laguna_agent.interfaces.tui.transcript.rendering import Renderer
@@ -26,7 +27,7 @@ from laguna_agent.paths import repository_root
 
 
 class LayoutApp(TerminalApp):
-    """An app with laguna's widgets, which nothing happens in yet."""
+    """The app's widgets, without the agent behind them."""
 
     CSS_PATH = Path(__file__).with_name("laguna.tcss")
     TITLE = "laguna"
@@ -118,6 +119,13 @@ class LayoutApp(TerminalApp):
         """Expand or collapse the selected entry, or the last one of a kind."""
         last = next((e for e in reversed(self.transcript.entries) if e.kind == kind), None)
         self.transcript.toggle(self.transcript.selected or last)
+
+    def action_search_history(self) -> None:
+        """Let the user pick an earlier prompt."""
+        self.push_screen(
+            pickers.prompt_picker(self.prompt_history.prompts),
+            lambda chosen: self.composer.put(chosen) if chosen else None,
+        )
 
     def action_toggle_panel(self) -> None:
         """Show or hide the side panel from now on."""

@@ -115,7 +115,7 @@ class Names:
 
 
 def _fold(text: str) -> str:
-    """Lower-case a text of the same length (`İ`.lower() has two characters)."""
+    """Lower-case a text without changing its length, as `İ`.lower() would."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered

@@ -1,1 +1,1 @@
-"""The terminal, the clipboard, threads and preferences: what the interface needs of the machine."""
+"""What the interface needs of the machine: the terminal, an editor, background work, files."""

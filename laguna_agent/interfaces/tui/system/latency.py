@@ -16,7 +16,7 @@ _SWITCH_S = 0.001
 
 
 def tune() -> None:
-    """Apply the settings; call before the import of Textual, which creates no garbage."""
+    """Apply the settings; call before the import of Textual, which need not be collected."""
     gc.disable()
     # A key must not wait long for the agent's thread to release the interpreter lock.
     sys.setswitchinterval(_SWITCH_S)
