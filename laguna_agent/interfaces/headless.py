@@ -117,8 +117,8 @@ def _report(
         if finished.summary:
             _print(visible(finished.summary))
         if finished.status != "done":
-            reason = finished.error or finished.status
-            sys.stderr.write(f"laguna: {finished.status}: {visible(reason)}\n")
+            reason = "" if finished.error in (None, finished.status) else f": {finished.error}"
+            sys.stderr.write(f"laguna: {finished.status}{visible(reason)}\n")
         return
     model = started.model if started is not None else {}
     _print(
