@@ -1,8 +1,8 @@
 """Prints each string of the source that a user may see, with its place: `make messages`.
 
 A string counts when a user-visible call takes it (an error, a hint, help, output, a widget) or when
-it reads as words. Docstrings, patterns, SQL and log records are left out. Names of folders as
-arguments print only those.
+it reads as words. Docstrings, patterns, SQL and log records are left out. Arguments name
+the folders to read.
 """
 
 from __future__ import annotations
