@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from support.packs import write_files
+from support.synthetic import tiny_laguna
+
 REPOSITORIES = Path(__file__).parents[1] / "support" / "repositories"
+SHORT = 'extends = "laguna"\n[limits]\nreply_tokens = 32\n'
 
 
 class Run:
@@ -48,6 +52,17 @@ def laguna(laguna_home: Path) -> Any:
 
     yield run
     run("engine", "stop")
+
+
+@pytest.fixture
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Flags for one step of the tiny Laguna, with a pack that ends its replies after a few tokens:
+    a random model may write until its context is full."""
+    pack = write_files(tmp_path_factory.mktemp("packs") / "short", {"pack.toml": SHORT})
+    return [
+        *("--model", str(tiny_laguna()), "--pack", str(pack)),
+        *("--no-thinking", "--max-steps", "1"),
+    ]
 
 
 @pytest.fixture

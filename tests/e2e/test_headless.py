@@ -33,11 +33,6 @@ KEYS = {
 }
 
 
-@pytest.fixture
-def tiny() -> list[str]:
-    return ["--model", str(tiny_laguna()), "--max-steps", "1", "--no-thinking"]
-
-
 def limited(laguna: Any, *arguments: str, cwd: Path) -> Any:
     """A run that ends at a limit. Now and then a random model ends its reply by itself instead;
     that depends on the seed and on every word of the prompt, such as the directory."""
@@ -51,9 +46,7 @@ def limited(laguna: Any, *arguments: str, cwd: Path) -> Any:
 def test_json_is_exactly_one_object_and_a_limit_exits_with_5(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
-    run = limited(
-        laguna, "--task", "Say hello", "--output", "json", "--max-tokens", "8", *tiny, cwd=tmp_path
-    )
+    run = limited(laguna, "--task", "Say hello", "--output", "json", *tiny, cwd=tmp_path)
     assert set(run.result) == KEYS
     assert run.result["schema"] == "laguna.result/1"
     assert run.result["status"] == "limit", run.err
