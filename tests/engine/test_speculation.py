@@ -330,10 +330,10 @@ def test_a_repetition_is_continued_and_drafts_grow_with_it() -> None:
 
 def test_drafting_rests_when_it_does_not_pay() -> None:
     drafter = Drafter([*range(40)] * 3)
-    drafter.single(1.0)
+    drafter.record_single(1.0)
     assert drafter.propose(100)
     for _ in range(3):
-        drafter.drafted(accepted=0, seconds=6.0)
+        drafter.record_draft(accepted=0, seconds=6.0)
     assert not drafter.propose(100)
     for token in [*range(40)] * 2:
         drafter.append(token)
