@@ -137,7 +137,7 @@ class LocalConversation:
         ids: list[int] = []
         logprobs: list[float] = []
         finished: Finished | None = None
-        async with aclosing(self._engine.generate(request)) as events:  # type: ignore[type-var]  # it is an async generator
+        async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     finished = event

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,7 @@ class EngineClient:
         """End the engine, even while others use it."""
         await self._call({"type": "stop"})
 
-    async def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels.
 
         An engine that dies is restarted, `RESTARTS` times at most, and the reply continues.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple, Protocol
 
@@ -140,7 +140,7 @@ class Engine(Protocol):
     async def detokenize(self, ids: Sequence[int]) -> str:
         """Text of the ids, special tokens spelled out, invalid UTF-8 replaced."""
 
-    def generate(self, request: EngineRequest) -> AsyncIterator[EngineEvent]:
+    def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels."""
 
     async def score(self, request: EngineRequest, wanted: Sequence[int]) -> list[Score]:
