@@ -47,7 +47,7 @@ def holds(run: LongRun) -> None:
 
 
 async def test_a_run_longer_than_its_context_continues_in_epochs(tmp_path: Path) -> None:
-    async for run in ended(await long_run(tmp_path / "repo", steps=44, context=8_192)):
+    async for run in ended(await long_run(tmp_path / "repo", steps=30, context=8_192)):
         assert len(run.compactions) >= 3
         holds(run)
         first_message = run.first_message

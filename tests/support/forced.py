@@ -140,7 +140,7 @@ class LongRun:
     """Most tokens that the prompt ever had."""
 
 
-def make_workspace(root: Path, steps: int, seed: int, lines: int = 8) -> list[Fact]:
+def make_workspace(root: Path, steps: int, seed: int) -> list[Fact]:
     """A repository with a file for each step; forty of them at most hold a fact."""
     dice = random.Random(seed)
     places = [f"{colour} {thing}" for thing in THINGS for colour in COLOURS]
@@ -149,21 +149,21 @@ def make_workspace(root: Path, steps: int, seed: int, lines: int = 8) -> list[Fa
     facts = []
     (root / "src").mkdir(parents=True)
     for number in range(steps):
-        text = [f"{' '.join(dice.choices(WORDS, k=6))} = {number}" for _ in range(lines)]
+        text = [f"{' '.join(dice.choices(WORDS, k=6))} = {number}" for _ in range(8)]
         if number in chosen:
             value = f"v{dice.randrange(10**6):06d}"
             sentence = f"The {chosen[number]} has the value {value}."
-            text.insert(dice.randrange(lines), f"# {sentence}")
+            text.insert(dice.randrange(8), f"# {sentence}")
             facts.append(Fact(f"What is the value of the {chosen[number]}?", sentence, number))
         (root / "src" / f"f{number}.py").write_text("\n".join(text) + "\n")
     return facts
 
 
 async def long_run(
-    root: Path, *, steps: int = 500, context: int = 8_192, lines: int = 8, seed: int = 11
+    root: Path, *, steps: int = 500, context: int = 8_192, seed: int = 11
 ) -> LongRun:
     """Read a file a step, with a steering message now and then, to a `done` at the end."""
-    facts = make_workspace(root, steps, seed, lines)
+    facts = make_workspace(root, steps, seed)
     numbers = iter(range(steps))
 
     def script() -> str:
