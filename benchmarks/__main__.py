@@ -1,6 +1,6 @@
 """All measurements, one after the other: `make bench`, or `python -m benchmarks [NAME...]`.
 
-Each is a script of this folder and can be run by itself, with options of its own. The engine is
+Each is a script in this folder that also runs alone, with its own options. The engine is
 measured on the starter when it is installed, else on the tiny synthetic Laguna; `laguna bench
 --synthetic xs` and `benchmarks/task.py` measure the full geometry, for which a machine needs 19 GB
 of disk and of memory.
@@ -41,7 +41,7 @@ def main() -> int:
         if subprocess.run([sys.executable, *known[name]], check=False).returncode:
             failed.append(name)
     if failed:
-        print(f"\nnot as it should be: {', '.join(failed)}")
+        print(f"\nfailed: {', '.join(failed)}")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint costs beside `git status` on the same tree, first and later.
+"""The cost of the first and of later checkpoints, compared with `git status` on the same tree.
 
     python benchmarks/checkpoints.py [--files 10000] [--rounds 5]
 

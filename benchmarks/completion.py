@@ -1,12 +1,11 @@
-"""What completing a name after `@` costs in a large repository, in a real terminal.
+"""The cost of completing a name after `@` in a large repository, in a real terminal.
 
     python benchmarks/completion.py [--files 200000] [--plain] [--at DIRECTORY]
 
-Makes a git repository of so many files (--plain: a directory without git; --at: in a place where it
-stays and is used again), runs the interface in a pseudo-terminal and types names there. The
-interface's own process writes down when it offers which list, and how long its loop was blocked, by
-a ticker of 5 ms; the same ticker in a process by itself shows the machine's part. Prints one JSON
-object; times are in seconds.
+Makes a git repository with that many files (--plain: a directory without git; --at: in a directory
+that is kept and used again), runs the interface in a pseudo-terminal and types names. The interface
+logs when it offers which list, and with a ticker of 5 ms how long its loop was blocked; the same
+ticker alone in a process shows what the machine adds. Prints one JSON object; times are in seconds.
 """
 
 from __future__ import annotations
@@ -127,11 +126,11 @@ def measure(root: Path, log: Path) -> dict[str, Any]:
     terminal.drain(1.5)
     figures: dict[str, Any] = {"memory_before_mib": terminal.resident_mib()}
 
-    written, said = log.open(), list[dict[str, Any]]()
+    written, seen = log.open(), list[dict[str, Any]]()
 
     def lines() -> list[dict[str, Any]]:
-        said.extend(json.loads(line) for line in written)
-        return said
+        seen.extend(json.loads(line) for line in written)
+        return seen
 
     def offered(word: str, since: float, *, whole: bool, limit: float = 60) -> float:
         """Seconds until a list for `word` was offered, or the one after which no more comes."""

@@ -1,4 +1,4 @@
-"""What the policy costs: the start of a sandboxed shell, and a decision about a command.
+"""The cost of the policy: the start of a sandboxed shell, and a decision about a command.
 
     python benchmarks/policy.py
 

@@ -1,4 +1,4 @@
-"""A model server for benchmarks: says what the last message asks for, at the speed it asks for.
+"""A model server for benchmarks that streams the text and at the speed the last message asks for.
 
     python benchmarks/streaming_server.py    prints its port, serves until its input is closed
 
@@ -78,8 +78,8 @@ class Server:
             writer.close()
 
     async def _answer(self, body: dict[str, object], writer: asyncio.StreamWriter) -> None:
-        said = [m for m in body.get("messages", []) if m.get("role") == "user"]  # type: ignore[attr-defined]  # JSON
-        text = str(said[-1]["content"]) if said else ""
+        users = [m for m in body.get("messages", []) if m.get("role") == "user"]  # type: ignore[attr-defined]  # JSON
+        text = str(users[-1]["content"]) if users else ""
         order = text[text.rfind("stream ") :].split() if "stream " in text else []
         if not order:
             number = next(self.answers)
@@ -106,7 +106,7 @@ class Server:
 
 
 async def main() -> None:
-    """Serve until the standard input ends."""
+    """Serve until standard input closes."""
     server = await asyncio.start_server(Server().serve, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

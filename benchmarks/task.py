@@ -1,4 +1,4 @@
-"""A scripted task on a model of any size: ten turns, then the same beginning in another process.
+"""A scripted task on a model of any size: ten turns, then the first again in another process.
 
 Prints the memory plan beforehand and what was used, in main memory and on graphics cards, what
 each turn processed, whether anything was swapped, and the time to the first token of the second

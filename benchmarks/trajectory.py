@@ -1,4 +1,4 @@
-"""What a long life costs: appending, listing, searching, resuming, working, as ratios and times.
+"""The cost of many and long sessions: append, list, search, resume and run, as ratios and times.
 
     python benchmarks/trajectory.py [--events 1000000] [--sessions 10000] [--steps 500]
 
@@ -146,7 +146,7 @@ def many(root: Path, sessions: int) -> dict[str, float]:
 
 
 async def working(root: Path, steps: int) -> dict[str, float]:
-    """Time and memory of the last hundred steps of a long run beside those of the first."""
+    """Compare time and memory of the last hundred steps of a long run with the first hundred."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
     from support.forced import long_run
 

@@ -1,4 +1,4 @@
-"""What the terminal interface costs, measured in a real terminal (a pseudo-terminal's bytes).
+"""The cost of the terminal interface, measured on the bytes of a pseudo-terminal.
 
     python benchmarks/tui.py [--quick] [NAME...]
 
@@ -210,18 +210,18 @@ def long_session(quick: bool) -> dict[str, float]:
 
 
 def memory(quick: bool) -> dict[str, float]:
-    """MiB resident after so many streamed messages."""
+    """Resident MiB after each number of streamed messages."""
     found: dict[str, float] = {}
     terminal = Terminal(sys.executable, str(HERE / "tui_messages.py"))
     terminal.until(b"bench/server")
-    said = 0
+    sent = 0
     for total in (500, 1_000, 2_000) if quick else (1_000, 2_500, 5_000, 7_500, 10_000):
         terminal.seen = b""
-        terminal.type(f"{total - said}\r")
+        terminal.type(f"{total - sent}\r")
         terminal.until(b"that was all", 300)
         terminal.drain(2)
         found[f"resident_after_{total}_messages_mib"] = terminal.resident_mib()
-        said = total
+        sent = total
     terminal.close()
     return found
 

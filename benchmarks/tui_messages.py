@@ -1,4 +1,4 @@
-"""The interface on a session that says 10,000 messages and keeps none: `tui.py memory` runs it."""
+"""The interface with a session that streams 10,000 messages; `tui.py memory` runs it."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Talker:
         """As many messages as asked for, each in pieces."""
         self.on_event(UserMessage(text=text))
         for number in range(int(text)):
-            said = f"message {number}: {WORDS}"
-            for at in range(0, len(said), 12):
-                self.on_event(TextDelta(text=said[at : at + 12]))
-            self.on_event(Reply(text=said))
+            message = f"message {number}: {WORDS}"
+            for at in range(0, len(message), 12):
+                self.on_event(TextDelta(text=message[at : at + 12]))
+            self.on_event(Reply(text=message))
             await asyncio.sleep(0.005)
         finished = TurnFinished(status="done", summary="that was all")
         self.on_event(finished)
