@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.paths import repository_root, repository_state_dir, state_dir
 
 MAX_PROMPTS = 2_000
@@ -85,9 +86,6 @@ class PromptHistory:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small private file atomically; a failure is ignored."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError, UnicodeError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o600)
-        os.replace(temporary, path)
+        atomic_write(path, text)
