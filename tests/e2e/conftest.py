@@ -55,14 +55,17 @@ def laguna(laguna_home: Path) -> Any:
 
 
 @pytest.fixture
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Flags for one step of the tiny Laguna, with a pack that ends its replies after a few tokens:
-    a random model may write until its context is full."""
-    pack = write_files(tmp_path_factory.mktemp("packs") / "short", {"pack.toml": SHORT})
-    return [
-        *("--model", str(tiny_laguna()), "--pack", str(pack)),
-        *("--no-thinking", "--max-steps", "1"),
-    ]
+def short_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack that ends replies after a few tokens: a random model may write until its context is
+    full."""
+    return write_files(tmp_path_factory.mktemp("packs") / "short", {"pack.toml": SHORT})
+
+
+@pytest.fixture
+def tiny(short_pack: Path) -> list[str]:
+    """Flags for one short step of the tiny Laguna."""
+    model = ["--model", str(tiny_laguna()), "--pack", str(short_pack), "--no-thinking"]
+    return [*model, "--max-steps", "1"]
 
 
 @pytest.fixture

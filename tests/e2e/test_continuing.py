@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 
-from support.synthetic import smooth_laguna, tiny_laguna
-
-pytestmark = pytest.mark.slow
-"""A dozen processes, each of which loads a model."""
+from support.synthetic import smooth_laguna
 
 
 @pytest.fixture
-def tiny() -> list[str]:
-    model = ["--model", str(tiny_laguna()), "--no-thinking", "--temperature", "0"]
-    return [*model, "--max-steps", "1", "--max-tokens", "8", "--output", "json"]
+def tiny(tiny: list[str]) -> list[str]:
+    return [*tiny, "--temperature", "0", "--max-tokens", "8", "--output", "json"]
 
 
 @pytest.fixture
@@ -91,7 +87,8 @@ def test_continuing_a_missing_session_is_wrong_usage(
 def test_after_a_kill_a_session_continues_and_one_in_use_is_refused(
     laguna: Any, tiny: list[str], task: Any
 ) -> None:
-    arguments = ["--task", "Say one", *tiny, "--max-tokens", "100000", "--output", "stream-json"]
+    endless = ["--pack", "laguna", "--max-tokens", "100000"]
+    arguments = ["--task", "Say one", *tiny, *endless, "--output", "stream-json"]
     process = subprocess.Popen(
         [sys.executable, "-m", "laguna_agent.cli", *arguments],
         cwd=task.root,
@@ -149,11 +146,11 @@ def test_a_new_task_remembers_unless_memory_is_off(
 
 
 def test_a_recorded_run_is_verified_and_exported_with_log_probabilities(
-    laguna: Any, tmp_path: Path, laguna_home: Path
+    laguna: Any, tmp_path: Path, laguna_home: Path, short_pack: Path
 ) -> None:
     root = tmp_path / "project"
     root.mkdir()
-    flags = ["--no-thinking", "--temperature", "0", "--max-steps", "2", "--max-tokens", "60"]
+    flags = ["--no-thinking", "--temperature", "0", "--max-steps", "2", "--pack", str(short_pack)]
     (laguna_home / "config").mkdir(parents=True)
     (laguna_home / "config" / "config.toml").write_text(f'model = "{smooth_laguna()}"\n')
     run = laguna("--task", "Say it", *flags, "--logprobs", "--output", "json", cwd=root)
