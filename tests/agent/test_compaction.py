@@ -30,7 +30,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.memory.summary_format import SECTIONS
-from laguna_agent.models.conversation import GenerateOptions, Sampling, ToolSpec
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.trajectory.codec import StoredEvent
@@ -127,8 +127,15 @@ class Script:
             request=lambda known: f"{REQUEST}\n{known}",
             first_message=first_message,
             evidence=events,
+            reserve=summary_reserve(self.talk.limit),
+            pending=self.pending(),
         )
         self.compactions.append(compacted)
+
+    def pending(self) -> list[Message]:
+        """Messages on record that are not in the prompt yet."""
+        events = [item.event for item in self.state.pending]
+        return [message_of(event) for event in events if not isinstance(event, Reply)]
 
     def emit(self, event: Event) -> None:
         self.record(event)
@@ -287,6 +294,8 @@ async def test_cancelling_a_compaction_leaves_the_conversation_as_it_was(small: 
             request=lambda known: REQUEST,
             first_message=first_message,
             evidence=events,
+            reserve=summary_reserve(small.talk.limit),
+            pending=small.pending(),
         )
     )
     with pytest.raises(asyncio.CancelledError):

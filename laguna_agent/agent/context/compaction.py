@@ -62,12 +62,11 @@ async def compact(
     request: Callable[[str], str],
     first_message: FirstMessage,
     evidence: Iterable[StoredEvent],
-    reserve: int | None = None,
+    reserve: int,
+    pending: list[Message],
     guidance: str = "",
-    sampling: Sampling | None = None,
     logprobs: bool = False,
     render: Render = message_of,
-    pending: list[Message] | None = None,
 ) -> Compacted:
     """Summarise and start a new epoch in `conversation`; emits what happens and returns the
     Compacted event, emitted last.
@@ -76,46 +75,22 @@ async def compact(
     `start`. `request` makes the message that asks for the summary (the pack's `compact.md`) from
     what the record knows for sure, which is empty when there is no room for it. `evidence` are the
     events of this epoch, in which claims are located. `pending` are the messages that are on
-    record and not yet in the prompt (None: all that `state.pending` holds): they are appended
-    before the request if they fit, are part of the new epoch in any case, and are removed from
-    the list once they are in a prompt.
+    record and not yet in the prompt: they are appended before the request if they fit, are part of
+    the new epoch in any case, and are removed from the list once they are in a prompt.
 
     When the model cannot summarise (no room, an engine error), the summary is made from the events
     alone, and a Notice says so. Cancelling leaves the conversation as it was.
     """
     # The epoch that ends here ends before the request and the summary, which are recorded too.
     state = replace(state, history=list(state.history), user_messages=list(state.user_messages))
-    if pending is None:
-        pending = [
-            render(item.event) for item in state.pending if not isinstance(item.event, Reply)
-        ]
     found = extract(evidence)
-    summary, note = Summary(), ""
-    mark, asked = conversation.mark(), False
     before = conversation.used + await _size_of(conversation, pending)
     if state.epoch == 0 and state.replies == 0:
-        note = "nothing was done yet"
+        summary, note = Summary(), "nothing was done yet"
     else:
-        try:
-            text = await _append_request(conversation, pending, request, facts(found))
-            emit(SystemNote(text=text, reason=COMPACTION))
-            options = _options(conversation, sampling, logprobs=logprobs)
-            async with aclosing(conversation.generate(options)) as events:
-                async for event in events:
-                    emit(event)
-                    if isinstance(event, Reply):
-                        asked = True
-                        pending.clear()
-                        summary = parse_summary(event.text)
-                        if summary.empty:
-                            note = "the model's summary was empty"
-        except ContextFullError:
-            note = "there was no room left for the model to summarise"
-        except LagunaError as error:
-            note = f"the model could not summarise ({error.message})"
-        finally:
-            if not asked:  # cancelled or failed: the request does not stay in the conversation
-                conversation.rewind(mark)
+        options = _options(conversation, logprobs=logprobs)
+        known = facts(found)
+        summary, note = await _summarise(conversation, pending, request, known, options, emit)
     if note:
         text = f"Compaction: {note}; summarised from the record alone."
         emit(Notice(level="warning", text=text))
@@ -128,7 +103,7 @@ async def compact(
         render=render,
         count=conversation.count,
         limit=conversation.limit,
-        reserve=summary_reserve(conversation.limit) if reserve is None else reserve,
+        reserve=reserve,
     )
     conversation.rewind(prefix_mark)
     pending.clear()
@@ -150,6 +125,43 @@ async def compact(
 
 
 # --- inside ---------------------------------------------------------------------------------
+
+
+async def _summarise(
+    conversation: Conversation,
+    pending: list[Message],
+    request: Callable[[str], str],
+    known: str,
+    options: GenerateOptions,
+    emit: Callable[[Event], None],
+) -> tuple[Summary, str]:
+    """The model's summary, or an empty one and why there is none.
+
+    The request and the reply are emitted and stay in the conversation; without a reply it is as
+    it was. `pending` is empty once it is in the prompt of the reply.
+    """
+    summary, note = Summary(), ""
+    mark, replied = conversation.mark(), False
+    try:
+        text = await _append_request(conversation, pending, request, known)
+        emit(SystemNote(text=text, reason=COMPACTION))
+        async with aclosing(conversation.generate(options)) as events:
+            async for event in events:
+                emit(event)
+                if isinstance(event, Reply):
+                    replied = True
+                    pending.clear()
+                    summary = parse_summary(event.text)
+        if summary.empty:
+            note = "the model's summary was empty"
+    except ContextFullError:
+        note = "there was no room left for the model to summarise"
+    except LagunaError as error:
+        note = f"the model could not summarise ({error.message})"
+    finally:
+        if not replied:  # cancelled or failed: the request does not stay in the conversation
+            conversation.rewind(mark)
+    return summary, note
 
 
 async def _size_of(conversation: Conversation, messages: list[Message]) -> int:
@@ -201,11 +213,9 @@ async def _fitted(summary: Summary, count: Count, tokens: int) -> str:
     return text
 
 
-def _options(
-    conversation: Conversation, sampling: Sampling | None, *, logprobs: bool
-) -> GenerateOptions:
+def _options(conversation: Conversation, *, logprobs: bool) -> GenerateOptions:
     return GenerateOptions(
-        sampling=sampling or Sampling(temperature=0.0),
+        sampling=Sampling(temperature=0.0),
         max_tokens=summary_tokens(conversation.limit),
         tool_choice="none",
         grammar=summary_grammar(tokens=summary_tokens(conversation.limit)),
