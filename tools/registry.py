@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import importlib
 import json
-from importlib.util import find_spec
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -39,10 +38,9 @@ def builtin_tools(*names: str) -> dict[str, Tool]:
     """
     tools: dict[str, Tool] = {}
     for name, (module, class_name) in BUILT_IN.items():
-        qualified = f"laguna_agent.tools.{module}"
-        if (names and name not in names) or find_spec(qualified) is None:
-            continue
-        tools[name] = cast(Tool, getattr(importlib.import_module(qualified), class_name)())
+        if not names or name in names:
+            found = importlib.import_module(f"laguna_agent.tools.{module}")
+            tools[name] = cast(Tool, getattr(found, class_name)())
     return tools
 
 

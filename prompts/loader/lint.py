@@ -111,7 +111,10 @@ def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
             problems.append(Problem(path, line, message, did_you_mean(name, known)))
         elif name in pack.tool_files and not pack.tool_files[name].head.enabled:
             message = f"the tool `{name}` is in `tools` but not enabled"
-            fix = f"Remove it here, or `enabled = false` in {pack.tool_files[name].path}."
+            fix = (
+                f"Take it out of `tools`, or add a file tools/{name}.md that enables it: "
+                f"{pack.tool_files[name].path} says `enabled = false`."
+            )
             problems.append(Problem(path, line, message, fix, "warning"))
     return problems
 

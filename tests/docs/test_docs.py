@@ -16,6 +16,7 @@ import pytest
 
 from laguna_agent.actions import ReadPath
 from laguna_agent.cli import COMMANDS, main
+from laguna_agent.models.chat import FORMATS
 from laguna_agent.tools.registry import validate_arguments
 from support.toolbox import Toolbox
 
@@ -133,6 +134,12 @@ async def test_the_example_of_a_tool_is_one(tmp_path):
     assert not (await box.call("lines", path="../b.py")).ok
     example = validate_arguments(box.tools["lines"], module.LinesTool.example)
     assert isinstance(example, module.LinesArguments)
+
+
+def test_the_guide_to_packs_names_every_chat_format():
+    text = (ROOT / "docs" / "prompt-packs.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `chat_format` \|(.*)\|$", text, re.MULTILINE)
+    assert tuple(re.findall(r"`(\w+)`", row)) == FORMATS
 
 
 @each_document

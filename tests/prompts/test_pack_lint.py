@@ -71,6 +71,21 @@ def test_a_budget_that_is_exceeded_names_the_line_that_sets_it(tmp_path: Path) -
     )
 
 
+def test_a_listed_tool_that_another_file_disables_is_reported_with_both_ways_out(
+    tmp_path: Path,
+) -> None:
+    disabled = "+++\nenabled = false\n+++\nx"
+    write_files(tmp_path, {"base/tools/git.md": disabled, "mine/pack.toml": 'tools = ["git"]'})
+    [problem] = lint(tmp_path, "mine")
+    assert problem == (
+        "mine/pack.toml:1: the tool `git` is in `tools` but not enabled | Take it out of "
+        "`tools`, or add a file tools/git.md that enables it: base/tools/git.md says "
+        "`enabled = false`."
+    )
+    write_files(tmp_path, {"mine/tools/git.md": "{{ super() }}"})
+    assert lint(tmp_path, "mine") == []
+
+
 def test_a_pack_whose_prefix_would_change_is_not_loaded_either(tmp_path: Path) -> None:
     write_files(tmp_path, {"mine/system.md": "at {{ cwd }}"})
     with pytest.raises(PackError) as caught:

@@ -316,6 +316,8 @@ class _Drawing:
                 f'<text class="small" x="{x + 35:.0f}" y="{height - 14:.0f}">{about}</text>'
             )
             x += 62 + 6.2 * len(about)
+        about = "behind the agent: all interfaces together"
+        legend.append(f'<text class="small" x="{x:.0f}" y="{height - 14:.0f}">{about}</text>')
         body = "\n".join((*self._arrows, *self._boxes, *legend))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '

@@ -1,4 +1,4 @@
-"""A workspace with its file tools, called as the agent calls them."""
+"""A workspace and the built-in tools, called as the agent calls them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Toolbox:
     def __init__(self, workspace: Path, state_dir: Path) -> None:
         self.workspace = workspace
         self.context = ToolContext(workspace=workspace, state_dir=state_dir)
-        self.tools = builtin_tools("read", "edit", "write", "search", "symbols")
+        self.tools = builtin_tools()
 
     @classmethod
     def at(cls, directory: Path) -> Toolbox:
