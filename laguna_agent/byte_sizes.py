@@ -4,8 +4,11 @@ from __future__ import annotations
 
 
 def gigabytes(count: int) -> str:
-    """A file's size in decimal units: `12.4 GB`, `650 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    """A file's size in decimal units: `20.3 GB`, `98 MB`, `12 kB`, `7 bytes`."""
+    for unit, size, digits in (("GB", 10**9, 1), ("MB", 10**6, 0), ("kB", 10**3, 0)):
+        if count >= size:
+            return f"{count / size:.{digits}f} {unit}"
+    return f"{count} bytes"
 
 
 def gib(count: int) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
 from laguna_agent.models.ggml import (
     ARCHITECTURES,
@@ -422,11 +423,3 @@ def _tensor_bytes(name: str, kind: int, shape: list[int], elements: int) -> int:
             f"{known.block}"
         )
     return elements // known.block * known.size
-
-
-def gigabytes(count: int) -> str:
-    """Bytes as text in decimal units: `20.3 GB`, `98 MB`, `12 kB`, `7 bytes`."""
-    for unit, size, digits in (("GB", 10**9, 1), ("MB", 10**6, 0), ("kB", 10**3, 0)):
-        if count >= size:
-            return f"{count / size:.{digits}f} {unit}"
-    return f"{count} bytes"

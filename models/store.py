@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from laguna_agent.atomic_write import atomic_write
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import (
@@ -28,7 +29,7 @@ from laguna_agent.models.catalogue import (
     ModelEntry,
     load_catalogue,
 )
-from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header, require_supported
+from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
 from laguna_agent.models.model_files import (
     Identity,
     OnHashed,

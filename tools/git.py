@@ -16,7 +16,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, GitWrite, ReadPath
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.repository.git_command import GitError
-from laguna_agent.tools.repository.git_repository import Repository
+from laguna_agent.tools.repository.git_repository import GitRepository
 from laguna_agent.tools.repository.git_status import render_status, staged_paths
 from laguna_agent.tools.terminal.ansi import clean_text
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
@@ -93,7 +93,7 @@ class GitTool:
 
     def _run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
         try:
-            text = _GitCall(Repository(context.workspace), arguments, context).run()
+            text = _GitCall(GitRepository(context.workspace), arguments, context).run()
         except GitError as error:
             message = re.sub(r"^(fatal|error): ", "", clean_text(str(error)).strip())
             return ToolResult(ok=False, content=message, summary=message.split("\n")[0][:80])
@@ -112,7 +112,7 @@ class _GitCall:
     """One call, with a method for each action that returns text for the model."""
 
     def __init__(
-        self, repository: Repository, arguments: GitArguments, context: ToolContext
+        self, repository: GitRepository, arguments: GitArguments, context: ToolContext
     ) -> None:
         self.git = repository
         self.context = context

@@ -19,7 +19,7 @@ from laguna_agent.tools.files import storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
 from laguna_agent.tools.files.file_names import match_names
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, compiled
-from laguna_agent.tools.files.text_search import Hit, Query, SearchResult, search
+from laguna_agent.tools.files.text_search import Query, SearchHit, SearchResult, search
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
@@ -136,8 +136,8 @@ def expand_globs(text: str) -> list[str]:
 
 
 def _allowed(
-    hits: list[Hit], globs: list[str], target: WorkspacePath, context: ToolContext
-) -> list[Hit]:
+    hits: list[SearchHit], globs: list[str], target: WorkspacePath, context: ToolContext
+) -> list[SearchHit]:
     spec = GitIgnoreSpec.from_lines(globs) if globs else None
     verdicts: dict[str, bool] = {}
     for hit in hits:
@@ -148,7 +148,7 @@ def _allowed(
     return [hit for hit in hits if verdicts[hit.path]]
 
 
-def rank(hit: Hit, pattern: str) -> int:
+def rank(hit: SearchHit, pattern: str) -> int:
     """Rank of a hit: 0 for a definition, 1 for a whole word, 2 for part of a word."""
     before = hit.text[: hit.column - 1]
     length = len(pattern) if re.escape(pattern) == pattern else 0
@@ -181,7 +181,7 @@ def _render(
         partial = f" ({result.partial})" if result.partial else ""
         text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}."])
         return ToolResult(ok=not result.error, content=text, summary="no match")
-    files: dict[str, list[Hit]] = defaultdict(list)
+    files: dict[str, list[SearchHit]] = defaultdict(list)
     for hit in result.hits:
         files[hit.path].append(hit)
     ranks = {hit: rank(hit, pattern) for hit in result.hits}
@@ -215,7 +215,7 @@ def _render(
     )
 
 
-def _counts(paths: list[str], files: dict[str, list[Hit]]) -> list[str]:
+def _counts(paths: list[str], files: dict[str, list[SearchHit]]) -> list[str]:
     return [f"{printable_name(path)}: {len(files[path])}" for path in paths[:200]]
 
 
@@ -224,8 +224,8 @@ def _lines(
     target: WorkspacePath,
     context: ToolContext,
     paths: list[str],
-    files: dict[str, list[Hit]],
-    ranks: dict[Hit, int],
+    files: dict[str, list[SearchHit]],
+    ranks: dict[SearchHit, int],
 ) -> tuple[list[str], int]:
     """The matching lines of as many files as fit, and the number of files."""
     room = int(context.max_output_chars * 0.8)
@@ -253,7 +253,7 @@ def _lines(
     return body, len(paths)
 
 
-def _around(hit: Hit) -> str:
+def _around(hit: SearchHit) -> str:
     """The line, cut to the text around the match."""
     text = printable(hit.text).rstrip()
     if len(text) <= _LINE:
@@ -262,7 +262,7 @@ def _around(hit: Hit) -> str:
     return ("…" if start else "") + text[start : start + _LINE] + "…"
 
 
-def _with_context(target: WorkspacePath, path: str, hits: list[Hit], count: int) -> list[str]:
+def _with_context(target: WorkspacePath, path: str, hits: list[SearchHit], count: int) -> list[str]:
     try:
         document = decode(read_bytes(WorkspacePath(target.root, path, path), FILE_LIMIT))
     except PathError:

@@ -47,7 +47,7 @@ class Skill:
 
     def body(self) -> str:
         """The text after the front matter. Raises OSError, ValueError when it may not be read."""
-        return split_front_matter(self.read(self.path))[1].strip()
+        return split_yaml_front_matter(self.read(self.path))[1].strip()
 
     def full_text(self) -> str:
         """The body, and the names of the folder's other files. Raises as `body` does."""
@@ -95,7 +95,7 @@ def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
 
     if not accepts(path):
         raise ValueError("it changed since it was trusted")
-    front, _ = split_front_matter(_read(path))
+    front, _ = split_yaml_front_matter(_read(path))
     if not front:
         raise ValueError("it does not begin with front matter between lines of `---`")
     try:
@@ -120,7 +120,7 @@ def read_skill(path: Path, accepts: Accepts = lambda path: True) -> Skill:
     return Skill(name, " ".join(description.split()), path.parent, accepts)
 
 
-def split_front_matter(text: str) -> tuple[str, str]:
+def split_yaml_front_matter(text: str) -> tuple[str, str]:
     """YAML front matter and the rest; the front matter is empty when there is none."""
     lines = text.lstrip("\ufeff").split("\n")
     if lines[0].strip() != "---":

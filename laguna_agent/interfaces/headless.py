@@ -20,7 +20,7 @@ from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
-from laguna_agent.interfaces.progress import Progress
+from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.sanitize import visible
 
 Output = Literal["text", "json", "stream-json"]
@@ -45,7 +45,7 @@ async def run_task(
     watch: Callable[[Event], None] | None = None,
 ) -> ExitCode:
     """Run one task to its end and print the outcome; returns the exit code."""
-    progress = Progress(sys.stderr, quiet=output == "stream-json")
+    progress = ProgressPrinter(sys.stderr, quiet=output == "stream-json")
     finished = TurnFinished(status="error", error="nothing happened")
     session: Session | None = None
     started: SessionStarted | None = None

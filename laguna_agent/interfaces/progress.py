@@ -30,7 +30,7 @@ _REDRAW_S = 0.1
 _PLAIN_S = 10.0
 
 
-class Progress:
+class ProgressPrinter:
     """Writes to `stream` (standard error). On a terminal the last line is live."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from laguna_agent.models.fetch.partial_download import Meter, Progress
-from laguna_agent.models.gguf import gigabytes
+from laguna_agent.byte_sizes import gigabytes
+from laguna_agent.models.fetch.partial_download import DownloadProgress, Meter
 
 _PLAIN_EVERY = 10.0
 
@@ -39,7 +39,7 @@ class TransferLine:
     def __exit__(self, *_: object) -> None:
         self._clear()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: DownloadProgress) -> None:
         """Show progress, if it is time to."""
         if self._quiet:
             return
@@ -83,7 +83,7 @@ class TransferLine:
             self._width = 0
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: DownloadProgress) -> str:
     """`laguna-xs-2.1  43 %  8.7 GB of 20.3 GB  24 MB/s  8 min left`."""
     parts = [progress.name]
     if progress.phase == "checking":

@@ -30,7 +30,7 @@ Level = Literal["segment", "session", "week"]
 LEVELS: tuple[Level, ...] = ("segment", "session", "week")
 
 
-class Command(BaseModel):
+class RecordedCommand(BaseModel):
     """A command, the exit code of its last run, and the events in which it ran."""
 
     run: str
@@ -56,7 +56,7 @@ class Memory(BaseModel):
     outcome: str = ""
     files: list[str] = []
     symbols: list[str] = []
-    commands: list[Command] = []
+    commands: list[RecordedCommand] = []
     events: list[Range] = []
     """Ranges of the session's events that the memory covers, both ends included."""
     sources: list[str] = []

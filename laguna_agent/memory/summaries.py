@@ -17,9 +17,9 @@ from laguna_agent.memory.commits import commits_between
 from laguna_agent.memory.extract import Extract, extract
 from laguna_agent.memory.grounding import ground, merged_files, own_words
 from laguna_agent.memory.memory_store import (
-    Command,
     Memory,
     MemoryStore,
+    RecordedCommand,
     read_memory,
     segment_number,
 )
@@ -149,7 +149,7 @@ def _segment(
         files=found.files_changed[:_MOST_FILES],
         symbols=[name for name, _ in found.symbols.most_common(_MOST_SYMBOLS)],
         commands=[
-            Command(run=run.command, exit=run.exit_code, events=run.events[-3:])
+            RecordedCommand(run=run.command, exit=run.exit_code, events=run.events[-3:])
             for run in list(found.commands.values())[-_MOST_COMMANDS:]
         ],
         events=[(found.first_seq, found.last_seq)],

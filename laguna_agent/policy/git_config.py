@@ -48,14 +48,14 @@ _LFS = re.compile(r"^git-lfs (clean|smudge|filter-process)( --skip)?( -- %f)?$")
 
 
 @dataclass(frozen=True)
-class Repository:
+class GitConfiguration:
     """The git directories that git uses from some working directory."""
 
     directory: str
     common: str
 
 
-def find_repository(start: str) -> Repository | None:
+def find_repository(start: str) -> GitConfiguration | None:
     """The repository that git finds at or above `start`, bare ones included."""
     current = os.path.realpath(start)
     while True:
@@ -92,10 +92,10 @@ def _follow(dot_git: str) -> str | None:
     return os.path.realpath(os.path.join(os.path.dirname(dot_git), text[7:].strip()))
 
 
-def _with_common(directory: str) -> Repository:
+def _with_common(directory: str) -> GitConfiguration:
     text = _read(os.path.join(directory, "commondir"))
     common = os.path.realpath(os.path.join(directory, text.strip())) if text else directory
-    return Repository(directory, common)
+    return GitConfiguration(directory, common)
 
 
 def _read(path: str) -> str | None:
@@ -145,7 +145,7 @@ def risk(start: str) -> str | None:
     return _repository_risk(repository)
 
 
-def _repository_risk(repository: Repository) -> str | None:
+def _repository_risk(repository: GitConfiguration) -> str | None:
     files = [
         os.path.join(repository.common, "config"),
         os.path.join(repository.common, "config.worktree"),

@@ -48,25 +48,39 @@ table{border-collapse:collapse}td{padding:.1rem .8rem .1rem 0;vertical-align:top
 """
 
 
-class Block:
+class DocumentBlock:
     """One part of an event: text, or preformatted text that may be folded under a label."""
 
     def __init__(self, text: str, *, pre: bool = False, fold: str = "", diff: bool = False) -> None:
         self.text, self.pre, self.fold, self.diff = text, pre or bool(fold) or diff, fold, diff
 
 
-def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
+def blocks_of(event: Event) -> tuple[str, str, list[DocumentBlock]] | None:
     """Title, CSS class and parts of an event; None for events without content."""
     match event:
         case SystemPrompt():
-            return "System prompt", "", [Block(event.text, fold=counted(event.tokens, "token"))]
+            return (
+                "System prompt",
+                "",
+                [DocumentBlock(event.text, fold=counted(event.tokens, "token"))],
+            )
         case UserMessage():
-            context = [Block(event.context, fold="attached context")] if event.context else []
-            return "User", "user", [Block(event.text), *context]
+            context = (
+                [DocumentBlock(event.context, fold="attached context")] if event.context else []
+            )
+            return "User", "user", [DocumentBlock(event.text), *context]
         case SystemNote():
-            return f"Note to the model ({event.reason})", "", [Block(event.text, fold="text")]
+            return (
+                f"Note to the model ({event.reason})",
+                "",
+                [DocumentBlock(event.text, fold="text")],
+            )
         case Notice():
-            return event.level.capitalize(), "bad" * (event.level == "error"), [Block(event.text)]
+            return (
+                event.level.capitalize(),
+                "bad" * (event.level == "error"),
+                [DocumentBlock(event.text)],
+            )
         case Reply():
             return _reply(event)
         case ToolFinished():
@@ -76,14 +90,14 @@ def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
             return (
                 f"Check `{event.command}` (exit {event.exit_code})",
                 kind,
-                [Block(event.output, fold="output")],
+                [DocumentBlock(event.output, fold="output")],
             )
         case PlanUpdated():
-            return "Plan", "", [Block(plan_text(event.steps), pre=True)]
+            return "Plan", "", [DocumentBlock(plan_text(event.steps), pre=True)]
         case Compacted():
             dropped = "; ".join(event.dropped) or "nothing"
             size = f"{event.tokens_before} → {event.tokens_after} tokens; dropped: {dropped}"
-            return "Compacted", "", [Block(size), Block(event.summary, pre=True)]
+            return "Compacted", "", [DocumentBlock(size), DocumentBlock(event.summary, pre=True)]
         case Rewound():
             return f"Rewound to event {event.to_seq}", "", []
         case ApprovalRequested():
@@ -92,16 +106,20 @@ def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
             return (
                 f"Approval requested: {event.tool}",
                 "",
-                [Block(f"{shown}. {event.decision.reason}")],
+                [DocumentBlock(f"{shown}. {event.decision.reason}")],
             )
         case ApprovalGiven():
-            return f"Answer: {event.answer}", "", [Block(event.reason)] if event.reason else []
+            return (
+                f"Answer: {event.answer}",
+                "",
+                [DocumentBlock(event.reason)] if event.reason else [],
+            )
         case EngineRestarted():
-            return "Engine restarted", "bad", [Block(event.reason)]
+            return "Engine restarted", "bad", [DocumentBlock(event.reason)]
         case Checkpointed():
             # Records of older versions have no count.
             size = f"{counted(event.files, 'file')}, " if event.files else ""
-            return "Checkpoint", "", [Block(f"{size}{event.id}")]
+            return "Checkpoint", "", [DocumentBlock(f"{size}{event.id}")]
         case TurnFinished():
             kind = "good" if event.status == "done" else "bad"
             usage = event.usage
@@ -110,7 +128,9 @@ def blocks_of(event: Event) -> tuple[str, str, list[Block]] | None:
                 f"{counted(usage.prefilled_tokens, 'token')} read, {usage.reused_tokens} reused, "
                 f"{usage.completion_tokens} written"
             )
-            parts = [Block(text) for text in (event.summary, event.error or "", numbers) if text]
+            parts = [
+                DocumentBlock(text) for text in (event.summary, event.error or "", numbers) if text
+            ]
             return f"Turn ended: {event.status}", kind, parts
         case _:
             return None
@@ -158,30 +178,30 @@ def write_html(events: Iterable[StoredEvent], meta: Meta, out: TextIO) -> None:
     out.write("</body></html>\n")
 
 
-def _reply(event: Reply) -> tuple[str, str, list[Block]]:
-    blocks = [Block(event.thinking, fold="thinking")] if event.thinking else []
+def _reply(event: Reply) -> tuple[str, str, list[DocumentBlock]]:
+    blocks = [DocumentBlock(event.thinking, fold="thinking")] if event.thinking else []
     if event.text:
-        blocks.append(Block(event.text))
-    blocks += [Block(call_text(call), pre=True) for call in event.tool_calls]
+        blocks.append(DocumentBlock(event.text))
+    blocks += [DocumentBlock(call_text(call), pre=True) for call in event.tool_calls]
     if event.error:
-        blocks.append(Block(event.error))
+        blocks.append(DocumentBlock(event.error))
     if event.miss is not None:
         why = f"cache miss at token {event.miss.position}: {event.miss.reason}"
-        blocks.append(Block(why))
+        blocks.append(DocumentBlock(why))
     usage = event.usage
     spent = f"{usage.prefilled_tokens} read, {usage.reused_tokens} reused, "
     title = f"Model ({spent}{usage.completion_tokens} written)"
     return title + (" discarded" if event.discarded else ""), "agent", blocks
 
 
-def _tool(event: ToolFinished) -> tuple[str, str, list[Block]]:
+def _tool(event: ToolFinished) -> tuple[str, str, list[DocumentBlock]]:
     summary = f": {event.summary}" if event.summary else ""
-    blocks = [Block(event.diff, diff=True)] if event.diff else []
+    blocks = [DocumentBlock(event.diff, diff=True)] if event.diff else []
     lines = event.content.count("\n") + 1
     if lines <= 6 and len(event.content) < 600:
-        blocks.append(Block(event.content, pre=True))
+        blocks.append(DocumentBlock(event.content, pre=True))
     else:
-        blocks.append(Block(event.content, fold=f"result, {counted(lines, 'line')}"))
+        blocks.append(DocumentBlock(event.content, fold=f"result, {counted(lines, 'line')}"))
     return f"{event.title or event.name}{summary}", "" if event.ok else "bad", blocks
 
 
@@ -197,7 +217,7 @@ def _facts(meta: Meta) -> Iterator[tuple[str, str]]:
         yield "changed", ", ".join(meta.files_changed)
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: DocumentBlock) -> str:
     if not block.pre:
         return block.text
     longest = max((len(run) for run in re.findall(r"`{3,}", block.text)), default=2)
@@ -209,7 +229,7 @@ def _markdown(block: Block) -> str:
     return text
 
 
-def _html(block: Block) -> str:
+def _html(block: DocumentBlock) -> str:
     if not block.pre:
         paragraphs = escape(block.text).split("\n\n")
         return "".join(f"<p>{text.replace(chr(10), '<br>')}</p>\n" for text in paragraphs)

@@ -47,12 +47,12 @@ class Figure:
 
 
 @dataclass
-class Report:
+class BenchReport:
     """All measurements of a run."""
 
     model: dict[str, Any]
     figures: list[Figure] = field(default_factory=list)
-    show: Callable[[Report, Figure], None] | None = None
+    show: Callable[[BenchReport, Figure], None] | None = None
     """Called with each figure as soon as it is measured."""
 
     def add(self, *values: Any, **named: Any) -> None:
@@ -71,8 +71,8 @@ async def measure(
     rounds: int,
     speculation: bool,
     say: Say,
-    show: Callable[[Report, Figure], None] | None = None,
-) -> Report:
+    show: Callable[[BenchReport, Figure], None] | None = None,
+) -> BenchReport:
     """Run all measurements; at each of `depths`, decode `tokens` tokens `rounds` times."""
     config = config.model_copy(update={"keep_alive": 0})
     started = time.perf_counter()
@@ -84,7 +84,7 @@ async def measure(
         None, architecture=model.architecture, template=model.template, model_name=path.stem
     )
     status = await client.status()
-    report = Report(
+    report = BenchReport(
         {
             "path": str(path),
             "architecture": model.architecture,
@@ -124,7 +124,9 @@ async def _prompt(client: EngineClient, length: int) -> list[int]:
     return tokens[:length]
 
 
-async def _prefill(client: EngineClient, chat: ChatFormat, report: Report, rounds: int) -> None:
+async def _prefill(
+    client: EngineClient, chat: ChatFormat, report: BenchReport, rounds: int
+) -> None:
     """A prompt of one micro-batch on an empty cache."""
     prompt = await _prompt(client, _STEP)
     pairs = []
@@ -137,7 +139,7 @@ async def _prefill(client: EngineClient, chat: ChatFormat, report: Report, round
 async def _depth(
     client: EngineClient,
     chat: ChatFormat,
-    report: Report,
+    report: BenchReport,
     depth: int,
     count: int,
     rounds: int,
@@ -191,7 +193,9 @@ async def _depth(
         )
 
 
-def _add_pair(report: Report, name: str, pairs: list[tuple[float, float]], tokens: int) -> None:
+def _add_pair(
+    report: BenchReport, name: str, pairs: list[tuple[float, float]], tokens: int
+) -> None:
     """Add a rate, from seconds of the whole stack and of the baseline side by side."""
     ours = statistics.median(full for full, _ in pairs)
     ratio = statistics.median(alone / full for full, alone in pairs)
@@ -221,7 +225,7 @@ async def _full(
 async def _speculation(
     client: EngineClient,
     chat: ChatFormat,
-    report: Report,
+    report: BenchReport,
     path: Path,
     config: EngineConfig,
     say: Say,
@@ -271,7 +275,7 @@ async def _speculation(
 
 
 async def _first_token(
-    client: EngineClient, report: Report, path: Path, config: EngineConfig
+    client: EngineClient, report: BenchReport, path: Path, config: EngineConfig
 ) -> EngineClient:
     """Time to the first token after a prompt of 2,000: cold, same process, new process."""
     length = min(2000, client.model.context // 2)

@@ -28,7 +28,7 @@ from laguna_agent.log import logger
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.connection import Connection, EngineLostError, Frame
+from laguna_agent.models.engine.connection import EngineConnection, EngineLostError, Frame
 from laguna_agent.models.engine.interface import (
     EngineEvent,
     EngineModel,
@@ -62,7 +62,7 @@ class EngineClient:
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
         self.model: EngineModel
-        self._connection: Connection | None = None
+        self._connection: EngineConnection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._connecting = asyncio.Lock()
 
@@ -98,7 +98,7 @@ class EngineClient:
         started = await asyncio.to_thread(_find_or_start, self.spec)
         started.connection.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=started.connection, limit=_LIMIT)
-        connection = Connection(reader, writer, started)
+        connection = EngineConnection(reader, writer, started)
         try:
             await connection.send(
                 {
@@ -118,7 +118,7 @@ class EngineClient:
         connection.listen()
         self._connection = connection
 
-    async def _handshake(self, connection: Connection, on_event: OnEvent | None) -> None:
+    async def _handshake(self, connection: EngineConnection, on_event: OnEvent | None) -> None:
         while True:
             header, _ = await wire.read_frame(connection.reader)
             match header["type"]:
@@ -142,7 +142,7 @@ class EngineClient:
                     self.model = EngineModel(**header["model"])
                     return
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> EngineConnection:
         if self._connection is None or self._connection.lost:
             await self.connect()
         assert self._connection is not None
@@ -250,7 +250,11 @@ class EngineClient:
                     await self._cancel(connection, number, queue)
 
     async def _send(
-        self, connection: Connection, number: int, request: EngineRequest, reply: Sequence[int]
+        self,
+        connection: EngineConnection,
+        number: int,
+        request: EngineRequest,
+        reply: Sequence[int],
     ) -> None:
         """Send a request with the tokens of its reply so far."""
         config = self.spec.config
@@ -266,7 +270,7 @@ class EngineClient:
         await connection.send({**header, "id": number}, payload)
 
     async def _cancel(
-        self, connection: Connection, number: int, queue: asyncio.Queue[Frame | None]
+        self, connection: EngineConnection, number: int, queue: asyncio.Queue[Frame | None]
     ) -> None:
         """Cancel a generation and wait until the engine has stopped it."""
         try:

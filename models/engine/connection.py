@@ -27,7 +27,7 @@ class Frame:
     payload: bytes = b""
 
 
-class Connection:
+class EngineConnection:
     """A connection with its reader task. Each request has an id and a queue of its frames.
 
     A None in a queue means that the connection is lost.

@@ -19,7 +19,7 @@ from laguna_agent.errors import LagunaError
 from laguna_agent.models.engine.llama import redirect_log
 from laguna_agent.models.engine.model_runner import ModelRunner
 from laguna_agent.models.engine.server import EngineServer
-from laguna_agent.models.engine.spawn import log_path, socket_path, start_lock
+from laguna_agent.models.engine.spawn import engine_log_path, socket_path, start_lock
 
 _PROGRESS_S = 0.1
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Serve; returns the exit code."""
     spec = json.loads(arguments[1])
     key = spec["key"]
-    redirect_log(log_path(key))
+    redirect_log(engine_log_path(key))
     logging.basicConfig(level=logging.INFO, format="laguna: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.socket(fileno=int(arguments[0]))

@@ -71,7 +71,7 @@ def socket_path(key: str) -> Path:
     return runtime_dir() / f"engine-{key}.sock"
 
 
-def log_path(key: str) -> Path:
+def engine_log_path(key: str) -> Path:
     """The log of the engine with that key and of llama.cpp in it."""
     return logs_dir() / f"engine-{key}.log"
 
@@ -137,7 +137,7 @@ def _start(spec: EngineSpec, key: str) -> Started:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(64)
-        log = log_path(key)
+        log = engine_log_path(key)
         log.parent.mkdir(parents=True, exist_ok=True)
         keep = log.exists() and log.stat().st_size < _LOG_BYTES
         descriptor = os.open(
@@ -197,7 +197,7 @@ def peer_uid(connection: socket.socket) -> int:
 def last_log_line(key: str) -> str:
     """The last informative line of the engine's log, for an error message."""
     try:
-        with log_path(key).open("rb") as file:
+        with engine_log_path(key).open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 8192))
             lines = file.read().decode("utf-8", "replace").split("\n")

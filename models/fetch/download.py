@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from laguna_agent import __version__
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
 from laguna_agent.models.fetch.partial_download import Meter, OnProgress, PartialFile, SourceError
-from laguna_agent.models.gguf import gigabytes
 
 if TYPE_CHECKING:
     import httpx

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from laguna_agent.atomic_write import atomic_write
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
-from laguna_agent.models.gguf import MAGIC, gigabytes
+from laguna_agent.models.gguf import MAGIC
 
 SPARE = 64 << 20
 """Bytes of disk space that a download leaves free."""
@@ -32,7 +33,7 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True)
-class Progress:
+class DownloadProgress:
     """Progress of a transfer, in bytes and bytes per second; `total` is None when unknown."""
 
     name: str
@@ -49,7 +50,7 @@ class Progress:
         return max(0.0, (self.total - self.done) / self.rate)
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[DownloadProgress], None]
 
 
 class Meter:
@@ -84,7 +85,7 @@ class Meter:
         self._samples.append((now, done))
         (first, before), (last, after) = self._samples[0], self._samples[-1]
         rate = (after - before) / (last - first) if last > first else 0.0
-        self._on_progress(Progress(self.name, phase, done, self.total, rate))
+        self._on_progress(DownloadProgress(self.name, phase, done, self.total, rate))
 
 
 class PartialFile:

@@ -15,7 +15,7 @@ from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import Catalogued
 from laguna_agent.models.ggml import WINDOW_PATTERNS
 from laguna_agent.models.gguf import GgufHeader
-from laguna_agent.models.sizing.hardware import Gpu, Memory, gpus, machine_memory
+from laguna_agent.models.sizing.hardware import Gpu, MemorySize, gpus, machine_memory
 
 MICRO_BATCH = 512
 LARGE_MICRO_BATCH = 2048
@@ -223,7 +223,7 @@ def estimate(known: Catalogued, context: int) -> MemoryPlan:
 
 def largest_context(
     header: GgufHeader,
-    memory: Memory | None = None,
+    memory: MemorySize | None = None,
     engine: EngineConfig | None = None,
     cards: list[Gpu] | None = None,
 ) -> int:
@@ -245,7 +245,7 @@ def largest_context(
 def choose_context(
     header: GgufHeader,
     engine: EngineConfig,
-    memory: Memory | None = None,
+    memory: MemorySize | None = None,
     cards: list[Gpu] | None = None,
 ) -> int:
     """The context to use: the configured one, else USUAL_CONTEXT, halved until it fits.
@@ -269,7 +269,7 @@ def require_fit(
     name: str,
     header: GgufHeader,
     engine: EngineConfig,
-    memory: Memory | None = None,
+    memory: MemorySize | None = None,
     cards: list[Gpu] | None = None,
     *,
     free: bool = True,
@@ -306,7 +306,7 @@ def require_fit(
 
 
 def _smaller(header: GgufHeader, room: int, engine: EngineConfig, cards: list[Gpu]) -> str:
-    most = largest_context(header, Memory(room, room), engine, cards)
+    most = largest_context(header, MemorySize(room, room), engine, cards)
     if engine.context is not None and most >= 1024:
         return f"Set engine.context to {most} or less."
     return "Use a smaller model: `laguna models fit` shows what fits."

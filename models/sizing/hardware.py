@@ -14,7 +14,7 @@ from typing import NamedTuple
 _UNLIMITED = 1 << 60
 
 
-class Memory(NamedTuple):
+class MemorySize(NamedTuple):
     """Main memory: the total, and what is available without swapping."""
 
     total: int
@@ -29,7 +29,7 @@ class Gpu(NamedTuple):
     free: int
 
 
-def machine_memory(root: Path = Path("/")) -> Memory:
+def machine_memory(root: Path = Path("/")) -> MemorySize:
     """Main memory of this machine, or of the container that this process runs in.
 
     `root` is the directory of `proc` and `sys`.
@@ -48,7 +48,7 @@ def machine_memory(root: Path = Path("/")) -> Memory:
         cached = _fields(directory / "memory.stat").get("inactive_file", 0)
         total = min(total, maximum)
         available = min(available, max(0, maximum - max(0, used - cached)))
-    return Memory(total, available)
+    return MemorySize(total, available)
 
 
 def backend() -> str:
@@ -132,14 +132,14 @@ def _control_groups(root: Path) -> list[tuple[Path, str, str]]:
     return found
 
 
-def _darwin() -> Memory:
+def _darwin() -> MemorySize:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         text = subprocess.run(
             ["/usr/bin/vm_stat"], capture_output=True, text=True, timeout=5, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return Memory(total, total // 2)
+        return MemorySize(total, total // 2)
     size = re.search(r"page size of (\d+) bytes", text)
     page = int(size[1]) if size else 16384
     wanted = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
@@ -148,7 +148,7 @@ def _darwin() -> Memory:
         for m in re.finditer(r"^([\w ]+):\s+(\d+)\.", text, re.MULTILINE)
         if m[1] in wanted
     )
-    return Memory(total, min(total, pages * page))
+    return MemorySize(total, min(total, pages * page))
 
 
 def resident() -> int:

@@ -26,8 +26,8 @@ from laguna_agent.prompts.loader.reminders import Reminder, Reminders
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
     SYSTEM,
-    Renderer,
     StaticVariables,
+    TemplateRenderer,
     is_static,
     reaches_super,
     values_of,
@@ -51,10 +51,10 @@ class Pack:
     parts: dict[str, str]
     """The content of each file, as far as it can reach the model."""
     _reload: partial[Pack]
-    _renderer: Renderer = field(init=False)
+    _renderer: TemplateRenderer = field(init=False)
 
     def __post_init__(self) -> None:
-        self._renderer = Renderer(lambda name: self.sources.get(name, []))
+        self._renderer = TemplateRenderer(lambda name: self.sources.get(name, []))
 
     @cached_property
     def sha256(self) -> str:

@@ -195,7 +195,7 @@ def _environment(loader: BaseLoader | None = None) -> ImmutableSandboxedEnvironm
 _CHECKING = _environment()
 
 
-class Renderer:
+class TemplateRenderer:
     """Renders the templates of one pack.
 
     `versions(name)` returns every version of a file, nearest first, as path, text and number of

@@ -18,7 +18,7 @@ from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.client import RESTARTS, EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished, Tokens
-from laguna_agent.models.engine.spawn import log_path, socket_path
+from laguna_agent.models.engine.spawn import engine_log_path, socket_path
 from support.synthetic import tiny_laguna
 
 GREEDY = Sampling(temperature=0)
@@ -431,7 +431,7 @@ async def test_llama_cpp_logs_to_a_file(
     engine: EngineClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     await run(engine, EngineRequest(await prompt(engine), GREEDY, 3))
-    assert "llama" in log_path(engine.spec.key).read_text(errors="replace")
+    assert "llama" in engine_log_path(engine.spec.key).read_text(errors="replace")
     assert capfd.readouterr() == ("", "")
 
 

@@ -22,7 +22,7 @@ from laguna_agent.models.engine.interface import EngineRequest, Finished
 from laguna_agent.models.engine.registry import evict_idle, running_keys
 from laguna_agent.models.engine.server import EngineServer
 from laguna_agent.models.engine.spawn import EngineSpec, connect, socket_path
-from laguna_agent.models.sizing.hardware import Memory
+from laguna_agent.models.sizing.hardware import MemorySize
 from support.synthetic import tiny_laguna
 
 WARM = 600
@@ -136,7 +136,7 @@ async def test_an_engine_of_another_protocol_is_left_alone_and_one_of_ours_start
 async def test_only_idle_engines_are_evicted(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "machine_memory", lambda: Memory(1 << 34, 1 << 20))
+    monkeypatch.setattr(registry, "machine_memory", lambda: MemorySize(1 << 34, 1 << 20))
     warm = config.model_copy(update={"keep_alive": WARM})
     idle = await open_engine(tiny_laguna(), config=warm)
     used = await open_engine(tiny_laguna(), config=warm.model_copy(update={"context": 1024}))

@@ -12,7 +12,7 @@ import pytest
 
 from laguna_agent.errors import ModelError
 from laguna_agent.models.fetch.download import HttpSource, PathSource, fetch
-from laguna_agent.models.fetch.partial_download import Meter, Progress
+from laguna_agent.models.fetch.partial_download import DownloadProgress, Meter
 from support.file_server import FileServer, serving
 from support.gguf_files import gguf_bytes
 
@@ -213,7 +213,7 @@ def test_two_at_once_the_second_may_wait_for_the_first(server, target):
 
 
 def test_an_interruption_keeps_the_bytes_so_far(server, target):
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: DownloadProgress) -> None:
         if progress.done:
             raise KeyboardInterrupt
 
@@ -286,7 +286,7 @@ def test_a_token_is_not_sent_where_the_hub_redirects_to(server, target):
 
 
 def test_progress_tells_rate_and_time_left():
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     now = [0.0]
     meter = Meter("m", seen.append, clock=lambda: now[0])
     meter.total = 1000
@@ -299,7 +299,7 @@ def test_progress_tells_rate_and_time_left():
 
 
 def test_progress_is_reported_at_most_ten_times_a_second():
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     meter = Meter("m", seen.append, clock=lambda: 0.0)
     meter.total = 100
     for done in range(101):

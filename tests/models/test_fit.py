@@ -13,7 +13,7 @@ from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import (
     Gpu,
-    Memory,
+    MemorySize,
     backend,
     gpus,
     machine_memory,
@@ -204,21 +204,21 @@ def test_layers_asked_for_are_the_most_that_go_to_the_card():
 
 def test_the_largest_context_fits_and_the_next_does_not():
     xs = laguna_xs()
-    memory = Memory(32 * GIB, 22 * GIB)
+    memory = MemorySize(32 * GIB, 22 * GIB)
     most = fit.largest_context(xs, memory)
     assert 0 < most < xs.context_length
     assert fit.plan(xs, most).host <= memory.available < fit.plan(xs, most + 256).host
-    assert fit.largest_context(xs, Memory(512 * GIB, 500 * GIB)) == xs.context_length
-    assert fit.largest_context(xs, Memory(8 * GIB, 8 * GIB)) == 0
+    assert fit.largest_context(xs, MemorySize(512 * GIB, 500 * GIB)) == xs.context_length
+    assert fit.largest_context(xs, MemorySize(8 * GIB, 8 * GIB)) == 0
 
 
 def test_the_context_is_what_was_asked_for_or_what_the_machine_can_hold():
     xs = laguna_xs()
-    large, small = Memory(64 * GIB, 60 * GIB), Memory(22 * GIB, 22 * GIB)
+    large, small = MemorySize(64 * GIB, 60 * GIB), MemorySize(22 * GIB, 22 * GIB)
     assert fit.choose_context(xs, EngineConfig(context=777), large, []) == 777
     assert fit.choose_context(xs, EngineConfig(), large, []) == 32768
     assert fit.choose_context(xs, EngineConfig(), small, []) == 8192
-    assert fit.choose_context(xs, EngineConfig(), Memory(GIB, GIB), []) == fit.SMALLEST_CONTEXT
+    assert fit.choose_context(xs, EngineConfig(), MemorySize(GIB, GIB), []) == fit.SMALLEST_CONTEXT
     card = [Gpu("card", 16 * GIB, 0)]
     assert fit.choose_context(xs, EngineConfig(), small, card) == 32768
 
@@ -226,20 +226,20 @@ def test_the_context_is_what_was_asked_for_or_what_the_machine_can_hold():
 def test_the_context_does_not_depend_on_what_happens_to_be_free():
     xs = laguna_xs()
     chosen = {
-        fit.choose_context(xs, EngineConfig(), Memory(32 * GIB, n * GIB), []) for n in (1, 30)
+        fit.choose_context(xs, EngineConfig(), MemorySize(32 * GIB, n * GIB), []) for n in (1, 30)
     }
     assert chosen == {32768}
 
 
 def test_a_short_trained_context_is_not_exceeded():
     short = laguna_xs(context_length=2048)
-    assert fit.choose_context(short, EngineConfig(), Memory(64 * GIB, 64 * GIB), []) == 2048
+    assert fit.choose_context(short, EngineConfig(), MemorySize(64 * GIB, 64 * GIB), []) == 2048
 
 
 def test_cards_that_are_in_use_still_count_as_what_the_machine_has():
     """A loaded engine fills the GPU; its model is not refused for that."""
     full = [Gpu("card", 24 * GIB, 0)]
-    memory = Memory(16 * GIB, 4 * GIB)
+    memory = MemorySize(16 * GIB, 4 * GIB)
     assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, full, free=False).gpu
     with pytest.raises(ModelError, match="too large"):
         fit.require_fit("m", laguna_xs(), EngineConfig(), memory, full)
@@ -247,7 +247,7 @@ def test_cards_that_are_in_use_still_count_as_what_the_machine_has():
 
 def test_what_can_never_fit_is_refused_in_one_line():
     with pytest.raises(ModelError, match="too large for this machine") as caught:
-        fit.require_fit("m", laguna_xs(), EngineConfig(), Memory(8 * GIB, 8 * GIB), [])
+        fit.require_fit("m", laguna_xs(), EngineConfig(), MemorySize(8 * GIB, 8 * GIB), [])
     assert caught.value.exit_code == 3
     assert caught.value.message.count("\n") == 0
     assert "19.5 GiB" in caught.value.message
@@ -255,7 +255,7 @@ def test_what_can_never_fit_is_refused_in_one_line():
 
 
 def test_what_does_not_fit_now_is_refused_only_before_loading():
-    memory = Memory(32 * GIB, 8 * GIB)
+    memory = MemorySize(32 * GIB, 8 * GIB)
     with pytest.raises(ModelError, match=r"does not fit in memory now: .* 8\.0 GiB of 32\.0 GiB"):
         fit.require_fit("m", laguna_xs(), EngineConfig(), memory, [])
     assert fit.require_fit("m", laguna_xs(), EngineConfig(), memory, [], free=False).total > 8 * GIB
@@ -264,13 +264,13 @@ def test_what_does_not_fit_now_is_refused_only_before_loading():
 def test_an_error_of_a_too_large_context_names_the_largest_possible():
     engine = EngineConfig(context=262_144)
     with pytest.raises(ModelError, match=r"Set engine\.context to \d+ or less"):
-        fit.require_fit("m", laguna_xs(), engine, Memory(24 * GIB, 24 * GIB), [])
+        fit.require_fit("m", laguna_xs(), engine, MemorySize(24 * GIB, 24 * GIB), [])
 
 
 # --- the machine ------------------------------------------------------------------------------
 
 
-def machine(root: Path, **files: str) -> Memory:
+def machine(root: Path, **files: str) -> MemorySize:
     files = {"proc/meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n", **files}
     for name, text in files.items():
         path = root / name

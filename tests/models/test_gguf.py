@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
 from laguna_agent.models.ggml import ARCHITECTURES, NOT_FOR_TEXT, TENSOR_TYPES
-from laguna_agent.models.gguf import Omitted, gigabytes, read_header, require_supported
+from laguna_agent.models.gguf import Omitted, read_header, require_supported
 from support.gguf_files import QWEN, gguf_bytes, text, write_gguf
 from support.synthetic import tiny_laguna
 

@@ -10,7 +10,7 @@ import pytest
 from laguna_agent import cli
 from laguna_agent.interfaces.transfer_progress import TransferLine, describe, duration
 from laguna_agent.models.catalogue import load_catalogue
-from laguna_agent.models.fetch.partial_download import Progress
+from laguna_agent.models.fetch.partial_download import DownloadProgress
 from laguna_agent.models.store import Store
 from support.file_server import serving
 from support.gguf_files import QWEN, gguf_bytes, write_gguf
@@ -211,8 +211,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def at(done: int, total: int | None = 1000, rate: float = 100.0) -> Progress:
-    return Progress("m", "downloading", done, total, rate)
+def at(done: int, total: int | None = 1000, rate: float = 100.0) -> DownloadProgress:
+    return DownloadProgress("m", "downloading", done, total, rate)
 
 
 def test_a_terminal_has_one_live_line():
@@ -249,8 +249,8 @@ def test_quiet_shows_notices_only():
 
 
 def test_words_for_progress():
-    progress = Progress("laguna-xs-2.1", "downloading", 8_700_000_000, 20_274_300_032, 24e6)
+    progress = DownloadProgress("laguna-xs-2.1", "downloading", 8_700_000_000, 20_274_300_032, 24e6)
     assert describe(progress) == "laguna-xs-2.1  42 %  8.7 GB of 20.3 GB  24 MB/s  8 min left"
     assert describe(at(500, None)) == "m  500 bytes  100 bytes/s"
-    assert "  checking  " in describe(Progress("m", "checking", 1, 2, 0))
+    assert "  checking  " in describe(DownloadProgress("m", "checking", 1, 2, 0))
     assert [duration(s) for s in (45, 480, 7500)] == ["45 s", "8 min", "2 h 05 min"]

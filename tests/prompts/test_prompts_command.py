@@ -11,7 +11,7 @@ import pytest
 
 from laguna_agent.cli import main
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.commands.pack_cost import static_variables
+from laguna_agent.interfaces.commands.pack_cost import pack_variables
 from laguna_agent.prompts.loader.layers import BUILT_IN, pack_names
 from laguna_agent.prompts.loader.pack import load_pack
 from laguna_agent.tools.registry import builtin_tools
@@ -227,7 +227,7 @@ async def test_show_prints_what_a_session_uses(own: Path, somewhere: Path) -> No
     await take(session, "Hello")
     await session.aclose()
     pack = load_pack("base", model_name="scripted", directories=[own])
-    variables = static_variables(pack, builtin_tools(), "scripted", "scripted")
+    variables = pack_variables(pack, builtin_tools(), "scripted", "scripted")
     assert conversation.system == pack.system(variables)
     assert conversation.system.startswith("read edit write")
     assert conversation.tools == specs_of(pack.tools(builtin_tools(), variables))

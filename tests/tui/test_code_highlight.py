@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
-from laguna_agent.interfaces.tui.transcript.rendering import Block, Renderer
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import MarkdownBlock
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from support.scenes import SceneApp
@@ -68,17 +69,17 @@ def cells(lines):
 )
 @settings(max_examples=60, deadline=None)
 def test_code_looks_as_rich_draws_it(palette, code, language, width):
-    renderer = Renderer(palette)
+    renderer = EntryRenderer(palette)
     expected = renderer.lines(syntax(language, code, palette), width)
     for _ in range(2):  # the second time from the cache
-        drawn = renderer.block(Block(code, language, starts=False), width)
+        drawn = renderer.block(MarkdownBlock(code, language, starts=False), width)
         assert cells(drawn) == cells(expected)
 
 
 def test_lines_that_did_not_change_are_the_same_objects():
-    renderer = Renderer(next(iter(PALETTES.values())))
-    first = renderer.block(Block("a = 1\nb = 2\nc", "python", starts=False), 40)
-    second = renderer.block(Block("a = 1\nb = 2\nc = 3", "python", starts=False), 40)
+    renderer = EntryRenderer(next(iter(PALETTES.values())))
+    first = renderer.block(MarkdownBlock("a = 1\nb = 2\nc", "python", starts=False), 40)
+    second = renderer.block(MarkdownBlock("a = 1\nb = 2\nc = 3", "python", starts=False), 40)
     assert [now is was for was, now in zip(first, second, strict=True)] == [True, True, False]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 
 PALETTE = next(iter(PALETTES.values()))
 NEW = "".join(f"new{n:03} " for n in range(60))
@@ -18,7 +18,7 @@ OLD = "".join(f"old{n:03} " for n in range(50))
 
 
 def drawn(diff, width, **options):
-    lines = Renderer(PALETTE).lines(diff_view.render(diff, width, PALETTE, **options), width)
+    lines = EntryRenderer(PALETTE).lines(diff_view.render(diff, width, PALETTE, **options), width)
     return ["".join(part.text for part in line) for line in lines]
 
 

@@ -10,14 +10,14 @@ from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.markdown_blocks import (
     LONGEST_PIECE,
     PIECE,
-    Block,
     Blocks,
+    MarkdownBlock,
     blocks_of,
 )
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from support.scenes import ANSWER
 
-RENDERER = Renderer(PALETTES["laguna"])
+RENDERER = EntryRenderer(PALETTES["laguna"])
 LOOSE_LIST = """\
 Do this:
 
@@ -60,7 +60,7 @@ TEXTS = {
 }
 
 
-def grown(*texts: str) -> list[Block]:
+def grown(*texts: str) -> list[MarkdownBlock]:
     blocks, found = Blocks(), []
     for text in texts:
         found += blocks.feed(text)
@@ -108,6 +108,6 @@ def test_an_incomplete_fence_does_not_show():
 def test_each_complete_block_is_returned_once():
     blocks = Blocks()
     assert blocks.feed("first\n\n") == []
-    assert blocks.feed("first\n\nsecond\n") == [Block("first\n\n")]
+    assert blocks.feed("first\n\nsecond\n") == [MarkdownBlock("first\n\n")]
     assert blocks.feed("first\n\nsecond\n\nthird") == []
-    assert blocks.rest("first\n\nsecond\n\nthird", whole=False) == Block("second\n\nthird")
+    assert blocks.rest("first\n\nsecond\n\nthird", whole=False) == MarkdownBlock("second\n\nthird")

@@ -14,7 +14,7 @@ import pytest
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.mentions import mention_source
-from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
+from laguna_agent.interfaces.tui.mentions.fuzzy import FuzzyMatch, Names
 from laguna_agent.interfaces.tui.mentions.mention_source import Matches, MentionSource
 from laguna_agent.tools.code.definitions import Batch
 
@@ -86,12 +86,16 @@ async def test_new_files_and_changed_definitions_are_found_the_next_time(
     monkeypatch.setattr(mention_source, "_FRESH_S", 0.0)
     names = MentionSource(repository)
     try:
-        assert Hit("calc.py:1", "add") in (await search(names, "add"))[-1].hits
+        assert FuzzyMatch("calc.py:1", "add") in (await search(names, "add"))[-1].hits
         (repository / "calc.py").write_text("import math\n\n\ndef add(a, b):\n    return a + b\n")
         (repository / "adder.py").write_text("def added():\n    pass\n")
         hits = (await search(names, "add"))[-1].hits
-        assert {Hit("adder.py"), Hit("calc.py:4", "add"), Hit("adder.py:1", "added")} <= set(hits)
-        assert Hit("calc.py:1", "add") not in hits
+        assert {
+            FuzzyMatch("adder.py"),
+            FuzzyMatch("calc.py:4", "add"),
+            FuzzyMatch("adder.py:1", "added"),
+        } <= set(hits)
+        assert FuzzyMatch("calc.py:1", "add") not in hits
     finally:
         names.close()
 
@@ -137,7 +141,7 @@ async def test_missing_symbols_are_shown(repository, laguna_home, left_out, stat
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     found = await search(names, "add")
-    assert (found[-1].hits, found[-1].note) == ([Hit("calc.py:1", "add")], note)
+    assert (found[-1].hits, found[-1].note) == ([FuzzyMatch("calc.py:1", "add")], note)
     names.close()
 
 
@@ -172,11 +176,11 @@ def test_the_best_match_is_found_among_very_many_names():
 
 def test_a_name_is_found_once_with_its_description():
     names = Names()
-    names.add([Hit(f"name{number}", f"a.py:{number}") for number in range(5_000)])
-    names.add([Hit("name7", "b.py:1"), Hit("two\nlines", "c.py:1")])
-    assert names.find("name4321") == [Hit("name4321", "a.py:4321")]
-    assert names.find("name7", 1) == [Hit("name7", "a.py:7")]
+    names.add([FuzzyMatch(f"name{number}", f"a.py:{number}") for number in range(5_000)])
+    names.add([FuzzyMatch("name7", "b.py:1"), FuzzyMatch("two\nlines", "c.py:1")])
+    assert names.find("name4321") == [FuzzyMatch("name4321", "a.py:4321")]
+    assert names.find("name7", 1) == [FuzzyMatch("name7", "a.py:7")]
     assert names.find("lines") == []
-    changed = names.changed([Hit("new", "b.py:2")], lambda hit: hit.about == "a.py:4321")
+    changed = names.changed([FuzzyMatch("new", "b.py:2")], lambda hit: hit.about == "a.py:4321")
     assert names.find("name4321") != changed.find("name4321")
-    assert changed.find("", 1) == [Hit("new", "b.py:2")]
+    assert changed.find("", 1) == [FuzzyMatch("new", "b.py:2")]

@@ -12,7 +12,7 @@ from textual.color import Color as Colour
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.themes import PALETTES, initial_theme
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from support.scenes import ANSWER, DIFF, SCENES, SceneApp, settled
 
@@ -82,7 +82,7 @@ def test_highlighted_rows_modes_and_selections_are_readable(theme):
 def test_everything_an_entry_draws_is_readable(theme, entry):
     p = PALETTES[theme]
     for width in (60, 160):
-        for line in Renderer(p).entry(entry, width):
+        for line in EntryRenderer(p).entry(entry, width):
             for segment in line:
                 if not segment.text.strip() or segment.style is None:
                     continue

@@ -19,7 +19,7 @@ from laguna_agent.events import (
 )
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer, code_blocks
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer, code_blocks
 from laguna_agent.interfaces.tui.transcript.stored_entries import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import MAX_ENTRIES
@@ -253,7 +253,7 @@ async def test_an_expanded_call_shows_the_whole_command(command):
 
 
 def test_no_markup_or_escape_sequence_from_outside_reaches_the_screen():
-    renderer = Renderer(PALETTES["laguna"])
+    renderer = EntryRenderer(PALETTES["laguna"])
     nasty = "[bold red]x[/] \x1b[31m \x1b]52;c;AAAA\x07 \u202e <b>html</b>"
     for entry in (
         Entry("user", body=nasty),

@@ -15,7 +15,7 @@ PARSE_LIMIT = 2 << 20
 
 
 @dataclass(frozen=True)
-class Grammar:
+class LanguageGrammar:
     """A grammar package: its module and the function that returns the language."""
 
     module: str
@@ -23,24 +23,24 @@ class Grammar:
 
 
 _GRAMMARS = {
-    "python": Grammar("tree_sitter_python"),
-    "javascript": Grammar("tree_sitter_javascript"),
-    "typescript": Grammar("tree_sitter_typescript", "language_typescript"),
-    "tsx": Grammar("tree_sitter_typescript", "language_tsx"),
-    "go": Grammar("tree_sitter_go"),
-    "rust": Grammar("tree_sitter_rust"),
-    "c": Grammar("tree_sitter_c"),
-    "cpp": Grammar("tree_sitter_cpp"),
-    "java": Grammar("tree_sitter_java"),
-    "csharp": Grammar("tree_sitter_c_sharp"),
-    "ruby": Grammar("tree_sitter_ruby"),
-    "php": Grammar("tree_sitter_php", "language_php"),
-    "bash": Grammar("tree_sitter_bash"),
-    "json": Grammar("tree_sitter_json"),
-    "toml": Grammar("tree_sitter_toml"),
-    "yaml": Grammar("tree_sitter_yaml"),
-    "html": Grammar("tree_sitter_html"),
-    "css": Grammar("tree_sitter_css"),
+    "python": LanguageGrammar("tree_sitter_python"),
+    "javascript": LanguageGrammar("tree_sitter_javascript"),
+    "typescript": LanguageGrammar("tree_sitter_typescript", "language_typescript"),
+    "tsx": LanguageGrammar("tree_sitter_typescript", "language_tsx"),
+    "go": LanguageGrammar("tree_sitter_go"),
+    "rust": LanguageGrammar("tree_sitter_rust"),
+    "c": LanguageGrammar("tree_sitter_c"),
+    "cpp": LanguageGrammar("tree_sitter_cpp"),
+    "java": LanguageGrammar("tree_sitter_java"),
+    "csharp": LanguageGrammar("tree_sitter_c_sharp"),
+    "ruby": LanguageGrammar("tree_sitter_ruby"),
+    "php": LanguageGrammar("tree_sitter_php", "language_php"),
+    "bash": LanguageGrammar("tree_sitter_bash"),
+    "json": LanguageGrammar("tree_sitter_json"),
+    "toml": LanguageGrammar("tree_sitter_toml"),
+    "yaml": LanguageGrammar("tree_sitter_yaml"),
+    "html": LanguageGrammar("tree_sitter_html"),
+    "css": LanguageGrammar("tree_sitter_css"),
 }
 _EXTENSIONS = {
     "python": "py pyi pyw",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from laguna_agent.tools.files.encoding import printable_name
-from laguna_agent.tools.files.walk import Entry, walk
+from laguna_agent.tools.files.walk import FileEntry, walk
 from laguna_agent.tools.files.workspace import WorkspacePath
 from laguna_agent.tools.tool import ToolContext
 
@@ -26,7 +26,7 @@ def render_tree(context: ToolContext, target: WorkspacePath) -> str:
     Directories nearer to the top are listed first, so that a large folder deep down does not crowd
     out the rest.
     """
-    children: dict[str, list[Entry]] = defaultdict(list)
+    children: dict[str, list[FileEntry]] = defaultdict(list)
     files_below: dict[str, int] = defaultdict(int)
     start = target.relative
     count = 0
@@ -57,7 +57,7 @@ def _cut(text: str, limit: int) -> str:
     return f"{kept}\n[… {text.count(chr(10)) - kept.count(chr(10))} more lines; read a subfolder]"
 
 
-def _choose(children: dict[str, list[Entry]], start: str) -> dict[str, int]:
+def _choose(children: dict[str, list[FileEntry]], start: str) -> dict[str, int]:
     """How many entries of each directory are listed, those nearest to the top first."""
     opened: dict[str, int] = {}
     room = _MAX_LINES
@@ -77,12 +77,12 @@ def _choose(children: dict[str, list[Entry]], start: str) -> dict[str, int]:
     return opened
 
 
-def _ordered(entries: list[Entry]) -> list[Entry]:
+def _ordered(entries: list[FileEntry]) -> list[FileEntry]:
     return sorted(entries, key=lambda entry: (not entry.is_directory, entry.relative))
 
 
 def _render(
-    children: dict[str, list[Entry]],
+    children: dict[str, list[FileEntry]],
     files_below: dict[str, int],
     opened: dict[str, int],
     directory: str,

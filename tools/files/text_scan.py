@@ -3,7 +3,7 @@
 A regular expression in Python can run forever and cannot be interrupted; a process can. This also
 handles expressions that ripgrep does not support (lookaround, back references).
 
-Run as `python -I -m laguna_agent.tools.files.text_scan` with a `Job` as JSON on standard input;
+Run as `python -I -m laguna_agent.tools.files.text_scan` with a `ScanJob` as JSON on standard input;
 prints one JSON list `[path, line, column, text]` per matching line.
 """
 
@@ -24,7 +24,7 @@ FILE_LIMIT = 16 << 20
 TEXT_LIMIT = 500
 
 
-class Job(TypedDict):
+class ScanJob(TypedDict):
     """What to search for, in a file or directory `start` below `root`."""
 
     root: str
@@ -59,7 +59,7 @@ def _read(root: Path, relative: str) -> bytes | None:
     return data if len(data) <= FILE_LIMIT else None
 
 
-def scan(job: Job) -> Iterator[tuple[str, int, int, str]]:
+def scan(job: ScanJob) -> Iterator[tuple[str, int, int, str]]:
     """Path, line, column and text of at most `limit` matching lines."""
     expression = compiled(job["pattern"], literal=job["literal"], ignore_case=job["ignore_case"])
     root, start = Path(job["root"]), job["start"]
@@ -82,7 +82,7 @@ def scan(job: Job) -> Iterator[tuple[str, int, int, str]]:
 
 def main() -> None:
     """Run the job on standard input."""
-    job: Job = json.load(sys.stdin)
+    job: ScanJob = json.load(sys.stdin)
     print_lines(scan(job))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.tools.files.encoding import is_binary
-from laguna_agent.tools.files.text_scan import FILE_LIMIT, Job
+from laguna_agent.tools.files.text_scan import FILE_LIMIT, ScanJob
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, open_file
 from laguna_agent.tools.tool import ToolContext
 
@@ -28,7 +28,7 @@ _RIPGREP_LINE = re.compile(rb"([^\0]*)\0(\d+):(\d+):([^\n]*)\n")
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchHit:
     """A matching line; `line` and `column` are 1-based."""
 
     path: str
@@ -52,7 +52,7 @@ class Query:
 class SearchResult:
     """The hits. `partial` says why the search stopped early, `error` why it failed."""
 
-    hits: list[Hit] = field(default_factory=list)
+    hits: list[SearchHit] = field(default_factory=list)
     partial: str = ""
     error: str = ""
 
@@ -139,11 +139,11 @@ async def _ripgrep(
     return result
 
 
-_Parse = Callable[[bytes], tuple[list[Hit], bytes]]
+_Parse = Callable[[bytes], tuple[list[SearchHit], bytes]]
 
 
 def _ripgrep_hits(prefix: str | None, single: str) -> _Parse:
-    def parse(data: bytes) -> tuple[list[Hit], bytes]:
+    def parse(data: bytes) -> tuple[list[SearchHit], bytes]:
         hits, end = [], 0
         for match in _RIPGREP_LINE.finditer(data):
             end = match.end()
@@ -152,7 +152,7 @@ def _ripgrep_hits(prefix: str | None, single: str) -> _Parse:
             path = single if prefix is None else prefix + name
             if not path.startswith(".git/") and "/.git/" not in path:
                 shown = _text(text.rstrip(b"\r"))
-                hits.append(Hit(path, int(line), _column(text, int(column)), shown))
+                hits.append(SearchHit(path, int(line), _column(text, int(column)), shown))
         return hits, data[end:]
 
     return parse
@@ -172,7 +172,7 @@ def _column(text: bytes, byte_column: int) -> int:
 
 
 async def _scan(query: Query) -> SearchResult:
-    job = Job(
+    job = ScanJob(
         root=str(query.target.root),
         start=query.target.relative,
         pattern=query.pattern,
@@ -198,9 +198,9 @@ def _feed(writer: int, data: bytes) -> None:
         stream.write(data)
 
 
-def _scan_hits(data: bytes) -> tuple[list[Hit], bytes]:
+def _scan_hits(data: bytes) -> tuple[list[SearchHit], bytes]:
     *lines, rest = data.split(b"\n")
-    return [Hit(*json.loads(line)) for line in lines if line], rest
+    return [SearchHit(*json.loads(line)) for line in lines if line], rest
 
 
 async def _collect(

@@ -30,7 +30,7 @@ _MAX_DEPTH = 60
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """A file or directory; `relative` is its path from the root of the walk."""
 
     relative: str
@@ -104,7 +104,7 @@ def walk(
     directories: bool = False,
     honour_ignore: bool = True,
     max_depth: int = _MAX_DEPTH,
-) -> Iterator[Entry]:
+) -> Iterator[FileEntry]:
     """Yield the regular files, and optionally directories, below `root/start`, sorted.
 
     `.gitignore` and `.ignore` files from `root` down and `.git/info/exclude` are honoured.
@@ -144,7 +144,7 @@ def _walk(
     directories: bool,
     honour_ignore: bool,
     depth: int,
-) -> Iterator[Entry]:
+) -> Iterator[FileEntry]:
     """Walk an open directory and close its descriptor."""
     try:
         with os.scandir(descriptor) as listing:
@@ -165,10 +165,10 @@ def _walk(
                 except OSError:
                     continue
                 if stat.S_ISREG(info.st_mode):
-                    yield Entry(relative, False, info.st_size)
+                    yield FileEntry(relative, False, info.st_size)
                 continue
             if directories:
-                yield Entry(relative, True)
+                yield FileEntry(relative, True)
             if depth <= 1:
                 continue
             try:

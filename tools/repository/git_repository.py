@@ -34,7 +34,7 @@ OUTPUT_LIMIT = 4 << 20
 """Largest output of git that is read, in bytes."""
 
 
-class Repository:
+class GitRepository:
     """git in one workspace."""
 
     def __init__(self, workspace: Path) -> None:

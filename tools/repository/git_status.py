@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 
-from laguna_agent.tools.repository.git_repository import Repository
+from laguna_agent.tools.repository.git_repository import GitRepository
 
 _SHOWN = 50
 
 
-def staged_paths(git: Repository) -> list[str]:
+def staged_paths(git: GitRepository) -> list[str]:
     """What a commit would record, as `M path`."""
     return _parse(git)[1]["staged"]
 
 
-def render_status(git: Repository) -> str:
+def render_status(git: GitRepository) -> str:
     """The status as text for the model."""
     branch, groups = _parse(git)
     lines = [branch]
@@ -27,7 +27,7 @@ def render_status(git: Repository) -> str:
     return "\n".join(lines)
 
 
-def _parse(git: Repository) -> tuple[str, dict[str, list[str]]]:
+def _parse(git: GitRepository) -> tuple[str, dict[str, list[str]]]:
     out = git.bytes(
         "status",
         *("--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=dirty"),

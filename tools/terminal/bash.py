@@ -20,8 +20,8 @@ from pathlib import Path
 
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.capture import Capture
-from laguna_agent.tools.terminal.connection import Connection
-from laguna_agent.tools.terminal.driver import HELLO, Report, driver
+from laguna_agent.tools.terminal.connection import ShellConnection
+from laguna_agent.tools.terminal.driver import HELLO, ShellReport, driver
 from laguna_agent.tools.tool import Sandbox
 
 _START_TIMEOUT = 20.0
@@ -92,7 +92,7 @@ class BashSession:
         self.sandbox = sandbox
         self._save = save
         self._limit = limit
-        self._connection: Connection | None = None
+        self._connection: ShellConnection | None = None
         self._shell_pid: int | None = None
         self._state = ""
         self._exports = ""
@@ -159,7 +159,7 @@ class BashSession:
 
     async def _finish(
         self,
-        connection: Connection,
+        connection: ShellConnection,
         command: str,
         nonce: str,
         capture: Capture,
@@ -173,18 +173,18 @@ class BashSession:
         while True:
             wait = min(deadline - time.monotonic(), _FLOOD_CHECK)
             report = await connection.next_report(max(wait, 0.0))
-            if isinstance(report, Report) and report.nonce == nonce and report.kind == "R":
+            if isinstance(report, ShellReport) and report.nonce == nonce and report.kind == "R":
                 status = report.status
                 self._learn(report)
                 break
-            if isinstance(report, Report) and report.nonce == nonce and report.kind == "S":
+            if isinstance(report, ShellReport) and report.nonce == nonce and report.kind == "S":
                 saved = report
                 self._learn(report)
                 continue
-            if isinstance(report, Report) and report.kind == "B":
+            if isinstance(report, ShellReport) and report.kind == "B":
                 begun = begun or report.nonce == nonce
                 continue
-            if report is None or (isinstance(report, Report) and report.kind == "D"):
+            if report is None or (isinstance(report, ShellReport) and report.kind == "D"):
                 if not begun:
                     capture.close()
                     await self._restart()
@@ -237,7 +237,7 @@ class BashSession:
             ended=ended,
         )
 
-    def _learn(self, report: Report) -> None:
+    def _learn(self, report: ShellReport) -> None:
         if report.cwd:
             self.cwd = report.cwd
         self._jobs = report.jobs
@@ -246,13 +246,13 @@ class BashSession:
         else:
             self._exports = report.state
 
-    async def _stop_call(self, call: int, before: set[int], nonce: str) -> Report | None:
+    async def _stop_call(self, call: int, before: set[int], nonce: str) -> ShellReport | None:
         """Stop a call's processes and the inner shell; returns the shell's final report, if any.
 
         The shell is signalled first: its trap runs when the process that it waits for has ended,
         so that the rest of the command does not start.
         """
-        saved: Report | None = None
+        saved: ShellReport | None = None
         connection = self._connection
         if connection is None:
             return None
@@ -263,12 +263,14 @@ class BashSession:
             deadline = time.monotonic() + kill_after
             while (left := deadline - time.monotonic()) > 0:
                 report = await connection.next_report(min(left, _POLL))
-                if isinstance(report, Report) and report.kind == "S" and report.nonce == nonce:
+                if isinstance(report, ShellReport) and report.kind == "S" and report.nonce == nonce:
                     saved = report
                     self._learn(report)
-                elif isinstance(report, Report) and report.kind == "R" and report.nonce == nonce:
+                elif (
+                    isinstance(report, ShellReport) and report.kind == "R" and report.nonce == nonce
+                ):
                     self._learn(report)
-                elif report is None or (isinstance(report, Report) and report.kind == "D"):
+                elif report is None or (isinstance(report, ShellReport) and report.kind == "D"):
                     processes.send_signal(self._started_by(call, before), signal.SIGKILL)
                     return saved
             processes.send_signal(self._started_by(call, before), signal.SIGKILL)
@@ -312,14 +314,14 @@ class BashSession:
     async def _start(self) -> None:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._connection = Connection(
+            self._connection = ShellConnection(
                 self.sandbox, self._workspace, self._directory, self._on_terminal
             )
         except Exception as error:  # pexpect wraps many kinds of failures
             raise ShellError(f"bash could not be started: {error}") from error
         await self._greet(self._connection)
 
-    async def _greet(self, connection: Connection) -> None:
+    async def _greet(self, connection: ShellConnection) -> None:
         """Send the driver to the inner shell and wait until it is ready."""
         connection.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
         deadline = time.monotonic() + _START_TIMEOUT
@@ -327,7 +329,7 @@ class BashSession:
             report = await connection.next_report(left)
             if report is None:
                 break
-            if isinstance(report, Report) and report.kind == "R" and report.nonce == HELLO:
+            if isinstance(report, ShellReport) and report.kind == "R" and report.nonce == HELLO:
                 self._shell_pid = self._find_shell(connection.mark, report.status)
                 self.cwd = report.cwd or self.cwd
                 self._pipes_hidden = report.state != "visible"

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from laguna_agent.tools.terminal.driver import Report, ReportParser
+from laguna_agent.tools.terminal.driver import ReportParser, ShellReport
 from laguna_agent.tools.terminal.spawn import spawn, stop
 from laguna_agent.tools.tool import Sandbox
 
 _LAST_OUTPUT = 500
 
 
-class Connection:
+class ShellConnection:
     """The connection to a running keeper. Create and close it in the same event loop."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Connection:
         self.mark = self._keeper.mark
         self._on_terminal_bytes = on_terminal
         self._parser = ReportParser()
-        self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        self._reports: asyncio.Queue[ShellReport | None] = asyncio.Queue()
         self._unsent = bytearray()
         self._exit_watch: int | None = None
         self._closed = False
@@ -55,9 +55,9 @@ class Connection:
         if not waiting:
             self._flush()
 
-    async def next_report(self, timeout: float) -> Report | bool | None:
+    async def next_report(self, timeout: float) -> ShellReport | bool | None:
         """The next report; None if the keeper is gone, False after `timeout` seconds."""
-        report: Report | bool | None = False
+        report: ShellReport | bool | None = False
         try:
             # Not `wait_for`, which loses a cancellation that arrives together with a report.
             async with asyncio.timeout(timeout):

@@ -85,7 +85,7 @@ def quote(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Report:
+class ShellReport:
     """A report of the driver. The `status` of a hello is the shell's own pid."""
 
     kind: str
@@ -106,7 +106,7 @@ class ReportParser:
     def __init__(self) -> None:
         self._data = b""
 
-    def feed(self, data: bytes) -> list[Report]:
+    def feed(self, data: bytes) -> list[ShellReport]:
         """The reports that are complete now."""
         self._data += data
         reports = []
@@ -126,14 +126,14 @@ class ReportParser:
         return reports
 
 
-def _report(fields: list[str]) -> Report | None:
+def _report(fields: list[str]) -> ShellReport | None:
     try:
         if fields[0] == "B":
-            return Report("B", fields[1], 0)
+            return ShellReport("B", fields[1], 0)
         if fields[0] == "D":
-            return Report("D", "", int(fields[1]))
+            return ShellReport("D", "", int(fields[1]))
         kind, nonce, status, jobs, cwd, state = fields
         pids = tuple(int(word) for word in jobs.split())
-        return Report(kind, nonce, int(status), pids, cwd.removesuffix("\n"), state)
+        return ShellReport(kind, nonce, int(status), pids, cwd.removesuffix("\n"), state)
     except ValueError:
         return None

@@ -15,7 +15,7 @@ from laguna_agent.interfaces.commands.command_line import Parser, write_json, wr
 
 if TYPE_CHECKING:
     from laguna_agent.config import Config, EngineConfig
-    from laguna_agent.models.engine.bench import Figure, Report
+    from laguna_agent.models.engine.bench import BenchReport, Figure
 
 _NAME_WIDTH = 44
 """Columns of a figure's name."""
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         engine = engine.model_copy(update={"context": max(max(depths) + 1024, 8192)})
     _report_plan(path, engine)
 
-    def show(report: Report, figure: Figure) -> None:
+    def show(report: BenchReport, figure: Figure) -> None:
         """Print each figure at once: a run takes up to half an hour and may be interrupted."""
         if not options.json:
             if len(report.figures) == 1:
@@ -121,7 +121,7 @@ def _report_plan(path: Path, engine: EngineConfig) -> None:
     )
 
 
-def _heading(report: Report) -> str:
+def _heading(report: BenchReport) -> str:
     model = report.model
     return (
         f"{model['architecture']} {model['quantization']}, {model['size_bytes'] / 1e9:.2f} GB, "

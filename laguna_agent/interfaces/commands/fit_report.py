@@ -12,7 +12,7 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
 from laguna_agent.models.sizing import fit
-from laguna_agent.models.sizing.hardware import Gpu, Memory, gpus, machine_memory
+from laguna_agent.models.sizing.hardware import Gpu, MemorySize, gpus, machine_memory
 from laguna_agent.models.store import Store, is_path
 
 
@@ -45,7 +45,7 @@ class FitRow:
 class FitReport:
     """The machine and the verdicts."""
 
-    memory: Memory
+    memory: MemorySize
     cards: list[Gpu]
     rows: list[FitRow]
 
@@ -108,7 +108,7 @@ def fit_report(models: Iterable[Candidate], engine: EngineConfig) -> FitReport:
 
 
 def _judge(
-    name: str, header: GgufHeader, engine: EngineConfig, memory: Memory, cards: list[Gpu]
+    name: str, header: GgufHeader, engine: EngineConfig, memory: MemorySize, cards: list[Gpu]
 ) -> FitRow:
     largest = fit.largest_context(header, memory, engine, cards)
     context = engine.context or min(fit.USUAL_CONTEXT, header.context_length or fit.USUAL_CONTEXT)
@@ -116,7 +116,9 @@ def _judge(
     return _row(name, plan, largest, plan.host <= memory.available, estimated=False)
 
 
-def _estimate(known: Catalogued, engine: EngineConfig, memory: Memory, cards: list[Gpu]) -> FitRow:
+def _estimate(
+    known: Catalogued, engine: EngineConfig, memory: MemorySize, cards: list[Gpu]
+) -> FitRow:
     room = memory.available + sum(card.free for card in cards)
     spare = room - fit.estimate(known, 0).total
     largest = min(spare // max(1, known.entry.memory.token), known.entry.context) // 256 * 256

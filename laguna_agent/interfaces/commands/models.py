@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.byte_sizes import gib
+from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.config import Config, load_config
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
@@ -16,7 +16,7 @@ from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
 from laguna_agent.interfaces.transfer_progress import TransferLine
 from laguna_agent.models.catalogue import DEFAULT, STARTER, Catalogued, load_catalogue
 from laguna_agent.models.fetch.acquire import import_file, pull
-from laguna_agent.models.gguf import GgufHeader, gigabytes, read_header
+from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import gpus, machine_memory
 from laguna_agent.models.store import Installed, Store, is_path, resolve

@@ -111,7 +111,7 @@ class TokenMeter:
         """Render all that the model would read with this pack. Raises PackError."""
         thinking = bool(pack.thinking)
         form = self.format_of(pack, thinking)
-        variables = static_variables(pack, builtin, self.target.name, form.name)
+        variables = pack_variables(pack, builtin, self.target.name, form.name)
         system = pack.system(variables)
         specs = [
             ToolSpec(name=t.name, description=t.description, parameters=t.parameters)
@@ -149,7 +149,7 @@ class TokenMeter:
         return self.measure(pack, builtin).tokens
 
 
-def static_variables(
+def pack_variables(
     pack: Pack, builtin: dict[str, Tool], model: str, chat_format: str
 ) -> StaticVariables:
     """The static variables of a session with this pack and model."""

@@ -14,7 +14,7 @@ from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pickers
 from laguna_agent.interfaces.tui.system.preferences import Preferences, PromptHistory
 from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
 from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
@@ -83,7 +83,7 @@ class LayoutApp(TerminalApp):
         ):
             widget.palette = palette
             widget.refresh()
-        self.transcript.repaint(Renderer(palette))
+        self.transcript.repaint(EntryRenderer(palette))
         self.side_panel.draw()
         self.approval.draw()
 

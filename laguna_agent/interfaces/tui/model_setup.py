@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.transcript.transcript_model import TranscriptModel
     from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
     from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
-    from laguna_agent.models.fetch.partial_download import Progress
+    from laguna_agent.models.fetch.partial_download import DownloadProgress
 
 
 class ModelSetup:
@@ -141,7 +141,7 @@ class ModelSetup:
 
         loop, what = asyncio.get_running_loop(), f"downloading {name}"
 
-        def progress(at: Progress) -> None:
+        def progress(at: DownloadProgress) -> None:
             if stopped.is_set():
                 raise ModelError(
                     "the download was stopped",

@@ -35,7 +35,7 @@ INIT_PROMPT = (
 
 
 @dataclass(frozen=True)
-class Command:
+class SlashCommand:
     """A command. `when` is what it needs: nothing, an open session, or one without a turn."""
 
     name: str
@@ -49,31 +49,31 @@ class Command:
         return f"{self.name} {self.arguments}".strip(), self.about
 
 
-COMMANDS: tuple[Command, ...] = (
-    Command("/help", "keys and commands", when="any"),
-    Command("/model", "choose a model: installed, from the catalogue, on a server", "[NAME]",
+COMMANDS: tuple[SlashCommand, ...] = (
+    SlashCommand("/help", "keys and commands", when="any"),
+    SlashCommand("/model", "choose a model: installed, from the catalogue, on a server", "[NAME]",
             "idle"),
-    Command("/mode", "what laguna does without asking", "[ask|accept-edits|auto|allow-all]"),
-    Command("/plan", "explore and plan without changes; again to end it", "[TEXT]"),
-    Command("/compact", "summarise to free the context", "[WHAT TO KEEP]", "idle"),
-    Command("/new", "start a new conversation", when="idle"),
-    Command("/resume", "resume an earlier conversation", "[ID]", "idle"),
-    Command("/fork", "continue in a copy of this conversation", when="idle"),
-    Command("/rewind", "go back to before a message, with or without the files", when="idle"),
-    Command("/undo", "undo the file changes of the last turn", when="idle"),
-    Command("/diff", "changes since the last commit", when="any"),
-    Command("/context", "what fills the context, by part"),
-    Command("/usage", "tokens and time of this conversation"),
-    Command("/memory", "what laguna remembers of earlier work", when="any"),
-    Command("/prompts", "the prompt pack; reload starts a new conversation with edited files",
+    SlashCommand("/mode", "what laguna does without asking", "[ask|accept-edits|auto|allow-all]"),
+    SlashCommand("/plan", "explore and plan without changes; again to end it", "[TEXT]"),
+    SlashCommand("/compact", "summarise to free the context", "[WHAT TO KEEP]", "idle"),
+    SlashCommand("/new", "start a new conversation", when="idle"),
+    SlashCommand("/resume", "resume an earlier conversation", "[ID]", "idle"),
+    SlashCommand("/fork", "continue in a copy of this conversation", when="idle"),
+    SlashCommand("/rewind", "go back to before a message, with or without the files", when="idle"),
+    SlashCommand("/undo", "undo the file changes of the last turn", when="idle"),
+    SlashCommand("/diff", "changes since the last commit", when="any"),
+    SlashCommand("/context", "what fills the context, by part"),
+    SlashCommand("/usage", "tokens and time of this conversation"),
+    SlashCommand("/memory", "what laguna remembers of earlier work", when="any"),
+    SlashCommand("/prompts", "the prompt pack; reload starts a new conversation with edited files",
             "[reload]"),
-    Command("/init", "let laguna write an AGENTS.md", when="idle"),
-    Command("/export", "write this conversation to a file", "[FILE.md|.html|.json]"),
-    Command("/copy", "copy the last answer, or its code", "[code]", "any"),
-    Command("/theme", "choose the colours", "[NAME]", "any"),
-    Command("/rename", "give this conversation a title", "[TITLE]"),
-    Command("/doctor", "check what works here and what does not", when="any"),
-    Command("/exit", "exit", when="any"),
+    SlashCommand("/init", "let laguna write an AGENTS.md", when="idle"),
+    SlashCommand("/export", "write this conversation to a file", "[FILE.md|.html|.json]"),
+    SlashCommand("/copy", "copy the last answer, or its code", "[code]", "any"),
+    SlashCommand("/theme", "choose the colours", "[NAME]", "any"),
+    SlashCommand("/rename", "give this conversation a title", "[TITLE]"),
+    SlashCommand("/doctor", "check what works here and what does not", when="any"),
+    SlashCommand("/exit", "exit", when="any"),
 )  # fmt: skip
 _BY_NAME = {command.name: command for command in COMMANDS}
 
@@ -122,12 +122,12 @@ class SlashCommands:
         return [(c.name, f"{c.about}  {c.arguments}".rstrip()) for c in (*prefixed, *others)]
 
     @property
-    def skills(self) -> list[Command]:
+    def skills(self) -> list[SlashCommand]:
         """The session's skills as commands, except those named like a command."""
         session = self._agent.session
         if session is None:
             return []
-        found = [Command(f"/{s.name}", s.description, "[WORDS]") for s in session.skills]
+        found = [SlashCommand(f"/{s.name}", s.description, "[WORDS]") for s in session.skills]
         return [command for command in found if command.name not in _BY_NAME]
 
     def runs_without_argument(self, name: str) -> bool:

@@ -18,7 +18,7 @@ _PIECE_NAMES = 2_000
 """Names of a piece, which is searched in one call."""
 
 
-class Hit(NamedTuple):
+class FuzzyMatch(NamedTuple):
     """A name, and the description shown with it."""
 
     name: str
@@ -35,21 +35,21 @@ class _Piece:
     count: int
 
     @classmethod
-    def of(cls, hits: Sequence[Hit]) -> _Piece:
+    def of(cls, hits: Sequence[FuzzyMatch]) -> _Piece:
         text = "".join("\n/" + hit.name for hit in hits) + "\n"
         folded = _fold(text)
         about = "\n".join(hit.about for hit in hits)
         return cls(text, text if folded == text else folded, about, len(hits))
 
-    def hits(self) -> list[Hit]:
+    def hits(self) -> list[FuzzyMatch]:
         """All names."""
         names, about = self.text[2:-1].split("\n/"), self.about.split("\n")
-        return [Hit(*pair) for pair in zip(names, about, strict=True)]
+        return [FuzzyMatch(*pair) for pair in zip(names, about, strict=True)]
 
-    def hit(self, start: int, end: int) -> Hit:
+    def hit(self, start: int, end: int) -> FuzzyMatch:
         """The hit whose name is at `start` to `end` of the text."""
         before = self.text.count("\n", 0, start) - 1
-        return Hit(self.text[start:end], self.about.split("\n", before + 1)[before])
+        return FuzzyMatch(self.text[start:end], self.about.split("\n", before + 1)[before])
 
 
 class Names:
@@ -57,18 +57,18 @@ class Names:
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._pieces: list[_Piece] = []
-        self.add([Hit(name) for name in names])
+        self.add([FuzzyMatch(name) for name in names])
 
     def __len__(self) -> int:
         return sum(piece.count for piece in self._pieces)
 
-    def add(self, hits: Sequence[Hit]) -> None:
+    def add(self, hits: Sequence[FuzzyMatch]) -> None:
         """Append names, except those that contain a newline."""
         whole = [hit for hit in hits if "\n" not in hit.name and "\n" not in hit.about]
         for at in range(0, len(whole), _PIECE_NAMES):
             self._pieces.append(_Piece.of(whole[at : at + _PIECE_NAMES]))
 
-    def changed(self, added: Sequence[Hit], dropped: Callable[[Hit], bool]) -> Names:
+    def changed(self, added: Sequence[FuzzyMatch], dropped: Callable[[FuzzyMatch], bool]) -> Names:
         """A copy with `added` names first and without those that are `dropped`."""
         names = Names()
         names.add(added)
@@ -87,7 +87,7 @@ class Names:
 
     def find(
         self, query: str, most: int = 50, *, stopped: Callable[[], bool] = lambda: False
-    ) -> list[Hit]:
+    ) -> list[FuzzyMatch]:
         """The `most` best names that contain the characters of `query` in order, each one once.
 
         Ends early, with an incomplete result, once `stopped` returns True.

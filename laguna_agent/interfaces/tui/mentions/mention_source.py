@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laguna_agent.interfaces.tui.mentions.fuzzy import Hit, Names
+from laguna_agent.interfaces.tui.mentions.fuzzy import FuzzyMatch, Names
 from laguna_agent.policy.sanitize import is_plain
 from laguna_agent.tools.repository.git_command import GitError, git_process
 
@@ -46,7 +46,7 @@ _WALK_BATCH = 1_000
 class Matches:
     """The best matches, and a note if others may be missing."""
 
-    hits: list[Hit]
+    hits: list[FuzzyMatch]
     note: str = ""
 
 
@@ -90,7 +90,9 @@ class MentionSource:
         if symbolic:
             notes.append(self.symbols.note)
             symbols = self.symbols.names.find(query, _SYMBOL_HITS, stopped=stop.is_set)
-            hits[_FILES_FIRST:_FILES_FIRST] = [Hit(symbol.about, symbol.name) for symbol in symbols]
+            hits[_FILES_FIRST:_FILES_FIRST] = [
+                FuzzyMatch(symbol.about, symbol.name) for symbol in symbols
+            ]
         return Matches(hits, " · ".join(filter(None, notes)))
 
     def close(self) -> None:
@@ -188,7 +190,7 @@ class _FileNames(_NameReader):
             self.names = names
         for paths in listed:
             plain = [path for path in os.fsdecode(paths).split("\0") if path and is_plain(path)]
-            names.add([Hit(path) for path in [*plain, *_new_folders(plain, folders)]])
+            names.add([FuzzyMatch(path) for path in [*plain, *_new_folders(plain, folders)]])
             if not self.complete:
                 digest.update(paths)
                 self.note = f"reading {self.what}: {len(names):,} so far"
@@ -254,7 +256,7 @@ class _SymbolNames(_NameReader):
     def _read(self) -> None:
         begun = time.time()
         changed: set[str] = set()
-        added: list[Hit] = []
+        added: list[FuzzyMatch] = []
         with self._running(self._start()) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -263,7 +265,7 @@ class _SymbolNames(_NameReader):
                     stream.write(os.fsencode(text))
             for line in process.stdout:
                 batch: Batch = json.loads(line)
-                hits = [Hit(*found) for found in batch["found"] if is_plain("".join(found))]
+                hits = [FuzzyMatch(*found) for found in batch["found"] if is_plain("".join(found))]
                 if self.complete:
                     changed.update(batch["paths"])
                     added += hits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
-from laguna_agent.byte_sizes import gib
+from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.widgets.fitted_row import columns, shorten_middle
 from laguna_agent.policy.sanitize import visible
@@ -114,7 +114,6 @@ def available_memory() -> int:
 def first_run_picker(memory: int) -> tuple[Picker, str]:
     """The picker for a machine without a model, and advice for its `memory` in bytes."""
     from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
-    from laguna_agent.models.gguf import gigabytes
     from laguna_agent.models.sizing import fit
 
     catalogue = load_catalogue()

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
-from laguna_agent.interfaces.tui.transcript.rendering import Renderer
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import read_page
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
@@ -104,7 +104,7 @@ async def choose_session(
 
     by_id = {choice.id: choice for choice in choices}
     hits: dict[str, tuple[int, str]] = {}
-    renderer = Renderer(themes.PALETTES[app.theme])
+    renderer = EntryRenderer(themes.PALETTES[app.theme])
 
     def matching(text: str) -> list[Choice]:
         """Conversations with a message that matches, the best match first."""
@@ -147,7 +147,7 @@ def _session_choice(meta: Meta) -> Choice:
     return Choice(meta.id, label, words)
 
 
-def _session_preview(directory: Path, renderer: Renderer, seq: int | None) -> RenderableType:
+def _session_preview(directory: Path, renderer: EntryRenderer, seq: int | None) -> RenderableType:
     """The end of a conversation, or its entries from event `seq` on."""
     from laguna_agent.trajectory.store import Trajectory
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, Blocks
-from laguna_agent.interfaces.tui.transcript.rendering import DIFF_LINES, Lines, Renderer
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import Blocks, MarkdownBlock
+from laguna_agent.interfaces.tui.transcript.rendering import DIFF_LINES, EntryRenderer, Lines
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
 
@@ -25,7 +25,7 @@ class IncrementalMarkdown:
         """Whether `text` only adds to the complete blocks."""
         return text.startswith(self._complete_text)
 
-    def draw(self, text: str, draw: Callable[[Block], Lines], *, whole: bool) -> Lines:
+    def draw(self, text: str, draw: Callable[[MarkdownBlock], Lines], *, whole: bool) -> Lines:
         """The lines of a text that `continues` the last one; `whole` if it is complete."""
         before = len(self._complete)
         for block in self._blocks.feed(text):
@@ -72,7 +72,7 @@ class EntryLayout:
         drawn = self.lines is not None
         return drawn and (self.width, self.version) == (width, entry.version)
 
-    def draw(self, entry: Entry, renderer: Renderer, width: int) -> None:
+    def draw(self, entry: Entry, renderer: EntryRenderer, width: int) -> None:
         """Draw the entry."""
         if entry.kind == "answer":
             self.lines = self._draw_answer(entry, renderer, width)
@@ -80,7 +80,7 @@ class EntryLayout:
             self.lines = renderer.entry(entry, width)
         self.width, self.version, self.height = width, entry.version, len(self.lines)
 
-    def _draw_answer(self, entry: Entry, renderer: Renderer, width: int) -> Lines:
+    def _draw_answer(self, entry: Entry, renderer: EntryRenderer, width: int) -> Lines:
         streaming = self.streaming if width == self.width else None
         if streaming is None or not streaming.continues(entry.body):
             streaming = IncrementalMarkdown()

@@ -17,7 +17,7 @@ _PARTIAL_FENCE = re.compile(r"(?:^|\n) {0,3}(?:`+|~+)$")
 
 
 @dataclass(frozen=True)
-class Block:
+class MarkdownBlock:
     """A piece of a text. `language` is None for Markdown, else that of the code in a fence.
 
     `starts` is False for code that continues the piece before it.
@@ -42,9 +42,9 @@ class Blocks:
         self._language = ""
         self._code_starts = True
         self._piece = 0
-        self._found: list[Block] = []
+        self._found: list[MarkdownBlock] = []
 
-    def feed(self, text: str) -> list[Block]:
+    def feed(self, text: str) -> list[MarkdownBlock]:
         """The blocks that became complete. `text` may only grow between calls."""
         self._found = []
         while (end := text.find("\n", self._scanned)) >= 0:
@@ -52,7 +52,7 @@ class Blocks:
             self._scanned = end + 1
         return self._found
 
-    def rest(self, text: str, *, whole: bool) -> Block | None:
+    def rest(self, text: str, *, whole: bool) -> MarkdownBlock | None:
         """The text after the complete blocks, if any.
 
         Unless the text is `whole`, a last line that may become a fence is left out.
@@ -65,10 +65,10 @@ class Blocks:
                 rest = _PARTIAL_FENCE.sub("", rest)
             if not rest and not self._code_starts:
                 return None
-            return Block(self._code(rest), self._language, self._code_starts)
+            return MarkdownBlock(self._code(rest), self._language, self._code_starts)
         if not whole:
             rest = _PARTIAL_FENCE.sub("", rest)
-        return Block(rest) if rest.strip() else None
+        return MarkdownBlock(rest) if rest.strip() else None
 
     def _scan(self, text: str, at: int, line: str, after: int) -> None:
         if self._fence:
@@ -93,20 +93,20 @@ class Blocks:
         if _closes(line, self._fence):
             if at > self.start or self._code_starts:
                 code = self._code(text[self.start : at])
-                self._found.append(Block(code, self._language, self._code_starts))
+                self._found.append(MarkdownBlock(code, self._language, self._code_starts))
             self.start, self._fence, self._list, self._blank = after, "", False, True
             return
         self._piece += 1
         at_margin = bool(line) and not line[0].isspace() and self._blank
         if self._piece > LONGEST_PIECE or (self._piece > PIECE and at_margin):
             code = self._code(text[self.start : at])
-            self._found.append(Block(code, self._language, self._code_starts))
+            self._found.append(MarkdownBlock(code, self._language, self._code_starts))
             self.start, self._code_starts, self._piece = at, False, 1
         self._blank = not line.strip()
 
     def _split(self, text: str, at: int) -> None:
         if (block := text[self.start : at]).strip():
-            self._found.append(Block(block))
+            self._found.append(MarkdownBlock(block))
         self.start = at
 
     def _code(self, text: str) -> str:
@@ -117,7 +117,7 @@ class Blocks:
         return indent.sub("", text)
 
 
-def blocks_of(text: str) -> list[Block]:
+def blocks_of(text: str) -> list[MarkdownBlock]:
     """All blocks of a complete text."""
     blocks = Blocks()
     found = blocks.feed(text)

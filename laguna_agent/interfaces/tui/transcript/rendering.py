@@ -17,7 +17,7 @@ from textual.strip import Strip
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, syntax
-from laguna_agent.interfaces.tui.transcript.markdown_blocks import Block, blocks_of
+from laguna_agent.interfaces.tui.transcript.markdown_blocks import MarkdownBlock, blocks_of
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
@@ -29,7 +29,7 @@ OPEN_LIVE_LINES = 200
 """Most lines of an expanded call that still runs: it is drawn many times a second."""
 
 
-class Renderer:
+class EntryRenderer:
     """Draws entries in the colours of one palette."""
 
     def __init__(self, palette: Palette) -> None:
@@ -70,7 +70,7 @@ class Renderer:
             case "end":
                 return self._end(entry)
 
-    def block(self, block: Block, width: int) -> Lines:
+    def block(self, block: MarkdownBlock, width: int) -> Lines:
         """The lines of a block, after an empty line unless it continues the block above."""
         width = max(8, width)
         if block.language is not None:

@@ -25,7 +25,7 @@ from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 from laguna_agent.interfaces.tui.transcript.entry_layout import (
     EntryLayout,
 )
-from laguna_agent.interfaces.tui.transcript.rendering import Lines, Renderer, mark_matches
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer, Lines, mark_matches
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
 MAX_ENTRIES, TRIMMED_ENTRIES = 1_200, 800
@@ -60,7 +60,7 @@ class Transcript(ScrollView, can_focus=True):
         self.entries: list[Entry] = []
         self._layouts: dict[Entry, EntryLayout] = {}
         self._tops: list[int] = [0]
-        self._renderer = Renderer(PALETTES[DEFAULT])
+        self._renderer = EntryRenderer(PALETTES[DEFAULT])
         self._following = True
         self._frame_due = False
         self._laying_out = False
@@ -120,7 +120,7 @@ class Transcript(ScrollView, can_focus=True):
             self.entries.remove(entry)
             self._schedule_frame()
 
-    def repaint(self, renderer: Renderer) -> None:
+    def repaint(self, renderer: EntryRenderer) -> None:
         """Redraw everything with another renderer."""
         self._renderer = renderer
         self._strips.clear()
