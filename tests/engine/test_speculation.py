@@ -57,10 +57,12 @@ def context(model: Model) -> Iterator[Context]:
 accepted: list[int] = []
 
 
-def reply(context: Context, number: int, *, speculate: bool, temperature: float) -> list[int]:
+def reply(
+    context: Context, number: int, *, speculate: bool, temperature: float, seed: int = 0
+) -> list[int]:
     """A reply of few letters, which soon repeats itself, so that drafts are accepted."""
     prompt = context.model.tokenize(f"prompt {number} " * 20, special=False)
-    sampling = Sampling(temperature=temperature, top_k=0, seed=number)
+    sampling = Sampling(temperature=temperature, top_k=0, seed=seed or number)
     grammar = Grammar('root ::= ("a" | "b"){400}')
     request = EngineRequest(prompt, sampling, 200, grammar=grammar, speculate=speculate)
     ids, counters = generated(context, request)
@@ -237,15 +239,16 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
 
 def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context) -> None:
     """Every row is sampled from its own logits by the same sampler with the same random numbers,
-    drafted or not, so that only the noise of batch sizes makes replies diverge."""
-    agreed = total = 0
+    drafted or not, so that only the noise of batch sizes makes replies diverge. How soon it does
+    depends on the processor's kernels; with other random numbers they diverge at once."""
+    agreed = unrelated = 0
     for number in range(8):
         plain = reply(context, number, speculate=False, temperature=0.05)
         drafted = reply(context, number, speculate=True, temperature=0.05)
-        pairs = list(zip(plain, drafted, strict=True))
-        agreed += next((i for i, pair in enumerate(pairs) if len({*pair}) > 1), len(pairs))
-        total += len(pairs)
-    assert agreed / total > 0.5
+        other = reply(context, number, speculate=False, temperature=0.05, seed=number + 100)
+        agreed += common_prefix(plain, drafted)
+        unrelated += common_prefix(plain, other)
+    assert agreed > 5 * unrelated
 
 
 def drawn(
@@ -288,6 +291,7 @@ def chi_squared(left: Counter[tuple[int, str]], right: Counter[tuple[int, str]])
     return total / degrees
 
 
+@pytest.mark.slow
 def test_sampled_replies_have_the_same_distribution_with_and_without_drafts(
     context: Context,
 ) -> None:

@@ -73,7 +73,7 @@ async def test_another_engine_of_the_model_measures_nothing_again(
     assert status["context"]["flash_attention"] is False
     assert status["repack"] is False
     engine_command(["status"])
-    assert "as in the file (rearranged: 0.90 × the speed)" in capsys.readouterr().out
+    assert "as in the file (repacked: 0.90 × the speed)" in capsys.readouterr().out
     assert (await reply(client, "x")).ids
     await client.stop()
     await client.aclose()
