@@ -181,7 +181,7 @@ class History:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(actions=ACTIONS)
 def test_any_history_gives_the_logits_of_a_fresh_prefill_and_decodes_nothing_twice(
