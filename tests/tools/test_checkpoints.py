@@ -182,6 +182,15 @@ def test_the_users_own_excludes_are_honoured(
     assert checkpoints.info(checkpoints.record("x")).files == 1
 
 
+def test_compiled_modules_are_no_change(workspace: Path, checkpoints: Checkpoints) -> None:
+    (workspace / "calc.py").write_text("x = 1\n")
+    checkpoint = checkpoints.record("before")
+    (workspace / "__pycache__").mkdir()
+    (workspace / "__pycache__" / "calc.cpython-311.pyc").write_bytes(b"compiled")
+    (workspace / "new.py").write_text("y = 2\n")
+    assert checkpoints.changed_since(checkpoint) == ["new.py"]
+
+
 def test_the_users_repository_is_not_touched(workspace: Path, checkpoints: Checkpoints) -> None:
     git(workspace, "init", "-q")
     (workspace / "a").write_text("committed")

@@ -38,6 +38,8 @@ _CONFIG = """\
 [gc]
 \tauto = 0
 """
+# Python writes its compiled modules on any import: they are no change of a turn.
+_EXCLUDES = "__pycache__/\n"
 # Overrides .gitattributes of the working tree, which convert line endings and run filters.
 _ATTRIBUTES = "* -text !eol !crlf !filter !ident !working-tree-encoding !diff !merge\n"
 _IDENTITY = {
@@ -221,7 +223,7 @@ class TreeStore:
             (self.git_dir / "config").write_text(_CONFIG, encoding="utf-8")
             (self.git_dir / "info" / "attributes").write_text(_ATTRIBUTES, encoding="utf-8")
             (self.git_dir / "HEAD").write_text("ref: refs/heads/none\n", encoding="utf-8")
-        excludes = self._user_excludes()
+        excludes = _EXCLUDES + self._user_excludes()
         if excludes != self._excludes:
             (self.git_dir / "info" / "exclude").write_text(
                 excludes, encoding="utf-8", errors="surrogateescape"
