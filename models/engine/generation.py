@@ -296,9 +296,10 @@ class Generation:
         if self._close_text in self._thought[-len(self._close_text) - len(text) :]:
             self._thinking = False
         elif len(self._ids) >= (self._request.thinking_budget or 0) and self._stream.clean:
-            self._thinking = False
             assert self._sampler is not None
+            # Where the grammar does not allow it yet, as within a character, the next token may.
             if self._sampler.allows(self._request.think_close[0]):
+                self._thinking = False
                 self._forced.extend(self._request.think_close)
 
     def _reply_ids(self) -> list[int]:
