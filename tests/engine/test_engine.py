@@ -254,6 +254,25 @@ async def test_the_thought_is_closed_when_its_budget_is_spent(warm_engine: Engin
     assert len(finished.ids) > at + len(close) or finished.ended
 
 
+async def test_a_thought_that_may_not_end_at_its_budget_ends_at_the_next_place(
+    warm_engine: EngineClient,
+) -> None:
+    tokens = [
+        *await prompt(warm_engine),
+        *await warm_engine.tokenize([Segment("<think>", special=True)]),
+    ]
+    close = await warm_engine.tokenize([Segment("</think>", special=True)])
+    grammar = Grammar('root ::= [a-z]{200} [a-z]* "</think>" [a-z]*')
+    _, finished = await run(
+        warm_engine,
+        EngineRequest(tokens, WILD, 260, grammar=grammar, think_close=close, thinking_budget=10),
+    )
+    at = list(finished.ids).index(close[0])
+    thought = await warm_engine.detokenize(finished.ids[:at])
+    assert at > 10, "the grammar did not allow the end yet"
+    assert 200 <= len(thought) < 220
+
+
 async def test_a_full_context_is_refused_before_anything_is_decoded(
     warm_engine: EngineClient,
 ) -> None:
