@@ -13,12 +13,8 @@ from pydantic import Field, field_validator
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.tools.output import save_output
 from laguna_agent.tools.terminal.ansi import clean_text
-from laguna_agent.tools.terminal.bash import (
-    BackgroundCommand,
-    BashSession,
-    CommandResult,
-    ShellError,
-)
+from laguna_agent.tools.terminal.background import BackgroundCommand
+from laguna_agent.tools.terminal.bash import BashSession, CommandResult, ShellError
 from laguna_agent.tools.terminal.capture import FILE_LIMIT
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 

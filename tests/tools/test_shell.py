@@ -141,6 +141,51 @@ async def test_a_process_that_keeps_the_output_open_does_not_block_the_command(
     assert await until(lambda: not processes_with(number))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep {n} > log 2>&1 &",
+        "nohup sleep {n} >/dev/null 2>&1 &",
+        "(sleep {n} >/dev/null 2>&1 &)",
+        "setsid sleep {n} >/dev/null 2>&1 &",
+        "sleep {n} >/dev/null 2>&1 & disown",
+        "env -i sleep {n} >/dev/null 2>&1 &",
+        "while :; do sleep 0.0{n}; done >/dev/null 2>&1 &",
+        """python3 -c 'import os; os.fork() and os._exit(0); os.setsid()
+os.execvp("sleep", ["sleep", "{n}"])' >/dev/null 2>&1""",
+    ],
+)
+async def test_a_background_command_with_redirected_output_runs_until_it_ends(
+    shell: Shell, command: str
+) -> None:
+    number = unique()
+    started = await shell(command.format(n=number))
+    assert "still runs in the background; stop with: kill " in started.content
+    assert "output:" not in started.content  # it goes to where the command sent it
+    assert "in the background" not in (await shell("true")).content
+    pids = started.content.split("kill ")[1].split("]")[0]
+    assert pids.isdecimal(), pids
+    ended = await shell(f"kill {pids}; wait")
+    for _ in range(100):
+        if "[ended in the background: " in ended.content:
+            break
+        ended = await shell("sleep 0.02")
+    assert "[ended in the background: " in ended.content
+
+
+async def test_what_runs_on_is_known_after_the_shell_was_replaced(shell: Shell) -> None:
+    number = unique()
+    await shell(f"sleep {number} >/dev/null 2>&1 &")
+    result = await shell("exit 3")
+    assert f"[still in the background: sleep {number}" in result.content
+    assert "ended" not in (await shell("true")).content
+
+
+async def test_a_command_that_ends_at_once_is_not_in_the_background(shell: Shell) -> None:
+    for command in ("true & wait", "echo x > >(cat > copy)", "true | sleep 0 >/dev/null"):
+        assert "background" not in (await shell(command)).content
+
+
 async def test_late_output_of_a_pipeline_is_in_the_result(shell: Shell) -> None:
     result = await shell("echo hello > >(sleep 0.01; tr a-z A-Z)")
     assert "HELLO" in result.content

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.tools.terminal import processes
+from laguna_agent.tools.terminal.background import BackgroundCommand, left_running
 from laguna_agent.tools.terminal.capture import Capture
 from laguna_agent.tools.terminal.connection import ShellConnection
 from laguna_agent.tools.terminal.driver import HELLO, ShellReport, driver
@@ -27,7 +28,6 @@ from laguna_agent.tools.tool import Sandbox
 _START_TIMEOUT = 20.0
 _TERM_GRACE = 1.0
 _KILL_GRACES = (0.5, 0.6, 2.0)
-_LATE_OUTPUT = 0.1
 _POLL = 0.05
 _FLOOD_CHECK = 0.2
 _ATTEMPTS = 3
@@ -35,17 +35,6 @@ _ATTEMPTS = 3
 
 class ShellError(Exception):
     """No shell could be started; the message says why."""
-
-
-@dataclass
-class BackgroundCommand:
-    """A command with processes that still ran when it returned."""
-
-    call: int
-    command: str
-    capture: Capture
-    pids: tuple[int, ...]
-    """Of the shell's jobs, as seen inside the sandbox."""
 
 
 @dataclass
@@ -201,24 +190,23 @@ class BashSession:
         capture.drain()
         if self._pipes_hidden and not connection.gone:
             connection.drain_terminal()
-        jobs = self._jobs
         if restarted:
             await self._restart()
         if self._pipes_hidden:
             capture.close()
-        if not capture.closed.is_set() and not jobs:
-            # Parts of a pipeline that bash does not wait for may still be writing.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LATE_OUTPUT):
-                    await capture.closed.wait()
+        mark = self._connection.mark if self._connection else ""
+        pids = await left_running(
+            mark, self._shell_pid, self._call, self._jobs, capture, self.background
+        )
         capture.drain()
         background = None
-        if not capture.closed.is_set():
-            capture.save()
-            known = {pid for job in self.background for pid in job.pids}
-            pids = tuple(pid for pid in jobs if pid not in known)
-            background = BackgroundCommand(self._call, command, capture, pids)
-        ended = [job for job in self.background if job.capture.closed.is_set()]
+        if not capture.closed.is_set() or self._call in pids:
+            if not capture.closed.is_set():
+                capture.save()
+            background = BackgroundCommand(self._call, command, capture, pids.get(self._call, ()))
+        ended = [
+            job for job in self.background if job.capture.closed.is_set() and job.call not in pids
+        ]
         self.background = [job for job in self.background if job not in ended]
         running = list(self.background)
         if background is not None:

@@ -48,6 +48,15 @@ class Process:
     parent: int
     call: str | None
 
+    @property
+    def inner_pid(self) -> int:
+        """The pid as the process itself sees it, in the sandbox."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/status", "rb") as stream:
+            for line in stream:
+                if line.startswith(b"NSpid:"):
+                    return int(line.split()[-1])
+        return self.pid
+
 
 def watch(mark: str) -> subprocess.Popen[bytes]:
     """Start the watcher; closing its `stdin` makes it kill every process with the mark."""
