@@ -283,9 +283,7 @@ def test_installing_twice_then_uninstalling(environment, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_llama_cpp_that_does_not_run_is_neither_installed_nor_kept(
-    environment, prefix, tmp_path
-):
+def test_a_llama_cpp_that_does_not_run_is_neither_installed_nor_kept(environment, prefix, tmp_path):
     kept = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "laguna/wheels")
     wheels = Path(environment["XDG_CACHE_HOME"], "laguna/wheels")
     if kept.exists():
