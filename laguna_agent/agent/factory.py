@@ -86,7 +86,6 @@ def make_services(
             reply_tokens=pack.limits.reply_tokens,
         ),
         approver=approver,
-        check_command=settings.check,
         thinking=thinking,
         logprobs=config.trajectory.logprobs,
     )
@@ -103,7 +102,7 @@ def make_state(settings: Settings, services: Services) -> SessionState:
     }
     if "read" in services.tools:
         variables["skills"] = list_skills(services.skills)
-    return SessionState(variables, planning=services.starts_in_plan_mode)
+    return SessionState(variables, planning=services.starts_in_plan_mode, check=settings.check)
 
 
 def _make_gate(

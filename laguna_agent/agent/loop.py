@@ -149,7 +149,7 @@ class AgentLoop:
             note = self.pack.text("bad_call.md", error=reply.error)
         elif unusable:
             note = self.pack.text("cut.md", limit=self.services.limits.reply_tokens)
-        elif check.command is None or check.passed:
+        elif not check.is_needed(changed=bool(turn.changed)):
             if self._stopped_by_denials(turn):
                 turn.end("denied", reply.text, error="the task needs something that was denied")
             elif turn.changed:

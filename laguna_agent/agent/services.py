@@ -48,8 +48,6 @@ class Services:
     limits: TurnLimits
     approver: Approver | None = None
     """None: nobody can be asked, so what needs approval is denied."""
-    check_command: str | None = None
-    """The check of `--check`; it takes precedence over one that a task names."""
     thinking: bool = False
     logprobs: bool = False
     """Whether the log-probabilities of generated tokens are recorded."""

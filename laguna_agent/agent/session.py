@@ -192,6 +192,10 @@ class Session:
         """Change what may run without asking, from the next call on."""
         self.gate.mode = mode
 
+    def set_check(self, command: str | None) -> None:
+        """Set the check of every task from the next turn on, or none."""
+        self._state.check = self.settings.check = command
+
     # --- between turns ----------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -11,7 +11,7 @@ from laguna_agent.config import Config
 
 @dataclass
 class Settings:
-    """What a session starts with. `check` is the command of `--check`."""
+    """What a session starts with. `check` is the command of `--check` or `/check`."""
 
     cwd: Path
     config: Config

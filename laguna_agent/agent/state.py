@@ -14,6 +14,8 @@ class SessionState:
 
     first_message_variables: dict[str, str]
     """Variables of `first.md`: date, cwd, git, instructions, skills, memory."""
+    check: str | None = None
+    """The check of every task, from `--check` or `/check`."""
     planning: bool = False
     """Whether the model was last told that it plans."""
     turns: int = 0

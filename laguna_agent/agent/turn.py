@@ -54,7 +54,7 @@ class Turn:
     ) -> Turn:
         """A turn at its start; `task` is the text of the user's message."""
         files = TurnFiles(services, state)
-        check = CheckRunner(services, files, task)
+        check = CheckRunner(services, files, task, state.check)
         retries = Retries(services, window, files, check)
         return cls(files, check, retries, TurnReminders(services, check))
 

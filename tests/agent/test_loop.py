@@ -100,6 +100,33 @@ async def test_done_is_refused_while_the_check_fails(opened: Opened, workspace: 
     assert "AssertionError" in conversation.prompt
 
 
+@pytest.mark.parametrize(
+    "task", ["What does test_code.py check?", "Explain what `make test` does. Do not run it"]
+)
+async def test_a_question_about_a_test_runs_nothing_and_its_answer_ends_the_turn(
+    opened: Opened, task: str
+) -> None:
+    session, conversation = await opened([Reply(text="It checks double.")])
+    events = await take(session, task)
+    assert end_of(events).status == "done"
+    assert not any(isinstance(event, CheckRan | Notice) for event in events)
+    assert len(conversation.options) == 1
+
+
+async def test_a_command_that_is_too_doubtful_to_be_the_check_is_mentioned(opened: Opened) -> None:
+    session, _ = await opened([Reply(text="I see.")])
+    events = await take(session, "Verify that `make test` passes")
+    assert not any(isinstance(event, CheckRan) for event in events)
+    [notice] = [event for event in events if isinstance(event, Notice)]
+    assert notice.text.startswith("`make test` is not taken as the check of this task.")
+
+
+async def test_the_check_of_the_command_line_is_that_of_every_task(opened: Opened) -> None:
+    session, _ = await opened([call("done", summary="x"), Reply(text="I give up.")], check="false")
+    finished = end_of(await take(session, "What does test_code.py check?"))
+    assert finished.status == "failed"
+
+
 async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) -> None:
     session, conversation = await opened(
         [call("write", path="doubling.py", content=FIXED)], pack="small"

@@ -99,6 +99,22 @@ async def test_plan_mode_refuses_changes_until_it_ends(drive, repository):
         assert not ui.app.agent.session.gate.plan
 
 
+async def test_check_sets_what_must_succeed_before_a_task_is_done(drive, repository):
+    done = call("done", summary="Done now.")
+    async with drive([Reply(text="It adds."), done, done], mode="auto") as ui:
+        await ui.idle()
+        await ui.command("/check")
+        await ui.shows("no check is set")
+        await ui.command("/check test -f made")
+        await ui.shows("the check of every task: test -f made")
+        await ui.turn("what does add do?", "It adds.")  # a question is answered without it
+        assert "check `test -f made`" not in ui.shown
+        (repository / "made").touch()
+        await ui.turn("change add", "check `test -f made`")
+        await ui.command("/check off")
+        await ui.shows("no check is set")
+
+
 # --- pages ----------------------------------------------------------------------------------------
 
 

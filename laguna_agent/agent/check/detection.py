@@ -1,42 +1,112 @@
 """Finds the check of a task: the command whose success means that the task is done.
 
-A task names it in back-ticks or plain words ("until `pytest -q` passes"), on a line of its own
-("check: make test"), or by naming a test file that exists.
+Only words that plainly ask for a command or a test file to pass name a check: "until `pytest -q`
+passes", "make `npm test` pass", "`make lint` must succeed", "fix the failing test in test_a.py", or
+a line "Check: make test". A question names none, and neither does what is pasted or quoted. In
+doubt there is none, and the person is told.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 _RUNNERS = (
-    r"(?:python3?|uv run|poetry run)\s+-m\s+(?:pytest|unittest)\b",
-    r"(?:uv run |poetry run )?pytest\b",
-    r"python3?\s+\S*test\S*\.py\b",
-    r"(?:make|just)\s+(?:test|check|lint)\S*",
-    r"(?:npm|pnpm|yarn|bun)\s+(?:run\s+)?test\b",
-    r"npx\s+(?:jest|vitest|mocha|tsc)\b",
-    r"node\s+--test\b",
-    r"cargo\s+(?:test|check|clippy|build)\b",
-    r"go\s+(?:test|vet|build)\b",
-    r"(?:mvn|gradle|\./gradlew)\s+\S*test\b",
+    r"(?:(?:python3?|uv run|poetry run) -m |uv run |poetry run )?(?:pytest|unittest)\b",
+    r"python3? \S*test\S*\.py\b",
+    r"make (?:test|check|lint|build)(?:[-:]\w+)*(?![\w-])",
+    r"(?:npm|pnpm|yarn|bun) (?:run )?(?:test|lint|build|check|typecheck)(?:[-:]\w+)*(?![\w-])",
+    r"npx (?:jest|vitest|mocha|tsc)\b",
+    r"node --test\b",
+    r"cargo (?:test|check|clippy|build)\b",
+    r"go (?:test|vet|build)\b",
+    r"(?:mvn|gradle|\./gradlew) \S*test\b",
     r"(?:bundle exec )?(?:rspec|rake test)\b",
-    r"ctest\b",
-    r"tox\b",
-    r"nox\b",
-    r"(?:bash|sh)\s+\S*(?:test|check)\S*",
-    r"\./\S*(?:test|check)\S*",
+    r"(?:mix|dotnet|swift|deno) test\b",
+    r"(?:mypy|pyright|flake8|eslint|tsc|ctest|tox|nox|ruff check)\b",
+    r"(?:bash|sh) \S*(?:test|check)[\w./-]*",
+    r"\./\S*(?:test|check)[\w./-]*",
 )
-_RUNNER = re.compile(r"^(?:" + "|".join(_RUNNERS) + ")")
-_PLAIN = re.compile(
-    r"(?<![\w./-])(?:python3? -m (?:pytest|unittest)(?: -[a-z]+| [\w./:\[\]-]*test[\w./:\[\]-]*)*"
-    r"|pytest(?: -[a-z]+| [\w./:\[\]-]*test[\w./:\[\]-]*)+|make (?:test|check)|npm test|cargo test"
-    r"|go test \./\.\.\.)"
+_VARIABLES = r"(?:[A-Z][A-Z0-9_]*=\S* )*"
+_RUNNER = re.compile(rf"{_VARIABLES}(?:{'|'.join(_RUNNERS)})")
+_IN_PROSE = re.compile(
+    rf"(?<![\w./@«-]){_RUNNER.pattern}(?: (?:-[\w=./-]+"
+    r"|[\w.*-]*/[\w./:*-]*|[\w:*-]*test[\w.:*-]*|[\w-]+\.\w[\w:-]*|\.(?= )))*"
 )
-_LINE = re.compile(
-    r"(?:^|[.;!?]\s)\s*(?:check|verify|test with)\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE
+_PROGRAM = re.compile(rf"{_VARIABLES}(?:[a-z][\w.+-]* +[^\s=(].*|\.{{0,2}}/[\w./+-]+.*)")
+_CODE = re.compile(
+    r"(?:def|class|import|from|return|if|for|while|let|const|var|func|fn|function|async|await|type"
+    r"|struct|enum|select|public|private|static|new|raise|throw|int|void)\b"
 )
-_TEST_FILE = re.compile(r"[\w./-]*test[\w-]*\.py|[\w./-]+_test\.py", re.IGNORECASE)
+_TEST_FILE = re.compile(r"@?((?:[\w.-]+/)*(?:[\w-]*test[\w-]*|[\w-]+_spec)\.py)(?:::[\w:\[\]-]+)?")
+_LABEL = re.compile(r"(?:check|verify|test with)\s*:\s*(\S.*)", re.IGNORECASE)
+_PASTED = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)"  # a fence
+    r"|^(?: {4,}|\t| {0,3}>)[^\n]*$"  # indented, quoted
+    r"|\n\nI ran `[^\n]*` \([^\n]*\):\n.*",  # the output of the person's own `!` commands
+    re.MULTILINE | re.DOTALL,
+)
+
+# In a sentence, «c0» stands for a test runner, «p1» for another program, «t2» for a test file.
+_TESTS = r"(?:(?:the|all|every|both) )*(?:tests? (?:in|of|from) )?"
+_IT = rf"{_TESTS}«[cpt]\d+»(?:(?:,| and|, and) (?:also )?{_TESTS}«[cpt]\d+»)*"
+_STILL = r"(?:(?:still|all|both|again|always|now|then|finally) )*"
+_SUCCEED = r"(?:pass|succeed|(?:be |go |turn )?(?:green|clean)|exit (?:with )?(?:0|zero))\b"
+_SUCCEEDS = (
+    rf"(?:{_SUCCEED}|(?:passes|succeeds|passing|exits? (?:with )?(?:code |status )?(?:0|zero)"
+    r"|(?:is|are|goes|go|turns|runs|run|comes back) (?:green|clean|passing))\b)"
+)
+_FIX = r"(?:fix|repair|resolve|solve|correct|debug)"
+_FEW = r"(?:[\w'’-]+ ){0,4}"
+_AND = r"(?:^|[,;–—-] ?|\b(?:and|but|also|then|afterwards) )"
+_DO = rf"(?:{_AND}|: ?|\b(?:please|now|just|finally|to|must|should) )(?<!(?:how|hat|ere) to )"
+_BUT = r"(?!,? (?:but|yet|though|because))"
+_ASKS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?<!wait )\b(?:until|till|so that|such that|so) {_IT} {_STILL}{_SUCCEEDS}",
+        rf"{_DO}(?:make|get|have) {_IT} (?:to )?{_STILL}(?:{_SUCCEED}|passing)",
+        rf"{_DO}(?:make sure|ensure|be sure|see to it) (?:that )?{_IT} {_STILL}{_SUCCEEDS}",
+        rf"{_AND}{_IT} (?:must|should|(?:has|have|needs?) to) {_STILL}{_SUCCEED}{_BUT}",
+        rf"{_DO}{_FIX} {_FEW}(?:failing|broken|failed|red) {_FEW}tests? {_FEW}«[ct]\d+»",
+        rf"{_DO}{_FIX} {_FEW}(?:failure|error|warning|problem|issue|finding)s? {_FEW}«c\d+»",
+        rf"{_DO}{_FIX} (?:the )?«c\d+»(?: (?:errors?|failures?))?(?=$|[,;.!]| and )",
+        rf"{_DO}run «c\d+»,? (?:and|then) (?:then )?{_FIX}\b",
+    )
+)
+_FAILS = re.compile(
+    rf"«[ct]\d+» {_FEW}(?:fails?|failed|(?:is|are) {_FEW}(?:failing|broken|red)"
+    r"|(?:does|do|is|are)(?: not|n['’]t) pass(?:ing)?)\b"
+)
+_FIX_IT = re.compile(rf"{_DO}(?:find [^«»]*\band )?{_FIX}\b", re.IGNORECASE)
+_NO_ASK = re.compile(
+    # a question
+    r"(?:(?:so|and|but|ok|okay|hi|hello|hey),? )*(?:what|why|how|when|where|which|who|whose|does"
+    r"|do(?! not\b)|did|is|are|was|were|am|has|can|could|would|will|should|shall|may|might)\b"
+    # a request for words
+    r"|(?:(?:please|also|just|then|first|now|only) )*(?:explain|describe|tell|show|say|summari[sz]e"
+    r"|list|discuss|clarify|compare|review|translate|suppose|assume|if|once|when|wait)\b"
+    r"|(?:write|add|document|note|mention|put|remind)\b[^«]* (?:that|saying|says|how|why)\b"
+    # a report
+    r"|(?:i|we|you|they|he|she|it|this|that|someone)\b"
+    r"(?! (?:\w+ )?(?:want|need|must|should|have to)\b| would like\b)",
+    re.IGNORECASE,
+)
+_NOT = r"\b(?:do not|don['’]?t|never|no need to|without|instead of|rather than|not)"
+_NEGATED = re.compile(
+    rf"{_NOT} (?:\w+ ){{0,2}}(?:mak|gett?|fix|repair|care|need|wait|commit|push|merg|try)\w*"
+    r"|\b(?:must|should|need|does|do)(?: not|n['’]t) (?:need to |have to )?(?:pass|succeed)",
+    re.IGNORECASE,
+)
+_NOT_TO_RUN = re.compile(
+    rf"{_NOT} (?:\w+ )?(?:run|running|execute|executing|start)(?: (?:«\w+»|it|them|this|that|any\w*"
+    r"|commands?|(?:the )?(?:code|tests?|check|suite))\b|[\s.,;!]*$|[.,;!])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LIKE_AN_ASK = re.compile(
+    rf"\b(?:{_FIX}|make|get|ensure|verify|pass(?:es)?|green|fail(?:s|ing)?)\b", re.IGNORECASE
+)
 _ABOUT_TESTS = re.compile(
     r"\b(?:write|add|extend|update|create|improve|rewrite|change|correct|delete|remove)\b"
     r"[^.\n]{0,40}\btests?\b",
@@ -44,35 +114,109 @@ _ABOUT_TESTS = re.compile(
 )
 
 
-def named_check(task: str, workspace: Path) -> str | None:
-    """The command that the task names as its check, or None."""
-    line = _LINE.search(task)
-    if line:
-        return line.group(1).strip().strip("`")
-    for quoted in re.findall(r"`([^`\n]+)`", task):
-        if _RUNNER.match(quoted.strip()):
-            return str(quoted.strip())
-    plain = _PLAIN.search(task)
-    if plain:
-        return plain.group(0).strip()
-    for name in _TEST_FILE.findall(task):
-        path = workspace / name
-        if (
-            path.is_file()
-            and not PurePosixPath(name).is_absolute()
-            and ".." not in Path(name).parts
-        ):
-            return _command_for(path, name)
-    return None
+class NamedCheck(NamedTuple):
+    """What a task says of its check."""
+
+    command: str | None = None
+    doubt: str | None = None
+    """Without a check: a command that the person may have meant as one."""
 
 
-def _command_for(path: Path, name: str) -> str | None:
+def named_check(task: str, workspace: Path) -> NamedCheck:
+    """The command that the task names as its check, or one that is too doubtful to be it."""
+    typed = _PASTED.sub("", task)
+    for line in typed.split("\n"):
+        label = _LABEL.match(line.strip()) or _LABEL.match(re.split(r"[.;!?]\s", line)[-1].strip())
+        if label and (command := _labelled(label[1].strip())):
+            return NamedCheck(command)
+    text, commands = _marked(typed, workspace)
+    if not commands or _NOT_TO_RUN.search(text):
+        return NamedCheck()
+    stated = [sentence for sentence in _sentences(text) if not _is_question(sentence)]
+    asks = [sentence for sentence in stated if not _NO_ASK.match(sentence)]
+    asked: list[str] = []
+    for sentence in asks:
+        if not _NEGATED.search(sentence):
+            asked += [m[0] for pattern in _ASKS if (m := pattern.search(sentence))]
+    told = [m[0] for s in stated if (m := _FAILS.search(s))]
+    if not asked and told and any(_FIX_IT.search(s) and not _NEGATED.search(s) for s in asks):
+        asked = told
+    names = dict.fromkeys(mark for ask in asked for mark in re.findall(r"«\w(\d+)»", ask))
+    if names:
+        return NamedCheck(" && ".join(dict.fromkeys(commands[int(name)] for name in names)))
+    doubtful = any(_LIKE_AN_ASK.search(sentence) for sentence in asks)
+    return NamedCheck(doubt=commands[0] if doubtful else None)
+
+
+def is_question(task: str) -> bool:
+    """Whether a task only asks for words."""
+    sentences = _sentences(_PASTED.sub("", task))
+    return all(_is_question(sentence) or _NO_ASK.match(sentence) for sentence in sentences)
+
+
+def _sentences(text: str) -> list[str]:
+    parts = (part.strip(" \t*•-") for part in re.split(r"(?<=[.!?])\s+|\n+", text))
+    return [part for part in parts if part]
+
+
+def _is_question(sentence: str) -> bool:
+    return sentence.rstrip(")\"'* ").endswith(("?", "？"))
+
+
+def _labelled(text: str) -> str | None:
+    """The command after "Check:", unless it is prose."""
+    quoted = re.fullmatch(r"`([^`]+)`\.?", text)
+    if quoted:
+        return quoted[1].strip()
+    is_path = re.match(r"(?:\.|~)?/[\w./-]+\w(?:\s|$)", text)
+    return text if is_path or _RUNNER.match(text) else None
+
+
+def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
+    """The text with marks in place of commands and test files, and the command for each mark."""
+    commands: list[str] = []
+
+    def mark(kind: str, command: str) -> str:
+        commands.append(command)
+        return f"«{kind}{len(commands) - 1}»"
+
+    def quoted(match: re.Match[str]) -> str:
+        content = match[1].strip()
+        if _TEST_FILE.fullmatch(content) and (command := _command_for(workspace, content)):
+            return mark("t", command)
+        if _RUNNER.match(content):
+            return mark("c", content)
+        if _PROGRAM.fullmatch(content) and not _CODE.match(content):
+            return mark("p", content)
+        return "«»"
+
+    def prose(match: re.Match[str]) -> str:
+        command = re.sub(r"(?<!\.)[.,:]$", "", match[0])
+        return mark("c", command) + match[0][len(command) :]
+
+    def file(match: re.Match[str]) -> str:
+        command = _command_for(workspace, match[0].removeprefix("@"))
+        return mark("t", command) if command else match[0]
+
+    text = re.sub(r"[«»]", '"', text)
+    text = re.sub(r"`([^`\n]+)`", quoted, text)
+    text = re.sub(r"[ \t]+", " ", text)
+    return _TEST_FILE.sub(file, _IN_PROSE.sub(prose, text)), commands
+
+
+def _command_for(workspace: Path, name: str) -> str | None:
+    """The command that runs a test file of the workspace; `name` may name one test in it."""
+    path = PurePosixPath(name.partition("::")[0])
+    if path.is_absolute() or ".." in path.parts:
+        return None
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        if (workspace / path).is_symlink() or not (workspace / path).is_file():
+            return None
+        text = (workspace / path).read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
         return None
     if re.search(r"^\s*(?:import|from) unittest\b", text, re.MULTILINE):
-        return f"python3 -m unittest -q {name}"
+        return f"python3 -m unittest -q {path}"
     if "pytest" in text or re.search(r"^(?:async )?def test_", text, re.MULTILINE):
         return f"python3 -m pytest -q {name}"
     return None

@@ -11,25 +11,41 @@ from dataclasses import replace
 from pathlib import Path
 
 from laguna_agent.actions import Action, RunCommand
-from laguna_agent.agent.check.detection import is_test_file, named_check, tests_are_the_task
+from laguna_agent.agent.check.detection import (
+    NamedCheck,
+    is_question,
+    is_test_file,
+    named_check,
+    tests_are_the_task,
+)
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import CheckRan, ToolCall, ToolFinished
+from laguna_agent.events import CheckRan, Notice, ToolCall, ToolFinished
 from laguna_agent.log import log_decision
 from laguna_agent.tools.done import run_check
 
 
 class CheckRunner:
-    """Runs the check of one turn and remembers its last result."""
+    """Runs the check of one turn and remembers its last result.
 
-    def __init__(self, services: Services, files: TurnFiles, task: str) -> None:
+    `given` is the check of `--check` or `/check`; it takes precedence over one that the task names.
+    """
+
+    def __init__(
+        self, services: Services, files: TurnFiles, task: str, given: str | None = None
+    ) -> None:
         self._services = services
         self._files = files
-        workspace = services.tool_context.workspace
-        self.command = services.check_command or named_check(task, workspace)
+        if given is not None and services.approver is not None and is_question(task):
+            given = None  # a person asks something between two tasks
+        self._given = given is not None
+        named = NamedCheck(given) if given else named_check(task, services.tool_context.workspace)
+        self.command, self._doubt = named
         self.protects_tests = self.command is not None and not tests_are_the_task(task)
         self.last: CheckRan | None = None
+        self.runs = 0
+        """How often the check ran in this turn."""
         self._restored_tests: list[str] = []
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
@@ -42,6 +58,13 @@ class CheckRunner:
 
     async def run_first(self) -> None:
         """Run the check before the first reply, where the pack wants to show what fails."""
+        if self._doubt is not None:
+            text = (
+                f"`{self._doubt}` is not taken as the check of this task. If its success decides, "
+                f"say so: until `{self._doubt}` passes, "
+            )
+            text += "--check or /check." if self._services.approver is None else "or /check."
+            self._services.emit(Notice(text=text))
         if self.command is None or not self._services.pack.manifest.check_first:
             return
         await self._request_approval()
@@ -82,8 +105,16 @@ class CheckRunner:
         if ran is None:
             raise LagunaError("this turn has no check to run")
         self.last = ran
+        self.runs += 1
         self._services.emit(ran)
         return ran
+
+    def is_needed(self, *, changed: bool) -> bool:
+        """Whether an answer without calls ends the turn only if the check passes. A person who set
+        a check for the whole session reads an answer that changed nothing as an answer."""
+        if self.command is None or self.passed:
+            return False
+        return changed or not self._given or self._services.approver is None
 
     def is_due(self, *, changed: bool, called: Sequence[str]) -> bool:
         """Whether to run the check after these calls: a pack for small models runs it after each

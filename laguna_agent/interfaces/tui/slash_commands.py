@@ -55,6 +55,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
             "idle"),
     SlashCommand("/mode", "what laguna does without asking", "[ask|accept-edits|auto|allow-all]"),
     SlashCommand("/plan", "explore and plan without changes; again to end it", "[TEXT]"),
+    SlashCommand("/check", "a command that must succeed before a task is done; off ends it",
+            "[COMMAND|off]"),
     SlashCommand("/compact", "summarise to free the context", "[WHAT TO KEEP]", "idle"),
     SlashCommand("/new", "start a new conversation", when="idle"),
     SlashCommand("/resume", "resume an earlier conversation", "[ID]", "idle"),
@@ -169,6 +171,8 @@ class SlashCommands:
                 self._mode(argument)
             case "/plan":
                 self._plan(argument)
+            case "/check":
+                self._check(argument)
             case "/compact":
                 self._conversation.compact(argument)
             case "/new":
@@ -259,6 +263,12 @@ class SlashCommands:
         )
         if message:
             self._send(message)
+
+    def _check(self, command: str) -> None:
+        if command:
+            self._session.set_check(None if command == "off" else command)
+        check = self._session.settings.check
+        self._notice(f"the check of every task: {check}" if check else "no check is set")
 
     def _theme(self, name: str) -> None:
         if name in themes.PALETTES:
