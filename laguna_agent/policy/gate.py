@@ -25,6 +25,7 @@ from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
 from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
+from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy, named_secret, possible_paths
 from laguna_agent.policy.shell_syntax import SimpleCommand
@@ -139,7 +140,7 @@ class Gate:
         match action:
             case ReadPath() if sensitive_paths.secret_reason(action.path) is None:
                 return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
-            case WritePath() if sensitive_paths.protected_reason(action.path, self._root) is None:
+            case WritePath() if self._protected(action.path) is None:
                 return RuleConfig(
                     verdict="allow", path=sensitive_paths.real(action.path), write=True
                 )
@@ -283,7 +284,7 @@ class Gate:
     def _write(self, action: WritePath, tool: str) -> Decision:
         if ruled := self._by_rule("ask", action, tool, None):
             return ruled
-        if reason := sensitive_paths.protected_reason(action.path, self._root):
+        if reason := self._protected(action.path):
             return _decision("ask", "built-in: protected", reason)
         if ruled := self._by_rule("allow", action, tool, None):
             return ruled
@@ -294,6 +295,12 @@ class Gate:
         if self.mode in ("accept-edits", "auto"):
             return _decision("allow", f"mode {self.mode}", "an edit in the workspace")
         return _decision("ask", f"mode {self.mode}", "it changes a file")
+
+    def _protected(self, path: str) -> str | None:
+        """Why a change of `path` asks whatever rules allow, or None."""
+        return sensitive_paths.protected_reason(path, self._root) or reference_reason(
+            path, self._root
+        )
 
     def _network(self, action: Network, tool: str) -> Decision:
         if self.offline:

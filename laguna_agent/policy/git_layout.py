@@ -7,19 +7,13 @@ it allows a read-only git command.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from laguna_agent.policy import sensitive_paths
-
-_HOOKS_PATH = re.compile(r"^\s*hookspath\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_INCLUDE_PATH = re.compile(
-    r"^\s*\[include(?:if\s[^\]]*)?\][^\[]*?^\s*path\s*=\s*(.+?)\s*$",
-    re.IGNORECASE | re.MULTILINE | re.DOTALL,
-)
+from laguna_agent.policy.git_references import referenced_paths
 
 
 @dataclass
@@ -41,6 +35,10 @@ class GitLayout:
         """Mounts that protect `fixed`; parents are mounts too, so they cannot be renamed."""
         for path in self.writable:
             yield path, "writable"
+        for path in self.fixed:
+            for parent in path.parents:
+                if parent != self.worktree and parent.is_relative_to(self.worktree):
+                    yield parent, "writable"
         for path in self.fixed:
             yield path, "read-only"
 
@@ -66,20 +64,21 @@ def git_layout(worktree: Path) -> GitLayout:
         if sensitive_paths.is_under(dot_git, worktree):
             layout.writable.append(dot_git)
         _protect(layout, dot_git)
+    for text in referenced_paths(os.fspath(worktree)):
+        if sensitive_paths.real(text) == text:  # a mount cannot cover a link
+            path = Path(text)
+            (layout.fixed if path.exists() else layout.absent).append(path)
     return layout
 
 
 def _protect(layout: GitLayout, directory: Path) -> None:
     """Protect the files of one git directory and of its submodules' directories."""
-    config = directory / "config"
     for name in ("hooks", "config", "config.worktree", "commondir", "gitdir"):
         path = directory / name
         if path.exists():
             layout.fixed.append(path)
         else:
             layout.absent.append(path)
-    for path in _referenced(config, layout.worktree, directory):
-        (layout.fixed if path.exists() else layout.absent).append(path)
     modules = directory / "modules"
     if modules.is_dir() and not modules.is_symlink():
         _protect_modules(layout, modules)
@@ -131,16 +130,3 @@ def _linked_directory(dot_git: Path) -> tuple[Path, Path] | None:
         return None
     shared = Path(sensitive_paths.real(directory / common))
     return (directory, shared) if (shared / "objects").is_dir() else None
-
-
-def _referenced(config: Path, worktree: Path, directory: Path) -> Iterator[Path]:
-    """Paths below the working tree that the configuration includes or takes hooks from."""
-    try:
-        text = config.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return
-    for pattern, base in ((_HOOKS_PATH, worktree), (_INCLUDE_PATH, directory)):
-        for value in pattern.findall(text):
-            path = Path(os.path.normpath(base / os.path.expanduser(value.strip('"'))))
-            if sensitive_paths.is_under(path, worktree) and path != worktree:
-                yield Path(sensitive_paths.real(path))
