@@ -68,7 +68,7 @@ def make_services(
             state_dir=trajectory.outputs,
             sandbox=sandbox,
             max_output_chars=pack.limits.result_chars,
-            cache_dir=state_dir / "cache",
+            cache_dir=state_dir,
             may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
             state={"git.trusted": settings.trusted},
         ),

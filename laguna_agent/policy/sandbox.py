@@ -169,8 +169,9 @@ def make_sandbox(
 ) -> SandboxChoice:
     """The best sandbox available on this machine, or `NoSandbox` with a one-line reason.
 
-    `state_dir` keeps the children's private caches between runs. `hidden` and `read_only` are the
-    paths that rules deny (`Gate.denied_paths`).
+    `state_dir` keeps the children's private caches between runs, in a folder where nothing of
+    laguna's own may lie. `hidden` and `read_only` are the paths that rules deny
+    (`Gate.denied_paths`).
     """
     unconfined = NoSandbox(network=network)
     if not enabled:

@@ -32,6 +32,7 @@ from laguna_agent.events import (
 from laguna_agent.interfaces.headless import _report
 from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.trust import is_trusted, trust
+from laguna_agent.tools.code.index import IndexCache, source_files
 from support.scripted import call, end_of, results_of, take
 
 Opened = Callable[..., Any]
@@ -77,6 +78,47 @@ async def test_a_link_made_in_the_shell_leads_no_file_tool_out(
     assert "hunter2" not in conversation.prompt
     assert (out / "x").read_text() == "hunter2\n"
     assert [path.name for path in out.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        "rm -rf {place}; ln -s {out} {place}",
+        "mkdir -p {place}; ln -s {out}/f {place}/f; ln {out}/f {place}/g",
+        "rm -rf {place}; mkfifo {place}",
+        "rm -rf ~/.cache/*; ln -s {out} ~/.cache/unfinished-writes",
+    ],
+)
+async def test_what_a_command_leaves_in_its_cache_is_nothing_to_laguna(
+    plant: str, opened: Opened, workspace: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "f").write_text("hunter2\n")
+    os.link(workspace / "README.md", workspace / "linked")
+    names = ("unfinished-writes", "symbols.sqlite", "symbols.sqlite-wal", "output", "shell")
+    script = "; ".join(plant.format(out=out, place=f"~/.cache/{name}") for name in names)
+    session, _ = await opened(
+        [
+            call("shell", command=f"({script}) 2>/dev/null; ls -A ~/.cache"),
+            call("edit", path="linked", old="foo", new="changed"),
+            call("shell", command="seq 30000"),
+            DONE,
+        ]
+    )
+    planted, edited, *_ = results_of(await take(session, "Go"))
+    assert "unfinished-writes" in planted.content
+    assert edited.ok, edited.content
+    indexed = IndexCache(session._services.tool_context.cache_dir).indexes(source_files(workspace))
+    assert "src/a.py" in indexed
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("f", "hunter2\n")]
+
+
+async def test_a_command_keeps_its_cache_between_sessions(opened: Opened, home: Path) -> None:
+    for command, found in (("echo built > ~/.cache/x", ""), ("cat ~/.cache/x", "built")):
+        session, _ = await opened([call("shell", command=command), DONE])
+        assert found in results_of(await take(session, "Go"))[0].content
+    assert list((home / ".cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["../repo-evil/f", "{evil}/f", "src/../../repo-evil/f"])

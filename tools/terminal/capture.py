@@ -111,7 +111,8 @@ class Capture:
             return
         try:
             self.name, self.file = self._save()
-            self._stream = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._stream = os.open(self.file, flags)
         except OSError:  # a full or read-only state directory must not lose the result
             self.name, self.file, self._cannot_save = "", None, True
             self._unsaved.clear()
