@@ -134,6 +134,8 @@ def plan_mounts(
     plan.add("read-only", "/")
     plan.add("dev", "/dev")
     plan.add("proc", "/proc")
+    for place in kernel_settings():
+        plan.add("read-only", place)
     for place in SCRATCH:
         if os.path.isdir(place) and not os.path.islink(place):
             plan.add("tmpfs", place)
@@ -158,7 +160,7 @@ def plan_mounts(
         plan.hide(own)
     _show_tools(plan, environment)
     for path in writable:
-        if os.path.exists(path):
+        if os.path.exists(path) and not _is_laguna_s(sensitive_paths.real(path)):
             plan.add("writable", sensitive_paths.real(path))
     plan.add("writable", root)
     for path, kind in git_layout(root).mounts():
@@ -174,6 +176,29 @@ def plan_mounts(
         plan.hide(path)
     _mask_sockets(plan, [root, *map(Path, writable)])
     return plan
+
+
+def kernel_settings(proc: str = "/proc") -> list[str]:
+    """What is in `/proc` and not about processes: written by root, it changes the whole machine.
+
+    Dropped capabilities do not protect it, since many of these files ask only who the writer is.
+    """
+    try:
+        with os.scandir(proc) as entries:
+            return sorted(
+                entry.path
+                for entry in entries
+                if not entry.name.isdecimal()
+                and not entry.is_symlink()
+                and (entry.is_dir() or entry.stat().st_mode & 0o222)
+            )
+    except OSError:
+        return []
+
+
+def _is_laguna_s(path: str) -> bool:
+    """Whether a path lies in a directory of laguna's own, where no child may write."""
+    return any(sensitive_paths.is_under(path, own) for own in sensitive_paths.laguna_directories())
 
 
 def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, str]) -> None:

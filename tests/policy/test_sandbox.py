@@ -151,6 +151,23 @@ def test_the_sandbox_leaves_nothing_in_a_repository(inside: Run, workspace: Path
     assert tree(workspace) == before
 
 
+@pytest.mark.parametrize(
+    "place", ["/proc/sys", "/proc/irq", "/proc/fs", "/proc/bus", "/proc/mtrr", "/sys"]
+)
+@pytest.mark.parametrize("network", [False, True])
+def test_the_kernel_s_settings_cannot_be_written(place: str, network: bool, inside: Run) -> None:
+    find = f"find {place} -xdev ! -type l -writable -print -quit"
+    done = inside(f"{find}; echo searched", network=network)
+    assert done.stdout == "searched\n"
+
+
+def test_a_kernel_setting_is_not_even_written_back(inside: Run) -> None:
+    setting = Path("/proc/sys/kernel/core_pattern")
+    script = f'v=$(cat {setting}); echo "$v" > {setting} && echo written'
+    for wrapped in (script, f"unshare -Ur sh -c '{script}'", f"cd /proc/1/root; {script}"):
+        assert "written" not in inside(wrapped).stdout
+
+
 def test_denied_paths_are_hidden_or_read_only(inside: Run, workspace: Path) -> None:
     (workspace / "private").mkdir()
     (workspace / "private" / "f").write_text("hunter2\n")
@@ -207,6 +224,15 @@ def test_laguna_s_directories_in_a_workspace_are_invisible(
     monkeypatch.setenv("LAGUNA_HOME", str(workspace / ".l"))
     inside("mkdir -p .l/config; echo '[policy]' > .l/config/config.toml", state_dir=workspace / "s")
     assert not (workspace / ".l" / "config" / "config.toml").exists()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_laguna_s_directories_cannot_be_made_writable(inside: Run, depth: int) -> None:
+    own = paths.state_dir() / "repo"
+    own.mkdir(parents=True)
+    writable = [own, *own.parents][depth]
+    inside(f"mkdir -p {own}; touch {own}/C", writable=[writable])
+    assert not (own / "C").exists()
 
 
 def test_the_environment_has_no_secrets(inside: Run, monkeypatch: pytest.MonkeyPatch) -> None:
