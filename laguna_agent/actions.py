@@ -57,6 +57,19 @@ Action = Annotated[
 ]
 
 
+def action_text(action: Action) -> str:
+    """An action in a line: `npm install`, `write a.py`, `git commit`."""
+    match action:
+        case RunCommand(command=text):
+            return text
+        case Network(host=text):
+            return f"reach {text}"
+        case GitWrite(operation=operation, detail=detail):
+            return f"git {operation} {detail}".rstrip()
+        case ReadPath(path=path) | WritePath(path=path):
+            return f"{action.kind} {path}"
+
+
 class Decision(BaseModel):
     """The policy's answer, the rule that decided, and a reason for people."""
 

@@ -77,8 +77,12 @@ def _guarded(run: Callable[[list[str]], int], arguments: list[str]) -> int:
         from laguna_agent.log import log_error
 
         log_error("error", error)
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code, arguments)
     except KeyboardInterrupt:
+        if _prints_an_object(arguments):
+            from laguna_agent.interfaces.headless import report_failure
+
+            report_failure("interrupted", "interrupted")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (lives as long as the process)
@@ -86,18 +90,45 @@ def _guarded(run: Callable[[list[str]], int], arguments: list[str]) -> int:
     except Exception as error:
         from laguna_agent.log import unexpected
 
-        return _fail(unexpected(error), ExitCode.FAILED)
+        return _fail(unexpected(error), ExitCode.FAILED, arguments)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, arguments: list[str]) -> int:
     from laguna_agent.policy.sanitize import visible
 
     sys.stderr.write(f"laguna: {visible(message)}\n")
+    if _prints_an_object(arguments):
+        from laguna_agent.interfaces.headless import report_failure
+
+        report_failure(message)
     return int(code)
 
 
+def _prints_an_object(arguments: list[str]) -> bool:
+    """Whether a script expects the object of `--output json`, whatever is wrong."""
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    wanted = ("json", "stream-json")
+    return not _command(arguments) and any(
+        flag in [f"--output={name}" for name in wanted]
+        or (flag in wanted and flags[place - 1] == "--output")
+        for place, flag in enumerate(flags)
+    )
+
+
 def _run_agent(arguments: list[str]) -> int:
+    import shlex
+
+    from laguna_agent.errors import UsageError
+
     options = make_parser().parse_args(arguments)
+    if options.task is None and options.output != "text":
+        raise UsageError("--output is for --task", hint='laguna --task "…" --output json')
+    if options.task is not None and options.prompt:
+        text = shlex.quote(f"{options.task} {' '.join(options.prompt)}")
+        raise UsageError(
+            f"--task takes one text, and `{' '.join(options.prompt)}` is beside it",
+            hint=f"Put the text in quotes: laguna --task {text}",
+        )
     if options.task is not None:
         import asyncio
 
@@ -111,7 +142,9 @@ def _run_agent(arguments: list[str]) -> int:
     from laguna_agent.interfaces.tui import run_tui
 
     cwd = Path(options.directory).expanduser().resolve() if options.directory else None
-    return int(run_tui(lambda: make_settings(options), prompt=options.prompt, cwd=cwd))
+    return int(
+        run_tui(lambda: make_settings(options), prompt=" ".join(options.prompt) or None, cwd=cwd)
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -130,7 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("prompt", nargs="?", metavar="PROMPT", help="a first message for the terminal interface")
+    add("prompt", nargs="*", metavar="PROMPT", help="a first message for the terminal interface")
     add("--task", metavar="TEXT", help="do one task without the interface; - reads standard input")
     add("--check", metavar="COMMAND", help="a command that succeeds once the task is done")
     add("--model", metavar="NAME", help="a model's name, a GGUF file, or PROVIDER/NAME")
@@ -153,7 +186,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max-tokens", type=_positive, metavar="N", help="stop after N generated tokens")
     add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this many seconds")
     add("--seed", type=int, metavar="N", help="seed of the sampling")
-    add("--temperature", type=float, metavar="T", help="0 is greedy; default: the model's own")
+    add(
+        "--temperature",
+        type=_temperature,
+        metavar="T",
+        help="0 is greedy; default: the model's own",
+    )
     add("--thinking", action=argparse.BooleanOptionalAction, default=None,
         help="think before answering, for models that can")  # fmt: skip
     add("--no-memory", action="store_true", help="neither recall nor write memories")
@@ -217,16 +255,34 @@ def make_settings(options: argparse.Namespace) -> Settings:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    from argparse import ArgumentTypeError
+
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise ValueError(text)
+    from argparse import ArgumentTypeError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise ArgumentTypeError(f"`{text}` is not a number of seconds above 0")
+    return value
+
+
+def _temperature(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1e3:
+        raise ArgumentTypeError(f"`{text}` is not a number from 0 on")
     return value
 
 

@@ -160,6 +160,22 @@ class Notice(_Event):
     text: str
 
 
+class CheckResult(BaseModel):
+    """The check of a turn: how it ended when it last ran (None: it never did), and how often."""
+
+    command: str
+    exit_code: int | None = None
+    runs: int = 0
+
+
+class Denied(BaseModel):
+    """Something that was denied: the tool, what it would have done, and why not."""
+
+    tool: str
+    action: str
+    reason: str
+
+
 class TurnFinished(_Event):
     """A turn ended. `files_changed` are paths relative to the repository; `checkpoint` is the id of
     a record of the files as the turn left them, if one was made."""
@@ -173,6 +189,8 @@ class TurnFinished(_Event):
     usage: Usage = Usage()
     files_changed: list[str] = []
     checkpoint: str = ""
+    check: CheckResult | None = None
+    denied: list[Denied] = []
 
 
 class Compacted(_Event):

@@ -136,7 +136,7 @@ class AgentLoop:
             await self._start_over(turn)
         else:
             error = "the model only repeats itself; say what to try instead"
-            turn.end("limit", error=error)
+            await self._end_stuck(turn, error)
 
     async def _decide_on_text(self, turn: Turn, reply: Reply) -> None:
         """A reply without calls: the answer, or something that the model must correct."""
@@ -185,7 +185,7 @@ class AgentLoop:
             return
         loop = turn.loop_detector.loop()
         if loop is not None and turn.nudges >= _MAX_LOOP_NOTES:
-            turn.end("limit", error=f"no progress: {loop}; say what to try instead")
+            await self._end_stuck(turn, f"no progress: {loop}; say what to try instead")
             return
         if loop is not None:
             turn.nudges += 1
@@ -194,6 +194,15 @@ class AgentLoop:
         self._add_notes(after_calls(self.services, turn, executor))
         self._show(self.services.instructions.take_notices())
         await self.window.append_pending()
+
+    async def _end_stuck(self, turn: Turn, error: str) -> None:
+        """End a turn in which the model repeats itself: by the check, where there is one."""
+        if turn.changed and turn.check.may_run() and (await turn.check.run()).exit_code == 0:
+            turn.add_changed(await turn.files.changed())
+            turn.end("done", turn.check.passed_summary(turn.changed))
+            return
+        turn.stuck = True
+        turn.end("limit", error=error)
 
     async def _decide_on_check(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
         """Run the check after a change: end the turn when it passes, else start over."""

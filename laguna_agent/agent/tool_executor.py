@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from laguna_agent.actions import Action, Decision, WritePath
+from laguna_agent.actions import Action, Decision, WritePath, action_text
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.services import Services
 from laguna_agent.events import (
+    Denied,
     Notice,
     PlanUpdated,
     ToolCall,
@@ -47,6 +48,9 @@ class ToolExecutor:
     check: CheckRunner
     results: list[ToolFinished] = field(default_factory=list)
     denied: int = 0
+    """Calls that the policy or a person denied."""
+    denials: list[Denied] = field(default_factory=list)
+    """Those, and what hooks denied."""
     hook_texts: list[str] = field(default_factory=list)
     """What hooks add for the model."""
     done: ToolFinished | None = None
@@ -95,7 +99,7 @@ class ToolExecutor:
         hooked = await self.services.hooks.before_tool(call)
         self._show(hooked.notices)
         if hooked.deny is not None:
-            return self._denied(call, f"a hook said no: {hooked.deny}")
+            return self._denied(call, f"a hook said no: {hooked.deny}", call.name)
         self.hook_texts += hooked.add
         try:
             actions = await asyncio.to_thread(tool.tool.actions, arguments, self._context)
@@ -115,7 +119,7 @@ class ToolExecutor:
                 reason = await self._ask_person(call, action, decision)
             if reason is not None:
                 self.denied += 1
-                return self._denied(call, reason)
+                return self._denied(call, reason, action_text(action))
         return None
 
     async def _ask_person(self, call: ToolCall, action: Action, decision: Decision) -> str | None:
@@ -130,8 +134,9 @@ class ToolExecutor:
             return None
         return f"The user said no: {approval.reason}" if approval.reason else "The user said no"
 
-    def _denied(self, call: ToolCall, reason: str) -> ToolFinished:
+    def _denied(self, call: ToolCall, reason: str, action: str) -> ToolFinished:
         reason = reason.strip().rstrip(".")
+        self.denials.append(Denied(tool=call.name, action=action, reason=reason))
         return _refused(call, self.services.pack.text("denied.md", tool=call.name, reason=reason))
 
     # --- running ----------------------------------------------------------------------------
@@ -172,6 +177,8 @@ class ToolExecutor:
             result = ToolResult(
                 ok=False, content=f"{call.name} failed: {type(error).__name__}: {error}"
             )
+        if tool.kind == "done":
+            self.check.count(result.exit_code)
         if result.ran is not None:
             self.services.gate.command_ran(result.ran)
         finished = ToolFinished(

@@ -15,7 +15,7 @@ from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn_files import TurnFiles
-from laguna_agent.events import Status, TurnFinished, Usage
+from laguna_agent.events import Denied, Status, TurnFinished, Usage
 
 
 class TurnOutcome(NamedTuple):
@@ -42,8 +42,12 @@ class Turn:
     """Files that tools report as changed."""
     denied: int = 0
     """Calls that were denied."""
+    denials: list[Denied] = field(default_factory=list)
+    """What was denied, by hooks too."""
     all_denied: bool = False
     """Whether every call of the last reply was denied."""
+    stuck: bool = False
+    """Whether the turn ends because the model repeats itself."""
     nudges: int = 0
     """Notes that asked the model to do something else."""
     outcome: TurnOutcome | None = None
@@ -75,6 +79,7 @@ class Turn:
     def count(self, executor: ToolExecutor) -> None:
         """Count what the calls of one reply did."""
         self.denied += executor.denied
+        self.denials += executor.denials
         self.all_denied = executor.denied == len(executor.calls)
         for call, result in zip(executor.calls, executor.results, strict=True):
             self.add_changed(result.files_changed)
@@ -100,6 +105,13 @@ class Turn:
         )
         if status in ("failed", "limit") and self.denied and not self.changed:
             status = "denied"
+        check = self.check.result
+        if check is not None and check.exit_code and status in ("failed", "limit"):
+            status = "failed" if self.stuck else status
+            error = (
+                f"the check `{check.command}` failed when it last ran (exit {check.exit_code}): "
+                f"{error or 'the model gave up'}"
+            )
         return TurnFinished(
             status=status,
             summary=summary,
@@ -108,4 +120,6 @@ class Turn:
             duration_s=round(time.monotonic() - self.started, 3),
             usage=self.usage,
             files_changed=sorted(self.changed),
+            check=check,
+            denied=self.denials,
         )

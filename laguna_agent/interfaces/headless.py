@@ -19,7 +19,7 @@ from typing import IO, Literal
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.events import Event, ModelLoading, SessionStarted, TurnFinished
+from laguna_agent.events import Event, ModelLoading, SessionStarted, Status, TurnFinished
 from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.sanitize import visible
 
@@ -107,6 +107,11 @@ async def run_task(
     return code
 
 
+def report_failure(error: str, status: Status = "error") -> None:
+    """Print the object of a run that ended before it could begin."""
+    _report(TurnFinished(status=status, error=error), None, None, "json")
+
+
 def _report(
     finished: TurnFinished,
     session: Session | None,
@@ -132,6 +137,8 @@ def _report(
                 "steps": finished.steps,
                 "duration_s": finished.duration_s,
                 "files_changed": finished.files_changed,
+                "check": finished.check.model_dump() if finished.check else None,
+                "denied": [denied.model_dump() for denied in finished.denied],
                 "usage": finished.usage.model_dump(),
                 "model": {key: model.get(key) for key in ("name", "sha256", "format")},
                 "trajectory": str(session.trajectory.path) if session is not None else None,

@@ -27,6 +27,8 @@ KEYS = {
     "steps",
     "duration_s",
     "files_changed",
+    "check",
+    "denied",
     "usage",
     "model",
     "trajectory",

@@ -21,7 +21,7 @@ from laguna_agent.agent.check.detection import (
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import CheckRan, Notice, ToolCall, ToolFinished
+from laguna_agent.events import CheckRan, CheckResult, Notice, ToolCall, ToolFinished
 from laguna_agent.log import log_decision
 from laguna_agent.tools.done import run_check
 
@@ -44,8 +44,8 @@ class CheckRunner:
         self.command, self._doubt = named
         self.protects_tests = self.command is not None and not tests_are_the_task(task)
         self.last: CheckRan | None = None
-        self.runs = 0
-        """How often the check ran in this turn."""
+        self.result = CheckResult(command=self.command) if self.command else None
+        """How the check ended when it last ran, also by `done`."""
         self._restored_tests: list[str] = []
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
@@ -54,7 +54,7 @@ class CheckRunner:
     @property
     def passed(self) -> bool:
         """Whether the check passed when it last ran."""
-        return self.last is not None and self.last.exit_code == 0
+        return self.result is not None and self.result.exit_code == 0
 
     async def run_first(self) -> None:
         """Run the check before the first reply, where the pack wants to show what fails."""
@@ -105,9 +105,15 @@ class CheckRunner:
         if ran is None:
             raise LagunaError("this turn has no check to run")
         self.last = ran
-        self.runs += 1
+        self.count(ran.exit_code)
         self._services.emit(ran)
         return ran
+
+    def count(self, exit_code: int | None) -> None:
+        """Count a run of the check; None: it did not run."""
+        if self.result is not None and exit_code is not None:
+            self.result.exit_code = exit_code
+            self.result.runs += 1
 
     def is_needed(self, *, changed: bool) -> bool:
         """Whether an answer without calls ends the turn only if the check passes. A person who set
