@@ -381,6 +381,17 @@ else
     step "Installing laguna" pip install --upgrade --upgrade-strategy only-if-needed "$scratch/source"
 fi
 
+# The command: in isolated mode, so that Python takes no modules from PYTHONPATH or from the working
+# directory, which is a repository that may be hostile.
+write_command() {
+    quoted=$(printf '%s' "$venv/bin/python" | sed "s/'/'\\\\''/g")
+    code='import sys; from laguna_agent.cli import main; sys.exit(main())'
+    printf '#!/bin/sh\nexec '\''%s'\'' -I -c '\''%s'\'' "$@"\n' "$quoted" "$code" >"$venv/bin/laguna.new"
+    chmod 755 "$venv/bin/laguna.new"
+    mv -f "$venv/bin/laguna.new" "$venv/bin/laguna"
+}
+write_command
+
 # Some compilers build libraries that crash on the very machine they were built for.
 case $installed in
     *"llama $key"*) ;;

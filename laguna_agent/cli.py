@@ -213,12 +213,14 @@ def make_settings(options: argparse.Namespace) -> Settings:
     from laguna_agent.errors import UsageError
     from laguna_agent.paths import repository_root
     from laguna_agent.policy import trust
+    from laguna_agent.programs import distrust
 
     cwd = Path(options.directory or ".").expanduser()
     if not cwd.is_dir():
         raise UsageError(f"there is no directory {cwd}")
     cwd = cwd.resolve()
     root = repository_root(cwd)
+    distrust(root)
     if options.trust:
         trust.content(root)  # raises when something there cannot be trusted
     trusted = options.trust or trust.is_trusted(root)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from laguna_agent.actions import Action, RunCommand
+from laguna_agent.programs import find_program
 from laguna_agent.tools.output import save_output
 from laguna_agent.tools.terminal.ansi import clean_text
 from laguna_agent.tools.terminal.background import BackgroundCommand
@@ -118,9 +119,10 @@ async def _syntax_error(command: str) -> str:
     """The syntax error that bash reports, empty if there is none. Nothing is run."""
 
     def check() -> str:
+        bash = find_program("bash") or "/bin/bash"
         try:
             checked = subprocess.run(
-                ["bash", "--norc", "--noprofile", "-O", "extglob", "-n"],
+                [bash, "--norc", "--noprofile", "-O", "extglob", "-n"],
                 input=command.encode("utf-8", "surrogateescape"),
                 capture_output=True,
                 timeout=10,

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from laguna_agent.config import HookConfig
 from laguna_agent.events import Notice, ToolCall, ToolFinished
 from laguna_agent.policy.environment import is_secret_variable
+from laguna_agent.programs import find_program
 
 HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
 MAX_CONTINUES = 3
@@ -181,7 +182,7 @@ class Hooks:
             out, err = await _Drain.open(), await _Drain.open()
             try:
                 process = await asyncio.create_subprocess_exec(
-                    "bash",
+                    find_program("bash") or "/bin/bash",
                     "-c",
                     hook.command,
                     cwd=self.cwd,

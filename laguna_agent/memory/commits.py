@@ -6,16 +6,19 @@ import os
 import subprocess
 from pathlib import Path
 
+from laguna_agent.programs import find_program
+
 
 def commits_between(root: Path, first: str, last: str) -> list[str]:
     """Commits after `first` up to `last`, newest first, at most 20; empty when git fails."""
-    if not last or first == last:
+    git = find_program("git")
+    if git is None or not last or first == last:
         return []
     wanted = f"{first}..{last}" if first else last
     try:
         done = subprocess.run(
             [
-                *("git", "--git-dir", str(root / ".git"), "-c", "core.fsmonitor=false"),
+                *(git, "--git-dir", str(root / ".git"), "-c", "core.fsmonitor=false"),
                 *("rev-list", "--max-count=20", "--end-of-options", wanted, "--"),
             ],
             # A partial clone would fetch missing objects through a program that it configures.

@@ -11,7 +11,6 @@ The child dies with the thread that started it: start it from a thread that live
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import child_environment, secret_names
 from laguna_agent.policy.mounts import plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
+from laguna_agent.programs import distrust, find_program
 
 
 class NoSandbox:
@@ -173,6 +173,9 @@ def make_sandbox(
     laguna's own may lie. `hidden` and `read_only` are the paths that rules deny
     (`Gate.denied_paths`).
     """
+    cache = state_dir / "cache"
+    extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
+    distrust(workspace, cache, *extra)
     unconfined = NoSandbox(network=network)
     if not enabled:
         return SandboxChoice(unconfined, "the sandbox is disabled (policy.sandbox = false)")
@@ -189,7 +192,6 @@ def make_sandbox(
             return SandboxChoice(
                 unconfined, f"the workspace {root} is a directory that the sandbox hides"
             )
-    extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
     for path in extra:
         if sensitive_paths.is_under(home, path):
             return SandboxChoice(
@@ -204,9 +206,9 @@ def make_sandbox(
             return SandboxChoice(unconfined, reason)
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         return SandboxChoice(choice)
-    if reason := probe_bubblewrap(shutil.which("bwrap") or ""):
+    program = find_program("bwrap") or ""
+    if reason := probe_bubblewrap(program):
         return SandboxChoice(unconfined, reason)
-    cache = state_dir / "cache"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     empty = state_dir / "empty"
     if not empty.exists():
@@ -220,6 +222,7 @@ def make_sandbox(
             read_only,
             cache=Path(sensitive_paths.real(cache)),
             empty=Path(sensitive_paths.real(empty)),
+            program=program,
         )
     )
 
@@ -232,7 +235,7 @@ def probe_bubblewrap(program: str) -> str:
     if not program:
         return "bubblewrap is not installed (Debian and Ubuntu: apt install bubblewrap)"
     command = [program, *_NAMESPACES, "--unshare-net", "--ro-bind", "/", "/"]
-    command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "true"]
+    command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"]
     return _try(command, program)
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.models.engine.synthetic import Geometry, write_model
 from laguna_agent.models.gguf import GgufHeader
+from laguna_agent.programs import python_command
 
 if TYPE_CHECKING:
     from laguna_agent.models.engine.llama import Context
@@ -79,7 +80,7 @@ def repack_gain(header: GgufHeader, threads: int) -> float:
         return 0.0
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "laguna_agent.models.engine.repack_probe"],
+            python_command("laguna_agent.models.engine.repack_probe"),
             input=json.dumps({"geometry": asdict(geometry), "threads": threads}),
             capture_output=True,
             text=True,

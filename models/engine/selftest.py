@@ -7,8 +7,9 @@ a process of its own: `selftest_process`.
 from __future__ import annotations
 
 import subprocess
-import sys
 from signal import Signals
+
+from laguna_agent.programs import python_command
 
 _LIMIT_S = 180
 
@@ -17,7 +18,7 @@ def fault() -> str:
     """What went wrong, as a predicate (`fails: …`); an empty string when nothing did."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "laguna_agent.models.engine.selftest_process"],
+            python_command("laguna_agent.models.engine.selftest_process"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from laguna_agent.errors import ModelError
 from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.paths import logs_dir, runtime_dir
+from laguna_agent.programs import python_command
 
 _LOG_BYTES = 4 << 20
 _SPINS = 1000
@@ -145,13 +145,9 @@ def _start(spec: EngineSpec, key: str) -> Started:
         )
         try:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "laguna_agent.models.engine.process",
-                    str(listener.fileno()),
-                    spec.to_json(),
-                ],
+                python_command(
+                    "laguna_agent.models.engine.process", str(listener.fileno()), spec.to_json()
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,

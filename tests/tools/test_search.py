@@ -31,9 +31,9 @@ FILES = {
 @pytest.fixture(params=["ripgrep", "own"])
 def box(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolbox:
     if request.param == "own":
-        monkeypatch.setattr(text_search, "find_ripgrep", lambda workspace: None)
+        monkeypatch.setattr(text_search, "find_program", lambda name: None)
     else:
-        assert text_search.find_ripgrep(tmp_path), "the tests need ripgrep"
+        assert text_search.find_program("rg"), "the tests need ripgrep"
     return Toolbox.at(tmp_path)
 
 

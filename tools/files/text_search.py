@@ -7,14 +7,13 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from laguna_agent.programs import find_program, python_command
 from laguna_agent.tools.files.encoding import is_binary
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, ScanJob
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, open_file
@@ -57,17 +56,6 @@ class SearchResult:
     error: str = ""
 
 
-def find_ripgrep(workspace: Path) -> str | None:
-    """The ripgrep on the search path, unless it is in the workspace."""
-    directories = [
-        directory
-        for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
-        if os.path.isabs(directory)
-        and not Path(os.path.realpath(directory)).is_relative_to(workspace)
-    ]
-    return shutil.which("rg", path=os.pathsep.join(directories))
-
-
 async def search(query: Query, context: ToolContext) -> SearchResult:
     """Search by ripgrep, or by Python for expressions that ripgrep does not support."""
     info = file_status(query.target)
@@ -76,7 +64,7 @@ async def search(query: Query, context: ToolContext) -> SearchResult:
     is_directory = stat.S_ISDIR(info.st_mode)
     if not is_directory:
         _check_text(query.target)
-    program = find_ripgrep(context.workspace)
+    program = find_program("rg")
     if program is not None:
         result = await _ripgrep(program, query, context, is_directory)
         if not result.error:
@@ -180,8 +168,7 @@ async def _scan(query: Query) -> SearchResult:
         ignore_case=query.ignore_case,
         limit=_MAX_HITS,
     )
-    # -I: import nothing from the working directory, which may be a hostile repository.
-    argv = [sys.executable, "-I", "-m", "laguna_agent.tools.files.text_scan"]
+    argv = python_command("laguna_agent.tools.files.text_scan")
     reader, writer = os.pipe()
     result = SearchResult()
     try:

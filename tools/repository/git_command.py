@@ -16,6 +16,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from laguna_agent.programs import find_program, search_path
+
 TIMEOUT = 120.0
 
 SAFE_OPTIONS: tuple[str, ...] = (
@@ -78,6 +80,7 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for git: no git variables of the user, no prompts, English messages."""
     environment = {k: v for k, v in os.environ.items() if not is_dropped(k)}
     environment |= {
+        "PATH": search_path(),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
@@ -117,8 +120,6 @@ def run_git(
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError:
-        raise GitError("git is not installed") from None
     except subprocess.TimeoutExpired:
         raise GitError(f"git took longer than {timeout:.0f} s") from None
     except OSError as error:
@@ -129,9 +130,17 @@ def run_git(
     return done.stdout
 
 
+def git_program() -> str:
+    """The git that laguna runs. Raises GitError."""
+    program = find_program("git")
+    if program is None:
+        raise GitError("git is not installed, or only where commands can write")
+    return program
+
+
 def _command(arguments: Sequence[str | bytes], options: Sequence[str]) -> list[str | bytes]:
     settings = [part for option in options for part in ("-c", option)]
-    return ["git", *settings, *arguments]
+    return [git_program(), *settings, *arguments]
 
 
 def neutralised_configuration(listing: bytes) -> dict[str, str]:

@@ -26,6 +26,7 @@ from laguna_agent.tools.repository.git_command import (
     TIMEOUT,
     GitError,
     git_environment,
+    git_program,
     is_dropped,
     neutralised_configuration,
 )
@@ -59,9 +60,9 @@ class GitRepository:
     ) -> bytes:
         """Run git and return at most `OUTPUT_LIMIT` bytes of its output. Raises GitError."""
         removed = [n for n in os.environ if is_dropped(n) and n not in self._environment]
-        prefix = ["env", *(part for name in removed for part in ("-u", name))] if removed else []
+        prefix = ["/usr/bin/env", *(part for name in removed for part in ("-u", name))]
         settings = [part for option in SAFE_OPTIONS for part in ("-c", option)]
-        command = [*prefix, "git", "--no-pager", *settings, *arguments]
+        command = [*prefix, git_program(), "--no-pager", *settings, *arguments]
         with _input(data) as stream:
             # GitPython kills the process when its wrapper is collected: keep a reference.
             running = _start(command, self.workspace, self._environment, stream)
@@ -123,7 +124,8 @@ def _input(data: Sequence[str] | None) -> BinaryIO:
 
 def _start(command: list[str], workspace: Path, environment: dict[str, str], data: BinaryIO) -> Any:
     """Start git with GitPython, which is imported on first use."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # GitPython runs git when it is imported: by this name, or the first on the search path.
+    os.environ |= {"GIT_PYTHON_REFRESH": "quiet", "GIT_PYTHON_GIT_EXECUTABLE": git_program()}
     from git.cmd import Git
     from git.exc import GitCommandNotFound
 

@@ -26,7 +26,7 @@ _INNER = (
 
 KEEPER = (
     "trap : TERM INT HUP; while :; do "
-    f"LAGUNA_SHELL=$1:shell bash --norc --noprofile -c '{_INNER}' bash; "
+    f"LAGUNA_SHELL=$1:shell \"$BASH\" --norc --noprofile -c '{_INNER}' bash; "
     f"printf '\\0D\\0%s\\0' $? >&{REPORT_FD}; "
     f'IFS= read -rd "" -u {COMMAND_FD} go || exit; done'
 )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 import ptyprocess
 
+from laguna_agent.programs import find_program
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.driver import COMMAND_FD, KEEPER, REPORT_FD
 from laguna_agent.tools.tool import Sandbox
@@ -121,6 +122,9 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProces
 
     Raises OSError, pexpect.ExceptionPexpect, or what the sandbox raises.
     """
+    bash = find_program("bash")
+    if bash is None:
+        raise FileNotFoundError("bash is not installed, or only where commands can write")
     mark = secrets.token_hex(8)
     command_read, command_write = os.pipe()
     report_read, report_write = os.pipe()
@@ -130,7 +134,7 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProces
         f"exec {REPORT_FD}>&{report_write} {COMMAND_FD}<&{command_read} "
         f"{report_write}>&- {command_read}<&-; "
     )
-    argv = ["bash", "--norc", "--noprofile", "-c", placing + KEEPER, "bash", mark]
+    argv = [bash, "--norc", "--noprofile", "-c", placing + KEEPER, "bash", mark]
     watcher = processes.watch(mark)
     try:
         if sandbox is not None:

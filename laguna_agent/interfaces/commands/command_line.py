@@ -56,11 +56,14 @@ def repository(options: argparse.Namespace) -> Path:
     from pathlib import Path
 
     from laguna_agent.paths import repository_root
+    from laguna_agent.programs import distrust
 
     directory = Path(options.directory).expanduser()
     if not directory.is_dir():
         raise UsageError(f"there is no directory {directory}")
-    return repository_root(directory)
+    root = repository_root(directory)
+    distrust(root)
+    return root
 
 
 def confirm(question: str, *, hint: str) -> bool:

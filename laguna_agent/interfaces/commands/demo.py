@@ -6,7 +6,6 @@ import asyncio
 import difflib
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
@@ -18,7 +17,7 @@ from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.commands.command_line import Parser, write_line
 from laguna_agent.interfaces.headless import run_task
 from laguna_agent.paths import repository_state_dir
-from laguna_agent.policy.sandbox import make_sandbox
+from laguna_agent.policy.sandbox import SandboxChoice, make_sandbox
 
 CODE, TEST = "booking.py", "test_booking.py"
 CHECK = f"python3 -m unittest -q {TEST}"
@@ -57,12 +56,12 @@ async def _demo(directory: Path, model: str) -> ExitCode:
         before[name] = (sample / name).read_text(encoding="utf-8")
         (directory / name).write_text(before[name], encoding="utf-8")
     write_line(f"A repository with two files, {CODE} and {TEST}, in {directory}.")
-    write_line(f"\n$ {CHECK}\n{_run_check(directory)[1]}\n")
     config = load_config(flags={"model": model, "sampling": {"temperature": 0.0, "seed": 0}})
     choice = make_sandbox(
         workspace=directory, enabled=config.policy.sandbox, network=False, writable=[],
         state_dir=repository_state_dir(directory),
     )  # fmt: skip
+    write_line(f"\n$ {CHECK}\n{_run_check(directory, choice)[1]}\n")
     confined = choice.confined
     if not confined:
         write_line(f"No sandbox ({choice.reason}); commands run without one, in that copy.\n")
@@ -82,7 +81,7 @@ async def _demo(directory: Path, model: str) -> ExitCode:
     if (directory / TEST).read_text(encoding="utf-8") != before[TEST]:
         write_line(f"\nlaguna changed {TEST}, so the result does not count.")
         return ExitCode.FAILED
-    status, output = _run_check(directory)
+    status, output = _run_check(directory, choice)
     write_line(f"\n$ {CHECK}\n{output}")
     if status != 0:
         write_line("\nThe test still fails.")
@@ -91,11 +90,12 @@ async def _demo(directory: Path, model: str) -> ExitCode:
     return ExitCode.DONE
 
 
-def _run_check(directory: Path) -> tuple[int, str]:
+def _run_check(directory: Path, choice: SandboxChoice) -> tuple[int, str]:
     """Run the test without laguna's tools, so that only the files decide."""
     done = subprocess.run(
-        [sys.executable, "-m", "unittest", "-q", TEST],
+        choice.sandbox.wrap(["/bin/sh", "-c", CHECK], cwd=directory),
         cwd=directory,
+        env=choice.sandbox.environment(),
         capture_output=True,
         text=True,
         timeout=60,

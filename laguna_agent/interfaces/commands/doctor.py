@@ -22,6 +22,7 @@ from laguna_agent.interfaces.commands.command_line import (
 )
 from laguna_agent.log import log_path
 from laguna_agent.plurals import counted
+from laguna_agent.programs import find_program
 
 State = Literal["ok", "note", "bad"]
 _MARKS: dict[State, str] = {"ok": "✓", "note": "-", "bad": "✗"}
@@ -222,7 +223,7 @@ def _programs(root: Path) -> Iterator[Finding]:
         ("rg", "note", "Install ripgrep: without it, searching is slower."),
     )
     for name, state, fix in needs:
-        path = shutil.which(name)
+        path = find_program(name)
         yield Finding(name, "ok" if path else state, path or "not found", "" if path else fix)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from laguna_agent.errors import ExitCode, UsageError, did_you_mean
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
 from laguna_agent.interfaces.commands.pack_library import PackLibrary
+from laguna_agent.programs import find_program, user_command
 from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem
@@ -209,9 +209,9 @@ def _edit(options: argparse.Namespace, library: PackLibrary) -> int:
 def _editor(config: Config) -> list[str]:
     chosen = config.tui.editor or os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if chosen:
-        return shlex.split(chosen)
-    for program in ("nano", "vi"):
-        if shutil.which(program):
+        return user_command(chosen)
+    for name in ("nano", "vi"):
+        if program := find_program(name):
             return [program]
     raise UsageError(
         "no editor is configured", hint="Set EDITOR, or `editor` under [tui] in config.toml."

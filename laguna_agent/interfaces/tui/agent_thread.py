@@ -20,6 +20,7 @@ from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 from laguna_agent.log import unexpected
+from laguna_agent.programs import find_program
 
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
@@ -278,7 +279,7 @@ class AgentThread:
 
         assert self.settings is not None
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", command),
+            *(find_program("bash") or "/bin/bash", "-c", command),
             cwd=repository_root(self.settings.cwd),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
+from laguna_agent.programs import find_program
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -56,13 +56,16 @@ def copy_with_program(text: str) -> bool:
     """Copy by the system's clipboard program; False if none works here."""
     if os.environ.get("SSH_CONNECTION"):
         return False  # it would be the clipboard of the remote machine
-    for variable, command in _PROGRAMS:
-        if (variable and not os.environ.get(variable)) or not shutil.which(command[0]):
+    for variable, (name, *arguments) in _PROGRAMS:
+        if variable and not os.environ.get(variable):
+            continue
+        program = find_program(name)
+        if program is None:
             continue
         try:
             subprocess.run(
-                command, input=text.encode("utf-8", "surrogatepass"), check=True, timeout=2,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [program, *arguments], input=text.encode("utf-8", "surrogatepass"),
+                check=True, timeout=2, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError):
             continue

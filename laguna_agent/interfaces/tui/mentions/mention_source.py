@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from laguna_agent.interfaces.tui.mentions.fuzzy import FuzzyMatch, Names
 from laguna_agent.policy.sanitize import is_plain
+from laguna_agent.programs import python_command
 from laguna_agent.tools.repository.git_command import GitError, git_process
 
 if TYPE_CHECKING:
@@ -288,8 +288,7 @@ class _SymbolNames(_NameReader):
 
         arguments = [str(self._root), str(repository_state_dir(self._root)), str(self._since)]
         return subprocess.Popen(
-            # -I: import nothing from the working directory, an untrusted repository.
-            [sys.executable, "-I", "-m", "laguna_agent.tools.code.definitions", *arguments],
+            python_command("laguna_agent.tools.code.definitions", *arguments),
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.transcript.rendering import seconds
 from laguna_agent.policy.sanitize import visible
+from laguna_agent.programs import python_command
 from laguna_agent.tools.repository.git_command import GitError, git_output
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ def _turns(directory: Path) -> list[TurnFinished]:
 
 async def doctor_page(cwd: Path) -> Page:
     """The output of `laguna doctor`."""
-    command = [sys.executable, "-m", "laguna_agent.cli", "doctor"]
+    command = python_command("laguna_agent.cli", "doctor", "-C", str(cwd))
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, stdin=asyncio.subprocess.DEVNULL,
+        *command, cwd="/", stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     out, _ = await process.communicate()

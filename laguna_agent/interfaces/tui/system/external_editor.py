@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.programs import user_command
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -24,9 +24,9 @@ def edit_externally(app: App[Any], text: str, configured: str | None) -> str:
         failure: object = None
         with app.suspend():
             try:  # here: `suspend` does not resume the interface when its body raises
-                status = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+                status = subprocess.run([*user_command(editor), str(path)], check=False).returncode
                 failure = f"exit {status}" if status else None
-            except (OSError, ValueError) as error:
+            except (OSError, LagunaError) as error:
                 failure = error
         if failure is not None:
             raise LagunaError(f"the editor `{editor}` failed: {failure}",
