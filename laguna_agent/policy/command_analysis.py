@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,6 +46,8 @@ class AnalysedCommand:
     git_at: list[str] = field(default_factory=list)
     program: str = ""
     """The name that is looked up in the search path; empty for builtins."""
+    cwd: str = ""
+    """Where it most likely runs: every `cd` before it succeeded."""
 
 
 @dataclass
@@ -89,14 +92,19 @@ def analyse(command: str, cwd: str) -> CommandAnalysis:
     """Analyse a command line for a shell whose working directory is `cwd` (absolute)."""
     script = parse(command)
     cwds = [cwd]
+    likely = [(sys.maxsize, cwd)]
     analysed: list[AnalysedCommand] = []
     for simple in script.commands:
+        while simple.start >= likely[-1][0] and len(likely) > 1:
+            likely.pop()
         result = _analyse_simple(simple, cwds)
+        result.cwd = likely[-1][1]
         analysed.append(result)
         if simple.name == "cd" and result.verdict == "read-only":
             moved = _after_cd(simple, cwds)
-            sure = script.chain and not simple.piped
+            sure = script.chain and simple.until is None
             cwds = moved if sure else list(dict.fromkeys([*cwds, *moved]))
+            likely.append((simple.until or likely[-1][0], _after_cd(simple, [result.cwd])[0]))
     for word in script.reads:
         if word.value is not None and analysed:
             analysed[-1].reads.extend(_resolve(word, cwds))

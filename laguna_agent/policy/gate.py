@@ -26,6 +26,7 @@ from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
 from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
 from laguna_agent.policy.git_references import reference_reason
+from laguna_agent.policy.irreversible import loss
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy, named_secret, possible_paths
 from laguna_agent.policy.shell_syntax import SimpleCommand
@@ -316,7 +317,8 @@ class Gate:
         for verdict in ("ask", "allow"):
             if ruled := self._by_rule(verdict, action, tool, None):
                 return ruled
-        if self.mode == "auto" and action.operation in LOCAL_GIT:
+        drops = action.operation == "stash" and action.detail.split()[:1] == ["drop"]
+        if self.mode == "auto" and action.operation in LOCAL_GIT and not drops:
             return _decision("allow", "mode auto", "a local change that can be undone")
         return _decision("ask", f"mode {self.mode}", "it changes the repository")
 
@@ -328,6 +330,8 @@ class Gate:
         contained = self.mode == "auto" and self.sandboxed
         if contained and (secret := named_secret(analysis)):
             return _decision("ask", "built-in: reading", secret)
+        if contained and (lost := loss(analysis, self._root)):
+            return self._allowed_by_rules(analysis) or _decision("ask", "built-in: undo", lost)
         if contained:
             return _decision("allow", "mode auto", "the sandbox contains it")
         reason = self._read_only_objection(analysis)

@@ -32,7 +32,7 @@ def referenced_paths(worktree: str) -> list[str]:
     found: dict[str, None] = {}
     files = [*_config_files(worktree), *_user_config_files()]
     for path in files:  # grows by what is included
-        text = _read(path)
+        text = read_plain(path)
         for key, value in _settings(text):
             for place in _places(key, value, worktree, os.path.dirname(path)):
                 if key == "path" and place not in files and len(files) < _MOST_FILES:
@@ -59,10 +59,10 @@ def reference_reason(path: str, root: str) -> str | None:
 def _config_files(worktree: str) -> list[str]:
     """The configuration files of the repository of a working tree, linked ones included."""
     directory = os.path.join(worktree, ".git")
-    pointer = _read(directory)
+    pointer = read_plain(directory)
     if pointer.startswith("gitdir:"):
         directory = os.path.join(worktree, pointer[len("gitdir:") :].strip())
-    common = os.path.join(directory, _read(os.path.join(directory, "commondir")).strip())
+    common = os.path.join(directory, read_plain(os.path.join(directory, "commondir")).strip())
     places = dict.fromkeys(map(os.path.normpath, (directory, common)))
     return [os.path.join(place, name) for place in places for name in ("config", "config.worktree")]
 
@@ -73,7 +73,7 @@ def _user_config_files() -> list[str]:
     return [os.fspath(home / ".gitconfig"), os.fspath(home / ".config" / "git" / "config")]
 
 
-def _read(path: str) -> str:
+def read_plain(path: str) -> str:
     """The text of a plain file; empty for anything else. Never waits for a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

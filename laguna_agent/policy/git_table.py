@@ -171,6 +171,19 @@ _LISTING["symbolic-ref"] = lambda words: (
 _LISTING["notes"] = lambda words: _two(words, "list show", r"[\w/]+")
 
 
+def without_globals(words: Sequence[str]) -> list[str]:
+    """The words after `git` from the subcommand on, without `-C DIR` and other global options."""
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        position += 2 if words[position] in _GLOBAL_VALUED else 1
+    return list(words[position:])
+
+
+_GLOBAL_VALUED = frozenset(
+    {"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--attr-source"}
+)
+
+
 class GitReads:
     """The directories and paths that a read-only git command line reads."""
 

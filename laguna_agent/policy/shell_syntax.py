@@ -128,8 +128,10 @@ class SimpleCommand:
     text: str
     top: bool
     """Runs in the shell itself, not in a function body or substitution."""
-    piped: bool = False
-    """In a pipeline or a subshell, so that a `cd` does not last."""
+    start: int = 0
+    """Where it begins in the command line, in bytes."""
+    until: int | None = None
+    """Where the pipeline or subshell of a `cd` ends, and with it the effect; None if it lasts."""
     assignments: list[str] = field(default_factory=list)
 
     @property
@@ -160,6 +162,10 @@ class Script:
     """Names of the functions it defines, as written."""
     variables: list[str] = field(default_factory=list)
     """Names of the variables it sets in the shell."""
+    documents: list[str] = field(default_factory=list)
+    """The texts of here-documents and here-strings, as far as they are known."""
+    values: dict[str, list[str]] = field(default_factory=dict)
+    """Values that variables get in it, by assignment or in a loop, as far as they are known."""
     chain: bool = False
     """A list joined by `&&`: each command runs only if those before it succeeded."""
 
@@ -199,6 +205,8 @@ def parse(command: str) -> Script:
         parsed=not tree.root_node.has_error,
         functions=reader.functions,
         variables=reader.variables,
+        documents=reader.documents,
+        values=reader.values,
         chain=reader.chain,
     )
 
@@ -214,6 +222,8 @@ class _Reader:
         self.reads: list[Word] = []
         self.functions: list[str] = []
         self.variables: list[str] = []
+        self.documents: list[str] = []
+        self.values: dict[str, list[str]] = {}
         self.chain = True
 
     def read(self, root: Node) -> None:
@@ -253,18 +263,31 @@ class _Reader:
             self._problem("does not parse")
 
     def _names(self, node: Node) -> None:
-        """Record the functions and variables that the shell has afterwards."""
-        if node.type == "function_definition":
+        """Record the functions and variables that the shell has afterwards, and known texts."""
+        if node.type == "heredoc_body":
+            self.documents.append(self._text(node))
+        elif node.type == "herestring_redirect":
+            self.documents += [
+                value for child in node.named_children if (value := self.word(child).value)
+            ]
+        elif node.type == "function_definition":
             name = node.child_by_field_name("name")
             self.functions.append(self._text(name) if name else "")
         elif node.type in ("for_statement", "select_statement", "c_style_for_statement"):
             name = node.child_by_field_name("variable")
             self.variables.append(self._text(name) if name else "")
+            self._value(name, node.children_by_field_name("value"))
         elif node.type == "variable_assignment":
+            self._value(node.child_by_field_name("name"), node.children_by_field_name("value"))
             parent = node.parent
             if parent is None or parent.type != "command":
                 name = node.child_by_field_name("name")
                 self.variables.append(self._text(name) if name else "")
+
+    def _value(self, name: Node | None, given: list[Node]) -> None:
+        if name is not None:
+            known = [value for node in given if (value := self.word(node).value)]
+            self.values.setdefault(self._text(name), []).extend(known)
 
     def _problem(self, reason: str) -> None:
         self.problems.append(reason)
@@ -295,8 +318,10 @@ class _Reader:
             words.append(word)
         if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
             self._problem("sets a variable")
-        piped = bool(words) and words[0].value == "cd" and _is_piped(node)
-        self.commands.append(SimpleCommand(words, self._text(node), top, piped, assignments))
+        until = _scope_end(node) if words and words[0].value == "cd" else None
+        self.commands.append(
+            SimpleCommand(words, self._text(node), top, node.start_byte, until, assignments)
+        )
 
     def _separated(self, last_end: int, node: Node) -> None:
         """Check for a blank between two words: the tree also splits at an escaped newline, where
@@ -367,13 +392,14 @@ def _unquoted(text: str, first: bool, whole: bool) -> tuple[str | None, bool]:
     return value, is_glob
 
 
-def _is_piped(node: Node) -> bool:
+def _scope_end(node: Node) -> int | None:
+    """The end of the pipeline or subshell that a command is in, or None."""
     parent = node.parent
     while parent is not None:
         if parent.type in ("pipeline", "subshell"):
-            return True
+            return parent.end_byte
         parent = parent.parent
-    return False
+    return None
 
 
 def _word_nodes(node: Node) -> Iterator[Node]:

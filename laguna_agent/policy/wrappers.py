@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from laguna_agent.policy.command_table import WRAPPERS, ProgramSpec
-from laguna_agent.policy.shell_syntax import SimpleCommand, Word, parse
+from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word, parse
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
@@ -23,6 +25,8 @@ def unwrap(simple: SimpleCommand) -> SimpleCommand | None:
         if spec is None or not current.words:
             return current
         rest = _after_options(spec, current.words[1:])
+        if base == "env" and (split := _split_string(current.words[1:])) is not None:
+            rest = split
         if rest is None:
             return None
         if base in ("timeout", "chrt", "chroot", "ssh"):
@@ -32,6 +36,27 @@ def unwrap(simple: SimpleCommand) -> SimpleCommand | None:
         if not rest:
             return current
         current = SimpleCommand(list(rest), current.text, current.top)
+    return None
+
+
+def _split_string(words: Sequence[Word]) -> list[Word] | None:
+    """The command that `env -S 'git push'` runs, or None for an env without that option."""
+    for index, word in enumerate(words):
+        text = word.value or ""
+        if not text.startswith("-"):
+            return None
+        match = re.match(r"-[^-CuS]*S(.*)|--split-string(?:=(.*))?$", text, re.DOTALL)
+        if match is None:
+            continue
+        given = match.group(1) or match.group(2)
+        rest = list(words[index + 1 :])
+        if not given and rest:
+            given, rest = rest[0].value or "", rest[1:]
+        try:
+            parts = shlex.split(given or "")
+        except ValueError:
+            return None
+        return [*(Word(part, part) for part in parts), *rest]
     return None
 
 
@@ -64,10 +89,13 @@ def visible_commands(command: str, depth: int = 0) -> Iterator[tuple[SimpleComma
         # Expansions are visible as unknown words; what does not parse may hide anything.
         yield SimpleCommand([], command, True), False
     for simple in script.commands:
-        yield from _expanded(simple, depth)
+        yield from expanded(simple, depth)
+    for text in texts_for_shells(script):
+        yield from _text_run([text], depth)
 
 
-def _expanded(simple: SimpleCommand, depth: int) -> Iterator[tuple[SimpleCommand, bool]]:
+def expanded(simple: SimpleCommand, depth: int = 0) -> Iterator[tuple[SimpleCommand, bool]]:
+    """A simple command and all that it visibly runs; see `visible_commands`."""
     if simple.name is None:
         yield simple, False
         return
@@ -81,24 +109,62 @@ def _expanded(simple: SimpleCommand, depth: int) -> Iterator[tuple[SimpleCommand
             yield inner, False
             return
         yield inner, True
-    base = os.path.basename(inner.name or "")
-    values = [word.value for word in inner.words]
-    if base in ("eval", "source", "."):
-        yield from _text_run(values[1:] if base == "eval" else [None], depth)
-    elif base in _SHELLS:
-        for index, value in enumerate(values[1:], start=1):
-            if value is None:
-                yield inner, False
-                break
-            if value.startswith("-") and not value.startswith("--") and "c" in value:
-                yield from _text_run(values[index + 1 : index + 2], depth)
-                break
-    elif base == "find":
-        for index, value in enumerate(values):
-            if value in ("-exec", "-execdir", "-ok", "-okdir"):
-                yield from _expanded(
+    if (texts := texts_run(inner)) is not None:
+        yield from _text_run(texts, depth)
+    if os.path.basename(inner.name or "") == "find":
+        for index, word in enumerate(inner.words):
+            if word.value in ("-exec", "-execdir", "-ok", "-okdir"):
+                yield from expanded(
                     SimpleCommand(inner.words[index + 1 :], inner.text, True), depth
                 )
+
+
+def texts_run(simple: SimpleCommand) -> list[str | None] | None:
+    """The text that `sh -c` or `eval` runs as a command line, with None for what is not known.
+
+    None for a command that runs no text.
+    """
+    base = os.path.basename(simple.name or "")
+    values = [word.value for word in simple.words]
+    if base in ("source", "."):
+        return [None]
+    if base == "eval":
+        return values[1:]
+    if base in _SHELLS:
+        for index, value in enumerate(values[1:], start=1):
+            if value is None:
+                return [None]
+            if value.startswith("-") and not value.startswith("--") and "c" in value:
+                return values[index + 1 : index + 2]
+    return None
+
+
+def texts_for_shells(script: Script) -> list[str | None]:
+    """The text that shells read from their standard input: what the line prints or quotes."""
+    if not any(_reads_commands(simple) for simple in script.commands):
+        return []
+    texts: list[str | None] = list(script.documents)
+    for simple in script.commands:
+        if simple.name in ("echo", "printf"):
+            words = [word.value for word in simple.words[1:] if word.value not in ("-e", "-n")]
+            known = [word for word in words if word is not None]
+            text = " ".join(known).replace("\\n", "\n")
+            texts.append(text if len(known) == len(words) else None)
+    return texts or [None]
+
+
+def _reads_commands(simple: SimpleCommand) -> bool:
+    """Whether this is a shell without a script, which runs what it reads."""
+    inner = unwrap(simple)
+    if inner is None or os.path.basename(inner.name or "") not in _SHELLS:
+        return False
+    values = [word.value or "" for word in inner.words[1:]]
+    options = [value for value in values if value.startswith("-")]
+    if any(option == "--version" or "c" in option.lstrip("-") for option in options):
+        return False
+    return len(options) == len(values) or any(
+        "s" in option and not option.startswith("--") for option in options
+    )
 
 
 def _text_run(values: Sequence[str | None], depth: int) -> Iterator[tuple[SimpleCommand, bool]]:

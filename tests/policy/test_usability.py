@@ -178,7 +178,7 @@ git checkout -b topic
 git switch main
 git stash
 git rebase main
-git reset --hard HEAD
+git reset HEAD~1
 git merge topic
 mkdir -p src/new && touch src/new/__init__.py
 mv src/a.py src/b.py
