@@ -242,6 +242,10 @@ def make_settings(options: argparse.Namespace) -> Settings:
     project = root / ".laguna" / "config.toml" if trusted else None
     config = load_config(flags=flags, project=project)
     interactive = options.task is None
+    sampling = {"seed": options.seed, "temperature": options.temperature}
+    named = {"model": options.model or os.environ.get("LAGUNA_MODEL"),
+             "pack": options.pack or os.environ.get("LAGUNA_PACK"),
+             "thinking": options.thinking, **sampling}  # fmt: skip
     return Settings(
         cwd=cwd,
         config=config,
@@ -253,6 +257,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
         resume=options.resume,
         fork=options.fork,
         continue_last=options.continue_last,
+        given=frozenset(name for name, value in named.items() if value is not None),
     )
 
 

@@ -136,13 +136,31 @@ class SystemNote(_Event):
     type: Literal["system_note"] = "system_note"
     text: str
     reason: str
+    files: list[str] = []
+    """The files that the text is from: absolute paths of instructions."""
+
+
+class KeptSettings(Record):
+    """What a session keeps whenever it goes on, unless it is given anew; empty: not chosen."""
+
+    model: str = ""
+    """As a person names it: a name, a path, or `PROVIDER/NAME`."""
+    pack: str = ""
+    thinking: bool | None = None
+    sampling: dict[str, Any] = {}
+    """Only what a person chose; the rest is the model's and the pack's."""
+    check: str = ""
+    plan: bool = False
+    memory: bool = True
+    cwd: str = ""
 
 
 class TurnStarted(_Event):
-    """A turn begins."""
+    """A turn begins, with these settings."""
 
     type: Literal["turn_started"] = "turn_started"
     turn: int
+    settings: KeptSettings | None = None
 
 
 class StepStarted(_Event):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from laguna_agent import __version__
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.context.first_message import local_date
 from laguna_agent.agent.factory import static_variables
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.settings import Settings
@@ -34,18 +35,18 @@ async def start_conversation(
     """Put the static prefix and, when resumed, the recorded conversation into the prompt.
 
     A resumed conversation keeps its system prompt and tools, or nothing of it could be reused,
-    unless it was recorded with another model. `notices` are shown at the start.
+    unless it was recorded with another model or pack. `notices` are shown at the start.
     """
     conversation, recorder = services.conversation, services.recorder
     recorded = recorder.state.system if resumed else None
-    same_model = recorded is not None and _same_model(services)
-    if recorded is not None and same_model:
+    same_prefix = recorded is not None and _same_prefix(services)
+    if recorded is not None and same_prefix:
         system, specs = recorded.text, [ToolSpec.model_validate(tool) for tool in recorded.tools]
     else:
         system, specs = _system_prompt(services)
     tokens = await window.start(system, specs)
     events: list[Event] = [*notices, *window.new_template_notices()]
-    if not same_model:
+    if not same_prefix:
         ids = conversation.tokens
         prompt = SystemPrompt(
             text=system,
@@ -55,7 +56,7 @@ async def start_conversation(
         )
         events = [_session_started(services, settings), prompt, *events]
     if resumed:
-        await _reenter(services, state, window, same_model=same_model)
+        await _reenter(services, state, window, same_prefix=same_prefix)
         events += [
             Notice(level="warning", text=problem) for problem in recorder.trajectory.problems
         ]
@@ -73,15 +74,18 @@ def adopt_record(services: Services, state: SessionState) -> None:
         if isinstance(item.event, SystemNote) and item.event.reason in ("plan", "act")
     ]
     state.planning = planned[-1] if planned else services.starts_in_plan_mode
+    services.instructions.adopt(recorded.instructions)
+    if recorded.user_messages:
+        state.first_message_variables["date"] = local_date(recorded.user_messages[-1].ts)
 
 
 async def _reenter(
-    services: Services, state: SessionState, window: ContextWindow, *, same_model: bool
+    services: Services, state: SessionState, window: ContextWindow, *, same_prefix: bool
 ) -> None:
     recorded = services.recorder.state
     for result in recorded.missing_results:
         services.recorder.record(result)
-    if not same_model:
+    if not same_prefix:
         recorded.token_ids = None
         for stored in recorded.history:
             if isinstance(stored.event, Reply):
@@ -89,6 +93,12 @@ async def _reenter(
     await window.reenter()
     adopt_record(services, state)
     state.turns = recorded.turns
+    state.new_shell = any(
+        call.name == "shell"
+        for stored in recorded.history
+        if isinstance(stored.event, Reply)
+        for call in stored.event.tool_calls
+    )
 
 
 def _system_prompt(services: Services) -> tuple[str, list[ToolSpec]]:
@@ -103,14 +113,16 @@ def _system_prompt(services: Services) -> tuple[str, list[ToolSpec]]:
     return services.pack.system(variables), specs
 
 
-def _same_model(services: Services) -> bool:
-    """Whether the session was recorded with this model in this chat format."""
+def _same_prefix(services: Services) -> bool:
+    """Whether the session was recorded with this model in this chat format, and this pack."""
     info, started = services.conversation.info, services.recorder.state.started
-    model = started.model if started is not None else {}
+    if started is None:
+        return False
     return (
         info.sha256 is not None
-        and model.get("sha256") == info.sha256
-        and model.get("format") == info.format
+        and started.model.get("sha256") == info.sha256
+        and started.model.get("format") == info.format
+        and started.pack.get("name") == services.pack.name
     )
 
 

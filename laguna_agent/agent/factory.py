@@ -12,6 +12,7 @@ from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.first_message import git_state, today
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
+from laguna_agent.agent.kept_settings import settings_to_keep
 from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
 from laguna_agent.agent.recorder import Recorder
 from laguna_agent.agent.services import Services, TurnLimits
@@ -85,6 +86,7 @@ def make_services(
             timeout=config.limits.timeout,
             reply_tokens=pack.limits.reply_tokens,
         ),
+        settings=settings_to_keep(settings, model.info),
         approver=approver,
         thinking=thinking,
         logprobs=config.trajectory.logprobs,

@@ -54,13 +54,34 @@ class Instructions:
     notices: list[Notice] = field(default_factory=list)
     files: list[InstructionFile] = field(default_factory=list)
     """The files shown so far, in order."""
+    _recorded: int = 0
+    """How many of them a message that is on record shows."""
 
     def for_first_message(self) -> str:
         """The text for the first user message; empty when there are no files."""
         found = self._chain()
         files = fit(found, self.limit)
         self._note(files)
+        self._recorded = len(self.files)
         return render(files, self.root)
+
+    def adopt(self, paths: Iterable[str]) -> None:
+        """Set what was shown to the files of the first message and those at `paths`, which the
+        record of a session names."""
+        self.files.clear()
+        self.shown.clear()
+        self.for_first_message()
+        for path in map(Path, paths):
+            if path not in self.shown and path in self._chain_of(path):
+                scope = str(path.parent.relative_to(self.root.resolve()))
+                self._note(fit([(path, scope)], self.limit))
+        self._recorded = len(self.files)
+        self.notices.clear()
+
+    def take_shown(self) -> list[str]:
+        """Paths of the files that `near` showed since the last call, for the record."""
+        files, self._recorded = self.files[self._recorded :], len(self.files)
+        return [str(file.path) for file in files]
 
     def near(self, path: Path) -> str:
         """The text of files that apply to `path` and were not shown yet; empty without any."""
@@ -88,6 +109,9 @@ class Instructions:
             if path.is_file():
                 found.append((path, "everywhere"))
         return [*found, *self._between(self.cwd)] if self.trusted else found
+
+    def _chain_of(self, path: Path) -> list[Path]:
+        return [file for file, _ in self._between(path.parent)] if self.trusted else []
 
     def _between(self, directory: Path) -> list[tuple[Path, str]]:
         root, directory = self.root.resolve(), directory.resolve()

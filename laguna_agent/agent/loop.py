@@ -50,7 +50,9 @@ class AgentLoop:
         """
         self.state.turns += 1
         turn = Turn.create(self.services, self.state, self.window, message.text)
-        self.emit(TurnStarted(turn=self.state.turns))
+        now = {"plan": self.services.gate.plan, "check": self.state.check or ""}
+        settings = self.services.settings.model_copy(update=now)
+        self.emit(TurnStarted(turn=self.state.turns, settings=settings))
         try:
             await self._start(turn, message, after_interruption=after_interruption)
             while turn.outcome is None:
@@ -251,7 +253,8 @@ class AgentLoop:
 
     def _add_notes(self, notes: Notes) -> None:
         for text, reason in notes:
-            self.window.add_note(text, reason)
+            files = self.services.instructions.take_shown() if reason == "instructions" else ()
+            self.window.add_note(text, reason, files)
 
     def _show(self, notices: Sequence[Notice]) -> None:
         for notice in notices:

@@ -11,7 +11,7 @@ from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.recorder import Recorder
 from laguna_agent.agent.skills import Skill
-from laguna_agent.events import Event
+from laguna_agent.events import Event, KeptSettings
 from laguna_agent.models.conversation import Conversation, Sampling
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack, PackTool
@@ -46,6 +46,8 @@ class Services:
     hooks: Hooks
     sampling: Sampling
     limits: TurnLimits
+    settings: KeptSettings
+    """What the session keeps when it goes on, as each turn records it."""
     approver: Approver | None = None
     """None: nobody can be asked, so what needs approval is denied."""
     thinking: bool = False

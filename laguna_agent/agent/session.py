@@ -7,7 +7,9 @@ shown.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from laguna_agent.actions import Mode
@@ -15,6 +17,7 @@ from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.conversation_start import adopt_record, start_conversation
 from laguna_agent.agent.factory import make_services, make_state
+from laguna_agent.agent.kept_settings import with_kept
 from laguna_agent.agent.loop import AgentLoop
 from laguna_agent.agent.model_loading import LoadedModel, LoadModel, load_model
 from laguna_agent.agent.recorder import OnEvent, Recorder
@@ -47,6 +50,7 @@ class Session:
         *,
         resumed: bool,
         approver: Approver | None = None,
+        notices: Sequence[Notice] = (),
     ) -> None:
         self.settings = settings
         self.root = repository_root(settings.cwd)
@@ -58,8 +62,9 @@ class Session:
             settings, self.root, model, recorder, approver
         )
         self._state = make_state(settings, self._services)
-        self._notices += self._services.instructions.take_notices()
+        self._notices += [*self._services.instructions.take_notices(), *notices]
         self._memory = SessionMemory(self.root, self.trajectory, settings.config.memory)
+        self._services.tool_context.recall = self._memory.search
         self._window = ContextWindow(self._services, self._state, self._memory)
         self._loop = AgentLoop(self._services, self._state, self._window)
         self._turn: asyncio.Task[TurnFinished] | None = None
@@ -83,19 +88,23 @@ class Session:
             make_private(state_dir(), snapshots_dir())
         trajectory, resumed = _open_trajectory(settings, root)
         try:
+            recorder = Recorder(trajectory, resumed=resumed, on_event=on_event)
+            settings, notices = with_kept(settings, recorder.state.settings)
             model = await load(
                 settings.config,
                 root=root,
                 session=trajectory.id,
                 trusted=settings.trusted,
-                plan=settings.plan,
+                # A person may end planning, which the pack's toolset would not allow.
+                plan=settings.plan and not settings.interactive,
                 on_event=on_event,
             )
             opened, info = "resumed" if resumed else "opened", model.info
             logger.info("session %s %s: model %s, format %s",
                         trajectory.id, opened, info.name, info.format)  # fmt: skip
-            recorder = Recorder(trajectory, resumed=resumed, on_event=on_event)
-            return cls(settings, recorder, model, resumed=resumed, approver=approver)
+            return cls(
+                settings, recorder, model, resumed=resumed, approver=approver, notices=notices
+            )
         except BaseException:
             trajectory.close()
             raise
@@ -196,6 +205,19 @@ class Session:
         """Set the check of every task from the next turn on, or none."""
         self._state.check = self.settings.check = command
 
+    def carried_over(self, settings: Settings) -> Settings:
+        """Settings for the next session of the same interface: with the mode, the planning, the
+        check and the rules that a person has set in this one."""
+        policy = settings.config.policy.model_copy(update={"rules": list(self.gate.rules)})
+        return replace(
+            settings,
+            mode=self.gate.mode,
+            plan=self.gate.plan,
+            check=self._state.check or "",
+            config=settings.config.model_copy(update={"policy": policy}),
+            given=settings.given | {"plan"},
+        )
+
     # --- between turns ----------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -294,9 +316,7 @@ class Session:
             self._close_open_calls()
             recorded = self._recorder.state
             if not recorded.user_messages:
-                memories = await self._memory.recall_for(
-                    message.text, self.conversation, self._services.tool_context
-                )
+                memories = await self._memory.recall_for(message.text, self.conversation)
                 self._state.first_message_variables["memory"] = memories
             finished = await self._loop.run(
                 message, after_interruption=recorded.last_status == "interrupted"

@@ -1,4 +1,4 @@
-"""Long-term memory of one session: recalled at its start, written at the end of each turn."""
+"""Long-term memory of one session: recalled when an epoch begins, written at the end of a turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import remember
 from laguna_agent.models.conversation import Conversation
-from laguna_agent.tools.tool import ToolContext
+from laguna_agent.tools.tool import RecallSearch
 from laguna_agent.trajectory.store import Trajectory
 
 
@@ -19,25 +19,29 @@ class SessionMemory:
     def __init__(self, root: Path, trajectory: Trajectory, config: MemoryConfig) -> None:
         self._root = root
         self._trajectory = trajectory
-        self._config = config
-        self._recall: Recall | None = None
+        self._budget = config.budget
+        self._recall = Recall(root, session=trajectory.id) if config.enabled else None
 
-    async def recall_for(
-        self, task: str, conversation: Conversation, tool_context: ToolContext
-    ) -> str:
-        """The memories that fit the task, for the first message; opens the index to the recall
-        tool."""
-        if not self._config.enabled:
+    @property
+    def search(self) -> RecallSearch | None:
+        """What the recall tool searches with; None without a memory."""
+        return None if self._recall is None else self._recall.answer
+
+    async def recall_for(self, task: str, conversation: Conversation) -> str:
+        """The memories of other sessions that fit the task, for the first message of an epoch."""
+        if self._recall is None:
             return ""
-        self._recall = Recall(self._root, session=self._trajectory.id)
-        tool_context.recall = self._recall.answer
+        origin = (self._trajectory.meta.parent or "").partition(":")[0]
         return await self._recall.for_task(
-            task, budget=self._config.budget, count=conversation.count
+            task,
+            budget=min(self._budget, conversation.limit // 16),
+            count=conversation.count,
+            without={self._trajectory.id, origin},
         )
 
     def remember(self, summary: str | None = None) -> None:
         """Write what happened since the last call. Raises LagunaError."""
-        if self._config.enabled:
+        if self._recall is not None:
             remember(MemoryStore(self._root), self._trajectory, text=summary)
 
     def close(self) -> None:

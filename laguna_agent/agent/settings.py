@@ -26,3 +26,6 @@ class Settings:
     """Id of the session to fork: a copy of it is resumed."""
     continue_last: bool = False
     """Resume this repository's latest session."""
+    given: frozenset[str] = frozenset()
+    """Names of settings that were given for this run. Of the others, a session that goes on keeps
+    those on its record; see `kept_settings`."""

@@ -18,6 +18,8 @@ class SessionState:
     """The check of every task, from `--check` or `/check`."""
     planning: bool = False
     """Whether the model was last told that it plans."""
+    new_shell: bool = False
+    """Whether the shell is not the one that the model worked in, and it was not told yet."""
     turns: int = 0
     steering: deque[UserMessage] = field(default_factory=deque)
     """Messages typed while a turn runs; they are appended before the next reply."""

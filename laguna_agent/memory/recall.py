@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +72,19 @@ class Recall:
 
     # --- search -------------------------------------------------------------------------------
 
-    def memories(self, query: str, *, limit: int = 5) -> list[MemoryHit]:
-        """The memories that match a query best, one a session, best first."""
+    def memories(
+        self, query: str, *, limit: int = 5, without: Collection[str] = ()
+    ) -> list[MemoryHit]:
+        """The memories that match a query best, one a session, best first; none of the sessions
+        `without`."""
         self._index.refresh()
-        return self._memories(query, limit)
+        return self._memories(query, limit, without)
 
-    def _memories(self, query: str, limit: int) -> list[MemoryHit]:
+    def _memories(self, query: str, limit: int, without: Collection[str] = ()) -> list[MemoryHit]:
         wanted = set(words_in(query))
         names = set(names_in(query))
         hits: list[MemoryHit] = []
-        seen: set[str] = set()
+        seen: set[str] = set(without)
         for path, score in self._index.memories(query, limit * 6):
             memory = read_memory(path)
             if memory is None or (memory.session or memory.id) in seen:
@@ -146,15 +149,18 @@ class Recall:
             return str(error)
         return "\n\n".join(parts)
 
-    async def for_task(self, task: str, *, budget: int, count: Count) -> str:
-        """The memories that match a new task best, as text of at most `budget` tokens.
+    async def for_task(
+        self, task: str, *, budget: int, count: Count, without: Collection[str] = ()
+    ) -> str:
+        """The memories that match a task best, as text of at most `budget` tokens.
 
-        `count` counts the tokens of a text. Empty when nothing matches.
+        `count` counts the tokens of a text. None of the sessions `without` are told. Empty when
+        nothing matches.
         """
         text = ""
         if budget <= 0:
             return text
-        for hit in self.memories(task, limit=4):
+        for hit in self.memories(task, limit=4, without=without):
             memory = hit.memory
             head = f"- {memory.ended[:10]} {memory.outcome or 'open'}: {memory.title}"
             if memory.files:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from laguna_agent.events import (
     Compacted,
+    KeptSettings,
     PlanStep,
     PlanUpdated,
     Reply,
@@ -64,6 +65,8 @@ class ConversationState:
     """The state of a conversation. `apply` updates it with each stored event."""
 
     started: SessionStarted | None = None
+    settings: KeptSettings | None = None
+    """The settings of the last turn."""
     system: SystemPrompt | None = None
     token_ids: list[int] | None = None
     """The prompt from the end of the static prefix to the end of the last reply, for
@@ -75,6 +78,8 @@ class ConversationState:
     first message, followed by the steps that were kept."""
     user_messages: list[StoredEvent] = field(default_factory=list)
     """The user messages of all epochs."""
+    instructions: list[str] = field(default_factory=list)
+    """Instruction files that notes showed, in all epochs."""
     plan: list[PlanStep] = field(default_factory=list)
     epoch: int = 0
     """Compactions so far."""
@@ -138,6 +143,7 @@ class ConversationState:
                     self._summary_asked = True
                 else:
                     self.history.append(stored)
+                    self.instructions += event.files
             case Reply() if not event.discarded:
                 self._apply_reply(stored, event)
             case ToolFinished():
@@ -151,6 +157,7 @@ class ConversationState:
                 self._apply_compaction(stored, event)
             case TurnStarted():
                 self.turns, self.turn_open, self.last_checkpoint = self.turns + 1, True, ""
+                self.settings = event.settings or self.settings
                 self._summary_asked = False  # the turn ended before the summary
             case TurnFinished():
                 self.turn_open = self._summary_asked = False

@@ -149,6 +149,7 @@ class Trajectory:
                 trajectory._next = stored.seq + 1
                 trajectory.meta.apply(stored.ts, stored.event)
             trajectory.meta.parent = f"{origin.id}:{last}"
+            trajectory.meta.remembered = min(origin.meta.remembered, last)
             trajectory.problems.extend(origin.problems)
             trajectory.sync()
         except OSError as error:

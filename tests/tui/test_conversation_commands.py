@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from laguna_agent.config import RuleConfig
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from laguna_agent.trajectory.store import Trajectory
@@ -69,6 +70,26 @@ async def test_new_starts_an_empty_conversation_and_keeps_the_old_one(drive):
         assert "old answer" not in ui.shown
         assert not ui.app.agent.session.conversation_state.user_messages
         assert old.directory.is_dir()
+
+
+async def test_a_new_conversation_and_another_model_keep_what_a_person_has_set(drive):
+    async with drive([Reply(text="old answer")]) as ui:
+        await ui.turn("old question", "old answer")
+        await ui.command("/mode auto")
+        await ui.command("/plan")
+        rule = RuleConfig(verdict="allow", path="/etc/hostname")
+        ui.app.agent.session.gate.add_rule(rule)
+        for number, reopen in enumerate(
+            (lambda: ui.app.slash_commands.run("/new"), lambda: ui.app.models._reopen(model="two")),
+            start=2,
+        ):
+            reopen()
+            await ui.until(lambda number=number: len(ui.conversations) == number, "another session")
+            await ui.idle()
+            gate = ui.app.agent.session.gate
+            assert (gate.mode, gate.plan) == ("auto", True)
+            assert rule in gate.rules
+            assert (ui.app.status.status.mode, ui.app.status.status.plan) == ("auto", True)
 
 
 async def test_resume_by_id_shows_the_conversation_and_the_model_knows_it(drive):

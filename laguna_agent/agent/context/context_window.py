@@ -7,11 +7,14 @@ and it comes at the end of the new epoch.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from laguna_agent.agent.context import compaction
 from laguna_agent.agent.context.epoch import message_of, reenter
+from laguna_agent.agent.context.first_message import git_state, today
+from laguna_agent.agent.context.user_messages import text_of
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.state import SessionState
@@ -89,9 +92,9 @@ class ContextWindow:
         self._services.emit(event)
         self.add_recorded(event)
 
-    def add_note(self, text: str, reason: str) -> None:
+    def add_note(self, text: str, reason: str, files: Sequence[str] = ()) -> None:
         """Add a message of laguna's own."""
-        self.add(SystemNote(text=text, reason=reason))
+        self.add(SystemNote(text=text, reason=reason, files=list(files)))
 
     def add_recorded(self, event: ToolFinished | UserMessage | SystemNote) -> None:
         """Add the message of an event that is on record already."""
@@ -153,6 +156,11 @@ class ContextWindow:
     async def compact(self, guidance: str = "") -> None:
         """Summarise, and start a new epoch that holds the pending messages."""
         services = self._services
+        self._state.first_message_variables |= {
+            "date": today(),
+            "git": await asyncio.to_thread(git_state, services.tool_context.workspace),
+            "memory": await self._memory.recall_for(self._tasks(), self._conversation),
+        }
         compacted = await compaction.compact(
             self._conversation,
             services.recorder.state,
@@ -171,10 +179,14 @@ class ContextWindow:
         self.mark_turn_start()
         self._memory.remember(compacted.summary)
 
+    def _tasks(self) -> str:
+        """What memories of an epoch have to fit: the first task, and the latest one."""
+        messages = self._services.recorder.state.user_messages
+        return "\n".join(dict.fromkeys(text_of(item) for item in [*messages[:1], *messages[-1:]]))
+
     def _epoch_message(self, summary: str, messages: list[str], plan: str) -> str:
         instructions = self._services.instructions.all_shown()
-        variables = self._state.first_message_variables
-        variables = {**variables, "memory": "", "instructions": instructions}
+        variables = {**self._state.first_message_variables, "instructions": instructions}
         return self._services.pack.text(
             "epoch.md", **variables, summary=summary, messages=messages, plan=plan
         )

@@ -193,11 +193,12 @@ def _later_message(
     context = services.pack.text(
         "turn.md",
         date=now if now != variables.get("date") else "",
+        new_shell=state.new_shell,
         changes="\n".join(changes[:_CHANGES]) + more,
         check=check,
         check_output=output,
     )
-    variables["date"] = now
+    variables["date"], state.new_shell = now, False
     return _attach(message, context)
 
 
@@ -231,7 +232,12 @@ async def _first_message(
 
 def today() -> str:
     """The date where the user is."""
-    return datetime.datetime.now().astimezone().strftime("%Y-%m-%d")
+    return local_date(datetime.datetime.now(datetime.UTC).isoformat())
+
+
+def local_date(when: str) -> str:
+    """The date where the user is at an ISO 8601 time."""
+    return datetime.datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d")
 
 
 def _attach(message: UserMessage, context: str) -> UserMessage:

@@ -221,6 +221,10 @@ class AgentThread:
         if self.session is not None:
             has_messages = bool(self.session.conversation_state.user_messages)
             resume = self.session.trajectory.id if has_messages else None
+            before = self.session.carried_over(before)
+            if "config" in changes:  # another model, under the rules that were granted since
+                policy = {"policy": before.config.policy}
+                changes["config"] = changes["config"].model_copy(update=policy)
             previous = dataclasses.replace(before, resume=resume, fork=None, continue_last=False)
         await self._close_session()
         self.settings = dataclasses.replace(before, **changes)
@@ -237,8 +241,16 @@ class AgentThread:
                 self._post(messages.WorkFailed(error, fatal=False))
 
     async def _restart(self) -> None:
+        settings = self._start_settings()
+        if self.session is not None:
+            settings = self.session.carried_over(settings)
+            if self.session.conversation_state.user_messages:
+                name = self.session.trajectory.id
+                settings = dataclasses.replace(
+                    settings, resume=name, fork=None, continue_last=False
+                )
         await self._close_session()
-        self.settings = self._start_settings()
+        self.settings = settings
         await self._open()
 
     async def _close_session(self) -> None:

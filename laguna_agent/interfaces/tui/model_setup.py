@@ -120,7 +120,9 @@ class ModelSetup:
         if session is not None and session.conversation_state.user_messages:
             resume = session.trajectory.id
         config = self._config.model_copy(update=changes)
-        self._conversation.reopen("loading the model", config=config, resume=resume)
+        settings = self._agent.settings
+        given = (settings.given if settings is not None else frozenset()) | {"model"}
+        self._conversation.reopen("loading the model", config=config, resume=resume, given=given)
 
     @contextmanager
     def _transfer(self, what: str) -> Iterator[threading.Event]:
