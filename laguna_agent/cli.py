@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +35,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are shown in a line or two."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     if arguments in (["--version"], ["-V"]):
-        from laguna_agent import __version__
-
-        sys.stdout.write(f"laguna {__version__}\n")
-        return 0
+        return _guarded(_version, arguments)
     if not {"-h", "--help"}.isdisjoint(arguments):  # ends in SystemExit, and needs no log
         return _guarded(_dispatch, arguments)
     from laguna_agent import log
@@ -43,6 +45,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = _guarded(_logged, arguments)
     log.logger.info("exit code %d", code)
     return code
+
+
+def _prepare_streams() -> None:
+    """Open standard streams that are closed, whose numbers other files would get, and let nothing
+    fail because the output cannot hold a character."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 (lives as long as the process)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    codecs.register_error("laguna", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="laguna")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What cannot be encoded, as in JSON, so that an object in any encoding stays one."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
+
+
+def _discard_output() -> None:
+    """Let nothing more be written to standard output, nor fail at the end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _version(arguments: list[str]) -> int:
+    from laguna_agent import __version__
+
+    sys.stdout.write(f"laguna {__version__}\n")
+    sys.stdout.flush()
+    return 0
 
 
 def _logged(arguments: list[str]) -> int:
@@ -85,18 +129,34 @@ def _guarded(run: Callable[[list[str]], int], arguments: list[str]) -> int:
             report_failure("interrupted", "interrupted")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (lives as long as the process)
+        _discard_output()
         return 0
     except Exception as error:
         from laguna_agent.log import unexpected
 
-        return _fail(unexpected(error), ExitCode.FAILED, arguments)
+        if isinstance(error, FileNotFoundError) and not _has_directory():
+            message = "the current directory does not exist any more\nChange to one that does."
+            return _fail(message, ExitCode.USAGE, arguments)
+        wrong = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        return _fail(unexpected(error), ExitCode.USAGE if wrong else ExitCode.FAILED, arguments)
+
+
+def _has_directory() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _fail(message: str, code: int, arguments: list[str]) -> int:
+    from laguna_agent.clip import clip_lines
     from laguna_agent.policy.sanitize import visible
 
-    sys.stderr.write(f"laguna: {visible(message)}\n")
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk: once more at the end, it would be a traceback
+        _discard_output()
+    sys.stderr.write(f"laguna: {visible(clip_lines(message))}\n")
     if _prints_an_object(arguments):
         from laguna_agent.interfaces.headless import report_failure
 

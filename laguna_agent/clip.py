@@ -14,6 +14,11 @@ def clip_line(line: str, limit: int = 400) -> str:
     return line if len(line) <= limit else f"{line[:limit]}… (+{len(line) - limit:,} chars)"
 
 
+def clip_lines(text: str, limit: int = 600) -> str:
+    """A message whose lines have at most `limit` characters: it may quote what a person gave."""
+    return "\n".join(t if len(t) <= limit else f"{t[: limit - 1]}…" for t in text.split("\n"))
+
+
 def clip_middle(text: str, limit: int) -> str:
     """About `limit` characters of a text: a third from its head, the rest from its tail."""
     if len(text) <= limit:

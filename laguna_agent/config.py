@@ -8,8 +8,9 @@ Errors name the file and the key.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from laguna_agent.actions import Mode, Verdict
 from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.paths import config_dir
+from laguna_agent.toml_errors import key_line, readable, syntax_mistake, toml_line
 
 
 class _Section(BaseModel):
@@ -201,13 +203,14 @@ def load_config(
     for path, is_project in ((user or config_dir() / "config.toml", False), (project, True)):
         if path is None or not path.exists():
             continue
-        data = _read(path)
+        text, data = read_toml(path)
         if is_project:
-            _refuse_forbidden(path, data)
-        _validate(data, str(path))
+            _refuse_forbidden(path, text, data)
+        _validate(data, path, text)
         merge(tree, data)
     for variable, key in _ENVIRONMENT.items():
         if environment.get(variable):
+            _validate({key: environment[variable]}, variable)
             tree[key] = environment[variable]
     if environment.get("LAGUNA_OFFLINE", "") not in ("", "0"):
         tree["offline"] = True
@@ -216,22 +219,37 @@ def load_config(
     return _validate(tree, "the configuration")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file and what it holds. Raises UsageError that names the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", hint="Save it as UTF-8.") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = toml_line(str(error))
+        why = re.sub(r"\(at line (\d+), column (\d+)\)", r"(column \2)", str(error))
+        raise UsageError(
+            f"{_at(path, line)} is not valid TOML: {why[:1].lower()}{why[1:]}",
+            hint=(syntax_mistake(text.split("\n")[line - 1]) if line else "") or None,
+        ) from error
 
 
-def _refuse_forbidden(path: Path, data: Mapping[str, Any]) -> None:
+def _at(where: object, line: int | None) -> str:
+    return f"{where}:{line}" if line else str(where)
+
+
+def _refuse_forbidden(path: Path, text: str, data: Mapping[str, Any]) -> None:
     policy = data.get("policy")
     given = policy.get("rules") if isinstance(policy, Mapping) else None
     for rule in given if isinstance(given, list) else ():
         if not isinstance(rule, Mapping) or rule.get("verdict") not in ("ask", "deny"):
             raise UsageError(
-                f"{path}: rules of a project may only ask or deny",
+                f"{_at(path, key_line(text, ['policy', 'rules']))}: "
+                "rules of a project may only ask or deny",
                 hint=f"Put rules that allow into {config_dir() / 'config.toml'}.",
             )
     for keys in PROJECT_FORBIDDEN:
@@ -240,25 +258,60 @@ def _refuse_forbidden(path: Path, data: Mapping[str, Any]) -> None:
             node = node.get(key) if isinstance(node, Mapping) else None
         if node is not None:
             raise UsageError(
-                f"{path}: a project may not set `{'.'.join(keys)}`",
+                f"{_at(path, key_line(text, keys))}: a project may not set `{'.'.join(keys)}`",
                 hint=f"Set it in {config_dir() / 'config.toml'} if you want it.",
             )
 
 
-def _validate(data: Mapping[str, Any], where: str) -> Config:
+def _validate(data: Mapping[str, Any], where: object, text: str = "") -> Config:
+    """Check a tree; `text` is that of its file `where`. Raises UsageError for the first mistake."""
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # An unknown key first: it is often the reason why another one is missing.
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        more = error.error_count() - 1
+        place = _at(where, key_line(text, first["loc"]))
+        key = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
+        rest = f" ({more} more)" if more else ""
         if first["type"] == "extra_forbidden":
-            hint = did_you_mean(str(first["loc"][-1]), _known_keys(), list_all=False)
-            raise UsageError(f"{where}: unknown key `{key}`", hint=hint or None) from error
-        raise UsageError(f"{where}: `{key}`: {first['msg']}") from error
+            hint = _suggestion(first["loc"])
+            raise UsageError(f"{place}: unknown key `{key}`{rest}", hint=hint) from error
+        raise UsageError(f"{place}: `{key}`{_wrong(first)}{rest}") from error
 
 
-def _known_keys() -> set[str]:
-    return {name for section in _Section.__subclasses__() for name in section.model_fields}
+def _wrong(item: Any) -> str:
+    said = readable(item).removeprefix("input ")
+    return f" {said}" if said.startswith(("should", "is ")) else f": {said}"
+
+
+def _suggestion(location: Sequence[int | str]) -> str | None:
+    """Where an unknown key belongs: the nearest name in its own section, else in another one."""
+    name, here = str(location[-1]), [part for part in location[:-1] if isinstance(part, str)]
+    sections = {"": Config.model_fields, **_sections()}
+    for section, fields in sections.items():
+        if name in fields:
+            return f"It belongs in [{section}]." if section else "It belongs above all sections."
+    if hint := did_you_mean(name, sections.get(".".join(here), {}), list_all=False):
+        return hint
+    known = {key: section for section, fields in sections.items() for key in fields}
+    close = did_you_mean(name, known, list_all=False)
+    section = known.get(close.split("`")[1], "") if close else ""
+    return f"{close[:-1]}, in [{section}]?" if section else close or None
+
+
+def _sections() -> dict[str, Mapping[str, Any]]:
+    """The keys of each section, by its name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            found[name] = field.annotation.model_fields
+    return {
+        **found,
+        "policy.rules": RuleConfig.model_fields,
+        "providers.NAME": ProviderConfig.model_fields,
+        "hooks": HookConfig.model_fields,
+    }
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -25,12 +25,14 @@ def edit_config(path: Path, change: Callable[[MutableMapping[str, Any]], None]) 
 
     target = Path(os.path.realpath(path))
     try:
-        before = target.read_bytes().decode("utf-8")
+        before = target.read_bytes().decode("utf-8-sig")
         mode = target.stat().st_mode & 0o7777
     except FileNotFoundError:
         before, mode = "", 0o600
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", hint="Save it as UTF-8.") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
         old, document = tomllib.loads(before), tomlkit.parse(before)
     except (tomllib.TOMLDecodeError, TOMLKitError) as error:

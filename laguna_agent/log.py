@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laguna_agent.clip import clip
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import make_private, state_dir
 
@@ -139,6 +140,9 @@ def log_error(what: str, error: BaseException) -> None:
 def unexpected(error: BaseException) -> str:
     """Record an error that is a bug of laguna; returns a message that names the log."""
     log_error("unexpected error", error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{clip(str(error.filename), 200)}: " if error.filename else ""
+        return f"{where}{error.strerror} (details: {log_path()})"
     text = " ".join(str(error).split())[:300]
     return f"unexpected {type(error).__name__}: {text} (details: {log_path()})"
 

@@ -18,6 +18,7 @@ from typing import IO, Literal
 
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
+from laguna_agent.clip import clip_lines
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, Status, TurnFinished
 from laguna_agent.interfaces.progress import ProgressPrinter
@@ -123,7 +124,7 @@ def _report(
             _print(visible(finished.summary))
         if finished.status != "done":
             reason = "" if finished.error in (None, finished.status) else f": {finished.error}"
-            sys.stderr.write(f"laguna: {finished.status}{visible(reason)}\n")
+            sys.stderr.write(f"laguna: {finished.status}{visible(clip_lines(reason))}\n")
         return
     model = started.model if started is not None else {}
     _print(
@@ -166,7 +167,8 @@ def _null() -> IO[str]:
 
 def read_task(argument: str) -> str:
     """The task's text: the argument, or standard input for `-`. Raises UsageError if empty."""
-    text = sys.stdin.buffer.read().decode("utf-8", "replace") if argument == "-" else argument
+    raw = sys.stdin.buffer.read() if argument == "-" else os.fsencode(argument)
+    text = raw.decode("utf-8-sig", "replace")
     if not text.strip():
         raise UsageError("the task is empty", hint='Give it as text: laguna --task "..."')
     return text.strip()

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.clip import clip
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import repository_state_dir
 
@@ -89,11 +90,12 @@ class SessionIndex:
 
         Raises UsageError when no session or more than one matches.
         """
-        path = Path(name).expanduser()
-        if "/" in name and (path.is_dir() or path.is_file()):
-            return path.parent if path.name == "events.jsonl" else path
-        if (self.sessions_dir / name / "events.jsonl").is_file() and "/" not in name:
-            return self.sessions_dir / name
+        with contextlib.suppress(OSError):  # a name that is too long, say
+            path = Path(name).expanduser()
+            if "/" in name and (path.is_dir() or path.is_file()):
+                return path.parent if path.name == "events.jsonl" else path
+            if (self.sessions_dir / name / "events.jsonl").is_file() and "/" not in name:
+                return self.sessions_dir / name
         found = [entry for entry in self._names() if entry.startswith(name) or entry.endswith(name)]
         if len(found) == 1 and name:
             return self.sessions_dir / found[0]
@@ -103,7 +105,7 @@ class SessionIndex:
                 f"`{name}` matches {len(found)} sessions: {shown}", hint="Give more of the id."
             )
         raise UsageError(
-            f"there is no session `{name}` in this repository",
+            f"there is no session `{clip(name, 80)}` in this repository",
             hint="`laguna sessions list` lists them.",
         )
 

@@ -16,8 +16,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from laguna_agent.errors import did_you_mean
-from laguna_agent.prompts.loader.problems import Problem, key_line
+from laguna_agent.prompts.loader.problems import Problem
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, ToolText
+from laguna_agent.toml_errors import key_line
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

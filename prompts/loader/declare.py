@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laguna_agent.errors import UsageError
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
+from laguna_agent.prompts.loader.problems import PackError, Problem
 from laguna_agent.prompts.loader.templates import RESULT
 from laguna_agent.prompts.loader.tool_file import ArgumentSpec, ToolText
+from laguna_agent.toml_errors import key_line
 from laguna_agent.tools.registry import parameters
 from laguna_agent.tools.tool import Tool, ToolArguments, ToolKind
 

@@ -23,7 +23,8 @@ from laguna_agent.prompts.loader.manifest import (
     check_manifest,
     read_manifest,
 )
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
+from laguna_agent.prompts.loader.problems import PackError, Problem
+from laguna_agent.toml_errors import key_line
 
 BUILT_IN = Path(__file__).resolve().parents[1]
 MANIFEST = "pack.toml"
@@ -168,7 +169,7 @@ def build_stack(
             trees.append((path, tree))
             if parent is None and tree.get("extends"):
                 parent = str(tree["extends"])
-                extended_at = (path, key_line(path.read_text(encoding="utf-8"), ["extends"]))
+                extended_at = (path, key_line(path.read_text(encoding="utf-8-sig"), ["extends"]))
         if parent == AUTO:
             parent = choose_pack(model_name, directories)
             parent = DEFAULT if parent in seen else parent

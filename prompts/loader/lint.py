@@ -13,7 +13,7 @@ from laguna_agent.errors import LagunaError, did_you_mean
 from laguna_agent.prompts.loader.command import command_problems
 from laguna_agent.prompts.loader.layers import MANIFEST, TOOLS, Layer
 from laguna_agent.prompts.loader.pack import Pack, load_pack
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
+from laguna_agent.prompts.loader.problems import PackError, Problem
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
     REMINDER,
@@ -23,6 +23,7 @@ from laguna_agent.prompts.loader.templates import (
     check_template,
 )
 from laguna_agent.prompts.loader.tool_file import ToolText, read_tool
+from laguna_agent.toml_errors import key_line
 from laguna_agent.tools.tool import Tool
 
 CountTokens = Callable[[Pack, StaticVariables], int]
@@ -66,7 +67,7 @@ def _manifest_position(pack: Pack, *location: str) -> tuple[Path, int | None]:
     """The nearest `pack.toml` with this key, and the key's line."""
     paths = pack.stack.find(MANIFEST)
     for path in paths:
-        line = key_line(path.read_text(encoding="utf-8"), location)
+        line = key_line(path.read_text(encoding="utf-8-sig"), location)
         if line is not None and _has_key(path, location):
             return path, line
     return (paths[0] if paths else pack.stack.layers[0].directory), None
@@ -75,7 +76,7 @@ def _manifest_position(pack: Pack, *location: str) -> tuple[Path, int | None]:
 def _has_key(path: Path, location: Sequence[str]) -> bool:
     import tomllib
 
-    node: object = tomllib.loads(path.read_text(encoding="utf-8"))
+    node: object = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     for key in location:
         if not isinstance(node, dict) or key not in node:
             return False

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from laguna_agent.prompts.loader.problems import PackError, Problem, from_validation, toml_line
+from laguna_agent.prompts.loader.problems import PackError, Problem, from_validation
+from laguna_agent.toml_errors import toml_line
 
 ReminderEvent = Literal["after_edit", "after_failed_command", "every_n_steps", "before_done"]
 AUTO = "auto"
@@ -115,7 +116,7 @@ _KNOWN = {
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read one file and check its keys and types. Raises PackError that names the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         problem = Problem(path, toml_line(str(error)), f"not valid TOML: {error}")
@@ -135,5 +136,5 @@ def check_manifest(data: Mapping[str, Any], path: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         raise PackError(from_validation(error, path, text, first=1, known=_KNOWN)) from error

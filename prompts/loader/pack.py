@@ -21,7 +21,7 @@ from laguna_agent.prompts.loader.layers import (
     stamp,
 )
 from laguna_agent.prompts.loader.manifest import Manifest, PackLimits
-from laguna_agent.prompts.loader.problems import PackError, Problem, key_line
+from laguna_agent.prompts.loader.problems import PackError, Problem
 from laguna_agent.prompts.loader.reminders import Reminder, Reminders
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
@@ -33,6 +33,7 @@ from laguna_agent.prompts.loader.templates import (
     values_of,
 )
 from laguna_agent.prompts.loader.tool_file import ToolFile, ToolText, read_tool
+from laguna_agent.toml_errors import key_line
 from laguna_agent.tools.registry import BUILT_IN
 from laguna_agent.tools.tool import Tool
 
@@ -198,7 +199,7 @@ class Pack:
             if spec.file is not None and spec.file not in self.sources:
                 path = self.stack.find("pack.toml")[0]
                 fix = did_you_mean(spec.file, self.sources)
-                line = key_line(path.read_text(encoding="utf-8"), ["reminders", name, "file"])
+                line = key_line(path.read_text(encoding="utf-8-sig"), ["reminders", name, "file"])
                 problems.append(Problem(path, line, f"there is no file {spec.file}", fix))
         return list(dict.fromkeys(problems))
 
@@ -271,7 +272,7 @@ def _read(stack: Stack) -> tuple[_Sources, dict[str, ToolText]]:
 
 def _utf8(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PackError([Problem(path, None, f"cannot be read as UTF-8 text: {error}")]) from error
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from laguna_agent.errors import UsageError, did_you_mean
+from laguna_agent.toml_errors import key_line, readable
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,6 @@ class PackError(UsageError):
         super().__init__(f"{first.location}: {first.message}{tail}", hint=first.fix or None)
 
 
-def key_line(text: str, location: Sequence[int | str], *, first: int = 1) -> int | None:
-    """The line of the key at `location` in a TOML text, found without parsing all of TOML.
-
-    `first` is the number of the text's first line in its file.
-    """
-    keys = [str(part) for part in location if isinstance(part, str)]
-    lines = text.split("\n")
-    for depth in range(len(keys), 0, -1):
-        wanted, found = keys[:depth], None
-        table: list[str] = []
-        for number, line in enumerate(lines):
-            header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
-            pair = re.match(r"\s*((?:[\w.-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[\w-]+)*)\s*=", line)
-            if header:
-                table = _parts(header[1])
-                if table == wanted:
-                    found = number
-            elif pair and [*table, *_parts(pair[1])] == wanted:
-                found = number
-            if found is not None:
-                return first + found
-    return None
-
-
-def _parts(dotted: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in dotted.split(".")]
-
-
 def from_validation(
     error: ValidationError, path: Path, text: str, *, first: int, known: Iterable[str]
 ) -> list[Problem]:
@@ -84,16 +56,5 @@ def from_validation(
             fix = did_you_mean(str(location[-1]), known)
             problems.append(Problem(path, line, f"unknown key `{key}`", fix))
         else:
-            problems.append(Problem(path, line, f"`{key}`: {_readable(item)}"))
+            problems.append(Problem(path, line, f"`{key}`: {readable(item)}"))
     return problems
-
-
-def _readable(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def toml_line(message: str) -> int | None:
-    """The line that tomllib names in its message."""
-    found = re.search(r"at line (\d+)", message)
-    return int(found[1]) if found else None

@@ -50,6 +50,10 @@ class TextTool:
 
     def actions(self, arguments: Any, context: ToolContext) -> list[Action]:
         """The actions of the shell tool, as if the model had written the command."""
+        try:
+            self.check(arguments, context)
+        except BadValueError:
+            return []  # nothing is run: `run` answers with the reason
         return self.shell.actions(self._shell_arguments(arguments, context), context)
 
     async def run(self, arguments: Any, context: ToolContext) -> ToolResult:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laguna_agent.front_matter import FENCE, split_front_matter
-from laguna_agent.prompts.loader.problems import PackError, Problem, from_validation, toml_line
+from laguna_agent.prompts.loader.problems import PackError, Problem, from_validation
+from laguna_agent.toml_errors import toml_line
 
 
 class _Table(BaseModel):
@@ -118,7 +119,7 @@ _KNOWN = {*ToolFile.model_fields, *ArgumentSpec.model_fields, *OutputSpec.model_
 def read_tool(path: Path) -> ToolText:
     """Read one tool file. Raises PackError that names the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PackError([Problem(path, None, f"cannot be read as UTF-8 text: {error}")]) from error
     front, body, offset = split_front_matter(text)
