@@ -23,6 +23,7 @@ from laguna_agent.tools.terminal.background import BackgroundCommand, left_runni
 from laguna_agent.tools.terminal.capture import Capture
 from laguna_agent.tools.terminal.connection import ShellConnection
 from laguna_agent.tools.terminal.driver import HELLO, ShellReport, driver
+from laguna_agent.tools.terminal.processes import Process
 from laguna_agent.tools.tool import Sandbox
 
 _START_TIMEOUT = 20.0
@@ -82,7 +83,7 @@ class BashSession:
         self._save = save
         self._limit = limit
         self._connection: ShellConnection | None = None
-        self._shell_pid: int | None = None
+        self._shell: Process | None = None
         self._state = ""
         self._exports = ""
         self._call = 0
@@ -106,7 +107,7 @@ class BashSession:
             renewed = self._connection is not None and self._connection.ended_meanwhile()
             if renewed:
                 await self._restart()
-            if self._connection is None or self._shell_pid is None:
+            if self._connection is None or self._shell is None:
                 self._discard()
                 await self._start()
             for _ in range(_ATTEMPTS):
@@ -195,9 +196,8 @@ class BashSession:
         if self._pipes_hidden:
             capture.close()
         mark = self._connection.mark if self._connection else ""
-        pids = await left_running(
-            mark, self._shell_pid, self._call, self._jobs, capture, self.background
-        )
+        shell = self._shell.pid if self._shell else None
+        pids = await left_running(mark, shell, self._call, self._jobs, capture, self.background)
         capture.drain()
         background = None
         if not capture.closed.is_set() or self._call in pids:
@@ -244,8 +244,8 @@ class BashSession:
         connection = self._connection
         if connection is None:
             return None
-        if self._shell_pid is not None:
-            processes.send_signal([self._shell_pid], signal.SIGTERM)
+        if self._shell is not None:
+            processes.send_signal([self._shell], signal.SIGTERM)
         processes.send_signal(self._started_by(call, before), signal.SIGTERM)
         for kill_after in (_TERM_GRACE, *_KILL_GRACES):
             deadline = time.monotonic() + kill_after
@@ -262,8 +262,8 @@ class BashSession:
                     processes.send_signal(self._started_by(call, before), signal.SIGKILL)
                     return saved
             processes.send_signal(self._started_by(call, before), signal.SIGKILL)
-            if kill_after in _KILL_GRACES and self._shell_pid is not None:
-                processes.send_signal([self._shell_pid], signal.SIGKILL)
+            if kill_after in _KILL_GRACES and self._shell is not None:
+                processes.send_signal([self._shell], signal.SIGKILL)
         self._discard()  # SIGKILL did not help: end the whole sandbox
         return saved
 
@@ -276,26 +276,19 @@ class BashSession:
 
     def _older_children(self) -> set[int]:
         """The shell's children before a call: background jobs of earlier calls."""
-        if not self._jobs or self._shell_pid is None or self._connection is None:
+        if not self._jobs or self._shell is None or self._connection is None:
             return set()
-        table = processes.process_table(self._connection.mark)
-        return {p.pid for p in table.values() if p.parent == self._shell_pid}
+        table = self._connection.processes()
+        return {p.pid for p in table.values() if p.parent == self._shell.pid}
 
-    def _started_by(self, call: int, before: set[int]) -> set[int]:
+    def _started_by(self, call: int, before: set[int]) -> list[Process]:
         if self._connection is None:
-            return set()
-        table = processes.process_table(self._connection.mark)
+            return []
+        table = self._connection.processes()
         found = {p.pid for p in table.values() if p.call == str(call)}
-        if self._shell_pid is not None:
-            found |= processes.descendants(table, self._shell_pid, before)
-        return found - {self._shell_pid, os.getpid()}
-
-    def _find_shell(self, mark: str, reported: int) -> int:
-        """The pid, outside the sandbox, of the inner shell that reported the pid `reported`."""
-        table = processes.process_table(mark)
-        shells = {p.pid for p in table.values() if p.call == "shell"}
-        tops = [pid for pid in shells if table[pid].parent not in shells]
-        return tops[-1] if tops else reported
+        if self._shell is not None:
+            found |= processes.descendants(table, self._shell.pid, before) - {self._shell.pid}
+        return [table[pid] for pid in found - {os.getpid()}]
 
     # --- starting and stopping ------------------------------------------------------------------
 
@@ -311,14 +304,15 @@ class BashSession:
 
     async def _greet(self, connection: ShellConnection) -> None:
         """Send the driver to the inner shell and wait until it is ready."""
-        connection.send(driver(self._state or self._exports, self.cwd, str(self._directory)))
+        state = self._state or self._exports
+        connection.send(driver(state, self.cwd, str(self._directory), connection.secret))
         deadline = time.monotonic() + _START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             report = await connection.next_report(left)
             if report is None:
                 break
             if isinstance(report, ShellReport) and report.kind == "R" and report.nonce == HELLO:
-                self._shell_pid = self._find_shell(connection.mark, report.status)
+                self._shell = connection.find_shell(report.status)
                 self.cwd = report.cwd or self.cwd
                 self._pipes_hidden = report.state != "visible"
                 self._state = ""
@@ -330,7 +324,7 @@ class BashSession:
 
     async def _restart(self) -> None:
         """Start a shell after the inner one, or the keeper too, has ended."""
-        self._shell_pid = None
+        self._shell = None
         if self._connection is not None and not self._connection.gone:
             self._connection.send("go")
             with contextlib.suppress(ShellError):
@@ -357,7 +351,7 @@ class BashSession:
     def _discard(self) -> None:
         """Kill the shell and its background jobs."""
         connection, self._connection = self._connection, None
-        self._shell_pid = None
+        self._shell = None
         self._jobs = ()
         if connection is not None:
             connection.close()
@@ -373,14 +367,13 @@ class BashSession:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(asyncio.shield(self._settling), 10)
         if self._connection is not None:
-            mark = self._connection.mark
-            table = processes.process_table(mark)
-            left = {p.pid for p in table.values() if p.call is not None and p.call.isdecimal()}
+            table = self._connection.processes()
+            left = {p for p in table.values() if p.call is not None and p.call.isdecimal()}
             processes.send_signal(left, signal.SIGTERM)
             deadline = time.monotonic() + 0.5
             while left and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
-                left &= processes.process_table(mark).keys()
+                left &= set(self._connection.processes().values())
         self._discard()
         for job in self.background:
             job.capture.close()

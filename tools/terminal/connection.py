@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.driver import ReportParser, ShellReport
+from laguna_agent.tools.terminal.processes import Process
 from laguna_agent.tools.terminal.spawn import spawn, stop
 from laguna_agent.tools.tool import Sandbox
 
@@ -35,17 +38,19 @@ class ShellConnection:
         self._keeper = spawn(sandbox, workspace, pipes)
         self.mark = self._keeper.mark
         self._on_terminal_bytes = on_terminal
-        self._parser = ReportParser()
+        self.secret = secrets.token_hex(16)
+        """What the shells' reports begin with."""
+        self._parser = ReportParser(self.secret)
         self._reports: asyncio.Queue[ShellReport | None] = asyncio.Queue()
         self._unsent = bytearray()
-        self._exit_watch: int | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._keeper.reports, self._on_report)
         self._loop.add_reader(self._keeper.terminal.child_fd, self._on_terminal)
-        if hasattr(os, "pidfd_open"):
-            self._exit_watch = os.pidfd_open(self._keeper.terminal.pid)
+        self._exit_watch = processes.open_pidfd(self._keeper.terminal.pid)
+        if self._exit_watch is not None:
             self._loop.add_reader(self._exit_watch, self._on_exit)
+        self.send(self.secret)
 
     def send(self, *fields: str) -> None:
         """Send fields; what the full pipe does not accept yet is sent later."""
@@ -54,6 +59,24 @@ class ShellConnection:
             self._unsent += text.encode("utf-8", "surrogateescape") + b"\0"
         if not waiting:
             self._flush()
+
+    def processes(self) -> dict[int, Process]:
+        """The processes of the shells by pid, found from outside: nothing that a command reports
+        can name another one. Without a sandbox, all processes that can be seen."""
+        table = processes.process_table(self.mark)
+        if not self._keeper.confined:
+            return table
+        inside = processes.descendants(table, self._keeper.terminal.pid)
+        return {pid: process for pid, process in table.items() if pid in inside}
+
+    def find_shell(self, reported: int) -> Process | None:
+        """The inner shell. `reported` is its pid as it says, which is believed only below the
+        keeper and where a sandbox does not number its processes anew."""
+        table = self.processes()
+        inside = processes.descendants(table, self._keeper.terminal.pid)
+        shells = {pid for pid in inside if table[pid].call == "shell"}
+        tops = [pid for pid in shells if table[pid].parent not in shells]
+        return table.get(tops[-1] if tops else reported if reported in inside else -1)
 
     async def next_report(self, timeout: float) -> ShellReport | bool | None:
         """The next report; None if the keeper is gone, False after `timeout` seconds."""

@@ -3,8 +3,10 @@
 Commands arrive on one inherited pipe and reports leave on another, so that a command's input and
 output cannot be mistaken for either. Two shells are nested: the keeper starts the inner shell,
 which runs the commands, and starts another when it ends (`exit`, `exec`, `set -e`, a kill) inside
-the same sandbox, so that background jobs survive. A report begins with NUL, which ends anything
-that a command wrote to the descriptor, and its fields end with NUL:
+the same sandbox, so that background jobs survive.
+
+Programs inherit the descriptor of the reports. So a report begins with NUL and a secret that the
+shells alone know, and whatever else is written there is skipped; its fields end with NUL:
 
     B nonce                              a command begins
     R nonce status jobs cwd exports      a command has ended (or, with `hello`, the shell is ready)
@@ -25,16 +27,17 @@ _INNER = (
 )
 
 KEEPER = (
-    "trap : TERM INT HUP; while :; do "
+    f'trap : TERM INT HUP; IFS= read -rd "" -u {COMMAND_FD} secret || exit; while :; do '
     f"LAGUNA_SHELL=$1:shell \"$BASH\" --norc --noprofile -c '{_INNER}' bash; "
-    f"printf '\\0D\\0%s\\0' $? >&{REPORT_FD}; "
+    f"printf '\\0%s\\0D\\0%s\\0' \"$secret\" $? >&{REPORT_FD}; "
     f'IFS= read -rd "" -u {COMMAND_FD} go || exit; done'
 )
-"""For `bash -c KEEPER bash MARK`. After each `D` it waits for any field before it continues."""
+"""For `bash -c KEEPER bash MARK`. It reads the secret first, and after each `D` it waits for any
+field before it continues."""
 
 _FUNCTIONS = (
-    "__laguna_report() { { builtin printf '\\0%s\\0%s\\0%s\\0' "
-    '"$1" "$__laguna_nonce" "$2"; '
+    "__laguna_report() { { builtin printf '\\0%s\\0%s\\0%s\\0%s\\0' "
+    '"$__laguna_secret" "$1" "$__laguna_nonce" "$2"; '
     "builtin jobs -rp; builtin printf '\\0'; builtin pwd || :; builtin printf '\\0'; "
     f"\"$3\"; builtin printf '\\0'; }} >&{REPORT_FD} 2>/dev/null; }}; "
     "__laguna_hello() { [[ ! -d $__laguna_pipes ]] || builtin printf visible; }; "
@@ -56,7 +59,7 @@ _LOOP = (
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_pipe || builtin exit 0; "
     f"IFS= builtin read -rd '' -u {COMMAND_FD} __laguna_command || builtin exit 0; "
     "builtin export LAGUNA_SHELL; __laguna_busy=1; __laguna_status=0; "
-    f"builtin printf '\\0B\\0%s\\0' \"$__laguna_nonce\" >&{REPORT_FD}; "
+    f'builtin printf \'\\0%s\\0B\\0%s\\0\' "$__laguna_secret" "$__laguna_nonce" >&{REPORT_FD}; '
     "if [[ -p $__laguna_pipe ]]; then "
     'builtin eval "$__laguna_command" 0</dev/null 1>"$__laguna_pipe" 2>&1 '
     f"{COMMAND_FD}<&-; __laguna_status=$?; "
@@ -66,7 +69,7 @@ _LOOP = (
 )
 
 
-def driver(state: str, cwd: str, pipes: str) -> str:
+def driver(state: str, cwd: str, pipes: str, secret: str) -> str:
     """The script for the inner shell; it first restores `state`, from an `S` or `R` report.
 
     The hello report says `visible` if the directory `pipes` is visible in the sandbox.
@@ -75,6 +78,7 @@ def driver(state: str, cwd: str, pipes: str) -> str:
     if state:
         text += f"builtin eval {quote(state)} 2>/dev/null; "
     text += f"builtin cd -- {quote(cwd)} 2>/dev/null; __laguna_pipes={quote(pipes)}; "
+    text += f"__laguna_secret={secret}; "
     return text + _FUNCTIONS + _LOOP
 
 
@@ -86,7 +90,7 @@ def quote(text: str) -> str:
 
 @dataclass(frozen=True)
 class ShellReport:
-    """A report of the driver. The `status` of a hello is the shell's own pid."""
+    """A report of the driver. The `status` of a hello is the shell's own pid, as it sees it."""
 
     kind: str
     nonce: str
@@ -101,28 +105,32 @@ _REPORT_LIMIT = 1 << 23
 
 
 class ReportParser:
-    """Parses bytes into reports, and skips anything else."""
+    """Parses bytes into reports, and skips whatever does not begin with the secret."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str) -> None:
+        self._start = b"\0" + secret.encode() + b"\0"
         self._data = b""
 
     def feed(self, data: bytes) -> list[ShellReport]:
         """The reports that are complete now."""
         self._data += data
         reports = []
-        while self._data:
-            first, found, _ = self._data.partition(b"\0")
-            count = _FIELDS.get(first, 1)
-            fields = self._data.split(b"\0", count)
-            if not found or len(fields) <= count:
-                if len(self._data) > _REPORT_LIMIT:
-                    self._data = b""
-                break
-            self._data = fields.pop()
-            if first in _FIELDS:
+        while (at := self._data.find(self._start)) >= 0:
+            begin = at + len(self._start)
+            # Where the next report begins, this one ends, whole or cut.
+            end = self._data.find(self._start, begin - 1)
+            text = self._data[begin:end] if end >= 0 else self._data[begin:]
+            kind, known, _ = text.partition(b"\0")
+            fields = text.split(b"\0", _FIELDS.get(kind, 0))
+            if kind in _FIELDS and len(fields) == _FIELDS[kind] + 1:
+                self._data = fields.pop() + (self._data[end:] if end >= 0 else b"")
                 report = _report([field.decode("utf-8", "surrogateescape") for field in fields])
-                if report is not None:
-                    reports.append(report)
+                reports += [report] if report is not None else []
+            elif end >= 0 or (known and kind not in _FIELDS) or len(text) > _REPORT_LIMIT:
+                self._data = self._data[at + 1 :]
+            else:
+                return reports
+        self._data = self._data[-len(self._start) + 1 :]
         return reports
 
 

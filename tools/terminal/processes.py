@@ -17,6 +17,8 @@ from pathlib import Path
 MARK = "LAGUNA_SHELL"
 _MARK_BYTES = f"{MARK}=".encode()
 _PROC = Path("/proc")
+_STARTED = 19
+"""Place of the start time among the fields of `stat` after the name."""
 
 WATCH = r"""
 read -r mark
@@ -47,6 +49,8 @@ class Process:
     pid: int
     parent: int
     call: str | None
+    started: str
+    """When it started, which tells it from a later process of the same pid."""
 
     @property
     def inner_pid(self) -> int:
@@ -86,8 +90,9 @@ def process_table(mark: str) -> dict[int, Process]:
             continue
         try:
             with open(f"/proc/{entry}/stat", "rb") as stream:
-                state, parent = stream.read().rpartition(b")")[2].split()[:2]
-        except (OSError, ValueError):
+                fields = stream.read().rpartition(b")")[2].split()
+            state, parent, started = fields[0], fields[1], fields[_STARTED].decode()
+        except (OSError, ValueError, IndexError):
             continue
         if state in (b"Z", b"X"):
             continue
@@ -98,7 +103,7 @@ def process_table(mark: str) -> dict[int, Process]:
             if at == 0 or (at > 0 and environment[at - 1] == 0):
                 start = at + len(_MARK_BYTES) + len(prefix)
                 call = environment[start:].partition(b"\0")[0].decode("ascii", "replace")
-        processes[int(entry)] = Process(int(entry), int(parent), call)
+        processes[int(entry)] = Process(int(entry), int(parent), call, started)
     return processes
 
 
@@ -108,7 +113,7 @@ def _table_of_ps() -> dict[int, Process]:
     ).stdout
     rows = (line.split() for line in listing.splitlines())
     return {
-        int(row[0]): Process(int(row[0]), int(row[1]), None)
+        int(row[0]): Process(int(row[0]), int(row[1]), None, "")
         for row in rows
         if len(row) == 3 and not row[2].startswith("Z")
     }
@@ -128,8 +133,42 @@ def descendants(processes: dict[int, Process], root: int, without: Iterable[int]
     return found
 
 
-def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal each process; ignores those that are gone or not ours."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+def send_signal(processes: Iterable[Process], number: signal.Signals) -> None:
+    """Signal each process; ignores those that are gone or not ours.
+
+    Another process that has got the pid meanwhile is not signalled.
+    """
+    for process in processes:
+        handle = open_pidfd(process.pid)
+        try:
+            if _started(process.pid) != process.started:
+                continue
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if handle is None:
+                    os.kill(process.pid, number)
+                else:
+                    signal.pidfd_send_signal(handle, number)
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor of a process; None if it is gone or the system has none (macOS, gVisor)."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _started(pid: int) -> str | None:
+    """The start time of a process; None if it is gone, empty where it cannot be known."""
+    if not _PROC.joinpath("self", "stat").exists():
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return fields[_STARTED].decode()
+    except (OSError, IndexError):
+        return None

@@ -88,6 +88,8 @@ class KeeperProcess:
     commands: int
     reports: int
     mark: str
+    confined: bool
+    """In a sandbox with processes of its own, so that all of them descend from the keeper."""
     watcher: subprocess.Popen[bytes]
 
 
@@ -158,12 +160,14 @@ def spawn(sandbox: Sandbox | None, workspace: Path, pipes: Path) -> KeeperProces
         os.close(report_write)
     for descriptor in (command_write, report_read, terminal.child_fd):
         os.set_blocking(descriptor, False)
-    return KeeperProcess(terminal, command_write, report_read, mark, watcher)
+    confined = sandbox is not None and sandbox.name != "none"
+    return KeeperProcess(terminal, command_write, report_read, mark, confined, watcher)
 
 
 def stop(keeper: KeeperProcess) -> None:
     """Kill the keeper and every process with its mark, and wait for it."""
-    processes.send_signal([keeper.terminal.pid], signal.SIGKILL)
+    if keeper.terminal.isalive():  # else its pid may be that of another process
+        os.kill(keeper.terminal.pid, signal.SIGKILL)
     _stop_watching(keeper.watcher)
     deadline = time.monotonic() + _KILL_TIMEOUT
     while keeper.terminal.isalive() and time.monotonic() < deadline:
