@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ _CHUNK = 1 << 20
 _SCAN_LIMIT = 1 << 30
 """Bytes of a streamed file that are searched for the requested lines."""
 _LINE_LIMIT = 2_000
+_POSITION = re.compile(r"(output:\d+|(?!output:\d+$).+?):(\d+)(?:-(\d+)|:(\d+))?")
+"""`PATH:LINE`, `PATH:LINE-LINE` and `PATH:LINE:COLUMN`, as tools and people write them."""
 _OUTLINE_CHARS = 1_500
 
 
@@ -68,7 +71,7 @@ class ReadTool:
     def actions(self, arguments: ReadArguments, context: ToolContext) -> list[Action]:
         """Reading the resolved path."""
         try:
-            target = resolve_path(context, arguments.path, guess=True)
+            target, *_ = _located(arguments, context)
         except PathError:
             return []  # nothing is opened; the result explains why
         return [] if target.saved else [ReadPath(path=str(target.path))]
@@ -80,13 +83,35 @@ class ReadTool:
     def _run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
         storage.recover(context)
         try:
-            target = resolve_path(context, arguments.path, guess=True)
+            target, arguments, column = _located(arguments, context)
             info = file_status(target)
             if info is not None and stat.S_ISDIR(info.st_mode):
                 return _directory(target, context)
-            return _file(target, arguments, context)
+            return _file(target, arguments, context, column)
         except PathError as error:
             return ToolResult(ok=False, content=str(error))
+
+
+def _located(
+    arguments: ReadArguments, context: ToolContext
+) -> tuple[WorkspacePath, ReadArguments, int | None]:
+    """The file, the range of lines, and the column to start at, of a position in the path too."""
+    position = _POSITION.fullmatch(arguments.path.strip())
+    if position is None or _exists(arguments.path, context):
+        return resolve_path(context, arguments.path, guess=True), arguments, None
+    path, start, end, column = position.groups()
+    lines = {"start": arguments.start or max(1, int(start)), "end": end and int(end)}
+    if arguments.end is not None:
+        lines["end"] = arguments.end
+    target = resolve_path(context, path, guess=True)
+    return target, arguments.model_copy(update=lines), int(column) if column else None
+
+
+def _exists(path: str, context: ToolContext) -> bool:
+    try:
+        return file_status(resolve_path(context, path)) is not None
+    except PathError:
+        return False
 
 
 def _directory(target: WorkspacePath, context: ToolContext) -> ToolResult:
@@ -98,7 +123,9 @@ def _with_note(target: WorkspacePath, text: str) -> str:
     return f"{target.note}\n{text}" if target.note else text
 
 
-def _file(target: WorkspacePath, arguments: ReadArguments, context: ToolContext) -> ToolResult:
+def _file(
+    target: WorkspacePath, arguments: ReadArguments, context: ToolContext, column: int | None
+) -> ToolResult:
     descriptor = open_file(target)
     with os.fdopen(descriptor, "rb") as stream:
         size = os.fstat(descriptor).st_size
@@ -111,9 +138,30 @@ def _file(target: WorkspacePath, arguments: ReadArguments, context: ToolContext)
         kind = binary_kind(data)
         content = f"{target.label} is a {kind} of {max(size, len(data)):,} bytes; it is not shown."
         return ToolResult(ok=True, content=content, summary=kind)
+    if column is not None:
+        if len(data) > _STREAMED_FROM:
+            text = _stream_window(target, arguments.start or 1, column, context.max_output_chars)
+            return _window(target, arguments.start or 1, column, text, size)
+        lines = printable(document.text).split("\n")
+        number = min(arguments.start or 1, len(lines))
+        read_state.record_shown(context, target, data, lines=())
+        text = lines[number - 1][column - 1 :][: context.max_output_chars]
+        return _window(target, number, column, text, len(lines[number - 1]))
     if len(data) > _STREAMED_FROM:
         return _streamed(target, arguments, context, size)
     return _lines(target, arguments, context, document, data)
+
+
+def _window(target: WorkspacePath, number: int, column: int, text: str, length: int) -> ToolResult:
+    """A part of a long line. `length` is that of the line, or at least that."""
+    if not text:
+        raise PathError(f"{target.label}: line {number} has {length:,} characters.")
+    after = column + len(text)
+    more = after <= length
+    how = f"[columns {column}-{after - 1} of {length:,}"
+    how += f"; go on with path={target.label}:{number}:{after}]" if more else "]"
+    content = _with_note(target, f"{number}\t{text}\n{how}")
+    return ToolResult(ok=True, content=content, summary=target.label, truncated=more)
 
 
 def _lines(
@@ -141,8 +189,10 @@ def _lines(
     if last < end:  # leave room for the outline and how to continue
         room = context.max_output_chars - _OUTLINE_CHARS
         shown, last = _fit(lines, start, end, max(room, context.max_output_chars // 2))
+    cut = [n for n in range(start, last + 1) if len(lines[n - 1]) > _LINE_LIMIT]
     if not target.saved:
-        read_state.record_shown(context, target, data, lines=range(start, last + 1), total=total)
+        whole = set(range(start, last + 1)).difference(cut)
+        read_state.record_shown(context, target, data, lines=whole, total=total)
     notes = [target.note] if target.note else []
     if described := document.describe():
         notes.append(f"({described})")
@@ -152,6 +202,9 @@ def _lines(
         rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
     elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
         rest.append("[no newline at the end]")
+    if cut:
+        where = f"path={target.label}:{cut[0]}:{_LINE_LIMIT + 1}"
+        rest.append(f"[line {cut[0]} is cut; go on with {where}]")
     content = "\n".join([*notes, shown, *rest])
     summary = f"{target.label} ({last - start + 1} of {total} lines)"
     return ToolResult(ok=True, content=content, summary=summary, truncated=more)
@@ -229,6 +282,23 @@ def _stream_lines(target: WorkspacePath) -> Iterator[tuple[int, str]]:
             kept += rest[: max(0, 4 * _LINE_LIMIT - len(kept))]
     if kept:
         yield number, kept.decode("utf-8", "replace")
+
+
+def _stream_window(target: WorkspacePath, line: int, column: int, room: int) -> str:
+    """Part of a line of a large file; its columns are bytes."""
+    with os.fdopen(open_file(target), "rb") as stream:
+        before = line - 1
+        while before and stream.tell() < _SCAN_LIMIT and (chunk := stream.read(_CHUNK)):
+            ends = chunk.count(b"\n")
+            if ends >= before:
+                head = chunk.split(b"\n", before)[:before]
+                stream.seek(sum(map(len, head)) + before - len(chunk), os.SEEK_CUR)
+                ends = before
+            before -= ends
+        if before:
+            raise PathError(f"{target.label}: line {line} was not found in its first GiB.")
+        stream.seek(column - 1, os.SEEK_CUR)
+        return stream.read(room).partition(b"\n")[0].decode("utf-8", "replace")
 
 
 def mark_read(context: ToolContext, path: str) -> None:

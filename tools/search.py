@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
+import unicodedata
 from collections import defaultdict
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from pathspec import GitIgnoreSpec
 from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
@@ -17,9 +17,9 @@ from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.repository_map import TEST_PATH
 from laguna_agent.tools.files import storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
-from laguna_agent.tools.files.file_names import match_names
-from laguna_agent.tools.files.text_scan import FILE_LIMIT, compiled
-from laguna_agent.tools.files.text_search import Query, SearchHit, SearchResult, search
+from laguna_agent.tools.files.file_names import Globs, composed, match_names
+from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, SearchHit, compiled
+from laguna_agent.tools.files.text_search import Query, SearchResult, search
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
@@ -33,6 +33,7 @@ _ASSIGNED = re.compile(r"\s*(?::[^=\n]*)?=(?!=)")
 _LINE = 200
 _MAX_NAMES = 60
 _MORE_NAMES = 20
+_MAX_WALKED = 100_000
 
 
 class SearchArguments(ToolArguments):
@@ -103,13 +104,15 @@ async def _find_text(
     tries.append(replace(query, ignore_case=True))
     if not query.literal and re.escape(query.pattern) != query.pattern:
         tries.append(replace(query, literal=True))
+    forms = {unicodedata.normalize(form, query.pattern) for form in ("NFC", "NFD")}
+    tries += [replace(query, pattern=form) for form in forms - {query.pattern}]
     result = SearchResult()
     for attempt in tries:
         result = await search(attempt, context)
         if result.error:
             notes.append(f"The search failed: {result.error.splitlines()[-1]}")
             break
-        result.hits = _allowed(result.hits, globs, target, context)
+        result.hits = _allowed(result.hits, target, context)
         if result.partial and not result.hits:
             break
         if result.hits:
@@ -117,6 +120,8 @@ async def _find_text(
                 notes.append("No match in this spelling; found ignoring case:")
             elif attempt.literal and not query.literal:
                 notes.append("No match as a regular expression; found as plain text:")
+            elif attempt.pattern != query.pattern:
+                notes.append("Found in another Unicode form (composed or decomposed characters):")
             break
     return result, notes
 
@@ -135,25 +140,21 @@ def expand_globs(text: str) -> list[str]:
     return result
 
 
-def _allowed(
-    hits: list[SearchHit], globs: list[str], target: WorkspacePath, context: ToolContext
-) -> list[SearchHit]:
-    spec = GitIgnoreSpec.from_lines(globs) if globs else None
+def _allowed(hits: list[SearchHit], target: WorkspacePath, context: ToolContext) -> list[SearchHit]:
     verdicts: dict[str, bool] = {}
     for hit in hits:
         if hit.path not in verdicts:
-            verdicts[hit.path] = (spec is None or spec.match_file(hit.path)) and (
-                target.saved or context.may_read(str(target.root / hit.path))
-            )
+            verdicts[hit.path] = target.saved or context.may_read(str(target.root / hit.path))
     return [hit for hit in hits if verdicts[hit.path]]
 
 
 def rank(hit: SearchHit, pattern: str) -> int:
     """Rank of a hit: 0 for a definition, 1 for a whole word, 2 for part of a word."""
-    before = hit.text[: hit.column - 1]
+    at = hit.column - hit.start
+    before = hit.text[:at]
     length = len(pattern) if re.escape(pattern) == pattern else 0
-    after = hit.text[hit.column - 1 + length :] if length else ""
-    first = hit.text[hit.column - 1 : hit.column + length]
+    after = hit.text[at + length :] if length else ""
+    first = hit.text[at : at + length + 1]
     if _DEFINES.search(before) or _DEFINES.search(first.split(pattern)[0] if length else ""):
         return 0
     if not before.strip() and (
@@ -233,14 +234,14 @@ def _lines(
     body: list[str] = []
     for index, path in enumerate(paths):
         hits = files[path]
-        best = sorted(hits, key=lambda hit: (ranks[hit], hit.line))[:share]
-        chosen = sorted(best, key=lambda hit: hit.line)
+        best = sorted(hits, key=lambda hit: (ranks[hit], hit.line, hit.column))[:share]
+        chosen = sorted(best, key=lambda hit: (hit.line, hit.column))
         label = target.label if target.saved else printable_name(path)
         block = [f"{label}:"]
         if arguments.context:
             block += _with_context(target, path, chosen, arguments.context)
         else:
-            block += [f"{hit.line}: {_around(hit)}" for hit in chosen]
+            block += [_shown(hit) for hit in chosen]
         if len(hits) > len(chosen):
             block.append(f"… {len(hits) - len(chosen)} more in this file")
         size = sum(len(line) + 1 for line in block)
@@ -253,13 +254,23 @@ def _lines(
     return body, len(paths)
 
 
-def _around(hit: SearchHit) -> str:
-    """The line, cut to the text around the match."""
-    text = printable(hit.text).rstrip()
-    if len(text) <= _LINE:
-        return text
-    start = max(0, min(hit.column - 60, len(text) - _LINE))
-    return ("…" if start else "") + text[start : start + _LINE] + "…"
+def _shown(hit: SearchHit) -> str:
+    """The lines of a match, each with its number; of a long line the text around the match."""
+    lines = printable(hit.text).rstrip().split("\n")
+    first = lines[0]
+    where = f"{hit.line}"
+    if hit.start > 1 or len(first) > _LINE:
+        start = max(0, min(hit.column - hit.start - 60, len(first) - _LINE))
+        cut = first[start : start + _LINE]
+        left, right = (
+            hit.start + start > 1,
+            len(first) > start + _LINE or len(hit.text) >= TEXT_LIMIT,
+        )
+        first = ("…" if left else "") + cut + ("…" if right else "")
+        where += f" (column {hit.column})" if hit.column > _LINE else ""
+    shown = [f"{where}: {first}"]
+    shown += [f"{hit.line + n}: {clip_line(line, _LINE)}" for n, line in enumerate(lines[1:], 1)]
+    return "\n".join(shown)
 
 
 def _with_context(target: WorkspacePath, path: str, hits: list[SearchHit], count: int) -> list[str]:
@@ -268,11 +279,14 @@ def _with_context(target: WorkspacePath, path: str, hits: list[SearchHit], count
     except PathError:
         document = None
     if document is None:
-        return [f"{hit.line}: {_around(hit)}" for hit in hits]
+        return [_shown(hit) for hit in hits]
     lines = printable(document.text).split("\n")
     if lines[-1] == "":
         lines.pop()
-    matching = {hit.line for hit in hits}
+    by_line: dict[int, list[SearchHit]] = defaultdict(list)
+    for hit in hits:
+        by_line[hit.line].append(hit)
+    matching = {hit.line + n for hit in hits for n in range(hit.text.count("\n") + 1)}
     wanted = sorted(
         {n for m in matching for n in range(max(1, m - count), min(len(lines), m + count) + 1)}
     )
@@ -280,9 +294,11 @@ def _with_context(target: WorkspacePath, path: str, hits: list[SearchHit], count
     for position, number in enumerate(wanted):
         if position and number != wanted[position - 1] + 1:
             shown.append("--")
-        shown.append(
-            f"{number}{':' if number in matching else '-'} {clip_line(lines[number - 1], _LINE)}"
-        )
+        line = lines[number - 1]
+        if number in by_line and len(line) > _LINE:
+            shown += [_shown(hit).split("\n")[0] for hit in by_line[number]]
+        else:
+            shown.append(f"{number}{':' if number in matching else '-'} {clip_line(line, _LINE)}")
     return shown
 
 
@@ -292,19 +308,20 @@ def _with_context(target: WorkspacePath, path: str, hits: list[SearchHit], count
 def _find_files(
     arguments: SearchArguments, target: WorkspacePath, context: ToolContext
 ) -> ToolResult:
-    globs = expand_globs(arguments.glob)
-    spec = GitIgnoreSpec.from_lines(globs) if globs else None
+    globs = Globs(expand_globs(arguments.glob), root=str(target.root), folder=target.relative)
+    entries = list(walk(target.root, target.relative, limit=_MAX_WALKED + 1))
     paths = [
         entry.relative
-        for entry in walk(target.root, target.relative)
-        if (spec is None or spec.match_file(entry.relative))
-        and context.may_read(str(target.root / entry.relative))
+        for entry in entries
+        if globs.match(entry.relative) and context.may_read(str(target.root / entry.relative))
     ]
     found = match_names(paths, arguments.pattern)
     notes = [target.note] if target.note else []
+    if len(entries) > _MAX_WALKED:
+        notes.append(_stopped(target, entries[-1].relative))
     if not found:
-        wanted = arguments.pattern.rpartition("/")[2].lower()
-        names = {path.rpartition("/")[2].lower(): path for path in paths}
+        wanted = composed(arguments.pattern.rpartition("/")[2]).lower()
+        names = {composed(path).rpartition("/")[2].lower(): path for path in paths}
         close = difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)
         if not close:
             text = "\n".join([*notes, f"No file name matches {arguments.pattern!r}."])
@@ -320,4 +337,23 @@ def _find_files(
         content="\n".join([*notes, *shown]),
         summary=header,
         truncated=len(found) > _MAX_NAMES,
+    )
+
+
+def _stopped(target: WorkspacePath, last: str) -> str:
+    """Which of the files were not looked at, and where to look for them."""
+    here = "" if target.relative == "." else target.relative + "/"
+    reached = here + last.removeprefix(here).partition("/")[0]
+    folders = {
+        entry.relative
+        for entry in walk(
+            target.root, target.relative, limit=_MAX_WALKED, directories=True, max_depth=1
+        )
+        if entry.is_directory and entry.relative >= reached
+    }
+    names = [printable_name(folder) for folder in sorted(folders)]
+    rest = ", ".join(names[:_MORE_NAMES]) + (", …" if len(names) > _MORE_NAMES else "")
+    where = f"; give one of these as path: {rest}" if rest else "; find in the shell sees all"
+    return (
+        f"[only the first {_MAX_WALKED:,} files were looked at, to {printable_name(last)}{where}]"
     )

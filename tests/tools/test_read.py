@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from laguna_agent.actions import ReadPath
+from laguna_agent.tools.output import save_output
 from support.toolbox import Toolbox
 
 
@@ -67,6 +68,53 @@ async def test_endless_line_is_cut(box: Toolbox) -> None:
     result = await box.call("read", path="min.js")
     assert len(result.content) < 3_000
     assert "+498,000 chars" in result.content
+
+
+async def test_a_long_line_is_read_to_its_end_by_column(box: Toolbox) -> None:
+    line = "".join(f"v{n}é;" for n in range(9_000))
+    box.add({"app.min.js": f"x\n{line}\n"})
+    result = await box.call("read", path="app.min.js")
+    assert result.content.endswith("[line 2 is cut; go on with path=app.min.js:2:2001]")
+    shown = line[:2000]
+    while "go on with path=" in result.content:
+        where = result.content.rpartition("go on with path=")[2].rstrip("]")
+        result = await box.call("read", path=where)
+        assert result.content.startswith("2\t")
+        shown += result.content[2:].rpartition("\n[columns ")[0]
+    assert shown == line
+    assert [type(action) for action in box.actions("read", path="app.min.js:2:9")] == [ReadPath]
+    result = await box.call("read", path="app.min.js:2:99999")
+    assert not result.ok
+    assert "line 2 has " in result.content
+
+
+async def test_a_long_line_of_a_huge_file_is_read_by_column(box: Toolbox) -> None:
+    box.add({"a.json": b"first\n" + b"x" * (17 << 20) + b"END\nlast\n"})
+    result = await box.call("read", path=f"a.json:2:{(17 << 20) - 1}")
+    assert result.content.startswith("2\txxEND\n[columns ")
+    result = await box.call("read", path="a.json:1:3")
+    assert result.content.startswith("1\trst\n[columns ")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("a.txt:2", "2\ttwo\n3\tthree"),
+        ("a.txt:2-2", "2\ttwo"),
+        ("a.txt:2:3", "2\to\n[columns 3-3 of 3]"),
+        ("b:1", "1\tnamed so"),
+        ("a.txt:0", "1\tone\n2\ttwo\n3\tthree"),
+    ],
+)
+async def test_a_path_may_hold_a_position(box: Toolbox, path: str, shown: str) -> None:
+    box.add({"a.txt": "one\ntwo\nthree\n", "b:1": "named so\n"})
+    assert (await box.call("read", path=path)).content == shown
+
+
+async def test_a_position_in_a_saved_output(box: Toolbox) -> None:
+    name, _ = save_output(box.context, "one\ntwo\n")
+    assert (await box.call("read", path=f"{name}:2")).content == "2\ttwo"
+    assert (await box.call("read", path=name)).content == "1\tone\n2\ttwo"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.policy.sandbox import make_sandbox
+from laguna_agent.tools import search as search_tool
 from laguna_agent.tools.files import text_search
 from laguna_agent.tools.files.file_names import match_names
 from laguna_agent.tools.output import save_output
 from laguna_agent.tools.search import expand_globs
+from support.shells import processes_with, unique, until
 from support.toolbox import Toolbox
 
 FILES = {
@@ -122,10 +124,23 @@ async def test_lookbehind_and_back_references_work(box: Toolbox) -> None:
     assert "2: price: 5" in (await box.call("search", pattern=r"(?<=price: )\d")).content
 
 
+@pytest.mark.parametrize("text", list(r"\.+*?()|[]{}^$-#&~/ "))
+async def test_special_characters_are_literal(box: Toolbox, text: str) -> None:
+    box.add({"a.txt": f"x\na{text}b\n"})
+    result = await box.call("search", pattern=f"a{text}b", mode="literal")
+    assert result.content == f"1 match in 1 file\na.txt:\n2: a{text}b"
+
+
 async def test_literal_mode(box: Toolbox) -> None:
     box.add({"a.txt": "a.c\nabc\n"})
     result = await box.call("search", pattern="a.c", mode="literal")
     assert result.content == "1 match in 1 file\na.txt:\n1: a.c"
+
+
+async def test_file_names_may_hold_newlines_and_colons(box: Toolbox) -> None:
+    box.add({"a\nb:1:2.txt": "needle\n", "c.txt": "needle\n"})
+    result = await box.call("search", pattern="needle", mode="count")
+    assert "a\\x0ab:1:2.txt: 1" in result.content
 
 
 async def test_pattern_that_looks_like_a_flag_is_a_pattern(box: Toolbox) -> None:
@@ -219,6 +234,158 @@ async def test_runaway_expression_is_stopped(box: Toolbox, monkeypatch: pytest.M
         # Looking ahead sends it to Python, whose matching takes exponential time on this.
         result = await box.call("search", pattern=r"(?=a)(a+)+$")
     assert "stopped after 1 s" in result.content
+
+
+async def test_more_matches_than_are_read_do_not_block_the_search(box: Toolbox) -> None:
+    box.add({f"d{n}/f.txt": f"needle {'x' * 300}\n" * 2_000 for n in range(10)})
+    async with asyncio.timeout(60):
+        for _ in range(3):  # the output that is left unread differs from run to run
+            result = await box.call("search", pattern="needle", mode="count")
+            assert "+ matches" in result.content
+            assert "[there are more matches]" in result.content
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "yes",
+        "sleep 30",
+        "sleep 3 & exec >&- 2>&-; sleep 30",  # another process holds the output
+        "trap '' TERM; yes >&2",
+        "exec >&- 2>&-; sleep 30",  # ends its output, but not itself
+    ],
+)
+async def test_the_time_limit_covers_a_search_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    box = Toolbox.at(tmp_path)
+    box.add({"a.txt": "needle\n"})
+    program = tmp_path / "rg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(text_search, "find_program", lambda name: str(program))
+    monkeypatch.setattr(text_search, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(text_search, "_END_LIMIT", 0.1)
+    async with asyncio.timeout(20):
+        await box.call("search", pattern="needle")
+
+
+async def test_a_cancelled_search_ends_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Toolbox.at(tmp_path)
+    number = unique()
+    program = tmp_path / "rg"
+    program.write_text(f"#!/bin/sh\nsleep {number}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(text_search, "find_program", lambda name: str(program))
+    task = asyncio.create_task(box.call("search", pattern="needle"))
+    assert await until(lambda: processes_with(number))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await until(lambda: not processes_with(number))
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "found"),
+    [
+        ("**/*.py", ".", {"src/core/app.py", "src/use.py", "tests/test_app.py"}),
+        ("./src/*.py", ".", {"src/use.py"}),
+        ("src/**/app.py", ".", {"src/core/app.py"}),
+        ("/web/*.js", ".", {"web/app.js"}),
+        ("{workspace}/src/*.py", ".", {"src/use.py"}),
+        ("src/", ".", {"src/core/app.py", "src/use.py"}),
+        ("core/*.py", "src", {"src/core/app.py"}),
+        ("src/core/*.py", "src", {"src/core/app.py"}),
+        ("*.py,!test_*", ".", {"src/core/app.py", "src/use.py"}),
+        ("!**/*.py", ".", {"web/app.js", ".env"}),
+        ("!", ".", {"web/app.js", ".env", "src/core/app.py", "src/use.py", "tests/test_app.py"}),
+        ("ignored/**", ".", set()),
+    ],
+)
+async def test_globs_with_slashes(box: Toolbox, glob: str, path: str, found: set[str]) -> None:
+    box.add(FILES)
+    glob = glob.replace("{workspace}", str(box.workspace))
+    result = await box.call("search", pattern="start", glob=glob, path=path)
+    assert set(files_in(result.content)) == found
+
+
+async def test_a_glob_is_applied_before_the_limit(box: Toolbox) -> None:
+    box.add({f"logs/{n}.log": "needle\n" * 1_500 for n in range(8)})
+    box.add({"src/deep/x.ts": "needle\n", "zz/y.ts": "needle\n"})
+    result = await box.call("search", pattern="needle", glob="**/*.ts")
+    assert result.content.startswith("2 matches in 2 files\n")
+
+
+async def test_globs_in_the_sandbox(box: Toolbox) -> None:
+    box.add(FILES)
+    box.context.sandbox = make_sandbox(
+        workspace=box.workspace,
+        enabled=True,
+        network=False,
+        writable=(),
+        state_dir=box.context.state_dir,
+    ).sandbox
+    result = await box.call("search", pattern="start", glob="src/**/*.py")
+    assert set(files_in(result.content)) == {"src/core/app.py", "src/use.py"}
+
+
+SPANNING = "def first(\n    a,\n    b,\n):\n    pass\n\ndef second():\n    pass\n"
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("pattern", "mode", "shown"),
+    [
+        (r"first\(\n\s+a", "regex", "1: def first(\n2:     a,"),
+        ("first(\n    a", "literal", "1: def first(\n2:     a,"),
+        ("    b,\n\\):", "regex", "3:     b,\n4: ):"),
+        (r"(?s)first\(.*?\):", "regex", "1: def first(\n2:     a,\n3:     b,\n4: ):"),
+        (r"pass\n+def", "regex", "5:     pass\n6: \n7: def second():"),
+        (r"first[^\n]*", "regex", "1: def first("),
+        (r"FIRST\(\n", "regex", "1: def first("),
+        (r"(?<=first\()\n\s*a", "regex", "1: def first(\n2:     a,"),
+    ],
+)
+async def test_a_pattern_may_span_lines(
+    box: Toolbox, pattern: str, mode: str, shown: str, ends: str
+) -> None:
+    box.add({"src/a.py": SPANNING.replace("\n", ends).encode(), "b.py": "pass\n"})
+    for path in (".", "src/a.py"):
+        result = await box.call("search", pattern=pattern, mode=mode, path=path)
+        assert result.content.endswith(f"1 match in 1 file\nsrc/a.py:\n{shown}")
+
+
+async def test_context_around_a_match_that_spans_lines(box: Toolbox) -> None:
+    box.add({"a.py": SPANNING})
+    result = await box.call("search", pattern=r"a,\n\s+b", context=1)
+    assert result.content.endswith("1- def first(\n2:     a,\n3:     b,\n4- ):")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+async def test_a_match_in_a_long_line_is_shown(box: Toolbox, encoding: str) -> None:
+    long = "é" * 5_000 + "function needle(){return 1}" + "b" * 3_000 + "needle()" + "c" * 9_000
+    box.add({"app.min.js": f"x\n{long}\n".encode(encoding), "b.js": "needle\n"})
+    for context in (0, 2):
+        for path in (".", "app.min.js"):
+            result = await box.call("search", pattern="needle", path=path, context=context)
+            assert "function needle(){return 1}bbb" in result.content
+            assert "2 (column 5010): …" in result.content
+            assert "2 (column 8028): …" in result.content
+            assert len(result.content) < 2_000
+
+
+async def test_finding_by_name_says_where_it_stopped(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add({f"{folder}/{n}.txt": "" for folder in "abc" for n in range(5)})
+    monkeypatch.setattr(search_tool, "_MAX_WALKED", 7)
+    result = await box.call("search", pattern="c/3.txt", mode="files")
+    stopped = "[only the first 7 files were looked at, to b/2.txt; give one of these as path: b, c]"
+    assert stopped in result.content
+    result = await box.call("search", pattern="3.txt", mode="files", path="c")
+    assert result.content == "c/3.txt"
 
 
 async def test_latin_1_and_utf_16_are_searched(box: Toolbox) -> None:

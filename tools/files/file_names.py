@@ -1,16 +1,72 @@
-"""Finds files by name: part of it, a glob, or a regular expression."""
+"""Finds files by name: part of it, a glob, or a regular expression.
+
+Names are compared in composed Unicode (NFC), since a name that came from a Mac may be decomposed.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import re
+import unicodedata
+from collections.abc import Sequence
 
 from pathspec import GitIgnoreSpec
 
 
+def composed(text: str) -> str:
+    """The text in composed Unicode."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+class Globs:
+    """Globs as in `.gitignore`, relative to the root or to the folder that is searched.
+
+    A glob without a slash matches names, `!GLOB` excludes, and one that names a folder matches all
+    that is below it. None at all match every file.
+    """
+
+    def __init__(self, globs: Sequence[str], *, root: str = "/", folder: str = ".") -> None:
+        self._patterns: list[str] = []
+        for glob in globs:
+            sign, bare = ("!", glob[1:]) if glob.startswith("!") else ("", glob)
+            bare = composed(bare).removeprefix(root.rstrip("/") + "/").removeprefix("./")
+            if _usable(bare):
+                self._patterns.append(sign + bare)
+                if folder != "." and "/" in bare.rstrip("/") and not bare.startswith(("/", "**")):
+                    self._patterns.append(f"{sign}/{folder}/{bare}")
+        excluding = all(pattern.startswith("!") for pattern in self._patterns)
+        self._spec = GitIgnoreSpec.from_lines(["**"] * excluding + self._patterns)
+        self._excluding = excluding
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def match(self, path: str) -> bool:
+        """Whether a path relative to the root matches."""
+        return self._spec.match_file(composed(path))
+
+    def ignore_file(self) -> str:
+        """The text of an ignore file, read at the root, that leaves only what matches."""
+        lines = [] if self._excluding else ["*", "!*/"]
+        for pattern in self._patterns:
+            for form in {pattern, unicodedata.normalize("NFD", pattern)}:
+                if form.startswith("!"):
+                    lines.append(form[1:])
+                else:
+                    lines += [f"!{form}", f"!{form.rstrip('/')}/**"]
+        return "".join(line + "\n" for line in lines)
+
+
+def _usable(glob: str) -> bool:
+    try:
+        return bool(glob) and len(GitIgnoreSpec.from_lines([glob])) > 0
+    except ValueError:
+        return False
+
+
 def match_names(paths: list[str], pattern: str) -> list[str]:
     """Paths that match a name, part of a name, a glob or an expression, best first."""
-    pattern = pattern.strip().removeprefix("./")
+    pattern = composed(pattern.strip().removeprefix("./"))
     folded = pattern.lower()
     ranked: list[tuple[int, int, int, str]] = []
     expression = None
@@ -21,7 +77,8 @@ def match_names(paths: list[str], pattern: str) -> list[str]:
             expression = None
     is_glob = any(c in pattern for c in "*?[")
     globs = GitIgnoreSpec.from_lines([pattern]) if is_glob else None
-    for path in paths:
+    for on_disk in paths:
+        path = composed(on_disk)
         lowered = path.lower()
         name = lowered.rpartition("/")[2]
         if name == folded or lowered == folded:
@@ -45,5 +102,5 @@ def match_names(paths: list[str], pattern: str) -> list[str]:
             score = 5
         else:
             continue
-        ranked.append((score, path.count("/"), len(path), path))
+        ranked.append((score, path.count("/"), len(path), on_disk))
     return [path for *_, path in sorted(ranked)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -72,7 +73,7 @@ def record_shown(
     target: WorkspacePath,
     data: bytes,
     *,
-    lines: range | None = None,
+    lines: Collection[int] | None = None,
     total: int | None = None,
 ) -> None:
     """Record that the file's content is `data` and that `lines` of it (1-based) were shown.

@@ -7,15 +7,19 @@ import contextlib
 import json
 import os
 import re
+import selectors
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.programs import find_program, python_command
 from laguna_agent.tools.files.encoding import is_binary
-from laguna_agent.tools.files.text_scan import FILE_LIMIT, ScanJob
+from laguna_agent.tools.files.file_names import Globs
+from laguna_agent.tools.files.text_scan import FILE_LIMIT, ScanJob, SearchHit, spans_lines
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, open_file
 from laguna_agent.tools.tool import ToolContext
 
@@ -23,17 +27,18 @@ TIME_LIMIT = 20.0
 """Seconds after which a search is stopped; its hits so far count."""
 _MAX_HITS = 5_000
 _MAX_BYTES = 16 << 20
-_RIPGREP_LINE = re.compile(rb"([^\0]*)\0(\d+):(\d+):([^\n]*)\n")
-
-
-@dataclass(frozen=True)
-class SearchHit:
-    """A matching line; `line` and `column` are 1-based."""
-
-    path: str
-    line: int
-    column: int
-    text: str
+_MAX_LONG = 20
+"""Files with long lines that are looked at again."""
+_END_LIMIT = 1.0
+_MESSAGE = 4_000
+_PIPE = 1 << 15
+_CUT = re.compile(r" \[\.\.\. .{1,40}\]$")
+"""How ripgrep ends a line that it cut."""
+_NEWLINE = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\n|\n)")
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_CLASS_WITH_NEWLINE = re.compile(r"\[[^\]]*\\n")
+_RIPGREP_LINE = re.compile(rb"(\d+):(\d+):(.*)", re.DOTALL)
+_NAME_LINES = 10
 
 
 @dataclass
@@ -45,6 +50,7 @@ class Query:
     literal: bool = False
     ignore_case: bool = False
     globs: Sequence[str] = ()
+    deadline: float = field(default_factory=lambda: time.monotonic() + TIME_LIMIT)
 
 
 @dataclass
@@ -65,11 +71,29 @@ async def search(query: Query, context: ToolContext) -> SearchResult:
     if not is_directory:
         _check_text(query.target)
     program = find_program("rg")
-    if program is not None:
-        result = await _ripgrep(program, query, context, is_directory)
-        if not result.error:
-            return result
-    return await _scan(query)
+    if program is None:
+        return await _scan(query)
+    if spans_lines(query.pattern, literal=query.literal):
+        if not is_directory:
+            return await _scan(query)
+        names = await _ripgrep(program, query, context, is_directory, names_only=True)
+        paths = sorted({hit.path for hit in names.hits})
+        return await _scan(query, paths or None) if paths or names.error else names
+    result = await _ripgrep(program, query, context, is_directory)
+    return await _scan(query) if result.error else await _with_long_lines(query, result)
+
+
+async def _with_long_lines(query: Query, result: SearchResult) -> SearchResult:
+    """The result with the text around each match in long lines, of which ripgrep gave the head."""
+    long = {(hit.path, hit.line) for hit in result.hits if _CUT.search(hit.text)}
+    paths = sorted({path for path, _ in long})[:_MAX_LONG]
+    if not paths:
+        return result
+    scanned = await _scan(query, paths)
+    found = [hit for hit in scanned.hits if (hit.path, hit.line) in long]
+    replaced = {(hit.path, hit.line) for hit in found}
+    result.hits = [hit for hit in result.hits if (hit.path, hit.line) not in replaced] + found
+    return result
 
 
 def _check_text(target: WorkspacePath) -> None:
@@ -79,8 +103,14 @@ def _check_text(target: WorkspacePath) -> None:
 
 
 async def _ripgrep(
-    program: str, query: Query, context: ToolContext, is_directory: bool
+    program: str,
+    query: Query,
+    context: ToolContext,
+    is_directory: bool,
+    *,
+    names_only: bool = False,
 ) -> SearchResult:
+    """With `names_only` a hit for each file with a match, for a pattern that spans lines."""
     argv = [
         program,
         "--no-config",
@@ -103,47 +133,66 @@ async def _ripgrep(
         f"--max-filesize={FILE_LIMIT}",
         "--ignore-case" if query.ignore_case else "--case-sensitive",
     ]
-    # Not --glob, which includes ignored files. Types do not, but match only the name.
-    if query.globs and not any("/" in glob for glob in query.globs):
-        argv += [f"--type-add=wanted:{glob}" for glob in query.globs] + ["--type=wanted"]
+    globs = Globs(query.globs, root=str(query.target.root), folder=query.target.relative)
+    if is_directory:  # not --glob, which includes ignored files
+        argv.append("--ignore-file=/dev/stdin")
+    if names_only:
+        argv += ["--multiline", "--files-with-matches"]
+    pattern = query.pattern
     if query.literal:
-        argv.append("--fixed-strings")
-    argv += ["-e", query.pattern, "--", "." if is_directory else "-"]
+        pattern = _SPECIAL.sub(r"\\\g<0>", pattern)
+    if names_only and not _CLASS_WITH_NEWLINE.search(pattern):
+        pattern = _NEWLINE.sub(r"\1(?:\\r?\\n)", pattern)
+    start = f"./{query.target.relative}" if is_directory else "-"
+    argv += ["-e", pattern, "--", start]
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
-    start = query.target.path if is_directory else Path("/")
+    root = query.target.root if is_directory else Path("/")
     sandbox = context.sandbox
     if is_directory and sandbox is not None and sandbox.name != "none":
         # In the sandbox, a link put into the tree while ripgrep walks it leads nowhere.
-        argv, environment = sandbox.wrap(argv, cwd=start), sandbox.environment()
-    source = asyncio.subprocess.DEVNULL if is_directory else open_file(query.target)
-    prefix = "" if query.target.relative == "." else query.target.relative + "/"
+        argv, environment = sandbox.wrap(argv, cwd=root), sandbox.environment()
+    source = _pipe(globs.ignore_file() + ".git\n") if is_directory else open_file(query.target)
     try:
-        result = SearchResult()
-        hits = _ripgrep_hits(prefix if is_directory else None, query.target.relative)
-        await _collect(argv, start, environment, source, hits, result)
+        parse = _ripgrep_hits(None if is_directory else query.target.relative, names_only)
+        return await _collect(argv, root, environment, source, parse, query.deadline)
     finally:
-        if not is_directory:
-            os.close(source)
-    return result
+        os.close(source)
+
+
+def _pipe(text: str) -> int:
+    """A descriptor to read a short text from."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        stream.write(text.encode("utf-8", "surrogateescape")[:_PIPE])
+    return reader
 
 
 _Parse = Callable[[bytes], tuple[list[SearchHit], bytes]]
 
 
-def _ripgrep_hits(prefix: str | None, single: str) -> _Parse:
-    def parse(data: bytes) -> tuple[list[SearchHit], bytes]:
-        hits, end = [], 0
-        for match in _RIPGREP_LINE.finditer(data):
-            end = match.end()
-            raw, line, column, text = match.groups()
-            name = os.fsdecode(raw.removeprefix(b"./"))
-            path = single if prefix is None else prefix + name
-            if not path.startswith(".git/") and "/.git/" not in path:
-                shown = _text(text.rstrip(b"\r"))
-                hits.append(SearchHit(path, int(line), _column(text, int(column)), shown))
-        return hits, data[end:]
+def _ripgrep_hits(single: str | None, names_only: bool) -> _Parse:
+    def located(name: bytes, line: int, column: int, text: bytes) -> SearchHit:
+        path = single or os.fsdecode(os.path.normpath(name))
+        return SearchHit(path, line, _column(text, column), _text(text.rstrip(b"\r")))
 
-    return parse
+    def parse_names(data: bytes) -> tuple[list[SearchHit], bytes]:
+        *names, rest = data.split(b"\0")
+        return [located(name, 1, 1, b"") for name in names], rest
+
+    def parse(data: bytes) -> tuple[list[SearchHit], bytes]:
+        *lines, rest = data.split(b"\n")
+        hits: list[SearchHit] = []
+        names: list[bytes] = []  # the lines of a name that holds newlines
+        for line in lines:
+            name, found, text = line.partition(b"\0")
+            names = [*names, name] if len(names) < _NAME_LINES else [name]
+            if match := _RIPGREP_LINE.match(text):
+                hits.append(located(b"\n".join(names), int(match[1]), int(match[2]), match[3]))
+            if found:
+                names = []
+        return hits, b"\n".join([*names, rest])
+
+    return parse_names if names_only else parse
 
 
 def _text(data: bytes) -> str:
@@ -159,10 +208,12 @@ def _column(text: bytes, byte_column: int) -> int:
     return len(_text(text[: byte_column - 1])) + 1
 
 
-async def _scan(query: Query) -> SearchResult:
+async def _scan(query: Query, paths: list[str] | None = None) -> SearchResult:
     job = ScanJob(
         root=str(query.target.root),
         start=query.target.relative,
+        paths=paths,
+        globs=list(query.globs),
         pattern=query.pattern,
         literal=query.literal,
         ignore_case=query.ignore_case,
@@ -170,13 +221,15 @@ async def _scan(query: Query) -> SearchResult:
     )
     argv = python_command("laguna_agent.tools.files.text_scan")
     reader, writer = os.pipe()
-    result = SearchResult()
     try:
         feeding = asyncio.create_task(asyncio.to_thread(_feed, writer, json.dumps(job).encode()))
-        await _collect(argv, Path("/"), {"PATH": os.defpath}, reader, _scan_hits, result)
-        await feeding
+        environment = {"PATH": os.defpath}
+        result = await _collect(argv, Path("/"), environment, reader, _scan_hits, query.deadline)
     finally:
         os.close(reader)
+    await feeding
+    if result.hits and not result.hits[-1].path:
+        result.partial = result.hits.pop().text
     return result
 
 
@@ -196,49 +249,70 @@ async def _collect(
     environment: dict[str, str],
     source: int,
     parse: _Parse,
-    result: SearchResult,
-) -> None:
-    """Run a search process and collect its hits until it ends or reaches a limit."""
+    deadline: float,
+) -> SearchResult:
+    """Run a search process and collect its hits until it ends or reaches a limit.
+
+    Neither its output nor its end is awaited beyond the deadline: it may hang in a file system.
+    """
+    result = SearchResult()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=source,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=cwd,
-            env=environment,
-            start_new_session=True,
-        )
+        process = _start(argv, cwd, environment, source)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the pattern
         result.error = str(error)
-        return
+        return result
+    try:
+        message = await asyncio.to_thread(_read, process, parse, deadline, result)
+    finally:  # a reader that is cancelled reads on to the end, which comes by this
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await asyncio.to_thread(process.wait, _END_LIMIT)
+    # Files that it may not read make ripgrep fail too, without a message.
+    if process.returncode not in (0, 1) and not result.partial and message:
+        result.error = message
+    return result
+
+
+def _start(
+    argv: Sequence[str], cwd: Path, environment: dict[str, str], source: int
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        stdin=source,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _read(
+    process: subprocess.Popen[bytes], parse: _Parse, deadline: float, result: SearchResult
+) -> str:
+    """Read hits until a limit; returns what the process wrote to standard error."""
     assert process.stdout is not None
     assert process.stderr is not None
-    stderr = asyncio.create_task(process.stderr.read(4_000))
-    try:
-        async with asyncio.timeout(TIME_LIMIT):
-            rest, total = b"", 0
-            async for chunk in _chunks(process.stdout):
-                total += len(chunk)
-                hits, rest = parse(rest + chunk)
-                result.hits += hits
-                if len(result.hits) >= _MAX_HITS or total > _MAX_BYTES:
-                    result.partial = "there are more matches"
-                    break
-            else:
-                await process.wait()
-    except TimeoutError:
-        result.partial = f"the search was stopped after {TIME_LIMIT:.0f} s"
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        message = (await stderr).decode("utf-8", "replace").strip()
-    if process.returncode not in (0, 1) and not result.partial:
-        result.error = message or f"exit status {process.returncode}"
-
-
-async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while chunk := await stream.read(1 << 16):
-        yield chunk
+    rest, total, message = b"", 0, b""
+    with process.stdout, process.stderr, selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        while selector.get_map() and not result.partial:
+            left = deadline - time.monotonic()
+            ready = selector.select(left) if left > 0 else []
+            if not ready:
+                result.partial = f"the search was stopped after {TIME_LIMIT:.0f} s"
+            for key, _ in ready:
+                chunk = os.read(key.fd, 1 << 16)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    message = (message + chunk)[:_MESSAGE]
+                else:
+                    total += len(chunk)
+                    hits, rest = parse(rest + chunk)
+                    result.hits += hits
+                    if len(result.hits) >= _MAX_HITS or total > _MAX_BYTES:
+                        result.partial = "there are more matches"
+    return message.decode("utf-8", "replace").strip()
