@@ -261,6 +261,7 @@ class Session:
         self._window.rewind_to_prefix()
         await self._window.reenter()
         adopt_record(self._services, self._state)
+        self._memory.rewound(target)
         self.trajectory.sync()
         return sorted({*report.written, *report.removed})
 
@@ -277,6 +278,7 @@ class Session:
         if note is not None:
             self._recorder.record(note)
             self._window.add_recorded(note)
+            self._memory.remember()
         self.trajectory.sync()
         return report
 

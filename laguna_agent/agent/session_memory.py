@@ -7,7 +7,7 @@ from pathlib import Path
 from laguna_agent.config import MemoryConfig
 from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
-from laguna_agent.memory.summaries import remember
+from laguna_agent.memory.summaries import forget_from, remember
 from laguna_agent.models.conversation import Conversation
 from laguna_agent.tools.tool import RecallSearch
 from laguna_agent.trajectory.store import Trajectory
@@ -43,6 +43,11 @@ class SessionMemory:
         """Write what happened since the last call. Raises LagunaError."""
         if self._recall is not None:
             remember(MemoryStore(self._root), self._trajectory, text=summary)
+
+    def rewound(self, seq: int) -> None:
+        """Take back what is remembered of the events after `seq`. Raises LagunaError."""
+        if self._recall is not None:
+            forget_from(MemoryStore(self._root), self._trajectory, seq)
 
     def close(self) -> None:
         """Close the index."""

@@ -24,6 +24,7 @@ from laguna_agent.events import (
     SystemNote,
     ToolFinished,
     TurnFinished,
+    TurnStarted,
     UserMessage,
 )
 from laguna_agent.memory.summary_format import Claim, Summary, ranges_of
@@ -37,9 +38,12 @@ _CONSTRAINT = re.compile(
 )
 _REASON = re.compile(
     r"\b(because|instead|decided?|decision|rather than|so that|the (root )?cause|turns out|"
-    r"chose|choose|the (bug|problem|fix|reason) (is|was))\b",
+    r"since|therefore|on purpose|by design|chose|choose|the (bug|problem|fix|reason) (is|was))\b",
     re.IGNORECASE,
 )
+_PROGRAM = re.compile(r"(?:\w+=\S* )*(?:(?:python3?|uv|poetry) (?:-m|run) )?(\S+)")
+_PROBES = frozenset({"grep", "rg", "diff", "cmp", "test", "[", "which", "command", "ls", "cat"})
+"""Programs whose failure as a rule is an answer."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _MOST_EVENTS = 4_000
 """Events that are searched for evidence; more than any epoch has."""
@@ -61,6 +65,16 @@ class CommandRun:
     exit_code: int
     events: list[int] = field(default_factory=list)
     last_line: str = ""
+
+
+@dataclass(frozen=True)
+class FailedCall:
+    """A call that was refused or did not work, and is no command."""
+
+    seq: int
+    tool: str
+    path: str
+    text: str
 
 
 @dataclass
@@ -92,6 +106,13 @@ class Extract:
     """The last tool result: its event, and a line about it."""
     files: OrderedDict[str, FileTouched] = field(default_factory=OrderedDict)
     commands: OrderedDict[str, CommandRun] = field(default_factory=OrderedDict)
+    check: str = ""
+    """The check of the task, which `done` runs."""
+    failed_calls: list[FailedCall] = field(default_factory=list)
+    worked: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The last event in which a tool worked, by tool and path."""
+    undone: tuple[int, str] | None = None
+    """The note that a person undid changes: its event and text."""
     plan: list[PlanStep] = field(default_factory=list)
     plan_seq: int = 0
     symbols: Counter[str] = field(default_factory=Counter)
@@ -203,10 +224,15 @@ def _add_event(
             _add_tool_result(found, seq, event, calls.pop(event.call_id, {}))
             found.last = seq, clip(f"{event.title or event.name}: {event.content}", 200)
         case CheckRan():
+            found.check = event.command
             found.evidence.add(seq, f"{event.command} {event.output}")
             _add_command(found, seq, event.command, event.exit_code, event.output)
         case SystemNote():
             found.evidence.add(seq, event.text)
+            if event.reason == "undone":
+                found.undone = seq, event.text
+        case TurnStarted() if event.settings is not None and event.settings.check:
+            found.check = event.settings.check
         case PlanUpdated():
             found.plan, found.plan_seq = event.steps, seq
             for step in event.steps:
@@ -255,16 +281,23 @@ def _add_tool_result(
             touched.added += sum(x.startswith("+") and not x.startswith("+++") for x in lines)
             touched.removed += sum(x.startswith("-") and not x.startswith("---") for x in lines)
     named = arguments.get("path")
-    if isinstance(named, str) and event.ok and named not in event.files_changed:
-        _file(found, named).read.append(seq)
+    path = named if isinstance(named, str) else ""
+    if path and event.ok and path not in event.files_changed:
+        _file(found, path).read.append(seq)
+    if event.ok:
+        found.worked[event.name, path] = seq
     command = arguments.get("command")
-    if event.exit_code is not None:
+    if event.name == "done":  # no command: what it ran is the check
+        if event.exit_code is not None and found.check:
+            _add_command(found, seq, found.check, event.exit_code, event.content)
+    elif event.exit_code is not None:
         shown = command if isinstance(command, str) else event.title or event.name
         _add_command(found, seq, shown, event.exit_code, event.content)
     elif not event.ok:
         what = event.title or event.name
         first = next((x for x in event.content.split("\n") if x.strip()), "")
-        found.summary.add("Failed", Claim(clip(f"{what}: {first}", 240), ((seq, seq),)))
+        text = clip(f"{what}: {first}", 240)
+        found.failed_calls.append(FailedCall(seq, event.name, path, text))
 
 
 def _add_command(found: Extract, seq: int, command: str, exit_code: int, output: str) -> None:
@@ -281,10 +314,13 @@ def _summarise(found: Extract) -> None:
     for seq, text in found.tasks[:1] + found.tasks[1:][-2:]:
         summary.add("Goal", Claim(clip(" ".join(text.split()), 400), ((seq, seq),)))
     summary.add("Files", *file_claims(found))
+    for call in found.failed_calls:
+        if found.worked.get((call.tool, call.path), 0) < call.seq:
+            summary.add("Failed", Claim(call.text, ((call.seq, call.seq),)))
     for run in found.commands.values():
         if run.exit_code == 0:
             summary.add("Commands", Claim(f"`{run.command}` (exit 0)", _some(run.events)))
-        else:
+        elif not _is_settled(run, found):
             why = f": {run.last_line}" if run.last_line else ""
             text = f"`{run.command}` (exit {run.exit_code}){why}"
             summary.add("Failed", Claim(text, _some(run.events)))
@@ -294,7 +330,30 @@ def _summarise(found: Extract) -> None:
     if found.outcome and found.outcome != "done":
         text = clip(f"the last turn ended as {found.outcome}: {found.result}".rstrip(": "), 240)
         summary.add("Open", Claim(text, ((found.outcome_seq, found.outcome_seq),)))
+    if found.undone is not None:
+        seq, text = found.undone
+        claim = Claim(clip(f"a person undid changes: {text}", 240), ((seq, seq),))
+        summary.add("Failed", claim)
     summary.limit(_MOST_CLAIMS)
+
+
+def _is_settled(run: CommandRun, found: Extract) -> bool:
+    """Whether the failure of a command says nothing any more: the work ended well, and the same
+    program worked since, or it only looked for something."""
+    program = program_of(run.command)
+    if found.outcome != "done":
+        return False
+    return program in _PROBES or any(
+        other.exit_code == 0 and other.events[-1] > run.events[-1]
+        for other in found.commands.values()
+        if program_of(other.command) == program
+    )
+
+
+def program_of(command: str) -> str:
+    """The program that a command runs, for the comparison of two runs of it."""
+    match = _PROGRAM.match(command)
+    return match.group(1) if match else command
 
 
 def file_claims(found: Extract) -> list[Claim]:

@@ -115,6 +115,12 @@ def own_words(summary: Summary) -> Summary:
     return Summary(sections)
 
 
+def command_of(text: str) -> str | None:
+    """The command whose end a claim states."""
+    match = _COMMAND.match(text)
+    return match.group(1) if match else None
+
+
 def merged_files(claims: Iterable[Claim], *, singles: int = _MOST_CHANGED) -> list[Claim]:
     """Merge claims about files, oldest first: a line for each of the last `singles` changed files,
     one line for older changed ones, and lines for the last files that were only read."""
@@ -241,13 +247,17 @@ def _some(events: tuple[Range, ...]) -> tuple[Range, ...]:
     return events if len(events) <= 4 else (events[0], *events[-3:])
 
 
-def drop_claim(summary: Summary) -> bool:
+_DROPPED = (
+    ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Files", 3), ("Constraints", 3),
+    ("Goal", 1), ("Open", 2), ("Decisions", 0), ("Failed", 0), ("Commands", 0),
+)  # fmt: skip
+"""In which order claims are dropped: a section, and how many of it stay."""
+
+
+def drop_claim(summary: Summary, order: Iterable[tuple[str, int]] = _DROPPED) -> bool:
     """Remove the least important claim; False when every remaining one is needed. Changed files
     are never dropped, but move to the line of older ones."""
-    for name, least in (
-        ("Decisions", 3), ("Failed", 2), ("Commands", 2), ("Files", 3), ("Constraints", 3),
-        ("Goal", 1), ("Open", 2), ("Decisions", 0), ("Failed", 0), ("Commands", 0),
-    ):  # fmt: skip
+    for name, least in order:
         claims = summary.claims(name)
         if len(claims) <= least:
             continue

@@ -12,6 +12,7 @@ edited file nor removes it when it condenses what the file covers.
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from laguna_agent.memory.summary_format import Range, Summary, parse_summary
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.trajectory.meta import title_of
 
+_SECTION = re.compile(r"^## ", re.MULTILINE)
 Level = Literal["segment", "session", "week"]
 LEVELS: tuple[Level, ...] = ("segment", "session", "week")
 
@@ -74,8 +76,20 @@ class Memory(BaseModel):
     @property
     def summary(self) -> Summary:
         """The claims of the body."""
-        start = self.body.find("## ")  # the title and the outcome come first
+        start = self._claims_start  # the title and the prose come first
         return parse_summary(self.body[start:] if start >= 0 else self.body)
+
+    @property
+    def prose(self) -> str:
+        """What the body says before its claims, without the title: what was done."""
+        start = self._claims_start
+        lines = (self.body[:start] if start >= 0 else self.body).split("\n")
+        return "\n".join(line for line in lines if line and not line.startswith("# "))
+
+    @property
+    def _claims_start(self) -> int:
+        match = _SECTION.search(self.body)
+        return match.start() if match else -1
 
 
 class MemoryStore:
@@ -179,8 +193,9 @@ def read_memory(path: Path) -> Memory | None:
     memory.id, memory.path = path.stem, path
     if not memory.session and memory.level != "week":
         memory.session = _session_of(path)
-    if not memory.title:
-        memory.title = title_of(body.lstrip("# "))
+    heading = body.startswith("# ")
+    if heading or not memory.title:  # the heading is what people see and edit
+        memory.title = title_of(body.removeprefix("# "))
     return memory
 
 

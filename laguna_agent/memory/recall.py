@@ -27,8 +27,12 @@ _POINTER = re.compile(
     r"^(?:(?:session\s+)?([0-9a-z][0-9a-z-]*)[\s:]+)?e(?:vent\s*)?(\d+)(?:\s*-\s*e?(\d+))?$"
 )
 _OPEN_CHARS = 12_000
-_LINES = 3
+_LINES = 5
 """Most claims of a memory that a hit shows."""
+_WEIGHTS = {"Decisions": 3, "Constraints": 3, "Failed": 2, "Open": 2, "Commands": 1}
+"""What a claim counts by its section, beside the words that it shares with the query."""
+_PROSE = 400
+"""Characters of each line of a memory's prose that a task is told."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +87,34 @@ class Recall:
     def _memories(self, query: str, limit: int, without: Collection[str] = ()) -> list[MemoryHit]:
         wanted = set(words_in(query))
         names = set(names_in(query))
-        hits: list[MemoryHit] = []
-        seen: set[str] = set(without)
+        found: dict[str, tuple[Memory, float]] = {}
         for path, score in self._index.memories(query, limit * 6):
             memory = read_memory(path)
-            if memory is None or (memory.session or memory.id) in seen:
+            if memory is None or (memory.session or memory.id) in without:
                 continue
             text = f"{memory.title} {' '.join(memory.files)} {memory.body}"
             shared = wanted & set(words_in(text))
             if len(shared) < min(2, len(wanted)) and not any(name in text for name in names):
                 continue
-            seen.add(memory.session or memory.id)
-            hits.append(MemoryHit(memory, score, tuple(_best_lines(memory, wanted))))
-            if len(hits) == limit:
-                break
-        return hits
+            known = found.setdefault(memory.session or memory.id, (memory, score))[0]
+            if memory.edited and not known.edited:  # what a person wrote counts most
+                found[memory.session] = memory, score
+        return [
+            MemoryHit(memory, score, tuple(_best_lines(memory, wanted)))
+            for memory, score in [
+                (self._last_word(memory), score) for memory, score in found.values()
+            ][:limit]
+        ]
+
+    def _last_word(self, memory: Memory) -> Memory:
+        """The memory, or the whole session's where a part of it did not end well: later parts of
+        the session may have."""
+        if memory.level != "segment" or memory.edited:
+            return memory
+        whole = self._index.session_memory(memory.session)
+        if whole is None or (memory.outcome == "done" and whole.outcome != "undone"):
+            return memory
+        return whole
 
     def events(self, query: str, *, limit: int = 5, session: str | None = None) -> list[EventHit]:
         """The events that match a query best, best first."""
@@ -157,25 +174,23 @@ class Recall:
         `count` counts the tokens of a text. None of the sessions `without` are told. Empty when
         nothing matches.
         """
-        text = ""
         if budget <= 0:
-            return text
-        for hit in self.memories(task, limit=4, without=without):
-            memory = hit.memory
-            head = f"- {memory.ended[:10]} {memory.outcome or 'open'}: {memory.title}"
-            if memory.files:
-                head += f" ({', '.join(memory.files[:4])})"
-            name = memory.session or memory.id
-            lines = [f"{head} [{name}]", *(f"  - {clip(line, 220)}" for line in hit.lines)]
-            while lines:
-                longer = f"{text}\n" * bool(text) + "\n".join(lines)
-                if await _count(count, longer) <= budget:
-                    text = longer
-                    break
-                lines.pop()
-            else:
-                break
-        return text
+            return ""
+        hits = self.memories(task, limit=4, without=without)
+        told: list[list[str]] = [[] for _ in hits]
+        # First what each memory is about, best first, then what else they say.
+        lines = [(place, _head(hit.memory)) for place, hit in enumerate(hits)]
+        for place, hit in enumerate(hits):
+            lines += [(place, f"  {clip(line, _PROSE)}") for line in hit.memory.prose.split("\n")]
+            lines += [(place, f"  - {clip(line, 220)}") for line in hit.lines]
+        for place, line in lines:
+            if not line.strip() or (line.startswith(" ") and not told[place]):
+                continue
+            told[place].append(line)
+            text = "\n".join("\n".join(part) for part in told if part)
+            if await _count(count, text) > budget:
+                told[place].pop()
+        return "\n".join("\n".join(part) for part in told if part)
 
     # --- internals ----------------------------------------------------------------------------
 
@@ -189,22 +204,37 @@ class Recall:
 
 
 def _best_lines(memory: Memory, wanted: set[str]) -> Iterator[str]:
+    """The claims that say most for a query, without those that the memory's head says too."""
     lines = [
-        (len(wanted & set(words_in(claim.text))), -number, f"{name}: {claim.render()}")
+        (
+            2 * len(wanted & set(words_in(claim.text))) + _WEIGHTS.get(name, 0),
+            -number,
+            f"{name}: {claim.render()}",
+        )
         for name, claims in memory.summary.sections.items()
         for number, claim in enumerate(claims)
-        if name != "Goal" or not claim.text.startswith(memory.title[:40])
+        if not (name == "Goal" and claim.text.startswith(memory.title[:40]))
+        and not (name == "Files" and claim.text.partition(":")[0] in memory.files)
     ]
-    ranked = sorted((line for line in lines if line[0]), reverse=True)[:_LINES]
-    for _, _, line in ranked or sorted(lines, reverse=True)[:1]:
+    for _, _, line in sorted(lines, reverse=True)[:_LINES]:
         yield line
+
+
+def _head(memory: Memory) -> str:
+    """When, how it ended, what was wanted, and which files changed."""
+    head = f"- {memory.ended[:10]} {memory.outcome or 'open'}: {memory.title}"
+    if memory.files:
+        head += f" ({', '.join(memory.files[:4])})"
+    return f"{head} [{memory.session or memory.id}]"
 
 
 def _memory_text(hit: MemoryHit) -> str:
     memory = hit.memory
     head = f"## memory {memory.id} ({memory.ended[:10]}, {memory.outcome or 'open'})"
     files = [f"Files: {', '.join(memory.files[:8])}"] if memory.files else []
-    return "\n".join([head, title_of(memory.title), *files, *(f"- {line}" for line in hit.lines)])
+    prose = [memory.prose] if memory.prose else []
+    claims = [f"- {line}" for line in hit.lines]
+    return "\n".join([head, title_of(memory.title), *files, *prose, *claims])
 
 
 async def _count(count: Count, text: str) -> int:

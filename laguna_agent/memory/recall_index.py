@@ -93,6 +93,10 @@ class RecallIndex:
             rows = self._open().execute(sql, (" OR ".join(terms), limit))
             return [(Path(path), score) for path, score in rows]
 
+    def session_memory(self, session: str) -> Memory | None:
+        """The memory of a whole session, if it has several parts."""
+        return read_memory(self._store.path_of(session, "session"))
+
     def events(
         self, query: str, limit: int, session: str | None
     ) -> list[tuple[str, int, str, str, str, float]]:

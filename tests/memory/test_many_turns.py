@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import Compacted, Event, Reply, ToolFinished
-from support.forced import Fact, called, make_workspace, open_forced
+from support.forced import STEPS, Fact, called, make_workspace, open_forced
 from support.scripted import Script, ScriptedConversation, call, open_scripted, take
 
 WINDOW = 8_192
@@ -65,10 +65,9 @@ async def _turn(
 @pytest.mark.slow
 async def test_hundreds_of_steps_in_twenty_turns_lose_nothing(tmp_path: Path) -> None:
     root = tmp_path / "repo"
-    steps = 500
-    facts = make_workspace(root, steps, seed=11)
+    facts = make_workspace(root, STEPS, seed=11)
     for turn in range(TURNS):
-        numbers = iter(range(turn * steps // TURNS, (turn + 1) * steps // TURNS))
+        numbers = iter(range(turn * STEPS // TURNS, (turn + 1) * STEPS // TURNS))
 
         def read(numbers: object = numbers) -> str:
             number = next(numbers, None)  # type: ignore[call-overload]  # an iterator
