@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
+from laguna_agent.encodable import encodable
 from laguna_agent.events import ModelEvent, Reply
 
 
@@ -27,7 +28,7 @@ class Message(BaseModel):
     """
 
     role: Literal["user", "tool", "system", "assistant"]
-    content: str
+    content: Annotated[str, AfterValidator(encodable)]
     name: str | None = None
     """The tool, of a tool message."""
     call_id: str | None = None

@@ -86,6 +86,25 @@ def shell_cwd(context: ToolContext) -> str:
     return session.cwd if isinstance(session, BashSession) else str(context.workspace)
 
 
+def calls_made(context: ToolContext) -> int:
+    """How many commands the session's shell has run."""
+    session = context.state.get(_SHELL)
+    return session.calls if isinstance(session, BashSession) else 0
+
+
+def running_calls(context: ToolContext) -> set[int]:
+    """The commands, counted from 1, that still have processes in the background."""
+    session = context.state.get(_SHELL)
+    return session.running_calls() if isinstance(session, BashSession) else set()
+
+
+async def stopped(context: ToolContext) -> None:
+    """Wait until a cancelled command has been stopped."""
+    session = context.state.get(_SHELL)
+    if isinstance(session, BashSession):
+        await session.settled()
+
+
 def new_session(context: ToolContext) -> BashSession:
     """A new shell in the workspace, which the caller closes."""
     return _new_session(context)

@@ -68,6 +68,7 @@ def adopt_record(services: Services, state: SessionState) -> None:
     """Set the state of a session to what its record says."""
     recorded = services.recorder.state
     state.last_checkpoint = recorded.last_checkpoint or None
+    state.taken_back.clear()
     planned = [
         item.event.reason == "plan"
         for item in recorded.history

@@ -6,7 +6,9 @@ nothing new happens any more.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
@@ -27,6 +29,7 @@ from laguna_agent.events import (
     TurnStarted,
     UserMessage,
 )
+from laguna_agent.log import log_error, unexpected
 
 _MAX_LOOP_NOTES = 2
 _MAX_UNUSABLE_REPLIES = 3
@@ -45,11 +48,12 @@ class AgentLoop:
     async def run(self, message: UserMessage, *, after_interruption: bool) -> TurnFinished:
         """Run a turn from the user's message to its end; the caller emits the TurnFinished.
 
-        An expected failure (a LagunaError) ends the turn with status `error`; cancelling raises.
-        The state of the files is recorded in any case.
+        However it ends, failed or cancelled too, it says what was done up to there, and the state
+        of the files is recorded.
         """
         self.state.turns += 1
         turn = Turn.create(self.services, self.state, self.window, message.text)
+        self.window.take_usage()
         now = {"plan": self.services.gate.plan, "check": self.state.check or ""}
         settings = self.services.settings.model_copy(update=now)
         self.emit(TurnStarted(turn=self.state.turns, settings=settings))
@@ -60,10 +64,16 @@ class AgentLoop:
                 await self._run_end_hooks(turn)
         except ContextFullError as error:
             turn.end("limit", error=str(error))
+        except asyncio.CancelledError:
+            turn.end("interrupted", error="interrupted")
         except LagunaError as error:
+            log_error("the turn ended with an error", error)
             turn.end("error", error=str(error))
-        finally:
+        except Exception as error:
+            turn.end("error", error=unexpected(error))
+        with suppress(asyncio.CancelledError):  # stopped again: it is over in any case
             await turn.files.record_end()
+        turn.usage = turn.usage.plus(self.window.take_usage())
         return turn.finished()
 
     async def _start(self, turn: Turn, message: UserMessage, *, after_interruption: bool) -> None:
@@ -73,7 +83,7 @@ class AgentLoop:
         if hooked.deny is not None:  # the model never sees it
             turn.end("denied", error=f"a hook refused this message: {hooked.deny}")
             return
-        await turn.files.record_start()
+        turn.files.record_start()
         await turn.check.run_first()
         knows_interrupted_turn = bool(self.services.recorder.state.user_messages)
         message, turn.retries.shown = await with_context(
@@ -121,7 +131,7 @@ class AgentLoop:
 
     async def _execute(self, turn: Turn, calls: Sequence[ToolCall]) -> ToolExecutor:
         """Run the calls of a reply, add their results, and count what they did."""
-        executor = ToolExecutor(self.services, calls, turn.check)
+        executor = ToolExecutor(self.services, calls, turn.check, turn.files)
         try:
             await executor.run()
         finally:  # when cancelled: the results of the calls that ended before
@@ -200,7 +210,6 @@ class AgentLoop:
     async def _end_stuck(self, turn: Turn, error: str) -> None:
         """End a turn in which the model repeats itself: by the check, where there is one."""
         if turn.changed and turn.check.may_run() and (await turn.check.run()).exit_code == 0:
-            turn.add_changed(await turn.files.changed())
             turn.end("done", turn.check.passed_summary(turn.changed))
             return
         turn.stuck = True
@@ -210,7 +219,6 @@ class AgentLoop:
         """Run the check after a change: end the turn when it passes, else start over."""
         ran = await turn.check.run()
         if ran.exit_code == 0:
-            turn.add_changed(await turn.files.changed())
             turn.end("done", turn.check.passed_summary(turn.changed))
             return
         turn.retries.add_failure(calls)
@@ -231,7 +239,6 @@ class AgentLoop:
             self._add_notes([(text, "reminder") for text in reminders])
             await self.window.append_pending()
             return
-        turn.add_changed(await turn.files.changed())
         turn.end("done", summary)
 
     async def _run_end_hooks(self, turn: Turn) -> None:

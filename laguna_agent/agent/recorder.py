@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from laguna_agent.events import (
-    Checkpointed,
-    Event,
-    Rewound,
-    TurnStarted,
-    UserMessage,
-)
+from laguna_agent.events import Event, Rewound, TurnStarted, UserMessage
 from laguna_agent.log import log_event
 from laguna_agent.trajectory.codec import StoredEvent
 from laguna_agent.trajectory.replay import ConversationState, conversation_state
@@ -55,17 +49,15 @@ class Recorder:
         """The recorded events of this epoch."""
         return self.trajectory.events(self.state.first_seq)
 
-    def turn_before(self, seq: int) -> tuple[int, str | None]:
+    def turn_before(self, seq: int) -> tuple[int, int]:
         """Where to rewind to so that user message `seq` is undone: the number of the last event
-        before its turn, and the checkpoint of the files at its start."""
-        start, checkpoint = 0, None
+        before it, and that of the last event before its turn."""
+        start = turn = 0
         for stored in self.trajectory.events(whole=False):
             if stored.seq > seq:
                 break
             if isinstance(stored.event, TurnStarted):
-                start, checkpoint = stored.seq - 1, None
-            elif isinstance(stored.event, Checkpointed):
-                checkpoint = stored.event.id
+                start = turn = stored.seq - 1
             elif isinstance(stored.event, UserMessage) and stored.seq < seq:
                 start = max(start, stored.seq)
-        return start, checkpoint
+        return start, turn

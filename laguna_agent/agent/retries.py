@@ -107,7 +107,7 @@ class Retries:
     async def start_over(self) -> None:
         """Go back to the start of the turn, with the files."""
         services = self._services
-        if await self._files.restore() is not None:
+        if await self._files.take_back():
             read_state.forget_all(services.tool_context)
             for shown in self.shown.files:
                 mark_read(services.tool_context, shown.path)

@@ -7,7 +7,7 @@ shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from laguna_agent.agent.recorder import OnEvent, Recorder
 from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, called_skill, skill_context
-from laguna_agent.agent.undo import restore_errors, undo_files
+from laguna_agent.agent.undo import latest, left_notices, steps_of, undo_files, undoable
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
 from laguna_agent.log import log_error, logger, unexpected
@@ -32,7 +32,8 @@ from laguna_agent.models.conversation import Conversation, ModelInfo
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack
-from laguna_agent.tools.checkpoints.checkpoints import Checkpoints, RestoreReport
+from laguna_agent.tools.checkpoints.changes import Step, Taken
+from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.files import read_state
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState
@@ -146,10 +147,14 @@ class Session:
         """Skills that a message `/NAME` calls."""
         return self._services.skills
 
-    def turn_before(self, seq: int) -> tuple[int, str | None]:
-        """The event to rewind to so that user message `seq` is undone, and the checkpoint of the
-        files as they were then."""
-        return self._recorder.turn_before(seq)
+    def steps(self) -> list[Step]:
+        """The turns of this session that changed files, and its undos, the latest first."""
+        return steps_of(self.checkpoints, self.trajectory.directory)
+
+    def steps_since(self, seq: int) -> list[Step]:
+        """The turns since user message `seq`, its own included, that can be undone."""
+        _, turn = self._recorder.turn_before(seq)
+        return [step for step in undoable(self.steps()) if step.origin.seq >= turn]
 
     # --- turns ------------------------------------------------------------------------------
 
@@ -250,37 +255,47 @@ class Session:
         """
         self._must_be_idle()
         await self.start()
-        target, checkpoint = self._recorder.turn_before(seq)
-        report = RestoreReport()
-        if code and checkpoint is not None:
-            report = await asyncio.to_thread(self.checkpoints.restore, checkpoint)
+        target, _ = self._recorder.turn_before(seq)
+        steps = await asyncio.to_thread(self.steps_since, seq) if code else []
+        taken: Taken | None = None
+        if steps:
+            taken, _ = await undo_files(self._services, self._state, steps)
         self._recorder.record(Rewound(to_seq=target, code=code))
-        for notice in restore_errors(report):
-            self._recorder.record(notice)
+        for notice in left_notices(taken) if taken is not None else []:
+            self._recorder.emit(notice)
         read_state.forget_all(self._services.tool_context)
         self._window.rewind_to_prefix()
         await self._window.reenter()
         adopt_record(self._services, self._state)
         self._memory.rewound(target)
         self.trajectory.sync()
-        return sorted({*report.written, *report.removed})
+        return [item.path for item in taken.done] if taken is not None else []
 
-    async def undo(self, checkpoint: str) -> RestoreReport:
-        """Restore the files to a checkpoint; the model reads of it with the next message.
+    async def undo(self, number: int = 1) -> Taken:
+        """Take back what the last `number` turns of this session changed; the model reads of it
+        with the next message.
 
         Raises LagunaError, also while a turn runs.
         """
+        return await self._take_back(lambda steps: latest(steps, number))
+
+    async def redo(self) -> Taken:
+        """Make again what the last undo took back; like `undo`."""
+        return await self._take_back(lambda steps: latest(steps, redo=True))
+
+    async def _take_back(self, choose: Callable[[list[Step]], list[Step]]) -> Taken:
         self._must_be_idle()
         if self._resumed:
             await self.start()  # the record says what the model knows
         self._close_open_calls()
-        report, note = await undo_files(self._services, self._state, checkpoint)
+        steps = choose(await asyncio.to_thread(self.steps))
+        taken, note = await undo_files(self._services, self._state, steps)
         if note is not None:
             self._recorder.record(note)
             self._window.add_recorded(note)
             self._memory.remember()
         self.trajectory.sync()
-        return report
+        return taken
 
     async def aclose(self) -> None:
         """Stop the turn, end the shell, release the engine and close the record."""

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from laguna_agent.events import UserMessage
+from laguna_agent.tools.checkpoints.tree_store import TreeEntry
 
 
 @dataclass
@@ -23,5 +24,9 @@ class SessionState:
     turns: int = 0
     steering: deque[UserMessage] = field(default_factory=deque)
     """Messages typed while a turn runs; they are appended before the next reply."""
+    tree_fails: bool = False
+    """Whether the files cannot be recorded as a whole here."""
+    taken_back: dict[str, TreeEntry | None] = field(default_factory=dict)
+    """Files that undo changed since the last turn, as it left them; the model is told of these."""
     last_checkpoint: str | None = None
     """The files as the model last knew them, where a person may change them between turns."""

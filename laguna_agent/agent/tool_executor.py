@@ -9,12 +9,14 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from laguna_agent.actions import Action, Decision, WritePath, action_text
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.services import Services
+from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.events import (
     Denied,
     Notice,
@@ -30,13 +32,14 @@ from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.tool import ToolArguments, ToolResult
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Permitted:
-    """A call that may run."""
+    """A call that may run, and its actions once they were decided on."""
 
     call: ToolCall
     tool: PackTool
     arguments: ToolArguments
+    actions: list[Action] = field(default_factory=list)
 
 
 @dataclass
@@ -46,6 +49,7 @@ class ToolExecutor:
     services: Services
     calls: Sequence[ToolCall]
     check: CheckRunner
+    files: TurnFiles
     results: list[ToolFinished] = field(default_factory=list)
     denied: int = 0
     """Calls that the policy or a person denied."""
@@ -105,6 +109,7 @@ class ToolExecutor:
             actions = await asyncio.to_thread(tool.tool.actions, arguments, self._context)
         except Exception as error:
             return _refused(call, f"{call.name}: {error}")
+        permitted.actions = actions
         for action in actions:
             if isinstance(action, WritePath):
                 why = self.check.protected(os.path.relpath(action.path, self._context.workspace))
@@ -144,6 +149,31 @@ class ToolExecutor:
     async def _run_batch(self, batch: list[_Permitted]) -> None:
         """Run the calls of a batch at the same time, and empty it."""
         calls, batch[:] = list(batch), []
+        if not calls:
+            return
+        async with self._recording(calls):
+            await self._run_together(calls)
+
+    def _recording(self, calls: Sequence[_Permitted]) -> AbstractAsyncContextManager[None]:
+        """Records what the calls change, hooks included."""
+        kinds = {permitted.tool.kind for permitted in calls}
+        if self.check.command is None:
+            kinds.discard("done")
+        if kinds <= {"read", "plan", "network"}:
+            return nullcontext()
+        hooked = any(hook.on == "after_tool" for hook in self.services.hooks.hooks)
+        if hooked or kinds != {"edit"}:
+            return self.files.recording()
+        workspace = self._context.workspace
+        written = [
+            os.path.relpath(action.path, workspace)
+            for permitted in calls
+            for action in permitted.actions
+            if isinstance(action, WritePath)
+        ]
+        return self.files.recording([path for path in written if not path.startswith("../")])
+
+    async def _run_together(self, calls: Sequence[_Permitted]) -> None:
         for permitted in calls:
             call = permitted.call
             title = permitted.tool.tool.title(permitted.arguments, self._context)

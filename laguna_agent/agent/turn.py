@@ -38,8 +38,6 @@ class Turn:
     started: float = field(default_factory=time.monotonic)
     steps: int = 0
     usage: Usage = field(default_factory=Usage)
-    changed: list[str] = field(default_factory=list)
-    """Files that tools report as changed."""
     denied: int = 0
     """Calls that were denied."""
     denials: list[Denied] = field(default_factory=list)
@@ -57,7 +55,7 @@ class Turn:
         cls, services: Services, state: SessionState, window: ContextWindow, task: str
     ) -> Turn:
         """A turn at its start; `task` is the text of the user's message."""
-        files = TurnFiles(services, state)
+        files = TurnFiles(services, state, task)
         check = CheckRunner(services, files, task, state.check)
         retries = Retries(services, window, files, check)
         return cls(files, check, retries, TurnReminders(services, check))
@@ -82,7 +80,7 @@ class Turn:
         self.denials += executor.denials
         self.all_denied = executor.denied == len(executor.calls)
         for call, result in zip(executor.calls, executor.results, strict=True):
-            self.add_changed(result.files_changed)
+            self.files.report(result.files_changed)
             if result is executor.done:
                 continue  # when a reminder delays the end, calling done again is no repetition
             tool = executor.services.tools.get(call.name)
@@ -94,9 +92,10 @@ class Turn:
                 again=bool(result.data.get("again")),
             )
 
-    def add_changed(self, paths: list[str]) -> None:
-        """Add changed files, each once."""
-        self.changed += [path for path in paths if path not in self.changed]
+    @property
+    def changed(self) -> list[str]:
+        """Files that the turn changed so far."""
+        return self.files.changed
 
     def finished(self) -> TurnFinished:
         """The turn's last event."""
@@ -119,7 +118,7 @@ class Turn:
             steps=self.steps,
             duration_s=round(time.monotonic() - self.started, 3),
             usage=self.usage,
-            files_changed=sorted(self.changed),
+            files_changed=self.changed,
             check=check,
             denied=self.denials,
         )

@@ -8,7 +8,6 @@ terminal, plain lines elsewhere.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from typing import IO, Literal
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.clip import clip_lines
+from laguna_agent.encodable import json_text
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.events import Event, ModelLoading, SessionStarted, Status, TurnFinished
 from laguna_agent.interfaces.progress import ProgressPrinter
@@ -83,7 +83,7 @@ async def run_task(
             watch(event)
         progress.show(event)
         if output == "stream-json":
-            _print(event.model_dump_json(exclude_none=True))
+            _print(json_text(event.model_dump(mode="json", exclude_none=True)))
 
     try:
         session = await open_session(settings, on_event=show)
@@ -128,7 +128,7 @@ def _report(
         return
     model = started.model if started is not None else {}
     _print(
-        json.dumps(
+        json_text(
             {
                 "schema": SCHEMA,
                 "session": session.trajectory.id if session is not None else None,
@@ -143,8 +143,7 @@ def _report(
                 "usage": finished.usage.model_dump(),
                 "model": {key: model.get(key) for key in ("name", "sha256", "format")},
                 "trajectory": str(session.trajectory.path) if session is not None else None,
-            },
-            ensure_ascii=False,
+            }
         )
     )
 

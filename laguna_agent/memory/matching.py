@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+from laguna_agent.encodable import encodable
 from laguna_agent.events import (
     CheckRan,
     Compacted,
@@ -109,4 +110,4 @@ def names_column(text: str, more: Iterable[str] = ()) -> str:
         names.setdefault(name)
         if len(names) >= 200:
             break
-    return " ".join(f"{name} {' '.join(split_name(name))}" for name in names)
+    return encodable(" ".join(f"{name} {' '.join(split_name(name))}" for name in names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from laguna_agent.encodable import encodable, json_text
 from laguna_agent.events import (
     ApprovalGiven,
     ApprovalRequested,
@@ -26,6 +27,10 @@ from laguna_agent.events import (
 
 def event_text(event: Event) -> str:
     """The text of an event, without its type; empty for events without content."""
+    return encodable(_text(event))
+
+
+def _text(event: Event) -> str:
     match event:
         case UserMessage() | SystemNote() | Notice() | SystemPrompt():
             return event.text
@@ -49,7 +54,7 @@ def event_text(event: Event) -> str:
             parts = (event.status, event.summary, event.error or "")
             return ": ".join(part for part in parts if part)
         case ApprovalRequested():
-            return f"{event.tool}: {event.action.model_dump_json(exclude_defaults=True)}"
+            return f"{event.tool}: {json_text(event.action.model_dump(exclude_defaults=True))}"
         case ApprovalGiven():
             return " ".join(part for part in (event.answer, event.reason) if part)
         case _:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.clip import clip
+from laguna_agent.encodable import json_text
 from laguna_agent.errors import UsageError
 from laguna_agent.paths import repository_state_dir
 
@@ -179,7 +180,7 @@ class SessionIndex:
         if meta is None:
             return None
         meta.id = name
-        return name, meta.updated, stamp, meta.model_dump_json(exclude_defaults=True)
+        return name, meta.updated, stamp, json_text(meta.model_dump(exclude_defaults=True))
 
 
 def _rebuilt(directory: Path) -> Meta | None:

@@ -5,11 +5,13 @@ It is derived from the events and rebuilt from them when it is missing.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from laguna_agent.atomic_write import atomic_write
+from laguna_agent.encodable import json_text
 from laguna_agent.events import (
     Compacted,
     Event,
@@ -107,14 +109,14 @@ def title_of(text: str) -> str:
 def read_meta(directory: Path) -> Meta | None:
     """Read the meta of a session directory; None when the file is missing or damaged."""
     try:
-        return Meta.model_validate_json((directory / "meta.json").read_bytes())
-    except (OSError, ValidationError):
+        return Meta.model_validate(json.loads((directory / "meta.json").read_bytes()))
+    except (OSError, ValueError):
         return None
 
 
 def write_meta(directory: Path, meta: Meta) -> None:
     """Write `meta.json` atomically. Raises OSError."""
-    text = meta.model_dump_json(exclude_defaults=True, indent=1, ensure_ascii=False)
+    text = json_text(meta.model_dump(exclude_defaults=True), indent=1)
     atomic_write(directory / "meta.json", text)
 
 

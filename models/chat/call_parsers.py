@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from laguna_agent.encodable import encodable
 from laguna_agent.models.chat.loose_json import JsonScanner, call_of, clean, load_json
 from laguna_agent.models.chat.schema import properties_of, types_of
-from laguna_agent.models.chat.segments import valid_unicode
 from laguna_agent.models.conversation import ToolSpec
 
 _MAX_NAME = 128
@@ -99,7 +99,7 @@ class JsonParser:
             self._object += read
             if self.name is None:
                 found = self._name.search(self._object[:400])
-                self.name = valid_unicode(found.group(1)) if found else None
+                self.name = encodable(found.group(1)) if found else None
             if end is None:
                 if final:
                     self.error = _cut(self.name)
@@ -281,7 +281,7 @@ class TaggedParser:
             except ValueError as error:
                 self.error = malformed(name, f"argument `{key}` {error}")
                 return
-        self.calls.append((valid_unicode(name), clean(arguments)))
+        self.calls.append((encodable(name), clean(arguments)))
 
     def _try_json(self, raw: str) -> None:
         """Parse a call without the tags as JSON, with or without a name before it."""

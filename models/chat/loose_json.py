@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from laguna_agent.models.chat.segments import valid_unicode
+from laguna_agent.encodable import encodable
 
 
 class JsonScanner:
@@ -77,11 +77,11 @@ def _refuse_constant(name: str) -> Any:
 def clean(value: Any) -> Any:
     """A JSON value without lone surrogates."""
     if isinstance(value, str):
-        return valid_unicode(value)
+        return encodable(value)
     if isinstance(value, list):
         return [clean(item) for item in value]
     if isinstance(value, Mapping):
-        return {valid_unicode(str(key)): clean(item) for key, item in value.items()}
+        return {encodable(str(key)): clean(item) for key, item in value.items()}
     return value
 
 

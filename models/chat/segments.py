@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from laguna_agent.encodable import encodable
 from laguna_agent.models.chat.chat_format import Segment
 
 
@@ -33,7 +34,7 @@ class SegmentWriter:
 
     def content(self, text: str) -> SegmentWriter:
         """Text of a user, a file or a tool."""
-        text = valid_unicode(text)
+        text = encodable(text)
         start = 0
         for match in self._markers.finditer(text):
             cut = match.start() + 1
@@ -53,15 +54,6 @@ class SegmentWriter:
         elif text:
             self._segments.append(Segment(text, special))
         return self
-
-
-def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which no tokenizer or JSON file accepts, by U+FFFD."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def text_of(segments: Sequence[Segment]) -> str:

@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 
 from laguna_agent import __version__
+from laguna_agent.encodable import encodable
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Reply
-from laguna_agent.models.chat.segments import valid_unicode
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.servers.http_reply import ReplyBuilder
 from laguna_agent.models.servers.http_request import extras, progress, reply_message, size
@@ -117,7 +117,7 @@ class HttpConversation:
             for t in tools
         ]
         if system:
-            self._state.messages.append({"role": "system", "content": valid_unicode(system)})
+            self._state.messages.append({"role": "system", "content": encodable(system)})
         return self.used
 
     async def append(self, messages: Sequence[Message]) -> int:
@@ -135,7 +135,7 @@ class HttpConversation:
         return self.used - before
 
     def _append(self, message: Message) -> None:
-        messages, content = self._state.messages, valid_unicode(message.content)
+        messages, content = self._state.messages, encodable(message.content)
         if message.role == "tool" and message.call_id in self._open_calls():
             messages.append({"role": "tool", "tool_call_id": message.call_id, "content": content})
             return

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from laguna_agent.encodable import encodable
 from laguna_agent.events import (
     FinishReason,
     Reply,
@@ -25,7 +26,6 @@ from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
 from laguna_agent.models.chat.chatml import json_shape
 from laguna_agent.models.chat.loose_json import clean, load_json
 from laguna_agent.models.chat.parsing import StreamParser, new_call_id
-from laguna_agent.models.chat.segments import valid_unicode
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 
 
@@ -130,7 +130,7 @@ class ReplyBuilder:
         for key in ("reasoning_content", "reasoning"):
             thought = delta.get(key)
             if isinstance(thought, str) and thought:
-                thought = valid_unicode(thought)
+                thought = encodable(thought)
                 self._reasoning.append(thought)
                 found.append(ThinkingDelta(text=thought))
                 break
@@ -138,7 +138,7 @@ class ReplyBuilder:
         if isinstance(content, list):
             content = "".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
         if isinstance(content, str) and content:
-            found += self._parser.feed(valid_unicode(content))
+            found += self._parser.feed(encodable(content))
         calls = delta.get("tool_calls")
         for position, piece in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(piece, Mapping):
@@ -162,7 +162,7 @@ class ReplyBuilder:
         arguments = function.get("arguments")
         if isinstance(arguments, Mapping):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        text = valid_unicode(arguments) if isinstance(arguments, str) else ""
+        text = encodable(arguments) if isinstance(arguments, str) else ""
         call.parts.append(text)
         return ToolCallDelta(id=call.id, name=call.name or None, text=text)
 

@@ -190,8 +190,7 @@ async def by_rewind(life: Life, session: Session) -> Session:
 
 
 async def by_undo(life: Life, session: Session) -> Session:
-    checkpoint = next(iter(session.trajectory.of_type("checkpointed"))).event.id  # type: ignore[union-attr]  # it is one
-    await session.undo(checkpoint)
+    await session.undo()
     life.talk.script, life.talk.played = list(SECOND_LIFE), 0
     return session
 

@@ -12,7 +12,8 @@ import pytest
 
 from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
-from laguna_agent.events import Checkpointed, Reply, SystemNote, UserMessage
+from laguna_agent.errors import UsageError
+from laguna_agent.events import Reply, SystemNote, UserMessage
 from laguna_agent.models.conversation import Message
 from support.packs import write_files
 from support.scripted import call, results_of, take
@@ -41,12 +42,6 @@ def opened(opened: Opened) -> Opened:
     return partial(opened, approver=yes)
 
 
-def checkpoint(events: list[Any]) -> str:
-    """The checkpoint at the start of the turn."""
-    [recorded] = [event.id for event in events if isinstance(event, Checkpointed)]
-    return str(recorded)
-
-
 def context(events: list[Any]) -> str:
     """The context of the user's message."""
     [context] = [event.context for event in events if isinstance(event, UserMessage)]
@@ -64,7 +59,7 @@ async def test_the_model_reads_of_an_undo_once_with_the_next_message(
     session, conversation = await opened([READ, EDIT, MAKE, OK])
     events = await take(session, "Fix it")
     before = list(conversation.entries)
-    report = await session.undo(checkpoint(events))
+    report = await session.undo()
     assert (report.written, report.removed) == (["code.txt"], ["new.txt"])
     assert (workspace / "code.txt").read_text() == "broken\n"
     assert conversation.entries == before, "nothing is appended before the next message"
@@ -81,7 +76,8 @@ async def test_after_an_undo_an_edit_of_what_was_read_before_applies(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK, EDIT_AGAIN, OK])
-    await session.undo(checkpoint(await take(session, "Fix it")))
+    await take(session, "Fix it")
+    await session.undo()
     [edited] = results_of(await take(session, "Fix it in another way"))
     assert edited.ok
     assert (workspace / "code.txt").read_text() == "better\n"
@@ -92,9 +88,8 @@ async def test_after_an_undo_a_file_is_not_overwritten_before_it_is_read_again(
 ) -> None:
     write = call("write", path="code.txt", content="all new\n")
     session, _ = await opened([READ, EDIT, OK, write, OK])
-    events = await take(session, "Fix it")
-    write_files(workspace, {"code.txt": "by hand\n"})
-    await session.undo(checkpoint(events))
+    await take(session, "Fix it")
+    await session.undo()
     [refused] = results_of(await take(session, "Write it anew"))
     assert not refused.ok
     assert "broken" in refused.content
@@ -105,7 +100,8 @@ async def test_changes_by_the_user_after_an_undo_are_reported_with_it(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    await session.undo(checkpoint(await take(session, "Fix it")))
+    await take(session, "Fix it")
+    await session.undo()
     write_files(workspace, {"notes.txt": "mine\n"})
     events = await take(session, "Continue")
     assert context(events) == "Changed since your last step, not by you:\nnotes.txt"
@@ -113,7 +109,8 @@ async def test_changes_by_the_user_after_an_undo_are_reported_with_it(
 
 async def test_the_model_reads_of_an_undo_after_resuming(opened: Opened) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    await session.undo(checkpoint(await take(session, "Fix it")))
+    await take(session, "Fix it")
+    await session.undo()
     await session.aclose()
     resumed, conversation = await opened([OK], resume=session.trajectory.id)
     await take(resumed, "Continue")
@@ -125,26 +122,23 @@ async def test_the_model_reads_of_an_undo_right_after_resuming(
     opened: Opened, workspace: Path
 ) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    events = await take(session, "Fix it")
+    await take(session, "Fix it")
     await session.aclose()
     resumed, conversation = await opened([OK], resume=session.trajectory.id)
-    await resumed.undo(checkpoint(events))
+    await resumed.undo()
     assert (workspace / "code.txt").read_text() == "broken\n"
     await take(resumed, "Continue")
     assert conversation.prompt.index(UNDONE) < conversation.prompt.index("Continue")
 
 
-async def test_an_undo_before_the_first_message_adds_no_note(
-    opened: Opened, workspace: Path
-) -> None:
+async def test_a_session_undoes_no_turn_of_another(opened: Opened, workspace: Path) -> None:
     session, _ = await opened([READ, EDIT, OK])
-    events = await take(session, "Fix it")
+    await take(session, "Fix it")
     await session.aclose()
-    other, conversation = await opened([OK])
-    await other.undo(checkpoint(events))
-    assert (workspace / "code.txt").read_text() == "broken\n"
-    await take(other, "Hello")
-    assert "took changes back" not in conversation.prompt
+    other, _ = await opened([OK])
+    with pytest.raises(UsageError, match="no turn that changed files"):
+        await other.undo()
+    assert (workspace / "code.txt").read_text() == "fixed\n"
 
 
 async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
@@ -155,7 +149,8 @@ async def test_an_undo_of_a_stopped_turn_comes_after_the_results_of_its_calls(
         return call("shell", command="sleep 60")
 
     session, conversation = await opened([READ, EDIT, stop, OK])
-    await session.undo(checkpoint(await take(session, "Fix it")))
+    await take(session, "Fix it")
+    await session.undo()
     await take(session, "Continue")
     last = [entry for entry in conversation.entries if isinstance(entry, Message)][-4:]
     assert [entry.role for entry in last] == ["tool", "user", "user", "user"]

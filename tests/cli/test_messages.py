@@ -13,7 +13,7 @@ def test_messages_of_every_kind_are_listed_with_their_place() -> None:
     assert {
         ("laguna_agent/cli.py", "help", "use no network"),
         ("laguna_agent/interfaces/headless.py", "UsageError", "the task is empty"),
-        (UNDO, "write_line", "To undo this: laguna undo {report.before}"),
+        (UNDO, "write_line", "No file had changed."),
         ("models/catalogue.toml", "data", "Laguna XS 2.1, by poolside"),
     } <= shown
     assert {"hint", "Notice", "description"} <= {message.kind for message in found}

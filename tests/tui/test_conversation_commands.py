@@ -183,11 +183,17 @@ async def test_undo_shows_the_diff_and_restores_the_files_of_the_last_turn(drive
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.pilot.press("y")
-        await ui.shows("restored calc.py; to reverse this: laguna undo")
+        await ui.shows("restored calc.py; /redo makes the changes again")
         assert ui.app.side_panel.changed_files.counts == {}
         assert "return a - b" in (repository / "calc.py").read_text()
         await ui.command("/undo")
-        await ui.shows("the files are as they were before the last turn")
+        await ui.shows("no turn that changed files is left to undo")
+        await ui.command("/redo")
+        await ui.dialog(Question)
+        await ui.pilot.press("y")
+        await ui.shows("restored calc.py; /undo takes them back")
+        assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
+        assert "return a + b" in (repository / "calc.py").read_text()
 
 
 async def test_the_model_learns_of_an_undo_with_the_next_message_and_may_edit_again(
@@ -217,7 +223,7 @@ async def test_undo_without_a_change_is_reported(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.command("/undo")
-        await ui.shows("no turn in this repository changed files")
+        await ui.shows("no turn that changed files is left to undo")
 
 
 async def test_rename_sets_the_title_that_the_picker_shows(drive):

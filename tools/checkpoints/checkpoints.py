@@ -8,36 +8,37 @@ records the current state, so that it can be undone too.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.errors import LagunaError
+from laguna_agent.tools.checkpoints.changes import Changes, Edit
 from laguna_agent.tools.checkpoints.restore import Restorer
-from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeStore
+from laguna_agent.tools.checkpoints.tree_store import (
+    MAX_BYTES,
+    CheckpointError,
+    TreeEntry,
+    TreeStore,
+)
 from laguna_agent.tools.repository.git_command import GitError
 
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES = 32 << 20
 """Larger files are not recorded, and a restore does not change them."""
 KEEP = 400
 """Number of checkpoints kept per workspace."""
+_LOOSE = 20_000
+"""Loose objects from which the store is packed."""
 _BATCH = 100
 _REFS = "refs/checkpoints"
 _HINT = "`laguna undo --list` lists checkpoints."
 _ID = re.compile(r"[0-9a-f]{12}")
-
-
-class CheckpointError(LagunaError):
-    """A checkpoint could not be recorded, found or restored."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Checkpoints:
         state: Path,
         *,
         max_file_bytes: int = MAX_FILE_BYTES,
+        max_bytes: int = MAX_BYTES,
         keep: int = KEEP,
     ) -> None:
         """`state` is the repository's state directory (`paths.repository_state_dir`).
@@ -80,11 +82,15 @@ class Checkpoints:
         The oldest checkpoints are pruned when there are a quarter more than `keep`.
         """
         self.workspace = workspace
-        self._store = state / "checkpoints"
         self._keep = keep
         self._trees = TreeStore(
-            workspace, self._store / "git", own=state, max_file_bytes=max_file_bytes
+            workspace,
+            state / "checkpoints" / "git",
+            own=state,
+            max_file_bytes=max_file_bytes,
+            max_bytes=max_bytes,
         )
+        self.changes = Changes(self._trees)
 
     # --- public -----------------------------------------------------------------------------
 
@@ -93,18 +99,18 @@ class Checkpoints:
 
         Raises CheckpointError.
         """
-        with self._locked():
+        with self._trees.locked():
             checkpoint = self._record(label)
-            with self._errors():
-                if len(os.listdir(self._trees.git_dir / _REFS)) > self._keep + self._keep // 4:
-                    self._prune()
+            many = len(os.listdir(self._trees.git_dir / _REFS)) > self._keep + self._keep // 4
+            if many or self._trees.loose > _LOOSE:
+                self._prune()
             return checkpoint
 
     def history(self) -> list[Checkpoint]:
         """All checkpoints, newest first."""
         if not self._trees.git_dir.is_dir():
             return []
-        with self._errors():
+        with self._trees.errors():
             refs = self._trees.git("for-each-ref", "--format=%(refname)", _REFS).decode().split()
             metas = self._trees.blobs(f"{ref}:meta" for ref in refs)
         found = [
@@ -116,15 +122,43 @@ class Checkpoints:
         """One checkpoint. Raises CheckpointError if there is none with this id."""
         return _checkpoint(checkpoint, self._meta(checkpoint))
 
+    def left_out_anew(self, checkpoint: Checkpoint) -> list[str]:
+        """The files that this checkpoint leaves out, and that were not returned before."""
+        listing = self._trees.git_dir / "left-out-said"
+        with self._trees.errors():
+            said = set(listing.read_bytes().split(b"\0")) if listing.exists() else set()
+            new = [path for path in checkpoint.skipped if os.fsencode(path) not in said]
+            if new:
+                listing.write_bytes(b"\0".join(sorted(map(os.fsencode, checkpoint.skipped))))
+            return new
+
     def changed_since(self, checkpoint: str) -> list[str]:
         """Paths, relative to the workspace, that differ from the checkpoint."""
-        with self._locked(), self._errors():
-            then, now = self._entries(checkpoint), self._trees.snapshot()[1]
-            return sorted(p for p in then.keys() | now.keys() if then.get(p) != now.get(p))
+        with self._trees.locked():
+            then, now = self._entries(checkpoint), self._trees.state()
+            left_out = now.skipped | set(self._meta(checkpoint).get("skipped", ()))
+            paths = (then.keys() | now.entries.keys()) - left_out
+            return sorted(path for path in paths if then.get(path) != now.entries.get(path))
+
+    def between(self, earlier: str, later: str | None, paths: Collection[str]) -> dict[str, Edit]:
+        """How these files differ between two checkpoints; None as the later is now."""
+        with self._trees.locked():
+            then = self._entries(earlier)
+            now = self._trees.state_of(paths).entries if later is None else self._entries(later)
+            edits = {path: (then.get(path), now.get(path)) for path in paths}
+            return {path: edit for path, edit in edits.items() if edit[0] != edit[1]}
+
+    def difference(self, earlier: str, later: str) -> list[str]:
+        """Paths that differ between two checkpoints."""
+        with self._trees.errors():
+            then, now = self._entries(earlier), self._entries(later)
+            left_out = {p for name in (earlier, later) for p in self.info(name).skipped}
+            paths = (then.keys() | now.keys()) - left_out
+            return sorted(path for path in paths if then.get(path) != now.get(path))
 
     def diff(self, checkpoint: str) -> str:
         """The changes since the checkpoint as a unified diff; binary files are only named."""
-        with self._locked(), self._errors():
+        with self._trees.locked():
             now = self._trees.snapshot()[0]
             out = self._trees.git(
                 "diff-tree",
@@ -142,7 +176,7 @@ class Checkpoints:
         Raises CheckpointError if the checkpoint does not exist or the current state cannot be
         recorded first.
         """
-        with self._locked(), self._errors():
+        with self._trees.locked():
             meta = self._meta(checkpoint)
             then = self._entries(checkpoint)
             before = self._record(f"before restoring {checkpoint}")
@@ -182,29 +216,30 @@ class Checkpoints:
         """Delete all but the newest checkpoints and free their space."""
         for checkpoint in self.history()[self._keep :]:
             self._trees.git("update-ref", "-d", f"{_REFS}/{checkpoint.id}")
+        self.changes.prune()
         self._trees.git("repack", "-adq")
-        self._trees.git("prune", "--expire=now")
+        # Other sessions may hold states that no reference names yet.
+        self._trees.git("prune", "--expire=1.day.ago")
 
     # --- recording --------------------------------------------------------------------------
 
     def _record(self, label: str) -> str:
-        with self._errors():
-            tree, entries, skipped = self._trees.snapshot()
-            defaults, exceptions = _permissions(entries)
-            meta = {
-                "label": label,
-                "time": time.time(),
-                "files": len(entries),
-                "modes": defaults,
-                "exceptions": exceptions,
-                "skipped": skipped,
-            }
-            blob = self._trees.git("hash-object", "-w", "--stdin", data=json.dumps(meta).encode())
-            listing = f"100644 blob {blob.decode().strip()}\tmeta\n040000 tree {tree}\ttree\n"
-            top = self._trees.git("mktree", data=listing.encode()).decode().strip()
-            commit = self._trees.git("commit-tree", top, data=b"checkpoint\n").decode().strip()
-            self._trees.git("update-ref", f"{_REFS}/{commit[:12]}", commit)
-            return commit[:12]
+        tree, state = self._trees.snapshot()
+        defaults, exceptions = _permissions(state.entries)
+        meta = {
+            "label": label,
+            "time": time.time(),
+            "files": len(state.entries),
+            "modes": defaults,
+            "exceptions": exceptions,
+            "skipped": sorted(state.skipped),
+        }
+        blob = self._trees.add_blob(json.dumps(meta).encode())
+        listing = f"100644 blob {blob}\tmeta\n040000 tree {tree}\ttree\n"
+        top = self._trees.git("mktree", data=listing.encode()).decode().strip()
+        commit = self._trees.git("commit-tree", top, data=b"checkpoint\n").decode().strip()
+        self._trees.git("update-ref", f"{_REFS}/{commit[:12]}", commit)
+        return commit[:12]
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -228,31 +263,6 @@ class Checkpoints:
             if mode is not None:
                 entries[path] = TreeEntry(mode, blob)
         return entries
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the store, and remove a lock that a killed git left in it."""
-        try:
-            self._store.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint failed: {error}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (self._trees.git_dir / "index.lock").unlink(missing_ok=True)
-            yield
-        finally:
-            os.close(lock)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except GitError as error:
-            first = str(error).strip().split("\n")[0]
-            raise CheckpointError(f"the checkpoint failed: {first}") from error
-        except OSError as error:
-            raise CheckpointError(f"the checkpoint failed: {error}") from error
 
 
 def _checkpoint(name: str, meta: dict[str, Any]) -> Checkpoint:

@@ -7,19 +7,31 @@ in the working tree does not apply: no filters, no conversion of line endings, n
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from laguna_agent.errors import LagunaError
+from laguna_agent.tools.files.workspace import open_beneath
 from laguna_agent.tools.repository.git_command import (
     SAFE_OPTIONS,
+    TIMEOUT,
     GitError,
     git_environment,
     run_git,
 )
 
+MAX_FILES = 100_000
+"""Files of the largest working tree that is recorded."""
+MAX_BYTES = 512 << 20
+"""Bytes that are recorded of files that are new or changed at the same time, smallest first."""
+_SMALL = 64 << 10
+"""Files up to this size are recorded even where larger ones were left out before."""
+_LIST_TIMEOUT = 30.0
 _CONFIG = """\
 [core]
 \tbare = false
@@ -50,6 +62,10 @@ _IDENTITY = {
 }
 
 
+class CheckpointError(LagunaError):
+    """A state of the files could not be recorded, found or restored."""
+
+
 @dataclass(frozen=True)
 class TreeEntry:
     """A recorded file or link."""
@@ -67,15 +83,36 @@ class TreeEntry:
         )
 
 
-class TreeStore:
-    """Writes the working tree into git trees. Methods raise GitError; one caller at a time."""
+@dataclass(frozen=True)
+class TreeState:
+    """The files of the working tree at one moment."""
 
-    def __init__(self, workspace: Path, git_dir: Path, *, own: Path, max_file_bytes: int) -> None:
+    entries: dict[str, TreeEntry]
+    skipped: frozenset[str] = frozenset()
+    """Paths that are not recorded: too large, or unreadable."""
+    time: float = 0.0
+    """When it was taken, in seconds since 1970."""
+
+
+class TreeStore:
+    """Writes the working tree into git trees. Methods raise GitError; one caller at a time, which
+    holds `locked()`."""
+
+    def __init__(
+        self,
+        workspace: Path,
+        git_dir: Path,
+        *,
+        own: Path,
+        max_file_bytes: int,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         """`own` is laguna's state, which is excluded if it is in the workspace."""
         self.workspace = workspace
         self.git_dir = git_dir
         self._own = own
         self._max_file_bytes = max_file_bytes
+        self._max_bytes = max_bytes
         self._environment = git_environment(
             {
                 "GIT_CONFIG_GLOBAL": os.devnull,
@@ -87,27 +124,114 @@ class TreeStore:
         )
         self._options = [o for o in SAFE_OPTIONS if not o.startswith("safe.bareRepository")]
         self._excludes: str | None = None
+        self._excludes_file: Path | None = None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the store, and remove a lock that a killed git left in it. What fails
+        inside is raised as CheckpointError."""
+        with self.errors():
+            self.git_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(
+                self.git_dir.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                (self.git_dir / "index.lock").unlink(missing_ok=True)
+                yield
+            finally:
+                os.close(lock)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise what fails inside as CheckpointError."""
+        try:
+            yield
+        except GitError as error:
+            first = str(error).strip().split("\n")[0]
+            raise CheckpointError(f"the checkpoint failed: {first}") from error
+        except OSError as error:
+            raise CheckpointError(f"the checkpoint failed: {error}") from error
 
     def git(
-        self, *arguments: str, data: bytes = b"", environment: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        data: bytes = b"",
+        environment: dict[str, str] | None = None,
+        timeout: float = TIMEOUT,
     ) -> bytes:
         """Run git in the store."""
         environment = environment or self._environment
         cwd = Path(environment["GIT_WORK_TREE"])
         return run_git(
-            arguments, cwd=cwd, environment=environment, options=self._options, data=data
+            arguments,
+            cwd=cwd,
+            environment=environment,
+            options=self._options,
+            data=data,
+            timeout=timeout,
         )
 
-    def snapshot(self) -> tuple[str, dict[str, TreeEntry], list[str]]:
-        """Record the working tree: its tree, its entries by path, and the paths left out."""
+    @property
+    def loose(self) -> int:
+        """About how many loose objects there are, from a 256th of them."""
+        try:
+            return len(os.listdir(self.git_dir / "objects" / "17")) * 256
+        except FileNotFoundError:
+            return 0
+
+    def snapshot(self) -> tuple[str, TreeState]:
+        """Record the working tree: its tree, and its files."""
+        state = self.state()
+        return self.git("write-tree").decode().strip(), state
+
+    def state(self) -> TreeState:
+        """The files of the working tree, whose contents are in the store from now on."""
+        started = time.time()
         try:
             skipped = self._refresh_index()
-            tree = self.git("write-tree").decode().strip()
         except GitError:
             # The index is only a cache; recreate a damaged one.
             (self.git_dir / "index").unlink(missing_ok=True)
             skipped = self._refresh_index()
-            tree = self.git("write-tree").decode().strip()
+        return TreeState(self._indexed(), frozenset(skipped), started)
+
+    def state_of(self, paths: Iterable[str]) -> TreeState:
+        """The same of these paths only, ignored ones too, without a look at the others."""
+        self._prepare()
+        entries, skipped, started = {}, set(), time.time()
+        for path in paths:
+            try:
+                entry = self._stored(path)
+            except OSError:
+                continue
+            if entry is None:
+                skipped.add(path)
+            else:
+                entries[path] = entry
+        return TreeState(entries, frozenset(skipped), started)
+
+    def _stored(self, path: str) -> TreeEntry | None:
+        """Put one file into the store; None if it is too large or special. Raises OSError, as where
+        it does not exist."""
+        info = os.lstat(self.workspace / path)
+        if stat.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(path)
+        if stat.S_ISLNK(info.st_mode):
+            content = os.fsencode(os.readlink(self.workspace / path))
+        elif stat.S_ISREG(info.st_mode) and info.st_size <= self._max_file_bytes:
+            descriptor = open_beneath(self.workspace, path, os.O_RDONLY | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as stream:
+                content = stream.read(self._max_file_bytes)
+        else:
+            return None
+        return TreeEntry(info.st_mode, self.add_blob(content))
+
+    def add_blob(self, content: bytes) -> str:
+        """Put a content into the store; returns its name."""
+        return self.git("hash-object", "-w", "--stdin", data=content).decode().strip()
+
+    def _indexed(self) -> dict[str, TreeEntry]:
         entries = {}
         for line in self.git("ls-files", "-s", "-z").split(b"\0"):
             head, _, raw = line.partition(b"\t")
@@ -116,7 +240,7 @@ class TreeStore:
                 with contextlib.suppress(OSError):
                     mode = os.lstat(self.workspace / path).st_mode
                     entries[path] = TreeEntry(mode, head.split()[1].decode())
-        return tree, entries, skipped
+        return entries
 
     def untracked(self, under: str = "") -> Iterator[str]:
         """Paths that are neither tracked nor ignored, including those in nested repositories."""
@@ -124,7 +248,11 @@ class TreeStore:
         if under:
             environment["GIT_WORK_TREE"] = str(self.workspace / under)
             environment["GIT_INDEX_FILE"] = str(self.git_dir / "no-index")
-        out = self.git("ls-files", "-o", "-z", "--exclude-standard", environment=environment)
+        out = self.git(
+            *("ls-files", "-o", "-z", "--exclude-standard"),
+            environment=environment,
+            timeout=_LIST_TIMEOUT,
+        )
         for raw in out.split(b"\0"):
             path = under + os.fsdecode(raw)
             if raw.endswith(b"/"):
@@ -164,40 +292,65 @@ class TreeStore:
         self._prepare()
         changed = [p for p in self.git("diff-files", "--name-only", "-z").split(b"\0") if p]
         changed += [os.fsencode(path) for path in self.untracked()]
+        if len(changed) > MAX_FILES:
+            raise GitError(f"more than {MAX_FILES:,} files are new here")
         ignored = self._tracked_but_ignored()
         if ignored:
             known = set(self.git("ls-files", "-z").split(b"\0"))
             changed += [path for path in ignored if path not in known]
-        updates, dropped, skipped = [], [], []
+        sizes: dict[bytes, int] = {}
+        dropped, skipped = [], []
         for path in changed:
-            problem = self._unrecordable(path)
-            if problem is None:
-                updates.append(path)
-            else:
+            size = self._recordable(path)
+            if size is None:
                 dropped.append(path)
-                if problem:
-                    skipped.append(os.fsdecode(path))
+            elif size < 0:
+                dropped.append(path)
+                skipped.append(path)
+            else:
+                sizes[path] = size
+        left_out = self._left_out(sizes)
+        updates = [path for path in sizes if path not in left_out]
+        dropped += left_out
         if dropped:
             self.git("update-index", "-z", "--force-remove", "--stdin", data=_joined(dropped))
         if updates:
             options = ("-z", "--add", "--remove", "--replace", "--stdin")
             self.git("update-index", *options, data=_joined(updates))
-        return skipped
+        return [os.fsdecode(path) for path in sorted([*skipped, *left_out])]
 
-    def _unrecordable(self, path: bytes) -> str | None:
-        """Why a path cannot be recorded; empty if it does not exist, None if it can be."""
+    def _left_out(self, sizes: dict[bytes, int]) -> set[bytes]:
+        """The largest files, where all of these together are too much to record.
+
+        What was left out once stays left out, or a large tree would be copied bit by bit.
+        """
+        listing = self.git_dir / "left-out"
+        before: set[bytes] = set()
+        with contextlib.suppress(FileNotFoundError):
+            before = set(listing.read_bytes().split(b"\0"))
+        left = {path for path in before & sizes.keys() if sizes[path] > _SMALL}
+        total = 0
+        for path in sorted(sizes.keys() - left, key=sizes.__getitem__):
+            total += sizes[path]
+            if total > self._max_bytes:
+                left.add(path)
+        if left - before:
+            listing.write_bytes(b"\0".join(sorted(left | before)))
+        return left
+
+    def _recordable(self, path: bytes) -> int | None:
+        """The size of a file or link; None if there is none, negative if it cannot be recorded."""
         full = os.path.join(os.fsencode(self.workspace), path)
         try:
             info = os.lstat(full)
         except OSError:
-            return ""
-        if stat.S_ISLNK(info.st_mode):
             return None
+        if stat.S_ISLNK(info.st_mode):
+            return 0
         if not stat.S_ISREG(info.st_mode):
-            return ""
-        if info.st_size > self._max_file_bytes:
-            return "too large"
-        return None if os.access(full, os.R_OK) else "unreadable"
+            return None
+        readable = info.st_size <= self._max_file_bytes and os.access(full, os.R_OK)
+        return info.st_size if readable else -1
 
     def _tracked_but_ignored(self) -> Sequence[bytes]:
         """Files that the user's repository tracks although an ignore rule matches them."""
@@ -236,13 +389,14 @@ class TreeStore:
         with contextlib.suppress(ValueError):
             inside = self._own.resolve().relative_to(self.workspace.resolve())
             texts.append(f"/{inside}/")
-        candidates = [self.workspace / ".git" / "info" / "exclude"]
-        with contextlib.suppress(GitError):
-            arguments = ("config", "--global", "--type=path", "core.excludesFile")
-            out = run_git(arguments, cwd=Path("/"), environment=git_environment(), accepted=(0, 1))
-            if out.strip():
-                candidates.insert(0, Path(os.fsdecode(out.strip())))
-        for path in candidates:
+        if self._excludes_file is None:
+            self._excludes_file = Path(os.devnull)
+            with contextlib.suppress(GitError):
+                arguments = ("config", "--global", "--type=path", "core.excludesFile")
+                environment = git_environment()
+                out = run_git(arguments, cwd=Path("/"), environment=environment, accepted=(0, 1))
+                self._excludes_file = Path(os.fsdecode(out.strip()) or os.devnull)
+        for path in (self._excludes_file, self.workspace / ".git" / "info" / "exclude"):
             with contextlib.suppress(OSError):
                 texts.append(path.read_text(encoding="utf-8", errors="surrogateescape"))
         return "\n".join(texts)

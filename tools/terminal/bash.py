@@ -19,7 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.tools.terminal import processes
-from laguna_agent.tools.terminal.background import BackgroundCommand, left_running
+from laguna_agent.tools.terminal.background import (
+    BackgroundCommand,
+    left_running,
+    running_pids,
+)
 from laguna_agent.tools.terminal.capture import Capture
 from laguna_agent.tools.terminal.connection import ShellConnection
 from laguna_agent.tools.terminal.driver import HELLO, ShellReport, driver
@@ -103,7 +107,7 @@ class BashSession:
         Cancelling stops the command's processes; the session stays usable.
         """
         async with self._lock:
-            await self._settled()
+            await self.settled()
             renewed = self._connection is not None and self._connection.ended_meanwhile()
             if renewed:
                 await self._restart()
@@ -141,7 +145,19 @@ class BashSession:
             with contextlib.suppress(OSError):
                 pipe.unlink()
 
-    async def _settled(self) -> None:
+    @property
+    def calls(self) -> int:
+        """The number of commands so far."""
+        return self._call
+
+    def running_calls(self) -> set[int]:
+        """The commands, counted from 1, that still have processes."""
+        if self._connection is None:
+            return set()
+        shell = self._shell.pid if self._shell is not None else None
+        return set(running_pids(self._connection.mark, shell, self._call, self.background))
+
+    async def settled(self) -> None:
         """Wait until a cancelled command has been stopped."""
         if self._settling is not None:
             await asyncio.shield(self._settling)

@@ -101,7 +101,8 @@ class CheckRunner:
     async def run(self) -> CheckRan:
         """Run the check now, with the protected tests as they were."""
         self._restored_tests = await self.restore_tests()
-        ran = await run_check(replace(self._services.tool_context, check=self.command))
+        async with self._files.recording():
+            ran = await run_check(replace(self._services.tool_context, check=self.command))
         if ran is None:
             raise LagunaError("this turn has no check to run")
         self.last = ran
@@ -145,7 +146,7 @@ class CheckRunner:
 
     async def restore_tests(self) -> list[str]:
         """Put back tests that a command changed; returns their paths."""
-        return await self._files.restore_where(is_test_file) if self.protects_tests else []
+        return await self._files.take_back(is_test_file) if self.protects_tests else []
 
     def failed_note(self, ran: CheckRan) -> str:
         """The message to the model when the check fails."""

@@ -22,9 +22,11 @@ from laguna_agent.errors import ContextFullError
 from laguna_agent.events import (
     Event,
     Notice,
+    Reply,
     Rewound,
     SystemNote,
     ToolFinished,
+    Usage,
     UserMessage,
     plan_text,
 )
@@ -60,6 +62,7 @@ class ContextWindow:
         self._summary_request = ""
         self._summary_request_tokens = 0
         self._shown_template_notes = 0
+        self._usage = Usage()
         self.pending_messages: list[Message] = []
         """Messages that are on record and not yet in the prompt."""
         self.reserve = 0
@@ -164,7 +167,7 @@ class ContextWindow:
         compacted = await compaction.compact(
             self._conversation,
             services.recorder.state,
-            emit=services.emit,
+            emit=self._emit_summary,
             prefix_mark=self._prefix_mark(),
             request=lambda known: self._request(guidance, known),
             first_message=self._epoch_message,
@@ -183,6 +186,16 @@ class ContextWindow:
         """What memories of an epoch have to fit: the first task, and the latest one."""
         messages = self._services.recorder.state.user_messages
         return "\n".join(dict.fromkeys(text_of(item) for item in [*messages[:1], *messages[-1:]]))
+
+    def _emit_summary(self, event: Event) -> None:
+        if isinstance(event, Reply):
+            self._usage = self._usage.plus(event.usage)
+        self._services.emit(event)
+
+    def take_usage(self) -> Usage:
+        """The tokens of summaries since this was last asked."""
+        usage, self._usage = self._usage, Usage()
+        return usage
 
     def _epoch_message(self, summary: str, messages: list[str], plan: str) -> str:
         instructions = self._services.instructions.all_shown()

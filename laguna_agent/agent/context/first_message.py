@@ -23,6 +23,7 @@ from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.clip import clip_middle
 from laguna_agent.events import UserMessage
 from laguna_agent.plurals import counted
+from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.read import mark_read
 from laguna_agent.tools.repository.git_command import GitError, git_output
@@ -92,7 +93,7 @@ def choose_context(
     files: list[ShownFile] = []
     left = characters
     for path in (*named, *also, *rest):
-        if not may_read(str(workspace / path)):
+        if printable_name(path) != path or not may_read(str(workspace / path)):
             continue
         text = _text(workspace / path)
         if text is None or len(text) > left:
@@ -134,7 +135,7 @@ def _text(path: Path) -> str | None:
 
 
 def _tree(paths: Sequence[str]) -> str:
-    lines = list(paths[:TREE_LINES])
+    lines = list(map(printable_name, paths[:TREE_LINES]))
     if len(paths) > TREE_LINES:
         lines.append(f"... {len(paths) - TREE_LINES} more")
     return "\n".join(lines)
@@ -194,7 +195,7 @@ def _later_message(
         "turn.md",
         date=now if now != variables.get("date") else "",
         new_shell=state.new_shell,
-        changes="\n".join(changes[:_CHANGES]) + more,
+        changes="\n".join(map(printable_name, changes[:_CHANGES])) + more,
         check=check,
         check_output=output,
     )

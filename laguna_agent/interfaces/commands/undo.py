@@ -1,74 +1,172 @@
-"""`laguna undo`: undo the file changes of the last turn in this repository."""
+"""`laguna undo`: takes back what turns changed in this repository's files, and makes it again."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from laguna_agent.agent.undo import latest, steps_of, take_back, undoable
 from laguna_agent.errors import ExitCode, UsageError
-from laguna_agent.events import Checkpointed, TurnFinished
-from laguna_agent.interfaces.commands.command_line import Parser, repository, write_line
+from laguna_agent.interfaces.commands.command_line import Parser, confirm, repository, write_line
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.plurals import counted
+from laguna_agent.policy.sanitize import visible
+from laguna_agent.tools.checkpoints.changes import Planned, Step
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.trajectory.index import SessionIndex
-from laguna_agent.trajectory.store import Trajectory
+
+_LISTED = 5
+"""Files that a line of the list names."""
 
 
 def make_parser() -> Parser:
     """The command line of `laguna undo`."""
     parser = Parser(
         prog="laguna undo",
-        description="Restore the files to before the last turn that changed any. The present "
-        "state is recorded first, and its id is printed to undo this too.",
+        description="Take back what the last turn that changed files changed in them, however it "
+        "did. What you changed since is merged and stays; a file where that cannot be is left as "
+        "it is and named. Files that you made are not touched.",
     )
     parser.add_directory()
-    parser.add_argument("--list", action="store_true", help="list the checkpoints")
+    parser.add_argument("--list", action="store_true", help="list the turns, with time and files")
     parser.add_argument("--diff", action="store_true", help="only show what would change")
-    parser.add_argument("id", nargs="?", metavar="ID", help="restore this checkpoint instead")
+    parser.add_argument("--steps", type=int, default=1, metavar="N",
+                        help="take back the last N turns of the session")  # fmt: skip
+    parser.add_argument("--redo", action="store_true", help="make the last undo's changes again")
+    parser.add_argument("--session", metavar="ID", help="a turn of this session, not the latest")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--checkpoints", action="store_true",
+                        help="list the recorded states of all files")  # fmt: skip
+    parser.add_argument("id", nargs="?", metavar="ID",
+                        help="take back this turn, or restore this checkpoint")  # fmt: skip
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Restore a checkpoint; 1 when a file could not be restored."""
+    """Undo or redo; 1 when a file was left as it is."""
     options = make_parser().parse_args(argv)
+    if options.steps < 1:
+        raise UsageError("--steps takes a number from 1 on")
     root = repository(options)
     checkpoints = Checkpoints(root, repository_state_dir(root))
-    if options.list:
+    if options.checkpoints:
         for item in checkpoints.history():
-            write_line(f"{item.id}  {counted(item.files, 'file'):>12}  {item.label}")
+            files = counted(item.files, "file")
+            write_line(f"{item.id}  {_clock(item.time)}  {files:>12}  {item.label}")
         return ExitCode.DONE
-    checkpoint = options.id or last_changing_turn(root)
-    if options.diff:
-        sys.stdout.write(checkpoints.diff(checkpoint))
+    if options.session is not None:
+        with SessionIndex(root) as index:
+            steps = steps_of(checkpoints, index.resolve(options.session))
+    else:
+        steps = checkpoints.changes.steps()
+    if options.list:
+        _list(steps)
         return ExitCode.DONE
+    if options.id is not None:
+        chosen = [step for step in steps if step.origin.turn == options.id]
+        if not chosen:
+            return _restore(checkpoints, options.id, only_show=options.diff, yes=options.yes)
+    else:
+        chosen = latest(steps, redo=options.redo)
+        if not options.redo:  # further steps back are those of the same session
+            session = chosen[0].origin.session
+            chosen = undoable(s for s in steps if s.origin.session == session)[: options.steps]
+    return _take_back(checkpoints, chosen, only_show=options.diff, yes=options.yes)
+
+
+def _take_back(
+    checkpoints: Checkpoints, steps: Sequence[Step], *, only_show: bool, yes: bool
+) -> int:
+    plan = checkpoints.changes.plan(steps)
+    if only_show:
+        sys.stdout.write(visible("".join(item.diff for item in plan)))
+        for item in plan:
+            if item.outcome == "conflict":
+                sys.stderr.write(f"laguna: {described(item)}\n")
+        return ExitCode.DONE
+    for step in steps:
+        write_line(_headline(step))
+    if sys.stdin.isatty() and not yes and plan:
+        for item in plan:
+            write_line(f"  {described(item)}")
+        if not confirm("Do this?", hint="Add --yes."):
+            return ExitCode.DONE
+    taken = take_back(checkpoints.changes, steps, steps[0].origin.session, seq=steps[0].origin.seq)
+    for item in taken.done:
+        write_line(described(item, done=True))
+    left = {item.path: item for item in plan if item.outcome == "conflict"}
+    for path, why in taken.left.items():
+        text = described(left[path]) if path in left else f"{_shown(path)} is as it was: {why}"
+        sys.stderr.write(f"laguna: {text}\n")
+    if not taken.done and not taken.left:
+        write_line("The files are so already.")
+    if taken.done:
+        redo = any(step.origin.kind == "undo" for step in steps)
+        write_line(f"To reverse this: laguna undo{'' if redo else ' --redo'}")
+    return ExitCode.FAILED if taken.left else ExitCode.DONE
+
+
+def described(item: Planned, *, done: bool = False) -> str:
+    """One file of a preview, or of what was done, with its line counts and whose lines they are."""
+    path = _shown(item.path)
+    lines = f"  +{item.added} -{item.removed}"
+    yours = counted(item.yours, "line")
+    if item.outcome == "conflict":
+        whose = f"; {yours} of it are yours" if item.yours else ""
+        return f"{path} is left as it is: {item.why}{whose}"
+    if item.outcome == "removed":
+        return f"{'removed ' if done else 'remove  '} {path}{lines}"
+    if item.outcome == "merged":
+        return f"{'restored' if done else 'restore '} {path}{lines}, and {yours} of yours stay"
+    return f"{'restored' if done else 'restore '} {path}{lines}"
+
+
+def _list(steps: Sequence[Step]) -> None:
+    for step in steps:
+        if not step.files:
+            continue
+        write_line(_headline(step))
+        names = [_shown(path) for path in step.files]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        write_line(f"    {counted(len(names), 'file')}: {', '.join(names[:_LISTED])}{more}")
+
+
+def _headline(step: Step) -> str:
+    origin = step.origin
+    what = f"turn {origin.number}" if origin.kind == "turn" else origin.kind
+    state = "  (undone)" if step.undone and origin.kind == "turn" else ""
+    title = f"  {visible(origin.title, single_line=True)}" if origin.title else ""
+    return f"{origin.turn}  {_clock(step.time)}  {origin.session}  {what}{title}{state}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def _shown(path: str) -> str:
+    return visible(path, single_line=True)
+
+
+def _restore(checkpoints: Checkpoints, checkpoint: str, *, only_show: bool, yes: bool) -> int:
+    """Restore all files to a checkpoint, whoever changed them since."""
+    if only_show:
+        sys.stdout.write(visible(checkpoints.diff(checkpoint)))
+        return ExitCode.DONE
+    changed = checkpoints.changed_since(checkpoint)
+    if sys.stdin.isatty() and not yes and changed:
+        for path in changed:
+            write_line(f"  {_shown(path)}")
+        if not confirm("Restore all of these, your own changes included?", hint="Add --yes."):
+            return ExitCode.DONE
     report = checkpoints.restore(checkpoint)
     for path in report.written:
-        write_line(f"restored {path}")
+        write_line(f"restored {_shown(path)}")
     for path in report.removed:
-        write_line(f"removed  {path}")
+        write_line(f"removed  {_shown(path)}")
     for path, why in report.failed.items():
-        sys.stderr.write(f"laguna: {path} was not restored: {why}\n")
+        sys.stderr.write(f"laguna: {_shown(path)} was not restored: {why}\n")
     if not (report.written or report.removed or report.failed):
         write_line("No file had changed.")
     write_line(f"To undo this: laguna undo {report.before}")
     return ExitCode.FAILED if report.failed else ExitCode.DONE
-
-
-def last_changing_turn(root: Path) -> str:
-    """Id of the checkpoint before the last turn that changed files. Raises UsageError."""
-    with SessionIndex(root) as index:
-        sessions = [index.sessions_dir / meta.id for meta in index.sessions(limit=20)]
-    for directory in sessions:
-        found = checkpoint = None
-        for stored in Trajectory.open(directory, for_append=False).events(whole=False):
-            if isinstance(stored.event, Checkpointed):
-                checkpoint = stored.event.id
-            elif isinstance(stored.event, TurnFinished) and stored.event.files_changed:
-                found = checkpoint
-        if found is not None:
-            return found
-    raise UsageError(
-        "no turn in this repository changed files", hint="`laguna undo --list` lists checkpoints."
-    )

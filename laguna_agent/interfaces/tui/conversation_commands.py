@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.text import Text
 
 from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError
+from laguna_agent.interfaces.commands.undo import described
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages, pickers
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy.sanitize import visible
+from laguna_agent.tools.checkpoints.changes import Planned
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -103,32 +106,44 @@ class ConversationCommands:
         files = f"; restored: {', '.join(restored)}" if restored else ""
         self._transcript_model.add_notice(f"rewound to before this message{files}")
 
-    async def undo(self) -> None:
-        """Undo the file changes of the last turn, after showing them."""
-        from laguna_agent.interfaces.commands.undo import last_changing_turn
+    async def undo(self, *, redo: bool = False) -> None:
+        """Take back what the last turn of this conversation changed in files, after showing it; or
+        make again what the last undo took back."""
+        from laguna_agent.agent.undo import latest
 
-        checkpoints = self._session.checkpoints
-        if checkpoints is None:
-            raise LagunaError("there are no checkpoints here to undo to")
-        turn = await asyncio.to_thread(last_changing_turn, self._root)
-        diff = await asyncio.to_thread(checkpoints.diff, turn)
-        if not diff.strip():
-            self._transcript_model.add_notice("the files are as they were before the last turn")
+        session = self._session
+
+        def planned() -> list[Planned]:
+            return session.checkpoints.changes.plan(latest(session.steps(), redo=redo))
+
+        plan = await asyncio.to_thread(planned)
+        if plan and not await self._agree("Redo" if redo else "Undo", plan):
             return
-        width = min(74, self._app.size.width - 8)
-        shown = pages.draw_diff(diff, themes.PALETTES[self._app.theme], width)
-        keys = {"y": "undo these changes", "n": "keep them"}
-        if await self._app.push_screen_wait(Question("Undo", shown, keys=keys)) != "y":
-            return
-        report = await self._agent.run(lambda s: s.undo(turn))
-        self._side_panel.changed_files.undo_turn(report.failed)
+        taken = await self._agent.run(lambda s: s.redo() if redo else s.undo())
+        if redo:
+            self._side_panel.changed_files.add_counts(taken.done)
+        else:
+            self._side_panel.changed_files.undo_turn(taken.left)
         self._side_panel.draw()
-        names = ", ".join([*report.written, *report.removed])
-        self._transcript_model.add_notice(
-            f"restored {names}; to reverse this: laguna undo {report.before}"
-        )
-        for name, reason in report.failed.items():
-            self._transcript_model.add_notice(f"could not restore {name}: {reason}", "error")
+        names = ", ".join(item.path for item in taken.done)
+        if names:
+            back = "/undo takes them back" if redo else "/redo makes the changes again"
+            self._transcript_model.add_notice(f"restored {names}; {back}")
+        elif not taken.left:
+            self._transcript_model.add_notice("the files are so already")
+        for name, reason in taken.left.items():
+            self._transcript_model.add_notice(f"{name} was left as it is: {reason}", "warning")
+
+    async def _agree(self, title: str, plan: Sequence[Planned]) -> bool:
+        """Whether the user agrees to changes of files, which are shown: the files, whose lines they
+        are, and the lines."""
+        width = min(74, self._app.size.width - 8)
+        palette = themes.PALETTES[self._app.theme]
+        files = Text("\n".join(described(item) for item in plan))
+        diff = "".join(item.diff for item in plan if item.outcome != "conflict")
+        shown = Group(files, Text(), pages.draw_diff(diff, palette, width)) if diff else files
+        keys = {"y": f"{title.lower()} these changes", "n": "leave the files"}
+        return await self._app.push_screen_wait(Question(title, shown, keys=keys)) == "y"
 
     async def rename(self, title: str | None) -> None:
         """Give the conversation a title; ask for it if it is empty."""

@@ -62,7 +62,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("/resume", "resume an earlier conversation", "[ID]", "idle"),
     SlashCommand("/fork", "continue in a copy of this conversation", when="idle"),
     SlashCommand("/rewind", "go back to before a message, with or without the files", when="idle"),
-    SlashCommand("/undo", "undo the file changes of the last turn", when="idle"),
+    SlashCommand("/undo", "take back what the last turn changed in files", when="idle"),
+    SlashCommand("/redo", "make again what the last undo took back", when="idle"),
     SlashCommand("/diff", "changes since the last commit", when="any"),
     SlashCommand("/context", "what fills the context, by part"),
     SlashCommand("/usage", "tokens and time of this conversation"),
@@ -187,6 +188,8 @@ class SlashCommands:
                 return self._conversation.rewind()
             case "/undo":
                 return self._conversation.undo()
+            case "/redo":
+                return self._conversation.undo(redo=True)
             case "/diff":
                 return self._diff()
             case "/context":

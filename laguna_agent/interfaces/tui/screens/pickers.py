@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from laguna_agent.interfaces.commands.undo import described
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
@@ -184,24 +185,20 @@ async def choose_rewind(app: App[Any], notify: Notify, session: Session) -> Rewi
         notify("no messages to rewind to yet")
         return None
 
-    def changed_since(seq: int) -> list[str] | None:
-        """The files that changed since a message; None if it has no checkpoint."""
-        _, checkpoint = session.turn_before(seq)
-        if checkpoint is None or session.checkpoints is None:
-            return None
-        return session.checkpoints.changed_since(checkpoint)
+    def planned(seq: int) -> list[str]:
+        """What taking back the changes since a message does, a line for each file."""
+        steps = session.steps_since(seq)
+        return [described(item) for item in session.checkpoints.changes.plan(steps)]
 
     async def preview(chosen: str) -> RenderableType:
-        files = await asyncio.to_thread(changed_since, int(chosen))
+        files = await asyncio.to_thread(planned, int(chosen))
         p = themes.PALETTES[app.theme]
         text = Text(visible(messages[int(chosen)]), style=f"bold {p.user}")
         text.append("\n\n")
-        if files is None:
+        if not files:
             text.append("laguna has not changed files since", style=p.muted)
-        elif not files:
-            text.append("the files have not changed since", style=p.muted)
         else:
-            text.append("files that changed since and can be restored:\n", style=p.muted)
+            text.append("files that laguna changed since:\n", style=p.muted)
             text.append_text(_file_list(files, p.muted))
         return text
 
@@ -214,7 +211,7 @@ async def choose_rewind(app: App[Any], notify: Notify, session: Session) -> Rewi
         return None
     seq = int(picked)
     answer: str | None = "c"
-    if files := await asyncio.to_thread(changed_since, seq):
+    if files := await asyncio.to_thread(planned, seq):
         keys = {"c": "conversation only", "b": "conversation and files"}
         question = Question("Restore the files too?", _file_list(files), keys=keys)
         answer = await app.push_screen_wait(question)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.tools.checkpoints.changes import Planned
 
 
 class ChangedFiles:
@@ -36,6 +37,13 @@ class ChangedFiles:
                 added, removed = self.counts.pop(name, (0, 0))
                 is_added = row.kind == "added"
                 self.counts[name] = added + is_added, removed + (not is_added)
+
+    def add_counts(self, items: Iterable[Planned]) -> None:
+        """Add changes that were made again."""
+        self.start_turn()
+        for item in items:
+            added, removed = self.counts.pop(item.path, (0, 0))
+            self.counts[item.path] = added + item.added, removed + item.removed
 
     def undo_turn(self, failed: Iterable[str]) -> None:
         """Subtract the last turn that changed files, except for the files that `failed`."""
