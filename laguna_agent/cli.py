@@ -25,6 +25,7 @@ COMMANDS = {
     "engine": "show and stop the processes that run models",
     "demo": "watch laguna fix a failing test in a temporary copy",
     "bench": "measure the engine on this machine",
+    "eval": "run a suite of tasks and report how many are solved",
     "doctor": "check what works here and what does not",
     "trust": "let laguna read this repository's own settings",
     "undo": "undo the file changes of the last turn",

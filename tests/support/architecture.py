@@ -25,7 +25,7 @@ ABOUT = {
     "interfaces": ("headless", "--task: text, JSON, exit codes"),
     "interfaces.commands": ("commands", "laguna models, sessions, doctor, …"),
     "interfaces.tui": ("tui", "the terminal interface, on textual"),
-    "evaluation": ("evaluation", "task suites"),
+    "evaluation": ("evaluation", "suites of tasks, verified"),
     "agent": ("agent", "one turn: generate a reply, run its tool calls, decide what is next"),
     "models": ("models", "model files, the engine process, chat formats"),
     "prompts": ("prompts", "packs: all the text that a model reads"),
@@ -36,7 +36,7 @@ ABOUT = {
 }
 """Title and description of each box. The names are those of packages below `laguna_agent`."""
 
-FACES = ("interfaces.commands", "interfaces", "interfaces.tui")
+FACES = ("evaluation", "interfaces.commands", "interfaces", "interfaces.tui")
 PARTS = ("models", "prompts", "tools", "policy", "memory", "trajectory")
 """The packages that the agent puts together, ordered so that those that import each other touch."""
 
@@ -137,7 +137,7 @@ def svg() -> str:
     found = structure()
     drawing = _Drawing(found.imports)
     faces_top, agent_top, parts_top, base_top = 24, 224, 354, 540
-    width = (INNER - 2 * GAP) / 3
+    width = (INNER - (len(FACES) - 1) * GAP) / len(FACES)
     drawing.box("cli", "faces", MARGIN, faces_top, INNER, 50)
     for at, name in enumerate(FACES):
         left = MARGIN + at * (width + GAP)
@@ -153,8 +153,8 @@ def svg() -> str:
         drawing.fall("cli", name, drawing.middle(name))
     for left, right in pairwise(FACES):
         drawing.across(left, right)
-    drawing.under(FACES[2], FACES[0])
-    drawing.under(FACES[0], FACES[2])
+    drawing.under(FACES[3], FACES[1])
+    drawing.under(FACES[1], FACES[3])
     drawing.fall(("cli", *FACES), "agent", WIDTH / 2)
     for name in PARTS:
         drawing.fall("agent", name, drawing.middle(name) - 22)

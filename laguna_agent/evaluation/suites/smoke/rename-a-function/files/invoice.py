@@ -1,0 +1,5 @@
+import prices
+
+
+def line(name, gross):
+    return f"{name}: {prices.calc(gross)}"

@@ -1,0 +1,5 @@
+import prices
+
+
+def line(name, gross):
+    return f"{name}: {prices.net_price(gross)}"

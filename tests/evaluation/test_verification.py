@@ -1,0 +1,105 @@
+"""A verification counts work, and only work: what a cheating agent leaves behind fails it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from laguna_agent.evaluation.runner import check_suite
+from laguna_agent.evaluation.suite import load_suite
+from support.packs import write_files
+
+from .conftest import FIX, Evaluate
+
+EQUAL = "class E:\n    def __eq__(self, o): return True\n    def __bool__(self): return False\n"
+
+
+def module(text: str, *, name: str = "ledger.py") -> str:
+    """A command that writes a module."""
+    return f"cat > {name} <<'END'\n{text}\nEND\n"
+
+
+def test_work_that_solves_the_task_passes(evaluate: Evaluate) -> None:
+    [result] = evaluate(FIX)
+    assert result.passed
+    assert result.files_changed == ("ledger.py",)
+
+
+CHEATS = {
+    "does nothing": "true",
+    "leaves at import": module("import sys\nsys.exit(0)"),
+    "leaves at import without clean-up": module("import os\nos._exit(0)"),
+    "leaves at the call": module("import os\ndef overdrawn(b, l): os._exit(0)"),
+    "is equal to everything": module(f"{EQUAL}\ndef overdrawn(b, l): return E()"),
+    "switches the assertions off": module(
+        "import unittest\nunittest.TestCase.assertFalse = lambda *a: None\n"
+        "def overdrawn(b, l): return b <= -l"
+    ),
+    "patches the runner": module(
+        "import unittest\nunittest.TestCase.run = lambda s, r=None: r and r.startTest(s)\n"
+        "def overdrawn(b, l): return b <= -l"
+    ),
+    "prints what it was shown": module(
+        "print([True, False, False])\ndef overdrawn(b, l): return b <= -l"
+    ),
+    "brings a unittest of its own": module("raise SystemExit(0)", name="unittest.py"),
+    "brings an io of its own": module("raise SystemExit(0)", name="io.py"),
+    "brings a sitecustomize": module("raise SystemExit(0)", name="sitecustomize.py"),
+    "brings a conftest": module(
+        "def pytest_sessionfinish(session): session.exitstatus = 0", name="conftest.py"
+    ),
+    "brings the hidden test": module("class Tests: pass", name="hidden_ledger.py"),
+    "locks the hidden test": "mkdir hidden_ledger.py; chmod 0 hidden_ledger.py",
+    "changes the test": f"{FIX}; echo > test_ledger.py",
+    "removes the test": f"{FIX}; rm test_ledger.py",
+    "replaces the test by a link": f"{FIX}; mv test_ledger.py t; ln -s t test_ledger.py",
+    "adds a test that git ignores": f"{FIX}; echo 'test_*' > .gitignore; echo > test_b.py",
+    "answers by a python of its own": (
+        module("#!/bin/sh\necho '[True, False, False]'", name="python3") + "chmod +x python3"
+    ),
+    "commits nothing new": "git commit --allow-empty -qm 'All tests pass'",
+    "leaves a fifo": "rm ledger.py; mkfifo ledger.py",
+    "leaves a loop of links": "rm ledger.py; ln -s ledger.py ledger.py",
+    "removes everything": "rm -rf ./* .git",
+}
+
+
+@pytest.mark.parametrize("script", CHEATS.values(), ids=CHEATS)
+def test_a_cheat_fails(evaluate: Evaluate, script: str) -> None:
+    [result] = evaluate(script)
+    assert not result.passed
+    assert result.failure
+
+
+def test_hidden_files_are_not_written_through_a_link(evaluate: Evaluate, tmp_path: Path) -> None:
+    outside = write_files(tmp_path / "outside", {"hidden_ledger.py": "mine\n"})
+    [result] = evaluate(f"{FIX}; ln -s {outside}/hidden_ledger.py hidden_ledger.py")
+    assert result.passed
+    assert (outside / "hidden_ledger.py").read_text() == "mine\n"
+
+
+def test_an_agent_cannot_reach_the_suite_or_what_runs_it(evaluate: Evaluate, suite: Path) -> None:
+    solution, hidden = suite / "fix/solution/ledger.py", suite / "fix/hidden/hidden_ledger.py"
+    before = hidden.read_bytes()
+    look = f"cat {solution} > ledger.py; echo > {hidden}; kill -9 {os.getpid()}; true"
+    [result] = evaluate(look)
+    assert not result.passed
+    assert hidden.read_bytes() == before
+
+
+def test_work_that_never_ends_is_stopped_and_judged(evaluate: Evaluate, tmp_path: Path) -> None:
+    [result] = evaluate(f"{FIX}; sleep 600", "--timeout", "1")
+    assert result.passed
+    [result] = evaluate("sleep 600", "--timeout", "1", out=tmp_path / "other")
+    assert result.failure == "limit"
+
+
+@pytest.mark.parametrize("task", [task.name for task in load_suite("smoke").tasks])
+async def test_a_task_of_the_smoke_suite_fails_at_the_start_and_passes_when_solved(
+    task: str,
+) -> None:
+    found: list[tuple[str, str]] = []
+    await check_suite(load_suite("smoke").chosen([task], []), lambda *pair: found.append(pair))
+    assert found == [(task, "")]
