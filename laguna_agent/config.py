@@ -150,6 +150,8 @@ class HookConfig(_Section):
     """Seconds."""
     required: bool = False
     """A failing hook denies the call or prompt, instead of only showing a notice."""
+    sandbox: bool = True
+    """Run in the sandbox; false, in the user's own file only, runs it with the user's rights."""
 
 
 class Config(_Section):
@@ -251,6 +253,13 @@ def _refuse_forbidden(path: Path, text: str, data: Mapping[str, Any]) -> None:
                 f"{_at(path, key_line(text, ['policy', 'rules']))}: "
                 "rules of a project may only ask or deny",
                 hint=f"Put rules that allow into {config_dir() / 'config.toml'}.",
+            )
+    hooks = data.get("hooks")
+    for hook in hooks if isinstance(hooks, list) else ():
+        if isinstance(hook, Mapping) and hook.get("sandbox", True) is not True:
+            raise UsageError(
+                f"{_at(path, key_line(text, ['hooks']))}: hooks of a project run in the sandbox",
+                hint=f"Put one that runs outside into {config_dir() / 'config.toml'}.",
             )
     for keys in PROJECT_FORBIDDEN:
         node: Any = data

@@ -78,7 +78,13 @@ def make_services(
         checkpoints=Checkpoints(root, state_dir),
         instructions=instructions,
         skills=skills,
-        hooks=Hooks(config.hooks, cwd=root, session=trajectory.id),
+        hooks=Hooks(
+            config.hooks,
+            cwd=root,
+            session=trajectory.id,
+            sandbox=sandbox,
+            trusted=content.digests if content and settings.trusted else {},
+        ),
         sampling=make_sampling(config, model),
         limits=TurnLimits(
             steps=config.limits.steps or pack.limits.steps,

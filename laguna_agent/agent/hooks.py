@@ -8,6 +8,10 @@ A hook reads one JSON object on standard input and may print one on standard out
 
 Exit status 2 denies with standard error as the reason, for hooks that are one line of shell. Any
 other failure is shown to the user. A hook can only deny: the policy still decides on the rest.
+
+Hooks run in the sandbox, unless the user's own configuration says `sandbox = false` or there is
+none. Each time, the repository's scripts that a hook runs are compared with what was trusted.
+Outside the sandbox, where a change after the comparison would matter, copies of them run.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fnmatch
+import hashlib
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,9 +33,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laguna_agent.config import HookConfig
+from laguna_agent.errors import UsageError
 from laguna_agent.events import Notice, ToolCall, ToolFinished
+from laguna_agent.policy import trust
 from laguna_agent.policy.environment import is_secret_variable
-from laguna_agent.programs import find_program
+from laguna_agent.programs import find_program, search_path
+from laguna_agent.tools.tool import Sandbox
 
 HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
 MAX_CONTINUES = 3
@@ -60,8 +69,16 @@ class HookResult:
     """Failures, for the user."""
 
 
+class _ChangedError(Exception):
+    """A hook runs a file that is not what was trusted; the message names it."""
+
+
 class Hooks:
-    """The hooks of one session. `cwd` is the repository; commands inherit `environment`."""
+    """The hooks of one session. `cwd` is the repository.
+
+    `trusted` has the SHA-256 of each file that trust covers. Hooks outside the sandbox inherit
+    `environment`.
+    """
 
     def __init__(
         self,
@@ -69,6 +86,8 @@ class Hooks:
         *,
         cwd: Path,
         session: str = "",
+        sandbox: Sandbox | None = None,
+        trusted: Mapping[str, bytes] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.hooks = tuple(hooks)
@@ -76,6 +95,15 @@ class Hooks:
         self.session = session
         source = os.environ if environment is None else environment
         self.environment = {k: v for k, v in source.items() if not is_secret_variable(k, v)}
+        self.environment["PATH"] = search_path()
+        self._sandbox = sandbox if sandbox is not None and sandbox.name != "none" else None
+        self._expected = dict(trusted or {})
+        """SHA-256 of scripts that hooks run: as trusted, or else as the session found them."""
+        for hook in self.hooks:
+            for name in trust.run_files(hook.command, cwd) if self._outside(hook) else ():
+                with contextlib.suppress(UsageError):
+                    data, _ = trust.read_plain(cwd / name)
+                    self._expected.setdefault(name, hashlib.sha256(data).digest())
         self._continues = 0
 
     async def before_tool(self, call: ToolCall) -> HookResult:
@@ -158,11 +186,18 @@ class Hooks:
             return _failed(hook, f"took longer than {hook.timeout:g} s and was ended", result)
         except OSError as error:
             return _failed(hook, f"could not be started: {error.strerror}", result)
+        except _ChangedError as error:
+            return _failed(hook, f"not run, because {error}", result)
         if status == 2:
             return _Answer(deny=err.strip() or out.strip() or "a hook said no")
         if status != 0:
             last = err.strip().split("\n")[-1][:200]
-            return _failed(hook, f"exit status {status}{': ' + last if last else ''}", result)
+            why = f"exit status {status}{': ' + last if last else ''}"
+            if not self._outside(hook):
+                why += (
+                    " (in the sandbox; `sandbox = false` in your own config.toml runs it outside)"
+                )
+            return _failed(hook, why, result)
         if not out.strip():
             return _Answer()
         try:
@@ -173,7 +208,47 @@ class Hooks:
             why = f"{where}: {first['msg']}" if where else str(first["msg"])
             return _failed(hook, f"its output is not an answer: {why}", result)
 
+    def _outside(self, hook: HookConfig) -> bool:
+        return self._sandbox is None or not hook.sandbox
+
     async def _execute(self, hook: HookConfig, payload: bytes) -> tuple[int, str, str]:
+        bash = find_program("bash") or "/bin/bash"
+        with tempfile.TemporaryDirectory(prefix="laguna-hook-") as folder:
+            command = self._checked_command(hook, Path(folder))
+            argv, environment = [bash, "-c", command], self.environment
+            if self._sandbox is not None and hook.sandbox:
+                argv = self._sandbox.wrap(argv, cwd=self.cwd)
+                environment = self._sandbox.environment()
+            return await self._start(argv, environment, hook.timeout, payload)
+
+    def _checked_command(self, hook: HookConfig, folder: Path) -> str:
+        """The command, once the files that it runs are what was trusted. Outside the sandbox, it
+        names copies in `folder` instead. Raises _ChangedError."""
+        outside, command = self._outside(hook), hook.command
+        for number, name in enumerate(sorted(trust.run_files(command, self.cwd))):
+            expected = self._expected.get(name)
+            if expected is None and not outside:
+                continue  # the user's own hook: in the sandbox, a change of the file is harmless
+            try:
+                data, mode = trust.read_plain(self.cwd / name)
+            except UsageError as error:
+                raise _ChangedError(str(error)) from None
+            if hashlib.sha256(data).digest() != expected:
+                raise _ChangedError(f"{name} changed since it was trusted")
+            if outside:
+                copy = folder / f"{number}-{re.sub(r'[^A-Za-z0-9.]', '_', Path(name).name)}"
+                copy.write_bytes(data)
+                copy.chmod(mode & 0o700)
+                start = rf"(?:\./|\$PWD/|\$\{{PWD\}}/|{re.escape(str(self.cwd))}/)?"
+                spelled = rf"(?<![\w./$}}-]){start}{re.escape(name)}(?![\w./-])"
+                command = re.sub(spelled, str(copy), command)
+        if outside and (left := trust.run_files(command, self.cwd)):
+            raise _ChangedError(f"{min(left)} is not named relative to the repository")
+        return command
+
+    async def _start(
+        self, argv: Sequence[str], environment: Mapping[str, str], timeout: float, payload: bytes
+    ) -> tuple[int, str, str]:
         # With asyncio's own pipes, waiting for the process would also wait for whatever it leaves
         # in the background with its output open.
         with tempfile.TemporaryFile() as stdin:
@@ -182,11 +257,9 @@ class Hooks:
             out, err = await _Drain.open(), await _Drain.open()
             try:
                 process = await asyncio.create_subprocess_exec(
-                    find_program("bash") or "/bin/bash",
-                    "-c",
-                    hook.command,
+                    *argv,
                     cwd=self.cwd,
-                    env=self.environment,
+                    env=environment,
                     stdin=stdin,
                     stdout=out.write_end,
                     stderr=err.write_end,
@@ -199,7 +272,7 @@ class Hooks:
         out.close_write_end()
         err.close_write_end()
         try:
-            async with asyncio.timeout(hook.timeout):
+            async with asyncio.timeout(timeout):
                 status = await process.wait()
         finally:
             # The whole group, also after a normal end: nothing of a hook may keep running.

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shlex
 import stat
 import tomllib
@@ -29,6 +30,12 @@ from laguna_agent.policy import sensitive_paths
 SETTINGS = ".laguna"
 INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md")
 _GENERATED = {"node_modules", "__pycache__", "venv", "target", "site-packages"}
+_PUNCTUATION = "();<>|&"
+_KEYWORDS = {"if", "then", "else", "elif", "do", "while", "until", "!", "{"}
+_RUNS_ANOTHER = re.compile(
+    r"(ba|da|k|z)?sh|python[\d.]*|node|deno|bun|ruby|perl|php|lua|\.|source|exec|command|builtin|env|"
+    r"sudo|doas|nohup|nice|ionice|setsid|stdbuf|time|timeout|xargs"
+)
 _MOST_FOLDERS = 5_000
 """Folders that are searched for instruction files, those nearest to the root first."""
 _MOST_FILES = 2_000
@@ -56,7 +63,7 @@ class Content:
         if known is None:
             return False
         try:
-            data, _ = _read(_target(self.root, path) or path)
+            data, _ = read_plain(_target(self.root, path) or path)
         except UsageError:
             return False
         return hashlib.sha256(data).digest() == known
@@ -73,7 +80,7 @@ def content(root: Path) -> Content:
         if len(digests) >= _MOST_FILES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_FILES} files")
         linked = path.name in INSTRUCTIONS and path.is_symlink()
-        data, mode = _read((_target(root, path) if linked else None) or path)
+        data, mode = read_plain((_target(root, path) if linked else None) or path)
         size += len(data)
         if size > _MOST_BYTES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_BYTES >> 20} MiB")
@@ -174,7 +181,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read(path: Path) -> tuple[bytes, int]:
+def read_plain(path: Path) -> tuple[bytes, int]:
     """Content and mode of a plain file, opened without following a link."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -197,18 +204,63 @@ def _programs(root: Path, settings: list[Path]) -> set[Path]:
     found: set[Path] = set()
     for path in settings:
         for command in _commands_in(path):
-            for word in _words(command):
-                target = Path(os.path.normpath(root / word))
-                named = sensitive_paths.is_under(target, root) and not sensitive_paths.is_under(
-                    target, root / SETTINGS
-                )
-                if named and target.is_file():
-                    found.add(target)
+            found |= {root / name for name in named_files(command, root)}
+    return {path for path in found if not sensitive_paths.is_under(path, root / SETTINGS)}
+
+
+def named_files(command: str, root: Path) -> set[str]:
+    """Names, relative to `root`, of the files of a repository that a command names."""
+    found = set()
+    for word in _words(command):
+        if any(character.isspace() for character in word):  # bash -c 'scripts/x.sh -v'
+            found |= named_files(word, root) if word != command else set()
+        for part in (word, word.rpartition("=")[2]):
+            if name := _name_below(part, root):
+                found.add(name)
     return found
 
 
+def run_files(command: str, root: Path) -> set[str]:
+    """Those of the named files that the command runs: as programs, or by an interpreter."""
+    found: set[str] = set()
+    waiting, interpreted, redirected = True, False, False
+    for word in _words(command):
+        if redirected:
+            redirected = False
+        elif not word.strip(_PUNCTUATION) and {"<", ">"} & set(word):
+            redirected = True
+        elif not word.strip(_PUNCTUATION) or word in _KEYWORDS:
+            waiting, interpreted = True, False
+        elif waiting and any(character.isspace() for character in word):
+            found |= run_files(word, root) if word != command else set()
+        elif waiting and (name := _name_below(word, root)):
+            found.add(name)
+            waiting = False
+        elif waiting and _RUNS_ANOTHER.fullmatch(word.rpartition("/")[2]):
+            interpreted = True
+        elif interpreted and os.path.isabs(word) and _is_file(Path(word)):
+            waiting = interpreted = False
+        elif waiting and not (interpreted or word.startswith("-") or "=" in word):
+            waiting = False
+    return found
+
+
+def _name_below(word: str, root: Path) -> str | None:
+    """The name of the file that a word names, if there is one below `root`."""
+    target = Path(os.path.normpath(root / re.sub(r"^\$(PWD|\{PWD\})/", "", word)))
+    below = sensitive_paths.is_under(target, root) and _is_file(target)
+    return os.path.relpath(target, root) if below else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a word too long for a name, or with a NUL
+        return False
+
+
 def _commands_in(path: Path) -> Iterator[str]:
-    data, _ = _read(path)
+    data, _ = read_plain(path)
     text = data.decode("utf-8", "replace")
     if path.suffix == ".md" and text.startswith("+++"):
         text = text[3:].split("+++", 1)[0]
@@ -233,10 +285,13 @@ def _strings(node: Any, key: str) -> Iterator[str]:
 
 
 def _words(command: str) -> list[str]:
+    lexer = shlex.shlex(command.replace("\n", " ; "), posix=True, punctuation_chars=_PUNCTUATION)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
     try:
-        return shlex.split(command)
+        return list(lexer)
     except ValueError:
-        return command.split()
+        return re.split(r"[\s();<>|&'\"]+", command)
 
 
 def _file() -> Path:

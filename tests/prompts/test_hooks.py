@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,9 @@ from laguna_agent.agent.hooks import MAX_CONTINUES, Hooks
 from laguna_agent.config import HookConfig, load_config
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ToolCall, ToolFinished
+from laguna_agent.policy import trust
+from laguna_agent.policy.sandbox import Bubblewrap
+from laguna_agent.programs import find_program
 
 CALL = ToolCall(id="1", name="shell", arguments={"command": "rm -rf build"})
 DONE = ToolFinished(call_id="1", name="shell", ok=False, content="no", exit_code=1)
@@ -166,5 +170,131 @@ def test_hooks_are_checked_with_the_configuration(tmp_path: Path) -> None:
     [hook] = load_config(user=path, environment={}).hooks
     assert (hook.on, hook.command, hook.timeout) == ("turn_end", "make lint", 5)
     path.write_text('[[hooks]]\non = "before_tols"\ncommand = "x"\n')
-    with pytest.raises(UsageError, match=r"hooks\.0\.on"):
+    with pytest.raises(UsageError, match=r"hooks\.\d\.on"):
         load_config(user=path, environment={})
+
+
+# --- where hooks run, and what --------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a script that a hook runs, and a sandbox around it."""
+    root = tmp_path / "project"
+    (root / "scripts").mkdir(parents=True)
+    (root / "scripts" / "h.sh").write_text('echo \'{"add": "trusted"}\'\n')
+    (root / "scripts" / "h.sh").chmod(0o755)
+    return root
+
+
+def sandbox_of(root: Path) -> Bubblewrap:
+    return Bubblewrap(root, program=find_program("bwrap") or "")
+
+
+def digests(root: Path) -> dict[str, bytes]:
+    data = (root / "scripts" / "h.sh").read_bytes()
+    return {"scripts/h.sh": hashlib.sha256(data).digest()}
+
+
+@pytest.mark.parametrize(
+    "command", ["touch {out}", "make -s lint", "bash -c 'touch {out}'", "sh x.sh", "./x.sh"]
+)
+@pytest.mark.parametrize("outside", [False, True])
+async def test_a_hook_runs_in_the_sandbox_unless_its_user_says_otherwise(
+    command: str, outside: bool, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (project / "Makefile").write_text(f"lint:\n\ttouch {out}\n")
+    (project / "x.sh").write_text(f"#!/bin/sh\ntouch {out}\n")
+    (project / "x.sh").chmod(0o755)
+    spec = {"on": "before_tool", "command": command.format(out=out), "sandbox": not outside}
+    await hooks(project, spec, sandbox=sandbox_of(project)).before_tool(CALL)
+    assert out.exists() is outside
+
+
+async def test_a_hook_that_fails_in_the_sandbox_says_how_to_run_it_outside(project: Path) -> None:
+    spec = {"on": "before_tool", "command": "exit 3"}
+    for sandbox in (sandbox_of(project), None):
+        [notice] = (await hooks(project, spec, sandbox=sandbox).before_tool(CALL)).notices
+        assert ("sandbox = false" in notice.text) is (sandbox is not None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scripts/h.sh",
+        "./scripts/h.sh --quick",
+        "bash scripts/h.sh; true",
+        "true && sh -eu scripts/h.sh",
+        "env A=1 bash -o pipefail scripts/h.sh",
+        "if true; then scripts/h.sh; fi",
+        "bash -c 'scripts/h.sh -v'",
+        "$PWD/scripts/h.sh",
+        "bash '{root}/scripts/h.sh'",
+        ". scripts/h.sh",
+    ],
+)
+@pytest.mark.parametrize("confined", [False, True], ids=["outside", "sandbox"])
+async def test_a_script_that_changed_since_it_was_trusted_does_not_run(
+    command: str, confined: bool, project: Path, tmp_path: Path
+) -> None:
+    sandbox = sandbox_of(project) if confined else None
+    spec = {"on": "before_tool", "command": command.format(root=project), "required": True}
+    runner = hooks(project, spec, sandbox=sandbox, trusted=digests(project))
+    assert (await runner.before_tool(CALL)).add == ["trusted"]
+    (project / "scripts" / "h.sh").write_text(f"touch {project}/ran; touch {tmp_path}/ran\n")
+    outcome = await runner.before_tool(CALL)
+    assert outcome.deny
+    assert "scripts/h.sh changed since it was trusted" in outcome.notices[0].text
+    assert not (project / "ran").exists()
+    assert not (tmp_path / "ran").exists()
+    (project / "scripts" / "h.sh").unlink()
+    (project / "scripts" / "h.sh").symlink_to("/bin/true")
+    assert (await runner.before_tool(CALL)).deny
+
+
+async def test_outside_the_sandbox_what_runs_is_a_copy_of_what_was_checked(project: Path) -> None:
+    script = project / "scripts" / "h.sh"
+    script.write_text('touch scripts/h.sh-ran; echo "{\\"add\\": \\"$0\\"}"\n')
+    runner = hooks(project, {"on": "before_tool", "command": "bash scripts/h.sh"})
+    [said] = (await runner.before_tool(CALL)).add
+    assert not said.startswith("scripts/")
+    assert str(project) not in said
+    assert not Path(said).exists()
+    assert (project / "scripts" / "h.sh-ran").exists()
+
+
+async def test_files_that_a_hook_only_reads_may_change(project: Path) -> None:
+    (project / "a.py").write_text("x = 1\n")
+    command = "bash scripts/h.sh a.py > out; grep -q 'x = 2' a.py && exit 2"
+    runner = hooks(project, {"on": "before_tool", "command": command}, trusted=digests(project))
+    (project / "a.py").write_text("x = 2\n")
+    assert (await runner.before_tool(CALL)).deny
+    assert trust.run_files(command, project) == {"scripts/h.sh"}
+    assert trust.named_files(command, project) == {"scripts/h.sh", "a.py", "out"}
+
+
+async def test_programs_of_the_workspace_are_not_found_by_a_hook_outside(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "bin").mkdir()
+    (project / "bin" / "make").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (project / "bin" / "make").chmod(0o755)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", f"{project}/bin:{os.environ['PATH']}")
+    spec = {"on": "before_tool", "command": "make lint", "sandbox": False}
+    await hooks(project, spec, sandbox=sandbox_of(project)).before_tool(CALL)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_project_cannot_take_its_hooks_out_of_the_sandbox(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    hook = '[[hooks]]\non = "turn_end"\ncommand = "make"\nsandbox = '
+    path.write_text(hook + "true\n")
+    assert load_config(project=path, user=tmp_path / "none", environment={}).hooks[0].sandbox
+    path.write_text(hook + "false\n")
+    assert not load_config(user=path, environment={}).hooks[0].sandbox
+    for value in ("false", "0", '"no"'):
+        path.write_text(hook + f"{value}\n")
+        with pytest.raises(UsageError, match="hooks of a project run in the sandbox"):
+            load_config(project=path, user=tmp_path / "none", environment={})
