@@ -6,14 +6,15 @@ JOBS ?= auto
 PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-slow starter lint format bench messages pictures architecture clean
+.PHONY: help demo test test-slow starter lint format bench messages pictures architecture \
+	configuration clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       run the test suite          make test-slow     with a real model, and soaks"
 	@echo "make lint       check style, types, imports make format        fix what ruff can fix"
 	@echo "make bench      measure speed and memory    make architecture  draw the packages for docs/"
 	@echo "make messages   list user-visible strings   make pictures      draw the README's pictures"
-	@echo "make clean      remove what was built here, .venv included"
+	@echo "make clean      remove what was built here  make configuration write docs/configuration.md"
 
 demo:
 	./install.sh --demo
@@ -58,6 +59,10 @@ pictures: $(STAMP)
 # The picture of the packages in docs/architecture.md, from the imports.
 architecture: $(STAMP)
 	$(BIN)/python tests/support/architecture.py
+
+# The document about config.toml, from the models of laguna_agent/config.py.
+configuration: $(STAMP)
+	$(BIN)/python tests/support/configuration.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

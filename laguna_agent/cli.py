@@ -12,25 +12,17 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.interfaces.commands.overview import GROUPS, overview
+
 if TYPE_CHECKING:
     import argparse
 
     from laguna_agent.agent.settings import Settings
+    from laguna_agent.interfaces.commands.command_line import Parser
 
-COMMANDS = {
-    "models": "list, fetch and choose models",
-    "prompts": "show and edit prompt packs, the text that the model reads",
-    "sessions": "list, show, export and delete past sessions",
-    "memory": "search and edit what laguna remembers of past work",
-    "engine": "show and stop the processes that run models",
-    "demo": "watch laguna fix a failing test in a temporary copy",
-    "bench": "measure the engine on this machine",
-    "eval": "run a suite of tasks and report how many are solved",
-    "doctor": "check what works here and what does not",
-    "trust": "let laguna read this repository's own settings",
-    "undo": "undo the file changes of the last turn",
-}
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 """Subcommands: each is `main(argv)` of `laguna_agent.interfaces.commands.<name>`."""
+NOT_YET = ("acp", "mcp")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,13 +91,60 @@ def _logged(arguments: list[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     command = _command(arguments)
-    if command:
+    if not command:
+        _refuse_unknown(arguments)
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        return _help(arguments[1])
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if arguments == ["help"] or (not command and not {"-h", "--help"}.isdisjoint(flags)):
+        code = _help("")
+    elif command:
         module = import_module(f"laguna_agent.interfaces.commands.{command}")
         code = int(module.main(arguments[1:]))
     else:
         code = _run_agent(arguments)
     sys.stdout.flush()  # raises here, where it is handled, if the reader is gone
     return code
+
+
+def _help(about: str) -> int:
+    """Print the help of a command, of the flags, or an overview."""
+    if about == "flags":
+        sys.stdout.write(_parser().format_help())
+    elif about in COMMANDS:
+        import_module(f"laguna_agent.interfaces.commands.{about}").make_parser().print_help()
+    elif about:
+        _refuse_unknown([about], hint="`laguna help` lists the commands.")
+    else:
+        sys.stdout.write(overview())
+    sys.stdout.flush()
+    return 0
+
+
+def _parser() -> Parser:
+    from laguna_agent.interfaces.commands.flags import make_parser
+
+    return make_parser()
+
+
+def _refuse_unknown(words: list[str], *, hint: str = "") -> None:
+    """Raise UsageError for a first word that was to be a command; several words are a prompt."""
+    from laguna_agent.errors import UsageError
+
+    word = words[0] if words else ""
+    if not word or word.startswith("-") or len(word.split()) != 1 or word == "help":
+        return
+    text = hint or f"A text that is meant goes behind --: laguna -- {word}"
+    if word in NOT_YET:
+        raise UsageError(f"`laguna {word}` does not exist yet", hint=text)
+    if word in COMMANDS:
+        raise UsageError(f"`{word}` is a command and comes first: laguna {word} …", hint=text)
+    import difflib
+
+    close = difflib.get_close_matches(word, [*COMMANDS, "help"], n=1, cutoff=0.7)
+    if hint or (close and (len(words) < 4 or any(other.startswith("-") for other in words))):
+        near = f"Did you mean `laguna {close[0]}`? " if close else ""
+        raise UsageError(f"there is no command `{word}`", hint=near + text)
 
 
 def _command(arguments: list[str]) -> str:
@@ -181,7 +220,9 @@ def _run_agent(arguments: list[str]) -> int:
 
     from laguna_agent.errors import UsageError
 
-    options = make_parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    if "--" not in arguments and options.task is None:
+        _refuse_unknown(options.prompt)
     if options.task is None and options.output != "text":
         raise UsageError("--output is for --task", hint='laguna --task "…" --output json')
     if options.task is not None and options.prompt:
@@ -206,63 +247,6 @@ def _run_agent(arguments: list[str]) -> int:
     return int(
         run_tui(lambda: make_settings(options), prompt=" ".join(options.prompt) or None, cwd=cwd)
     )
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The flags of `laguna [PROMPT]` and `laguna --task TEXT`."""
-    import argparse
-
-    from laguna_agent.interfaces.commands.command_line import Parser
-
-    commands = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-    parser = Parser(
-        prog="laguna",
-        description="A coding agent that runs its model on your own machine.",
-        epilog=f"commands (laguna COMMAND --help):\n{commands}\n\nexit codes of --task: 0 done, "
-        "1 failed, 2 usage, 3 model, 4 denied, 5 limit, 130 interrupted",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("prompt", nargs="*", metavar="PROMPT", help="a first message for the terminal interface")
-    add("--task", metavar="TEXT", help="do one task without the interface; - reads standard input")
-    add("--check", metavar="COMMAND", help="a command that succeeds once the task is done")
-    add("--model", metavar="NAME", help="a model's name, a GGUF file, or PROVIDER/NAME")
-    add("--pack", metavar="NAME", help="a prompt pack's name or folder")
-    add(
-        "--mode",
-        choices=["ask", "accept-edits", "auto", "allow-all"],
-        help="what runs without asking",
-    )
-    add("--plan", action="store_true", help="plan only; change nothing")
-    add("--output", choices=["text", "json", "stream-json"], default="text",
-        help="what --task prints on standard output (default: text)")  # fmt: skip
-    add("-C", dest="directory", metavar="DIR", help="work in this directory")
-    resume = parser.add_mutually_exclusive_group()
-    resume.add_argument("--continue", dest="continue_last", action="store_true",
-                        help="continue the last session here")  # fmt: skip
-    resume.add_argument("--resume", metavar="ID", help="continue a session")
-    resume.add_argument("--fork", metavar="ID", help="continue a copy of a session")
-    add("--max-steps", type=_positive, metavar="N", help="stop after N replies")
-    add("--max-tokens", type=_positive, metavar="N", help="stop after N generated tokens")
-    add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this many seconds")
-    add("--seed", type=int, metavar="N", help="seed of the sampling")
-    add(
-        "--temperature",
-        type=_temperature,
-        metavar="T",
-        help="0 is greedy; default: the model's own",
-    )
-    add("--thinking", action=argparse.BooleanOptionalAction, default=None,
-        help="think before answering, for models that can")  # fmt: skip
-    add("--no-memory", action="store_true", help="neither recall nor write memories")
-    add("--logprobs", action="store_true",
-        help="record the log-probability of each generated token")  # fmt: skip
-    add("--offline", action="store_true", help="use no network")
-    add("--trust", action="store_true", help="trust this repository's .laguna/ for this run")
-    add("--verbose", action="store_true", help="log sizes and the texts of errors too")
-    add("--version", action="store_true", help="show the version")
-    return parser
 
 
 def make_settings(options: argparse.Namespace) -> Settings:
@@ -320,38 +304,6 @@ def make_settings(options: argparse.Namespace) -> Settings:
         continue_last=options.continue_last,
         given=frozenset(name for name, value in named.items() if value is not None),
     )
-
-
-def _positive(text: str) -> int:
-    from argparse import ArgumentTypeError
-
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    from argparse import ArgumentTypeError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1e9:
-        raise ArgumentTypeError(f"`{text}` is not a number of seconds above 0")
-    return value
-
-
-def _temperature(text: str) -> float:
-    from argparse import ArgumentTypeError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1e3:
-        raise ArgumentTypeError(f"`{text}` is not a number from 0 on")
-    return value
 
 
 if __name__ == "__main__":

@@ -27,26 +27,37 @@ class _Section(BaseModel):
 
 
 class EngineConfig(_Section):
-    """How the local engine runs. None: laguna measures or chooses the value."""
+    """How the local engine runs. Without a value, laguna measures or chooses one."""
 
     context: int | None = Field(default=None, ge=256)
+    """Tokens of context; by default what fits in memory."""
     keep_alive: int = Field(default=600, ge=0)
     """Seconds after which an idle engine ends; 0 ends it at once."""
     threads: int | None = Field(default=None, ge=1)
+    """Threads for single tokens; by default measured."""
     batch: int | None = Field(default=None, ge=1)
+    """Tokens that llama.cpp takes at once."""
     micro_batch: int | None = Field(default=None, ge=1)
+    """Tokens that llama.cpp computes at once; by default measured."""
     flash_attention: bool | None = None
+    """By default llama.cpp's choice."""
     kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    """How the KV cache is kept; `q8_0` takes half the memory of `f16`."""
     gpu_layers: int | None = None
+    """Layers on the graphics card; by default as many as fit."""
     cpu_experts: int | None = Field(default=None, ge=0)
     """Layers whose experts stay on the CPU."""
     repack: bool | None = None
+    """Lay weights out anew for this processor; by default measured."""
     mmap: bool = True
+    """Map the file instead of reading it."""
     speculation: Literal[True, False, "exact"] = True
     """Draft tokens from the context. "exact": only drafts short enough that llama.cpp computes
     them bit for bit like single tokens, which takes other kernels; see `_exact`."""
     snapshots: bool = True
+    """Keep the state of prompts on disk, so that none is read twice."""
     snapshots_gib: float = Field(default=8.0, ge=0)
+    """Most GiB of snapshots, of all models together."""
 
     @model_validator(mode="after")
     def _exact(self) -> EngineConfig:
@@ -64,29 +75,43 @@ class SamplingConfig(_Section):
     """Overrides of the sampling that the model recommends."""
 
     temperature: float | None = Field(default=None, ge=0)
+    """0 is greedy."""
     top_k: int | None = Field(default=None, ge=0)
+    """Only the most probable tokens; 0 for all."""
     top_p: float | None = Field(default=None, gt=0, le=1)
+    """Only the most probable tokens that make up this share."""
     min_p: float | None = Field(default=None, ge=0, le=1)
+    """Only tokens at least this fraction as probable as the best."""
     seed: int | None = None
+    """The same seed draws the same tokens."""
 
 
 class LimitsConfig(_Section):
     """Limits that end a turn: steps, generated tokens, seconds."""
 
     steps: int | None = Field(default=None, ge=1)
+    """Replies of one turn; by default the prompt pack's, 100."""
     tokens: int | None = Field(default=None, ge=1)
+    """Generated tokens of one turn."""
     timeout: float | None = Field(default=None, gt=0)
+    """Seconds of one turn."""
 
 
 class RuleConfig(_Section):
     """One policy rule; exactly one of `tool`, `path`, `command`, `host` names its subject."""
 
     verdict: Verdict
+    """Deny wins, then ask, then allow; `path`, `command` and the others say of what."""
     tool: str | None = None
+    """Name of a tool."""
     path: str | None = None
+    """A path relative to the workspace, absolute or with `~`; a folder covers what is below it."""
     write: bool = False
+    """The rule covers writing to `path`; without it, an allow rule covers reading."""
     command: str | None = None
+    """A command, word by word; a last `*` matches any further words."""
     host: str | None = None
+    """Name of a host."""
 
     @model_validator(mode="after")
     def _one_subject(self) -> RuleConfig:
@@ -100,8 +125,11 @@ class PolicyConfig(_Section):
     """What may run."""
 
     rules: list[RuleConfig] = []
+    """See `[[policy.rules]]`."""
     sandbox: bool = True
+    """Run commands in a sandbox where there is one."""
     network: bool = False
+    """Let commands use the network."""
     writable: list[str] = []
     """Paths outside the workspace that commands may write to."""
 
@@ -110,15 +138,18 @@ class ProviderConfig(_Section):
     """A server with the OpenAI chat completions API."""
 
     url: str
+    """Where the API is, such as `http://192.168.1.20:8080/v1`."""
     key_env: str | None = None
     """Name of the environment variable that holds the API key."""
     context: int | None = None
+    """Tokens of context; by default what the server says."""
 
 
 class MemoryConfig(_Section):
     """Long-horizon memory."""
 
     enabled: bool = True
+    """Recall past work, and remember this."""
     budget: int = Field(default=400, ge=0)
     """Tokens of memories in the first message of a task."""
 
@@ -134,14 +165,18 @@ class TuiConfig(_Section):
     """The terminal interface."""
 
     theme: str | None = None
+    """Name of the colours; `/theme` lists them."""
     mouse: bool = True
+    """Use the mouse."""
     editor: str | None = None
+    """Command of your editor; by default `VISUAL` or `EDITOR`."""
 
 
 class HookConfig(_Section):
-    """A user's command that runs at an event; see `laguna_agent.agent.hooks`."""
+    """A command that runs at an event of a session."""
 
     on: Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
+    """The event at which it runs."""
     command: str
     """Run by bash in the repository, with JSON on its standard input."""
     tools: list[str] = []
@@ -158,10 +193,15 @@ class Config(_Section):
     """The whole configuration."""
 
     model: str | None = None
+    """Name of a model, or `PROVIDER/NAME`; by default the best installed."""
     pack: str | None = None
+    """Name of a prompt pack; by default the one for the model."""
     mode: Mode | None = None
+    """What runs without asking; by default `ask`, and `auto` for `--task`."""
     thinking: bool | None = None
+    """Think before answering, where the model can; by default as the pack says."""
     offline: bool = False
+    """Use no network."""
     engine: EngineConfig = EngineConfig()
     sampling: SamplingConfig = SamplingConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -185,7 +225,8 @@ PROJECT_FORBIDDEN: tuple[tuple[str, ...], ...] = (
 )
 """Keys that a project's file may not set, even when the user trusts it."""
 
-_ENVIRONMENT = {"LAGUNA_MODEL": "model", "LAGUNA_PACK": "pack", "LAGUNA_MODE": "mode"}
+ENVIRONMENT = {"LAGUNA_MODEL": "model", "LAGUNA_PACK": "pack", "LAGUNA_MODE": "mode"}
+"""Variables that set a key."""
 
 
 def load_config(
@@ -210,7 +251,7 @@ def load_config(
             _refuse_forbidden(path, text, data)
         _validate(data, path, text)
         merge(tree, data)
-    for variable, key in _ENVIRONMENT.items():
+    for variable, key in ENVIRONMENT.items():
         if environment.get(variable):
             _validate({key: environment[variable]}, variable)
             tree[key] = environment[variable]

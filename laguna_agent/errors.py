@@ -55,7 +55,9 @@ class ContextFullError(ModelError):
         )
 
 
-def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
+def did_you_mean(
+    name: str, known: Iterable[str], *, list_all: bool = True, cutoff: float = 0.6
+) -> str:
     """A hint about an unknown name: the closest known one, or else all of them if `list_all`.
 
     Empty when there is nothing to suggest.
@@ -63,7 +65,7 @@ def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> s
     import difflib
 
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
     if close:
         return f"Did you mean `{close[0]}`?"
     return f"Known: {', '.join(names)}." if names and list_all else ""

@@ -255,8 +255,15 @@ def resolve(
     (`require_fit` checks the free memory when it is about to be loaded). The digest is computed at
     the first use. Raises ModelError of one or two lines.
     """
+    from laguna_agent.models.servers.providers import provider_of
+
     store = store or Store()
     wanted = name_or_path or config.model or store.default
+    if wanted and provider_of(wanted, config.providers):
+        raise ModelError(
+            f"{wanted} is on a server, and this needs a model file",
+            hint="`laguna models list --installed` lists those here.",
+        )
     path, name, known = _locate(wanted, store)
     header = read_header(path)
     require_supported(header, path)

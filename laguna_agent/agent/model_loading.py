@@ -64,8 +64,10 @@ async def load_model(
     """Load the model that `config` names and choose its pack. Raises LagunaError."""
     directories = pack_directories(root, trusted=trusted)
     pack_name = config.pack or ("plan" if plan else None)
-    wanted = config.model or ""
     from laguna_agent.models.servers.providers import provider_of
+    from laguna_agent.models.store import Store
+
+    wanted = config.model or Store().default or ""
 
     if provider_of(wanted, config.providers) is not None:
         return await _remote(config, wanted, pack_name, directories)

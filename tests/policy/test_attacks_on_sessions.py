@@ -21,7 +21,7 @@ import pytest
 from laguna_agent import paths
 from laguna_agent.agent.approval import Approval
 from laguna_agent.atomic_write import atomic_stream
-from laguna_agent.cli import main, make_parser, make_settings
+from laguna_agent.cli import main, make_settings
 from laguna_agent.config import load_config
 from laguna_agent.events import (
     ApprovalRequested,
@@ -29,6 +29,7 @@ from laguna_agent.events import (
     Notice,
     Reply,
 )
+from laguna_agent.interfaces.commands.flags import make_parser
 from laguna_agent.interfaces.headless import _report
 from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.trust import is_trusted, trust

@@ -26,6 +26,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="laguna bench",
         description="Measure load, prefill, decode, snapshots and speculation of a model here.",
+        examples=("laguna bench", "laguna bench --model starter --depths 0,4096 --json"),
     )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--model", metavar="NAME|PATH", help="default: the configured model")

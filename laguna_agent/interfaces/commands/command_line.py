@@ -7,22 +7,44 @@ and returns the exit code. Errors are raised as LagunaError; `laguna_agent.cli` 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports wrong usage as a UsageError."""
+    """An argument parser that reports wrong usage as a UsageError, and shows examples."""
+
+    def __init__(self, *, examples: Sequence[str] = (), **options: Any) -> None:
+        lines = "".join(f"\n  {example}" for example in examples)
+        super().__init__(
+            epilog=f"examples:{lines}" if examples else None, formatter_class=_Formatter, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError, in two lines instead of argparse's usage text."""
-        raise UsageError(message, hint=f"`{self.prog} --help` shows how.")
+        known: list[str] = []
+        wrong = re.search(r"unrecognized arguments: .*?(--[\w-]+)", message)
+        if wrong:
+            known = [flag for parser in self.walk() for flag in parser._option_string_actions]
+        elif wrong := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
+            known = re.findall(r"'([^']+)'", wrong[2])
+        near = did_you_mean(wrong[1], known, list_all=False, cutoff=0.7) if wrong else ""
+        raise UsageError(message, hint=f"{near} `{self.prog} --help` shows how.".lstrip())
+
+    def walk(self) -> Iterator[Parser]:
+        """This parser, then those of its actions."""
+        yield self
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser.walk()
 
     def add_actions(self) -> Actions:
         """Make the command take the name of an action first, as in `laguna models list`."""
@@ -36,6 +58,13 @@ class Parser(argparse.ArgumentParser):
     def add_json(self) -> None:
         """Add `--json`."""
         self.add_argument("--json", action="store_true", help="print one JSON value")
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fills the description, and leaves examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
 
 class Actions:
@@ -76,6 +105,42 @@ def confirm(question: str, *, hint: str) -> bool:
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
+
+
+def edit_file(path: Path, *, editor: str | None, start: bytes) -> bool:
+    """Edit a file in the user's editor, from `start` on where there is no file yet.
+
+    `editor` is the configured one. A new file that stays as it was is removed again, with the
+    folders made for it, and the answer is False. Raises UsageError when there is no such editor.
+    """
+    import os
+    import subprocess
+
+    from laguna_agent.programs import find_program, user_command
+
+    chosen = editor or os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    command = user_command(chosen) if chosen else [find_program("nano") or find_program("vi") or ""]
+    if command == [""]:
+        raise UsageError(
+            "no editor is configured", hint="Set EDITOR, or `editor` under [tui] in config.toml."
+        )
+    is_new = not path.exists()
+    made = [folder for folder in path.parents if not folder.exists()]
+    kept = not is_new
+    try:
+        if is_new:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.write_bytes(start)
+        done = subprocess.run([*command, str(path)], check=False)
+        kept = kept or (done.returncode == 0 and path.read_bytes() != start)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    finally:
+        if not kept:
+            path.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+    return kept
 
 
 def write_line(text: str = "") -> None:

@@ -29,6 +29,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="laguna demo",
         description="Let laguna fix a failing test in a temporary copy of a small repository.",
+        examples=("laguna demo", "laguna demo --model laguna-xs-2.1 --keep"),
     )
     parser.add_argument("--model", metavar="NAME|PATH", default="starter",
                         help="the model to use (default: starter)")  # fmt: skip

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from laguna_agent import __version__, paths
 from laguna_agent.actions import Mode, RunCommand
@@ -22,7 +22,11 @@ from laguna_agent.interfaces.commands.command_line import (
 )
 from laguna_agent.log import log_path
 from laguna_agent.plurals import counted
+from laguna_agent.policy.sanitize import visible
 from laguna_agent.programs import find_program
+
+if TYPE_CHECKING:
+    from laguna_agent.config import Config
 
 State = Literal["ok", "note", "bad"]
 _MARKS: dict[State, str] = {"ok": "✓", "note": "-", "bad": "✗"}
@@ -40,7 +44,9 @@ class Finding(NamedTuple):
 def make_parser() -> Parser:
     """The command line of `laguna doctor`."""
     parser = Parser(
-        prog="laguna doctor", description="Check what works here, what does not, and what to do."
+        prog="laguna doctor",
+        description="Check what works here, what does not, and what to do.",
+        examples=("laguna doctor", "laguna doctor --why 'git push' --mode auto"),
     )
     parser.add_directory()
     parser.add_json()
@@ -61,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
         write_json([finding._asdict() for finding in found])
     else:
         for finding in found:
-            write_line(f"{_MARKS[finding.state]} {finding.name:12} {finding.text}")
-            if finding.fix:
-                write_line(f"{'':15}{finding.fix}")
+            fix = f" → {finding.fix}" if finding.fix else ""
+            text = " ".join(f"{finding.text}{fix}".split("\n"))
+            write_line(f"{_MARKS[finding.state]} {finding.name:12} {visible(text)}")
     return ExitCode.FAILED if any(f.state == "bad" for f in found) else ExitCode.DONE
 
 
@@ -73,7 +79,6 @@ def explain(options: argparse.Namespace) -> int:
     from laguna_agent.policy import trust
     from laguna_agent.policy.gate import Gate
     from laguna_agent.policy.sandbox import make_sandbox
-    from laguna_agent.policy.sanitize import visible
 
     root = repository(options)
     trusted = trust.is_trusted(root)
@@ -114,19 +119,28 @@ def explain(options: argparse.Namespace) -> int:
 
 def examine(root: Path) -> Iterator[Finding]:
     """Check everything that laguna depends on, in the order in which it would fail."""
+    from laguna_agent.config import load_config
+
     yield Finding("laguna", "ok", f"{__version__}, Python {platform.python_version()}")
-    checks: dict[str, Callable[[Path], Iterator[Finding]]] = {
-        "directories": _directories,
-        "configuration": _configuration,
-        "model": _model,
+    config: Config | None = None
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "directories": lambda: _directories(root),
         "engine": _engine,
-        "sandbox": _sandbox,
+        "sandbox": lambda: _sandbox(root),
         "programs": _programs,
-        "trust": _trust,
+        "repository": lambda: _repository(root),
+        "trust": lambda: _trust(root),
     }
+    try:
+        config = load_config()
+    except LagunaError as error:  # once: what depends on it is left out
+        yield Finding("config.toml", "bad", error.message, error.hint or "laguna config edit")
+    else:
+        known = config
+        checks = {"rules": lambda: _rules(known), "model": lambda: _model(known), **checks}
     for name, check in checks.items():
         try:
-            yield from check(root)
+            yield from check()
         except LagunaError as error:
             yield Finding(name, "bad", error.message, error.hint or "")
 
@@ -143,10 +157,7 @@ def _directories(root: Path) -> Iterator[Finding]:
     yield Finding("log", "ok", f"{log_path()}; of engines: {paths.logs_dir()}")
 
 
-def _configuration(root: Path) -> Iterator[Finding]:
-    from laguna_agent.config import load_config
-
-    config = load_config()
+def _rules(config: Config) -> Iterator[Finding]:
     rules = config.policy.rules
     yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in your configuration")
     for rule in rules:
@@ -154,13 +165,16 @@ def _configuration(root: Path) -> Iterator[Finding]:
         yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
 
 
-def _model(root: Path) -> Iterator[Finding]:
-    from laguna_agent.config import load_config
+def _model(config: Config) -> Iterator[Finding]:
+    from laguna_agent.models.servers.providers import provider_of
     from laguna_agent.models.sizing.fit import choose_context, plan
     from laguna_agent.models.sizing.hardware import gpus, machine_memory
-    from laguna_agent.models.store import resolve
+    from laguna_agent.models.store import Store, resolve
 
-    config = load_config()
+    wanted = config.model or Store().default
+    if wanted and provider_of(wanted, config.providers):
+        yield _server(wanted, config)
+        return
     model = resolve(None, config)
     context = choose_context(model.header, config.engine)
     needed = plan(model.header, context, config.engine, gpus())
@@ -173,7 +187,33 @@ def _model(root: Path) -> Iterator[Finding]:
     yield Finding("model", state, text, fix)
 
 
-def _engine(root: Path) -> Iterator[Finding]:
+def _server(name: str, config: Config) -> Finding:
+    """Whether the server of a model answers."""
+    import asyncio
+
+    import httpx
+
+    from laguna_agent.models.servers.providers import open_provider
+
+    async def ask() -> tuple[str, str]:
+        conversation = await open_provider(name, config)
+        await conversation.aclose()
+        address = conversation.info.engine.removeprefix("server ")
+        try:
+            async with httpx.AsyncClient(timeout=3.0) as client:
+                await client.get(f"{address}/models")
+        except httpx.HTTPError as error:
+            return address, str(error) or type(error).__name__
+        return address, ""
+
+    address, wrong = asyncio.run(ask())
+    if not wrong:
+        return Finding("model", "ok", f"{name}, on {address}, which answers")
+    fix = "Start the server, or choose a model here: laguna models default NAME"
+    return Finding("model", "bad", f"{name}: {address} does not answer ({wrong})", fix)
+
+
+def _engine() -> Iterator[Finding]:
     from importlib.util import find_spec
 
     from laguna_agent.models.engine import selftest
@@ -210,21 +250,53 @@ def _sandbox(root: Path) -> Iterator[Finding]:
         state_dir=paths.repository_state_dir(root),
     )
     if choice.sandbox.name == "none":
-        fix = "On Debian and Ubuntu: apt-get install bubblewrap" if sys.platform == "linux" else ""
+        fix = install("bubblewrap") if sys.platform == "linux" else ""
         yield Finding("sandbox", "note", choice.reason, fix)
     else:
         yield Finding("sandbox", "ok", choice.sandbox.name)
 
 
-def _programs(root: Path) -> Iterator[Finding]:
-    needs: tuple[tuple[str, State, str], ...] = (
-        ("bash", "bad", "Install bash: laguna runs commands in it."),
-        ("git", "bad", "Install git: checkpoints and the git tool need it."),
-        ("rg", "note", "Install ripgrep: without it, searching is slower."),
+def _programs() -> Iterator[Finding]:
+    needs: tuple[tuple[str, State, str, str], ...] = (
+        ("bash", "bad", "bash", "commands run in it"),
+        ("git", "bad", "git", "checkpoints and the git tool need it"),
+        ("rg", "note", "ripgrep", "without it, searching is slower"),
     )
-    for name, state, fix in needs:
+    for name, state, package, why in needs:
         path = find_program(name)
-        yield Finding(name, "ok" if path else state, path or "not found", "" if path else fix)
+        text = path or f"not found; {why}"
+        yield Finding(name, "ok" if path else state, text, "" if path else install(package))
+
+
+def install(package: str) -> str:
+    """What to type to install a package here."""
+    for program, command in (
+        ("apt-get", "sudo apt-get install"),
+        ("dnf", "sudo dnf install"),
+        ("pacman", "sudo pacman -S"),
+        ("zypper", "sudo zypper install"),
+        ("apk", "sudo apk add"),
+        ("brew", "brew install"),
+    ):
+        if find_program(program):
+            return f"{command} {package}"
+    return f"install {package}"
+
+
+def _repository(root: Path) -> Iterator[Finding]:
+    from laguna_agent.tools.repository.git_command import GitError, git_output
+
+    if not (root / ".git").exists():
+        text = f"{root} is not in a git repository, so there is no history to compare with"
+        yield Finding("repository", "note", text, "git init, or cd to a repository")
+        return
+    try:
+        git_output(root, "config", "user.email", timeout=5)
+    except GitError:
+        fix = 'git config --global user.name "Your Name"; git config --global user.email you@host'
+        yield Finding("repository", "note", "git does not know you, so it cannot commit", fix)
+    else:
+        yield Finding("repository", "ok", str(root))
 
 
 def _trust(root: Path) -> Iterator[Finding]:
@@ -234,11 +306,11 @@ def _trust(root: Path) -> Iterator[Finding]:
     if content.empty:
         yield Finding("trust", "ok", f"{root} has nothing that needs trust")
     elif trust.is_trusted(root):
-        yield Finding("trust", "ok", f"trusted: {', '.join(content.files[:5])}")
+        yield Finding("trust", "ok", f"trusted: {', '.join(content.files)}")
     else:
         yield Finding(
             "trust",
             "note",
-            f"not trusted, so not read: {', '.join(content.files[:5])}",
-            "`laguna trust` shows and trusts them; --trust reads them for one run.",
+            f"not trusted, so not read: {', '.join(content.files)}",
+            "laguna trust, or --trust for one run",
         )

@@ -23,6 +23,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="laguna engine",
         description="The process that runs a model. It stays for a while after its last use.",
+        examples=("laguna engine status", "laguna engine stop"),
     )
     actions = parser.add_actions()
     action = actions.add("status", _status, "Show what runs, with its memory and disk use.")

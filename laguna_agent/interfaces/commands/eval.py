@@ -30,6 +30,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="laguna eval",
         description="Run a suite of tasks, verify each outside the agent's reach, and report.",
+        examples=("laguna eval smoke", "laguna eval smoke --model starter --repeats 3"),
     )
     add = parser.add_argument
     add("suite", nargs="?", metavar="SUITE", help="smoke, or a folder of tasks")

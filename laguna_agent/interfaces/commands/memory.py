@@ -27,7 +27,15 @@ def main(argv: Sequence[str]) -> int:
 
 def make_parser() -> Parser:
     """The command line of `laguna memory`."""
-    parser = Parser(prog="laguna memory", description="Memories of past work in this repository.")
+    parser = Parser(
+        prog="laguna memory",
+        description="Memories of past work in this repository.",
+        examples=(
+            "laguna memory list",
+            "laguna memory search parser rounding",
+            "laguna memory forget 261128-101500",
+        ),
+    )
     actions = parser.add_actions()
     action = actions.add("list", _list, "List memories, newest first.")
     action.add_directory()

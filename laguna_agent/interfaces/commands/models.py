@@ -17,6 +17,7 @@ from laguna_agent.interfaces.transfer_progress import TransferLine
 from laguna_agent.models.catalogue import DEFAULT, STARTER, Catalogued, load_catalogue
 from laguna_agent.models.fetch.acquire import import_file, pull
 from laguna_agent.models.gguf import GgufHeader, read_header
+from laguna_agent.models.servers.providers import provider_of
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import gpus, machine_memory
 from laguna_agent.models.store import Installed, Store, is_path, resolve
@@ -33,7 +34,16 @@ def main(argv: Sequence[str]) -> int:
 
 def make_parser() -> Parser:
     """The command line of `laguna models`."""
-    parser = Parser(prog="laguna models", description="Models on this machine.")
+    parser = Parser(
+        prog="laguna models",
+        description="Models on this machine.",
+        examples=(
+            "laguna models pull            # the one that suits this machine",
+            "laguna models pull starter    # 1.1 GB, for a first try",
+            "laguna models import ~/Downloads/model.gguf --name mine",
+            "laguna models default mine",
+        ),
+    )
     parser.set_defaults(offline=False)
     actions = parser.add_actions()
     action = actions.add("list", _list, "List what is installed and what can be fetched by name.")
@@ -75,19 +85,22 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
     if not options.installed:
         known = [one for one in load_catalogue().all_files() if one.name not in installed]
         rows += [_row(one.name, None, one, store) for one in known]
+    chosen = _chosen(config, store)
+    if chosen and provider_of(chosen, config.providers):
+        rows.insert(0, _server_row(chosen, config))
     if options.json:
-        write_json({"models": rows, "default": _chosen(config, store)})
+        write_json({"models": rows, "default": chosen})
         return ExitCode.DONE
     if not rows:
         write_line("No model is installed. `laguna models list` shows what can be fetched.")
         return ExitCode.DONE
-    chosen = _chosen(config, store)
     table = [("", "NAME", "SIZE", "STATE", "WHAT")]
     for row in rows:
         names = ", ".join(row["aliases"])
         mark = "*" if row["name"] == chosen else ""
         what = row["about"] + (f" (also: {names})" if names else "")
-        table.append((mark, row["name"], gigabytes(row["size"]), row["state"], what))
+        size = gigabytes(row["size"]) if row["size"] else ""
+        table.append((mark, row["name"], size, row["state"], what))
     _print_table(table)
     if chosen:
         write_line("\n* is used when no model is named.")
@@ -123,6 +136,13 @@ def _row(
     }
 
 
+def _server_row(name: str, config: Config) -> dict[str, Any]:
+    provider = name.partition("/")[0]
+    about = f"provider {provider}"
+    return {"name": name, "aliases": [], "size": 0, "state": "on a server", "about": about,
+            "sha256": None, "path": None}  # fmt: skip
+
+
 def _chosen(config: Config, store: Store) -> str | None:
     wanted = config.model or store.default
     if wanted is not None:
@@ -134,6 +154,15 @@ def _chosen(config: Config, store: Store) -> str | None:
 def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
     name: str = options.model
     facts: dict[str, Any] = {}
+    if found := provider_of(name, config.providers):
+        server = config.providers[found[0]]
+        facts = {"name": name, "provider": found[0], "model": found[1],
+                 "context": server.context, "key": server.key_env}  # fmt: skip
+        if options.json:
+            write_json(facts)
+        else:
+            _print_table([(key, _text(value)) for key, value in facts.items() if value])
+        return ExitCode.DONE
     installed = None if is_path(name) else store.find(name)
     known = None if is_path(name) else load_catalogue().find(name)
     if installed is None and known is None and not is_path(name):
@@ -244,6 +273,8 @@ def _remove(options: argparse.Namespace, config: Config, store: Store) -> int:
 def _default(options: argparse.Namespace, config: Config, store: Store) -> int:
     if options.reset:
         store.set_default(None)
+    elif options.model and provider_of(options.model, config.providers):
+        store.set_default(options.model)
     elif options.model:
         resolved = resolve(options.model, config, store=store)
         if is_path(options.model):

@@ -50,8 +50,11 @@ class PackLibrary:
 
     @cached_property
     def config(self) -> Config:
-        """The configuration, without the repository's."""
-        return load_config()
+        """The configuration, as a session here would have it."""
+        from laguna_agent.policy import trust
+
+        trusted = trust.is_trusted(self.root)
+        return load_config(project=self.root / trust.SETTINGS / "config.toml" if trusted else None)
 
     @cached_property
     def target(self) -> TargetModel:

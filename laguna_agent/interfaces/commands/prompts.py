@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from laguna_agent.config import Config
 from laguna_agent.errors import ExitCode, UsageError, did_you_mean
-from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.interfaces.commands.command_line import Parser, edit_file, write_json, write_line
 from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
 from laguna_agent.interfaces.commands.pack_library import PackLibrary
-from laguna_agent.programs import find_program, user_command
 from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem
@@ -36,7 +32,14 @@ def main(argv: Sequence[str]) -> int:
 def make_parser() -> Parser:
     """The command line of `laguna prompts`."""
     parser = Parser(
-        prog="laguna prompts", description="Prompt packs: what the model reads, as text."
+        prog="laguna prompts",
+        description="Prompt packs: what the model reads, as text.",
+        examples=(
+            "laguna prompts show              # what the model reads, with its cost",
+            "laguna prompts new team --project",
+            "laguna prompts edit base system.md",
+            "laguna prompts lint",
+        ),
     )
     parser.set_defaults(model=None)
     actions = parser.add_actions()
@@ -186,36 +189,14 @@ def _edit(options: argparse.Namespace, library: PackLibrary) -> int:
     folder = library.own_folder(pack.name, project=options.project)
     if "/" in options.pack:
         folder = pack.stack.layers[0].directory
-    target, created = folder / name, False
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(pack.stack.find(name)[0], target)
-        created = True
-    before = target.read_bytes()
-    editor = _editor(library.config)
-    try:
-        done = subprocess.run([*editor, str(target)], check=False)
-    except OSError as error:
-        raise UsageError(f"the editor {editor[0]} cannot be started: {error.strerror}") from error
-    if created and (done.returncode != 0 or target.read_bytes() == before):
-        target.unlink()
+    target = folder / name
+    start = pack.stack.find(name)[0].read_bytes()
+    if not edit_file(target, editor=library.config.tui.editor, start=start):
         write_line("nothing was changed")
         return ExitCode.DONE
     write_line(str(target))
     with open_meter(library.target) as meter:
         return _report({pack.name: library.lint(options.pack, meter)})
-
-
-def _editor(config: Config) -> list[str]:
-    chosen = config.tui.editor or os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if chosen:
-        return user_command(chosen)
-    for name in ("nano", "vi"):
-        if program := find_program(name):
-            return [program]
-    raise UsageError(
-        "no editor is configured", hint="Set EDITOR, or `editor` under [tui] in config.toml."
-    )
 
 
 def _lint(options: argparse.Namespace, library: PackLibrary) -> int:

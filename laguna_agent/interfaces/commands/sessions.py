@@ -40,7 +40,15 @@ def main(argv: Sequence[str]) -> int:
 
 def make_parser() -> Parser:
     """The command line of `laguna sessions`."""
-    parser = Parser(prog="laguna sessions", description="Past sessions of this repository.")
+    parser = Parser(
+        prog="laguna sessions",
+        description="Past sessions of this repository.",
+        examples=(
+            "laguna sessions list",
+            "laguna sessions show 261128-101500",
+            "laguna sessions export 261128-101500 --format html -o session.html",
+        ),
+    )
     actions = parser.add_actions()
 
     action = actions.add("list", _list, "List sessions, newest first.")

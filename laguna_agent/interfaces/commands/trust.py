@@ -16,6 +16,7 @@ def make_parser() -> Parser:
         prog="laguna trust",
         description="Let laguna read this repository's .laguna/, its instruction files and the "
         "scripts that hooks there name, as they are now. After a change, laguna asks again.",
+        examples=("laguna trust --show", "laguna trust", "laguna trust --forget"),
     )
     parser.add_directory()
     what = parser.add_mutually_exclusive_group()

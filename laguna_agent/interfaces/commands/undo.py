@@ -27,6 +27,7 @@ def make_parser() -> Parser:
         description="Take back what the last turn that changed files changed in them, however it "
         "did. What you changed since is merged and stays; a file where that cannot be is left as "
         "it is and named. Files that you made are not touched.",
+        examples=("laguna undo --list", "laguna undo", "laguna undo --redo"),
     )
     parser.add_directory()
     parser.add_argument("--list", action="store_true", help="list the turns, with time and files")
