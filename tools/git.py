@@ -77,15 +77,15 @@ class GitTool:
             detail = " ".join(p for p in (arguments.target, arguments.message) if p)
             return [GitWrite(operation=arguments.action, detail=detail)]
         named: dict[str, None] = {}
-        for word in words:
-            for text in (word, _LINES.sub(r"\1", word), word.partition(":")[2]):
-                if text and not text.startswith("-"):
-                    named[text] = None
-        return [
-            ReadPath(path=os.path.realpath(context.workspace / name))
-            for name in named
-            if os.path.lexists(context.workspace / name)
-        ]
+        for word in [] if stash_reads else words:
+            before, _, held = word.rpartition(":")
+            lines = _LINES.fullmatch(word)
+            if os.path.lexists(context.workspace / word) or not before:
+                named[word] = None
+            else:  # what a revision holds may be gone from the working tree
+                named[lines[1] if lines else held] = None
+        paths = [os.path.realpath(context.workspace / name) for name in named if name[:1] != "-"]
+        return [ReadPath(path=path) for path in paths]
 
     async def run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
         """Run the action; an error of git is the result."""
@@ -182,8 +182,11 @@ class _GitCall:
         options += sorted(target.flags) or ["--stat", "--patch"]
         if any(":" in revision for revision in revisions):
             for revision in revisions:
-                self._refuse_unreadable(revision.partition(":")[2])
+                self._refuse_unreadable(revision.rpartition(":")[2])
             return self.git.text("show", *_PLAIN[:3], *revisions)
+        for revision in revisions:
+            if self.git.text("cat-file", "-t", revision).strip() == "blob":
+                raise GitError(f"{revision} is the content of a file; name it as REVISION:PATH")
         names = ["show", "--format=", "--name-only", *revisions]
         paths = self._readable(names, target.paths)
         if paths is None:
@@ -264,8 +267,14 @@ class _GitCall:
             # Without -q, git prints a status, which looks into submodules.
             self.git.text("stash", what, "-q", *names)
             return f"stash applied; {render_status(self.git)}"
-        options = [*_PLAIN[:3], "-p"] if what == "show" else []
-        return self.git.text("stash", what, *options, *names) or "no stash"
+        if what == "show":
+            stash = names[0] if names else "stash@{0}"
+            stash = f"stash@{{{stash}}}" if stash.isdecimal() else stash
+            change = [f"{stash}^1", stash]
+            paths = self._readable(["diff", "--name-only", *change], [])
+            shown = paths if paths is not None else [":(exclude)*"]
+            return self.git.text("diff", *_PLAIN, "-M", *change, "--", *shown) or "no stash"
+        return self.git.text("stash", what, *names) or "no stash"
 
     def _stash_push(self, options: list[str], *, untracked: bool) -> str:
         submodule_paths = self.git.submodule_paths()
@@ -341,15 +350,18 @@ class _GitCall:
     def _may_read(self, path: str) -> bool:
         return self.context.may_read(str(self.context.workspace / path))
 
+    def _may_name(self, path: str) -> bool:
+        return self.context.may_name(str(self.context.workspace / path))
+
     def _refuse_unreadable(self, path: str) -> None:
-        if not self._may_read(path):
+        if not self._may_name(path):
             raise GitError(f"{path} may not be read")
 
     def _readable(self, names: Sequence[str], paths: Sequence[str]) -> Sequence[str] | None:
         """`paths`, or the files among them that may be read; None if there are none."""
         listing = self.git.bytes(names[0], "-z", *_PLAIN, *names[1:], "--", *paths)
         files = [os.fsdecode(name).lstrip("\n") for name in listing.split(b"\0") if name]
-        allowed = [name for name in files if self._may_read(name)]
+        allowed = [n for n in files if self._may_read(n) or (n in paths and self._may_name(n))]
         if len(allowed) == len(files):
             return paths
         return allowed or None

@@ -144,7 +144,12 @@ def _allowed(hits: list[SearchHit], target: WorkspacePath, context: ToolContext)
     verdicts: dict[str, bool] = {}
     for hit in hits:
         if hit.path not in verdicts:
-            verdicts[hit.path] = target.saved or context.may_read(str(target.root / hit.path))
+            # A file that the call names was decided about by its name.
+            verdicts[hit.path] = (
+                target.saved
+                or hit.path == target.relative
+                or context.may_read(str(target.root / hit.path))
+            )
     return [hit for hit in hits if verdicts[hit.path]]
 
 
@@ -313,7 +318,7 @@ def _find_files(
     paths = [
         entry.relative
         for entry in entries
-        if globs.match(entry.relative) and context.may_read(str(target.root / entry.relative))
+        if globs.match(entry.relative) and context.may_name(str(target.root / entry.relative))
     ]
     found = match_names(paths, arguments.pattern)
     notes = [target.note] if target.note else []

@@ -88,8 +88,11 @@ class ToolContext:
     recall: RecallSearch | None = None
     """Searches earlier sessions and memories, if this session has a memory."""
     may_read: Callable[[str], bool] = lambda path: True
-    """Whether the policy allows reading an absolute path that no call named: searches, trees and
-    maps leave out the others."""
+    """Whether the policy allows reading an absolute path that no call named, without asking:
+    searches, maps and listings of changes leave out the others."""
+    may_name: Callable[[str], bool] = lambda path: True
+    """Whether no rule denies reading it: its name may be shown, and its content to a call that
+    names it, which was decided about."""
 
 
 class Tool(Protocol):

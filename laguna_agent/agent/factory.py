@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.actions import ReadPath
+from laguna_agent.actions import ReadPath, Verdict
 from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.first_message import git_state, today
 from laguna_agent.agent.hooks import Hooks
@@ -70,7 +71,10 @@ def make_services(
             sandbox=sandbox,
             max_output_chars=pack.limits.result_chars,
             cache_dir=state_dir,
-            may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
+            may_read=lambda path: (
+                gate.decide(ReadPath(path=path), tool="search").verdict == "allow"
+            ),
+            may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
             state={"git.trusted": settings.trusted},
         ),
         gate=gate,
@@ -98,6 +102,10 @@ def make_services(
         logprobs=config.trajectory.logprobs,
     )
     return services, notices
+
+
+def _reading(gate: Gate, path: str) -> Verdict:
+    return gate.decide(ReadPath(path=path), tool="search").verdict
 
 
 def make_state(settings: Settings, services: Services) -> SessionState:
@@ -146,6 +154,12 @@ def _make_gate(
     )
     gate.sandboxed = choice.sandbox.name != "none"
     notices: list[Notice] = []
+    if secrets_hidden := [path for path in hidden if gate.is_secret(path)]:
+        names = ", ".join(os.path.relpath(path, root) for path in secrets_hidden[:4])
+        more = f" and {len(secrets_hidden) - 4} more" if len(secrets_hidden) > 4 else ""
+        text = f"Commands see these files empty, as they may hold secrets: {names}{more}. A rule "
+        text += "that allows reading the path shows one."
+        notices.append(Notice(text=text))
     if not gate.sandboxed and config.policy.sandbox:
         notices.append(Notice(level="warning", text=f"No sandbox here: {choice.reason}"))
     return gate, choice.sandbox, notices

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from laguna_agent.config import MemoryConfig
+from laguna_agent.events import Event, Reply, ToolFinished
 from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import forget_from, remember
 from laguna_agent.models.conversation import Conversation
+from laguna_agent.policy import sensitive_paths
 from laguna_agent.tools.tool import RecallSearch
 from laguna_agent.trajectory.store import Trajectory
 
@@ -20,7 +23,11 @@ class SessionMemory:
         self._root = root
         self._trajectory = trajectory
         self._budget = config.budget
-        self._recall = Recall(root, session=trajectory.id) if config.enabled else None
+        self._recall = (
+            Recall(root, session=trajectory.id, withholds=may_hold_secrets)
+            if config.enabled
+            else None
+        )
 
     @property
     def search(self) -> RecallSearch | None:
@@ -53,3 +60,16 @@ class SessionMemory:
         """Close the index."""
         if self._recall is not None:
             self._recall.close()
+
+
+def may_hold_secrets(event: Event) -> bool:
+    """Whether an event is about a file that may hold secrets, by the paths that its calls name."""
+    match event:
+        case ToolFinished():
+            texts = [event.title]
+        case Reply():
+            texts = [str(value) for call in event.tool_calls for value in call.arguments.values()]
+        case _:
+            return False
+    words = [word for text in texts for word in re.split(r"[\s'\"=:;|&<>()]+", text[:4000])]
+    return any(sensitive_paths.is_secret_file(word) for word in words if word)

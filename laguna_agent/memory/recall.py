@@ -14,6 +14,7 @@ from pathlib import Path
 
 from laguna_agent.clip import clip
 from laguna_agent.errors import LagunaError
+from laguna_agent.events import Event
 from laguna_agent.memory.memory_store import Memory, read_memory
 from laguna_agent.memory.recall_index import RecallIndex
 from laguna_agent.memory.words import names_in, words_in
@@ -27,6 +28,7 @@ _POINTER = re.compile(
     r"^(?:(?:session\s+)?([0-9a-z][0-9a-z-]*)[\s:]+)?e(?:vent\s*)?(\d+)(?:\s*-\s*e?(\d+))?$"
 )
 _OPEN_CHARS = 12_000
+_WITHHELD = "[not shown: it may hold secrets; read the file itself, which asks]"
 _LINES = 5
 """Most claims of a memory that a hit shows."""
 _WEIGHTS = {"Decisions": 3, "Constraints": 3, "Failed": 2, "Open": 2, "Commands": 1}
@@ -58,10 +60,20 @@ class EventHit:
 
 
 class Recall:
-    """Search in the memories and records of the repository at `root`. Thread-safe."""
+    """Search in the memories and records of the repository at `root`. Thread-safe.
 
-    def __init__(self, root: Path, *, session: str | None = None) -> None:
+    Events of other sessions that `withholds` names are found, but their text is not shown.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        session: str | None = None,
+        withholds: Callable[[Event], bool] = lambda event: False,
+    ) -> None:
         self.root = root
+        self._withholds = withholds
         self.session = session
         """The session that `e12` without a session refers to."""
         self._index = RecallIndex(root)
@@ -134,7 +146,8 @@ class Recall:
         for stored in trajectory.events(first):
             if stored.seq > (last or first):
                 break
-            text = event_text(stored.event)
+            withheld = session != self.session and self._withholds(stored.event)
+            text = _WITHHELD if withheld else event_text(stored.event)
             head = f"## {session} e{stored.seq} {stored.event.type} ({stored.ts[:16]})"
             if len(text) > room:
                 text = (
@@ -159,7 +172,7 @@ class Recall:
             self._index.refresh()
             parts = [_memory_text(hit) for hit in self._memories(query, max(1, limit // 2))]
             parts += [
-                f"## {hit.session} e{hit.seq} {hit.kind} ({hit.ts[:16]})\n{hit.snippet}"
+                f"## {hit.session} e{hit.seq} {hit.kind} ({hit.ts[:16]})\n{self._shown(hit)}"
                 for hit in self._events(query, limit)
             ]
         except LagunaError as error:
@@ -193,6 +206,13 @@ class Recall:
         return "\n".join("\n".join(part) for part in told if part)
 
     # --- internals ----------------------------------------------------------------------------
+
+    def _shown(self, hit: EventHit) -> str:
+        if hit.session == self.session:
+            return hit.snippet
+        trajectory = Trajectory.open(self._index.sessions_dir / hit.session, for_append=False)
+        stored = next(trajectory.events(hit.seq), None)
+        return _WITHHELD if stored and self._withholds(stored.event) else hit.snippet
 
     def _session_named(self, name: str | None) -> str | None:
         if name is None:

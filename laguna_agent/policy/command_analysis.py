@@ -10,13 +10,14 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
 from laguna_agent.policy.command_table import (
     READ_ONLY_PROGRAMS,
     TRANSPARENT_WRAPPERS,
+    Options,
     ProgramSpec,
 )
 from laguna_agent.policy.git_table import analyse_git
@@ -28,6 +29,18 @@ Class = Literal["read-only", "ordinary", "unknown"]
 _SYSTEM_BINS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
 _MOST_MATCHES = 256
 _MOST_CWDS = 32
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A folder whose files a command shows, and which of them it leaves out."""
+
+    folder: str
+    tracked_only: bool = False
+    hidden: bool = True
+    ignored: bool = True
+    names: tuple[str, ...] = ()
+    """Patterns of the only names that are shown; empty for all."""
 
 
 @dataclass
@@ -46,6 +59,9 @@ class AnalysedCommand:
     git_at: list[str] = field(default_factory=list)
     program: str = ""
     """The name that is looked up in the search path; empty for builtins."""
+    shows: bool = True
+    """Whether it prints what is in the files that it reads."""
+    walks: list[Walk] = field(default_factory=list)
     cwd: str = ""
     """Where it most likely runs: every `cd` before it succeeded."""
 
@@ -58,6 +74,8 @@ class CommandAnalysis:
     commands: list[AnalysedCommand]
     cwds: list[str]
     """Directories in which the shell may be afterwards."""
+    input_files: list[str] = field(default_factory=list)
+    """Files that input is redirected from."""
 
     @property
     def read_only(self) -> bool:
@@ -105,10 +123,10 @@ def analyse(command: str, cwd: str) -> CommandAnalysis:
             sure = script.chain and simple.until is None
             cwds = moved if sure else list(dict.fromkeys([*cwds, *moved]))
             likely.append((simple.until or likely[-1][0], _after_cd(simple, [result.cwd])[0]))
-    for word in script.reads:
-        if word.value is not None and analysed:
-            analysed[-1].reads.extend(_resolve(word, cwds))
-    return CommandAnalysis(script, analysed, cwds)
+    inputs = [
+        path for word in script.reads if word.value is not None for path in expand(word, cwds)
+    ]
+    return CommandAnalysis(script, analysed, cwds, inputs)
 
 
 def _after_cd(simple: SimpleCommand, cwds: list[str]) -> list[str]:
@@ -141,18 +159,59 @@ def _analyse_simple(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
             f"{base} may change files (not a known read-only command)",
             program=program,
         )
-    reading = _apply(spec, base, simple.words[1:])
-    if isinstance(reading, str):
-        return AnalysedCommand(simple, "ordinary", reading, program=program)
+    applied = _apply(spec, base, simple.words[1:])
+    if isinstance(applied, str):
+        return AnalysedCommand(simple, "ordinary", applied, program=program)
+    reading, options = applied
     if base == "cd" and (reason := _unclear_cd(simple, cwds)):
         return AnalysedCommand(simple, "unknown", reason)
     if base == "cd":
         # What is read afterwards counts, not the way there.
         return AnalysedCommand(simple, "read-only", "only reads")
-    paths = [path for word in reading for path in _resolve(word, cwds)]
+    paths = [path for word in reading for path in expand(word, cwds)]
     if spec.reads_cwd and not reading:
         paths = list(cwds)
-    return AnalysedCommand(simple, "read-only", "only reads", paths, spec.contents, program=program)
+    return AnalysedCommand(
+        simple,
+        "read-only",
+        "only reads",
+        paths,
+        spec.contents,
+        program=program,
+        shows=spec.shows,
+        walks=_walks(base, options, paths),
+    )
+
+
+_TYPES_WITH_SECRETS = frozenset({"json", "toml", "yaml", "xml", "ini", "config", "conf", "txt"})
+
+
+def _walks(base: str, options: Options, paths: Sequence[str]) -> list[Walk]:
+    """The folders that a search or a comparison goes through."""
+    given = {name for name, _ in options}
+    if base == "rg":
+        everything = sum(name in ("-u", "--unrestricted") for name, _ in options)
+        globs = [v for n, v in options if n in ("-g", "--glob", "--iglob") and v and v[0] != "!"]
+        types = [v or "" for n, v in options if n in ("-t", "--type")]
+        if types and not _TYPES_WITH_SECRETS & set(types):
+            globs = [f"*.{kind}" for kind in types]
+        walk = Walk(
+            "",
+            hidden=bool({"-.", "--hidden"} & given) or everything > 1,
+            ignored=any(name.startswith("--no-ignore") for name in given) or everything > 0,
+            names=tuple(globs),
+        )
+    elif base in ("grep", "egrep", "fgrep"):
+        recursive = {"-r", "--recursive"} & given
+        recursive |= {n for n, v in options if v == "recurse" and n in ("-d", "--directories")}
+        if not recursive:
+            return []
+        walk = Walk("", names=tuple(v for n, v in options if n == "--include" and v))
+    elif base == "diff" and {"-r", "--recursive"} & given:
+        walk = Walk("")
+    else:
+        return []
+    return [replace(walk, folder=path) for path in paths if os.path.isdir(path)]
 
 
 def _program(name: str) -> str | None:
@@ -168,15 +227,7 @@ def _analyse_wrapped(simple: SimpleCommand, base: str, cwds: list[str]) -> Analy
     if inner is None or len(inner.words) == len(simple.words):
         return AnalysedCommand(simple, "unknown", f"what {base} runs is computed when it runs")
     result = _analyse_simple(inner, cwds)
-    return AnalysedCommand(
-        simple,
-        result.verdict,
-        result.reason,
-        result.reads,
-        result.contents,
-        result.git_at,
-        result.program,
-    )
+    return replace(result, simple=simple)
 
 
 def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
@@ -194,11 +245,12 @@ def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     named = [os.path.join(place, path) for place in places for path in reading.paths]
     # In a revision such as `HEAD:src/a`, a path follows the colon.
     named += [
-        os.path.join(place, path.split(":", 1)[1])
+        os.path.join(place, path.rsplit(":", 1)[1])
         for place in places
         for path in reading.paths
         if ":" in path
     ]
+    existing = [path for path in named if os.path.lexists(path)]
     return AnalysedCommand(
         simple,
         "read-only",
@@ -207,6 +259,12 @@ def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
         True,
         places,
         "git",
+        shows=reading.shows,
+        walks=[
+            Walk(path, tracked_only=True)
+            for path in (existing or places)
+            if reading.shows and os.path.isdir(path)
+        ],
     )
 
 
@@ -226,8 +284,8 @@ def _unclear_cd(simple: SimpleCommand, cwds: list[str]) -> str | None:
     return None
 
 
-def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | str:
-    """The path operands of a command that matches its spec, or why it does not match."""
+def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> tuple[list[Word], Options] | str:
+    """The path operands and options of a command that matches its spec, or why it does not."""
     options: list[tuple[str, str | None]] = []
     operands: list[Word] = []
     paths: list[Word] = []
@@ -274,14 +332,14 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> list[Word] | 
         return reason
     match spec.operands:
         case "text":
-            return paths
+            return paths, options
         case "pattern" if not pattern_given:
-            return [*paths, *operands[1:]]
+            return [*paths, *operands[1:]], options
         case _:
-            return [*paths, *operands]
+            return [*paths, *operands], options
 
 
-def _resolve(word: Word, cwds: Sequence[str]) -> list[str]:
+def expand(word: Word, cwds: Sequence[str]) -> list[str]:
     """The absolute paths that a word names in any of the directories; patterns are expanded."""
     text = word.value or ""
     found: list[str] = []

@@ -40,6 +40,8 @@ class ProgramSpec:
     """Whether it reads the working directory when no path is given."""
     contents: bool = False
     """Whether it shows the contents of files below a directory, so that rules about them apply."""
+    shows: bool = True
+    """Whether it prints what is in the files that it reads, rather than something about them."""
     pattern_options: frozenset[str] = frozenset()
     check: Callable[[Sequence[tuple[str, str | None]], Sequence[str]], str | None] | None = None
     """Checks options and operands; returns a reason to ask."""
@@ -180,6 +182,7 @@ _NPM = _subcommand(
     "-v",
 )
 _ANY_PATHS = ProgramSpec(any_option=True, number=True)
+_ANY_NAMES = ProgramSpec(any_option=True, number=True, shows=False)
 _ANY_TEXT = ProgramSpec(any_option=True, operands="text")
 
 _RG = ProgramSpec(
@@ -234,7 +237,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     # reading files
     **dict.fromkeys(
         _names(
-            "cat head wc nl cut comm join paste fold fmt expand unexpand rev tac od hexdump "
+            "cat head nl cut comm join paste fold fmt expand unexpand rev tac od hexdump "
             "strings column cmp cksum sum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum "
             "b2sum base64 base32"
         ),
@@ -247,11 +250,12 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         valued_longs=_names("--lines --bytes"),
         number=True,
     ),
-    "ls": ProgramSpec(any_option=True, reads_cwd=True),
-    "dir": ProgramSpec(any_option=True, reads_cwd=True),
-    "stat": _ANY_PATHS,
-    "du": ProgramSpec(any_option=True, reads_cwd=True),
-    "df": _ANY_PATHS,
+    "wc": _ANY_NAMES,
+    "ls": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
+    "dir": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
+    "stat": _ANY_NAMES,
+    "du": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
+    "df": _ANY_NAMES,
     "tree": ProgramSpec(
         flags="adfighpsuDFNQAJXrtvSnC",
         valued="LPI",
@@ -261,10 +265,12 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         ),
         valued_longs=_names("--filelimit --sort --charset"),
         reads_cwd=True,
+        shows=False,
     ),
     "file": ProgramSpec(
         flags="bEhiIkLnNprsv0",
         longs=_names("--brief --mime --mime-type --mime-encoding --no-pad --version --keep-going"),
+        shows=False,
     ),
     "diff": ProgramSpec(
         flags="qsceuypwbBiatrNEZTdnH",
@@ -301,8 +307,8 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     "tr": ProgramSpec(flags="cCdst", operands="text"),
     "basename": _ANY_TEXT,
     "dirname": _ANY_TEXT,
-    "realpath": _ANY_PATHS,
-    "readlink": _ANY_PATHS,
+    "realpath": _ANY_NAMES,
+    "readlink": _ANY_NAMES,
     "jq": ProgramSpec(
         flags="acCejMnrRSsj",
         longs=_names(
@@ -331,7 +337,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     "grep": _GREP,
     "egrep": _GREP,
     "fgrep": _GREP,
-    "find": ProgramSpec(any_option=True, reads_cwd=True, check=_find),
+    "find": ProgramSpec(any_option=True, reads_cwd=True, shows=False, check=_find),
     "fd": ProgramSpec(
         flags="HIusgFap0q1",
         valued="dteEcSj",
@@ -345,6 +351,7 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         ),
         operands="pattern",
         reads_cwd=True,
+        shows=False,
     ),
     # querying the system
     **dict.fromkeys(
@@ -371,8 +378,8 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
     "sleep": ProgramSpec(operands="text", most=1),
     "type": ProgramSpec(flags="aptPf", operands="text"),
     "printf": ProgramSpec(operands="text", check=_printf),
-    "test": ProgramSpec(any_option=True, check=_test),
-    "[": ProgramSpec(any_option=True, check=_test),
+    "test": ProgramSpec(any_option=True, shows=False, check=_test),
+    "[": ProgramSpec(any_option=True, shows=False, check=_test),
     "cd": ProgramSpec(most=1),
     "jobs": ProgramSpec(flags="lnprs", operands="text"),
     "command": ProgramSpec(

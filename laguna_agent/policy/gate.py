@@ -28,8 +28,8 @@ from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.irreversible import loss
 from laguna_agent.policy.quarantine import Quarantine
-from laguna_agent.policy.read_only import ReadOnlyPolicy, named_secret, possible_paths
-from laguna_agent.policy.shell_syntax import SimpleCommand
+from laguna_agent.policy.read_only import ReadOnlyPolicy
+from laguna_agent.policy.secret_reads import shown_secret, untracked_secrets
 from laguna_agent.policy.suggestions import suggested_words
 from laguna_agent.policy.wrappers import visible_commands
 
@@ -71,7 +71,9 @@ class Gate:
         self._root = os.fspath(self.workspace)
         self._rules = list(rules)
         self._state_dirs = [sensitive_paths.real(path) for path in state_dirs]
-        self._read_only = ReadOnlyPolicy(self._root, self._state_dirs, search_path)
+        self._read_only = ReadOnlyPolicy(
+            self._root, self._state_dirs, self._permits_reading, search_path
+        )
         self._quarantine = (
             Quarantine(self.workspace, state_dir() / "planted") if sandboxed else None
         )
@@ -139,7 +141,7 @@ class Gate:
     def suggest_rule(self, action: Action, tool: str) -> RuleConfig | None:
         """The narrowest useful rule that would allow this action, or None."""
         match action:
-            case ReadPath() if sensitive_paths.secret_reason(action.path) is None:
+            case ReadPath() if sensitive_paths.secret_reason(action.path, self._root) is None:
                 return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
             case WritePath() if self._protected(action.path) is None:
                 return RuleConfig(
@@ -155,12 +157,19 @@ class Gate:
                 return None
 
     def denied_paths(self) -> tuple[list[Path], list[Path]]:
-        """Paths that the sandbox must hide, and paths it must keep read-only, for rules that deny.
+        """Paths that the sandbox must hide, and paths it must keep read-only.
 
-        Patterns are expanded to the files that exist now.
+        They come from rules that deny, with patterns expanded to the files that exist now; in auto,
+        the workspace's secret files that git does not hold are hidden too.
         """
         hidden: list[Path] = []
         fixed: list[Path] = []
+        if self.mode == "auto":
+            hidden += [
+                Path(path)
+                for path in untracked_secrets(self._root)
+                if not self._permits_reading(path)
+            ]
         for rule in self._rules:
             if rule.verdict == "deny" and rule.path is not None:
                 found = rules.existing_paths(rule, self._root)
@@ -177,70 +186,29 @@ class Gate:
             if not sensitive_paths.is_under(path, self._root)
         ]
 
+    def is_secret(self, path: Path) -> bool:
+        """Whether a file of the workspace may hold secrets."""
+        return sensitive_paths.is_secret_file(os.path.relpath(path, self._root))
+
+    def _permits_reading(self, path: str) -> bool:
+        """Whether a rule allows reading this path."""
+        return any(
+            rule.verdict == "allow"
+            and rule.path is not None
+            and rules.covers_path(rule, path, self._root, wide=False)
+            for rule in self._rules
+        )
+
     def _by_rule(
         self, verdict: Verdict, action: Action, tool: str, analysis: CommandAnalysis | None
     ) -> Decision | None:
         for rule in self._rules:
-            if rule.verdict != verdict or not self._covers(rule, action, tool, analysis):
+            if rule.verdict != verdict:
+                continue
+            if not rules.covers_action(rule, action, tool, analysis, self._root):
                 continue
             return _decision(verdict, rules.rule_label(rule), "this rule matches")
         return None
-
-    def _covers(
-        self, rule: RuleConfig, action: Action, tool: str, analysis: CommandAnalysis | None
-    ) -> bool:
-        wide = rule.verdict != "allow"
-        if rule.tool is not None:
-            return rule.tool == tool or (
-                wide and sensitive_paths.fold(rule.tool) == sensitive_paths.fold(tool)
-            )
-        match action:
-            case ReadPath() if rule.path is not None:
-                return not (wide and rule.write) and rules.covers_path(
-                    rule, action.path, self._root, wide=wide
-                )
-            case WritePath() if rule.path is not None:
-                return (wide or rule.write) and rules.covers_path(
-                    rule, action.path, self._root, wide=wide
-                )
-            case Network() if rule.host is not None:
-                return rules.covers_host(rule.host, action.host)
-            case GitWrite() if rule.command is not None:
-                words = ["git", action.operation, *action.detail.split()]
-                return rules.covers_words(rule.command, words, wide=wide)
-            case RunCommand() if wide and analysis is not None:
-                return self._covers_command(rule, action, analysis)
-            case _:
-                return False
-
-    def _covers_command(
-        self, rule: RuleConfig, action: RunCommand, analysis: CommandAnalysis
-    ) -> bool:
-        """Whether a rule that denies or asks applies to any part of a command line."""
-        if rule.command is not None:
-            return any(
-                rules.covers_words(rule.command, _known_words(simple), wide=True)
-                for simple, _ in visible_commands(action.command)
-            )
-        if rule.path is None:
-            return False
-        written = [
-            os.path.join(cwd, word.value)
-            for cwd in analysis.cwds
-            for word in analysis.script.writes
-            if word.value is not None
-        ]
-        named = list(written)
-        if not rule.write or not analysis.all_read:
-            named += [path for command in analysis.commands for path in command.reads]
-            named += [
-                os.path.join(cwd, part)
-                for cwd in analysis.cwds
-                for simple, _ in visible_commands(action.command)
-                for word in simple.words[1:]
-                for part in possible_paths(word.value)
-            ]
-        return any(rules.covers_path(rule, path, self._root, wide=True) for path in named)
 
     # --- each kind ------------------------------------------------------------------------------
 
@@ -328,7 +296,7 @@ class Gate:
         if unseen := self._hides_command(action):
             return unseen
         contained = self.mode == "auto" and self.sandboxed
-        if contained and (secret := named_secret(analysis)):
+        if contained and (secret := shown_secret(analysis, self._permits_reading)):
             return _decision("ask", "built-in: reading", secret)
         if contained and (lost := loss(analysis, self._root)):
             return self._allowed_by_rules(analysis) or _decision("ask", "built-in: undo", lost)
@@ -395,7 +363,3 @@ class Gate:
 
 def _decision(verdict: Verdict, rule: str, reason: str) -> Decision:
     return Decision(verdict=verdict, rule=rule, reason=reason)
-
-
-def _known_words(simple: SimpleCommand) -> list[str]:
-    return [word.value if word.value is not None else word.text for word in simple.words]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from functools import lru_cache
 
 from pathspec import GitIgnoreSpec
 
 from laguna_agent.policy.git_references import read_plain
 
-_REGENERABLE = """
+_REGENERABLE_NAMES = """
 build dist target out bin obj node_modules bower_components __pycache__ .venv venv .virtualenv .tox
 .nox .eggs *.egg-info *.dist-info .*cache .cache* *.pyc *.pyo *.o *.a *.so *.dylib *.dll *.class
 *.obj *.exe *.whl *.tmp *.temp *.swp *~ *.log *.pid *.lock tmp temp logs log coverage htmlcov
@@ -24,27 +25,23 @@ _site _deps deps site cmake-build-* build-* CMakeFiles CMakeCache.txt .terraform
 .DS_Store Thumbs.db *.tsbuildinfo a.out core.[0-9]* bazel-* .direnv zig-out .build .clangd
 """
 """Names of what builds, package installers, caches and test runs make."""
+_REGENERABLE = re.compile("|".join(map(fnmatch.translate, _REGENERABLE_NAMES.split())))
 
 
 def is_regenerable(relative: str) -> bool:
     """Whether a path is plainly something that a build, an installer or a test run makes again."""
-    return any(
-        fnmatch.fnmatchcase(part, pattern)
-        for part in relative.split("/")
-        for pattern in _REGENERABLE.split()
-    )
+    return any(map(_REGENERABLE.match, relative.split("/")))
 
 
 def is_ignored(root: str, relative: str) -> bool:
-    """Whether git ignores `relative` below `root`, by the ignore files there, and does not track
-    it."""
+    """Whether the ignore files below `root` name `relative`, which git may track all the same."""
     parts = relative.split("/")
     folders = [""]
     for depth in range(1, len(parts) + 1):
         prefix = "/".join(parts[:depth])
         is_folder = depth < len(parts) or os.path.isdir(os.path.join(root, prefix))
         if _verdict(root, folders, prefix + "/" * is_folder):
-            return not is_tracked(root, relative)
+            return True
         folders.append(prefix + "/")
     return False
 

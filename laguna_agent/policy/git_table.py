@@ -191,6 +191,20 @@ class GitReads:
         self.directories: list[str] = []
         """Values of `-C`, in order."""
         self.paths: list[str] = []
+        self.shows = False
+        """Whether it prints what is in files."""
+
+
+_ALWAYS_SHOW = frozenset({"blame", "annotate", "grep", "cat-file", "range-diff"})
+_SHOW_UNLESS_SUMMARY = frozenset({"show", "diff", "whatchanged"})
+_SUMMARY = re.compile(
+    r"--(stat|numstat|shortstat|dirstat|summary|compact-summary|name-only|name-status|no-patch|"
+    r"quiet|raw)(=.*)?|-s|-q"
+)
+_PATCH = re.compile(
+    r"--(patch|patch-with-raw|cc|word-diff|color-words|function-context|unified)(=.*)?"
+    r"|-[pucW]+|-L.*|-U\d*"
+)
 
 
 def analyse_git(words: Sequence[str]) -> GitReads | str:
@@ -213,6 +227,11 @@ def analyse_git(words: Sequence[str]) -> GitReads | str:
     name, rest = words[position], list(words[position + 1 :])
     if name == "remote" and rest[:1] == ["get-url"] and len(rest) == 2:
         return reading
+    reading.shows = (
+        name in _ALWAYS_SHOW
+        or (name in _SHOW_UNLESS_SUMMARY and not any(map(_SUMMARY.fullmatch, rest)))
+        or any(map(_PATCH.fullmatch, rest))
+    )
     if name in _LISTING:
         return reading if _LISTING[name](rest) else f"git {name} may change the repository"
     if name not in _READING:

@@ -16,9 +16,10 @@ from itertools import islice
 
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
-from laguna_agent.policy.git_files import is_ignored, is_regenerable
+from laguna_agent.policy.git_files import is_ignored, is_regenerable, is_tracked
 from laguna_agent.policy.git_table import without_globals
 from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word
+from laguna_agent.policy.words import possible_texts
 from laguna_agent.policy.wrappers import expanded, texts_for_shells, texts_run
 
 _SCRATCH = ("/tmp", "/var/tmp", "/dev", "/run", "/proc")
@@ -148,7 +149,7 @@ def _paths(words: Sequence[Word], script: Script, cwd: str) -> list[str]:
         if word.value is not None and not word.glob:
             found.append(os.path.join(cwd, word.value))
             continue
-        texts = [word.value] if word.value is not None else _texts(word.text, script)
+        texts = [word.value] if word.value is not None else possible_texts(word.text, script.values)
         for text in texts:
             path = os.path.join(cwd, text)
             matches = (
@@ -156,27 +157,6 @@ def _paths(words: Sequence[Word], script: Script, cwd: str) -> list[str]:
             )
             found += matches
     return found
-
-
-def _texts(text: str, script: Script) -> list[str]:
-    """What a word with a variable or braces stands for, as far as the command line says."""
-    plain = text.replace('"', "").replace("'", "")
-    braces = re.search(r"\{([^{}$]*,[^{}]*)\}", plain)
-    if braces:
-        before, after = plain[: braces.start()], plain[braces.end() :]
-        return [
-            found
-            for part in braces.group(1).split(",")
-            for found in _texts(before + part + after, script)
-        ]
-    variable = re.search(r"\$\{?(\w+)\}?", plain)
-    if variable is None:
-        return [] if re.search(r"[$`(]", plain) else [plain]
-    return [
-        found
-        for value in script.values.get(variable.group(1), [])
-        for found in _texts(plain.replace(variable.group(), value), Script([], []))
-    ]
 
 
 def _fed(source: SimpleCommand, script: Script, cwd: str) -> list[str]:
@@ -281,6 +261,7 @@ def _lost(path: str, root: str) -> str | None:
             continue
         if candidate != place and os.path.basename(candidate) == ".git":
             return f"no undo brings back the repository in {os.path.dirname(relative)}"
-        if (candidate == place or not os.path.isdir(candidate)) and is_ignored(root, relative):
+        whole = candidate == place or not os.path.isdir(candidate)
+        if whole and is_ignored(root, relative) and not is_tracked(root, relative):
             return f"git ignores {relative}, so no undo brings it back"
     return None

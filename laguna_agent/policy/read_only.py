@@ -14,6 +14,7 @@ from laguna_agent.config import RuleConfig
 from laguna_agent.policy import git_config, rules, sensitive_paths
 from laguna_agent.policy.command_analysis import AnalysedCommand, CommandAnalysis
 from laguna_agent.policy.environment import absolute_path
+from laguna_agent.policy.secret_reads import Permits, walked_secret
 from laguna_agent.policy.shell_state import ShellState
 
 
@@ -21,10 +22,15 @@ class ReadOnlyPolicy:
     """The read-only rules for one session's workspace, search path and shell."""
 
     def __init__(
-        self, root: str, state_dirs: Sequence[str], search_path: str | None = None
+        self,
+        root: str,
+        state_dirs: Sequence[str],
+        permits: Permits,
+        search_path: str | None = None,
     ) -> None:
         self.shell = ShellState()
         self._root = root
+        self._permits = permits
         self._state_dirs = state_dirs
         path = absolute_path(os.environ.get("PATH", "") if search_path is None else search_path)
         self._own_bins = [
@@ -33,8 +39,11 @@ class ReadOnlyPolicy:
             if entry and sensitive_paths.is_under(real := sensitive_paths.real(entry), root)
         ]
 
-    def read_objection(self, path: str) -> str | None:
-        """Why reading `path` is not allowed without asking, or None."""
+    def read_objection(self, path: str, *, shows: bool = True) -> str | None:
+        """Why reading `path` is not allowed without asking, or None.
+
+        Without `shows`, what is in the file is not read, only something about it.
+        """
         real = sensitive_paths.real(path)
         if any(sensitive_paths.is_under(real, place) for place in self._state_dirs):
             return None
@@ -44,9 +53,8 @@ class ReadOnlyPolicy:
             ):
                 return f"{place} is laguna's own directory"
         inside = sensitive_paths.is_under(real, self._root)
-        reason = sensitive_paths.secret_reason(path)
-        # The workspace itself may be below a path that counts as secret.
-        if reason and (not inside or sensitive_paths.is_secret_name(os.path.basename(real))):
+        reason = sensitive_paths.secret_reason(path, self._root)
+        if reason and (shows or not inside):
             return reason
         if inside or real == "/dev/null":
             return None
@@ -63,15 +71,19 @@ class ReadOnlyPolicy:
         """
         if not analysis.read_only:
             return analysis.reason
+        for path in analysis.input_files:
+            if not self._permits(path) and (reason := self.read_objection(path)):
+                return reason
         for command in analysis.commands:
             if reason := self._why_unreliable(command):
                 return reason
             for path in command.reads:
-                if reason := self.read_objection(path):
+                reason = self.read_objection(path, shows=command.shows)
+                if reason and not self._permits(path):
                     return reason
             if command.contents and (rule := self._hidden_below(command, forbidding)):
                 return f"it may read what a rule covers: {rules.rule_label(rule)}"
-        return None
+        return walked_secret(analysis, self._root, self._permits)
 
     def _why_unreliable(self, command: AnalysedCommand) -> str | None:
         """Why a command may not do what its words say, or None."""
@@ -97,27 +109,3 @@ class ReadOnlyPolicy:
                 if os.path.isdir(path) and rules.may_lie_below(rule, path, self._root):
                     return rule
         return None
-
-
-def named_secret(analysis: CommandAnalysis) -> str | None:
-    """Why a command asks even in the sandbox: it names a file that may hold secrets."""
-    for command in analysis.commands:
-        for word in command.simple.words[1:]:
-            for part in possible_paths(word.value):
-                if sensitive_paths.is_secret_name(os.path.basename(part)):
-                    return f"{os.path.basename(part)} may hold secrets"
-    return None
-
-
-def possible_paths(text: str | None) -> list[str]:
-    """Parts of an argument that may be a path: all of it, and the text after `=`, a flag or `@`."""
-    if not text:
-        return []
-    parts = [text]
-    if "=" in text:
-        parts.append(text.split("=", 1)[1])
-    if len(text) > 2 and text[0] == "-" and text[1] != "-":
-        parts.append(text[2:])
-    if text[0] == "@":
-        parts.append(text[1:])
-    return [part for part in parts if part]

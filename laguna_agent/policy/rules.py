@@ -18,10 +18,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand, WritePath
 from laguna_agent.config import RuleConfig
 from laguna_agent.config_file import edit_config
 from laguna_agent.errors import UsageError
 from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.command_analysis import CommandAnalysis
+from laguna_agent.policy.words import possible_paths
+from laguna_agent.policy.wrappers import visible_commands
 
 
 @lru_cache(maxsize=512)
@@ -161,6 +165,66 @@ def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
     return all(
         fnmatch.fnmatchcase(word, pattern) for word, pattern in zip(given, wanted, strict=False)
     )
+
+
+def covers_action(
+    rule: RuleConfig, action: Action, tool: str, analysis: CommandAnalysis | None, root: str
+) -> bool:
+    """Whether a rule applies to an action of a tool. A rule that allows applies to a command only
+    when `covers_words` says so for each part of it."""
+    wide = rule.verdict != "allow"
+    if rule.tool is not None:
+        return rule.tool == tool or (
+            wide and sensitive_paths.fold(rule.tool) == sensitive_paths.fold(tool)
+        )
+    match action:
+        case ReadPath() if rule.path is not None:
+            return not (wide and rule.write) and covers_path(rule, action.path, root, wide=wide)
+        case WritePath() if rule.path is not None:
+            return (wide or rule.write) and covers_path(rule, action.path, root, wide=wide)
+        case Network() if rule.host is not None:
+            return covers_host(rule.host, action.host)
+        case GitWrite() if rule.command is not None:
+            words = ["git", action.operation, *action.detail.split()]
+            return covers_words(rule.command, words, wide=wide)
+        case RunCommand() if wide and analysis is not None:
+            return _covers_command(rule, action, analysis, root)
+        case _:
+            return False
+
+
+def _covers_command(
+    rule: RuleConfig, action: RunCommand, analysis: CommandAnalysis, root: str
+) -> bool:
+    """Whether a rule that denies or asks applies to any part of a command line."""
+    if rule.command is not None:
+        return any(
+            covers_words(
+                rule.command,
+                [word.text if word.value is None else word.value for word in words],
+                wide=True,
+            )
+            for words in (simple.words for simple, _ in visible_commands(action.command))
+        )
+    if rule.path is None:
+        return False
+    named = [
+        os.path.join(cwd, word.value)
+        for cwd in analysis.cwds
+        for word in analysis.script.writes
+        if word.value is not None
+    ]
+    if not rule.write or not analysis.all_read:
+        named += analysis.input_files
+        named += [path for command in analysis.commands for path in command.reads]
+        named += [
+            os.path.join(cwd, part)
+            for cwd in analysis.cwds
+            for simple, _ in visible_commands(action.command)
+            for word in simple.words[1:]
+            for part in possible_paths(word.value)
+        ]
+    return any(covers_path(rule, path, root, wide=True) for path in named)
 
 
 def covers_host(pattern: str, host: str) -> bool:

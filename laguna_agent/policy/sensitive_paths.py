@@ -7,229 +7,27 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
 from laguna_agent.paths import config_dir, data_dir, state_dir
+from laguna_agent.policy import secret_places
 
-HOME_SECRETS: tuple[str, ...] = (
-    # keys and agents
-    ".ssh",
-    ".gnupg",
-    ".pki",
-    ".password-store",
-    ".local/share/keyrings",
-    ".local/share/kwalletd",
-    ".local/share/gnome-keyring",
-    ".kde/share/apps/kwallet",
-    "Library/Keychains",
-    "Library/Cookies",
-    # clouds and registries
-    ".aws",
-    ".azure",
-    ".oci",
-    ".aliyun",
-    ".kube",
-    ".docker",
-    ".config/gcloud",
-    ".terraform.d",
-    ".terraformrc",
-    ".vault-token",
-    ".boto",
-    ".s3cfg",
-    ".databrickscfg",
-    ".snowflake",
-    ".snowsql",
-    ".fly",
-    ".wrangler",
-    ".railway",
-    ".netlify",
-    ".vercel",
-    ".heroku",
-    ".sentryclirc",
-    ".netrc",
-    "_netrc",
-    ".authinfo",
-    ".authinfo.gpg",
-    ".pypirc",
-    ".npmrc",
-    ".yarnrc",
-    ".yarnrc.yml",
-    ".git-credentials",
-    ".gem/credentials",
-    ".bundle/config",
-    ".composer/auth.json",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".m2/settings.xml",
-    ".m2/settings-security.xml",
-    ".gradle/gradle.properties",
-    ".nuget/NuGet",
-    ".cache/huggingface/token",
-    ".huggingface",
-    # databases
-    ".pgpass",
-    ".my.cnf",
-    ".mylogin.cnf",
-    ".mongorc.js",
-    # browsers and mail
-    ".mozilla",
-    ".zen",
-    ".librewolf",
-    ".waterfox",
-    ".thunderbird",
-    ".config/google-chrome",
-    ".config/chromium",
-    ".config/BraveSoftware",
-    ".config/microsoft-edge",
-    ".config/vivaldi",
-    ".config/opera",
-    ".cache/mozilla",
-    ".cache/google-chrome",
-    ".cache/chromium",
-    ".cache/thunderbird",
-    ".var/app",
-    "snap",
-    "Library/Application Support",
-    "Library/Safari",
-    "Library/Mail",
-    "Library/Messages",
-    ".mutt",
-    ".muttrc",
-    ".msmtprc",
-    ".fetchmailrc",
-    ".offlineimaprc",
-    ".mbsyncrc",
-    # command histories
-    ".bash_history",
-    ".zsh_history",
-    ".zhistory",
-    ".histfile",
-    ".local/share/fish/fish_history",
-    ".python_history",
-    ".node_repl_history",
-    ".psql_history",
-    ".mysql_history",
-    ".sqlite_history",
-    ".rediscli_history",
-    ".irb_history",
-    ".lesshst",
-    ".viminfo",
-    # wallets and messengers
-    ".bitcoin",
-    ".ethereum",
-    ".electrum",
-    ".solana",
-    ".purple",
-    ".irssi",
-    ".weechat",
-    ".local/share/TelegramDesktop",
-    # other agents
-    ".claude",
-    ".claude.json",
-    ".codex",
-    ".gemini",
-    ".qwen",
-    ".copilot",
-    ".cursor",
-    ".continue",
-    ".aider.conf.yml",
-)
-"""Relative to the home directory; a directory covers everything below it."""
-
-CONFIG_SHOWN: tuple[str, ...] = (
-    "git/config",
-    "git/ignore",
-    "git/attributes",
-    "ruff",
-    "black",
-    "flake8",
-    "pycodestyle",
-    "pylintrc",
-    "yamllint",
-    "mypy",
-    "matplotlib",
-    "fontconfig",
-    "clangd",
-    "rustfmt",
-    "ripgrep",
-    "fd",
-    "bat",
-    "go/env",
-    "golangci-lint",
-    "nix/nix.conf",
-    "shellcheckrc",
-    "zig",
-)
-"""The parts of `~/.config` that a sandboxed child sees; applications keep tokens in the rest."""
-
-SYSTEM_SECRETS: tuple[str, ...] = (
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/ssl/private",
-    "/etc/krb5.keytab",
-    "/etc/NetworkManager/system-connections",
-    "/etc/wireguard",
-    "/etc/openvpn",
-    "/etc/kubernetes",
-    "/etc/rancher",
-    "/etc/docker/key.json",
-    "/etc/letsencrypt",
-    "/etc/ppp",
-    "/etc/mysql/debian.cnf",
-    "/etc/apt/auth.conf",
-    "/etc/apt/auth.conf.d",
-    "/etc/pip.conf",
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/lib/kubelet",
-    "/var/lib/sss",
-    "/var/spool/cron",
-    "/var/spool/mail",
-    "/var/mail",
-    "/var/backups",
-)
-
-WORKSPACE_SECRETS: tuple[str, ...] = (
-    ".env",
-    ".env.*",
-    ".envrc",
-    "*.env",
-    ".netrc",
-    ".pypirc",
-    ".pgpass",
-    ".git-credentials",
-    ".htpasswd",
-    "id_rsa",
-    "id_dsa",
-    "id_ecdsa",
-    "id_ed25519",
-    "*.kdbx",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.keystore",
-    "credentials.json",
-    "service-account*.json",
-    "secrets.json",
-    "secrets.toml",
-    "secrets.yaml",
-    "secrets.yml",
-)
-"""Names of files that hold secrets anywhere; reading one asks."""
-
-_PUBLIC_NAMES = (".env.example", ".env.sample", ".env.template", ".env.dist", ".env.defaults")
+HOME_SECRETS = secret_places.HOME
+CONFIG_SHOWN = secret_places.CONFIG_SHOWN
+SYSTEM_SECRETS = secret_places.SYSTEM
 
 PUBLIC_ROOTS: tuple[str, ...] = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc", "/sys")
 """System directories without user data: reading them does not ask."""
 
 PROTECTED_NAMES: tuple[str, ...] = (".git", ".laguna")
 """Directories (or files, in a linked worktree) that are not edited without asking."""
+
+
+_SECRET_NAME = re.compile("|".join(map(fnmatch.translate, secret_places.NAMES)))
+_PUBLIC_NAME = re.compile(secret_places.PUBLIC_NAME)
 
 
 def home() -> Path:
@@ -319,24 +117,37 @@ def _folded_secrets(base: str) -> tuple[tuple[str, str], ...]:
 def is_secret_name(name: str) -> bool:
     """Whether a file of this name holds secrets in any directory."""
     folded = fold(name)
-    if folded in _PUBLIC_NAMES:
-        return False
-    return any(fnmatch.fnmatchcase(folded, pattern) for pattern in WORKSPACE_SECRETS)
+    return bool(_SECRET_NAME.match(folded)) and not _PUBLIC_NAME.fullmatch(folded)
 
 
-def secret_reason(path: str | Path) -> str | None:
-    """Why reading `path` may show a secret, or None."""
+def is_secret_file(path: str) -> bool:
+    """Whether a file holds secrets wherever it is, by its name or a folder in its path."""
+    if is_secret_name(os.path.basename(path)):
+        return True
+    padded = f"/{fold(path)}/"
+    return any(f"/{place}/" in padded for place in secret_places.FOLDERS)
+
+
+def secret_reason(path: str | Path, root: str = "") -> str | None:
+    """Why reading `path` may show a secret, or None.
+
+    Below `root`, the workspace, only what holds secrets anywhere counts: the workspace itself may
+    be below a path that is secret.
+    """
     base = real(home())
     for text in spellings(path):
-        if is_secret_name(os.path.basename(text)):
+        inside = bool(root) and is_under(text, root)
+        if is_secret_file(os.path.relpath(text, root) if inside else text):
             return f"{os.path.basename(text)} may hold secrets"
+        if inside:
+            continue
         folded = fold(text)
         for place, key in _folded_secrets(base):
             if folded.startswith(key) and is_under(folded, key):
                 return f"{place} holds secrets"
         if is_under_folded(text, os.path.join(base, ".config")):
-            inside = os.path.relpath(text, os.path.join(base, ".config"))
-            if not any(is_under(inside, shown) for shown in CONFIG_SHOWN):
+            below = os.path.relpath(text, os.path.join(base, ".config"))
+            if not any(is_under(below, shown) for shown in CONFIG_SHOWN):
                 return "~/.config holds the settings and tokens of applications"
         if text.startswith("/proc/"):
             return "/proc exposes other processes"

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.events import Compacted, Event, SystemNote, TurnFinished, UserMessage
+from laguna_agent.agent.session_memory import may_hold_secrets
+from laguna_agent.events import (
+    Compacted,
+    Event,
+    SystemNote,
+    ToolFinished,
+    TurnFinished,
+    UserMessage,
+)
 from laguna_agent.memory.memory_store import MemoryStore
 from laguna_agent.memory.recall import Recall
 from laguna_agent.memory.summaries import remember
@@ -314,3 +322,32 @@ async def test_edits_and_deletions_of_memories_take_effect_at_once(root: Path) -
     path.unlink()
     assert recall.memories("zebra crossing") == []
     recall.close()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ToolFinished(call_id="1", name="read", title="Read conf/.env", ok=True, content="zebra 1"),
+        ToolFinished(
+            call_id="1", name="shell", title="$ cat <.env|head", ok=True, content="zebra 1"
+        ),
+        ToolFinished(
+            call_id="1", name="git", title="git show HEAD:.env", ok=True, content="zebra 1"
+        ),
+        reply("", call("write", path="deploy.pem", content="zebra 1")),
+    ],
+)
+def test_what_another_session_saw_of_a_secret_file_is_withheld(root: Path, event: Event) -> None:
+    session(root, "20260101-aaaa", UserMessage(text="look at the zebra settings"), event)
+    session(root, "20260102-bbbb", UserMessage(text="zebra"))
+    recall = Recall(root, session="20260102-bbbb", withholds=may_hold_secrets)
+    own = Recall(root, session="20260101-aaaa", withholds=may_hold_secrets)
+    try:
+        for query in ("zebra 1", "20260101-aaaa e1"):
+            assert "zebra 1" not in recall.answer(query)
+            assert "read the file itself" in recall.answer(query)
+            assert "zebra 1" in own.answer(query)
+        assert "look at the zebra settings" in recall.answer("20260101-aaaa e0")
+    finally:
+        recall.close()
+        own.close()

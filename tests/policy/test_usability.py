@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +230,7 @@ def test_in_auto_with_a_sandbox_ordinary_commands_do_not_ask(
 def test_read_only_commands_do_not_ask_without_a_sandbox(
     mode: str, make_gate: Callable[..., Gate], workspace: Path
 ) -> None:
+    subprocess.run(["git", "rm", "-q", "--cached", ".env"], cwd=workspace, check=True)
     gate = make_gate(mode, search_path="/usr/local/bin:/usr/bin:/bin")
     asked = []
     for command in lines(READING):

@@ -236,13 +236,46 @@ async def test_files_that_may_not_be_read_are_left_out(context: ToolContext) -> 
     write(context, a_py="1\n", secret_py="hidden one\n")
     await commit_all(context)
     write(context, a_py="2\n", secret_py="hidden two\n")
-    context.may_read = lambda path: not path.endswith("secret.py")
+    context.may_read = context.may_name = lambda path: not path.endswith("secret.py")
     assert "hidden" not in (await call(context, "diff")).content
     assert "+2" in (await call(context, "diff")).content
     assert "hidden" not in (await call(context, "show")).content
     assert "may not be read" in (await call(context, "show", "HEAD:secret.py")).content
     assert "may not be read" in (await call(context, "blame", "secret.py")).content
     assert "hidden" not in (await call(context, "log", "-p")).content
+
+
+async def test_a_file_that_asks_is_shown_only_to_a_call_that_names_it(context: ToolContext) -> None:
+    """Whether it may be shown was decided by the actions of the call."""
+    (context.workspace / ".env").write_text("hidden one\n")
+    write(context, a_py="1\n")
+    await commit_all(context)
+    (context.workspace / ".env").write_text("hidden two\n")
+    write(context, a_py="2\n")
+    context.may_read = lambda path: not path.endswith(".env")
+    blob = git(context.workspace, "rev-parse", "HEAD:.env").strip()
+    for action, target in (
+        ("diff", ""), ("diff", "."), ("diff", "*.env"), ("diff", ":(glob)**"), ("show", ""),
+        ("show", blob), ("log", "-p"), ("log", "-p ."), ("blame", "a.py"),
+    ):  # fmt: skip
+        assert "hidden" not in (await call(context, action, target)).content, (action, target)
+    for action, target in (
+        ("diff", ".env"), ("show", "HEAD:.env"), ("show", "HEAD:./.env"), ("blame", ".env"),
+        ("log", "-p .env"),
+    ):  # fmt: skip
+        assert "hidden" in (await call(context, action, target)).content, (action, target)
+        arguments = GitArguments(action=action, target=target)  # type: ignore[arg-type]
+        asked = [a.path for a in GitTool().actions(arguments, context) if isinstance(a, ReadPath)]
+        assert str(context.workspace / ".env") in asked
+    await call(context, "stash")
+    assert "hidden" not in (await call(context, "stash", "show")).content
+    assert "+2" in (await call(context, "stash", "show 0")).content
+
+
+async def test_a_deleted_file_in_an_old_revision_is_decided_about_too(context: ToolContext) -> None:
+    arguments = GitArguments(action="show", target="HEAD~3:conf/.env")
+    path = str(context.workspace / "conf" / ".env")
+    assert GitTool().actions(arguments, context) == [ReadPath(path=path)]
 
 
 # --- refusals and hostile repositories ----------------------------------------------------------

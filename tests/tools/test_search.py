@@ -397,12 +397,22 @@ async def test_latin_1_and_utf_16_are_searched(box: Toolbox) -> None:
 
 async def test_unreadable_files_are_left_out(box: Toolbox) -> None:
     box.add({"a.txt": "needle\n", "secrets/key.txt": "needle\n"})
-    box.context.may_read = lambda path: "/secrets" not in path
+    box.context.may_read = box.context.may_name = lambda path: "/secrets" not in path
     for arguments in ({"pattern": "needle"}, {"pattern": "txt", "mode": "files"}):
         result = await box.call("search", **arguments)
         assert "a.txt" in result.content
         assert "secrets" not in result.content
     assert "secrets" not in (await box.call("read", path=".")).content
+
+
+async def test_a_file_that_asks_is_searched_only_if_the_call_names_it(box: Toolbox) -> None:
+    box.add({"a.txt": "needle\n", "conf/.env": "needle\n"})
+    box.context.may_read = lambda path: not path.endswith(".env")
+    for path in (".", "conf"):
+        result = await box.call("search", pattern="needle", path=path)
+        assert ".env" not in result.content
+    assert "needle" in (await box.call("search", pattern="needle", path="conf/.env")).content
+    assert ".env" in (await box.call("search", pattern="env", mode="files", path="conf")).content
 
 
 async def test_files_are_found_by_name(box: Toolbox) -> None:

@@ -31,7 +31,7 @@ def render_tree(context: ToolContext, target: WorkspacePath) -> str:
     start = target.relative
     count = 0
     for entry in walk(target.root, start, limit=_MAX_ENTRIES, directories=True):
-        if not context.may_read(str(target.root / entry.relative)):
+        if not context.may_name(str(target.root / entry.relative)):
             continue
         count += 1
         parent = entry.relative.rpartition("/")[0] or "."
