@@ -334,7 +334,7 @@ async def test_edits_and_deletions_of_memories_take_effect_at_once(root: Path) -
         ToolFinished(
             call_id="1", name="git", title="git show HEAD:.env", ok=True, content="zebra 1"
         ),
-        reply("", call("write", path="deploy.pem", content="zebra 1")),
+        reply(call("c", "write", path="deploy.pem", content="zebra 1"), prompt=[1], ids=[2]),
     ],
 )
 def test_what_another_session_saw_of_a_secret_file_is_withheld(root: Path, event: Event) -> None:
@@ -343,11 +343,11 @@ def test_what_another_session_saw_of_a_secret_file_is_withheld(root: Path, event
     recall = Recall(root, session="20260102-bbbb", withholds=may_hold_secrets)
     own = Recall(root, session="20260101-aaaa", withholds=may_hold_secrets)
     try:
-        for query in ("zebra 1", "20260101-aaaa e1"):
+        for query in ("zebra 1", "20260101-aaaa e2"):
             assert "zebra 1" not in recall.answer(query)
             assert "read the file itself" in recall.answer(query)
             assert "zebra 1" in own.answer(query)
-        assert "look at the zebra settings" in recall.answer("20260101-aaaa e0")
+        assert "look at the zebra settings" in recall.answer("20260101-aaaa e1")
     finally:
         recall.close()
         own.close()
