@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+
+def _distrust_the_repository() -> None:
+    """Drop entries of `sys.path` through which the repository could bring a `json.py` along: of
+    PYTHONPATH those that are empty, relative or inside it, and where `python -m` was started."""
+
+    def inside(path: str, folder: str) -> bool:
+        return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    python = (sys.prefix, sys.base_prefix, sys.exec_prefix)
+    try:
+        root = here = os.getcwd()
+    except OSError:  # it was removed, and nothing can be imported from it
+        sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
+        return
+    while not os.path.lexists(os.path.join(root, ".git")):
+        root, below = os.path.dirname(root), root
+        if root == below:
+            root = here
+            break
+    relative = {
+        os.path.abspath(entry)
+        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if not os.path.isabs(entry)
+    }
+    sys.path[:] = [
+        entry
+        for entry in sys.path
+        if entry == own
+        or any(inside(entry, folder) for folder in python)
+        or (os.path.isabs(entry) and entry not in relative and not inside(entry, root))
+    ]
+
+
+_distrust_the_repository()  # before anything is imported that is not part of Python's own start
+
 import codecs
 import errno
 import io
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module

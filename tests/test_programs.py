@@ -198,21 +198,51 @@ def test_a_python_of_laguna_imports_nothing_of_the_working_directory(
     assert not marker.exists(), marker.read_text()
 
 
-@pytest.mark.parametrize("path", ["", ":/nowhere", "/nowhere:", "."])
-def test_the_package_drops_entries_of_the_working_directory_first(
-    path: str, hostile: Path, marker: Path
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [("", ""), (":/nowhere", ""), ("/nowhere:", ""), (".", ""), ("../hostile", ""), ("..", "sub"),
+     ("{root}", ""), ("{root}", "sub")],
+)  # fmt: skip
+def test_the_command_drops_entries_of_the_repository_first(
+    path: str, folder: str, hostile: Path, marker: Path
 ) -> None:
     for name in ("sitecustomize.py", "encodings.py", "laguna_agent/__init__.py", "re.py"):
         (hostile / name).unlink()  # those come before any line of laguna
     (hostile / "laguna_agent").rmdir()
+    (hostile / ".git").mkdir()
+    (hostile / "sub").mkdir()
     own = os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry))
-    code = "import laguna_agent.cli as c; c.main(['--version'])"
+    code = "import laguna_agent.cli as c; c.main(['--version']); import httpx, numpy"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=hostile, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": f"{own}:{path}"}, check=False,
+        [sys.executable, "-P", "-c", code], cwd=hostile / folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{own}:{path.format(root=hostile)}"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not marker.exists()
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_modules(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("answer = 42\n")
+    program = tmp_path / "program.py"
+    program.write_text("import laguna_agent.events, mine; print(mine.answer)\n")
+    own = os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry))
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": own}, check=False,
+    )  # fmt: skip
+    assert done.stdout == "42\n", done.stderr
+
+
+def test_the_command_starts_in_a_directory_that_was_removed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "laguna_agent.cli", "--version"]
+    own = os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'rmdir {gone}; exec "$@"', "-", *command], cwd=gone,
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": own}, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"laguna {laguna_agent.__version__}\n", done.stderr
 
 
 def test_the_installed_command_imports_nothing_of_the_working_directory(

@@ -24,7 +24,7 @@ ABOUT = {
     "cli": ("cli", "commands and flags; imports only what the command line asks for"),
     "interfaces": ("headless", "--task: text, JSON, exit codes"),
     "interfaces.commands": ("commands", "laguna models, sessions, doctor, …"),
-    "interfaces.tui": ("tui", "the terminal interface, on textual"),
+    "interfaces.tui": ("tui", "the terminal interface"),
     "evaluation": ("evaluation", "suites of tasks, verified"),
     "agent": ("agent", "one turn: generate a reply, run its tool calls, decide what is next"),
     "models": ("models", "model files, the engine process, chat formats"),
