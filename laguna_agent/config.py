@@ -143,6 +143,10 @@ class ProviderConfig(_Section):
     """Name of the environment variable that holds the API key."""
     context: int | None = None
     """Tokens of context; by default what the server says."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that the server may send nothing. None: by the length of the prompt."""
+    ca: str | None = None
+    """A PEM file with the certificate of the server, or the one that signed it."""
 
 
 class MemoryConfig(_Section):

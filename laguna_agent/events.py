@@ -253,11 +253,24 @@ class ModelLoading(_Event):
 
 
 class EngineRestarted(_Event):
-    """The engine process died and laguna restarted it."""
+    """The engine process died and laguna restarted it, or a request to a server failed."""
 
     type: Literal["engine_restarted"] = "engine_restarted"
     reason: str
     attempt: int
+    server: bool = False
+    """True for a server, which is asked again after `wait_s` seconds."""
+    wait_s: float = 0.0
+
+
+class RetryWait(_Event):
+    """A server is asked again in `left_s` seconds, because of `reason`."""
+
+    transient: ClassVar[bool] = True
+    type: Literal["retry_wait"] = "retry_wait"
+    reason: str
+    attempt: int
+    left_s: float
 
 
 class PrefillProgress(_Event):
@@ -445,6 +458,7 @@ Event = Annotated[
     | Rewound
     | ModelLoading
     | EngineRestarted
+    | RetryWait
     | PrefillProgress
     | ThinkingDelta
     | TextDelta
@@ -463,8 +477,10 @@ Event = Annotated[
 ]
 
 ModelEvent = (
-    ModelLoading
+    Notice
+    | ModelLoading
     | EngineRestarted
+    | RetryWait
     | PrefillProgress
     | ThinkingDelta
     | TextDelta

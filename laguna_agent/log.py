@@ -226,8 +226,9 @@ def _lines(event: Event) -> Iterator[tuple[int, str]]:
             yield info, f"compacted: {before} tokens to {after}"
         case e.Rewound(to_seq=seq, code=files):
             yield info, f"rewound to event {seq}{', with files' * files}"
-        case e.EngineRestarted(attempt=attempt, reason=reason):
-            yield warning, f"engine restarted or request repeated, attempt {attempt}"
+        case e.EngineRestarted(attempt=attempt, reason=reason, server=server):
+            what = "server asked again" if server else "engine restarted"
+            yield warning, f"{what}, attempt {attempt}"
             yield debug, f"reason: {reason}"
         case e.Notice(level=severity, text=text):
             if severity != "info":

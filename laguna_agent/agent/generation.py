@@ -90,10 +90,9 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
 
 def _cut_by_full_context(services: Services, reply: Reply, options: GenerateOptions) -> bool:
     """Whether a reply ended early because the context is nearly full."""
-    return (
-        reply.finish_reason in ("length", "context_full")
-        and options.max_tokens < services.limits.reply_tokens
-    )
+    if reply.finish_reason == "context_full":
+        return True
+    return reply.finish_reason == "length" and options.max_tokens < services.limits.reply_tokens
 
 
 def _warmer(sampling: Sampling) -> Sampling:

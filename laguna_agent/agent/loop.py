@@ -114,6 +114,9 @@ class AgentLoop:
             await self._decide_on_text(turn, reply)
         else:
             executor = await self._execute(turn, reply.tool_calls)
+            if reply.error:  # the model must know of calls that could not be read
+                self.window.add_note(self.pack.text("bad_call.md", error=reply.error), "bad call")
+                executor.done = None
             await self._decide_on_results(turn, executor)
 
     async def _add_steering(self) -> None:
@@ -160,7 +163,9 @@ class AgentLoop:
         if reply.error:
             note = self.pack.text("bad_call.md", error=reply.error)
         elif unusable:
-            note = self.pack.text("cut.md", limit=self.services.limits.reply_tokens)
+            limit = reply.usage.completion_tokens or self.services.limits.reply_tokens
+            thought = bool(reply.thinking) and not reply.text
+            note = self.pack.text("cut.md", limit=limit, thought=thought)
         elif not check.is_needed(changed=bool(turn.changed)):
             if self._stopped_by_denials(turn):
                 turn.end("denied", reply.text, error="the task needs something that was denied")

@@ -17,6 +17,7 @@ from laguna_agent.events import (
     Notice,
     PrefillProgress,
     Reply,
+    RetryWait,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
@@ -73,8 +74,10 @@ class ProgressPrinter:
                 self._write_line(f"- {text}")
             case Compacted():
                 self._write_line(f"- {compacted_line(event)}")
-            case EngineRestarted(reason=reason):
+            case EngineRestarted(reason=reason, server=False):
                 self._write_line(f"- engine restarted: {reason}")
+            case RetryWait():
+                self._update(retry_line(event))
             case _:
                 pass
 
@@ -131,6 +134,12 @@ class ProgressPrinter:
             self._stream.flush()
         except (OSError, ValueError):
             self._quiet = True
+
+
+def retry_line(event: RetryWait) -> str:
+    """Why and when a server is asked again, in one line."""
+    when = f"in {event.left_s:.0f} s" if event.left_s >= 0.5 else "now"
+    return f"asking the server again {when} (try {event.attempt + 1}): {event.reason}"
 
 
 def compacted_line(event: Compacted) -> str:

@@ -114,6 +114,8 @@ def blocks_of(event: Event) -> tuple[str, str, list[DocumentBlock]] | None:
                 "",
                 [DocumentBlock(event.reason)] if event.reason else [],
             )
+        case EngineRestarted(server=True):
+            return "Server asked again", "bad", [DocumentBlock(event.reason)]
         case EngineRestarted():
             return "Engine restarted", "bad", [DocumentBlock(event.reason)]
         case Checkpointed():

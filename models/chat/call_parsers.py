@@ -146,6 +146,25 @@ class Tags:
     """One newline after `value[0]` and one before `value[1]` belong to the tags."""
 
 
+FUNCTION_TAGS = Tags(
+    name=("<function=", ">"),
+    key=("<parameter=", ">"),
+    value=("", "</parameter>"),
+    end="</function>",
+    close="</tool_call>",
+    trims=True,
+)
+"""Calls of Qwen3-Coder and relatives, after `<tool_call>`."""
+
+KEY_TAGS = Tags(
+    name=("", ""),
+    key=("<arg_key>", "</arg_key>"),
+    value=("<arg_value>", "</arg_value>"),
+    end="</tool_call>",
+)
+"""Calls of GLM, after `<tool_call>`."""
+
+
 class TaggedParser:
     """Parses a name, then keys and values between tags. String values are verbatim."""
 

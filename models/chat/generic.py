@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from laguna_agent.events import FinishReason
-from laguna_agent.models.chat.call_parsers import TaggedParser, Tags
+from laguna_agent.models.chat.call_parsers import FUNCTION_TAGS, KEY_TAGS, TaggedParser, Tags
 from laguna_agent.models.chat.chat_format import Grammar, ReplyParser, Segment
 from laguna_agent.models.chat.chatml import declare_tools, json_shape
 from laguna_agent.models.chat.grammar import CallStyle, JsonCalls, TaggedCalls, call_grammar
@@ -21,14 +21,6 @@ from laguna_agent.models.chat.segments import SegmentWriter, text_of
 from laguna_agent.models.chat.template import ChatTemplate, defuse, increment_of, learn, start_of
 from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
-_FUNCTION_TAGS = Tags(
-    name=("<function=", ">"),
-    key=("<parameter=", ">"),
-    value=("", "</parameter>"),
-    end="</function>",
-    close="</tool_call>",
-    trims=True,
-)
 _FUNCTION_STYLE = TaggedCalls(
     name=("<tool_call>\n<function=", ">\n"),
     key=("<parameter=", ">\n"),
@@ -36,12 +28,6 @@ _FUNCTION_STYLE = TaggedCalls(
     end="</function>\n</tool_call>",
     terminator="\n</parameter>",
     separator="[\\n]{0,2}",
-)
-_KEY_TAGS = Tags(
-    name=("", ""),
-    key=("<arg_key>", "</arg_key>"),
-    value=("<arg_value>", "</arg_value>"),
-    end="</tool_call>",
 )
 _KEY_STYLE = TaggedCalls(
     name=("<tool_call>", "\n"),
@@ -81,9 +67,9 @@ class GenericFormat:
         self._tags: Tags | None = None
         self._style: CallStyle = JsonCalls()
         if "<tool_call>" in template and "<function=" in template:
-            self._tags, self._style = _FUNCTION_TAGS, _FUNCTION_STYLE
+            self._tags, self._style = FUNCTION_TAGS, _FUNCTION_STYLE
         elif "<tool_call>" in template and "<arg_key>" in template:
-            self._tags, self._style = _KEY_TAGS, _KEY_STYLE
+            self._tags, self._style = KEY_TAGS, _KEY_STYLE
         self._shows_calls = "<tool_call>" in template
         self._declared: list[dict[str, Any]] = []
         self._increments: dict[tuple[str, ...], list[str] | None] = {}

@@ -1,9 +1,9 @@
 """A conversation with a server that speaks the OpenAI chat completions API.
 
 Messages are only ever appended, so that the server's own prefix cache works: replies go back as
-they came, reasoning included. Options that only some servers know (llama-server, vLLM) are sent
-until the server refuses them. A reply that breaks off is requested again; `EngineRestarted` means
-that the part shown so far is void.
+they came, reasoning included. What the server refuses of a request is changed from then on
+(`dialect`). A reply that breaks off is requested again (`tries`); `EngineRestarted` means that the
+part shown so far is void.
 """
 
 from __future__ import annotations
@@ -11,66 +11,60 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from laguna_agent import __version__
-from laguna_agent.encodable import encodable
 from laguna_agent.errors import ContextFullError, ModelError
-from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Reply
+from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Notice, Reply, RetryWait
+from laguna_agent.log import logger
+from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.models.http_client import client_options, without_password
+from laguna_agent.models.servers.dialect import Dialect
+from laguna_agent.models.servers.http_messages import Messages
 from laguna_agent.models.servers.http_reply import ReplyBuilder
-from laguna_agent.models.servers.http_request import extras, progress, reply_message, size
-from laguna_agent.models.servers.sse import (
+from laguna_agent.models.servers.http_request import progress, reply_message, size
+from laguna_agent.models.servers.refusals import (
     BusyError,
-    RefusedOptionError,
+    RefusedRequestError,
+    SilentError,
     StreamBrokenError,
-    events,
-    reason_of,
+    UnreadableCallError,
     refusal,
     refusal_in_stream,
 )
+from laguna_agent.models.servers.sse import Silence, events
+from laguna_agent.models.servers.tries import Timeouts, Tries
+from laguna_agent.models.servers.window import Window
 
-_RETRIES = 3
-_CHARS_PER_TOKEN = 3.6
-"""An estimate until the server reports token counts."""
+__all__ = ["HttpConversation", "Timeouts"]
 
-
-@dataclass(frozen=True)
-class Timeouts:
-    """How long to wait, in seconds."""
-
-    connect_s: float = 10.0
-    first_s: float = 900.0
-    """Until the first byte: a slow machine may be processing a long prompt."""
-    stall_s: float = 120.0
-    """Between two parts of a reply."""
-    loading_s: float = 300.0
-    """In all, for a server that reports that it is loading or busy."""
-    backoff: Callable[[float], Awaitable[None]] = asyncio.sleep
+_THOUGHT_TOKENS = 12_288
+"""Room for a thought in a reply, besides that for the answer: few servers end a thought."""
+_SUMMARY_RESERVE = 2_048
+"""What a thought leaves free for a summary of the conversation."""
 
 
 @dataclass
 class _Shared:
-    """A client that forks of a conversation share; the last one closes it."""
+    """A client that forks of a conversation share, and what is known of the server; the last one
+    closes it."""
 
     client: httpx.AsyncClient
+    dialect: Dialect
+    proxy: str | None
     users: int = 0
-    plain: bool = False
-    """The server refused an option that only some servers know: send none of them."""
-
-
-@dataclass
-class _State:
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    tools: list[dict[str, Any]] = field(default_factory=list)
-    known_tokens: int = 0
-    """Tokens of the messages before index `known_at`, as the server counted them."""
-    known_at: int = 0
+    thinks: bool = False
+    """Whether the model was seen to think."""
+    thought_too_long: bool = False
+    """Whether its last reply ended in its thought: the next one is asked for without."""
+    unreadable_calls: int = 0
+    """Replies in a row whose call the server could not read."""
 
 
 class HttpConversation:
@@ -85,6 +79,9 @@ class HttpConversation:
         key: str | None = None,
         timeouts: Timeouts | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        ca: str | None = None,
+        dialect: Dialect | None = None,
+        raise_context: str = "",
     ) -> None:
         self.info = info
         self._url, self._model = url.rstrip("/"), model
@@ -93,14 +90,15 @@ class HttpConversation:
         if key:
             headers["Authorization"] = f"Bearer {key}"
         timeout = httpx.Timeout(None, connect=self._timeouts.connect_s)
-        client = httpx.AsyncClient(
-            headers=headers, timeout=timeout, transport=transport, trust_env=not is_local(url)
-        )
-        self._shared = _Shared(client, users=1)
+        options = client_options(url, ca=ca)
+        proxy = without_password(options["proxy"]) if options["proxy"] else None
+        client = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport, **options)
+        self._shared = _Shared(client, dialect or Dialect(), proxy, users=1)
         self._tools: list[ToolSpec] = []
-        self._state = _State()
+        self._declared: list[dict[str, Any]] = []
+        self._messages = Messages()
         self._marks: dict[int, tuple[int, int]] = {}
-        self._ratio = _CHARS_PER_TOKEN
+        self._window = Window(raise_context)
         self._closed = False
 
     # --- growing ----------------------------------------------------------------------------
@@ -108,62 +106,22 @@ class HttpConversation:
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
         """See Conversation. The length is an estimate."""
         self._tools = list(tools)
-        # Some servers insist on a type, which a declaration may leave out.
-        self._state.tools = [
-            {
-                "type": "function",
-                "function": {**t.model_dump(), "parameters": {"type": "object", **t.parameters}},
-            }
-            for t in tools
-        ]
-        if system:
-            self._state.messages.append({"role": "system", "content": encodable(system)})
+        self._declared = [tool.model_dump() for tool in tools]
+        await self.append([Message(role="system", content=system)])
         return self.used
 
     async def append(self, messages: Sequence[Message]) -> int:
         """See Conversation. The number of tokens is an estimate."""
         before = self.used
         for message in messages:
-            self._append(message)
+            self._messages.append(message)
         return self.used - before
 
     async def append_reply(self, reply: Reply) -> int:
         """See Conversation. The number of tokens is an estimate."""
         before = self.used
-        self._close_calls()
-        self._state.messages.append(reply_message(reply))
+        self._messages.append_reply(reply)
         return self.used - before
-
-    def _append(self, message: Message) -> None:
-        messages, content = self._state.messages, encodable(message.content)
-        if message.role == "tool" and message.call_id in self._open_calls():
-            messages.append({"role": "tool", "tool_call_id": message.call_id, "content": content})
-            return
-        self._close_calls()
-        role = message.role
-        if role == "tool":
-            content, role = f"Result of `{message.name or 'a tool'}`:\n{content}", "user"
-        if role == "system" and messages:
-            role = "user"  # many templates accept a system message only at the beginning
-        messages.append({"role": role, "content": content})
-
-    def _open_calls(self) -> list[str]:
-        """Ids of calls of the last reply that have no result yet."""
-        answered = set()
-        for message in reversed(self._state.messages):
-            if message["role"] == "tool":
-                answered.add(message["tool_call_id"])
-                continue
-            calls = message.get("tool_calls", ())
-            return [call["id"] for call in calls if call["id"] not in answered]
-        return []
-
-    def _close_calls(self) -> None:
-        """Add a result to each open call: servers refuse a call without one."""
-        for call_id in self._open_calls():
-            self._state.messages.append(
-                {"role": "tool", "tool_call_id": call_id, "content": "Not run: interrupted."}
-            )
 
     # --- generating -------------------------------------------------------------------------
 
@@ -178,62 +136,103 @@ class HttpConversation:
 
         Closing the iterator cancels and leaves the messages unchanged.
         """
-        self._close_calls()
-        failures = 0
-        waited, waits = 0.0, 0
+        self._messages.close_calls()
+        shared, dialect = self._shared, self._shared.dialect
+        options = self._with_room_for_thought(options)
+        tries = Tries(self._timeouts, self._url, shared.proxy)
         while True:
-            builder = ReplyBuilder(self._tools, options)
+            builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
+            body = dialect.request(self._model, self._messages.items, self._tools, options)
             try:
-                async with aclosing(self._attempt(options, builder)) as attempt:
+                async with aclosing(self._attempt(body, builder)) as attempt:
                     async for event in attempt:
                         yield event
                 break
-            except RefusedOptionError:
-                self._shared.plain = True
-                continue
             except ContextFullError as error:
                 self._learn_from_refusal(error)
-                raise
-            except BusyError as error:
-                pause = min(error.wait_s or 2.0, 30.0)
-                waited, waits = waited + pause, waits + 1
-                if waited > self._timeouts.loading_s:
-                    raise ModelError(
-                        f"the model server at {self._url} is still busy: {error}",
-                        hint="Wait until it is ready, or look at its log.",
-                    ) from error
-                yield EngineRestarted(reason=f"the server is busy: {error}", attempt=waits)
-            except (StreamBrokenError, httpx.HTTPError) as error:
-                failures += 1
-                if failures > _RETRIES:
-                    raise self._gave_up(error) from error
-                pause = 0.5 * 2 ** (failures - 1)
-                yield EngineRestarted(reason=self._reason(error), attempt=failures)
-            await self._timeouts.backoff(pause)
+                room = error.limit - error.used - 16
+                if not 256 <= room < options.max_tokens:
+                    raise
+                options = replace(options, max_tokens=room)  # only the reply was too long
+                continue
+            except UnreadableCallError as error:
+                shared.unreadable_calls += 1
+                if shared.unreadable_calls > 1 and dialect.describe_tools():
+                    self._log("tools are described in the text: it cannot read the model's calls")
+                    continue
+                yield self._unread_reply(builder, options, error)
+                return
+            except RefusedRequestError as error:
+                change = dialect.adapt(error, body)
+                if change is not None:
+                    self._log(f"{change} (HTTP {error.status})")
+                    continue
+                if error.status < 500:
+                    raise error.explained() from error
+                failed: Exception = error
+            except (BusyError, StreamBrokenError, httpx.HTTPError) as error:
+                failed = error
+            pause = tries.pause_after(failed, begun=builder.begun)
+            reason = tries.reason(failed)
+            yield EngineRestarted(reason=reason, attempt=tries.count, server=True, wait_s=pause)
+            async with aclosing(self._wait(pause, reason, tries.count)) as waiting:
+                async for event in waiting:
+                    yield event
+        shared.unreadable_calls = 0
         reply = builder.reply(options)
         reply.miss = self._miss(reply)
-        self._state.messages.append(reply_message(reply))
+        dialect.native_calls = builder.native
+        shared.thinks = shared.thinks or bool(reply.thinking)
+        shared.thought_too_long = builder.only_thought
+        notice = self._notice_cut(reply, options)
+        if notice is not None:
+            yield notice
+        self._messages.append_reply(reply)
         self._learn(reply)
         yield reply
 
+    def _with_room_for_thought(self, options: GenerateOptions) -> GenerateOptions:
+        """The options with tokens for a thought too, where the model thinks and there is room."""
+        thinking = options.thinking and not self._shared.thought_too_long
+        if not thinking and not self._shared.thinks:
+            return options
+        reserve = _SUMMARY_RESERVE if options.grammar is None else 64
+        room = self.limit - self.used - options.max_tokens - reserve
+        tokens = options.max_tokens + max(0, min(_THOUGHT_TOKENS, room))
+        return replace(options, thinking=thinking, max_tokens=tokens)
+
+    async def _wait(
+        self, pause: float, reason: str, attempt: int
+    ) -> AsyncGenerator[ModelEvent, None]:
+        """Wait for the next try, reporting each second how long it still takes."""
+        until = time.monotonic() + pause
+        waiting = asyncio.ensure_future(self._timeouts.backoff(pause))
+        try:
+            while True:
+                left = max(0.0, until - time.monotonic())
+                yield RetryWait(reason=reason, attempt=attempt, left_s=left)
+                if (await asyncio.wait({waiting}, timeout=1.0))[0]:
+                    break
+            await waiting
+        finally:
+            waiting.cancel()
+
     async def _attempt(
-        self, options: GenerateOptions, builder: ReplyBuilder
+        self, body: dict[str, Any], builder: ReplyBuilder
     ) -> AsyncGenerator[ModelEvent, None]:
         """One request: yields its events and collects the reply in `builder`."""
-        more = {} if self._shared.plain else extras(options)
-        request = self._shared.client.build_request(
-            "POST", f"{self._url}/chat/completions", json={**self._payload(options), **more}
-        )
+        client, waits = self._shared.client, self._timeouts
+        request = client.build_request("POST", f"{self._url}/chat/completions", json=body)
+        silence = Silence(waits.first_s + waits.per_token_s * self.used)
         builder.sent = time.monotonic()
-        response = await self._send(request)
+        response = await self._send(request, silence)
         try:
             if response.status_code != 200:
-                body = await response.aread()
-                raise refusal(response.status_code, body, response.headers, extras=bool(more))
-            stream = events(
-                response, first_s=self._timeouts.first_s, stall_s=self._timeouts.stall_s
-            )
-            async with aclosing(stream):
+                told = await response.aread()
+                raise refusal(
+                    response.status_code, told, response.headers, proxy=self._shared.proxy
+                )
+            async with aclosing(events(response, silence)) as stream:
                 async for event in stream:
                     failure = refusal_in_stream(event)
                     if failure is not None:
@@ -243,50 +242,37 @@ class HttpConversation:
                         yield prefill
                     for delta in builder.take(event):
                         yield delta
+                    if builder.begun:
+                        silence.seconds = waits.stall_s
             for delta in builder.end():
                 yield delta
         finally:
             await response.aclose()
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: httpx.Request, silence: Silence) -> httpx.Response:
         try:
-            async with asyncio.timeout(self._timeouts.first_s):
+            async with asyncio.timeout(silence.seconds):
                 return await self._shared.client.send(request, stream=True)
         except TimeoutError:
-            seconds = self._timeouts.first_s
-            raise StreamBrokenError(f"the server sent nothing for {seconds:g} s") from None
+            raise SilentError(f"the server sent nothing for {silence.seconds:g} s") from None
 
-    def _payload(self, options: GenerateOptions) -> dict[str, Any]:
-        sampling = options.sampling
-        payload: dict[str, Any] = {
-            "model": self._model,
-            "messages": self._state.messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            "max_tokens": options.max_tokens,
-        }
-        if self._state.tools:
-            payload["tools"] = self._state.tools
-            payload["tool_choice"] = "none" if options.grammar else options.tool_choice
-        return payload
+    def _unread_reply(
+        self, builder: ReplyBuilder, options: GenerateOptions, error: UnreadableCallError
+    ) -> Reply:
+        """A reply whose call the server could not read: the model is told, and calls again."""
+        builder.end()
+        reply = builder.reply(options)
+        reply.tool_calls, reply.finish_reason = [], "stop"
+        reply.error = malformed(None, f"the server says: {error}")
+        self._messages.append_reply(reply)
+        return reply
 
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, StreamBrokenError):
-            return str(error)
-        return f"no connection to {self._url}: {reason_of(error)}"
-
-    def _gave_up(self, error: Exception) -> ModelError:
-        hint = "Is the server running? `url` of the provider in config.toml is its address."
-        if isinstance(error, StreamBrokenError):
-            hint = "The server's log may say why."
-        return ModelError(f"the model server gave no reply: {self._reason(error)}", hint=hint)
+    def _log(self, text: str) -> None:
+        logger.info("model server %s: %s", self._url, text)
 
     def _miss(self, reply: Reply) -> CacheMiss | None:
         """Why the server processed tokens again; None when it did not or does not report it."""
-        usage, known = reply.usage, self._state.known_tokens
+        usage, known = reply.usage, self._messages.known_tokens
         if not known or not usage.reused_tokens or usage.reused_tokens >= 0.9 * known:
             return None
         return CacheMiss(
@@ -294,48 +280,57 @@ class HttpConversation:
             position=usage.reused_tokens,
         )
 
+    def _notice_cut(self, reply: Reply, options: GenerateOptions) -> Notice | None:
+        """Where the server's window is smaller than was thought: adopt it, and say so once."""
+        found = self._window.smaller_than(
+            self.limit, reply, self._messages, self._declared, self.used, options.max_tokens
+        )
+        if found is None:
+            return None
+        reply.finish_reason = "context_full"
+        self.info.context = found.tokens
+        return Notice(level="warning", text=found.text)
+
     def _learn(self, reply: Reply) -> None:
-        usage, state = reply.usage, self._state
-        if usage.prompt_tokens:
-            chars = size(state.tools) + sum(size(m) for m in state.messages[:-1])
-            self._ratio = min(max(chars / usage.prompt_tokens, 1.0), 10.0)
-            state.known_tokens = usage.prompt_tokens + usage.completion_tokens
-            state.known_at = len(state.messages)
+        usage, state = reply.usage, self._messages
+        if usage.prompt_tokens and reply.finish_reason != "context_full":
+            kept = reply_message(reply) is not None
+            sent = state.items[:-1] if kept else state.items
+            self._window.learn(usage.prompt_tokens, size(self._declared) + sum(map(size, sent)))
+            state.known_tokens = usage.prompt_tokens + kept * usage.completion_tokens
+            state.known_at = len(state.items)
 
     def _learn_from_refusal(self, error: ContextFullError) -> None:
         """Correct the estimate after a refusal, or a server without counts would get it again."""
-        state = self._state
+        state = self._messages
+        if 512 <= error.limit < self.limit:
+            self.info.context = error.limit
         tokens = max(error.used, self.limit)
-        if tokens > self.used:
-            chars = size(state.tools) + sum(size(m) for m in state.messages)
-            self._ratio = min(max(chars / tokens, 1.0), self._ratio)
+        if error.used >= error.limit and tokens > self.used:
+            chars = size(self._declared) + sum(map(size, state.items))
+            self._window.learn(tokens, chars, shrink=True)
             state.known_tokens = state.known_at = 0
 
     # --- positions --------------------------------------------------------------------------
 
     def mark(self) -> int:
         """See Conversation."""
-        mark = len(self._state.messages)
-        self._marks[mark] = (self._state.known_tokens, self._state.known_at)
+        mark = len(self._messages.items)
+        self._marks[mark] = (self._messages.known_tokens, self._messages.known_at)
         return mark
 
     def rewind(self, mark: int) -> None:
         """Drop everything after `mark`."""
-        if not 0 <= mark <= len(self._state.messages):
+        if not 0 <= mark <= len(self._messages.items):
             raise ValueError(f"{mark} is not a mark of this conversation")
-        del self._state.messages[mark:]
+        del self._messages.items[mark:]
         known = self._marks.get(mark, (0, 0))
-        self._state.known_tokens, self._state.known_at = known
+        self._messages.known_tokens, self._messages.known_at = known
 
     def fork(self) -> HttpConversation:
         """Another conversation with the same content so far, over the same connections."""
         other = copy.copy(self)
-        other._state = _State(
-            list(self._state.messages),
-            self._state.tools,
-            self._state.known_tokens,
-            self._state.known_at,
-        )
+        other._messages = self._messages.copy()
         other._marks = dict(self._marks)
         other._closed = False
         self._shared.users += 1
@@ -343,16 +338,16 @@ class HttpConversation:
 
     async def count(self, text: str) -> int:
         """Tokens of `text`, estimated from the server's counts so far."""
-        return int(len(text) / self._ratio) + 1 if text else 0
+        return int(len(text) / self._window.chars_per_token) + 1 if text else 0
 
     @property
     def used(self) -> int:
         """Tokens in the prompt: counted by the server, and estimated from there on."""
-        state = self._state
-        fresh = sum(size(message) for message in state.messages[state.known_at :])
+        state = self._messages
+        fresh = sum(size(message) for message in state.items[state.known_at :])
         if not state.known_at:
-            fresh += size(state.tools)
-        return state.known_tokens + int(fresh / self._ratio)
+            fresh += size(self._declared)
+        return state.known_tokens + int(fresh / self._window.chars_per_token)
 
     @property
     def limit(self) -> int:
@@ -376,9 +371,3 @@ class HttpConversation:
             self._shared.users -= 1
             if self._shared.users == 0:
                 await self._shared.client.aclose()
-
-
-def is_local(url: str) -> bool:
-    """True for an address on this machine: no proxy, no network."""
-    host = httpx.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")

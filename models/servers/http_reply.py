@@ -1,49 +1,60 @@
 """Assembles one streamed chat completion: text, reasoning, tool calls, usage.
 
-Calls arrive natively or, from servers that do not parse them, as JSON in the text.
+Calls arrive natively or, from servers that do not parse what their model writes, in the text.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from laguna_agent.encodable import encodable
 from laguna_agent.events import (
     FinishReason,
     Reply,
+    TextDelta,
     ThinkingDelta,
     Timings,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
-from laguna_agent.models.chat.call_parsers import malformed
+from laguna_agent.models.chat.call_parsers import partial_suffix
 from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
-from laguna_agent.models.chat.chatml import json_shape
-from laguna_agent.models.chat.loose_json import clean, load_json
-from laguna_agent.models.chat.parsing import StreamParser, new_call_id
+from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, new_call_id
+from laguna_agent.models.chat.text_calls import CALL_MARKS, tagged_calls, trailing_calls
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
+from laguna_agent.models.servers.native_calls import NativeCalls
 
-
-@dataclass
-class _Call:
-    id: str
-    name: str = ""
-    parts: list[str] = field(default_factory=list)
+_UNOPENED_THOUGHT = re.compile(r"(.*?)</think>[ \t]*(?:\n|\Z)(.*)", re.DOTALL)
+_MARK = re.compile("|".join(map(re.escape, CALL_MARKS)))
 
 
 class ReplyBuilder:
-    """One reply under construction. `sent` is when it was requested (monotonic seconds)."""
+    """One reply under construction. `sent` is when it was requested (monotonic seconds).
 
-    def __init__(self, tools: Sequence[ToolSpec], options: GenerateOptions) -> None:
+    `native` says whether the server is known to parse calls by itself: then JSON in the text of a
+    reply is shown and not meant. None: nothing is known yet.
+    """
+
+    def __init__(
+        self, tools: Sequence[ToolSpec], options: GenerateOptions, *, native: bool | None = None
+    ) -> None:
         self.sent = time.monotonic()
-        self._parser = StreamParser(json_shape(tools, options, thinking=False, stops=()))
+        self.native = native
+        self._tools = tools if options.tool_choice != "none" else ()
+        self._required = options.tool_choice == "required"
+        # Calls are looked for in the whole text, at the end: this one splits off thoughts.
+        self._parser = StreamParser(ReplyShape(call_parser=None, names=frozenset()))
         self._reasoning: list[str] = []
-        self._calls: dict[int, _Call] = {}
+        self._calls = NativeCalls({tool.name for tool in tools})
+        self._held: list[str] | None = None
+        """What follows the beginning of a call in the text, until the end."""
+        self._unsure = ""
+        self._held_id = new_call_id()
+        self._errors: list[str] = []
         self._finish = ""
         self._usage = Usage()
         self._first: float | None = None
@@ -66,36 +77,45 @@ class ReplyBuilder:
             self._first = time.monotonic()
         return found
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of the reply has come: the server has read the prompt."""
+        return self._first is not None
+
+    @property
+    def only_thought(self) -> bool:
+        """Whether the reply was cut in its thought, before any text or call. After `end`."""
+        parsed = self._parsed
+        answered = parsed.text or parsed.tool_calls or self._calls
+        return bool(parsed.thinking) and self._finish == "length" and not answered
+
     def end(self) -> list[ParserEvent]:
         """End the stream; returns the last deltas."""
         found, self._parsed = self._parser.finish()
         self._ended = time.monotonic()
+        found = self._shown(found)
+        parsed = self._parsed
+        parsed.thinking = "".join(self._reasoning) or parsed.thinking
+        if not parsed.thinking and (unopened := _UNOPENED_THOUGHT.fullmatch(parsed.text)):
+            parsed.thinking, parsed.text = (part.strip() for part in unopened.groups())
+        parsed.tool_calls, self._errors = self._calls.finish(cut=self._finish == "length")
+        if self._calls:
+            self.native = True
+        elif self._tools:
+            self._find_calls_in_text()
+        left = self._unsure if self._held is None else "".join(self._held)
+        if left and not parsed.tool_calls:
+            found.append(TextDelta(text=left))
         return found
 
     def reply(self, options: GenerateOptions) -> Reply:
-        """The whole reply. `error` explains calls that could not be parsed."""
-        calls = list(self._parsed.tool_calls)
-        errors: list[str] = []
-        if self._parsed.error:
-            errors.append(self._parsed.error)
-        for call in self._calls.values():
-            raw = "".join(call.parts)
-            try:
-                arguments = load_json(raw) if raw.strip() else {}
-                if not isinstance(arguments, dict):
-                    raise ValueError("arguments must be one JSON object")
-            except ValueError as error:
-                errors.append(_unreadable(call.name, str(error), cut=self._finish == "length"))
-                continue
-            made = json.dumps(arguments, ensure_ascii=False)
-            kept = raw if _is_strict(raw) else made
-            calls.append(ToolCall(id=call.id, name=call.name, arguments=clean(arguments), raw=kept))
-        calls = [call for call in calls if self._is_allowed(call, options, errors)]
-        thinking = "".join(self._reasoning) or self._parsed.thinking
+        """The whole reply, after `end`. `error` explains calls that could not be parsed."""
+        parsed, errors = self._parsed, list(self._errors)
+        calls = [call for call in parsed.tool_calls if self._is_allowed(call, options, errors)]
         first = self._ended if self._first is None else self._first
         return Reply(
-            text=self._parsed.text,
-            thinking=thinking,
+            text=parsed.text,
+            thinking=parsed.thinking,
             tool_calls=calls,
             finish_reason=self._reason(bool(calls)),
             error=" ".join(errors) or None,
@@ -108,6 +128,22 @@ class ReplyBuilder:
             seed=options.sampling.seed,
             temperature=options.sampling.temperature,
         )
+
+    def _find_calls_in_text(self) -> None:
+        parsed, tools = self._parsed, self._tools
+        found = tagged_calls(parsed.text, tools, in_fence=not self.native)
+        if not parsed.text:  # a model may forget to end its thought
+            found = tagged_calls(parsed.thinking, tools, in_fence=False)
+            if not found.calls:
+                return
+            parsed.thinking, found.text = found.text, ""
+        parsed.text, parsed.thinking = found.text, parsed.thinking or found.thinking
+        parsed.tool_calls, self._errors = found.calls, found.errors
+        if found.calls or found.errors or self.native:
+            return
+        before, calls = trailing_calls(found.text, frozenset(tool.name for tool in tools))
+        if not before or self._required or self.native is False:
+            parsed.text, parsed.tool_calls = (before, calls) if calls else (parsed.text, [])
 
     @staticmethod
     def _is_allowed(call: ToolCall, options: GenerateOptions, errors: list[str]) -> bool:
@@ -138,41 +174,36 @@ class ReplyBuilder:
         if isinstance(content, list):
             content = "".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
         if isinstance(content, str) and content:
-            found += self._parser.feed(encodable(content))
+            found += self._shown(self._parser.feed(encodable(content)))
         calls = delta.get("tool_calls")
-        for position, piece in enumerate(calls if isinstance(calls, list) else ()):
-            if isinstance(piece, Mapping):
-                found.append(self._call_delta(piece, position))
+        if isinstance(delta.get("function_call"), Mapping):  # as the API was before
+            calls = [{"function": delta["function_call"]}]
+        for piece in calls if isinstance(calls, list) else ():
+            part = self._calls.add(piece) if isinstance(piece, Mapping) else None
+            if part is not None:
+                found.append(part)
         return found
 
-    def _call_delta(self, piece: Mapping[str, Any], position: int) -> ToolCallDelta:
-        index = piece.get("index")
-        index = index if isinstance(index, int) else self._index_of(piece, position)
-        call = self._calls.get(index)
-        if call is None:
-            given = piece.get("id")
-            known = {other.id for other in self._calls.values()}
-            fresh = isinstance(given, str) and given and given not in known
-            call = self._calls[index] = _Call(str(given) if fresh else new_call_id())
-        function = piece.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        name = function.get("name")
-        if isinstance(name, str) and name and name != call.name:
-            call.name += name
-        arguments = function.get("arguments")
-        if isinstance(arguments, Mapping):
-            arguments = json.dumps(arguments, ensure_ascii=False)
-        text = encodable(arguments) if isinstance(arguments, str) else ""
-        call.parts.append(text)
-        return ToolCallDelta(id=call.id, name=call.name or None, text=text)
-
-    def _index_of(self, piece: Mapping[str, Any], position: int) -> int:
-        """The index of a piece that has none: a new id is a new call."""
-        for index, call in self._calls.items():
-            if call.id == piece.get("id"):
-                return index
-        last = max(self._calls, default=-1)
-        return last + 1 if piece.get("id") or last < 0 else max(last, position)
+    def _shown(self, events: list[ParserEvent]) -> list[ParserEvent]:
+        """The events, with text held back from where a call seems to begin in it."""
+        shown: list[ParserEvent] = []
+        for event in events:
+            if not isinstance(event, TextDelta):
+                shown.append(event)
+            elif self._held is not None:
+                self._held.append(event.text)
+                shown.append(ToolCallDelta(id=self._held_id, name=None, text=event.text))
+            else:
+                text, self._unsure = self._unsure + event.text, ""
+                mark = _MARK.search(text) if self._tools else None
+                if mark is not None:
+                    self._held = [text[mark.start() :]]
+                    text = text[: mark.start()]
+                elif self._tools and (size := partial_suffix(text, CALL_MARKS)):
+                    text, self._unsure = text[:-size], text[-size:]
+                if text:
+                    shown.append(TextDelta(text=text))
+        return shown
 
     def _count(self, event: Mapping[str, Any]) -> None:
         """Read token counts from `usage` or llama-server's `timings`."""
@@ -200,17 +231,3 @@ class ReplyBuilder:
 def _number(data: Any, key: str) -> int:
     value = data.get(key) if isinstance(data, Mapping) else None
     return max(int(value), 0) if isinstance(value, int | float) else 0
-
-
-def _is_strict(raw: str) -> bool:
-    """True when the text can be sent back as it came: servers parse it again."""
-    try:
-        return isinstance(json.loads(raw), dict)
-    except ValueError:
-        return False
-
-
-def _unreadable(name: str, problem: str, *, cut: bool) -> str:
-    if cut:
-        problem = "it was cut off, because the reply reached its limit of tokens"
-    return malformed(name or None, problem)

@@ -58,8 +58,13 @@ def progress(event: dict[str, Any]) -> PrefillProgress | None:
     )
 
 
-def reply_message(reply: Reply) -> dict[str, Any]:
-    """A reply as a message to send back, its reasoning and calls as they came."""
+def reply_message(reply: Reply) -> dict[str, Any] | None:
+    """A reply as a message to send back, its reasoning and calls as they came.
+
+    None for one without text and calls: strict servers refuse an empty message for ever.
+    """
+    if not reply.text.strip() and not reply.tool_calls:
+        return None
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
     if reply.thinking:
         message["reasoning_content"] = reply.thinking

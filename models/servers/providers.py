@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from laguna_agent.config import Config, ProviderConfig
 from laguna_agent.errors import UsageError
 from laguna_agent.models.conversation import ModelInfo
 
 if TYPE_CHECKING:
-    from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
+    from laguna_agent.models.servers.http_conversation import HttpConversation
+    from laguna_agent.models.servers.server_facts import ServerFacts
+    from laguna_agent.models.servers.tries import Timeouts
 
 DEFAULT_CONTEXT = 32_768
 """Tokens, when neither the configuration nor the server tells."""
@@ -37,7 +39,9 @@ async def open_provider(
     """
     import httpx
 
-    from laguna_agent.models.servers.http_conversation import HttpConversation, is_local
+    from laguna_agent.models.http_client import is_local
+    from laguna_agent.models.servers.dialect import Dialect
+    from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
 
     found = provider_of(name, config.providers)
     if found is None:
@@ -72,44 +76,37 @@ async def open_provider(
             f"the key of provider {provider} is missing: {settings.key_env} is not set",
             hint=f"export {settings.key_env}=…",
         )
-    context = settings.context or await _context(address, model, key) or DEFAULT_CONTEXT
-    info = ModelInfo(name=name, format="openai", context=context, engine=f"server {address}")
-    return HttpConversation(url=address, model=model, info=info, key=key, timeouts=timeouts)
+    facts = await _ask(address, model, key, settings.ca)
+    context = settings.context or facts.context or DEFAULT_CONTEXT
+    info = ModelInfo(
+        name=name,
+        format="openai",
+        context=context,
+        parameters=facts.parameters,
+        engine=f"server {address}",
+    )
+    if timeouts is None and settings.timeout is not None:
+        timeouts = Timeouts(first_s=settings.timeout, per_token_s=0.0, stall_s=settings.timeout)
+    return HttpConversation(
+        url=address,
+        model=model,
+        info=info,
+        key=key,
+        timeouts=timeouts,
+        ca=settings.ca,
+        dialect=Dialect(budget_field=facts.server.budget_field),
+        raise_context=facts.server.raise_context,
+    )
 
 
-async def _context(address: str, model: str, key: str | None) -> int | None:
-    """The context size that llama-server, vLLM and the like report; None when they do not."""
+async def _ask(address: str, model: str, key: str | None, ca: str | None) -> ServerFacts:
+    """What the server tells of itself, as far as it does so at once."""
     import httpx
 
-    from laguna_agent.models.servers.http_conversation import is_local
+    from laguna_agent.models.http_client import client_options
+    from laguna_agent.models.servers.server_facts import ask
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    places = (f"{address}/models", f"{address.removesuffix('/v1')}/props")
-    async with httpx.AsyncClient(
-        headers=headers, timeout=3.0, trust_env=not is_local(address)
-    ) as client:
-        for address_of in places:
-            try:
-                answer = (await client.get(address_of)).json()
-            except (httpx.HTTPError, ValueError):
-                continue
-            found = _reported_context(answer, model)
-            if found:
-                return found
-    return None
-
-
-def _reported_context(answer: Any, model: str) -> int | None:
-    if not isinstance(answer, Mapping):
-        return None
-    listed = answer.get("data")
-    entries = [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
-    mine = [e for e in entries if e.get("id") == model] or (entries if len(entries) == 1 else [])
-    settings = answer.get("default_generation_settings")
-    for source in (*mine, settings):
-        if isinstance(source, Mapping):
-            for key in ("max_model_len", "context_length", "n_ctx"):
-                value = source.get(key)
-                if isinstance(value, int) and value > 0:
-                    return value
-    return None
+    options = client_options(address, ca=ca)
+    async with httpx.AsyncClient(headers=headers, timeout=3.0, **options) as client:
+        return await ask(client, address, model)

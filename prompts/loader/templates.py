@@ -87,7 +87,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "denied.md": {"tool": "", "reason": ""},
     "bad_call.md": {"error": ""},
     "no_call.md": {},
-    "cut.md": {"limit": 0},
+    "cut.md": {"limit": 0, "thought": False},
     "repeated.md": {"circle": "", "tool": ""},
     "interrupted.md": {},
     "undone.md": {"files": ""},

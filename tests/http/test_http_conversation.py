@@ -12,7 +12,6 @@ from laguna_agent.config import Config, ProviderConfig
 from laguna_agent.errors import ContextFullError, ModelError, UsageError
 from laguna_agent.events import (
     EngineRestarted,
-    ModelEvent,
     PrefillProgress,
     Reply,
     TextDelta,
@@ -20,66 +19,10 @@ from laguna_agent.events import (
     ToolCall,
     ToolCallDelta,
 )
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, Sampling, ToolSpec
-from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling
 from laguna_agent.models.servers.providers import open_provider, provider_of
 from support.model_server import Exchange, ModelServer, Script
-
-TOOL = ToolSpec(
-    name="read",
-    description="Read.",
-    parameters={"type": "object", "properties": {"path": {"type": "string"}}},
-)
-
-
-class Pauses(list[float]):
-    async def __call__(self, seconds: float) -> None:
-        self.append(seconds)
-
-
-def timeouts(**given: Any) -> Timeouts:
-    return Timeouts(**{"stall_s": 30.0, "backoff": Pauses(), **given})
-
-
-async def talk(server: ModelServer, given: Timeouts | None = None) -> HttpConversation:
-    info = ModelInfo(name="p/m", format="openai", context=1000)
-    conversation = HttpConversation(
-        url=server.url, model="m", info=info, key="secret", timeouts=given or timeouts()
-    )
-    await conversation.start("Be brief.", [TOOL])
-    await conversation.append([Message(role="user", content="Hello")])
-    return conversation
-
-
-async def collect(
-    conversation: HttpConversation, options: GenerateOptions | None = None
-) -> list[ModelEvent]:
-    return [event async for event in conversation.generate(options or GenerateOptions())]
-
-
-def reply_of(events: list[ModelEvent]) -> Reply:
-    assert isinstance(events[-1], Reply)
-    return events[-1]
-
-
-async def says_hi(exchange: Exchange) -> None:
-    await exchange.open()
-    await exchange.delta(content="Hi")
-    await exchange.delta(content=" there\u2028.", finish="stop")
-    details = {"cached_tokens": 30}
-    await exchange.done(prompt_tokens=40, completion_tokens=5, prompt_tokens_details=details)
-
-
-async def calls_read(exchange: Exchange) -> None:
-    await exchange.open()
-    await exchange.delta(reasoning_content="I must ")
-    await exchange.delta(reasoning_content="look.")
-    start = {"index": 0, "id": "c1", "type": "function"}
-    await exchange.delta(tool_calls=[{**start, "function": {"name": "read", "arguments": ""}}])
-    for piece in ('{"pa', 'th": "a.', 'py"}'):
-        await exchange.delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
-    await exchange.delta(finish="tool_calls")
-    await exchange.done(prompt_tokens=50, completion_tokens=9)
+from support.talk_to_server import Pauses, calls_read, collect, reply_of, says_hi, talk, timeouts
 
 
 async def test_a_reply_streams_and_reports_the_servers_counts() -> None:

@@ -91,7 +91,7 @@ class TranscriptModel:
             case "notice":
                 self.add_notice(event.text, "" if event.level == "info" else event.level)
             case "engine_restarted":
-                self.add_notice(f"the engine restarted: {event.reason}", "warning")
+                self._restarted(event)
             case "compacted":
                 self._compacted(event)
             case "rewound":
@@ -168,6 +168,18 @@ class TranscriptModel:
             else f"note to the model ({event.reason})"
         )
         self._add(Entry("notice", title=title, body=event.text))
+
+    def _restarted(self, event: e.EngineRestarted) -> None:
+        if not event.server:
+            self.add_notice(f"the engine restarted: {event.reason}", "warning")
+            return
+        title = f"the server was asked again (try {event.attempt + 1}): {event.reason}"
+        last = self._latest[-1] if self._latest else None
+        if last is not None and last.name == "retry" and event.attempt > 1:
+            last.title = title  # the tries of one request are one line
+            self._mark_changed(last)
+        else:
+            self._add(Entry("notice", title=title, state="warning", name="retry"))
 
     def _compacted(self, event: e.Compacted) -> None:
         before, after = f"{event.tokens_before:,}", f"{event.tokens_after:,}"

@@ -105,6 +105,8 @@ class ActivityLine(Widget):
                 self._show_loading(event)
             case "prefill_progress":
                 self._show_prefill(event)
+            case "retry_wait":
+                self.report("asking the server again", f"in {event.left_s:.0f} s")
             case "thinking_delta":
                 self._count_token("thinking")
             case "text_delta":
