@@ -184,13 +184,20 @@ class HookConfig(_Section):
     command: str
     """Run by bash in the repository, with JSON on its standard input."""
     tools: list[str] = []
-    """Patterns of tool names (`shell`, `git*`); empty means every tool."""
+    """For `before_tool` and `after_tool`: patterns of tool names (`shell`, `git*`); by default
+    every tool."""
     timeout: float = Field(default=30, gt=0, le=600)
-    """Seconds."""
+    """Seconds after which it is ended."""
     required: bool = False
     """A failing hook denies the call or prompt, instead of only showing a notice."""
     sandbox: bool = True
     """Run in the sandbox; false, in the user's own file only, runs it with the user's rights."""
+
+    @model_validator(mode="after")
+    def _fits_event(self) -> HookConfig:
+        if self.tools and self.on not in ("before_tool", "after_tool"):
+            raise ValueError("`tools` goes with before_tool and after_tool")
+        return self
 
 
 class Config(_Section):

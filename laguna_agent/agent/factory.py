@@ -11,7 +11,7 @@ from typing import Any
 from laguna_agent.actions import ReadPath, Verdict
 from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.context.first_message import git_state, today
-from laguna_agent.agent.hooks import Hooks
+from laguna_agent.agent.hooks import Hooks, unknown_tools
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.kept_settings import settings_to_keep
 from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
@@ -60,6 +60,7 @@ def make_services(
         lambda path: not path.is_relative_to(root / ".laguna") or instructions.accepts(path),
     )
     notices += unusable
+    notices += unknown_tools(config.hooks, {*builtin_tools(), *pack.tool_files})
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
     services = Services(
         conversation=model.conversation,

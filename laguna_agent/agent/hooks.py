@@ -3,7 +3,7 @@
 A hook reads one JSON object on standard input and may print one on standard output:
 
 - `{"deny": "reason"}` refuses the call (before_tool) or the prompt (on_prompt);
-- `{"add": "text"}` adds a message for the model, after the result or the prompt;
+- `{"add": "text"}` (all but turn_end) adds a message for the model, after the result or the prompt;
 - `{"continue": "text"}` (turn_end) makes the agent continue with that text.
 
 Exit status 2 denies with standard error as the reason, for hooks that are one line of shell. Any
@@ -25,15 +25,17 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from laguna_agent.actions import Action, ReadPath, WritePath
+from laguna_agent.clip import clip
 from laguna_agent.config import HookConfig
-from laguna_agent.errors import UsageError
+from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.events import Notice, ToolCall, ToolFinished
 from laguna_agent.policy import trust
 from laguna_agent.policy.environment import is_secret_variable
@@ -45,6 +47,14 @@ MAX_CONTINUES = 3
 """How often hooks may make the agent continue in one turn."""
 _MAX_OUTPUT = 64 << 10
 _MAX_TEXT = 8_000
+_MAX_PATH = 4096
+_ANSWERS: dict[HookEvent, set[str]] = {
+    "before_tool": {"deny", "add"},
+    "after_tool": {"add"},
+    "on_prompt": {"deny", "add"},
+    "turn_end": {"continue"},
+}
+"""What a hook may answer at each event."""
 
 
 class _Answer(BaseModel):
@@ -106,22 +116,45 @@ class Hooks:
                     self._expected.setdefault(name, hashlib.sha256(data).digest())
         self._continues = 0
 
-    async def before_tool(self, call: ToolCall) -> HookResult:
-        """Run before a call. `deny` goes to the model as the call's result."""
-        about = {"tool": call.name, "arguments": call.arguments}
-        return await self._run("before_tool", about, tool=call.name)
+    async def before_tool(self, call: ToolCall, actions: Sequence[Action] = ()) -> HookResult:
+        """Run before a call that would do `actions`. `deny` goes to the model as its result."""
+        return await self._run("before_tool", self._about(call, actions), tool=call.name)
 
-    async def after_tool(self, call: ToolCall, finished: ToolFinished) -> HookResult:
+    async def after_tool(
+        self, call: ToolCall, finished: ToolFinished, actions: Sequence[Action] = ()
+    ) -> HookResult:
         """Run after a call; `add` follows its result. A denial is only shown."""
         about = {
-            "tool": call.name,
-            "arguments": call.arguments,
+            **self._about(call, actions),
             "ok": finished.ok,
             "content": finished.content,
             "exit_code": finished.exit_code,
             "files_changed": finished.files_changed,
         }
         return await self._run("after_tool", about, tool=call.name)
+
+    def _about(self, call: ToolCall, actions: Sequence[Action]) -> dict[str, Any]:
+        """The call, with the paths that it reads or writes as they really are: relative to the
+        repository, without `..` and links, and in the arguments too."""
+        paths = [self._real(a.path) for a in actions if isinstance(a, ReadPath | WritePath)]
+        arguments = {
+            name: self._real(value)
+            if isinstance(value, str) and self._names(value, paths)
+            else value
+            for name, value in call.arguments.items()
+        }
+        return {"tool": call.name, "arguments": arguments, "paths": list(dict.fromkeys(paths))}
+
+    def _names(self, value: object, paths: Sequence[str]) -> bool:
+        is_short = bool(paths) and isinstance(value, str) and len(value) < _MAX_PATH
+        return is_short and self._real(str(value)) in paths
+
+    def _real(self, path: str) -> str:
+        root = os.path.realpath(self.cwd)
+        with contextlib.suppress(ValueError):  # a NUL
+            target = os.path.realpath(os.path.join(root, path))
+            return os.path.relpath(target, root) if _is_below(target, root) else target
+        return path
 
     async def on_prompt(self, text: str, *, steered: bool = False) -> HookResult:
         """Run on a user's message before the model sees it. It begins a turn unless `steered`."""
@@ -166,15 +199,9 @@ class Hooks:
                 texts.append(answer.continue_with[:_MAX_TEXT])
             if answer.deny is not None:
                 result.deny = answer.deny[:_MAX_TEXT] or "a hook said no"
-                if event in ("before_tool", "on_prompt"):
-                    # Later hooks could act on a call that does not happen.
-                    break
+                break  # later hooks could act on a call that does not happen
         if texts:
             result.continue_with = "\n".join(texts)
-        if result.deny is not None and event in ("after_tool", "turn_end"):
-            text = f"A hook denied at {event}, where there is nothing to deny: {result.deny}"
-            result.notices.append(Notice(level="warning", text=text))
-            result.deny = None
         return result
 
     async def _run_hook(
@@ -188,6 +215,8 @@ class Hooks:
             return _failed(hook, f"could not be started: {error.strerror}", result)
         except _ChangedError as error:
             return _failed(hook, f"not run, because {error}", result)
+        if status == 2 and "deny" not in _ANSWERS[hook.on]:
+            return _failed(hook, "it denied, where there is nothing to deny", result)
         if status == 2:
             return _Answer(deny=err.strip() or out.strip() or "a hook said no")
         if status != 0:
@@ -201,12 +230,19 @@ class Hooks:
         if not out.strip():
             return _Answer()
         try:
-            return _Answer.model_validate_json(out)
+            answer = _Answer.model_validate_json(out)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             why = f"{where}: {first['msg']}" if where else str(first["msg"])
             return _failed(hook, f"its output is not an answer: {why}", result)
+        given = {
+            name for name, value in answer.model_dump(by_alias=True).items() if value is not None
+        }
+        if wrong := sorted(given - _ANSWERS[hook.on]):
+            known = " and ".join(f"`{name}`" for name in sorted(_ANSWERS[hook.on]))
+            return _failed(hook, f"`{wrong[0]}` means nothing here, which takes {known}", result)
+        return answer
 
     def _outside(self, hook: HookConfig) -> bool:
         return self._sandbox is None or not hook.sandbox
@@ -322,6 +358,29 @@ class _Kept(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
+
+
+def unknown_tools(hooks: Sequence[HookConfig], known: Collection[str]) -> list[Notice]:
+    """Notices of hooks for tools that are not in `known`, such as those of another pack.
+
+    Raises UsageError for a name that is near to a known one.
+    """
+    notices = []
+    for number, hook in enumerate(hooks, 1):
+        for pattern in hook.tools:
+            if any(fnmatch.fnmatchcase(name, pattern) for name in known):
+                continue
+            where = f"hooks.{number}.tools: there is no tool `{pattern}`"
+            near = did_you_mean(pattern.strip("*?"), known, list_all=False)
+            if near:
+                raise UsageError(where, hint=near)
+            text = f"{where} here, so `{clip(hook.command, 60)}` does not run for it."
+            notices.append(Notice(level="warning", text=text))
+    return notices
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _failed(hook: HookConfig, why: str, result: HookResult) -> _Answer:

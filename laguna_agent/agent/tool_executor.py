@@ -100,16 +100,16 @@ class ToolExecutor:
     async def _refusal(self, permitted: _Permitted) -> ToolFinished | None:
         """The result of a call that may not run, or None: hooks and the policy decide."""
         call, tool, arguments = permitted.call, permitted.tool, permitted.arguments
-        hooked = await self.services.hooks.before_tool(call)
-        self._show(hooked.notices)
-        if hooked.deny is not None:
-            return self._denied(call, f"a hook said no: {hooked.deny}", call.name)
-        self.hook_texts += hooked.add
         try:
             actions = await asyncio.to_thread(tool.tool.actions, arguments, self._context)
         except Exception as error:
             return _refused(call, f"{call.name}: {error}")
         permitted.actions = actions
+        hooked = await self.services.hooks.before_tool(call, actions)
+        self._show(hooked.notices)
+        if hooked.deny is not None:
+            return self._denied(call, f"a hook said no: {hooked.deny}", call.name)
+        self.hook_texts += hooked.add
         for action in actions:
             if isinstance(action, WritePath):
                 why = self.check.protected(os.path.relpath(action.path, self._context.workspace))
@@ -182,7 +182,9 @@ class ToolExecutor:
             calls, await asyncio.gather(*map(self._run_one, calls)), strict=True
         ):
             self._report(finished)
-            hooked = await self.services.hooks.after_tool(permitted.call, finished)
+            hooked = await self.services.hooks.after_tool(
+                permitted.call, finished, permitted.actions
+            )
             self.hook_texts += hooked.add
             self._show(hooked.notices)
             while self.services.gate.notices:

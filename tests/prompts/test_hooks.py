@@ -6,18 +6,22 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from laguna_agent.agent.hooks import MAX_CONTINUES, Hooks
+from laguna_agent.actions import ReadPath, WritePath
+from laguna_agent.agent.hooks import MAX_CONTINUES, Hooks, unknown_tools
 from laguna_agent.config import HookConfig, load_config
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ToolCall, ToolFinished
 from laguna_agent.policy import trust
 from laguna_agent.policy.sandbox import Bubblewrap
 from laguna_agent.programs import find_program
+from support.packs import write_files
+from support.scripted import call, results_of, take
 
 CALL = ToolCall(id="1", name="shell", arguments={"command": "rm -rf build"})
 DONE = ToolFinished(call_id="1", name="shell", ok=False, content="no", exit_code=1)
@@ -37,6 +41,7 @@ async def test_a_hook_reads_the_call_as_json_and_may_print_nothing(tmp_path: Pat
         "cwd": str(tmp_path),
         "tool": "shell",
         "arguments": {"command": "rm -rf build"},
+        "paths": [],
     }
 
 
@@ -298,3 +303,125 @@ def test_a_project_cannot_take_its_hooks_out_of_the_sandbox(tmp_path: Path) -> N
         path.write_text(hook + f"{value}\n")
         with pytest.raises(UsageError, match="hooks of a project run in the sandbox"):
             load_config(project=path, user=tmp_path / "none", environment={})
+
+
+# --- what a hook reads of paths, and what it may answer -------------------------------------------
+
+SPELLINGS = ["vendor/a.txt", "./vendor/a.txt", "sub/../vendor/a.txt", "vendor//a.txt", "link/a.txt"]
+
+
+@pytest.mark.parametrize(
+    "spelling", [*SPELLINGS, "{root}/vendor/a.txt", "{root}/sub/../link/a.txt"]
+)
+async def test_paths_are_those_of_the_files_however_they_are_spelled(
+    tmp_path: Path, spelling: str
+) -> None:
+    for name in ("vendor", "sub"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("vendor")
+    path = spelling.format(root=tmp_path)
+    call = ToolCall(id="1", name="write", arguments={"path": path, "content": "vendor/b.txt"})
+    action = WritePath(path=os.path.join(tmp_path, path))
+    seen = {"on": "before_tool", "command": "cat > before.json"}
+    runner = hooks(tmp_path, seen, {"on": "after_tool", "command": "cat > after.json"})
+    await runner.before_tool(call, [action])
+    await runner.after_tool(call, DONE, [action])
+    for name in ("before.json", "after.json"):
+        payload = json.loads((tmp_path / name).read_text())
+        assert payload["paths"] == ["vendor/a.txt"]
+        assert payload["arguments"] == {"path": "vendor/a.txt", "content": "vendor/b.txt"}
+
+
+async def test_a_path_outside_the_repository_is_absolute(tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    runner = hooks(root, {"on": "before_tool", "command": "cat > seen.json"})
+    call = ToolCall(id="1", name="read", arguments={"path": "../repo-evil/a\0.txt", "start": 1})
+    await runner.before_tool(call, [ReadPath(path=str(tmp_path / "repo-evil/a.txt"))])
+    seen = json.loads((root / "seen.json").read_text())
+    assert seen["paths"] == [os.path.realpath(tmp_path / "repo-evil/a.txt")]
+    assert seen["arguments"]["start"] == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "answer", "said"),
+    [
+        ("after_tool", '{"continue": "go on"}', "`continue` means nothing here, which takes `add`"),
+        ("after_tool", '{"deny": "no"}', "`deny` means nothing here"),
+        ("turn_end", '{"add": "text"}', "`add` means nothing here, which takes `continue`"),
+        ("turn_end", '{"continue": "go on", "deny": "no"}', "`deny` means nothing here"),
+        (
+            "before_tool",
+            '{"continue": "x"}',
+            "`continue` means nothing here, which takes `add` and",
+        ),
+        ("on_prompt", '{"continue": "x"}', "`continue` means nothing here"),
+    ],
+)
+async def test_an_answer_that_the_event_does_not_take_is_shown(
+    tmp_path: Path, event: str, answer: str, said: str
+) -> None:
+    runner = hooks(tmp_path, {"on": event, "command": f"echo '{answer}'"})
+    run = {
+        "before_tool": lambda: runner.before_tool(CALL),
+        "after_tool": lambda: runner.after_tool(CALL, DONE),
+        "on_prompt": lambda: runner.on_prompt("x"),
+        "turn_end": lambda: runner.turn_end(status="done"),
+    }
+    outcome = await run[event]()
+    assert (outcome.deny, outcome.add, outcome.continue_with) == (None, [], None)
+    [notice] = outcome.notices
+    assert said in notice.text
+
+
+def test_the_name_of_a_tool_that_is_misspelt_is_an_error() -> None:
+    known = ["read", "write", "edit", "shell", "git"]
+
+    def notices(*tools: str) -> list[str]:
+        hook = HookConfig(on="before_tool", command="true", tools=list(tools))
+        return [notice.text for notice in unknown_tools([hook], known)]
+
+    assert notices("write", "git*", "*", "[er]*") == []
+    for wrong, right in (
+        ("wirte", "write"),
+        ("Edit", "edit"),
+        ("shel", "shell"),
+        ("writ?x", "write"),
+    ):
+        with pytest.raises(UsageError, match=f"hooks.1.tools: .*`{re.escape(wrong)}`\n.*`{right}`"):
+            notices("read", wrong)
+    [text] = notices("pytest_all")
+    assert "there is no tool `pytest_all` here, so `true` does not run for it" in text
+
+
+def test_tools_go_with_the_events_of_tools(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[[hooks]]\non = "turn_end"\ncommand = "x"\ntools = ["write"]\n')
+    with pytest.raises(UsageError, match="`tools` goes with before_tool and after_tool"):
+        load_config(user=path, environment={})
+
+
+async def test_a_guard_stops_a_write_by_any_spelling(
+    tmp_path: Path, opened: Any, workspace: Path
+) -> None:
+    guard = 'grep -q \'"paths": .*"vendor/\' && echo \'{"deny": "not ours"}\' || true'
+    spellings = [path.format(root=workspace) for path in (*SPELLINGS, "{root}/vendor/a.txt")]
+    writes = [call("write", path=path, content=f"{n}\n") for n, path in enumerate(spellings)]
+    flags = {"hooks": [{"on": "before_tool", "tools": ["write"], "command": guard}]}
+    session, _ = await opened([*writes, call("done", summary="x")], flags=flags, mode="allow-all")
+    results = results_of(await take(session, "Change it"))
+    assert not any(result.ok for result in results[:-1])
+    assert (workspace / "vendor/a.txt").read_text() == "ours\n"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = write_files(tmp_path / "repo", {"vendor/a.txt": "ours\n", "sub/b.txt": ""})
+    (root / "link").symlink_to("vendor")
+    return root
+
+
+async def test_a_session_with_a_misspelt_tool_does_not_open(opened: Any) -> None:
+    flags = {"hooks": [{"on": "before_tool", "tools": ["wirte"], "command": "exit 2"}]}
+    with pytest.raises(UsageError, match="Did you mean `write`"):
+        await opened([], flags=flags)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from laguna_agent.actions import WritePath
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.skills import find_skills
 from laguna_agent.config import load_config
@@ -132,11 +133,17 @@ async def test_the_hooks_and_the_skill_of_the_guide_work(home: Path, tmp_path: P
 
     async def denied(path: str) -> str | None:
         call = ToolCall(id="1", name="write", arguments={"path": path, "content": ""})
-        outcome = await hooks.before_tool(call)
+        action = WritePath(path=str(tmp_path / path))
+        outcome = await hooks.before_tool(call, [action])
         assert outcome.notices == []
         return outcome.deny
 
-    assert await denied("vendor/x.c") == "vendor/ is not ours to change"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "link").symlink_to("vendor")
+    for path in ("vendor/x.c", "./vendor/x.c", "sub/../vendor/x.c", "link/x.c"):
+        assert await denied(path) == "vendor/ is not ours to change"
+    assert await denied(str(tmp_path / "vendor/x.c")) == "vendor/ is not ours to change"
     assert await denied("src/x.c") is None
     ended = await hooks.turn_end(status="done")
     assert ended.continue_with == "make lint fails. Fix that."
