@@ -20,7 +20,7 @@ from laguna_agent.policy.command_table import (
     Options,
     ProgramSpec,
 )
-from laguna_agent.policy.git_table import analyse_git
+from laguna_agent.policy.git_table import READING, analyse_git, without_globals
 from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word, parse
 from laguna_agent.policy.wrappers import split_option, unwrap
 
@@ -127,6 +127,19 @@ def analyse(command: str, cwd: str) -> CommandAnalysis:
         path for word in script.reads if word.value is not None for path in expand(word, cwds)
     ]
     return CommandAnalysis(script, analysed, cwds, inputs)
+
+
+def reads_only_by_name(words: Sequence[str]) -> bool:
+    """Whether these first words of a command (`find`, `git log`) only read, whatever operands
+    follow, so that only an option can make it do more."""
+    words = [os.path.basename(word) for word in words[:1]] + list(words[1:])
+    if words[:1] == ["git"]:
+        rest = without_globals(words[1:])
+        return bool(rest) and rest[0] in READING
+    spec = READ_ONLY_PROGRAMS.get(words[0]) if words else None
+    return spec is not None and not isinstance(
+        _apply(spec, words[0], [Word(word, word) for word in words[1:]]), str
+    )
 
 
 def _after_cd(simple: SimpleCommand, cwds: list[str]) -> list[str]:

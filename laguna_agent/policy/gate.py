@@ -24,13 +24,19 @@ from laguna_agent.actions import (
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
-from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
+from laguna_agent.policy.command_analysis import (
+    AnalysedCommand,
+    CommandAnalysis,
+    analyse,
+    reads_only_by_name,
+)
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.irreversible import loss
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy
 from laguna_agent.policy.secret_reads import shown_secret, untracked_secrets
 from laguna_agent.policy.suggestions import suggested_words
+from laguna_agent.policy.words import possible_paths
 from laguna_agent.policy.wrappers import visible_commands
 
 LOCAL_GIT = frozenset({"add", "commit", "stash", "branch", "tag", "init", "unstage"})
@@ -142,11 +148,9 @@ class Gate:
         """The narrowest useful rule that would allow this action, or None."""
         match action:
             case ReadPath() if sensitive_paths.secret_reason(action.path, self._root) is None:
-                return RuleConfig(verdict="allow", path=sensitive_paths.real(action.path))
+                return RuleConfig(verdict="allow", path=rules.escaped(action.path))
             case WritePath() if self._protected(action.path) is None:
-                return RuleConfig(
-                    verdict="allow", path=sensitive_paths.real(action.path), write=True
-                )
+                return RuleConfig(verdict="allow", path=rules.escaped(action.path), write=True)
             case RunCommand():
                 return self._suggest_command(action)
             case Network():
@@ -322,10 +326,10 @@ class Gate:
             return None
         decided: RuleConfig | None = None
         for command in analysis.commands:
-            values = command.simple.values
-            rule = None if values is None else self._allow_rule(values)
+            rule = self._allow_rule(command)
             if rule is not None:
-                if self._read_only.shell.why_unreliable(list(map(os.path.basename, values or []))):
+                names = [os.path.basename(word.value or "") for word in command.simple.words]
+                if self._read_only.shell.why_unreliable(names):
                     return None
                 decided = rule
                 continue
@@ -338,12 +342,21 @@ class Gate:
             else _decision("allow", rules.rule_label(decided), "this rule matches")
         )
 
-    def _allow_rule(self, words: Sequence[str]) -> RuleConfig | None:
-        for rule in self._rules:
+    def _allow_rule(self, command: AnalysedCommand) -> RuleConfig | None:
+        """The rule that allows a simple command. A `*` lets neither an option through with which a
+        program that reads does more, nor the name of a secret file."""
+        values = command.simple.values or []
+        for rule in self._rules if values else ():
             if rule.verdict != "allow" or rule.command is None:
                 continue
-            if rules.covers_words(rule.command, words, wide=False):
-                return rule
+            if not rules.covers_words(rule.command, values, wide=False):
+                continue
+            named, matched = rules.named_and_matched(rule.command, values)
+            if matched and command.verdict != "read-only" and reads_only_by_name(named):
+                continue
+            if any(sensitive_paths.is_secret_file(p) for w in matched for p in possible_paths(w)):
+                continue
+            return rule
         return None
 
     def _suggest_command(self, action: RunCommand) -> RuleConfig | None:

@@ -38,7 +38,7 @@ _LOG = _DIFF | _names(
     "--source --parents --children --objects --count --decorate-refs --no-notes --notes -L "
     "--ancestry-path --sparse --left-only --right-only --mailmap --use-mailmap"
 )
-_READING: dict[str, frozenset[str]] = {
+READING: dict[str, frozenset[str]] = {
     "status": _names(
         "-s --short -b --branch --show-stash --porcelain --long -v --verbose -u "
         "--untracked-files --ignored -z --ahead-behind --no-ahead-behind --renames --no-renames "
@@ -234,13 +234,13 @@ def analyse_git(words: Sequence[str]) -> GitReads | str:
     )
     if name in _LISTING:
         return reading if _LISTING[name](rest) else f"git {name} may change the repository"
-    if name not in _READING:
+    if name not in READING:
         return f"git {name} is not a known read-only command"
     return _options(name, rest, reading)
 
 
 def _options(name: str, rest: list[str], reading: GitReads) -> GitReads | str:
-    allowed = _READING[name]
+    allowed = READING[name]
     after_dashes = False
     for word in rest:
         if after_dashes or not word.startswith("-") or word == "-":

@@ -10,6 +10,7 @@ its words.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import os
 import re
 import shlex
@@ -48,7 +49,7 @@ def _glob_pattern(pattern: str) -> re.Pattern[str]:
             out.append(r"[^/]")
             position += 1
         elif rest[0] == "[" and (end := rest.find("]", 2)) > 0:
-            body = rest[1:end].replace("\\", "\\\\")
+            body = rest[1:end].replace("\\", "\\\\").replace("[", "\\[")
             out.append("[" + ("^" + body[1:] if body[0] in "!^" else body) + "]")
             position += end + 1
         else:
@@ -140,6 +141,22 @@ def command_words(pattern: str) -> tuple[str, ...]:
         return tuple(shlex.split(pattern))
     except ValueError:
         return tuple(pattern.split())
+
+
+def named_and_matched(pattern: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that a command rule names one by one, and those that only its patterns match.
+
+    A word in the place of a pattern (`lo?`) is in both.
+    """
+    wanted = command_words(pattern)
+    count = len(wanted) - (wanted[-1:] == ("*",))
+    matched = [word for word, w in zip(words, wanted, strict=False) if glob.has_magic(w)]
+    return list(words[:count]), list(dict.fromkeys([*matched, *words[count:]]))
+
+
+def escaped(path: str) -> str:
+    """A path rule for exactly this path, whatever characters are in it."""
+    return glob.escape(sensitive_paths.real(path))
 
 
 def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:

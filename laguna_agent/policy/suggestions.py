@@ -40,7 +40,6 @@ _RUNNERS = frozenset(
         "clang-tidy",
         "gofmt",
         "rustfmt",
-        "cmake",
     }
 )
 """Programs whose arguments only select what is checked or built in the workspace."""
