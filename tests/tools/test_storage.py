@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -145,7 +149,7 @@ CHILD = """
         os.fdopen = dying
     elif when == "within the overwrite":
         real = storage._overwrite
-        def torn(target, data):
+        def torn(target, data, old=None):
             fd = os.open(target.path, os.O_WRONLY)
             os.write(fd, data[: len(data) // 2])
             die()
@@ -203,3 +207,120 @@ async def test_special_and_huge_files_are_not_written(box: Toolbox) -> None:
             result = await box.call(tool, path=name, **arguments)
             assert not result.ok
             assert why in result.content
+
+
+EDITOR = """
+    import asyncio, json, os, sys
+    from pathlib import Path
+    from laguna_agent.tools.registry import builtin_tools
+    from laguna_agent.tools.tool import ToolContext
+
+    workspace, state, user, path, size = sys.argv[1:]
+    tool = builtin_tools()["edit"]
+
+    def edit(**call):
+        context = ToolContext(workspace=Path(workspace), state_dir=Path(state))
+        return asyncio.run(tool.run(tool.arguments.model_validate(call), context))
+
+    edit(path="none", old="1", new="2")  # imports what another user may not read
+    if int(user) and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(int(user))
+        os.setuid(int(user))
+    result = edit(path=path, old="1", new="2" * int(size))
+    print(json.dumps([result.ok, result.content]))
+"""
+NOBODY = 65534
+
+
+def edit_apart(
+    box: Toolbox, *wrapper: str, path: str = "d/a.txt", user: int = 0, size: int = 1
+) -> tuple[bool, str]:
+    """The result of an edit by another process: as another user, or in other mounts."""
+    where = [str(box.workspace), str(box.context.state_dir), str(user), path, str(size)]
+    command = [*wrapper, sys.executable, "-c", textwrap.dedent(EDITOR), *where]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    ok, content = json.loads(done.stdout)
+    return ok, content
+
+
+def mounts(*options: str) -> list[str]:
+    return ["bwrap", "--dev-bind", "/", "/", *options, "--"]
+
+
+def test_a_file_that_is_a_mount_is_edited(box: Toolbox, tmp_path: Path) -> None:
+    outside = tmp_path / "volume.txt"
+    outside.write_text("1 and the rest\n")
+    box.add({"d/a.txt": ""})
+    mounted = mounts("--bind", str(outside), str(box.workspace / "d/a.txt"))
+    ok, content = edit_apart(box, *mounted)
+    assert ok, content
+    assert outside.read_text() == "2 and the rest\n"
+    assert not list((box.context.state_dir / "unfinished-writes").iterdir())
+
+
+def test_a_writable_file_in_a_read_only_folder_is_edited(box: Toolbox) -> None:
+    box.add({"d/a.txt": "1\n", "d/b.txt": "1\n"})
+    folder, file = str(box.workspace / "d"), str(box.workspace / "d/a.txt")
+    mounted = mounts("--ro-bind", folder, folder, "--bind", file, file)
+    assert edit_apart(box, *mounted)[0]
+    assert box.text("d/a.txt") == "2\n"
+    ok, content = edit_apart(box, *mounted, path="d/b.txt")
+    assert (ok, content) == (False, "d/b.txt is read-only.")
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o1777], ids=["not writable", "sticky"])
+def test_a_file_whose_folder_forbids_to_replace_it_is_edited(mode: int) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
+        Path(name).chmod(0o755)
+        box = Toolbox.at(Path(name))
+        box.add({"d/a.txt": "1\n"})
+        file = box.workspace / "d/a.txt"
+        file.chmod(0o666)
+        file.parent.chmod(mode)
+        box.context.state_dir.chmod(0o777)
+        inode = file.stat().st_ino
+        ok, content = edit_apart(box, user=NOBODY)
+        assert ok, content
+        assert file.read_text() == "2\n"
+        assert os.geteuid() or file.stat().st_ino == inode
+        assert [path.name for path in file.parent.iterdir()] == ["a.txt"]
+        file.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_full_disk_leaves_the_old_content(box: Toolbox, linked: bool) -> None:
+    (box.workspace / "d").mkdir()
+    (box.workspace / "old").write_text("1 old\n" + "x" * 60_000)
+    disk = str(box.workspace / "d")
+    prepare = f"cp {disk}/../old {disk}/a.txt" + (f" && ln {disk}/a.txt {disk}/b.txt" * linked)
+    after = f"cmp {disk}/a.txt {disk}/../old && ls -A {disk}"
+    script = f'{prepare} && "$@" && {after}'
+    wrapper = [*mounts("--size", "131072", "--tmpfs", disk), "sh", "-c", script, "sh"]
+    where = [str(box.workspace), str(box.context.state_dir), "0", "d/a.txt", "400000"]
+    command = [*wrapper, sys.executable, "-c", textwrap.dedent(EDITOR), *where]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    result, *names = done.stdout.decode().splitlines()
+    assert json.loads(result) == [False, "d/a.txt was not written: the disk is full."]
+    assert names == ["a.txt", "b.txt"][: 1 + linked]
+
+
+async def test_a_write_in_place_that_fails_is_taken_back(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.add({"a.txt": "1 old content\n"})
+    os.link(box.workspace / "a.txt", box.workspace / "b.txt")
+    real = os.fsync
+    failures = [OSError(errno.EIO, "Input/output error")]
+
+    def failing(descriptor: int) -> None:
+        if failures and os.fstat(descriptor).st_nlink > 1:
+            raise failures.pop()
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    result = await box.call("edit", path="a.txt", old="1 old", new="2" * 50)
+    assert not result.ok
+    assert box.text("a.txt") == "1 old content\n"

@@ -1,9 +1,10 @@
 """Writes files of the workspace so that a crash leaves the old or the new content, never a mix.
 
 A file is replaced by renaming a temporary file over it, which keeps mode, owner, extended
-attributes, and symbolic links to it. A file with several hard links is written in place, since
-renaming would split the links; its new content goes to a journal first, and `recover` finishes a
-write that a crash interrupted.
+attributes, and symbolic links to it. Where that is not possible it is written in place: a file with
+several hard links, which renaming would split, one that is itself a mount, one in a folder that is
+not writable. Its new content goes to a journal first, and `recover` finishes a write that a crash
+interrupted; one that fails is taken back.
 
 `laguna_agent.atomic_write` is for laguna's own files, which need neither attributes nor links kept.
 """
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import stat
+from io import FileIO
 from pathlib import Path
 
 from laguna_agent.tools.files.read_state import digest
@@ -35,6 +37,9 @@ from laguna_agent.tools.tool import ToolContext
 FILE_LIMIT = 32 << 20
 """Bytes of the largest file that is edited or rewritten."""
 _JOURNAL = "unfinished-writes"
+_CANNOT_REPLACE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of replacing a file that may be writable all the same: it is a mount, or its folder is
+read-only or sticky."""
 
 
 def check_writable(target: WorkspacePath) -> os.stat_result | None:
@@ -70,10 +75,8 @@ def replace_file(
         info = check_writable(target)
         if info is None or read_bytes(target, FILE_LIMIT + 1) != expected:
             raise PathError(f"{target.label} changed just now; nothing was written. Read it again.")
-        if info.st_nlink > 1:
+        if info.st_nlink > 1 or not _rename_over(target, data, info):
             _write_in_place(context, target, expected, data)
-        else:
-            _rename_over(target, data, info)
     except OSError as error:
         raise PathError(explain(error, target.label)) from None
 
@@ -120,23 +123,33 @@ def _fill(descriptor: int, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> None:
+def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> bool:
+    """Replace the file; False, with nothing changed, if that is not possible."""
     with parent_directory(target) as (directory, name):
         temporary = _temporary_name(name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        except OSError as error:
+            if error.errno in _CANNOT_REPLACE:
+                return False
+            raise
         try:
             kept = _keep_attributes(target, descriptor, info)
             _fill(descriptor, data)
-            if not kept:  # renaming would change the owner: write in place
-                _overwrite(target, data)
-                return
+            if not kept:  # renaming would change the owner
+                return False
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
             with contextlib.suppress(OSError):
                 os.fsync(directory)
+        except OSError as error:
+            if error.errno in _CANNOT_REPLACE:
+                return False
+            raise
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=directory)
+    return True
 
 
 def _keep_attributes(target: WorkspacePath, descriptor: int, info: os.stat_result) -> bool:
@@ -161,13 +174,36 @@ def _keep_attributes(target: WorkspacePath, descriptor: int, info: os.stat_resul
     return True
 
 
-def _overwrite(target: WorkspacePath, data: bytes) -> None:
+def _overwrite(target: WorkspacePath, data: bytes, old: bytes | None = None) -> None:
+    """Write in place. What does not fit on the disk fails before a byte is changed where the file
+    system can tell, else `old` is put back if it is given."""
     descriptor = open_beneath(target.root, target.relative, os.O_WRONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.ftruncate(stream.fileno(), len(data))
-        os.fsync(stream.fileno())
+    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+        try:
+            _reserve(descriptor, len(data))
+            _put(stream, data)
+        except OSError:
+            if old is not None:
+                _put(stream, old)
+            raise
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:  # not every file system has it
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+
+
+def _put(stream: FileIO, data: bytes) -> None:
+    stream.seek(0)
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
+    stream.truncate(len(data))
+    os.fsync(stream.fileno())
 
 
 def _write_in_place(context: ToolContext, target: WorkspacePath, old: bytes, new: bytes) -> None:
@@ -183,9 +219,12 @@ def _write_in_place(context: ToolContext, target: WorkspacePath, old: bytes, new
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     _fill(os.open(entry, flags, 0o600), json.dumps(header).encode() + b"\n" + old + new)
     try:
-        _overwrite(target, new)
+        _overwrite(target, new, old)
     finally:
-        entry.unlink(missing_ok=True)
+        # Also after a failure that could not be taken back: `recover` knows a torn file by both.
+        with contextlib.suppress(PathError):
+            if read_bytes(target, FILE_LIMIT + 1) in (old, new):
+                entry.unlink(missing_ok=True)
 
 
 def _journal(context: ToolContext) -> Path:
@@ -215,7 +254,10 @@ def recover(context: ToolContext) -> list[str]:
                 and check_writable(target) is not None
                 and _is_torn(read_bytes(target, FILE_LIMIT + 1), old, new)
             ):
-                _overwrite(target, new)
+                try:
+                    _overwrite(target, new)
+                except OSError:
+                    continue  # for the next session
                 done.append(target.label)
         entry.unlink(missing_ok=True)
     return done
@@ -226,4 +268,5 @@ def _is_torn(current: bytes, old: bytes, new: bytes) -> bool:
         return False
     pairs = enumerate(zip(current, new, strict=False))
     written = next((i for i, (a, b) in pairs if a != b), min(len(current), len(new)))
-    return current[written:] == old[written:]
+    rest, kept = current[written:], old[written:]
+    return rest.startswith(kept) and not rest[len(kept) :].strip(b"\0")  # zeros: room made for it
