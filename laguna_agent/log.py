@@ -7,6 +7,7 @@ adds sizes, notices and the texts of errors; `LAGUNA_LOG=warning` leaves only wh
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -85,7 +86,8 @@ class LogFile(logging.Handler):
 
     def _rotate(self, file: int) -> None:
         """Rename the file, unless another process has done it since it was opened."""
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         if os.fstat(file).st_ino == self.path.stat().st_ino:
             os.replace(self.path, self.path.with_name(f"{self.path.name}.1"))
 

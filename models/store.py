@@ -6,7 +6,6 @@ digest and origin); files put there by hand are found as well.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -22,6 +21,7 @@ from laguna_agent.atomic_write import atomic_write
 from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.config import Config
 from laguna_agent.errors import ModelError
+from laguna_agent.file_lock import locked
 from laguna_agent.models.catalogue import (
     DEFAULT,
     STARTER,
@@ -231,8 +231,7 @@ class Store:
         path = self.directory / "index.json"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with (self.directory / ".index.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.directory / ".index.lock"):
                 index = self._read()
                 yield index
                 while len(index.digests) > _MOST_DIGESTS:

@@ -57,9 +57,7 @@ async def start_conversation(
         events = [_session_started(services, settings), prompt, *events]
     if resumed:
         await _reenter(services, state, window, same_prefix=same_prefix)
-        events += [
-            Notice(level="warning", text=problem) for problem in recorder.trajectory.problems
-        ]
+    events += [Notice(level="warning", text=problem) for problem in recorder.trajectory.problems]
     for event in events:
         services.emit(event)
 

@@ -6,7 +6,8 @@ sessions/<id>/meta.json      what lists show; rebuilt when missing
 sessions/<id>/blobs/<sha256> fields too large for a line
 sessions/<id>/outputs/       long outputs of tools, which the model can read
 ```
-Appending costs the same however long the session is. One process appends at a time (flock);
+Appending costs the same however long the session is. One process appends at a time (it locks the
+directory, or `lock` in it where the file system has no locks);
 others may read meanwhile. When a line cannot be written whole (disk full, read-only), its bytes
 are removed again and LagunaError is raised: a turn that cannot be recorded stops.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from laguna_agent import file_lock
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Event
 from laguna_agent.paths import repository_state_dir
@@ -36,7 +38,7 @@ from laguna_agent.trajectory.reader import Tail, read_events, read_tail
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 _LOCK_PATIENCE = 0.2
 """Seconds to wait for the lock, which `is_locked` in another process holds for an instant."""
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+_LOCK_FILE = "lock"
 
 
 def sessions_dir(root: Path) -> Path:
@@ -53,12 +55,21 @@ def new_session_id(now: datetime | None = None) -> str:
 class Trajectory:
     """The record of one session. Create with `create`, `open` or `fork`; a context manager."""
 
-    def __init__(self, directory: Path, lock: int | None, file: int | None, info: Meta) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lock: int | None,
+        file: int | None,
+        info: Meta,
+        lock_file: Path | None = None,
+    ) -> None:
         self._directory = directory
-        self._lock, self._file = lock, file
+        self._lock, self._lock_file, self._file = lock, lock_file, file
         self.meta = info
         self.problems: list[str] = []
         """Damage that was skipped or repaired, described for the user."""
+        if lock_file is not None:
+            self.problems.append(f"the file system of {directory} has no locks; a file is used")
         self._next = 1
         self._size = 0
         self._torn = False
@@ -80,8 +91,8 @@ class Trajectory:
             branch, commit = meta.git_head(root)
             info = Meta(id=name, repository=str(root), branch=branch, commit=commit, parent=parent)
             info.created = info.updated = _now()
-            lock, file = _open_locked(directory, create=True)
-            trajectory = cls(directory, lock, file, info)
+            lock, lock_file, file = _open_locked(directory, create=True)
+            trajectory = cls(directory, lock, file, info, lock_file)
             meta.write_meta(directory, info)
         except FileExistsError as error:
             raise UsageError(f"session `{name}` already exists") from error
@@ -101,13 +112,14 @@ class Trajectory:
             raise UsageError(
                 f"there is no session at {directory}", hint="`laguna sessions list` lists them."
             )
-        lock = file = None
+        lock = file = lock_file = None
         try:
             if for_append:
-                lock, file = _open_locked(directory, create=False)
+                lock, lock_file, file = _open_locked(directory, create=False)
             tail = read_tail(directory / "events.jsonl")
             info = meta.read_meta(directory)
-            trajectory = cls(directory, lock, file, info or Meta(id=directory.name))
+            info_or_new = info or Meta(id=directory.name)
+            trajectory = cls(directory, lock, file, info_or_new, lock_file)
             trajectory._next, trajectory._size = tail.last_seq + 1, tail.size
             if info is None or info.events != tail.last_seq:
                 trajectory.meta = trajectory._recount(info)
@@ -120,9 +132,10 @@ class Trajectory:
             elif tail.torn:
                 trajectory.problems.append(tail.describe())
         except BaseException as error:
-            for handle in (lock, file):
-                if handle is not None:
-                    os.close(handle)
+            if file is not None:
+                os.close(file)
+            if lock is not None:
+                file_lock.release(lock, lock_file)
             if isinstance(error, OSError):
                 raise _unwritable(directory, error) from error
             raise
@@ -231,7 +244,7 @@ class Trajectory:
             os.close(self._file)
             self._file = None
         if self._lock is not None:
-            os.close(self._lock)
+            file_lock.release(self._lock, self._lock_file)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -308,39 +321,39 @@ class Trajectory:
         return info
 
 
-def _open_locked(directory: Path, *, create: bool) -> tuple[int, int]:
-    """Descriptors of the lock, which is the directory itself, and of the file to append to."""
+def _open_locked(directory: Path, *, create: bool) -> tuple[int, Path | None, int]:
+    """Descriptors of the lock, which is the directory itself, and of the file to append to; between
+    them the lock file if there is one."""
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    lock_file = None
     try:
-        _take_lock(lock, directory)
+        lock_file = _take_lock(lock, directory)
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        return lock, os.open(directory / "events.jsonl", flags, 0o600)
+        return lock, lock_file, os.open(directory / "events.jsonl", flags, 0o600)
     except BaseException:
-        os.close(lock)
+        file_lock.release(lock, lock_file)
         raise
 
 
-def _take_lock(lock: int, directory: Path) -> None:
+def _take_lock(descriptor: int, directory: Path) -> Path | None:
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
+            return file_lock.lock(descriptor, directory / _LOCK_FILE, wait=False)
+        except file_lock.LockHeldError as error:
             if time.monotonic() > deadline:
+                hint = f"Continue in a copy with `--fork {directory.name}`."
                 raise UsageError(
                     f"session {directory.name} is in use by another laguna",
-                    hint=f"Continue in a copy with `--fork {directory.name}`.",
+                    hint=f"{hint} {error.hint}" if error.hint else hint,
                 ) from error
             time.sleep(0.01)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:  # the file system has no locks
-                return
-            raise
 
 
 def is_locked(directory: Path) -> bool:
     """Whether a process appends to the session."""
+    if file_lock.is_held(directory / _LOCK_FILE):
+        return True
     lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

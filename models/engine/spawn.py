@@ -7,7 +7,6 @@ appear.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,13 +15,14 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from laguna_agent import __version__
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
+from laguna_agent.file_lock import LockHeldError, locked
 from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.paths import logs_dir, runtime_dir
@@ -79,10 +79,10 @@ def engine_log_path(key: str) -> Path:
 @contextmanager
 def start_lock(key: str, *, wait: bool = True) -> Iterator[bool]:
     """Held while an engine with that key starts or is about to end; yields whether it was taken."""
-    with (runtime_dir() / f"engine-{key}.lock").open("w") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+            held.enter_context(locked(runtime_dir() / f"engine-{key}.lock", wait=wait))
+        except LockHeldError:
             yield False
             return
         yield True

@@ -6,14 +6,13 @@ sees an incomplete file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -21,6 +20,7 @@ from typing import BinaryIO, Literal
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
+from laguna_agent.file_lock import LockHeldError, locked
 from laguna_agent.models.gguf import MAGIC
 
 SPARE = 64 << 20
@@ -103,7 +103,7 @@ class PartialFile:
         self._path = target.with_name(target.name + ".part")
         self._note = target.with_name(target.name + ".part.json")
         self._wait = wait
-        self._lock: BinaryIO | None = None
+        self._lock = ExitStack()
         self._file: BinaryIO | None = None
         self._sha = hashlib.sha256()
 
@@ -111,16 +111,13 @@ class PartialFile:
         locks = self.target.parent / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         # The lock file stays: were it removed, two processes could lock two files of one name.
-        lock = (locks / self.target.name).open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            lock.close()
+            self._lock.enter_context(locked(locks / self.target.name, wait=self._wait))
+        except LockHeldError:
             raise ModelError(
                 f"{self.target.name} is being fetched by another laguna",
                 hint="Wait for it, or stop it; the bytes fetched so far are kept.",
             ) from None
-        self._lock = lock
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,8 +126,7 @@ class PartialFile:
                 self.discard()
             else:
                 self._file.close()
-        if self._lock:
-            self._lock.close()
+        self._lock.close()
 
     def open(self) -> None:
         """Resume from the bytes of an earlier run if they belong to the same file.

@@ -7,7 +7,6 @@ in the working tree does not apply: no filters, no conversion of line endings, n
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.file_lock import locked
 from laguna_agent.tools.files.workspace import open_beneath
 from laguna_agent.tools.repository.git_command import (
     SAFE_OPTIONS,
@@ -132,15 +132,9 @@ class TreeStore:
         inside is raised as CheckpointError."""
         with self.errors():
             self.git_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(
-                self.git_dir.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(self.git_dir.parent / "lock"):
                 (self.git_dir / "index.lock").unlink(missing_ok=True)
                 yield
-            finally:
-                os.close(lock)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
