@@ -153,6 +153,7 @@ class KeptSettings(Record):
     plan: bool = False
     memory: bool = True
     cwd: str = ""
+    """The directory, as the model was told."""
 
 
 class TurnStarted(_Event):

@@ -61,6 +61,8 @@ class ModelInfo(BaseModel):
     template_sha256: str | None = None
     engine: str = ""
     """Engine name and build."""
+    remote: bool = False
+    """Whether it runs on another machine, which the prompt is sent to."""
 
 
 @dataclass

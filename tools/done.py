@@ -38,7 +38,7 @@ class DoneTool:
         """The check, if there is one."""
         if context.check is None:
             return []
-        return [RunCommand(command=context.check, cwd=str(context.workspace))]
+        return [RunCommand(command=context.check, cwd=str(context.start))]
 
     async def run(self, arguments: DoneArguments, context: ToolContext) -> ToolResult:
         """End the turn, or report why the check failed."""
@@ -65,9 +65,9 @@ class DoneTool:
 async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> CheckRan | None:
     """Run the task's check; None if it has none. Never raises.
 
-    It runs in a new shell in the workspace, so that what the model did to its own shell (variables,
-    functions, directory) does not affect it. Exit code 124 means that it timed out, 126 that no
-    shell could be started.
+    It runs in a new shell where commands start, so that what the model did to its own shell
+    (variables, functions, directory) does not affect it. Exit code 124 means that it timed out,
+    126 that no shell could be started.
     """
     if context.check is None:
         return None

@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -71,7 +70,7 @@ class GitTool:
 
     def actions(self, arguments: GitArguments, context: ToolContext) -> list[Action]:
         """Changing the repository, or reading the files that are named."""
-        words = _words(arguments.target, context.workspace)
+        words = _words(arguments.target, context)
         stash_reads = arguments.action == "stash" and words and words[0] in _STASH_READS
         if arguments.action in _WRITES or (arguments.action == "stash" and not stash_reads):
             detail = " ".join(p for p in (arguments.target, arguments.message) if p)
@@ -118,7 +117,7 @@ class _GitCall:
         self.context = context
         self.message = arguments.message.strip()
         self.action = arguments.action
-        self.words = _words(arguments.target, context.workspace)
+        self.words = _words(arguments.target, context)
 
     def run(self) -> str:
         """Carry it out. Raises GitError."""
@@ -389,13 +388,23 @@ class _GitCall:
             )
 
 
-def _words(target: str, workspace: Path) -> list[str]:
+def _words(target: str, context: ToolContext) -> list[str]:
+    """The words of a target; paths in them, which start where the model works, from the root."""
     text = target.strip()
     if not text:
         return []
-    if os.path.lexists(workspace / text) and "\0" not in text:
-        return [text]
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
+    if os.path.lexists(context.start / text) and "\0" not in text:
+        words = [text]
+    else:
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            words = text.split()
+    if context.directory is None:
+        return words
+    return [
+        os.path.relpath(context.start / word, context.workspace)
+        if not word.startswith("-") and os.path.lexists(context.start / word)
+        else word
+        for word in words
+    ]

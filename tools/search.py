@@ -182,7 +182,7 @@ def _render(
 ) -> ToolResult:
     pattern = arguments.pattern
     if not result.hits:
-        where = "" if target.relative == "." else f" in {target.label}"
+        where = "" if target.path == context.start else f" in {target.label}"
         some = f" in files like {arguments.glob}" if arguments.glob else ""
         partial = f" ({result.partial})" if result.partial else ""
         text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}."])
@@ -204,12 +204,13 @@ def _render(
     if result.partial:
         notes.append(f"[{result.partial}]")
     if arguments.mode == "count":
-        body, shown = _counts(paths, files), len(paths)
+        body, shown = _counts(context, paths, files), len(paths)
     else:
         body, shown = _lines(arguments, target, context, paths, files, ranks)
     rest = paths[shown:]
     if rest:
-        names = ", ".join(f"{printable_name(p)} ({len(files[p])})" for p in rest[:_MORE_NAMES])
+        more = {printable_name(context.shown(p)): len(files[p]) for p in rest[:_MORE_NAMES]}
+        names = ", ".join(f"{name} ({count})" for name, count in more.items())
         left = len(rest) - _MORE_NAMES
         body.append(f"Also in: {names}" + (f" and {left} more files" if left > 0 else ""))
     content = "\n".join([*notes, header, *body])
@@ -221,8 +222,8 @@ def _render(
     )
 
 
-def _counts(paths: list[str], files: dict[str, list[SearchHit]]) -> list[str]:
-    return [f"{printable_name(path)}: {len(files[path])}" for path in paths[:200]]
+def _counts(context: ToolContext, paths: list[str], files: dict[str, list[SearchHit]]) -> list[str]:
+    return [f"{printable_name(context.shown(path))}: {len(files[path])}" for path in paths[:200]]
 
 
 def _lines(
@@ -241,7 +242,7 @@ def _lines(
         hits = files[path]
         best = sorted(hits, key=lambda hit: (ranks[hit], hit.line, hit.column))[:share]
         chosen = sorted(best, key=lambda hit: (hit.line, hit.column))
-        label = target.label if target.saved else printable_name(path)
+        label = target.label if target.saved else printable_name(context.shown(path))
         block = [f"{label}:"]
         if arguments.context:
             block += _with_context(target, path, chosen, arguments.context)
@@ -323,7 +324,7 @@ def _find_files(
     found = match_names(paths, arguments.pattern)
     notes = [target.note] if target.note else []
     if len(entries) > _MAX_WALKED:
-        notes.append(_stopped(target, entries[-1].relative))
+        notes.append(_stopped(context, target, entries[-1].relative))
     if not found:
         wanted = composed(arguments.pattern.rpartition("/")[2]).lower()
         names = {composed(path).rpartition("/")[2].lower(): path for path in paths}
@@ -333,7 +334,7 @@ def _find_files(
             return ToolResult(ok=True, content=text, summary="no match")
         notes.append(f"No file name matches {arguments.pattern!r}; nearest:")
         found = [names[name] for name in close]
-    shown = [printable_name(path) for path in found[:_MAX_NAMES]]
+    shown = [printable_name(context.shown(path)) for path in found[:_MAX_NAMES]]
     if len(found) > _MAX_NAMES:
         shown.append(f"[… {len(found) - _MAX_NAMES} more; narrow it down]")
     header = f"{len(found)} file{'s' if len(found) != 1 else ''}"
@@ -345,7 +346,7 @@ def _find_files(
     )
 
 
-def _stopped(target: WorkspacePath, last: str) -> str:
+def _stopped(context: ToolContext, target: WorkspacePath, last: str) -> str:
     """Which of the files were not looked at, and where to look for them."""
     here = "" if target.relative == "." else target.relative + "/"
     reached = here + last.removeprefix(here).partition("/")[0]
@@ -356,9 +357,10 @@ def _stopped(target: WorkspacePath, last: str) -> str:
         )
         if entry.is_directory and entry.relative >= reached
     }
-    names = [printable_name(folder) for folder in sorted(folders)]
+    names = [printable_name(context.shown(folder)) for folder in sorted(folders)]
     rest = ", ".join(names[:_MORE_NAMES]) + (", …" if len(names) > _MORE_NAMES else "")
     where = f"; give one of these as path: {rest}" if rest else "; find in the shell sees all"
     return (
-        f"[only the first {_MAX_WALKED:,} files were looked at, to {printable_name(last)}{where}]"
+        f"[only the first {_MAX_WALKED:,} files were looked at, "
+        f"to {printable_name(context.shown(last))}{where}]"
     )

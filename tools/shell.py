@@ -83,7 +83,7 @@ class ShellTool:
 def shell_cwd(context: ToolContext) -> str:
     """The directory that the next command runs in."""
     session = context.state.get(_SHELL)
-    return session.cwd if isinstance(session, BashSession) else str(context.workspace)
+    return session.cwd if isinstance(session, BashSession) else str(context.start)
 
 
 def calls_made(context: ToolContext) -> int:
@@ -106,7 +106,7 @@ async def stopped(context: ToolContext) -> None:
 
 
 def new_session(context: ToolContext) -> BashSession:
-    """A new shell in the workspace, which the caller closes."""
+    """A new shell where commands run, which the caller closes."""
     return _new_session(context)
 
 
@@ -126,7 +126,7 @@ def _new_session(context: ToolContext) -> BashSession:
         return save_output(context, "")
 
     return BashSession(
-        workspace=context.workspace,
+        workspace=context.start,
         directory=context.state_dir / "shell",
         sandbox=context.sandbox,
         save=save,

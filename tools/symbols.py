@@ -121,7 +121,7 @@ def _outline(
     room = context.max_output_chars
     blocks: list[str] = []
     for count, (path, index) in enumerate(indexes.items()):
-        block = _file_outline(path, index, name, deep=single)
+        block = _file_outline(context.shown(path), index, name, deep=single)
         room -= len(block) + 1
         if room < 0 and blocks:
             left = len(indexes) - count
@@ -148,6 +148,7 @@ def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:
 
 def _map(target: WorkspacePath, files: Iterable[SourceFile], context: ToolContext) -> ToolResult:
     ranked = repository_map.ranking(_cache(context), list(files))
+    ranked = [item._replace(path=context.shown(item.path)) for item in ranked]
     text = repository_map.fit(ranked, min(_MAP_TOKENS, context.max_output_chars // 4))
     if not text:
         return ToolResult(ok=True, content=f"{target.label} holds no code to map.")
@@ -205,10 +206,10 @@ def _definition(
     if not found:
         similar = _similar(files, context, name)
         hint = f" Similar: {', '.join(similar)}." if similar else ""
-        where = "" if target.relative == "." else f" in {target.label}"
+        where = "" if target.path == context.start else f" in {target.label}"
         return ToolResult(ok=False, content=f"{name} is not defined{where}.{hint}")
     listing = [
-        f"{printable_name(path)}:{d.line} {d.kind} {d.qualified}: {d.signature}"
+        f"{printable_name(context.shown(path))}:{d.line} {d.kind} {d.qualified}: {d.signature}"
         for path, d in ((f.path, f.definition) for f in found[:_MAX_FOUND])
     ]
     if len(found) > _MAX_FOUND:
@@ -237,9 +238,9 @@ def _source(target: WorkspacePath, found: _Found, data: bytes, context: ToolCont
     shown = range(d.first, d.first + len(kept))
     source_file = WorkspacePath(target.root, found.path, found.path)
     read_state.record_shown(context, source_file, data, lines=shown, total=len(lines))
-    text = f"{printable_name(found.path)}:\n{numbered(kept, d.first)}"
+    text = f"{printable_name(context.shown(found.path))}:\n{numbered(kept, d.first)}"
     if shown.stop <= d.last:
-        text += f"\n[… to line {d.last}; read {found.path} from {shown.stop}]"
+        text += f"\n[… to line {d.last}; read {context.shown(found.path)} from {shown.stop}]"
     return text
 
 
@@ -268,7 +269,10 @@ def _references(files: Iterable[SourceFile], context: ToolContext, name: str) ->
             break
         by_file.setdefault(reference.path, []).append(line)
         shown += 1
-    blocks = [f"{printable_name(path)}:\n" + "\n".join(lines) for path, lines in by_file.items()]
+    blocks = [
+        f"{printable_name(context.shown(path))}:\n" + "\n".join(lines)
+        for path, lines in by_file.items()
+    ]
     if shown < len(found):
         blocks.append(f"[… {len(found) - shown} more; narrow down with path]")
     header = f"{len(found)} reference{'s' if len(found) != 1 else ''} in {len(paths)} file"

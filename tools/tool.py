@@ -6,6 +6,7 @@ Results are bounded; the whole of a longer one is saved to a file that the model
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,20 @@ class ToolContext:
     may_name: Callable[[str], bool] = lambda path: True
     """Whether no rule denies reading it: its name may be shown, and its content to a call that
     names it, which was decided about."""
+    directory: Path | None = None
+    """Absolute, resolved directory in the workspace in which a person works, if it is another one:
+    relative paths of the model and of the person start there, and commands run there."""
+
+    @property
+    def start(self) -> Path:
+        """Where relative paths start and commands run."""
+        return self.directory or self.workspace
+
+    def shown(self, relative: str) -> str:
+        """A path relative to the workspace as the model names it: relative to `start`."""
+        if self.directory is None:
+            return relative
+        return os.path.relpath(self.workspace / relative, self.directory)
 
 
 class Tool(Protocol):

@@ -74,6 +74,8 @@ def adopt_record(services: Services, state: SessionState) -> None:
     ]
     state.planning = planned[-1] if planned else services.starts_in_plan_mode
     services.instructions.adopt(recorded.instructions)
+    if recorded.settings is not None and recorded.settings.cwd:
+        state.first_message_variables["cwd"] = recorded.settings.cwd
     if recorded.user_messages:
         state.first_message_variables["date"] = local_date(recorded.user_messages[-1].ts)
 

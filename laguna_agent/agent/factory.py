@@ -10,7 +10,7 @@ from typing import Any
 
 from laguna_agent.actions import ReadPath, Verdict
 from laguna_agent.agent.approval import Approver
-from laguna_agent.agent.context.first_message import git_state, today
+from laguna_agent.agent.context.first_message import directory_text, git_state, today
 from laguna_agent.agent.hooks import Hooks, unknown_tools
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.kept_settings import settings_to_keep
@@ -45,11 +45,12 @@ def make_services(
     """The services of a session in the repository `root`, and notices for its start."""
     config, pack, trajectory = settings.config, model.pack, recorder.trajectory
     state_dir = repository_state_dir(root)
+    cwd = settings.cwd.resolve()
     gate, sandbox, notices = _make_gate(settings, root, trajectory.directory, state_dir)
     content = _trusted_content(settings, root, notices)
     instructions = Instructions(
         root=root,
-        cwd=settings.cwd,
+        cwd=cwd,
         limit=pack.limits.instructions_chars,
         user=config_dir(),
         trusted=settings.trusted and content is not None,
@@ -62,22 +63,22 @@ def make_services(
     notices += unusable
     notices += unknown_tools(config.hooks, {*builtin_tools(), *pack.tool_files})
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
+    tool_context = ToolContext(
+        workspace=root,
+        directory=None if cwd == root else cwd,
+        state_dir=trajectory.outputs,
+        sandbox=sandbox,
+        max_output_chars=pack.limits.result_chars,
+        cache_dir=state_dir,
+        may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict == "allow",
+        may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
+        state={"git.trusted": settings.trusted},
+    )
     services = Services(
         conversation=model.conversation,
         pack=pack,
         tools=_make_tools(config, model, skills, thinking=thinking),
-        tool_context=ToolContext(
-            workspace=root,
-            state_dir=trajectory.outputs,
-            sandbox=sandbox,
-            max_output_chars=pack.limits.result_chars,
-            cache_dir=state_dir,
-            may_read=lambda path: (
-                gate.decide(ReadPath(path=path), tool="search").verdict == "allow"
-            ),
-            may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
-            state={"git.trusted": settings.trusted},
-        ),
+        tool_context=tool_context,
         gate=gate,
         recorder=recorder,
         checkpoints=Checkpoints(root, state_dir),
@@ -97,7 +98,7 @@ def make_services(
             timeout=config.limits.timeout,
             reply_tokens=pack.limits.reply_tokens,
         ),
-        settings=settings_to_keep(settings, model.info),
+        settings=settings_to_keep(settings, model.info, directory_text(tool_context)),
         approver=approver,
         thinking=thinking,
         logprobs=config.trajectory.logprobs,
@@ -113,7 +114,7 @@ def make_state(settings: Settings, services: Services) -> SessionState:
     """The state of a session before its first turn."""
     variables = {
         "date": today(),
-        "cwd": str(settings.cwd),
+        "cwd": directory_text(services.tool_context),
         "git": git_state(services.tool_context.workspace),
         "instructions": services.instructions.for_first_message(),
     }

@@ -15,8 +15,8 @@ from laguna_agent.events import KeptSettings, Notice
 from laguna_agent.models.conversation import ModelInfo
 
 
-def settings_to_keep(settings: Settings, info: ModelInfo) -> KeptSettings:
-    """The settings of a session as its record keeps them."""
+def settings_to_keep(settings: Settings, info: ModelInfo, directory: str) -> KeptSettings:
+    """The settings of a session as its record keeps them; `directory` as the model is told."""
     from laguna_agent.models.store import Store, is_path
 
     config = settings.config
@@ -31,7 +31,7 @@ def settings_to_keep(settings: Settings, info: ModelInfo) -> KeptSettings:
         check=settings.check or "",
         plan=settings.plan,
         memory=config.memory.enabled,
-        cwd=str(settings.cwd),
+        cwd=directory,
     )
 
 

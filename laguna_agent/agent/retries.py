@@ -8,6 +8,7 @@ is not processed again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
@@ -65,7 +66,13 @@ class Retries:
         """What a small model may write then: the files it was shown, protected tests excepted."""
         if self.allowed_tools() is None:
             return []
-        return [f.path for f in self.shown.files if self._check.protected(f.path) is None]
+        context = self._services.tool_context
+        return [
+            file.path
+            for file in self.shown.files
+            if self._check.protected(os.path.relpath(context.start / file.path, context.workspace))
+            is None
+        ]
 
     def _all_code_shown(self) -> bool:
         code = [path for path in self.shown.paths if path.endswith(CODE)]

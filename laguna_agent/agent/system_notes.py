@@ -51,7 +51,7 @@ def hook_notes(services: Services, texts: Sequence[str]) -> Notes:
 
 def _new_instructions(services: Services, executor: ToolExecutor) -> list[str]:
     """Instructions of folders that these calls work in for the first time."""
-    workspace = services.tool_context.workspace
+    start = services.tool_context.start
     paths = [call.arguments.get("path") for call in executor.calls]
-    found = [services.instructions.near(workspace / p) for p in paths if isinstance(p, str)]
+    found = [services.instructions.near(start / p) for p in paths if isinstance(p, str)]
     return [text for text in found if text]

@@ -131,13 +131,17 @@ async def undo_files(
     )
     forget(services.tool_context, taken)
     state.taken_back |= {item.path: item.then for item in taken.done}
-    written, removed = map(printable_name, taken.written), map(printable_name, taken.removed)
+    shown = services.tool_context.shown
+    written, removed = (
+        [printable_name(shown(path)) for path in paths] for paths in (taken.written, taken.removed)
+    )
     paths = sorted([*written, *(f"{path} (gone again)" for path in removed)])
     if not paths or not services.recorder.state.user_messages:
         return taken, None
     more = [f"and {len(paths) - _NAMED} more"] if len(paths) > _NAMED else []
     text = services.pack.text("undone.md", files="\n".join([*paths[:_NAMED], *more]))
-    return taken, SystemNote(text=text, reason="undone")
+    redone = any(step.origin.kind == "undo" for step in steps)
+    return taken, SystemNote(text=text, reason="redone" if redone else "undone")
 
 
 def left_notices(taken: Taken) -> list[Notice]:
@@ -152,4 +156,4 @@ def forget(context: ToolContext, taken: Taken) -> None:
     """Forget what the model read of files that are other ones now."""
     for item in taken.done:
         with suppress(PathError):
-            read_state.forget(context, resolve_path(context, item.path))
+            read_state.forget(context, resolve_path(context, str(context.workspace / item.path)))

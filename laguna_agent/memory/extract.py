@@ -229,8 +229,9 @@ def _add_event(
             _add_command(found, seq, event.command, event.exit_code, event.output)
         case SystemNote():
             found.evidence.add(seq, event.text)
-            if event.reason == "undone":
-                found.undone = seq, event.text
+            if event.reason in ("undone", "redone"):
+                found.undone = (seq, event.text) if event.reason == "undone" else None
+                found.outcome = found.outcome or ("done" if found.undone is None else "")
         case TurnStarted() if event.settings is not None and event.settings.check:
             found.check = event.settings.check
         case PlanUpdated():

@@ -84,6 +84,7 @@ async def open_provider(
         context=context,
         parameters=facts.parameters,
         engine=f"server {address}",
+        remote=not is_local(address),
     )
     if timeouts is None and settings.timeout is not None:
         timeouts = Timeouts(first_s=settings.timeout, per_token_s=0.0, stall_s=settings.timeout)

@@ -75,7 +75,14 @@ _FIRST: dict[str, Any] = {
 
 DYNAMIC: dict[str, dict[str, Any]] = {
     "first.md": _FIRST,
-    "turn.md": {"date": "", "new_shell": False, "changes": "", "check": "", "check_output": ""},
+    "turn.md": {
+        "date": "",
+        "cwd": "",
+        "new_shell": False,
+        "changes": "",
+        "check": "",
+        "check_output": "",
+    },
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},

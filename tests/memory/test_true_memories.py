@@ -136,14 +136,18 @@ async def test_what_was_rewound_is_not_remembered(root: Path) -> None:
     assert remembered(root).files == []
 
 
-async def test_an_undo_is_remembered(root: Path) -> None:
+@pytest.mark.parametrize("redone", [False, True])
+async def test_an_undo_is_remembered(root: Path, redone: bool) -> None:
     session, _ = await open_scripted(root, [FIX, Reply(text="It adds.")])
     await take(session, "Make add right")
-    (start,) = session.trajectory.of_type("checkpointed")
-    await session.undo(start.event.id)  # type: ignore[union-attr]  # it is one
-    await session.aclose()
+    await session.undo()
     assert remembered(root).outcome == "undone"
-    assert "undone: Make add right" in await told(root, "Make add right in calc.py")
+    if redone:
+        await session.redo()
+    await session.aclose()
+    outcome = "done" if redone else "undone"
+    assert remembered(root).outcome == outcome
+    assert f"{outcome}: Make add right" in await told(root, "Make add right in calc.py")
 
 
 async def test_a_copy_does_not_remember_what_its_origin_did(root: Path) -> None:

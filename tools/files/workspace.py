@@ -44,7 +44,7 @@ class WorkspacePath:
     root: Path
     relative: str
     label: str
-    """The path as the model sees it: relative to the workspace, or `output:N`."""
+    """The path as the model sees it: relative to where it works, or `output:N`."""
     note: str = ""
     """Added to the result if the path was taken to mean another one."""
     saved: bool = False
@@ -82,26 +82,30 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
     if "\0" in raw:
         raise PathError("a path cannot hold a NUL character")
     workspace = os.path.realpath(context.workspace)
+    start = os.path.realpath(context.start)
     bare = raw.strip().strip("`\"'") or "."  # models quote paths, but names may contain quotes
-    text = raw if raw != bare and os.path.lexists(os.path.join(workspace, raw)) else bare
+    text = raw if raw != bare and os.path.lexists(os.path.join(start, raw)) else bare
     state = os.path.realpath(context.state_dir)
     if text.startswith(OUTPUT_PREFIX):
         name = text.removeprefix(OUTPUT_PREFIX)
         return _located(state, f"{state}/output/{name}", label=text)
     if text.startswith("~"):
         text = os.path.expanduser(text)
+    if start != workspace and _is_from_root(text, start, workspace):
+        start = workspace
     try:
-        real = os.path.realpath(os.path.join(workspace, text))
+        real = os.path.realpath(os.path.join(start, text))
     except (OSError, ValueError) as error:
         raise PathError(f"{text} is not a usable path: {error}") from None
     inside = _beneath(real, workspace)
     if inside is not None and os.path.lexists(real):
-        return WorkspacePath(Path(workspace), inside, inside)
+        return WorkspacePath(Path(workspace), inside, context.shown(inside))
     if _beneath(real, state) is not None:
         return _located(state, real, label=real)
     if inside is not None and not guess:
-        return WorkspacePath(Path(workspace), inside, inside)
+        return WorkspacePath(Path(workspace), inside, context.shown(inside))
     candidates = [] if os.path.lexists(real) else similar_paths(Path(workspace), text)
+    candidates = [context.shown(path) for path in candidates]
     if guess and len(candidates) == 1:
         note = f"{text} does not exist; taken as {candidates[0]}."
         return replace(resolve_path(context, candidates[0]), note=note)
@@ -110,7 +114,19 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
         raise PathError(f"{text} is outside the workspace; use a path relative to it.{hint}")
     if candidates:
         raise PathError(f"{text} does not exist.{hint}")
-    return WorkspacePath(Path(workspace), inside, inside)
+    return WorkspacePath(Path(workspace), inside, context.shown(inside))
+
+
+def _is_from_root(text: str, start: str, workspace: str) -> bool:
+    """Whether a path is meant from the workspace's root, as git prints paths: its first folder is
+    there and not where relative paths start."""
+    first, slash, _ = text.partition("/")
+    return bool(
+        slash
+        and first not in ("", ".", "..")
+        and not os.path.lexists(os.path.join(start, first))
+        and os.path.isdir(os.path.join(workspace, first))
+    )
 
 
 def _located(root: str, path: str, *, label: str) -> WorkspacePath:

@@ -40,7 +40,7 @@ class CheckRunner:
         if given is not None and services.approver is not None and is_question(task):
             given = None  # a person asks something between two tasks
         self._given = given is not None
-        named = NamedCheck(given) if given else named_check(task, services.tool_context.workspace)
+        named = NamedCheck(given) if given else named_check(task, services.tool_context.start)
         self.command, self._doubt = named
         self.protects_tests = self.command is not None and not tests_are_the_task(task)
         self.last: CheckRan | None = None
@@ -84,8 +84,8 @@ class CheckRunner:
         self._approved = approval.answer != "no"
 
     def _action(self) -> RunCommand:
-        workspace = self._services.tool_context.workspace
-        return RunCommand(command=self.command or "", cwd=str(workspace))
+        start = self._services.tool_context.start
+        return RunCommand(command=self.command or "", cwd=str(start))
 
     def is_approved(self, action: Action) -> bool:
         """Whether this is the check, and a person approved it for this turn."""
@@ -141,7 +141,8 @@ class CheckRunner:
         if not (self._services.tool_context.workspace / path).exists():
             return None
         return (
-            f"{path} is a test and stays as it is. Change the code that it tests so that it passes."
+            f"{self._services.tool_context.shown(path)} is a test and stays as it is. Change the "
+            "code that it tests so that it passes."
         )
 
     async def restore_tests(self) -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from laguna_agent.clip import clip_middle
 from laguna_agent.events import UserMessage
 from laguna_agent.plurals import counted
 from laguna_agent.tools.files.encoding import printable_name
-from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.files.walk import FileEntry, walk
 from laguna_agent.tools.read import mark_read
 from laguna_agent.tools.repository.git_command import GitError, git_output
+from laguna_agent.tools.tool import ToolContext
 
 MAX_FILE_BYTES = 64_000
 SMALL_REPOSITORY_FILES = 12
@@ -65,24 +67,31 @@ class ShownContext:
     files: list[ShownFile] = field(default_factory=list)
     tree: str = ""
     paths: list[str] = field(default_factory=list)
-    """Relative paths of the repository's files, up to a limit."""
+    """Paths of the files where a person works, relative to there, up to a limit."""
 
 
 def choose_context(
     task: str,
-    workspace: Path,
+    context: ToolContext,
     *,
     characters: int,
     output: str = "",
     everything: bool,
+    tracked_only: bool = False,
     may_read: Callable[[str], bool] = lambda path: True,
 ) -> ShownContext:
     """Choose what to show: files that the task or the check's `output` names, then, with
     `everything`, all of a small repository, smallest first, up to `characters`.
 
     `may_read` says whether an absolute path may be read without asking; other files are only
-    listed."""
-    sizes = {entry.relative: entry.size for entry in walk(workspace, limit=5000)}
+    listed. With `tracked_only`, files that git does not track are neither shown nor listed."""
+    start, workspace = context.start, context.workspace
+    below = start.relative_to(workspace).as_posix()
+    entries: Iterable[FileEntry] = walk(workspace, below, limit=5000)
+    if tracked_only:
+        tracked = tracked_files(workspace)
+        entries = [entry for entry in entries if entry.relative in tracked]
+    sizes = {context.shown(entry.relative): entry.size for entry in entries}
     paths = list(sizes)
     named = _named(task, paths)
     also = [path for path in _named(output, paths) if path not in named]
@@ -93,9 +102,9 @@ def choose_context(
     files: list[ShownFile] = []
     left = characters
     for path in (*named, *also, *rest):
-        if printable_name(path) != path or not may_read(str(workspace / path)):
+        if printable_name(path) != path or not may_read(str(start / path)):
             continue
-        text = _text(workspace / path)
+        text = _text(start / path)
         if text is None or len(text) > left:
             continue
         left -= len(text)
@@ -141,6 +150,15 @@ def _tree(paths: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def tracked_files(workspace: Path) -> set[str]:
+    """Paths of the files that git tracks; empty outside a repository."""
+    try:
+        listing = git_output(workspace, "ls-files", "-z")
+    except GitError:
+        return set()
+    return {os.fsdecode(path) for path in listing.split(b"\0")}
+
+
 def git_state(workspace: Path) -> str:
     """Branch and the number of changed files, in a few words; empty outside a repository.
 
@@ -176,7 +194,12 @@ async def with_context(
     output = clip_middle(ran.output, services.pack.limits.result_chars // 2) if ran else ""
     if services.recorder.state.user_messages:
         command = check.command or "" if output else ""
+        context = services.tool_context
         changes = await files.changed_between_turns()
+        if changes and services.conversation.info.remote:
+            tracked = await asyncio.to_thread(tracked_files, context.workspace)
+            changes = [path for path in changes if path in tracked]
+        changes = [context.shown(path) for path in changes]
         return _later_message(services, state, message, changes, command, output), ShownContext()
     return await _first_message(services, state, message, check.command or "", output)
 
@@ -189,17 +212,19 @@ def _later_message(
     check: str,
     output: str,
 ) -> UserMessage:
-    variables, now = state.first_message_variables, today()
+    variables = state.first_message_variables
+    now, cwd = today(), directory_text(services.tool_context)
     more = f"\nand {len(changes) - _CHANGES} more" if len(changes) > _CHANGES else ""
     context = services.pack.text(
         "turn.md",
         date=now if now != variables.get("date") else "",
+        cwd=cwd if cwd != variables.get("cwd") else "",
         new_shell=state.new_shell,
         changes="\n".join(map(printable_name, changes[:_CHANGES])) + more,
         check=check,
         check_output=output,
     )
-    variables["date"], state.new_shell = now, False
+    variables["date"], variables["cwd"], state.new_shell = now, cwd, False
     return _attach(message, context)
 
 
@@ -210,10 +235,11 @@ async def _first_message(
     shown = await asyncio.to_thread(
         choose_context,
         message.text,
-        services.tool_context.workspace,
+        services.tool_context,
         characters=budget * 3,
         output=output,
         everything=budget > 0,
+        tracked_only=services.conversation.info.remote,
         may_read=lambda path: (
             services.gate.decide(ReadPath(path=path), tool="read").verdict == "allow"
         ),
@@ -229,6 +255,13 @@ async def _first_message(
         check_output=output,
     )
     return _attach(message, context), shown
+
+
+def directory_text(context: ToolContext) -> str:
+    """The directory in which a person works, and the repository that it is in."""
+    if context.directory is None:
+        return str(context.workspace)
+    return f"{context.directory}, in the repository {context.workspace}"
 
 
 def today() -> str:

@@ -287,12 +287,10 @@ class AgentThread:
 
     async def _shell(self, key: str, command: str) -> None:
         """Run a command as the user would in another terminal: without the sandbox."""
-        from laguna_agent.paths import repository_root
-
         assert self.settings is not None
         process = await asyncio.create_subprocess_exec(
             *(find_program("bash") or "/bin/bash", "-c", command),
-            cwd=repository_root(self.settings.cwd),
+            cwd=self.settings.cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

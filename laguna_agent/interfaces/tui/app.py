@@ -57,7 +57,7 @@ class LagunaApp(LayoutApp):
     ) -> None:
         super().__init__(cwd or Path.cwd())
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
-        self.mentions = MentionSource(self.root)
+        self.mentions = MentionSource(self.root, self.cwd)
         self.exit_message = ""
         self._prompt = prompt
         self._draft_loaded = self._draft_due = False

@@ -105,5 +105,5 @@ def _banner(session: Session) -> Entry:
         parts.append(info.quantization)
     parts.append(f"{info.context:,} tokens of context")
     title = session.trajectory.meta.title
-    body = " · ".join(parts) + f"\n{session.root}" + (f"\n{title}" if title else "")
+    body = " · ".join(parts) + f"\n{session.settings.cwd}" + (f"\n{title}" if title else "")
     return Entry("banner", title=f"laguna {__version__}", body=body)

@@ -51,12 +51,13 @@ class Matches:
 
 
 class MentionSource:
-    """The names of one repository; kept, and read again when they are old."""
+    """The names of one repository; kept, and read again when they are old. Paths are relative to
+    the directory `cwd`, in which the person works."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cwd: Path | None = None) -> None:
         self.root = root
-        self.files = _FileNames(root)
-        self.symbols = _SymbolNames(root, self.files)
+        self.files = _FileNames(root, cwd)
+        self.symbols = _SymbolNames(root, self.files, cwd)
 
     async def search(self, query: str, offer: Callable[[Matches], None]) -> None:
         """Offer the best matches, and others when they change, until all names are read."""
@@ -106,7 +107,7 @@ class _NameReader:
 
     what = ""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cwd: Path | None = None) -> None:
         self.names = Names()
         self.note = ""
         """Why names may be missing; empty if none is."""
@@ -116,6 +117,7 @@ class _NameReader:
         """Set while no thread reads."""
         self.ended.set()
         self._root = root
+        self._below = os.path.relpath(cwd.resolve(), root.resolve()) if cwd else "."
         self._next_read = float("-inf")
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,6 +156,13 @@ class _NameReader:
     def _read(self) -> None:
         raise NotImplementedError
 
+    def _shown(self, path: str) -> str:
+        """A path of the repository as a person names it."""
+        if self._below == ".":
+            return path
+        folder = "/" if path.endswith("/") else ""
+        return os.path.relpath(path, self._below) + folder
+
     @contextlib.contextmanager
     def _running(self, process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         """Register a process for `close` to kill."""
@@ -190,7 +199,8 @@ class _FileNames(_NameReader):
             self.names = names
         for paths in listed:
             plain = [path for path in os.fsdecode(paths).split("\0") if path and is_plain(path)]
-            names.add([FuzzyMatch(path) for path in [*plain, *_new_folders(plain, folders)]])
+            found = [*plain, *_new_folders(plain, folders)]
+            names.add([FuzzyMatch(self._shown(path)) for path in found])
             if not self.complete:
                 digest.update(paths)
                 self.note = f"reading {self.what}: {len(names):,} so far"
@@ -247,8 +257,8 @@ class _SymbolNames(_NameReader):
 
     what = "symbols"
 
-    def __init__(self, root: Path, files: _FileNames) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, files: _FileNames, cwd: Path | None = None) -> None:
+        super().__init__(root, cwd)
         self._files = files
         self._since = 0.0
         """Files changed after this time are read again."""
@@ -262,12 +272,13 @@ class _SymbolNames(_NameReader):
             assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError), process.stdin as stream:
                 for text in self._files.names.texts():
-                    stream.write(os.fsencode(text))
+                    stream.write(os.fsencode(self._from_root(text)))
             for line in process.stdout:
                 batch: Batch = json.loads(line)
                 hits = [FuzzyMatch(*found) for found in batch["found"] if is_plain("".join(found))]
+                hits = [hit._replace(about=self._shown(hit.about)) for hit in hits]
                 if self.complete:
-                    changed.update(batch["paths"])
+                    changed.update(map(self._shown, batch["paths"]))
                     added += hits
                 else:
                     self.names.add(hits)
@@ -282,6 +293,15 @@ class _SymbolNames(_NameReader):
                 added, lambda hit: hit.about.rpartition(":")[0] in changed
             )
         self.complete, self._since = True, begun - 2.0  # the file system's clock may differ
+
+    def _from_root(self, names: str) -> str:
+        """Paths as the person names them, relative to the repository's root again."""
+        if self._below == ".":
+            return names
+        return "\n".join(
+            os.path.normpath(os.path.join(self._below, name)) if name else ""
+            for name in names.split("\n")
+        )
 
     def _start(self) -> subprocess.Popen[bytes]:
         from laguna_agent.paths import repository_state_dir
