@@ -21,6 +21,7 @@ from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolRe
 
 DEFAULT_TIMEOUT = 120
 _SHELL = "shell"
+_PROTECTION = "shell.protection"
 
 
 class ShellArguments(ToolArguments):
@@ -67,7 +68,7 @@ class ShellTool:
                 summary="syntax error",
                 exit_code=2,
             )
-        session = await _session(context)
+        session, renewed = await _session(context)
         before = session.cwd
         try:
             result = await session.run(
@@ -77,6 +78,7 @@ class ShellTool:
             return ToolResult(
                 ok=False, content=str(error), summary="no shell", ran=arguments.command
             )
+        result.renewed = result.renewed or renewed
         return _result(result, before, arguments)
 
 
@@ -110,15 +112,32 @@ def new_session(context: ToolContext) -> BashSession:
     return _new_session(context)
 
 
-async def _session(context: ToolContext) -> BashSession:
+def end_shell(context: ToolContext) -> None:
+    """Kill the shell with all that runs in it; the next command starts another."""
     session = context.state.get(_SHELL)
+    if isinstance(session, BashSession):
+        session.kill()
+
+
+def commands_if_quiet(context: ToolContext) -> int | None:
+    """The number of commands that ran in the shell so far; None while anything runs in it."""
+    session = context.state.get(_SHELL)
+    return session.calls_if_quiet() if isinstance(session, BashSession) else 0
+
+
+async def _session(context: ToolContext) -> tuple[BashSession, bool]:
+    """The shell, and whether it replaces one that could not be used any more."""
+    session, renewed = context.state.get(_SHELL), False
+    protection = context.protection()
     if not isinstance(session, BashSession):
         session = _new_session(context)
         context.state[_SHELL] = session
         context.resources.append(session)
-    elif session.sandbox is not context.sandbox:
+    elif session.sandbox is not context.sandbox or context.state[_PROTECTION] != protection:
+        renewed = session.sandbox is context.sandbox
         await session.restart(context.sandbox)
-    return session
+    context.state[_PROTECTION] = protection
+    return session, renewed
 
 
 def _new_session(context: ToolContext) -> BashSession:

@@ -16,6 +16,7 @@ from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.kept_settings import settings_to_keep
 from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
 from laguna_agent.agent.recorder import Recorder
+from laguna_agent.agent.repository_watch import RepositoryWatch
 from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, find_skills, list_skills, reading_skills
@@ -27,12 +28,12 @@ from laguna_agent.models.conversation import ModelInfo, Sampling
 from laguna_agent.paths import config_dir, repository_state_dir
 from laguna_agent.policy import trust
 from laguna_agent.policy.gate import Gate
-from laguna_agent.policy.sandbox import make_sandbox
+from laguna_agent.policy.sandbox import SandboxKind, make_sandbox
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.prompts.loader.templates import StaticVariables
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.registry import builtin_tools
-from laguna_agent.tools.tool import Sandbox, ToolContext
+from laguna_agent.tools.tool import ToolContext
 
 
 def make_services(
@@ -69,6 +70,7 @@ def make_services(
         state_dir=trajectory.outputs,
         sandbox=sandbox,
         max_output_chars=pack.limits.result_chars,
+        protection=sandbox.fingerprint,
         cache_dir=state_dir,
         may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict == "allow",
         may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
@@ -80,6 +82,7 @@ def make_services(
         tools=_make_tools(config, model, skills, thinking=thinking),
         tool_context=tool_context,
         gate=gate,
+        watch=RepositoryWatch(gate, tool_context),
         recorder=recorder,
         checkpoints=Checkpoints(root, state_dir),
         instructions=instructions,
@@ -125,7 +128,7 @@ def make_state(settings: Settings, services: Services) -> SessionState:
 
 def _make_gate(
     settings: Settings, root: Path, session_dir: Path, state_dir: Path
-) -> tuple[Gate, Sandbox, list[Notice]]:
+) -> tuple[Gate, SandboxKind, list[Notice]]:
     """The policy and the sandbox; a notice where there is no sandbox."""
     config = settings.config
     network = config.policy.network and not config.offline
@@ -154,7 +157,8 @@ def _make_gate(
         hidden=hidden,
         read_only=read_only,
     )
-    gate.sandboxed = choice.sandbox.name != "none"
+    if choice.repositories is not None:
+        gate.confine(choice.repositories)
     notices: list[Notice] = []
     if secrets_hidden := [path for path in hidden if gate.is_secret(path)]:
         names = ", ".join(os.path.relpath(path, root) for path in secrets_hidden[:4])

@@ -10,6 +10,7 @@ from laguna_agent.agent.approval import Approval, Approver, request_approval
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.recorder import Recorder
+from laguna_agent.agent.repository_watch import RepositoryWatch
 from laguna_agent.agent.skills import Skill
 from laguna_agent.events import Event, KeptSettings
 from laguna_agent.models.conversation import Conversation, Sampling
@@ -44,6 +45,7 @@ class Services:
     skills: list[Skill]
     """Skills that a person calls with `/NAME` and that the model reads."""
     hooks: Hooks
+    watch: RepositoryWatch
     sampling: Sampling
     limits: TurnLimits
     settings: KeptSettings

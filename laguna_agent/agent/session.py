@@ -304,6 +304,9 @@ class Session:
             with suppress(Exception):
                 await resource.aclose()
         with suppress(Exception):
+            for text in await self._services.watch.aclose():
+                self._services.emit(Notice(level="warning", text=text))
+        with suppress(Exception):
             await self.conversation.aclose()
         self._memory.close()
         self.trajectory.close()

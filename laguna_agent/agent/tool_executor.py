@@ -200,6 +200,7 @@ class ToolExecutor:
         context = replace(self._context, max_output_chars=tool.max_output)
         if tool.kind != "read":
             context.on_output = partial(self._show_output, call.id)
+            self.services.watch.start()
         if tool.kind == "done":
             await self.check.restore_tests()
         try:
@@ -213,6 +214,9 @@ class ToolExecutor:
             self.check.count(result.exit_code)
         if result.ran is not None:
             self.services.gate.command_ran(result.ran)
+            for text in self.services.gate.notices:
+                result.content += f"\n[{text}]"
+                result.notes += 1
         finished = ToolFinished(
             call_id=call.id,
             name=call.name,

@@ -30,6 +30,8 @@ from laguna_agent.policy.command_analysis import (
     analyse,
     reads_only_by_name,
 )
+from laguna_agent.policy.git_directories import GitDirectories
+from laguna_agent.policy.git_layout import git_directories, git_layout
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.irreversible import loss
 from laguna_agent.policy.quarantine import Quarantine
@@ -80,11 +82,11 @@ class Gate:
         self._read_only = ReadOnlyPolicy(
             self._root, self._state_dirs, self._permits_reading, search_path
         )
-        self._quarantine = (
-            Quarantine(self.workspace, state_dir() / "planted") if sandboxed else None
-        )
+        self._quarantine: Quarantine | None = None
         self.notices: list[str] = []
         """Warnings for the user; whoever shows them empties the list."""
+        if sandboxed:
+            self.confine(git_directories(self.workspace)).begin()
 
     # --- deciding -------------------------------------------------------------------------------
 
@@ -109,6 +111,8 @@ class Gate:
                 return self._write(action, tool)
             case RunCommand():
                 assert analysis is not None
+                if self._quarantine is not None:
+                    self._quarantine.begin()
                 return self._run(action, tool, analysis)
             case Network():
                 return self._network(action, tool)
@@ -116,13 +120,31 @@ class Gate:
                 return self._git(action, tool)
 
     def command_ran(self, command: str) -> None:
-        """Take note that a command ran in the persistent shell.
-
-        Files that it planted in the repository are quarantined, and `notices` says so.
-        """
+        """Take note that a command ran in the persistent shell, and `sweep`."""
         self._read_only.shell.record(command)
-        if self._quarantine is not None:
-            self.notices.extend(self._quarantine.sweep())
+        self.sweep()
+
+    def confine(self, repositories: GitDirectories) -> Quarantine:
+        """Commands run in a real sandbox from now on, and can write to these repositories."""
+        self.sandboxed = True
+        absent = git_layout(self.workspace).named_absent
+        self._quarantine = Quarantine(repositories, state_dir() / "planted", absent)
+        repositories.start()
+        return self._quarantine
+
+    def sweep(self, *, thorough: bool = True, quiet: int | None = None) -> list[str]:
+        """Quarantine what commands planted in repositories (see `Quarantine.sweep`); returns and
+        adds to `notices` what it was. Without a sandbox, nothing is done. Thread-safe."""
+        if self._quarantine is None:
+            return []
+        found = self._quarantine.sweep(thorough=thorough, quiet=quiet)
+        self.notices.extend(found)
+        return found
+
+    @property
+    def planted_again(self) -> bool:
+        """Whether something was planted again after it had been quarantined."""
+        return self._quarantine is not None and self._quarantine.persistent
 
     # --- rules ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 The nearest mount at or above a path decides: mounts are ordered from the root down, so a directory
 can be hidden and one path below it shown again. Nothing is created on the machine: a mount needs
 an existing mount point. A new `.laguna` is not trusted, and `quarantine` handles the rest.
+When somebody outside replaces a mounted file, its mount is gone: see `Bubblewrap.fingerprint`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.git_directories import Found
 from laguna_agent.policy.git_layout import git_layout
 
 Kind = Literal["read-only", "writable", "hidden", "tmpfs", "dev", "proc"]
@@ -121,12 +123,13 @@ def plan_mounts(
     cache: Path | None = None,
     empty: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    repositories: Found | None = None,
 ) -> MountPlan:
     """The plan for one child.
 
     `workspace` and `writable` are writable, except for the protected parts of `.git` and
     `.laguna`; `hidden` and `read_only` come from rules; `cache` replaces the user's cache
-    directory, and `empty` hidden files.
+    directory, and `empty` hidden files. `repositories` are those in the workspace.
     """
     environment = os.environ if environment is None else environment
     root = Path(sensitive_paths.real(workspace))
@@ -163,7 +166,7 @@ def plan_mounts(
         if os.path.exists(path) and not _is_laguna_s(sensitive_paths.real(path)):
             plan.add("writable", sensitive_paths.real(path))
     plan.add("writable", root)
-    for path, kind in git_layout(root).mounts():
+    for path, kind in git_layout(root, repositories).mounts():
         plan.add(kind, path)
     for base in (root, *writable):
         own_settings = Path(sensitive_paths.real(base)) / ".laguna"

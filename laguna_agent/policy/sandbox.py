@@ -10,7 +10,9 @@ The child dies with the thread that started it: start it from a thread that live
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,8 @@ from pathlib import Path
 
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import child_environment, secret_names
+from laguna_agent.policy.git_directories import GitDirectories
+from laguna_agent.policy.git_layout import git_directories, git_layout
 from laguna_agent.policy.mounts import plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
 from laguna_agent.programs import distrust, find_program
@@ -41,6 +45,10 @@ class NoSandbox:
         """Itself: nothing is hidden."""
         return self
 
+    def fingerprint(self) -> object:
+        """Nothing is protected."""
+        return None
+
     def environment(self) -> dict[str, str]:
         """The process environment without secrets and without variables that run programs."""
         return child_environment(network=self._network)
@@ -58,7 +66,11 @@ class Bubblewrap:
     cache: Path | None = None
     empty: Path | None = None
     program: str = "bwrap"
+    repositories: GitDirectories | None = None
     name: str = "bubblewrap"
+
+    def __post_init__(self) -> None:
+        self._repositories = self.repositories or git_directories(self.workspace, self.writable)
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` in namespaces of its own. A `cwd` outside the workspace widens nothing."""
@@ -70,6 +82,7 @@ class Bubblewrap:
             network=self.network,
             cache=self.cache,
             empty=self.empty,
+            repositories=self._repositories.protected(),
         )
         options = [*_NAMESPACES, *([] if self.network else ["--unshare-net"])]
         return [
@@ -86,6 +99,17 @@ class Bubblewrap:
     def exposing(self, directory: Path) -> Bubblewrap:
         """A copy that also shows `directory`, read-only; pipes in it can still be written."""
         return replace(self, read_only=[*self.read_only, directory])
+
+    def fingerprint(self) -> object:
+        """The protected files: one that somebody outside replaces is protected no longer."""
+        root = Path(sensitive_paths.real(self.workspace))
+        found = []
+        for path in git_layout(root, self._repositories.protected()).fixed:
+            with contextlib.suppress(OSError):
+                info = path.lstat()
+                if not stat.S_ISDIR(info.st_mode):  # inodes are used again, times are not
+                    found.append((path, info.st_ino, info.st_ctime_ns))
+        return found
 
     def environment(self) -> dict[str, str]:
         """The environment for children inside."""
@@ -119,6 +143,7 @@ class SandboxExec:
     read_only: Sequence[Path] = ()
     scratch: Path = Path("/private/tmp")
     program: str = "/usr/bin/sandbox-exec"
+    repositories: GitDirectories | None = None
     name: str = "sandbox-exec"
 
     def profile(self) -> str:
@@ -129,6 +154,7 @@ class SandboxExec:
             writable=[*self.writable, self.scratch],
             hidden=self.hidden,
             read_only=self.read_only,
+            repositories=self.repositories.protected() if self.repositories else None,
         )
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
@@ -139,22 +165,34 @@ class SandboxExec:
         """A copy that also allows writing in `directory`, which pipes need here."""
         return replace(self, writable=[*self.writable, directory])
 
+    def fingerprint(self) -> object:
+        """Nothing changes: a profile names paths."""
+        return None
+
     def environment(self) -> dict[str, str]:
         """The environment for children, with a temporary directory of their own."""
         return {**child_environment(network=self.network), "TMPDIR": os.fspath(self.scratch)}
+
+
+SandboxKind = Bubblewrap | SandboxExec | NoSandbox
 
 
 @dataclass(frozen=True)
 class SandboxChoice:
     """The sandbox to use, and why it is not a real one (empty when it is)."""
 
-    sandbox: Bubblewrap | SandboxExec | NoSandbox
+    sandbox: SandboxKind
     reason: str = ""
 
     @property
     def confined(self) -> bool:
         """Whether children are really confined."""
         return not isinstance(self.sandbox, NoSandbox)
+
+    @property
+    def repositories(self) -> GitDirectories | None:
+        """The repositories that children can write to; None without a real sandbox."""
+        return None if isinstance(self.sandbox, NoSandbox) else self.sandbox.repositories
 
 
 def make_sandbox(
@@ -197,10 +235,17 @@ def make_sandbox(
             return SandboxChoice(
                 unconfined, f"policy.writable lists {path}, which contains your home directory"
             )
+    repositories = git_directories(root, extra)
     if sys.platform == "darwin":
         scratch = state_dir / "tmp"
         choice = SandboxExec(
-            root, network, extra, hidden, read_only, Path(sensitive_paths.real(scratch))
+            root,
+            network,
+            extra,
+            hidden,
+            read_only,
+            Path(sensitive_paths.real(scratch)),
+            repositories=repositories,
         )
         if reason := probe_sandbox_exec():
             return SandboxChoice(unconfined, reason)
@@ -223,6 +268,7 @@ def make_sandbox(
             cache=Path(sensitive_paths.real(cache)),
             empty=Path(sensitive_paths.real(empty)),
             program=program,
+            repositories=repositories,
         )
     )
 

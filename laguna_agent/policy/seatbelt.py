@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.git_directories import Found
 from laguna_agent.policy.git_layout import git_layout
 
 _SERVICES = ("opendirectoryd.libinfo", "notification_center", "logger")
@@ -24,10 +25,11 @@ def seatbelt_profile(
     writable: Sequence[Path] = (),
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
+    repositories: Found | None = None,
 ) -> str:
     """The profile for one workspace. Paths are resolved, since the kernel compares real paths."""
     root = Path(sensitive_paths.real(workspace))
-    layout = git_layout(root)
+    layout = git_layout(root, repositories)
     services = " ".join(f'(global-name "com.apple.system.{name}")' for name in _SERVICES)
     devices = " ".join(_literal(f"/dev/{name}") for name in ("null", "zero", "tty", "ptmx"))
     lines = [
@@ -57,7 +59,8 @@ def seatbelt_profile(
         for path in [root, *writable, *layout.writable]
     ]
     lines.append(";; what decides what runs")
-    fixed = [*layout.fixed, *layout.absent, root / ".laguna", *read_only]
+    named = [*layout.named, *layout.named_absent]
+    fixed = [*layout.fixed, *layout.absent, *named, root / ".laguna", *read_only]
     lines += [f"(deny file-write* {_below(path)})" for path in fixed if path != root / ".git"]
     lines += [f"(deny file-write-unlink {_literal(path)})" for path in layout.writable]
     lines += [

@@ -35,6 +35,7 @@ from laguna_agent.interfaces.progress import ProgressPrinter
 from laguna_agent.policy.trust import is_trusted, trust
 from laguna_agent.tools.code.index import IndexCache, source_files
 from support.scripted import call, end_of, results_of, take
+from support.shells import until
 
 Opened = Callable[..., Any]
 DONE = call("done", summary="done")
@@ -113,6 +114,54 @@ async def test_what_a_command_leaves_in_its_cache_is_nothing_to_laguna(
     indexed = IndexCache(session._services.tool_context.cache_dir).indexes(source_files(workspace))
     assert "src/a.py" in indexed
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("f", "hunter2\n")]
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "sh plant 2> /dev/null &",
+        "setsid sh plant > /dev/null 2>&1 & disown",
+        "sh plant",
+    ],
+)
+async def test_a_loop_that_plants_again_is_ended(
+    loop: str, opened: Opened, workspace: Path
+) -> None:
+    (workspace / "plant").write_text("while :; do echo ../evil > .git/commondir; done")
+    session, _ = await opened([call("shell", command=loop, timeout=20), DONE])
+    await take(session, "Go")
+    assert await until(lambda: session._services.gate.planted_again)
+    await session.aclose()
+    assert not os.path.lexists(workspace / ".git" / "commondir")
+
+
+async def test_settings_that_a_person_changes_meanwhile_stay_protected(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "plant").write_text("echo '[core] fsmonitor = ./evil' >> .git/config")
+    session, _ = await opened(
+        [
+            call("shell", command="export KEPT=kept"),
+            call("shell", command="bash plant; echo $KEPT"),
+            DONE,
+        ]
+    )
+    services = session._services
+    real = services.gate.command_ran
+
+    def then_the_person_changes_them(command: str) -> None:
+        real(command)
+        if "KEPT=" in command:  # which undoes the mount over the file
+            subprocess.run(["git", "remote", "add", "mine", "../x"], cwd=workspace, check=True)
+
+    services.gate.command_ran = then_the_person_changes_them
+    _, tried, _ = results_of(await take(session, "Go"))
+    assert "kept" in tried.content
+    assert "Read-only file system" in tried.content
+    await session.aclose()
+    config = (workspace / ".git" / "config").read_text()
+    assert "mine" in config
+    assert "fsmonitor" not in config
 
 
 async def test_a_command_keeps_its_cache_between_sessions(opened: Opened, home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +9,109 @@ from pathlib import Path
 import pytest
 
 from laguna_agent import paths
+from laguna_agent.actions import RunCommand
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.plain_git_config import unsafe_settings
 from laguna_agent.policy.sandbox import make_sandbox
 from laguna_agent.policy.seatbelt import seatbelt_profile
 from support.shell_runs import run_in_bash
 
-COMMON = (
-    "cp -r .git evil; printf '[core]\\nrepositoryformatversion=0\\nfsmonitor=%s/x.sh\\n' $PWD > "
-    "evil/config; echo ../evil > .git/commondir"
-)
+EVIL = "core.fsmonitor $PWD/x.sh"
+COPY = f"cp -r .git evil; git config -f evil/config {EVIL}"
+NEW = "git init -q sub"
+ATTACKS: dict[str, tuple[str, str, str]] = {
+    # what is there before; what the command does; where the person's git runs
+    "another common directory": ("", f"{COPY}; echo ../evil > .git/commondir", "."),
+    "a linked common directory": ("", f"{COPY}; echo ../evil > f; ln -s ../f .git/commondir", "."),
+    "hooks where there were none": (
+        "rm -rf .git/hooks",
+        "mkdir .git/hooks; cp x.sh .git/hooks/pre-commit",
+        ".",
+    ),
+    "linked hooks": (
+        "rm -rf .git/hooks",
+        "mkdir h; cp x.sh h/pre-commit; ln -s ../h .git/hooks",
+        ".",
+    ),
+    "settings of a worktree": (
+        "git config extensions.worktreeConfig true",
+        f"git config -f .git/config.worktree {EVIL}",
+        ".",
+    ),
+    "a hooks folder that the settings name": (
+        "git config core.hooksPath conf/hooks",
+        "mkdir -p conf/hooks; cp x.sh conf/hooks/pre-commit",
+        ".",
+    ),
+    "a new repository": ("", f"{NEW}; git -C sub config {EVIL}", "sub"),
+    "a new repository that is part of this one": (
+        "",
+        f"{NEW}; git -C sub commit -q --allow-empty -m x; git add sub; git -C sub config {EVIL}",
+        ".",
+    ),
+    "a setting included by a new repository": (
+        "",
+        f"{NEW}; git config -f conf {EVIL}; git -C sub config include.path ../../conf",
+        "sub",
+    ),
+    "hooks of a new repository": ("", f"{NEW}; cp x.sh sub/.git/hooks/pre-commit", "sub"),
+    "a bare repository": (
+        "",
+        (
+            f"git init -q --bare sub/b; git config -f sub/b/config {EVIL}; "
+            "git -C sub/b config core.bare false; git -C sub/b config core.worktree $PWD"
+        ),
+        "sub/b",
+    ),
+    "a file that stands for a folder": (
+        "",
+        f"{COPY}; mkdir sub; echo gitdir: ../evil > sub/.git",
+        "sub",
+    ),
+    "a link that stands for a folder": ("", f"{COPY}; mkdir sub; ln -s ../evil sub/.git", "sub"),
+    "a folder among references": (
+        "",
+        f"git init -q --separate-git-dir .git/refs/evil sub; git -C sub config {EVIL}",
+        "sub",
+    ),
+    "a folder among modules": (
+        "",
+        f"mkdir .git/modules; {NEW} --separate-git-dir .git/modules/evil; git -C sub config {EVIL}",
+        "sub",
+    ),
+    "a worktree of something without HEAD": (
+        "",
+        (
+            f"{COPY}; mkdir -p evil/worktrees/y sub; cp .git/HEAD .git/index evil/worktrees/y; "
+            "rm evil/HEAD; echo ../.. > evil/worktrees/y/commondir; "
+            "echo gitdir: ../evil/worktrees/y > sub/.git"
+        ),
+        "sub",
+    ),
+    "another copy of a repository below": (
+        NEW,
+        f"mv sub s; cp -r s sub; git -C sub config {EVIL}",
+        "sub",
+    ),
+    "a repository below that a build made": (
+        "git init -q build/sub",
+        f"git -C build/sub config {EVIL}; cp x.sh build/sub/.git/hooks/pre-commit",
+        "build/sub",
+    ),
+    "a folder for a submodule's file": (
+        "git init -q --separate-git-dir .git/modules/sub sub",
+        f"{COPY}; mv sub s; mkdir sub; mv evil sub/.git",
+        "sub",
+    ),
+}
+
+
+@pytest.fixture(params=list(ATTACKS))
+def attack(request: pytest.FixtureRequest, workspace: Path) -> tuple[str, Path]:
+    """The command of an attack, and where it takes effect, with everything in place for it."""
+    before, command, place = ATTACKS[request.param]
+    run_in_bash([before or "true"], workspace)
+    return command, workspace / place
 
 
 def boxed(workspace: Path, script: str) -> None:
@@ -31,33 +124,130 @@ def boxed(workspace: Path, script: str) -> None:
     )
     assert choice.confined
     argv = choice.sandbox.wrap(["bash", "-c", script], cwd=workspace)
-    subprocess.run(argv, env=choice.sandbox.environment(), check=True, capture_output=True)
+    subprocess.run(argv, env=choice.sandbox.environment(), check=False, capture_output=True)
 
 
-def test_a_planted_common_directory_is_moved_away(
+def use_git(place: Path) -> None:
+    run_in_bash(["git status; git commit --allow-empty -m x; true"], place)
+
+
+def test_what_a_command_plants_runs_nothing_outside(
+    attack: tuple[str, Path], workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    command, place = attack
+    gate = make_gate("auto", sandboxed=True)
+    boxed(workspace, command)
+    gate.command_ran(command)
+    use_git(place)
+    assert not list(workspace.rglob("C"))
+
+
+def test_without_the_guard_it_would_run_a_program(
+    attack: tuple[str, Path], workspace: Path
+) -> None:
+    command, place = attack
+    run_in_bash([command], workspace)
+    use_git(place)
+    assert list(workspace.rglob("C")), "the attack does nothing"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "git init -q sub; cd sub; git config user.email a@b; git remote add o ../x; git status",
+        (
+            "git clone -q . sub; cd sub; git checkout -qb topic; git commit -q --allow-empty -m x; "
+            "git branch -q --set-upstream-to=origin/main; git gc -q"
+        ),
+        "git worktree add -q sub; cd sub; echo x > f; git add f; git commit -qm x; git status",
+        "git init -q --bare sub; git push -q sub HEAD:main",
+        "git -c protocol.file.allow=always submodule add -q ./ sub; git commit -qm sub",
+        "git init -q; git stash -q -u; git stash pop -q; git tag t; git pack-refs --all",
+        "cp -r .git copy; mv src/a.py b.py; git add -A . ':!copy'; git commit -qm moved",
+    ],
+)
+def test_ordinary_repositories_stay_as_they_are(
+    command: str, workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    gate = make_gate("auto", sandboxed=True)
+    boxed(workspace, command)
+    gate.command_ran(command)
+    assert gate.notices == []
+    run_in_bash(["git status"], workspace)
+
+
+def test_moving_away_follows_no_link(
+    workspace: Path, home: Path, make_gate: Callable[..., Gate]
+) -> None:
+    (home / "mine" / "hooks").mkdir(parents=True)
+    (home / "mine" / "hooks" / "pre-commit").write_text("mine")
+    run_in_bash(["git config core.hooksPath conf/hooks"], workspace)
+    gate = make_gate("auto", sandboxed=True)
+    boxed(workspace, f"ln -s {home}/mine conf; git init -q sub; ln -sfn {home}/mine sub/.git")
+    gate.command_ran("x")
+    assert (home / "mine" / "hooks" / "pre-commit").read_text() == "mine"
+    assert not (workspace / "conf").is_symlink()
+
+
+def test_settings_that_were_there_are_put_back(
+    workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    run_in_bash(["git init -q build/sub; git -C build/sub config alias.x '!mine'"], workspace)
+    config = workspace / "build/sub/.git/config"
+    before = config.read_text()
+    gate = make_gate("auto", sandboxed=True)
+    boxed(workspace, f"git -C build/sub config user.name n; git -C build/sub config {EVIL}")
+    gate.command_ran("x")
+    assert config.read_text() == before
+    assert "config" in gate.notices[0]
+    boxed(workspace, "git -C build/sub config user.name n")
+    gate.command_ran("x")
+    assert "name = n" in config.read_text()
+    assert len(gate.notices) == 1
+    assert not gate.planted_again
+    boxed(workspace, f"git -C build/sub config {EVIL}")
+    gate.command_ran("x")
+    assert gate.planted_again
+
+
+def test_what_comes_while_nothing_runs_is_the_person_s_own(
     workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     gate = make_gate("auto", sandboxed=True)
-    boxed(workspace, COMMON)
-    gate.command_ran(COMMON)
-    run_in_bash(["git status"], workspace)
-    assert not (workspace / "C").exists()
-    assert "commondir" in gate.notices[0]
+    run_in_bash(["git config alias.x '!mine'"], workspace)
+    gate.decide(RunCommand(command="ls", cwd=str(workspace)), tool="shell")  # the first one
+    gate.command_ran("ls")
+    gate.sweep(quiet=1)
+    run_in_bash([f"git config {EVIL}; {NEW}; git -C sub config core.hooksPath h"], workspace)
+    assert gate.sweep(quiet=1) == []
+    run_in_bash(["git -C sub config core.pager mine"], workspace)
+    assert gate.sweep(thorough=False, quiet=1) == []
+    assert gate.sweep(quiet=2) == []
+    assert gate.sweep(quiet=None) == []
+    run_in_bash(["git -C sub config core.pager other"], workspace)
+    assert len(gate.sweep(quiet=None)) == 1
+    assert "other" not in (workspace / "sub" / ".git" / "config").read_text()
+    assert "mine" in (workspace / "sub" / ".git" / "config").read_text()
 
 
-def test_a_planted_common_directory_would_run_a_program(workspace: Path) -> None:
-    boxed(workspace, COMMON)
-    run_in_bash(["git status"], workspace)
-    assert (workspace / "C").exists(), "the attack does nothing"
-
-
-def test_planted_hooks_are_moved_away(workspace: Path, make_gate: Callable[..., Gate]) -> None:
-    shutil.rmtree(workspace / ".git" / "hooks")
-    gate = make_gate("auto", sandboxed=True)
-    script = "mkdir .git/hooks; cp x.sh .git/hooks/pre-commit"
-    boxed(workspace, script)
-    gate.command_ran(script)
-    assert not (workspace / ".git" / "hooks").exists()
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[core] fsmonitor = x",
+        "[core]\n\tfsmonitor = x",
+        '[core]\n\tbare = false \\\n[core]\n\tfsmonitor = x"',
+        "[core.x]\n\turl = y",
+        '[remote "o"]\n\turl = ext::sh -c x',
+        '[remote "o"]\n\turl = "ext::sh -c x"',
+        '[remote "o"]\n\tuploadpack = x',
+        "[include]\n\tpath = x",
+        '[filter "x"]\n\tclean = x',
+        "\ufeff[core]\n\tfsmonitor = x",
+        "[user]\n\tname = x\n[alias]\n\ts = !x",
+    ],
+)
+def test_only_settings_that_run_nothing_are_plain(text: str) -> None:
+    assert unsafe_settings(text.encode())
 
 
 def test_existing_hooks_stay(workspace: Path, make_gate: Callable[..., Gate]) -> None:

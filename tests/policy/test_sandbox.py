@@ -41,10 +41,12 @@ def boxed(workspace: Path, tmp_path: Path) -> Callable[..., SandboxChoice]:
 
 @pytest.fixture
 def inside(boxed: Callable[..., SandboxChoice], workspace: Path) -> Run:
-    def run(script: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        script: str, cwd: Path = workspace, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         sandbox = boxed(**options).sandbox
         return subprocess.run(
-            sandbox.wrap(["bash", "--norc", "--noprofile", "-c", script], cwd=workspace),
+            sandbox.wrap(["bash", "--norc", "--noprofile", "-c", script], cwd=cwd),
             env=sandbox.environment(),
             cwd=workspace,
             text=True,
@@ -451,6 +453,29 @@ def test_a_linked_worktree_can_commit(inside: Run, workspace: Path, tmp_path: Pa
     config = (workspace / ".git" / "config").read_bytes()
     inside("git config core.fsmonitor x; touch C", workspace=linked)
     assert (workspace / ".git" / "config").read_bytes() == config
+
+
+def test_a_submodule_can_commit(inside: Run, workspace: Path, tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    git = ["git", "-c", "protocol.file.allow=always"]
+    subprocess.run([*git, "init", "-q", str(above)], check=True)
+    subprocess.run(
+        [*git, "submodule", "--quiet", "add", str(workspace), "lib"], cwd=above, check=True
+    )
+    script = "echo x > new && git add new && git commit -qm new && git checkout -qb topic"
+    options = {"workspace": above / "lib", "cwd": above / "lib"}
+    done = inside(script, **options)
+    assert done.returncode == 0, done.stderr
+    directory = above / ".git" / "modules" / "lib"
+    before = tree(directory / "hooks"), (directory / "config").read_bytes()
+    inside(
+        f"git config core.fsmonitor x; echo x > {directory}/hooks/pre-commit; "
+        f"mv {directory} {directory}2; touch {above}/C {above}/.git/C",
+        **options,
+    )
+    assert (tree(directory / "hooks"), (directory / "config").read_bytes()) == before
+    assert not (above / "C").exists()
+    assert not (above / ".git" / "C").exists()
 
 
 def test_a_git_file_cannot_name_a_directory_that_does_not_point_back(

@@ -372,6 +372,19 @@ class BashSession:
         if connection is not None:
             connection.close()
 
+    def calls_if_quiet(self) -> int | None:
+        """The number of calls so far; None while a command or anything that it left runs."""
+        calls, connection = self._call, self._connection
+        if self._lock.locked():
+            return None
+        shell = self._shell.pid if self._shell else None
+        return calls if connection is None or connection.is_quiet(shell) else None
+
+    def kill(self) -> None:
+        """Kill the shell and all that runs in it; a running command ends with it."""
+        if self._connection is not None:
+            self._connection.kill()
+
     async def restart(self, sandbox: Sandbox | None) -> None:
         """End the shell; the next command starts one in `sandbox`, in the same directory."""
         await self.aclose()

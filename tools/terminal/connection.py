@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,21 @@ class ShellConnection:
             self._loop.remove_reader(self._exit_watch)
             os.close(self._exit_watch)
             self._exit_watch = None
+
+    def is_quiet(self, shell: int | None) -> bool:
+        """Whether nothing runs below the shell or beside it in its sandbox."""
+        # The sandbox's own processes have one child each, down to the shell; whoever loses their
+        # parent becomes a child of one of them.
+        below = [self._keeper.terminal.pid]
+        while below and len(below) == 1:
+            last = below[0]
+            below = processes.children(last)
+        return not below and last == shell
+
+    def kill(self) -> None:
+        """Kill the keeper, and with it all of its sandbox; the reports end."""
+        if self._keeper.terminal.isalive():  # else its pid may be that of another process
+            os.kill(self._keeper.terminal.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Kill the shell and its background jobs, and close the descriptors."""
