@@ -136,8 +136,11 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments == ["help"] or (not command and not {"-h", "--help"}.isdisjoint(flags)):
         code = _help("")
     elif command:
+        from laguna_agent.interfaces.terminal_text import visible_output
+
         module = import_module(f"laguna_agent.interfaces.commands.{command}")
-        code = int(module.main(arguments[1:]))
+        with visible_output():
+            code = int(module.main(arguments[1:]))
     else:
         code = _run_agent(arguments)
     sys.stdout.flush()  # raises here, where it is handled, if the reader is gone

@@ -212,7 +212,6 @@ def _format_of(output: str | None) -> str:
 def _out(output: str | None) -> Iterator[TextIO]:
     """Standard output, or a file that is written whole or not at all."""
     if output in (None, "-"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a real stream
         yield sys.stdout
         return
     path = Path(str(output)).expanduser()
