@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import support  # noqa: F401 - before `laguna_agent.cli`, which drops the repository from sys.path
+
 KEPT = {"LAGUNA_TEST_CACHE"}
 
 
