@@ -296,7 +296,7 @@ def make_settings(options: argparse.Namespace) -> Settings:
     from laguna_agent.agent.settings import Settings
     from laguna_agent.config import load_config
     from laguna_agent.errors import UsageError
-    from laguna_agent.paths import repository_root
+    from laguna_agent.paths import holds_home, repository_root
     from laguna_agent.policy import trust
     from laguna_agent.programs import distrust
 
@@ -305,6 +305,11 @@ def make_settings(options: argparse.Namespace) -> Settings:
         raise UsageError(f"there is no directory {cwd}")
     cwd = cwd.resolve()
     root = repository_root(cwd)
+    if holds_home(root) and not options.directory:
+        raise UsageError(
+            f"{root} holds your home directory, so it is no workspace by itself",
+            hint=f"Start laguna in the folder of a project, or say that you mean this: -C {root}",
+        )
     distrust(root)
     if options.trust:
         trust.content(root)  # raises when something there cannot be trusted

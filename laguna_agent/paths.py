@@ -59,13 +59,34 @@ def logs_dir() -> Path:
     return state_dir() / "logs"
 
 
+def holds_home(directory: Path) -> bool:
+    """Whether this is the home directory or one above it, which hold more than a project."""
+    try:
+        home = Path.home().resolve()
+    except RuntimeError:  # no home at all
+        return directory == Path("/")
+    return directory == home or directory in (*home.parents, Path("/"))
+
+
 def repository_root(start: Path) -> Path:
-    """The nearest directory at or above `start` that contains `.git`, or else `start` itself."""
+    """The nearest directory at or above `start` that contains `.git`, or else `start` itself.
+
+    A repository of the home directory, or above it, is none of the folders below.
+    """
     start = start.resolve()
-    for directory in (start, *start.parents):
-        if (directory / ".git").exists():
-            return directory
-    return start
+    found = _repository_above(start)
+    return found if found is not None and not holds_home(found) else start
+
+
+def passed_over(start: Path) -> Path | None:
+    """The repository that `start` is in and that is not its root, since it holds the home."""
+    start = start.resolve()
+    found = _repository_above(start)
+    return found if found is not None and found != start and holds_home(found) else None
+
+
+def _repository_above(start: Path) -> Path | None:
+    return next((d for d in (start, *start.parents) if (d / ".git").exists()), None)
 
 
 def repository_state_dir(root: Path) -> Path:

@@ -25,7 +25,7 @@ from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Notice
 from laguna_agent.models.conversation import ModelInfo, Sampling
-from laguna_agent.paths import config_dir, repository_state_dir
+from laguna_agent.paths import config_dir, passed_over, repository_state_dir
 from laguna_agent.policy import trust
 from laguna_agent.policy.gate import Gate
 from laguna_agent.policy.sandbox import SandboxKind, make_sandbox
@@ -48,6 +48,10 @@ def make_services(
     state_dir = repository_state_dir(root)
     cwd = settings.cwd.resolve()
     gate, sandbox, notices = _make_gate(settings, root, trajectory.directory, state_dir)
+    outer = passed_over(settings.cwd)
+    if outer is not None:
+        text = f"The repository in {outer} holds your home, so laguna works in {root} alone."
+        notices.append(Notice(text=text))
     content = _trusted_content(settings, root, notices)
     instructions = Instructions(
         root=root,

@@ -15,7 +15,15 @@ from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
 from laguna_agent.errors import ContextFullError, ModelError
-from laguna_agent.events import Reply
+from laguna_agent.events import (
+    ModelEvent,
+    PrefillProgress,
+    Reply,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    Usage,
+)
 from laguna_agent.models.conversation import GenerateOptions, Sampling
 
 RESAMPLES = 4
@@ -54,11 +62,14 @@ async def _generate_once(
     services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
 ) -> Reply:
     """Generate a reply, marked as discarded when it must not stay in the prompt."""
+    unfinished = Usage()
     async with aclosing(services.conversation.generate(options)) as events:
         async for event in events:
             if not isinstance(event, Reply):
+                turn.unfinished = unfinished = _plus(unfinished, event)
                 services.emit(event)
                 continue
+            turn.unfinished = Usage()
             event.seed = options.sampling.seed
             event.temperature = options.sampling.temperature
             event.discarded = (
@@ -70,6 +81,17 @@ async def _generate_once(
             services.emit(event)
             return event
     raise ModelError("the model gave no reply")
+
+
+def _plus(usage: Usage, event: ModelEvent) -> Usage:
+    """What a reply took so far, after one more of its events. Each delta is a token at least."""
+    if isinstance(event, PrefillProgress):
+        prompt = event.reused + event.total
+        more = {"prompt_tokens": prompt, "reused_tokens": event.reused}
+        return usage.model_copy(update={**more, "prefilled_tokens": event.done})
+    if isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta):
+        return usage.model_copy(update={"completion_tokens": usage.completion_tokens + 1})
+    return usage
 
 
 def make_options(services: Services, window: ContextWindow, turn: Turn) -> GenerateOptions:

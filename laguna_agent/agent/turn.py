@@ -38,6 +38,8 @@ class Turn:
     started: float = field(default_factory=time.monotonic)
     steps: int = 0
     usage: Usage = field(default_factory=Usage)
+    unfinished: Usage = field(default_factory=Usage)
+    """What a reply took that is being generated, or that a stop or an error ended."""
     denied: int = 0
     """Calls that were denied."""
     denials: list[Denied] = field(default_factory=list)
@@ -117,7 +119,7 @@ class Turn:
             error=error,
             steps=self.steps,
             duration_s=round(time.monotonic() - self.started, 3),
-            usage=self.usage,
+            usage=self.usage.plus(self.unfinished),
             files_changed=self.changed,
             check=check,
             denied=self.denials,

@@ -16,6 +16,7 @@ from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Checkpointed, Notice
+from laguna_agent.paths import holds_home
 from laguna_agent.tools.checkpoints.changes import Change, Origin, Step, Taken, net, new_turn
 from laguna_agent.tools.checkpoints.tree_store import TreeState
 from laguna_agent.tools.shell import calls_made, running_calls, stopped
@@ -56,7 +57,9 @@ class TurnFiles:
 
         `started` waits for it.
         """
-        if not self._services.gate.plan:
+        if holds_home(self._services.tool_context.workspace):
+            self._fail(LagunaError("this is no project, but a folder that holds your home"))
+        elif not self._services.gate.plan:
             self._start = asyncio.create_task(self._record_start())
 
     async def started(self) -> str | None:

@@ -6,22 +6,16 @@ import json
 import os
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from laguna_agent.agent.model_loading import LoadedModel
-from laguna_agent.agent.session import Session
-from laguna_agent.agent.settings import Settings
 from laguna_agent.cli import main
-from laguna_agent.config import load_config
 from laguna_agent.events import Reply
-from laguna_agent.interfaces.headless import Output, run_task
-from laguna_agent.prompts.loader.pack import load_pack
+from laguna_agent.interfaces.headless import Output
 from support.packs import write_files
-from support.scripted import Script, ScriptedConversation, call
+from support.scripted import Script, call, run_scripted
 
 Captured = pytest.CaptureFixture[str]
 OK = Reply(text="ok")
@@ -40,14 +34,7 @@ def run(workspace: Path, capsys: Captured) -> Run:
     async def task(
         script: Script, text: str = "Do it", output: Output = "json", **more: Any
     ) -> str:
-        async def load(config: Any, **_: Any) -> LoadedModel:
-            conversation = ScriptedConversation(script)
-            pack = load_pack("base", model_name="scripted")
-            return LoadedModel(conversation, conversation.info, pack)
-
-        flags = {"sampling": {"temperature": 0.0}, **more.pop("flags", {})}
-        settings = Settings(cwd=workspace, config=load_config(flags=flags), mode="auto", **more)
-        await run_task(text, settings, output, open_session=partial(Session.open, load=load))
+        await run_scripted(workspace, script, text, output, **more)
         return capsys.readouterr().out
 
     return task

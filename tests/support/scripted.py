@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +25,7 @@ from laguna_agent.events import (
     TurnFinished,
     Usage,
 )
+from laguna_agent.interfaces.headless import Output, run_task
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.prompts.loader.pack import load_pack
 
@@ -155,6 +157,27 @@ async def open_scripted(
     )
     session = await open_watched(made, approver=approver, load=load)
     return session, conversation
+
+
+async def run_scripted(
+    workspace: Path,
+    script: Script,
+    text: str = "Do it",
+    output: Output = "json",
+    *,
+    flags: dict[str, Any] | None = None,
+    **settings: Any,
+) -> int:
+    """Run a task headless, whose model is a script; returns the exit code."""
+
+    async def load(config: Any, **_: Any) -> LoadedModel:
+        conversation = ScriptedConversation(script)
+        pack = load_pack("base", model_name="scripted")
+        return LoadedModel(conversation, conversation.info, pack)
+
+    config = load_config(flags={"sampling": {"temperature": 0.0}, **(flags or {})})
+    made = Settings(cwd=workspace, config=config, mode="auto", **settings)
+    return int(await run_task(text, made, output, open_session=partial(Session.open, load=load)))
 
 
 class _Watcher:

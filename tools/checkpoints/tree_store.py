@@ -27,7 +27,7 @@ from laguna_agent.tools.repository.git_command import (
 
 MAX_FILES = 100_000
 """Files of the largest working tree that is recorded."""
-MAX_BYTES = 512 << 20
+MAX_BYTES = 256 << 20
 """Bytes that are recorded of files that are new or changed at the same time, smallest first."""
 _SMALL = 64 << 10
 """Files up to this size are recorded even where larger ones were left out before."""

@@ -23,6 +23,7 @@ from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.clip import clip_middle
 from laguna_agent.events import UserMessage
+from laguna_agent.paths import holds_home
 from laguna_agent.plurals import counted
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.walk import FileEntry, walk
@@ -86,6 +87,8 @@ def choose_context(
     `may_read` says whether an absolute path may be read without asking; other files are only
     listed. With `tracked_only`, files that git does not track are neither shown nor listed."""
     start, workspace = context.start, context.workspace
+    if holds_home(workspace):
+        return ShownContext()
     below = start.relative_to(workspace).as_posix()
     entries: Iterable[FileEntry] = walk(workspace, below, limit=5000)
     if tracked_only:
