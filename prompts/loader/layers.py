@@ -69,10 +69,27 @@ class Stack:
         paths = (layer.directory / name for layer in self.layers)
         return [path for path in paths if path.is_file()]
 
+    def position(self, *location: str) -> tuple[Path, int | None]:
+        """The nearest `pack.toml` that sets the key at `location`, and the key's line."""
+        paths = self.find(MANIFEST)
+        for path in paths:
+            if _has_key(read_manifest(path), location):
+                text = path.read_text(encoding="utf-8-sig")
+                return path, key_line(text, location)
+        return (paths[0] if paths else self.layers[0].directory), None
+
     def names(self) -> list[str]:
         """The names of all files in any folder, except `pack.toml`."""
         found = {name for layer in self.layers for name in layer.files()}
         return sorted(found - {MANIFEST})
+
+
+def _has_key(node: object, location: Sequence[str]) -> bool:
+    for key in location:
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True
 
 
 def stamp(directories: Sequence[Path], folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:

@@ -16,7 +16,6 @@ from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import PackError, Problem
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
-    REMINDER,
     RESULT,
     SYSTEM,
     StaticVariables,
@@ -52,7 +51,6 @@ def lint_pack(
     except PackError as error:
         return list(error.problems)
     problems = pack.check()
-    problems += _reminders(pack)
     problems += _chat_format(pack, chat_formats)
     problems += _toolset(pack, builtin)
     for layer in pack.stack.layers:
@@ -63,41 +61,11 @@ def lint_pack(
     return sorted(problems, key=lambda p: (p.severity != "error", str(p.path), p.line or 0))
 
 
-def _manifest_position(pack: Pack, *location: str) -> tuple[Path, int | None]:
-    """The nearest `pack.toml` with this key, and the key's line."""
-    paths = pack.stack.find(MANIFEST)
-    for path in paths:
-        line = key_line(path.read_text(encoding="utf-8-sig"), location)
-        if line is not None and _has_key(path, location):
-            return path, line
-    return (paths[0] if paths else pack.stack.layers[0].directory), None
-
-
-def _has_key(path: Path, location: Sequence[str]) -> bool:
-    import tomllib
-
-    node: object = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    for key in location:
-        if not isinstance(node, dict) or key not in node:
-            return False
-        node = node[key]
-    return True
-
-
-def _reminders(pack: Pack) -> list[Problem]:
-    problems = []
-    for name, spec in pack.manifest.reminders.items():
-        if spec.text is not None:
-            path, line = _manifest_position(pack, "reminders", name, "text")
-            problems += check_template(spec.text, path, REMINDER, first=line or 1, static=False)
-    return problems
-
-
 def _chat_format(pack: Pack, formats: Iterable[str]) -> list[Problem]:
     known = set(formats)
     if not known or pack.chat_format is None or pack.chat_format in known:
         return []
-    path, line = _manifest_position(pack, "chat_format")
+    path, line = pack.stack.position("chat_format")
     message = f"there is no chat format `{pack.chat_format}`"
     return [Problem(path, line, message, did_you_mean(pack.chat_format, known))]
 
@@ -106,7 +74,7 @@ def _toolset(pack: Pack, builtin: Mapping[str, Tool]) -> list[Problem]:
     known = {*builtin, *pack.tool_files}
     problems = []
     for name in pack.toolset or ():
-        path, line = _manifest_position(pack, "tools")
+        path, line = pack.stack.position("tools")
         if name not in known:
             message = f"there is no tool `{name}`"
             problems.append(Problem(path, line, message, did_you_mean(name, known)))
@@ -265,7 +233,7 @@ def _rendered(
     if count is not None:
         tokens, limit = count(pack, variables), pack.limits.prefix_tokens
         if tokens > limit:
-            path, line = _manifest_position(pack, "limits", "prefix_tokens")
+            path, line = pack.stack.position("limits", "prefix_tokens")
             about = "" if exact else "about "
             over = tokens - limit
             message = f"the static prefix has {about}{tokens} tokens, {over} over its budget"

@@ -20,20 +20,21 @@ from laguna_agent.prompts.loader.layers import (
     choose_pack,
     stamp,
 )
-from laguna_agent.prompts.loader.manifest import Manifest, PackLimits
+from laguna_agent.prompts.loader.manifest import Manifest, PackLimits, ReminderSpec
 from laguna_agent.prompts.loader.problems import PackError, Problem
 from laguna_agent.prompts.loader.reminders import Reminder, Reminders
 from laguna_agent.prompts.loader.templates import (
     DYNAMIC,
+    REMINDER,
     SYSTEM,
     StaticVariables,
     TemplateRenderer,
+    check_template,
     is_static,
     reaches_super,
     values_of,
 )
 from laguna_agent.prompts.loader.tool_file import ToolFile, ToolText, read_tool
-from laguna_agent.toml_errors import key_line
 from laguna_agent.tools.registry import BUILT_IN
 from laguna_agent.tools.tool import Tool
 
@@ -196,12 +197,27 @@ class Pack:
             if name in DYNAMIC or is_static(name):
                 problems += self._renderer.check(name)
         for name, spec in self.manifest.reminders.items():
-            if spec.file is not None and spec.file not in self.sources:
-                path = self.stack.find("pack.toml")[0]
-                fix = did_you_mean(spec.file, self.sources)
-                line = key_line(path.read_text(encoding="utf-8-sig"), ["reminders", name, "file"])
-                problems.append(Problem(path, line, f"there is no file {spec.file}", fix))
+            if spec.enabled:
+                problems += self._check_reminder(name, spec)
         return list(dict.fromkeys(problems))
+
+    def _check_reminder(self, name: str, spec: ReminderSpec) -> list[Problem]:
+        """Problems of a reminder, which would otherwise show in the middle of a turn."""
+        if spec.text is not None:
+            path, line = self.stack.position("reminders", name, "text")
+            return check_template(spec.text, path, REMINDER, first=line or 1, static=False)
+        if spec.file is None:
+            return []
+        if spec.file not in self.sources:
+            path, line = self.stack.position("reminders", name, "file")
+            fix = did_you_mean(spec.file, self.sources)
+            return [Problem(path, line, f"there is no file {spec.file}", fix)]
+        problems = []
+        for path, text, offset in self.sources[spec.file]:
+            problems += check_template(text, path, REMINDER, first=offset + 1, static=False)
+            if not reaches_super(text):
+                break
+        return problems
 
     def reload(self) -> Pack:
         """Load the pack again, for the next conversation. Raises like `load_pack`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from laguna_agent.prompts.loader.manifest import ReminderEvent, ReminderSpec
+from laguna_agent.prompts.loader.problems import PackError
 from laguna_agent.prompts.loader.templates import REMINDER
 
 
@@ -25,6 +26,8 @@ class Reminders:
     def __init__(self, reminders: Sequence[Reminder]) -> None:
         self._reminders = tuple(reminders)
         self._used = {reminder.name: 0 for reminder in reminders}
+        self.failures: dict[str, str] = {}
+        """Why a reminder, by its name, could not be made; it is not tried again."""
 
     def at(
         self, event: ReminderEvent, *, step: int = 0, steps_left: int = 0, tool: str = ""
@@ -38,7 +41,13 @@ class Reminders:
                 continue
             if spec.times is not None and self._used[reminder.name] >= spec.times:
                 continue
-            text = reminder.render(values)
+            if reminder.name in self.failures:
+                continue
+            try:
+                text = reminder.render(values)
+            except PackError as error:  # a slip in a template is no reason to end a turn
+                self.failures[reminder.name] = error.message
+                continue
             if text.strip():
                 self._used[reminder.name] += 1
                 due.append((reminder.name, text))

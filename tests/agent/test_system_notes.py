@@ -80,6 +80,15 @@ async def test_reminders_come_after_an_edit_a_failed_command_and_every_n_steps(
     assert all(note in conversation.prompt for note in notes(events, "reminder"))
 
 
+async def test_a_reminder_that_fails_is_a_notice_and_the_turn_goes_on(opened: Opened) -> None:
+    text = "[reminders.x]\non = 'after_edit'\ntext = '{{ step.foo.bar }}'\n"
+    session, _ = await opened([WRITE, call("done", summary="ok")], {"base/pack.toml": text})
+    events = await take(session, "Do it")
+    assert events[-1].status == "done"
+    [notice] = [event.text for event in events if event.type == "notice"]
+    assert notice.startswith("The reminder x of the prompt pack is left out: ")
+
+
 async def test_a_before_done_reminder_delays_the_end_once(opened: Opened) -> None:
     packs = {"base/pack.toml": reminder("sure", "before_done")}
     done = call("done", summary="ok")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,36 @@ def test_an_unused_file_does_not_change_the_digest(tmp_path: Path) -> None:
     seen = load("laguna", tmp_path).sha256
     write_files(tmp_path, {"base/system.md": "seen"})
     assert load("laguna", tmp_path).sha256 != seen
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        ({"pack.toml": "\n[reminders.x]\non = 'after_edit'\ntext = '{{ tol }}'"}, "pack.toml:4"),
+        ({"pack.toml": "[reminders.z]\non='after_edit'\ntext='{{ cwd }}'"}, "pack.toml:3"),
+        (
+            {"pack.toml": "[reminders.x]\non='after_edit'\nfile='r.md'", "r.md": "a\n{{ cwd }}"},
+            "r.md:2",
+        ),
+        (
+            {"pack.toml": "[reminders.x]\non='after_edit'\nfile='r.md'", "r.md": "{% if %}"},
+            "r.md:1",
+        ),
+    ],
+)
+def test_a_reminder_that_cannot_be_made_is_found_when_the_pack_is_loaded(
+    tmp_path: Path, files: dict[str, str], place: str
+) -> None:
+    write_files(tmp_path / "mine", files)
+    with pytest.raises(PackError, match=re.escape(f"mine/{place}: ")):
+        load("mine", tmp_path)
+
+
+def test_a_reminder_that_fails_in_a_turn_is_left_out(tmp_path: Path) -> None:
+    text = "[reminders.x]\non = 'after_edit'\ntext = '{{ step.foo.bar }}'\n"
+    text += "[reminders.y]\non = 'after_edit'\ntext = 'Run the tests.'\n"
+    write_files(tmp_path / "mine", {"pack.toml": text})
+    reminders = load("mine", tmp_path).reminders()
+    for step in (1, 2):
+        assert reminders.at("after_edit", step=step) == [("y", "Run the tests.")]
+    assert list(reminders.failures) == ["x"]

@@ -187,6 +187,81 @@ def test_diff_is_against_the_built_in(capsys: pytest.CaptureFixture[str], own: P
     assert "--- /dev/null" in out
 
 
+def test_diff_shows_what_is_inherited_as_unchanged(
+    capsys: pytest.CaptureFixture[str], own: Path
+) -> None:
+    files = {
+        "team/pack.toml": 'extends = "small"\n[limits]\nsteps = 7\n',
+        "team/system.md": "{{ super() }}\nSpeak plainly.\n",
+        "team/tools/read.md": "{{ super() }}\nRead whole files.\n",
+        "small/pack.toml": "[limits]\nreply_tokens = 64\n",
+    }
+    write_files(own, files)
+    expected = {"team": {"limits.steps", "limits.reply_tokens"}, "small": {"limits.reply_tokens"}}
+    for pack, keys in expected.items():
+        code, out, _ = run(capsys, "diff", pack, "pack.toml")
+        changes = [line for line in out.splitlines()[2:] if line.startswith(("+", "-"))]
+        assert (code, {line[1:].partition(" = ")[0] for line in changes} - {"extends"}) == (0, keys)
+    for name, added in (("system", "+Speak plainly."), ("tools/read", "+Read whole files.")):
+        _, out, _ = run(capsys, "diff", "team", name)
+        changes = [line for line in out.splitlines()[2:] if line.startswith(("+", "-"))]
+        assert changes[-1:] == [added]
+        assert not any(line.startswith("-") and line.strip("-+") for line in changes)
+
+
+@pytest.mark.parametrize("editor", ["/nowhere/editor", "false", 'vi "', "no-such-editor --wait"])
+def test_an_editor_that_fails_leaves_no_copy(
+    capsys: pytest.CaptureFixture[str], own: Path, monkeypatch: pytest.MonkeyPatch, editor: str
+) -> None:
+    monkeypatch.setenv("EDITOR", editor)
+    code, out, err = run(capsys, "edit", "laguna", "tools/read")
+    assert code == 2 or (code, out) == (0, "nothing was changed\n")
+    assert len(err.splitlines()) <= 2
+    assert not (own / "laguna").exists()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(
+    capsys: pytest.CaptureFixture[str], own: Path
+) -> None:
+    files = {
+        "team/pack.toml": 'extends = "base"\ndescription = "Ours"\n',
+        "team/system.md": "We are a team.\n",
+        "team/tools/read.md": "+++\nmax_output = 300\n+++\nReads.\n",
+        "team/tools/count.md": '+++\ncommand = "wc -l"\nkind = "read"\n+++\nCounts.\n',
+    }
+    for name, text in files.items():
+        path = own / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8-sig")
+    code, out, _ = run(capsys, "lint", "team")
+    assert (code, "team: " in out) == (0, True), out
+    _, out, _ = run(capsys, "show", "team", "--raw")
+    assert "\ufeff" not in out
+    assert "+++" not in out
+    assert "We are a team." in out
+    pack = load_pack("team", model_name="m", directories=[own])
+    assert pack.tool_files["read"].head.max_output == 300
+    (own / "team/pack.toml").write_text("extend = 'base'\n", encoding="utf-8-sig")
+    code, out, _ = run(capsys, "lint", "team")
+    assert f"{own}/team/pack.toml:1: unknown key `extend`" in out
+
+
+def test_a_trusted_projects_choice_of_a_pack_counts(
+    capsys: pytest.CaptureFixture[str], somewhere: Path
+) -> None:
+    from laguna_agent.policy.trust import trust
+
+    files = {".laguna/config.toml": 'pack = "team"\n', ".laguna/prompts/team/system.md": "Ours."}
+    write_files(somewhere, files)
+    _, out, _ = run(capsys, "list")
+    assert "* team" not in out
+    trust(somewhere)
+    _, out, _ = run(capsys, "list")
+    assert "\n* team " in out
+    _, out, _ = run(capsys, "show", "--raw")
+    assert "Ours." in out
+
+
 def test_lint_reports_problems_as_json(capsys: pytest.CaptureFixture[str], own: Path) -> None:
     write_files(own, {"mine/system.md": "\n{{ date }}"})
     code, out, _ = run(capsys, "lint", "--json")

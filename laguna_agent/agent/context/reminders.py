@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.services import Services
-from laguna_agent.events import ToolFinished
+from laguna_agent.events import Notice, ToolFinished
+from laguna_agent.prompts.loader.manifest import ReminderEvent
 
 
 class TurnReminders:
     """Decides which reminders of the pack are due in one turn."""
 
     def __init__(self, services: Services, check: CheckRunner) -> None:
+        self._services = services
         self._reminders = services.pack.reminders()
         self._check = check
         self._max_steps = services.limits.steps
@@ -23,24 +25,25 @@ class TurnReminders:
         if self._end_delayed:
             return []
         self._end_delayed = True
-        due = self._reminders.at("before_done", step=step, steps_left=self._left(step), tool="done")
-        return [text for _, text in due]
+        return list(dict.fromkeys(self._due("before_done", step, "done")))
 
     def after_results(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
         """Reminders that are due after the results of one reply's calls."""
-        left = self._left(step)
-        due: list[tuple[str, str]] = []
+        due: list[str] = []
         for result in results:
             if result.files_changed and not (self._check.command and self._check.last):
-                due += self._reminders.at(
-                    "after_edit", step=step, steps_left=left, tool=result.name
-                )
+                due += self._due("after_edit", step, result.name)
             if result.exit_code:
-                due += self._reminders.at(
-                    "after_failed_command", step=step, steps_left=left, tool=result.name
-                )
-        due += self._reminders.at("every_n_steps", step=step, steps_left=left)
-        return list(dict.fromkeys(text for _, text in due))
+                due += self._due("after_failed_command", step, result.name)
+        due += self._due("every_n_steps", step)
+        return list(dict.fromkeys(due))
 
-    def _left(self, step: int) -> int:
-        return max(0, self._max_steps - step)
+    def _due(self, event: ReminderEvent, step: int, tool: str = "") -> list[str]:
+        known = set(self._reminders.failures)
+        left = max(0, self._max_steps - step)
+        due = self._reminders.at(event, step=step, steps_left=left, tool=tool)
+        for name, why in self._reminders.failures.items():
+            if name not in known:
+                text = f"The reminder {name} of the prompt pack is left out: {why}"
+                self._services.emit(Notice(level="warning", text=text))
+        return [text for _, text in due]

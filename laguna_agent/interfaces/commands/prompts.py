@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from laguna_agent.errors import ExitCode, UsageError, did_you_mean
+from laguna_agent.front_matter import split_front_matter
 from laguna_agent.interfaces.commands.command_line import Parser, edit_file, write_json, write_line
 from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
 from laguna_agent.interfaces.commands.pack_library import PackLibrary
-from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, choose_pack, pack_names
+from laguna_agent.prompts.loader.layers import (
+    BUILT_IN,
+    MANIFEST,
+    choose_pack,
+    merge_tables,
+    pack_names,
+)
+from laguna_agent.prompts.loader.manifest import OWN, read_manifest
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem
 
@@ -274,12 +285,50 @@ def _diff(options: argparse.Namespace, library: PackLibrary) -> int:
         if not versions or BUILT_IN in versions[0].parents:
             continue
         old = next((path for path in versions if BUILT_IN in path.parents), None)
-        before = old.read_text(encoding="utf-8").splitlines(keepends=True) if old else []
-        after = versions[0].read_text(encoding="utf-8").splitlines(keepends=True)
+        if name == MANIFEST:
+            before, after = _settings(pack, built_in=True), _settings(pack, built_in=False)
+        else:
+            before, after = (_whole(versions, start) for start in (old, versions[0]))
         label = f"built-in/{old.relative_to(BUILT_IN)}" if old else os.devnull
-        for line in difflib.unified_diff(before, after, label, str(versions[0])):
-            sys.stdout.write(line if line.endswith("\n") else f"{line}\n")
+        for line in difflib.unified_diff(before, after, label, str(versions[0]), lineterm=""):
+            write_line(line)
     return ExitCode.DONE
+
+
+def _settings(pack: Pack, *, built_in: bool) -> list[str]:
+    """The settings of a pack with all that it inherits, of built-in folders only or of all."""
+    total: dict[str, Any] = {}
+    for layer in reversed(pack.stack.layers):
+        path = layer.directory / MANIFEST
+        if path.is_file() and (layer.built_in or not built_in):
+            tree = read_manifest(path)
+            own = layer.pack == pack.name
+            merge_tables(total, {k: v for k, v in tree.items() if own or k not in OWN})
+    return sorted(_flat(total))
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _whole(versions: list[Path], start: Path | None) -> list[str]:
+    """The lines of one version of a file, with those that it inserts with `super()`."""
+    if start is None:
+        return []
+    lines: list[str] = []
+    place = versions.index(start)
+    for line in start.read_text(encoding="utf-8-sig").splitlines():
+        inserts = re.fullmatch(r"\s*\{\{-?\s*super\(\)\s*-?\}\}\s*", line)
+        if inserts and place + 1 < len(versions):
+            above = _whole(versions, versions[place + 1])
+            lines += split_front_matter("\n".join(above)).body.split("\n")
+        else:
+            lines.append(line)
+    return lines
 
 
 def _file_name(name: str, pack: Pack) -> str:
