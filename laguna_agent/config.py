@@ -121,6 +121,14 @@ class RuleConfig(_Section):
         return self
 
 
+class EnvironmentConfig(_Section):
+    """The variables that commands inherit."""
+
+    passed: list[str] = Field(default=[], alias="pass")
+    """Names of variables, or patterns with `*`, that commands get although they look like secrets
+    or make programs run others."""
+
+
 class PolicyConfig(_Section):
     """What may run."""
 
@@ -132,6 +140,7 @@ class PolicyConfig(_Section):
     """Let commands use the network."""
     writable: list[str] = []
     """Paths outside the workspace that commands may write to."""
+    environment: EnvironmentConfig = EnvironmentConfig()
 
 
 class ProviderConfig(_Section):
@@ -232,6 +241,7 @@ PROJECT_FORBIDDEN: tuple[tuple[str, ...], ...] = (
     ("policy", "sandbox"),
     ("policy", "network"),
     ("policy", "writable"),
+    ("policy", "environment"),
     ("engine",),
 )
 """Keys that a project's file may not set, even when the user trusts it."""
@@ -369,6 +379,7 @@ def _sections() -> dict[str, Mapping[str, Any]]:
             found[name] = field.annotation.model_fields
     return {
         **found,
+        "policy.environment": {"pass": EnvironmentConfig.model_fields["passed"]},
         "policy.rules": RuleConfig.model_fields,
         "providers.NAME": ProviderConfig.model_fields,
         "hooks": HookConfig.model_fields,

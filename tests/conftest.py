@@ -33,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     runtime.mkdir(mode=0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime)
     os.environ["LAGUNA_HOME"] = str(Path(scratch, "home"))
+    # Of what commands do not get, a session tells once; pip may need some of it.
+    from laguna_agent.policy.environment import BUILT_IN, held_back
+
+    for name in held_back(BUILT_IN):
+        if not name.upper().startswith(("PIP_", "HTTP")):
+            del os.environ[name]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable
@@ -21,12 +22,20 @@ from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, find_skills, list_skills, reading_skills
 from laguna_agent.agent.state import SessionState
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Notice
 from laguna_agent.models.conversation import ModelInfo, Sampling
-from laguna_agent.paths import config_dir, passed_over, repository_state_dir
+from laguna_agent.paths import (
+    config_dir,
+    make_private,
+    passed_over,
+    repository_state_dir,
+    state_dir,
+)
 from laguna_agent.policy import trust
+from laguna_agent.policy.environment import Inheritance, held_back
 from laguna_agent.policy.gate import Gate
 from laguna_agent.policy.sandbox import SandboxKind, make_sandbox
 from laguna_agent.prompts.loader.pack import PackTool
@@ -47,6 +56,7 @@ def make_services(
     config, pack, trajectory = settings.config, model.pack, recorder.trajectory
     state_dir = repository_state_dir(root)
     cwd = settings.cwd.resolve()
+    inheritance = Inheritance.of(config)
     gate, sandbox, notices = _make_gate(settings, root, trajectory.directory, state_dir)
     outer = passed_over(settings.cwd)
     if outer is not None:
@@ -97,6 +107,7 @@ def make_services(
             session=trajectory.id,
             sandbox=sandbox,
             trusted=content.digests if content and settings.trusted else {},
+            inheritance=inheritance,
         ),
         sampling=make_sampling(config, model),
         limits=TurnLimits(
@@ -109,7 +120,9 @@ def make_services(
         approver=approver,
         thinking=thinking,
         logprobs=config.trajectory.logprobs,
+        keys=inheritance.key_values(os.environ),
     )
+    notices += _held_back(inheritance)
     return services, notices
 
 
@@ -160,6 +173,7 @@ def _make_gate(
         state_dir=state_dir,
         hidden=hidden,
         read_only=read_only,
+        inheritance=Inheritance.of(config),
     )
     if choice.repositories is not None:
         gate.confine(choice.repositories)
@@ -173,6 +187,24 @@ def _make_gate(
     if not gate.sandboxed and config.policy.sandbox:
         notices.append(Notice(level="warning", text=f"No sandbox here: {choice.reason}"))
     return gate, choice.sandbox, notices
+
+
+def _held_back(inheritance: Inheritance) -> list[Notice]:
+    """A notice of variables that commands do not get, once for each of them."""
+    told = state_dir() / "held-back.txt"
+    try:
+        known = set(told.read_text(encoding="utf-8").split())
+    except OSError:
+        known = set()
+    new = [name for name in held_back(inheritance) if name not in known]
+    if not new:
+        return []
+    with contextlib.suppress(OSError):
+        make_private(told.parent)
+        atomic_write(told, "\n".join(sorted(known.union(new))) + "\n")
+    text = f"Not passed to commands, as they look like secrets or run programs: {', '.join(new)}."
+    how = f'`pass = ["{new[0]}"]` under [policy.environment] in config.toml passes one.'
+    return [Notice(level="info", text=f"{text} {how}")]
 
 
 def _make_tools(

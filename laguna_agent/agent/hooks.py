@@ -38,7 +38,7 @@ from laguna_agent.config import HookConfig
 from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.events import Notice, ToolCall, ToolFinished
 from laguna_agent.policy import trust
-from laguna_agent.policy.environment import is_secret_variable
+from laguna_agent.policy.environment import BUILT_IN, Inheritance
 from laguna_agent.programs import find_program, search_path
 from laguna_agent.tools.tool import Sandbox
 
@@ -98,13 +98,16 @@ class Hooks:
         session: str = "",
         sandbox: Sandbox | None = None,
         trusted: Mapping[str, bytes] | None = None,
+        inheritance: Inheritance = BUILT_IN,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.hooks = tuple(hooks)
         self.cwd = cwd
         self.session = session
         source = os.environ if environment is None else environment
-        self.environment = {k: v for k, v in source.items() if not is_secret_variable(k, v)}
+        self.environment = {
+            k: v for k, v in source.items() if not inheritance.is_secret(k, v, source)
+        }
         self.environment["PATH"] = search_path()
         self._sandbox = sandbox if sandbox is not None and sandbox.name != "none" else None
         self._expected = dict(trusted or {})

@@ -89,6 +89,8 @@ class AgentLoop:
         message, turn.retries.shown = await with_context(
             self.services, self.state, message, turn.check, turn.files
         )
+        context = self.services.without_keys(message.context)
+        message = message.model_copy(update={"context": context})
         if after_interruption and knows_interrupted_turn:
             self.window.add_note(self.pack.text("interrupted.md"), "interrupted")
         self._add_notes(mode_notes(self.services, self.state))

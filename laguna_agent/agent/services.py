@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from laguna_agent.actions import Action, Decision
 from laguna_agent.agent.approval import Approval, Approver, request_approval
@@ -55,6 +55,14 @@ class Services:
     thinking: bool = False
     logprobs: bool = False
     """Whether the log-probabilities of generated tokens are recorded."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The keys of model servers by the name of their variable, which no result may hold."""
+
+    def without_keys(self, text: str) -> str:
+        """A text in which the name of its variable replaces each key of a model server."""
+        for name, key in self.keys.items():
+            text = text.replace(key, f"[{name}]")
+        return text
 
     @property
     def emit(self) -> Callable[[Event], None]:

@@ -210,6 +210,12 @@ class ToolExecutor:
             result = ToolResult(
                 ok=False, content=f"{call.name} failed: {type(error).__name__}: {error}"
             )
+        result = result.model_copy(
+            update={
+                "content": self.services.without_keys(result.content),
+                "diff": self.services.without_keys(result.diff),
+            }
+        )
         if tool.kind == "done":
             self.check.count(result.exit_code)
         if result.ran is not None:

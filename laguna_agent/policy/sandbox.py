@@ -15,13 +15,13 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from laguna_agent.policy import sensitive_paths
-from laguna_agent.policy.environment import child_environment, secret_names
+from laguna_agent.policy.environment import BUILT_IN, Inheritance, child_environment, secret_names
 from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.git_layout import git_directories, git_layout
 from laguna_agent.policy.mounts import plan_mounts
@@ -34,8 +34,9 @@ class NoSandbox:
 
     name = "none"
 
-    def __init__(self, *, network: bool = True) -> None:
+    def __init__(self, *, network: bool = True, inheritance: Inheritance = BUILT_IN) -> None:
         self._network = network
+        self._inheritance = inheritance
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` as it is; the caller sets the working directory."""
@@ -51,7 +52,7 @@ class NoSandbox:
 
     def environment(self) -> dict[str, str]:
         """The process environment without secrets and without variables that run programs."""
-        return child_environment(network=self._network)
+        return child_environment(network=self._network, inheritance=self._inheritance)
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Bubblewrap:
     empty: Path | None = None
     program: str = "bwrap"
     repositories: GitDirectories | None = None
+    inheritance: Inheritance = BUILT_IN
     name: str = "bubblewrap"
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class Bubblewrap:
         )
         options = [*_NAMESPACES, *([] if self.network else ["--unshare-net"])]
         return [
-            *_without_secrets(),
+            *_without_secrets(self.inheritance),
             self.program,
             *options,
             *plan.arguments(),
@@ -113,7 +115,7 @@ class Bubblewrap:
 
     def environment(self) -> dict[str, str]:
         """The environment for children inside."""
-        kept = child_environment(network=self.network)
+        kept = child_environment(network=self.network, inheritance=self.inheritance)
         if not Path(kept.get("XDG_CACHE_HOME") or sensitive_paths.home() / ".cache").is_dir():
             kept["XDG_CACHE_HOME"] = "/tmp/.cache"
         return kept
@@ -144,6 +146,7 @@ class SandboxExec:
     scratch: Path = Path("/private/tmp")
     program: str = "/usr/bin/sandbox-exec"
     repositories: GitDirectories | None = None
+    inheritance: Inheritance = BUILT_IN
     name: str = "sandbox-exec"
 
     def profile(self) -> str:
@@ -159,7 +162,7 @@ class SandboxExec:
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` under the profile; the caller sets the working directory."""
-        return [*_without_secrets(), self.program, "-p", self.profile(), *argv]
+        return [*_without_secrets(self.inheritance), self.program, "-p", self.profile(), *argv]
 
     def exposing(self, directory: Path) -> SandboxExec:
         """A copy that also allows writing in `directory`, which pipes need here."""
@@ -171,7 +174,8 @@ class SandboxExec:
 
     def environment(self) -> dict[str, str]:
         """The environment for children, with a temporary directory of their own."""
-        return {**child_environment(network=self.network), "TMPDIR": os.fspath(self.scratch)}
+        kept = child_environment(network=self.network, inheritance=self.inheritance)
+        return {**kept, "TMPDIR": os.fspath(self.scratch)}
 
 
 SandboxKind = Bubblewrap | SandboxExec | NoSandbox
@@ -204,6 +208,7 @@ def make_sandbox(
     state_dir: Path,
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
+    inheritance: Inheritance = BUILT_IN,
 ) -> SandboxChoice:
     """The best sandbox available on this machine, or `NoSandbox` with a one-line reason.
 
@@ -214,7 +219,7 @@ def make_sandbox(
     cache = state_dir / "cache"
     extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
     distrust(workspace, cache, *extra)
-    unconfined = NoSandbox(network=network)
+    unconfined = NoSandbox(network=network, inheritance=inheritance)
     if not enabled:
         return SandboxChoice(unconfined, "the sandbox is disabled (policy.sandbox = false)")
     root = Path(sensitive_paths.real(workspace))
@@ -246,6 +251,7 @@ def make_sandbox(
             read_only,
             Path(sensitive_paths.real(scratch)),
             repositories=repositories,
+            inheritance=inheritance,
         )
         if reason := probe_sandbox_exec():
             return SandboxChoice(unconfined, reason)
@@ -269,6 +275,7 @@ def make_sandbox(
             empty=Path(sensitive_paths.real(empty)),
             program=program,
             repositories=repositories,
+            inheritance=inheritance,
         )
     )
 
@@ -307,9 +314,9 @@ def _try(command: list[str], program: str) -> str:
     return f"{program} does not work here ({detail}); user namespaces may be disabled"
 
 
-def _without_secrets(environment: Mapping[str, str] | None = None) -> list[str]:
+def _without_secrets(inheritance: Inheritance) -> list[str]:
     """A prefix that unsets secrets, for callers that pass on their own environment."""
-    names = secret_names(environment)
+    names = secret_names(inheritance=inheritance)
     if not names:
         return []
     return ["/usr/bin/env", *(option for name in names for option in ("-u", name))]

@@ -84,7 +84,10 @@ class HttpConversation:
         raise_context: str = "",
     ) -> None:
         self.info = info
-        self._url, self._model = url.rstrip("/"), model
+        address = httpx.URL(url.rstrip("/"))
+        # Messages, and so records, name the address: a password in it is for the client alone.
+        auth = (address.username, address.password) if address.userinfo else None
+        self._url, self._model = str(address.copy_with(userinfo=b"")), model
         self._timeouts = timeouts or Timeouts()
         headers = {"User-Agent": f"laguna/{__version__}"}
         if key:
@@ -92,7 +95,9 @@ class HttpConversation:
         timeout = httpx.Timeout(None, connect=self._timeouts.connect_s)
         options = client_options(url, ca=ca)
         proxy = without_password(options["proxy"]) if options["proxy"] else None
-        client = httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport, **options)
+        client = httpx.AsyncClient(
+            headers=headers, timeout=timeout, transport=transport, auth=auth, **options
+        )
         self._shared = _Shared(client, dialect or Dialect(), proxy, users=1)
         self._tools: list[ToolSpec] = []
         self._declared: list[dict[str, Any]] = []

@@ -56,13 +56,14 @@ async def open_provider(
         url = httpx.URL(settings.url)
     except httpx.InvalidURL as error:
         raise UsageError(f"`url` of provider {provider} is not an address: {error}") from error
+    shown = str(url.copy_with(userinfo=b"", query=None)).rstrip("/")
     if url.scheme not in ("http", "https") or not url.host:
         raise UsageError(
-            f"`url` of provider {provider} is not an address: {settings.url}",
+            f"`url` of provider {provider} is not an address: {shown}",
             hint='It looks like "http://127.0.0.1:8080/v1".',
         )
     if url.path in ("", "/"):
-        url = url.copy_with(path="/v1")
+        url, shown = url.copy_with(path="/v1"), f"{shown}/v1"
     address = str(url).rstrip("/")
     if config.offline and not is_local(address):
         raise UsageError(
@@ -83,7 +84,7 @@ async def open_provider(
         format="openai",
         context=context,
         parameters=facts.parameters,
-        engine=f"server {address}",
+        engine=f"server {shown}",
         remote=not is_local(address),
     )
     if timeouts is None and settings.timeout is not None:

@@ -67,7 +67,9 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
             below += _section(_inner_name(name, key, field.annotation), inner)
         else:
             assert key in docs, f"`{key}` of {model.__name__} needs a text below it"
-            rows.append(f"| `{key}` | {_values(field)} | {_default(field)} | {docs[key]} |")
+            rows.append(
+                f"| `{field.alias or key}` | {_values(field)} | {_default(field)} | {docs[key]} |"
+            )
     about = inspect.getdoc(model) or ""
     title = f"\n## `{name}`" if name else "\n## At the top"
     head = [title, "", " ".join(about.split()) if name else "Above all sections.", ""]

@@ -105,6 +105,7 @@ class CheckRunner:
             ran = await run_check(replace(self._services.tool_context, check=self.command))
         if ran is None:
             raise LagunaError("this turn has no check to run")
+        ran = ran.model_copy(update={"output": self._services.without_keys(ran.output)})
         self.last = ran
         self.count(ran.exit_code)
         self._services.emit(ran)

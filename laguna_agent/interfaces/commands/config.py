@@ -126,8 +126,8 @@ def values(root: Path) -> Iterator[Value]:
 
 
 def _leaves(node: BaseModel, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key in type(node).model_fields:
-        value = dict(node)[key]
+    for attribute, field in type(node).model_fields.items():
+        key, value = field.alias or attribute, dict(node)[attribute]
         if isinstance(value, BaseModel):
             yield from _leaves(value, (*above, key))
         elif isinstance(value, dict) and value:
