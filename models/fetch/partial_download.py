@@ -169,13 +169,7 @@ class PartialFile:
         """Check that the disk has room for the rest of `total` bytes and `extra` more."""
         self.meter.total = total
         needed = max(0, (total or 0) - self.size) + extra
-        free = shutil.disk_usage(self.target.parent).free
-        if needed + SPARE > free:
-            raise ModelError(
-                f"not enough disk: {gigabytes(needed)} are needed in {self.target.parent}, "
-                f"{gigabytes(free)} are free",
-                hint="Free some, or move laguna's data (LAGUNA_HOME or XDG_DATA_HOME).",
-            )
+        require_room(self.target.parent, needed)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
@@ -254,6 +248,25 @@ class PartialFile:
     def _write_note(self) -> None:
         note = {"sha256": self.pinned} if self.pinned else {"origin": self.origin}
         atomic_write(self._note, json.dumps(note))
+
+
+def partial_size(target: Path) -> int:
+    """Bytes of the file that an earlier run fetched."""
+    try:
+        return target.with_name(target.name + ".part").stat().st_size
+    except OSError:
+        return 0
+
+
+def require_room(directory: Path, needed: int) -> None:
+    """Raise ModelError unless the disk has room for `needed` bytes."""
+    free = shutil.disk_usage(directory).free
+    if needed + SPARE > free:
+        raise ModelError(
+            f"not enough disk: {gigabytes(needed)} are needed in {directory}, "
+            f"{gigabytes(free)} are free",
+            hint="Free some, or move laguna's data (LAGUNA_HOME or XDG_DATA_HOME).",
+        )
 
 
 def _sync_directory(path: Path) -> None:

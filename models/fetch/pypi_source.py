@@ -30,6 +30,10 @@ class PyPiSource:
     def __init__(self, source: PartsSource) -> None:
         self._source = source
 
+    def size(self) -> int | None:
+        """Not known here: the catalogue has it."""
+        return None
+
     def fetch(self, part: PartialFile, expected: int | None) -> None:
         """Append the missing parts."""
         if expected is None:

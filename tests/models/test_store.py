@@ -307,6 +307,7 @@ def test_a_split_model_is_imported_whole(store, tmp_path):
     one = write_gguf(tmp_path / "m-00001-of-00002.gguf", QWEN | {"split.count": 2})
     write_gguf(tmp_path / "m-00002-of-00002.gguf", {"split.count": 2})
     done = import_file(str(one), store, name="pair")
+    assert store.digest(done.path) == done.sha256
     assert resolve("pair", Config()).header.tensors == 2
     assert len(list(store.directory.glob("*.gguf"))) == 2
     assert names(store) == ["pair"]

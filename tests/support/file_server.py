@@ -14,7 +14,10 @@ class FileServer:
     """Serves `data` at every path. The attributes set how it misbehaves."""
 
     data: bytes
+    files: dict[str, bytes] = field(default_factory=dict)
+    """If given, what is served, by the name that a path ends in; anything else is not there."""
     ranges: bool = True
+    knows_head: bool = True
     etag: str = ""
     status: int = 200
     statuses: list[int] = field(default_factory=list)
@@ -41,7 +44,11 @@ def serving(data: bytes) -> Iterator[FileServer]:
 
         def do_GET(self) -> None:
             state.asked.append(
-                {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
+                {
+                    "method": self.command,
+                    "path": self.path,
+                    **{k.lower(): v for k, v in self.headers.items()},
+                }
             )
             if state.redirect:
                 self.send_response(302)
@@ -55,24 +62,32 @@ def serving(data: bytes) -> Iterator[FileServer]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            data = state.data
+            if state.files:
+                data = state.files.get(self.path.partition("?")[0].rpartition("/")[2], b"")
+            if not data:
+                self.send_error(404)
+                return
             start = 0
             asked = self.headers.get("Range")
             condition = self.headers.get("If-Range")
             if asked and state.ranges and (condition is None or condition == state.etag):
                 start = int(asked.removeprefix("bytes=").rstrip("-"))
-            body = state.data[start:]
+            body = data[start:]
             self.send_response(206 if start else 200)
             if state.lengths:
                 self.send_header("Content-Length", str(len(body)))
             else:
                 self.send_header("Connection", "close")
             if start:
-                total = len(state.data)
+                total = len(data)
                 self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
             if state.etag:
                 self.send_header("ETag", state.etag)
             self.send_header("Content-Type", state.content_type)
             self.end_headers()
+            if self.command == "HEAD":
+                return
             if state.drops:
                 self.wfile.write(body[: state.drops.pop(0)])
                 self.close_connection = True
@@ -83,6 +98,12 @@ def serving(data: bytes) -> Iterator[FileServer]:
             if state.hold:
                 state.hold.wait(30)
             self.wfile.write(body[half:])
+
+        def do_HEAD(self) -> None:
+            if state.knows_head:
+                self.do_GET()
+            else:
+                self.send_error(501)
 
         def log_message(self, *_: object) -> None:
             pass
