@@ -107,7 +107,10 @@ class Session:
                 settings, recorder, model, resumed=resumed, approver=approver, notices=notices
             )
         except BaseException:
-            trajectory.close()
+            if resumed and settings.fork is None:
+                trajectory.close()
+            else:  # nothing has happened in it
+                trajectory.discard()
             raise
 
     # --- what interfaces read ---------------------------------------------------------------
@@ -309,7 +312,10 @@ class Session:
         with suppress(Exception):
             await self.conversation.aclose()
         self._memory.close()
-        self.trajectory.close()
+        if self.trajectory.last_seq:
+            self.trajectory.close()
+        else:  # nobody said anything
+            self.trajectory.discard()
 
     # --- inside -----------------------------------------------------------------------------
 

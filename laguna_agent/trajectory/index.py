@@ -176,11 +176,21 @@ class SessionIndex:
         from laguna_agent.trajectory.meta import read_meta
 
         directory = self.sessions_dir / name
+        if _is_empty(directory):  # opened by a run that ended, or has not begun
+            return None
         meta = read_meta(directory) or _rebuilt(directory)
         if meta is None:
             return None
         meta.id = name
         return name, meta.updated, stamp, json_text(meta.model_dump(exclude_defaults=True))
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether nothing is on record."""
+    try:
+        return (directory / "events.jsonl").stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _rebuilt(directory: Path) -> Meta | None:

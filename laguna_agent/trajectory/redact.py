@@ -18,15 +18,57 @@ from laguna_agent.trajectory.replay import Source
 _GITHUB = (
     r"gh[pousr]_[A-Za-z0-9]{36,255}?(?=gh[pousr]_|[^A-Za-z0-9]|\Z)|github_pat_[A-Za-z0-9_]{40,}"
 )
-_ASSIGNED = (
-    r"(?i)(?<![A-Za-z])(?:[A-Za-z0-9]+[_-])*(?:password|passwd|secret|token|api[_-]?key|"
-    r"access[_-]?key|private[_-]?key)[\"']?\s*[:=]\s*[\"']?"
-    r"(?P<value>(?!\[removed)[^\s\"',;(){}\[\]]{6,})"
+_KEY = (
+    r"(?i:pass(?:word|wd|phrase)|secret|token|credential|api[_-]?key|access[_-]?key|"
+    r"account[_-]?key|private[_-]?key|secret[_-]?key|signing[_-]?key|encryption[_-]?key)"
 )
+"""What the name of a secret ends with: `DB_PASSWORD`, `clientSecret`, `x-api-key`."""
+_KEPT = r"(?!\[removed)"
+_IN_QUOTES = (
+    r"\\\"(?P<v1>(?:(?!\\\").)+?)\\\"|\"\"\"(?P<v2>.+?)\"\"\"|\"(?P<v3>(?:\\.|[^\"\\\n])+)\"|"
+    r"'(?P<v4>(?:\\.|[^'\\\n])+)'|`(?P<v5>[^`\n]+)`"
+)
+"""Values in quotes; the first are those of JSON in a string of JSON."""
+_BLOCK = r"[|>][-+0-9]*[ \t]*\n(?P<v6>(?:[ \t]+\S[^\n]*(?:\n|\Z))+)"
+"""A block of YAML: the lines below that are indented."""
+_PLAIN_VALUE = r"(?P<v7>(?![\"'`]|[\w.]+\()[^\s\"',;(){}\[\]]{6,})"
+_ANNOTATION = r"(?::\s*[A-Za-z_][\w.| \[\]]{0,60}?)?"
+_ASSIGNED = (
+    rf"{_KEY}(?![A-Za-z])\d*(?:\\?[\"'])?\s*(?:{_ANNOTATION}\s*(?::=|=>|={{1,3}})|:)\s*{_KEPT}"
+    rf"(?:{_IN_QUOTES}|{_BLOCK}|(?P<v8>[^;\n\"'(){{}}\[\]]{{3,}})(?=;)|{_PLAIN_VALUE})"
+)
+_CODE = (
+    r"(?!(?:str|string|int|bytes|bool|None|null|true|false|Optional|Any|SecretStr)\b|"
+    r"[\"'`|>&*!$<])"
+)
+"""No value: a type, a constant, a quote, a reference."""
+_LINE = (
+    rf"(?m)^[ \t+>-]*(?:export )?[\"']?[\w.-]{{0,60}}{_KEY}\d*[\"']?(?::[ \t]+|[ \t]*=[ \t]*)"
+    rf"{_KEPT}{_CODE}(?P<v9>[^\n(){{}}\[\]\"'`,;#]{{4,}}?)[ \t]*(?=\n|,|;|#|\Z)"
+)
+"""A line of YAML, `.env` or INI: the value goes to the end of the line."""
+_NAMED_VALUE = (
+    rf"(?m)name:[ \t]*[\"']?[\w.-]{{0,60}}{_KEY}\d*[\"']?[ \t]*\n[ \t]*value:[ \t]*+[\"']?"
+    rf"{_KEPT}(?P<v10>[^\n\"']+)"
+)
+_OPTION = (
+    rf"(?<![\w-])--?[\w-]{{0,40}}{_KEY}[ =]{_KEPT}(?!-)(?:{_IN_QUOTES}|(?P<v11>[^\s\"'`]{{4,}}))"
+)
+_LOGIN = r"\blogin[ \t]+\S+\s+password[ \t]++(?!\[removed)(?P<v12>\S+)"
+"""A line of `.netrc`."""
+_AUTHORIZATION = (
+    r"(?i)(?:proxy-)?authorization(?:\\?[\"'])?\s*[:=]\s*(?:\\?[\"'])?"
+    r"(?P<v13>(?:basic|bearer|token|digest|apikey) +[^\s\"'\\]{6,})"
+)
+_URL = r"(?<=://)[^\s/:@\"'`]{0,80}:[^\s/\"'`]{1,200}(?=@)|(?<=://)[A-Za-z0-9_-]{20,}(?=@)"
+_SIGNATURE = r"(?i)(?<=[?&])(?:sig|x-amz-signature|signature|code)=(?P<v14>[^\s&\"'<>]{16,})"
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (
         "private key",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+        (
+            r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?"
+            r"(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+        ),
     ),
     ("AWS key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("GitHub token", _GITHUB),
@@ -40,11 +82,19 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("npm token", r"\bnpm_[A-Za-z0-9]{36}"),
     ("PyPI token", r"\bpypi-[A-Za-z0-9_-]{50,}"),
     ("JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    ("password in a URL", r"(?<=://)[^\s/:@]{1,80}:[^\s/@]{1,200}(?=@)"),
-    ("authorization header", r"(?i)(?<=authorization: )(?:basic|bearer|token) +[^\s\"']{6,}"),
+    ("password in a URL", _URL),
+    ("signature in a URL", _SIGNATURE),
+    ("authorization header", _AUTHORIZATION),
     ("bearer token", r"(?i)\bbearer +[A-Za-z0-9._~+/-]{16,}=*"),
+    ("login", _LOGIN),
+    ("assigned secret", _NAMED_VALUE),
+    ("assigned secret", _LINE),
+    ("assigned secret", _OPTION),
     ("assigned secret", _ASSIGNED),
 )
+_SECRET_NAME = re.compile(rf"{_KEY}\d*\Z")
+_SHORTEST = 4
+"""Characters of a value that has the name of a secret."""
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -93,20 +143,19 @@ class Redactor:
 
     def _named(self, name: str, value: Any) -> Any:
         # In {"password": "x"} name and value are apart, so that no pattern matches both.
-        if isinstance(value, str) and value:
-            joined = f"{name}={value}"
-            if self._patterns[-1][1].fullmatch(joined):
-                self.counts["assigned secret"] += 1
-                return "[removed: assigned secret]"
+        if isinstance(value, str) and len(value) >= _SHORTEST and _SECRET_NAME.search(name):
+            self.counts["assigned secret"] += 1
+            return "[removed: assigned secret]"
         return self.value(value)
 
     def _replace(self, match: re.Match[str], kind: str) -> str:
         self.counts[kind] += 1
-        if "value" in match.groupdict():
-            start, end = match.span("value")
-            whole, offset = match.group(), match.start()
-            return f"{whole[: start - offset]}[removed: {kind}]{whole[end - offset :]}"
-        return f"[removed: {kind}]"
+        values = [name for name, value in match.groupdict().items() if value is not None]
+        if not values:
+            return f"[removed: {kind}]"
+        start, end = match.span(values[0])
+        whole, offset = match.group(), match.start()
+        return f"{whole[: start - offset]}[removed: {kind}]{whole[end - offset :]}"
 
 
 @dataclass(frozen=True)

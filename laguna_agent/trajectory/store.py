@@ -19,6 +19,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -246,6 +247,11 @@ class Trajectory:
         if self._lock is not None:
             file_lock.release(self._lock, self._lock_file)
             self._lock = None
+
+    def discard(self) -> None:
+        """Close a session that was just created, and remove it."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

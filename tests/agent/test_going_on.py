@@ -15,10 +15,13 @@ from laguna_agent.agent.model_loading import LoadedModel
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import Config, load_config
+from laguna_agent.errors import ModelError
 from laguna_agent.events import Compacted, Reply, ToolFinished
 from laguna_agent.models.conversation import Message
 from laguna_agent.policy import trust
 from laguna_agent.prompts.loader.pack import load_pack
+from laguna_agent.trajectory.index import SessionIndex
+from laguna_agent.trajectory.store import Trajectory
 from support.scripted import Script, ScriptedConversation, call, compact, open_watched, take
 
 FACT = "The gizmo listens on port 4711."
@@ -287,3 +290,59 @@ async def test_a_session_that_goes_on_has_what_it_had(life: Life, way: Way) -> N
     }
     await session.aclose()
     assert found == expected(way)
+
+
+# --- sessions in which nothing happened -------------------------------------------------------
+
+
+def listed(life: Life) -> list[str]:
+    with SessionIndex(life.root) as index:
+        return [meta.id for meta in index.sessions()]
+
+
+@pytest.mark.parametrize("how", ["new", "fork", "resume"])
+async def test_a_session_whose_model_is_missing_leaves_the_list_as_it_was(
+    life: Life, how: str
+) -> None:
+    session = await life.open([Reply(text="Hello.")])
+    await take(session, "Hello")
+    await session.aclose()
+    before = listed(life)
+
+    async def load(config: Config, **_: Any) -> LoadedModel:
+        raise ModelError("there is no model here")
+
+    settings = Settings(cwd=life.root, config=load_config(), mode="ask")
+    if how != "new":
+        settings = replace(settings, **{how: session.trajectory.id})
+    with pytest.raises(ModelError):
+        await Session.open(settings, load=load)
+    assert listed(life) == before == [session.trajectory.id]
+    assert [path.name for path in session.trajectory.directory.parent.iterdir()] == before
+    again = await life.open([Reply(text="On.")], continue_last=True)
+    assert again.trajectory.id == session.trajectory.id
+    await again.aclose()
+
+
+async def test_a_session_without_a_message_is_not_continued(life: Life) -> None:
+    session = await life.open([Reply(text="Hello.")])
+    await take(session, "Hello")
+    await session.aclose()
+    empty = await life.open([Reply(text="Never said.")])
+    assert listed(life) == [session.trajectory.id]  # while it is open, too
+    await empty.aclose()
+    assert not empty.trajectory.directory.exists()
+    again = await life.open([Reply(text="On.")], continue_last=True)
+    assert again.trajectory.id == session.trajectory.id
+    await again.aclose()
+    # What a kill leaves of one is not continued either.
+    Trajectory.create(life.root).close()
+    assert listed(life) == [session.trajectory.id]
+
+
+async def test_a_session_that_was_killed_in_its_first_turn_is_listed(life: Life) -> None:
+    session = await life.open([Reply(text="Hello.")])
+    await session.start()
+    assert listed(life) == [session.trajectory.id]
+    await session.aclose()
+    assert listed(life) == [session.trajectory.id]
