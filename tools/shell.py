@@ -21,7 +21,7 @@ from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolRe
 
 DEFAULT_TIMEOUT = 120
 _SHELL = "shell"
-_PROTECTION = "shell.protection"
+_PROTECTED = "shell.protected"
 
 
 class ShellArguments(ToolArguments):
@@ -128,15 +128,16 @@ def commands_if_quiet(context: ToolContext) -> int | None:
 async def _session(context: ToolContext) -> tuple[BashSession, bool]:
     """The shell, and whether it replaces one that could not be used any more."""
     session, renewed = context.state.get(_SHELL), False
-    protection = context.protection()
+    protected = context.protected()
     if not isinstance(session, BashSession):
         session = _new_session(context)
         context.state[_SHELL] = session
         context.resources.append(session)
-    elif session.sandbox is not context.sandbox or context.state[_PROTECTION] != protection:
+        context.state[_PROTECTED] = protected
+    elif session.sandbox is not context.sandbox or not protected <= context.state[_PROTECTED]:
         renewed = session.sandbox is context.sandbox
         await session.restart(context.sandbox)
-    context.state[_PROTECTION] = protection
+        context.state[_PROTECTED] = protected
     return session, renewed
 
 

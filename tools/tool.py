@@ -84,9 +84,9 @@ class ToolContext:
     """What tools keep between calls (the shell, hashes of files that were read)."""
     resources: list[Any] = field(default_factory=list)
     """Objects with an async `aclose()`, closed when the session ends."""
-    protection: Callable[[], object] = lambda: None
-    """Differs from before when something outside undid what protects the workspace in the sandbox,
-    so that the shell must be started anew."""
+    protected: Callable[[], set[object]] = set
+    """What the sandbox protects or hides by mounts. Anything new in it, because something changed
+    outside, calls for a new shell."""
     cache_dir: Path | None = None
     """Directory for caches that outlive the session; `state_dir` if None."""
     recall: RecallSearch | None = None

@@ -84,7 +84,7 @@ def make_services(
         state_dir=trajectory.outputs,
         sandbox=sandbox,
         max_output_chars=pack.limits.result_chars,
-        protection=sandbox.fingerprint,
+        protected=sandbox.protected,
         cache_dir=state_dir,
         may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict == "allow",
         may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",

@@ -3,11 +3,12 @@
 The nearest mount at or above a path decides: mounts are ordered from the root down, so a directory
 can be hidden and one path below it shown again. Nothing is created on the machine: a mount needs
 an existing mount point. A new `.laguna` is not trusted, and `quarantine` handles the rest.
-When somebody outside replaces a mounted file, its mount is gone: see `Bubblewrap.fingerprint`.
+When somebody outside replaces a mounted file, its mount is gone: see `Bubblewrap.protected`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -55,7 +56,6 @@ _TOOL_HOMES = (
 )
 _PREFIX_MARKS = ("pyvenv.cfg", "conda-meta", "lib")
 _SHOWN_IN_RUN = ("/run/current-system", "/run/booted-system", "/run/opengl-driver")
-_MAX_SOCKETS = 64
 
 
 @dataclass
@@ -65,6 +65,8 @@ class MountPlan:
     mounts: dict[str, tuple[Kind, str]] = field(default_factory=dict)
     empty: str = "/dev/null"
     """The empty file that is mounted over a hidden file."""
+    masked: set[object] = field(default_factory=set)
+    """The sockets that are hidden, and folders of them."""
 
     def add(self, kind: Kind, path: str | Path, source: str | Path | None = None) -> None:
         """Mount `source` (by default the path itself) at `path`; a later call replaces it."""
@@ -254,31 +256,59 @@ def _show_tools(plan: MountPlan, environment: Mapping[str, str]) -> None:
 
 
 def _mask_sockets(plan: MountPlan, writable: Iterable[Path]) -> None:
-    """Hide listening sockets of other programs: a read-only mount does not stop connections."""
+    """Hide sockets of other programs: a read-only mount does not stop connections.
+
+    A folder that holds nothing but sockets is hidden whole, with those that come later.
+    """
     roots = [sensitive_paths.real(path) for path in writable]
-    found = 0
-    for path in listening_sockets():
-        if found >= _MAX_SOCKETS:
-            break
+    for path in bound_sockets():
         resolved = sensitive_paths.real(path)
         if any(sensitive_paths.is_under(resolved, root) for root in roots):
             continue
-        try:
-            is_socket = stat.S_ISSOCK(os.lstat(resolved).st_mode)
-        except OSError:
-            continue
-        if is_socket and plan.kind_at(resolved) == "read-only":
-            plan.add("hidden", resolved)
-            found += 1
+        with contextlib.suppress(OSError):
+            info = os.lstat(resolved)
+            if not stat.S_ISSOCK(info.st_mode) or plan.kind_at(resolved) != "read-only":
+                continue
+            folder = os.path.dirname(resolved)
+            whole = _holds_only_sockets(folder)
+            plan.add("hidden", folder if whole else resolved)
+            plan.masked.add(folder if whole else (resolved, info.st_ino, info.st_ctime_ns))
 
 
-def listening_sockets(table: str = "/proc/net/unix") -> list[str]:
-    """Paths of the Unix sockets with a listener in this network namespace."""
+def _holds_only_sockets(folder: str) -> bool:
+    """Whether a folder holds sockets, their locks and process ids, and nothing else."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(
+                stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+                or entry.name.endswith((".lock", ".pid", ".log"))
+                for entry in entries
+            )
+    except OSError:
+        return False
+
+
+def bound_sockets(table: str = "/proc/net/unix") -> list[str]:
+    """Paths of the Unix sockets of all kinds in this network namespace."""
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as lines:
             text = lines.read()
     except OSError:
         return []
-    # Num RefCount Protocol Flags Type St Inode Path; the flag 0x10000 means listening.
-    pattern = r"^\S+: \S+ \S+ 0001\d{4} \S+ \S+ +\d+ (/.*)$"
-    return list(dict.fromkeys(re.findall(pattern, text, re.MULTILINE)))
+    # Num RefCount Protocol Flags Type St Inode Path; abstract ones begin with @.
+    names = dict.fromkeys(re.findall(r"^(?:\S+ ){6} *\d+ ([^@\n].*)$", text, re.MULTILINE))
+    found = [name for name in names if name.startswith("/")]
+    relative = [name for name in names if not name.startswith("/")]
+    # Where that is, only the program knows that made it: it is most likely still there.
+    places = _working_directories() if relative else ()
+    return found + [os.path.join(place, name) for place in places for name in relative]
+
+
+def _working_directories() -> set[str]:
+    """The working directories of all processes that can be seen."""
+    places = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError):
+                places.add(os.readlink(f"/proc/{entry}/cwd"))
+    return places

@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from laguna_agent.atomic_write import atomic_write
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import BUILT_IN, Inheritance, child_environment, secret_names
 from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.git_layout import git_directories, git_layout
-from laguna_agent.policy.mounts import plan_mounts
+from laguna_agent.policy.mounts import MountPlan, plan_mounts
 from laguna_agent.policy.seatbelt import seatbelt_profile
+from laguna_agent.policy.seccomp import seccomp_filter
 from laguna_agent.programs import distrust, find_program
 
 
@@ -46,9 +48,9 @@ class NoSandbox:
         """Itself: nothing is hidden."""
         return self
 
-    def fingerprint(self) -> object:
-        """Nothing is protected."""
-        return None
+    def protected(self) -> set[object]:
+        """Nothing."""
+        return set()
 
     def environment(self) -> dict[str, str]:
         """The process environment without secrets and without variables that run programs."""
@@ -69,6 +71,9 @@ class Bubblewrap:
     program: str = "bwrap"
     repositories: GitDirectories | None = None
     inheritance: Inheritance = BUILT_IN
+    filter: Path | None = None
+    """A file with the seccomp filter; it needs `bash` as an absolute path."""
+    bash: str = "/bin/bash"
     name: str = "bubblewrap"
 
     def __post_init__(self) -> None:
@@ -76,22 +81,12 @@ class Bubblewrap:
 
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` in namespaces of its own. A `cwd` outside the workspace widens nothing."""
-        plan = plan_mounts(
-            workspace=self.workspace,
-            writable=self.writable,
-            hidden=self.hidden,
-            read_only=self.read_only,
-            network=self.network,
-            cache=self.cache,
-            empty=self.empty,
-            repositories=self._repositories.protected(),
-        )
         options = [*_NAMESPACES, *([] if self.network else ["--unshare-net"])]
         return [
             *_without_secrets(self.inheritance),
-            self.program,
+            *_program_with_filter(self.program, self.filter, self.bash),
             *options,
-            *plan.arguments(),
+            *self._plan().arguments(),
             "--chdir",
             sensitive_paths.real(cwd),
             "--",
@@ -102,15 +97,28 @@ class Bubblewrap:
         """A copy that also shows `directory`, read-only; pipes in it can still be written."""
         return replace(self, read_only=[*self.read_only, directory])
 
-    def fingerprint(self) -> object:
-        """The protected files: one that somebody outside replaces is protected no longer."""
+    def _plan(self) -> MountPlan:
+        return plan_mounts(
+            workspace=self.workspace,
+            writable=self.writable,
+            hidden=self.hidden,
+            read_only=self.read_only,
+            network=self.network,
+            cache=self.cache,
+            empty=self.empty,
+            repositories=self._repositories.protected(),
+        )
+
+    def protected(self) -> set[object]:
+        """What mounts protect and hide that may change meanwhile: files of git, which are protected
+        no longer when somebody outside replaces them, and sockets."""
         root = Path(sensitive_paths.real(self.workspace))
-        found = []
+        found = self._plan().masked
         for path in git_layout(root, self._repositories.protected()).fixed:
             with contextlib.suppress(OSError):
                 info = path.lstat()
                 if not stat.S_ISDIR(info.st_mode):  # inodes are used again, times are not
-                    found.append((path, info.st_ino, info.st_ctime_ns))
+                    found.add((path, info.st_ino, info.st_ctime_ns))
         return found
 
     def environment(self) -> dict[str, str]:
@@ -168,9 +176,9 @@ class SandboxExec:
         """A copy that also allows writing in `directory`, which pipes need here."""
         return replace(self, writable=[*self.writable, directory])
 
-    def fingerprint(self) -> object:
-        """Nothing changes: a profile names paths."""
-        return None
+    def protected(self) -> set[object]:
+        """Nothing that may change: a profile names paths."""
+        return set()
 
     def environment(self) -> dict[str, str]:
         """The environment for children, with a temporary directory of their own."""
@@ -197,6 +205,14 @@ class SandboxChoice:
     def repositories(self) -> GitDirectories | None:
         """The repositories that children can write to; None without a real sandbox."""
         return None if isinstance(self.sandbox, NoSandbox) else self.sandbox.repositories
+
+
+_WITH_FILTER = 'exec {filter}<"$0" && program=$1 && shift && exec "$program" --seccomp $filter "$@"'
+
+
+def _program_with_filter(program: str, file: Path | None, bash: str) -> list[str]:
+    """bubblewrap, told to read its filter from a descriptor, which a shell opens for it."""
+    return [program] if file is None else [bash, "-p", "-c", _WITH_FILTER, os.fspath(file), program]
 
 
 def make_sandbox(
@@ -257,8 +273,11 @@ def make_sandbox(
             return SandboxChoice(unconfined, reason)
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         return SandboxChoice(choice)
-    program = find_program("bwrap") or ""
-    if reason := probe_bubblewrap(program):
+    program, bash = find_program("bwrap") or "", find_program("bash") or ""
+    filter_file = _write_filter(state_dir) if program and bash else None
+    if filter_file is not None and probe_bubblewrap(program, filter_file, bash):
+        filter_file = None  # a kernel without filters
+    if filter_file is None and (reason := probe_bubblewrap(program)):
         return SandboxChoice(unconfined, reason)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     empty = state_dir / "empty"
@@ -276,18 +295,32 @@ def make_sandbox(
             program=program,
             repositories=repositories,
             inheritance=inheritance,
+            filter=filter_file,
+            bash=bash,
         )
     )
 
 
+def _write_filter(state_dir: Path) -> Path | None:
+    """The file with the filter; None where there is no filter."""
+    data, file = seccomp_filter(), state_dir / "seccomp.bpf"
+    if not data:
+        return None
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not file.exists() or file.read_bytes() != data:
+        atomic_write(file, data)
+    return file
+
+
 @lru_cache(maxsize=4)
-def probe_bubblewrap(program: str) -> str:
+def probe_bubblewrap(program: str, filter_file: Path | None = None, bash: str = "") -> str:
     """Why bubblewrap cannot be used here, or an empty string. Tried once per process."""
     if sys.platform != "linux":
         return f"there is no sandbox for {sys.platform}"
     if not program:
         return "bubblewrap is not installed (Debian and Ubuntu: apt install bubblewrap)"
-    command = [program, *_NAMESPACES, "--unshare-net", "--ro-bind", "/", "/"]
+    command = _program_with_filter(program, filter_file, bash)
+    command += [*_NAMESPACES, "--unshare-net", "--ro-bind", "/", "/"]
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"]
     return _try(command, program)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ import pytest
 
 from laguna_agent import paths
 from laguna_agent.policy.sandbox import NoSandbox, SandboxChoice, make_sandbox
+from laguna_agent.tools.tool import ToolContext
+from support.shells import Shell
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -315,9 +318,70 @@ def test_the_network_is_reached_when_it_is_allowed(inside: Run, tcp_port: int) -
     assert "reached" in inside(script, network=True).stdout
 
 
+SYSTEM_CALL = """
+import ctypes, mmap, os, platform, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+x86 = platform.machine() == "x86_64"
+name = sys.argv[1]
+if name == "32 bit":  # keyctl as a program of 32 bits calls it: mov eax, 288; int 0x80; ret
+    code = mmap.mmap(-1, 4096, prot=7)
+    code.write(bytes.fromhex("31db31c931d2b820010000cd80c3") if x86 else b"")
+    call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+    result = call() if x86 else -38
+elif name in ("vsock", "alg", "bluetooth"):
+    family = {"vsock": 40, "alg": 38, "bluetooth": 31}[name]
+    result = libc.socket(family, socket.SOCK_SEQPACKET, 0)
+    result = -ctypes.get_errno() if result < 0 else result
+else:
+    number = {
+        "add_key": 248 if x86 else 217,
+        "keyctl": 250 if x86 else 219,
+        "request_key": 249 if x86 else 218,
+        "io_uring": 425,
+        "unshare": 272 if x86 else 97,
+        "clone": 56 if x86 else 220,
+        "clone3": 435,
+        "x32": 0x40000000 + 250,
+    }[name]
+    first = 0x10000000 + (17 if name == "clone" else 0) if name in ("unshare", "clone") else 0
+    result = libc.syscall(number, first, 0, 0, 0, 0)
+    result = -ctypes.get_errno() if result < 0 else result
+    if name == "clone" and result == 0:
+        os._exit(0)
+print(result)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        *[(name, errno.ENOSYS) for name in ("add_key", "keyctl", "request_key", "io_uring")],
+        *[(name, errno.ENOSYS) for name in ("clone3", "32 bit", "x32")],
+        *[(name, errno.EPERM) for name in ("unshare", "clone")],
+        *[(name, errno.EAFNOSUPPORT) for name in ("vsock", "alg", "bluetooth")],
+    ],
+)
+def test_system_calls_that_reach_past_namespaces_are_refused(
+    name: str, answer: int, inside: Run, workspace: Path
+) -> None:
+    (workspace / "call.py").write_text(SYSTEM_CALL)
+    done = inside(f"{sys.executable} call.py '{name}'")
+    assert done.stdout == f"-{answer}\n", done.stderr
+
+
+def test_a_debugger_and_threads_work(inside: Run) -> None:
+    script = (
+        "import ctypes, os, signal, threading; t = threading.Thread(target=print, args=('ran',)); "
+        "t.start(); t.join(); child = os.fork(); libc = ctypes.CDLL(None); "
+        "child or (libc.ptrace(0, 0, 0, 0), os.kill(os.getpid(), signal.SIGSTOP), os._exit(0)); "
+        "print(os.WIFSTOPPED(os.waitpid(child, 0)[1]), libc.ptrace(8, child, 0, 0))"
+    )
+    assert inside(f'{sys.executable} -c "{script}"').stdout == "ran\nTrue 0\n"
+
+
 CONNECT = """
 import socket, sys
-s = socket.socket(socket.AF_UNIX)
+s = socket.socket(socket.AF_UNIX, int(sys.argv[2]) if sys.argv[2:] else socket.SOCK_STREAM)
 address = sys.argv[1]
 s.connect(chr(0) + address[1:] if address[0] == '@' else address)
 print('reached')
@@ -346,6 +410,78 @@ def test_unix_sockets_of_other_programs_are_unreachable(
             if not address.startswith("@"):
                 os.unlink(address)
     assert "reached" not in done.stdout
+
+
+@pytest.fixture
+def socket_at(home: Path, workspace: Path) -> Iterator[Callable[..., str]]:
+    """Makes sockets of another program; returns the command that connects to one."""
+    made = []
+    (workspace / "connect.py").write_text(CONNECT)
+
+    def make(path: str | Path, kind: int = socket.SOCK_STREAM) -> str:
+        server = socket.socket(socket.AF_UNIX, kind)
+        made.append(server)
+        server.bind(os.fspath(path))
+        if kind != socket.SOCK_DGRAM:
+            server.listen()
+        return f"{sys.executable} connect.py {home / path} {int(kind)}"
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "others"),
+    [
+        ("x.sock", socket.SOCK_DGRAM, 0),
+        ("x.sock", socket.SOCK_SEQPACKET, 0),
+        ("with spaces and ünicode", socket.SOCK_STREAM, 0),
+        ("among-others", socket.SOCK_STREAM, 80),
+        ("only/sockets/x", socket.SOCK_STREAM, 3),
+    ],
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_sockets_of_any_kind_and_name_are_unreachable(
+    name: str,
+    kind: int,
+    others: int,
+    relative: bool,
+    inside: Run,
+    socket_at: Callable[..., str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(home)
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    for number in range(others):
+        socket_at((home / name).parent / f"s{number}")
+    connect = socket_at(name if relative else home / name, kind).replace(str(home), "$HOME")
+    connect = connect.replace(f"$HOME/{name}", f'"$HOME/{name}"')
+    reached = subprocess.run(["sh", "-c", connect], cwd=home.parent / "t" / "repo", check=False)
+    assert reached.returncode == 0, "the socket does not work"
+    assert inside(connect).returncode == 1
+
+
+async def test_a_socket_made_after_the_shell_began_is_unreachable(
+    boxed: Callable[..., SandboxChoice],
+    workspace: Path,
+    home: Path,
+    tmp_path: Path,
+    socket_at: Callable[..., str],
+) -> None:
+    sandbox = boxed().sandbox
+    shell = Shell(ToolContext(workspace, tmp_path, sandbox, protected=sandbox.protected))
+    assert (await shell("export KEPT=kept")).ok
+    connect = socket_at(home / "later.sock")
+    result = await shell(f"echo $KEPT; {connect}")
+    assert "kept" in result.content
+    assert "Error" in result.content
+    (home / "later.sock").unlink()
+    result = await shell("true; " + socket_at(home / "later.sock"))
+    assert "Error" in result.content
+    assert "new shell" not in (await shell("true")).content
+    await shell.close()
 
 
 def test_the_runtime_directory_with_laguna_s_socket_is_hidden(inside: Run) -> None:
