@@ -24,6 +24,7 @@ from typing import Any
 
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import UsageError
+from laguna_agent.front_matter import split_front_matter
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import sensitive_paths
 
@@ -51,6 +52,8 @@ class Content:
     digest: str
     digests: Mapping[str, bytes]
     """SHA-256 of each file."""
+    commands: tuple[tuple[str, str], ...] = ()
+    """The commands that the settings declare, each with its file."""
 
     @property
     def empty(self) -> bool:
@@ -74,6 +77,7 @@ def content(root: Path) -> Content:
     root = Path(sensitive_paths.real(root))
     digest = hashlib.sha256(b"laguna trust 1\0")
     digests: dict[str, bytes] = {}
+    commands: list[tuple[str, str]] = []
     size = 0
     for path in _covered(root):
         name = os.path.relpath(path, root)
@@ -85,10 +89,12 @@ def content(root: Path) -> Content:
         if size > _MOST_BYTES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_BYTES >> 20} MiB")
         digests[name] = hashlib.sha256(data).digest()
+        if name.startswith(f"{SETTINGS}/"):
+            commands += [(name, command) for command in _commands_of(data, path.suffix)]
         executable = b"x" if mode & 0o111 else b"-"
         for part in (os.fsencode(name), executable, digests[name]):
             digest.update(len(part).to_bytes(8, "big") + part)
-    return Content(root, tuple(digests), digest.hexdigest(), digests)
+    return Content(root, tuple(digests), digest.hexdigest(), digests, tuple(commands))
 
 
 def is_trusted(root: Path) -> bool:
@@ -203,7 +209,7 @@ def _programs(root: Path, settings: list[Path]) -> set[Path]:
     """Files of the repository that are named by commands in its settings."""
     found: set[Path] = set()
     for path in settings:
-        for command in _commands_in(path):
+        for command in _commands_of(read_plain(path)[0], path.suffix):
             found |= {root / name for name in named_files(command, root)}
     return {path for path in found if not sensitive_paths.is_under(path, root / SETTINGS)}
 
@@ -259,12 +265,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _commands_in(path: Path) -> Iterator[str]:
-    data, _ = read_plain(path)
-    text = data.decode("utf-8", "replace")
-    if path.suffix == ".md" and text.startswith("+++"):
-        text = text[3:].split("+++", 1)[0]
-    elif path.suffix != ".toml":
+def _commands_of(data: bytes, suffix: str) -> Iterator[str]:
+    """The commands that a file of settings declares; it is read as what loads it reads it."""
+    text = data.decode("utf-8-sig", "replace")
+    if suffix == ".md":
+        text = split_front_matter(text).toml
+    elif suffix != ".toml":
         return
     with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
         yield from _strings(tomllib.loads(text), key="")

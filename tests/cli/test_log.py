@@ -267,6 +267,23 @@ def test_an_unexpected_error_is_two_lines_at_most_and_names_the_log(
     assert "ERROR   unexpected error: KeyError" in text()
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            PermissionError(13, "Permission denied", "/root/x"),
+            "/root/x: Permission denied (details: ",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device (details: "),
+        (OSError(36, "File name too long", "a" * 5000), "a…: File name too long (details: "),
+        (KeyError("x"), "unexpected KeyError: 'x' (details: "),
+    ],
+)
+def test_an_error_of_the_system_is_told_in_words(error: Exception, text: str) -> None:
+    assert text in log.unexpected(error)
+    assert len(log.unexpected(error)) < 600
+
+
 def test_version_and_help_write_nothing(laguna_home: Path) -> None:
     assert main(["--version"]) == 0
     assert main(["--help"]) == 0

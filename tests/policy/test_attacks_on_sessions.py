@@ -628,6 +628,7 @@ async def test_trust_is_given_and_revoked_on_the_command_line(
     assert code == 2
     assert "--yes" in output
     assert "src/\\x1b[31m/AGENTS.md" in output
+    assert "Commands that they run" in output
     assert "\x1b" not in output
     assert laguna_trust("--show")[0] == 1
     assert laguna_trust("--digest", "0" * 64)[0] == 2

@@ -35,6 +35,33 @@ def test_nothing_is_trusted_at_first(project: Path) -> None:
     }
 
 
+HOOK = '[[hooks]]\non = "turn_end"\ncommand = "./x.sh --now"\n'
+TOOL = "+++\ncommand = './x.sh {path}'\n+++\nRuns it.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "command"),
+    [
+        ("config.toml", HOOK, "./x.sh --now"),
+        ("config.toml", "\ufeff" + HOOK, "./x.sh --now"),
+        ("prompts/base/tools/mine.md", TOOL, "./x.sh {path}"),
+        ("prompts/base/tools/mine.md", "\ufeff" + TOOL, "./x.sh {path}"),
+        ("prompts/base/tools/mine.md", TOOL.replace("+++\n", " +++ \n"), "./x.sh {path}"),
+        ("prompts/base/tools/mine.md", TOOL.replace("path}", "path} +++"), "./x.sh {path} +++"),
+    ],
+)
+def test_commands_are_named_and_their_scripts_covered_as_they_are_read(
+    workspace: Path, name: str, text: str, command: str
+) -> None:
+    path = workspace / ".laguna" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    (workspace / "x.sh").write_text("exit\n")
+    found = content(workspace)
+    assert found.commands == ((f".laguna/{name}", command),)
+    assert "x.sh" in found.files
+
+
 def test_a_repository_without_anything_to_trust_has_nothing(workspace: Path) -> None:
     assert content(workspace).empty
     assert not is_trusted(workspace)

@@ -327,6 +327,8 @@ async def test_values_that_must_not_reach_the_command_are_errors(
     assert not result.ok
     assert says in result.content
     assert "shell" not in bench.context.state
+    # Nor is anything asked about it.
+    assert tool.tool.actions(validate_arguments(tool.tool, arguments), bench.context) == []
 
 
 async def test_a_test_in_a_file_is_a_path(bench: Bench) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from laguna_agent.events import Reply
@@ -24,6 +26,17 @@ async def test_the_files_to_trust_are_named_and_no_leaves_them_unread(drive, rep
         await ui.send("hi")
         await ui.shows("hello")
         assert "moo" not in ui.conversations[-1].prompt
+
+
+async def test_the_commands_to_trust_are_shown(drive, repository):
+    (repository / ".laguna").mkdir()
+    hook = '[[hooks]]\non = "turn_end"\ncommand = "make -s lint >&2"\n'
+    (repository / ".laguna" / "config.toml").write_text(hook)
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.dialog(Question)
+        await ui.shows("They run these commands:")
+        assert "make -s lint >&2" in ui.shown
+        await ui.pilot.press("n")
 
 
 async def test_escape_and_enter_trust_nothing(drive, repository):
@@ -71,7 +84,8 @@ async def test_the_keys_that_answer_stay_in_view_with_many_files(size):
     async with app.run_test(size=size) as pilot:
         app.prepare()
         files = tuple(f"docs/part{number}/AGENTS.md" for number in range(60))
-        app.post_message(TrustNeeded(files, "0" * 64, changed=False))
+        content = trust.Content(Path("/r"), files, "0" * 64, {})
+        app.post_message(TrustNeeded(content, changed=False))
         for _ in range(4):
             await pilot.pause()
         strips = app.screen._compositor.render_strips()

@@ -288,7 +288,9 @@ def _repository(root: Path) -> Iterator[Finding]:
 
     if not (root / ".git").exists():
         text = f"{root} is not in a git repository, so there is no history to compare with"
-        yield Finding("repository", "note", text, "git init, or cd to a repository")
+        yield Finding(
+            "repository", "note", text, "cd to your project; git init makes it a repository"
+        )
         return
     try:
         git_output(root, "config", "user.email", timeout=5)

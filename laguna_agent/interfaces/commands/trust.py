@@ -42,6 +42,10 @@ def main(argv: Sequence[str]) -> int:
     write_line(f"Files of {root} that give laguna instructions or run programs:")
     for name in found.files:
         write_line(f"  {visible(name, single_line=True)}")
+    if found.commands:
+        write_line("Commands that they run, with the scripts that these name:")
+    for name, command in found.commands:
+        write_line(f"  {visible(name, single_line=True)}: {visible(command, single_line=True)}")
     write_line(f"sha256 {found.digest}")
     if trust.is_trusted(root):
         write_line("Trusted as they are. `laguna trust --forget` withdraws trust.")

@@ -181,7 +181,7 @@ class AgentThread:
             return
         if not found.empty:
             changed = trust.was_trusted(root)
-            self._post(messages.TrustNeeded(found.files, found.digest, changed=changed))
+            self._post(messages.TrustNeeded(found, changed=changed))
 
     async def _open_first(self) -> None:
         """Open the session of the command line; one that does not exist ends the interface."""

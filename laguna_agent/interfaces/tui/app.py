@@ -36,6 +36,7 @@ from laguna_agent.interfaces.tui.widgets.status_line import short_path
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
     from laguna_agent.agent.settings import Settings
+    from laguna_agent.policy.trust import Content
 
 _DRAFT_DELAY_S, _STARTUP_S = 0.5, 10.0
 _EXIT_HINT = "press ctrl+c again to exit"
@@ -172,20 +173,18 @@ class LagunaApp(LayoutApp):
         self.bell()
 
     def on_trust_needed(self, message: messages.TrustNeeded) -> None:
-        self._run_reporting_errors(
-            self._ask_trust(message.files, message.digest, changed=message.changed)
-        )
+        self._run_reporting_errors(self._ask_trust(message.content, changed=message.changed))
 
-    async def _ask_trust(self, files: tuple[str, ...], digest: str, *, changed: bool) -> None:
+    async def _ask_trust(self, content: Content, *, changed: bool) -> None:
         """Ask whether laguna may read the repository's own settings and instructions."""
         from laguna_agent.policy import trust
 
-        if await self.push_screen_wait(trust_question(files, changed=changed)) != "y":
+        if await self.push_screen_wait(trust_question(content, changed=changed)) != "y":
             self.transcript_model.add_notice(
                 "the repository's own settings and instructions are not read"
             )
             return
-        await asyncio.to_thread(trust.trust, self.root, digest)
+        await asyncio.to_thread(trust.trust, self.root, content.digest)
         self.activity.begin("reading the repository's settings")
         self.agent.restart()
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
     from laguna_agent.agent.session import Session
     from laguna_agent.events import ApprovalRequested, Event
+    from laguna_agent.policy.trust import Content
 
 
 class AgentMessage(Message):
@@ -60,10 +61,9 @@ class ApprovalAsked(AgentMessage):
 class TrustNeeded(AgentMessage):
     """The repository has settings or instructions that the user has not trusted."""
 
-    def __init__(self, files: tuple[str, ...], digest: str, *, changed: bool) -> None:
+    def __init__(self, content: Content, *, changed: bool) -> None:
         super().__init__()
-        self.files = files
-        self.digest = digest
+        self.content = content
         self.changed = changed
 
 
