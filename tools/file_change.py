@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from laguna_agent.actions import Action, ReadPath, WritePath
 from laguna_agent.tools.code.languages import strict_problem, syntax_problem
-from laguna_agent.tools.files import read_state, storage
+from laguna_agent.tools.files import decided, read_state, storage
 from laguna_agent.tools.files.diffs import changed_line_counts, shortened, unified
 from laguna_agent.tools.files.encoding import (
     Document,
@@ -22,7 +22,6 @@ from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_by
 from laguna_agent.tools.output import numbered
 from laguna_agent.tools.tool import ToolContext, ToolResult
 
-_REFUSED = "files.refused"
 _HEAD_CHARS = 4_000
 
 
@@ -122,50 +121,48 @@ def actions(
 ) -> list[Action]:
     """The actions for the policy: reading and writing the file, with the diff as a preview.
 
-    A call that would be refused only reads. It is remembered, so that a file that changes between
-    this decision and the run cannot turn it into a write that was never decided about.
+    What was planned is recorded, so that a file that changes before the run can turn neither a
+    refusal nor an approved change into one that was never shown.
     """
-    refused: set[str] = context.state.setdefault(_REFUSED, set())
-    key = f"{type(call).__name__}{call.model_dump_json()}"
     try:
         change = make_change()
     except (ChangeRefusedError, PathError, OSError):  # the file may move meanwhile
-        refused.add(key)
+        decided.record(context, call, "refused")
         try:
             return [ReadPath(path=str(resolve_path(context, raw_path, guess=True).path))]
         except (PathError, OSError):
             return []
-    refused.discard(key)
+    decided.record(context, call, *_planned(change))
     path = str(change.target.path)
     read: list[Action] = [ReadPath(path=path)] if change.old is not None else []
     return [*read, WritePath(path=path, diff=change.diff)]
 
 
+def _planned(change: FileChange) -> tuple[str | None, ...]:
+    """The file, and digests of its content before and after."""
+    texts = [change.old.text if change.old else None, change.new.text]
+    digests = [
+        text if text is None else read_state.digest(text.encode("utf-8", "surrogatepass"))
+        for text in texts
+    ]
+    return (str(change.target.path), *digests)
+
+
 def run(
     make_change: Callable[[], FileChange], verb: str, context: ToolContext, call: BaseModel
 ) -> ToolResult:
-    """Plan the change again and apply it. `verb` names what happens to an existing file."""
+    """Plan the change again and apply it, if it is the one that was decided about. `verb` names
+    what happens to an existing file."""
     storage.recover(context)
     try:
         change = make_change()
-        check_approved(context, call)
+        decided.check(context, call, *_planned(change))
         done = "Created" if change.old is None else verb
         return apply(change, context, f"{done} {change.target.label}")
     except (PathError, OSError) as error:
         return ToolResult(ok=False, content=str(error))
     except ChangeRefusedError as refusal:
         return refusal_result(refusal, context)
-
-
-def check_approved(context: ToolContext, call: BaseModel) -> None:
-    """Raises ChangeRefusedError if the policy decided while this call would have been refused."""
-    refused: set[str] = context.state.setdefault(_REFUSED, set())
-    key = f"{type(call).__name__}{call.model_dump_json()}"
-    if key in refused:
-        refused.discard(key)
-        raise ChangeRefusedError(
-            "the file changed just now; nothing was written. Make the change again."
-        )
 
 
 def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:

@@ -15,7 +15,7 @@ from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.index import FILE_LIMIT, index_source
 from laguna_agent.tools.code.languages import language_of
-from laguna_agent.tools.files import read_state, storage
+from laguna_agent.tools.files import decided, read_state, storage
 from laguna_agent.tools.files.directory_tree import render_tree
 from laguna_agent.tools.files.encoding import (
     Document,
@@ -73,7 +73,9 @@ class ReadTool:
         try:
             target, *_ = _located(arguments, context)
         except PathError:
+            decided.record(context, arguments, None)
             return []  # nothing is opened; the result explains why
+        decided.record(context, arguments, str(target.path))
         return [] if target.saved else [ReadPath(path=str(target.path))]
 
     async def run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
@@ -83,7 +85,9 @@ class ReadTool:
     def _run(self, arguments: ReadArguments, context: ToolContext) -> ToolResult:
         storage.recover(context)
         try:
+            call = arguments
             target, arguments, column = _located(arguments, context)
+            decided.check(context, call, str(target.path))
             info = file_status(target)
             if info is not None and stat.S_ISDIR(info.st_mode):
                 return _directory(target, context)

@@ -15,7 +15,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.repository_map import TEST_PATH
-from laguna_agent.tools.files import storage
+from laguna_agent.tools.files import decided, storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
 from laguna_agent.tools.files.file_names import Globs, composed, match_names
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, SearchHit, compiled
@@ -66,7 +66,9 @@ class SearchTool:
         try:
             target = resolve_path(context, arguments.path, guess=True)
         except PathError:
+            decided.record(context, arguments, None)
             return []
+        decided.record(context, arguments, str(target.path))
         return [] if target.saved else [ReadPath(path=str(target.path))]
 
     async def run(self, arguments: SearchArguments, context: ToolContext) -> ToolResult:
@@ -74,6 +76,7 @@ class SearchTool:
         await asyncio.to_thread(storage.recover, context)
         try:
             target = await asyncio.to_thread(resolve_path, context, arguments.path, guess=True)
+            decided.check(context, arguments, str(target.path))
             if arguments.mode == "files":
                 return await asyncio.to_thread(_find_files, arguments, target, context)
             result, notes = await _find_text(arguments, target, context)

@@ -259,13 +259,18 @@ class Gate:
         denies = [r for r in self._rules if r.verdict == "deny" and r.command is not None]
         if not isinstance(action, RunCommand) or not denies:
             return None
-        if all(seen for _, seen in visible_commands(action.command)):
+        visible = list(visible_commands(action.command))
+        hiding = denies[:1] if not all(seen for _, seen in visible) else []
+        hiding += [
+            rule
+            for rule in denies
+            for simple, _ in visible
+            if rules.may_cover_words(rule.command or "", [word.value for word in simple.words])
+        ]
+        if not hiding:
             return None
-        return _decision(
-            "ask",
-            rules.rule_label(denies[0]),
-            "the command hides what it runs, so this rule might apply",
-        )
+        why = "the command hides what it runs, so this rule might apply"
+        return _decision("ask", rules.rule_label(hiding[0]), why)
 
     def _read(self, action: ReadPath, tool: str) -> Decision:
         if ruled := self._by_rule("ask", action, tool, None):

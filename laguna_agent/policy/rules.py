@@ -25,6 +25,7 @@ from laguna_agent.config_file import edit_config
 from laguna_agent.errors import UsageError
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.command_analysis import CommandAnalysis
+from laguna_agent.policy.git_table import without_globals
 from laguna_agent.policy.words import possible_paths
 from laguna_agent.policy.wrappers import visible_commands
 
@@ -163,7 +164,8 @@ def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
     """Whether a command rule covers these words.
 
     `wide` (for rules that deny or ask) matches any command that begins with them, under any path
-    to the program and in any case.
+    to the program, in any case, with its options in any order and spelling (`rm -fr` for `rm -rf`,
+    `git -C . push` for `git push`).
     """
     wanted = command_words(pattern)
     if not wanted:
@@ -171,16 +173,76 @@ def covers_words(pattern: str, words: Sequence[str], *, wide: bool) -> bool:
     open_ended = wanted[-1] == "*"
     if open_ended:
         wanted = wanted[:-1]
-    if len(words) < len(wanted) or (len(words) > len(wanted) and not (open_ended or wide)):
+    if not wide:
+        exact = len(words) == len(wanted) or (open_ended and len(words) > len(wanted))
+        return exact and _all_match(words, wanted)
+    given = _plain_words(words)
+    wanted = tuple(_plain_words(wanted))
+    if _all_match(given, wanted) and len(given) >= len(wanted):
+        return True
+    options, operands = _options_apart(given)
+    wanted_options, wanted_operands = _options_apart(wanted)
+    return (
+        wanted_options <= options
+        and len(operands) >= len(wanted_operands)
+        and _all_match(operands, wanted_operands)
+    )
+
+
+def _all_match(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    return all(fnmatch.fnmatchcase(w, pattern) for w, pattern in zip(words, wanted, strict=False))
+
+
+_LONG = {
+    "rm": {"--recursive": "-r", "--force": "-f", "-R": "-r"},
+    "git": {"--force": "-f", "--delete": "-d", "--all": "-a", "--no-verify": "-n"},
+}
+"""Other spellings of options that rules are often about."""
+
+
+def _plain_words(words: Sequence[str]) -> list[str]:
+    """Words in one spelling: the program's base name, git's global options and `python -m` left
+    out, and no difference that a file system may ignore, except in options."""
+    plain = [os.path.basename(words[0]), *words[1:]] if words else []
+    if plain[:1] == ["git"]:
+        plain = ["git", *without_globals(plain[1:])]
+    if len(plain) > 2 and re.fullmatch(r"python[\d.]*", plain[0]) and plain[1] == "-m":
+        plain = plain[2:]
+    names = _LONG.get(plain[0] if plain else "", {})
+    return [
+        names.get(word, word) if word.startswith("-") else sensitive_paths.fold(word)
+        for word in plain
+    ]
+
+
+def _options_apart(words: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Options, those in one word (`-rf`) apart, and operands."""
+    options: set[str] = set()
+    for word in words:
+        if word.startswith("--"):
+            options.add(word)
+        elif word.startswith("-"):
+            options |= {f"-{letter}" for letter in word[1:]}
+    return options, [word for word in words if not word.startswith("-")]
+
+
+_UNKNOWN = "\0"
+
+
+def may_cover_words(pattern: str, words: Sequence[str | None]) -> bool:
+    """Whether a rule that denies might cover words of which some are known only to the shell."""
+    if not words or words[0] is None or None not in words:
         return False
-    given = list(words)
-    if wide and wanted:
-        given[0] = os.path.basename(given[0])
-        wanted = (os.path.basename(wanted[0]), *wanted[1:])
-        given = [sensitive_paths.fold(word) for word in given]
-        wanted = tuple(sensitive_paths.fold(word) for word in wanted)
-    return all(
-        fnmatch.fnmatchcase(word, pattern) for word, pattern in zip(given, wanted, strict=False)
+    options, operands = _options_apart(_plain_words([word or _UNKNOWN for word in words]))
+    wanted_options, wanted = _options_apart(_plain_words(command_words(pattern)))
+    wanted = wanted[:-1] if wanted[-1:] == ["*"] else wanted
+    return (
+        wanted_options <= options
+        and len(operands) >= len(wanted)
+        and all(
+            word == _UNKNOWN or fnmatch.fnmatchcase(word, want)
+            for word, want in zip(operands, wanted, strict=False)
+        )
     )
 
 

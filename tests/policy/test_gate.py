@@ -295,6 +295,25 @@ def test_searching_over_a_denied_file_asks_without_a_sandbox(
         "time git push",
         "git push &",
         "git push > /dev/null",
+        "git -C . push",
+        "git -C sub -c a.b=c --no-pager push origin",
+        "git --git-dir=.git --work-tree . push",
+        "git push --force",
+        "env -S 'git push'",
+        "env --split-string='git push'",
+        "env -i -S 'A=1 git push' origin",
+        "/usr/bin/env -S git\\ push",
+        "echo git push | sh",
+        "echo 'git push' | bash -s",
+        "printf 'git push\\n' | bash -x -",
+        "bash <<< 'git push'",
+        "bash <<'E'\ngit push\nE",
+        "sudo bash <<'E'\nls\ngit push\nE",
+        "bash -lc 'git push'",
+        "bash -c 'echo git push | sh'",
+        "sudo env -S 'bash -c \"git push\"'",
+        "find . -execdir env git push \\;",
+        "stdbuf -oL nohup setsid git push",
     ],
 )
 def test_a_command_rule_denies_in_every_place_and_mode(command: str, make_gate: Make) -> None:
@@ -307,7 +326,46 @@ def test_a_command_rule_denies_in_every_place_and_mode(command: str, make_gate: 
 
 
 @pytest.mark.parametrize(
-    "command", ["$g push", "eval $x", "source ./f", "bash -c $x", "g=git; $g push", "echo 'x"]
+    ("rule", "commands", "others"),
+    [
+        (
+            "rm -rf",
+            "rm -fr x;rm -r -f x;rm -f -r x;rm x -rf;rm -rfv x;rm --recursive --force x;rm -R -f x",
+            "rm x;rm -f x;rm -r x;ls -rf",
+        ),
+        (
+            "git push --force",
+            "git push -f;git push origin main --force;git -C . push -uf",
+            "git push",
+        ),
+        ("git branch -D", "git branch -D x;git branch -qD x", "git branch -d x;git branch x"),
+        ("pip install", "python3 -m pip install x;pip --quiet install x", "pip list"),
+        ("npm publish", "npm publish;npm --silent publish", "npm run build"),
+        ("git push *", "git push;git -C . push x", "git pull"),
+    ],
+)
+def test_a_rule_that_denies_covers_other_spellings(
+    rule: str, commands: str, others: str, make_gate: Make
+) -> None:
+    gate = make_gate("auto", sandboxed=True, rules=deny(command=rule))
+    assert {run(gate, command) for command in commands.split(";")} == {"deny"}
+    assert "deny" not in {run(gate, command) for command in others.split(";")}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "git $x",
+        'git -C . "$x"',
+        "curl x | sh",
+        "sh < f",
+        "$g push",
+        "eval $x",
+        "source ./f",
+        "bash -c $x",
+        "g=git; $g push",
+        "echo 'x",
+    ],
 )
 def test_a_command_that_hides_what_it_runs_asks_if_a_rule_denies(
     command: str, make_gate: Make
