@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from laguna_agent import __version__
 from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError
 from laguna_agent.models.fetch.partial_download import Meter, OnProgress, PartialFile, SourceError
+from laguna_agent.models.http_client import certificates, proxy_for
 
 if TYPE_CHECKING:
     import httpx
@@ -137,9 +136,8 @@ class HttpSource:
         """Append the rest of the file, resuming after interruptions."""
         import httpx
 
-        _require_name(self.url)
         failures = 0
-        with _client() as client:
+        with _client(self.url) as client:
             while True:
                 before = part.size
                 try:
@@ -166,9 +164,8 @@ class HttpSource:
         """
         import httpx
 
-        _require_name(self.url)
         try:
-            with _client() as client:
+            with _client(self.url) as client:
                 for method in ("HEAD", "GET"):  # not every server knows HEAD
                     with client.stream(method, self.url, headers=self._headers()) as response:
                         length = response.headers.get("content-length", "")
@@ -273,12 +270,23 @@ class PathSource:
             raise SourceError(f"cannot be read: {error.strerror}") from None
 
 
-def _client() -> httpx.Client:
+def _client(url: str) -> httpx.Client:
+    """A client for an address, and where it is redirected to. Raises SourceError when the address
+    cannot be reached."""
     import httpx
 
-    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    try:
+        proxy = proxy_for(url)
+    except ModelError as error:
+        raise SourceError(f"cannot be reached: {error.message} ({error.hint})") from None
+    if proxy is None:  # else the proxy resolves the name
+        _require_name(url)
     return httpx.Client(
-        timeout=timeout, follow_redirects=True, verify=_certificates(), trust_env=True
+        timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+        follow_redirects=True,
+        proxy=proxy,
+        verify=certificates(),
+        trust_env=False,
     )
 
 
@@ -300,26 +308,14 @@ def _content_range(value: str) -> tuple[int, int | None]:
     return int(start), int(total) if total.isdigit() else None
 
 
-def _certificates() -> ssl.SSLContext:
-    """The system's certificates, which may include a company's own, and those of certifi."""
-    import certifi
-
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
-
-
 def _require_name(url: str) -> None:
     """Raise SourceError unless the host's name resolves within CONNECT_TIMEOUT.
 
     The resolver has no such limit of its own: on a network that drops packets the user would wait
-    for half a minute. With a proxy, the proxy resolves the name.
+    for half a minute.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    proxies = getproxies()
-    if (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(host):
-        return
     result: list[str] = []
 
     def look_up() -> None:
