@@ -80,7 +80,12 @@ async def _remote(
     from laguna_agent.models.servers.providers import open_provider
 
     conversation = await open_provider(wanted, config)
-    pack = load_pack(pack_name, model_name=conversation.info.name, directories=directories)
+    pack = load_pack(
+        pack_name,
+        model_name=conversation.info.name,
+        parameters=conversation.info.parameters,
+        directories=directories,
+    )
     return LoadedModel(conversation, conversation.info, pack)
 
 
@@ -97,7 +102,12 @@ async def _local(
     from laguna_agent.models.sizing.fit import choose_context
 
     model = await _resolve(config, on_event)
-    pack = load_pack(pack_name, model_name=model.name, directories=directories)
+    pack = load_pack(
+        pack_name,
+        model_name=model.name,
+        parameters=model.header.parameters,
+        directories=directories,
+    )
     context = choose_context(model.header, config.engine)
     settings = config.engine.model_copy(update={"context": context})
     engine = await open_engine(model.path, config=settings, sha256=model.sha256, on_event=on_event)

@@ -31,6 +31,8 @@ MANIFEST = "pack.toml"
 TOOLS = "tools"
 DEFAULT = "laguna"
 ROOT = "base"
+_SIZE_WEIGHT = 3
+"""What a fitting size counts, as characters of a pattern."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,36 @@ def _is_pack(path: Path) -> bool:
     return (path / MANIFEST).is_file() or any(path.glob("*.md")) or any(path.glob("tools/*.md"))
 
 
-def choose_pack(model_name: str, directories: Sequence[Path]) -> str:
-    """The pack with the longest `models` pattern that matches the model's name."""
+def choose_pack(model_name: str, directories: Sequence[Path], *, parameters: int = 0) -> str:
+    """The pack with the longest `models` pattern that matches the model's name.
+
+    A pack with `models_below` for models of its size counts like one with a short pattern.
+    `parameters` is the model's number of them, from its metadata; 0: its name may tell.
+    """
+    size = parameters / 1e9 or _size_in(model_name)
     best: tuple[int, str] | None = None
     for name in pack_names(directories):
-        patterns = _own(name, directories).get("models", [])
+        own = _own(name, directories)
+        below = own.get("models_below")
+        if isinstance(below, int | float) and 0 < size < below:
+            best = max(best or (0, DEFAULT), (_SIZE_WEIGHT, name))
+        patterns = own.get("models", [])
         for pattern in patterns if isinstance(patterns, list) else []:
             if fnmatch.fnmatchcase(model_name.lower(), str(pattern).lower()):
                 weight = len(re.sub(r"\[[^]]*\]", "x", str(pattern)).replace("*", ""))
                 if best is None or weight > best[0]:
                     best = (weight, name)
     return best[1] if best else DEFAULT
+
+
+def _size_in(model_name: str) -> float:
+    """Billions of parameters that a name tells of (`-1.5b`, `_360m`); 0 where it does not.
+
+    Bits are no parameters (`3bit`, `3.0bpw`), nor are the active ones of a mixture (`30b-a3b`).
+    """
+    found = re.findall(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", model_name.lower())
+    sizes = [float(n) if unit == "b" else float(n) / 1e3 for n, unit in found]
+    return max((size for size in sizes if size >= 0.01), default=0.0)
 
 
 def _own(name: str, directories: Sequence[Path]) -> dict[str, Any]:
@@ -151,7 +172,12 @@ def _layers(name: str, directories: Sequence[Path]) -> list[Layer]:
 
 
 def build_stack(
-    name: str, directories: Sequence[Path], *, model_name: str, folder: Path | None = None
+    name: str,
+    directories: Sequence[Path],
+    *,
+    model_name: str,
+    parameters: int = 0,
+    folder: Path | None = None,
 ) -> Stack:
     """Build the stack of a pack by following `extends` from `name` to the root.
 
@@ -188,7 +214,7 @@ def build_stack(
                 parent = str(tree["extends"])
                 extended_at = (path, key_line(path.read_text(encoding="utf-8-sig"), ["extends"]))
         if parent == AUTO:
-            parent = choose_pack(model_name, directories)
+            parent = choose_pack(model_name, directories, parameters=parameters)
             parent = DEFAULT if parent in seen else parent
         current = parent or (None if current == ROOT else ROOT)
     total: dict[str, Any] = {}

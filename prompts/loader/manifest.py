@@ -76,12 +76,15 @@ class ReminderSpec(_Table):
 
 
 class Manifest(_Table):
-    """One `pack.toml`. All keys except the first three are inherited."""
+    """One `pack.toml`. All keys except the first four are inherited."""
 
     description: str = ""
     extends: str | None = None
     models: list[str] = []
     """Patterns of the names of models that use this pack by default (`laguna-xs*`, any case)."""
+    models_below: float | None = Field(default=None, gt=0)
+    """Models with fewer parameters than this (in billions) use this pack too, unless another pack
+    names them."""
     chat_format: str | None = None
     """A chat format to use in place of the model's own, such as `fenced`."""
     thinking: bool | None = None
@@ -102,7 +105,7 @@ class Manifest(_Table):
     reminders: dict[str, ReminderSpec] = {}
 
 
-OWN = ("description", "extends", "models")
+OWN = ("description", "extends", "models", "models_below")
 """Keys about the pack itself, which are not inherited."""
 
 _KNOWN = {

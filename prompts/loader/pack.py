@@ -242,7 +242,12 @@ class Pack:
 
 
 def load_pack(
-    name: str | None, *, model_name: str, directories: Sequence[Path] = (), check: bool = True
+    name: str | None,
+    *,
+    model_name: str,
+    parameters: int = 0,
+    directories: Sequence[Path] = (),
+    check: bool = True,
 ) -> Pack:
     """Load a pack by name, by folder (a path with a `/`), or for a model.
 
@@ -251,7 +256,12 @@ def load_pack(
     UsageError when there is no such pack. With `check` false, the caller calls `Pack.check`.
     """
     reload = partial(
-        load_pack, name, model_name=model_name, directories=tuple(directories), check=check
+        load_pack,
+        name,
+        model_name=model_name,
+        parameters=parameters,
+        directories=tuple(directories),
+        check=check,
     )
     folder = None
     if name is not None and ("/" in name or name in (".", "..")):
@@ -259,8 +269,10 @@ def load_pack(
         if not folder.is_dir():
             raise UsageError(f"there is no prompt pack folder {folder}")
         name = folder.name
-    name = name or choose_pack(model_name, directories)
-    stack = build_stack(name, directories, model_name=model_name, folder=folder)
+    name = name or choose_pack(model_name, directories, parameters=parameters)
+    stack = build_stack(
+        name, directories, model_name=model_name, parameters=parameters, folder=folder
+    )
     sources, tools = _read(stack)
     pack = Pack(name, stack, sources, tools, _parts(stack, sources, tools), reload)
     problems = pack.check() if check else []

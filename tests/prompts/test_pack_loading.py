@@ -65,10 +65,47 @@ def rendered(pack: Pack) -> dict[str, object]:
         ("qwen2.5-coder-32b-instruct", "laguna"),
         ("gpt-oss-20b", "laguna"),
         ("openai/gpt-9", "laguna"),
+        ("mlx/glm-4.5-air-3bit", "laguna"),
+        ("deepseek-v3-2bit", "laguna"),
+        ("qwen2.5-72b-exl2-3.0bpw", "laguna"),
+        ("qwen2.5-7b-instruct-1m", "laguna"),
+        ("some-model-1m", "laguna"),
+        ("mixtral-8x3b", "laguna"),
+        ("box/gemma-3-4b-it", "laguna"),
+        ("box/gemma-3-1b-it", "small"),
+        ("box/gemma-3n-e2b-it", "small"),
+        ("box/phi-3.5-mini-instruct", "small"),
+        ("lmstudio/llama-3.2-3b-instruct-4bit", "small"),
+        ("smol_360m_q8", "small"),
     ],
 )
 def test_a_model_picks_its_pack_by_its_name(model: str, pack: str) -> None:
     assert load(None, model=model).name == pack
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "pack"),
+    [
+        ("glm-4.5-air-3bit", 106_000_000_000, "laguna"),
+        ("my-own-model", 1_540_000_000, "small"),
+        ("my-own-3b", 7_600_000_000, "laguna"),
+        ("my-own-7b", 3_100_000_000, "small"),
+        ("laguna-tiny", 1_000_000, "laguna"),
+        ("gemma-3n-e2b", 5_400_000_000, "small"),
+    ],
+)
+def test_the_size_in_the_metadata_counts_more_than_the_one_in_the_name(
+    model: str, parameters: int, pack: str
+) -> None:
+    assert load_pack(None, model_name=model, parameters=parameters).name == pack
+    planning = load_pack("plan", model_name=model, parameters=parameters)
+    assert planning.chat_format == load(pack).chat_format
+
+
+def test_a_pack_of_ones_own_may_be_for_models_of_a_size(tmp_path: Path) -> None:
+    write_files(tmp_path, {"mine/pack.toml": "models_below = 10\n"})
+    assert load(None, tmp_path, model="some-8b").name == "mine"
+    assert load(None, tmp_path, model="some-12b").name == "laguna"
 
 
 def test_the_most_specific_pattern_picks(tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ def _server(name: str, config: Config) -> Finding:
 
     import httpx
 
+    from laguna_agent.models.http_client import client_options
     from laguna_agent.models.servers.providers import open_provider
 
     async def ask() -> tuple[str, str]:
@@ -200,7 +201,8 @@ def _server(name: str, config: Config) -> Finding:
         await conversation.aclose()
         address = conversation.info.engine.removeprefix("server ")
         try:
-            async with httpx.AsyncClient(timeout=3.0) as client:
+            options = client_options(address, ca=config.providers[name.partition("/")[0]].ca)
+            async with httpx.AsyncClient(timeout=3.0, **options) as client:
                 await client.get(f"{address}/models")
         except httpx.HTTPError as error:
             return address, str(error) or type(error).__name__

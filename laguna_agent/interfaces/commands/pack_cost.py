@@ -29,6 +29,7 @@ class TargetModel:
 
     name: str
     path: Path | None = None
+    parameters: int = 0
     missing: str = ""
     """Why there is no tokenizer."""
 
@@ -70,9 +71,9 @@ def find_target(name: str | None, config: Config) -> TargetModel:
     wanted = name or config.model
     try:
         found = resolve(wanted, config)
-        return TargetModel(found.name, found.path)
+        return TargetModel(found.name, found.path, found.header.parameters)
     except ModelError as error:
-        return TargetModel(wanted or DEFAULT, None, error.message)
+        return TargetModel(wanted or DEFAULT, missing=error.message)
 
 
 class TokenMeter:
@@ -173,7 +174,7 @@ def open_meter(target: TargetModel) -> Iterator[TokenMeter]:
         opened = open_vocabulary(target.path)
         vocabulary = opened.__enter__()
     except LagunaError as error:
-        yield TokenMeter(TargetModel(target.name, None, error.message), None)
+        yield TokenMeter(TargetModel(target.name, missing=error.message), None)
         return
     try:
         yield TokenMeter(target, vocabulary)

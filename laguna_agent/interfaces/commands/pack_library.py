@@ -11,7 +11,7 @@ from laguna_agent.config import Config, load_config
 from laguna_agent.interfaces.commands.pack_cost import TargetModel, TokenMeter, find_target
 from laguna_agent.models.chat import FORMATS
 from laguna_agent.paths import config_dir, repository_root
-from laguna_agent.prompts.loader.layers import Layer
+from laguna_agent.prompts.loader.layers import Layer, choose_pack
 from laguna_agent.prompts.loader.lint import lint_pack
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem
@@ -61,6 +61,12 @@ class PackLibrary:
         """The model that packs are rendered for."""
         return find_target(self.model, self.config)
 
+    @property
+    def chosen(self) -> str:
+        """The pack that the model uses by default."""
+        target = self.target
+        return choose_pack(target.name, self.directories, parameters=target.parameters)
+
     @cached_property
     def builtin(self) -> dict[str, Tool]:
         """The built-in tools."""
@@ -71,7 +77,12 @@ class PackLibrary:
     def load(self, name: str | None) -> Pack:
         """Load a pack; by default the one that a session would use."""
         name = name or self.config.pack
-        return load_pack(name, model_name=self.target.name, directories=self.directories)
+        return load_pack(
+            name,
+            model_name=self.target.name,
+            parameters=self.target.parameters,
+            directories=self.directories,
+        )
 
     def origin(self, layer: Layer) -> str:
         """Where a layer comes from: built-in, project, user, or its folder."""

@@ -17,13 +17,7 @@ from laguna_agent.front_matter import split_front_matter
 from laguna_agent.interfaces.commands.command_line import Parser, edit_file, write_json, write_line
 from laguna_agent.interfaces.commands.pack_cost import RenderedPack, open_meter
 from laguna_agent.interfaces.commands.pack_library import PackLibrary
-from laguna_agent.prompts.loader.layers import (
-    BUILT_IN,
-    MANIFEST,
-    choose_pack,
-    merge_tables,
-    pack_names,
-)
+from laguna_agent.prompts.loader.layers import BUILT_IN, MANIFEST, merge_tables, pack_names
 from laguna_agent.prompts.loader.manifest import OWN, read_manifest
 from laguna_agent.prompts.loader.pack import Pack, load_pack
 from laguna_agent.prompts.loader.problems import Problem
@@ -83,7 +77,7 @@ def make_parser() -> Parser:
 
 
 def _list(options: argparse.Namespace, library: PackLibrary) -> int:
-    chosen = library.config.pack or choose_pack(library.target.name, library.directories)
+    chosen = library.config.pack or library.chosen
     rows: list[dict[str, Any]] = []
     for name in pack_names(library.directories):
         pack = load_pack(
@@ -258,7 +252,7 @@ def _own_packs(library: PackLibrary) -> list[str]:
         if path.is_dir()
     }
     names = [name for name in pack_names(library.directories) if name in changed]
-    return names or [library.config.pack or choose_pack(library.target.name, library.directories)]
+    return names or [library.config.pack or library.chosen]
 
 
 def _report(found: dict[str, list[Problem]]) -> int:
