@@ -71,9 +71,10 @@ def find_ollama(name: str) -> Path | None:
             continue
         if not digests or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digests[0])):
             continue
-        for blob in (digests[0].replace(":", "-"), digests[0]):
-            if (root / "blobs" / blob).exists():
-                return root / "blobs" / blob
+        for name_of_blob in (str(digests[0]).replace(":", "-"), str(digests[0])):
+            blob: Path = root / "blobs" / name_of_blob
+            if blob.exists():
+                return blob
     return None
 
 

@@ -61,8 +61,12 @@ def make_parser() -> Parser:
     action.add_argument("--trust-new", action="store_true",
                         help="accept a file with another digest than recorded")  # fmt: skip
     action.add_argument("--quiet", action="store_true", help="show no progress")
-    action = actions.add("import", _import, "Use a GGUF file of this machine, through a link.")
-    action.add_argument("path", metavar="PATH|OLLAMA-NAME")
+    action = actions.add(
+        "import",
+        _import,
+        "Use a GGUF file, or a model of Ollama, LM Studio and others, through a link.",
+    )
+    action.add_argument("path", metavar="PATH|NAME")
     action.add_argument("--name", metavar="NAME", help="what to call it")
     action = actions.add("remove", _remove, "Remove models. Of imported ones, only the link.")
     action.add_argument("models", metavar="NAME", nargs="+")
