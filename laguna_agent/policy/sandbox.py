@@ -195,6 +195,8 @@ class SandboxChoice:
 
     sandbox: SandboxKind
     reason: str = ""
+    fix: str = ""
+    """What to type, where that is known."""
 
     @property
     def confined(self) -> bool:
@@ -274,11 +276,9 @@ def make_sandbox(
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         return SandboxChoice(choice)
     program, bash = find_program("bwrap") or "", find_program("bash") or ""
-    filter_file = _write_filter(state_dir) if program and bash else None
-    if filter_file is not None and probe_bubblewrap(program, filter_file, bash):
-        filter_file = None  # a kernel without filters
-    if filter_file is None and (reason := probe_bubblewrap(program)):
-        return SandboxChoice(unconfined, reason)
+    if reason := probe_bubblewrap(program):
+        why, fix = _obstacle() if program else ("", "")
+        return SandboxChoice(unconfined, f"{reason}; {why}" if why else reason, fix)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     empty = state_dir / "empty"
     if not empty.exists():
@@ -295,32 +295,30 @@ def make_sandbox(
             program=program,
             repositories=repositories,
             inheritance=inheritance,
-            filter=filter_file,
+            filter=_write_filter(state_dir) if bash else None,
             bash=bash,
         )
     )
 
 
 def _write_filter(state_dir: Path) -> Path | None:
-    """The file with the filter; None where there is no filter."""
+    """The file with the filter; None where there is no filter, or the kernel takes none."""
     data, file = seccomp_filter(), state_dir / "seccomp.bpf"
-    if not data:
+    if not data or "errno" not in _setting("kernel/seccomp/actions_avail").split():
         return None
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not file.exists() or file.read_bytes() != data:
         atomic_write(file, data)
     return file
 
 
 @lru_cache(maxsize=4)
-def probe_bubblewrap(program: str, filter_file: Path | None = None, bash: str = "") -> str:
+def probe_bubblewrap(program: str) -> str:
     """Why bubblewrap cannot be used here, or an empty string. Tried once per process."""
     if sys.platform != "linux":
         return f"there is no sandbox for {sys.platform}"
     if not program:
         return "bubblewrap is not installed (Debian and Ubuntu: apt install bubblewrap)"
-    command = _program_with_filter(program, filter_file, bash)
-    command += [*_NAMESPACES, "--unshare-net", "--ro-bind", "/", "/"]
+    command = [program, *_NAMESPACES, "--unshare-net", "--ro-bind", "/", "/"]
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"]
     return _try(command, program)
 
@@ -344,7 +342,52 @@ def _try(command: list[str], program: str) -> str:
         return ""
     errors = done.stderr.decode(errors="replace").strip().splitlines()
     detail = errors[-1] if errors else f"exit status {done.returncode}"
-    return f"{program} does not work here ({detail}); user namespaces may be disabled"
+    return f"{program} does not work here ({detail})"
+
+
+_OBSTACLES = (
+    (
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+        "AppArmor does not let it make user namespaces",
+        (
+            "sudo apt-get install apparmor-profiles && sudo cp "
+            "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict /etc/apparmor.d/ && "
+            "sudo apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict"
+        ),
+    ),
+    (
+        ("kernel/unprivileged_userns_clone", "0"),
+        "user namespaces are disabled for users",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        ("user/max_user_namespaces", "0"),
+        "user namespaces are disabled",
+        "sudo sysctl -w user.max_user_namespaces=15000",
+    ),
+)
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+
+
+def _obstacle() -> tuple[str, str]:
+    """What most likely keeps bubblewrap from working, and what to type."""
+    for (name, value), why, fix in _OBSTACLES:
+        if _setting(name) == value:
+            return why, fix
+    if any(map(os.path.exists, _CONTAINER_MARKS)):
+        options = " ".join(
+            f"--security-opt {name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")
+        )
+        return "this container does not allow it", f"docker run {options} …"
+    return "user namespaces may be disabled", ""
+
+
+def _setting(name: str) -> str:
+    """A setting of the kernel; empty if there is none of that name."""
+    try:
+        return Path("/proc/sys", name).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _without_secrets(inheritance: Inheritance) -> list[str]:

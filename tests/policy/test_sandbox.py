@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent import paths
+from laguna_agent.policy import sandbox
 from laguna_agent.policy.sandbox import NoSandbox, SandboxChoice, make_sandbox
 from laguna_agent.tools.tool import ToolContext
 from support.shells import Shell
@@ -47,10 +48,10 @@ def inside(boxed: Callable[..., SandboxChoice], workspace: Path) -> Run:
     def run(
         script: str, cwd: Path = workspace, **options: object
     ) -> subprocess.CompletedProcess[str]:
-        sandbox = boxed(**options).sandbox
+        confined = boxed(**options).sandbox
         return subprocess.run(
-            sandbox.wrap(["bash", "--norc", "--noprofile", "-c", script], cwd=cwd),
-            env=sandbox.environment(),
+            confined.wrap(["bash", "--norc", "--noprofile", "-c", script], cwd=cwd),
+            env=confined.environment(),
             cwd=workspace,
             text=True,
             capture_output=True,
@@ -470,8 +471,8 @@ async def test_a_socket_made_after_the_shell_began_is_unreachable(
     tmp_path: Path,
     socket_at: Callable[..., str],
 ) -> None:
-    sandbox = boxed().sandbox
-    shell = Shell(ToolContext(workspace, tmp_path, sandbox, protected=sandbox.protected))
+    confined = boxed().sandbox
+    shell = Shell(ToolContext(workspace, tmp_path, confined, protected=confined.protected))
     assert (await shell("export KEPT=kept")).ok
     connect = socket_at(home / "later.sock")
     result = await shell(f"echo $KEPT; {connect}")
@@ -661,6 +662,36 @@ def test_a_broken_bubblewrap_is_detected(
     )
     assert not choice.confined
     assert "No permissions to create new namespace" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "fix"),
+    [
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_parser -r"),
+        ("kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1"),
+        ("user/max_user_namespaces", "0", "max_user_namespaces="),
+    ],
+)
+def test_what_keeps_bubblewrap_from_working_is_named(
+    setting: str,
+    value: str,
+    fix: str,
+    workspace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = tmp_path / "bin" / "bwrap"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(sandbox, "_setting", lambda name: value if name == setting else "")
+    choice = make_sandbox(
+        workspace=workspace, enabled=True, network=False, writable=[], state_dir=tmp_path
+    )
+    assert "setting up uid map" in choice.reason
+    assert "namespaces" in choice.reason
+    assert fix in choice.fix
 
 
 def test_a_home_directory_gets_no_sandbox(home: Path, tmp_path: Path) -> None:

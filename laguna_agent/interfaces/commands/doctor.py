@@ -252,7 +252,8 @@ def _sandbox(root: Path) -> Iterator[Finding]:
         state_dir=paths.repository_state_dir(root),
     )
     if choice.sandbox.name == "none":
-        fix = install("bubblewrap") if sys.platform == "linux" else ""
+        missing = sys.platform == "linux" and not find_program("bwrap")
+        fix = install("bubblewrap") if missing else choice.fix
         yield Finding("sandbox", "note", choice.reason, fix)
     else:
         yield Finding("sandbox", "ok", choice.sandbox.name)
