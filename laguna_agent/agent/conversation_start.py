@@ -35,7 +35,8 @@ async def start_conversation(
     """Put the static prefix and, when resumed, the recorded conversation into the prompt.
 
     A resumed conversation keeps its system prompt and tools, or nothing of it could be reused,
-    unless it was recorded with another model or pack. `notices` are shown at the start.
+    unless it was recorded with another model or pack, or declares a tool that is not here.
+    `notices` are shown at the start.
     """
     conversation, recorder = services.conversation, services.recorder
     recorded = recorder.state.system if resumed else None
@@ -115,9 +116,13 @@ def _system_prompt(services: Services) -> tuple[str, list[ToolSpec]]:
 
 
 def _same_prefix(services: Services) -> bool:
-    """Whether the session was recorded with this model in this chat format, and this pack."""
-    info, started = services.conversation.info, services.recorder.state.started
-    if started is None:
+    """Whether the session was recorded with this model in this chat format and this pack, and
+    declares no tool that is not here."""
+    recorded, info = services.recorder.state, services.conversation.info
+    started, system = recorded.started, recorded.system
+    if started is None or system is None:
+        return False
+    if not {tool["name"] for tool in system.tools} <= set(services.tools):
         return False
     return (
         info.sha256 is not None

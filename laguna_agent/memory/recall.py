@@ -242,7 +242,8 @@ def _best_lines(memory: Memory, wanted: set[str]) -> Iterator[str]:
 
 def _head(memory: Memory) -> str:
     """When, how it ended, what was wanted, and which files changed."""
-    head = f"- {memory.ended[:10]} {memory.outcome or 'open'}: {memory.title}"
+    outcome = "" if memory.level == "week" else f" {memory.outcome or 'open'}"
+    head = f"- {memory.ended[:10]}{outcome}: {memory.title}"
     if memory.files:
         head += f" ({', '.join(memory.files[:4])})"
     return f"{head} [{memory.session or memory.id}]"

@@ -73,8 +73,8 @@ def remember(
         takewhile(lambda stored: stored.seq <= last, trajectory.events(first, whole=False)),
         keeps=kept_ranges(trajectory, start=first),
     )
-    happened = found.tasks or found.files or found.commands or found.outcome or found.undone
-    if not happened and not text:
+    ended = found.outcome and segments and segments[-1].outcome in ("open", "undone")
+    if not (found.tasks or found.files or found.commands or found.undone or ended or text):
         return None
     segment = _segment(store.root, trajectory, found, text, number)
     known = {commit for memory in segments for commit in memory.commits}

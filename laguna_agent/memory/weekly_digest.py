@@ -109,6 +109,8 @@ def _entry(memory: Memory, size: int) -> str:
     lines = [f"## {memory.session} {day}, {memory.outcome or 'open'}: {clip(memory.title, 100)}"]
     if memory.files:
         lines.append("Files: " + clip(", ".join(memory.files), 200))
+    if memory.prose:
+        lines.append(clip(memory.prose, 240))
     summary = memory.summary
     for name, most in _LINES:
         for claim in summary.claims(name)[:most]:

@@ -292,6 +292,43 @@ async def test_a_session_that_goes_on_has_what_it_had(life: Life, way: Way) -> N
     assert found == expected(way)
 
 
+async def test_planning_in_the_interface_can_end_in_changes(life: Life) -> None:
+    session = await life.open([Reply(text="The plan.")], plan=True)
+    await take(session, "Plan it")
+    assert session.pack.name == "base"
+    assert "Plan mode: change nothing" in life.talk.prompt
+    assert "edit" in {tool.name for tool in life.talk.tools}
+    await session.aclose()
+    run = await life.open([Reply(text="The plan.")], plan=True, interactive=False)
+    await run.start()
+    assert run.pack.name == "plan"
+    assert "edit" not in {tool.name for tool in life.talk.tools}
+    await run.aclose()
+    acting = await life.open([Reply(text="Done.")], continue_last=True, interactive=False)
+    await acting.start()
+    assert acting.pack.name == "base"
+    assert "edit" in {tool.name for tool in life.talk.tools}
+    await acting.aclose()
+
+
+async def test_a_tool_that_is_switched_off_is_no_longer_declared(life: Life) -> None:
+    session = await life.open([Reply(text="Hello.")])
+    await take(session, "Hello")
+    assert "recall" in {tool.name for tool in life.talk.tools}
+    await session.aclose()
+    without = load_config(flags={"memory": {"enabled": False}})
+    settings = Settings(cwd=life.root, config=without, mode="ask", continue_last=True)
+    again = await life.open([Reply(text="On.")], settings=settings)
+    await take(again, "Go on")
+    assert "recall" not in {tool.name for tool in life.talk.tools}
+    await again.aclose()
+    # And it stays so: what was kept out of memory once is not remembered later.
+    later = await life.open([Reply(text="On.")], continue_last=True)
+    await take(later, "Go on again")
+    assert later._services.tool_context.recall is None
+    await later.aclose()
+
+
 # --- sessions in which nothing happened -------------------------------------------------------
 
 
