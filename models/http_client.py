@@ -62,7 +62,7 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies[kind] if "://" in proxies[kind] else f"http://{proxies[kind]}"
     scheme, _, rest = proxy.partition("://")
     scheme = {"socks": "socks5"}.get(scheme.lower(), scheme.lower())  # as desktops write it
-    shown = f"{kind.upper()}_PROXY names the proxy {scheme}://{rest.rpartition('@')[2]}"
+    shown = f"{kind.upper()}_PROXY names the proxy {without_password(f'{scheme}://{rest}')}"
     direct = f"Without the proxy: NO_PROXY={host}"
     if scheme not in ("http", "https", "socks5", "socks5h"):
         raise ModelError(f"{shown}, of a kind that laguna does not know", hint=f"{direct}.")
@@ -74,10 +74,11 @@ def proxy_for(url: str) -> str | None:
     return f"{scheme}://{rest}"
 
 
-def without_password(proxy: str) -> str:
-    """A proxy's address to show."""
-    scheme, _, rest = proxy.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def without_password(url: str) -> str:
+    """An address to show."""
+    scheme, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def is_local(url: str) -> bool:

@@ -76,8 +76,11 @@ class ProgressPrinter:
                 self._write_line(f"- {compacted_line(event)}")
             case EngineRestarted(reason=reason, server=False):
                 self._write_line(f"- engine restarted: {reason}")
+            case EngineRestarted(reason=reason, attempt=1) if not self._live:
+                self._write_line(f"- asking the server again: {reason}")
             case RetryWait():
-                self._update(retry_line(event))
+                if self._live:
+                    self._update(retry_line(event))
             case _:
                 pass
 

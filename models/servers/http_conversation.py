@@ -144,7 +144,7 @@ class HttpConversation:
         self._messages.close_calls()
         shared, dialect = self._shared, self._shared.dialect
         options = self._with_room_for_thought(options)
-        tries = Tries(self._timeouts, self._url, shared.proxy)
+        tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
             builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
             body = dialect.request(self._model, self._messages.items, self._tools, options)
@@ -273,7 +273,7 @@ class HttpConversation:
         return reply
 
     def _log(self, text: str) -> None:
-        logger.info("model server %s: %s", self._url, text)
+        logger.info("%s: %s", self.info.name, text)
 
     def _miss(self, reply: Reply) -> CacheMiss | None:
         """Why the server processed tokens again; None when it did not or does not report it."""

@@ -10,6 +10,7 @@ from textual.events import Resize
 from textual.geometry import Size
 
 from laguna_agent.events import (
+    EngineRestarted,
     Reply,
     TextDelta,
     ToolFinished,
@@ -287,6 +288,19 @@ def test_the_end_of_a_turn_ends_running_entries():
     model.apply(TurnFinished(status="interrupted", error="interrupted"))
     assert [entry.state for entry in entries[:2]] == ["failed", "failed"]
     assert model.add_shell_output("k", "late", None) is None
+
+
+def test_the_tries_of_one_request_to_a_server_are_one_line():
+    entries: list[Entry] = []
+    model = TranscriptModel(entries.append, lambda entry: None, entries.remove)
+    for attempt in (1, 2, 3):
+        model.apply(EngineRestarted(reason="loading", attempt=attempt, server=True, wait_s=2))
+    assert [entry.title for entry in entries] == ["the server was asked again (try 4): loading"]
+    model.apply(Reply(text="Here I am."))
+    model.apply(EngineRestarted(reason="loading", attempt=1, server=True, wait_s=2))
+    assert sum(entry.name == "retry" for entry in entries) == 2
+    model.apply(EngineRestarted(reason="it was killed", attempt=1))
+    assert entries[-1].title == "the engine restarted: it was killed"
 
 
 async def test_edits_are_counted_in_the_side_panel(drive):
