@@ -269,6 +269,13 @@ def resolve(
             f"{wanted} is on a server, and this needs a model file",
             hint="`laguna models list --installed` lists those here.",
         )
+    provider, slash, _ = (wanted or "").partition("/")
+    if wanted and slash and not is_path(wanted) and store.find(wanted) is None:
+        known_ones = ", ".join(sorted(config.providers)) or "none"
+        raise ModelError(
+            f"{wanted}: there is no provider `{provider}` in config.toml (there: {known_ones})",
+            hint="laguna config edit  adds [providers.NAME] with its url.",
+        )
     path, name, known = _locate(wanted, store)
     header = read_header(path)
     require_supported(header, path)

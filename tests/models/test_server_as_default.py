@@ -44,6 +44,14 @@ def test_list_and_show_name_it(capsys: Captured) -> None:
     assert main(["models", "show", "other/fake"]) == 3
 
 
+def test_a_provider_that_is_not_there_is_named(capsys: Captured) -> None:
+    for command in (["--task", "x", "--model", "fke/fake"], ["models", "default", "fke/fake"]):
+        assert main(command) == 3
+        err = capsys.readouterr().err
+        assert "there is no provider `fke` in config.toml (there: fake)" in err
+        assert "laguna config edit" in err
+
+
 async def test_default_chooses_it_for_sessions(
     laguna_home: Path, configured: Path, capsys: Captured
 ) -> None:

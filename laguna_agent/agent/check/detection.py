@@ -37,7 +37,7 @@ _IN_PROSE = re.compile(
 _PROGRAM = re.compile(rf"{_VARIABLES}(?:[a-z][\w.+-]* +[^\s=(].*|\.{{0,2}}/[\w./+-]+.*)")
 _CODE = re.compile(
     r"(?:def|class|import|from|return|if|for|while|let|const|var|func|fn|function|async|await|type"
-    r"|struct|enum|select|public|private|static|new|raise|throw|int|void)\b"
+    r"|struct|enum|select|public|private|static|new|raise|throw|int|void|the|an?|all|each)\b"
 )
 _TEST_FILE = re.compile(r"@?((?:[\w.-]+/)*(?:[\w-]*test[\w-]*|[\w-]+_spec)\.py)(?:::[\w:\[\]-]+)?")
 _LABEL = re.compile(r"(?:check|verify|test with)\s*:\s*(\S.*)", re.IGNORECASE)
@@ -58,28 +58,38 @@ _SUCCEEDS = (
     r"|(?:is|are|goes|go|turns|runs|run|comes back) (?:green|clean|passing))\b)"
 )
 _FIX = r"(?:fix|repair|resolve|solve|correct|debug)"
-_FEW = r"(?:[\w'’-]+ ){0,4}"
+_FEW = r"(?:(?:[\w'’-]+|«») ){0,4}"
 _AND = r"(?:^|[,;–—-] ?|\b(?:and|but|also|then|afterwards) )"
 _DO = rf"(?:{_AND}|: ?|\b(?:please|now|just|finally|to|must|should) )(?<!(?:how|hat|ere) to )"
+_UNTIL = r"(?:until|till|so that|such that|so|(?:done|finished) (?:when|once))"
+_MAKE = r"(?:make|get|keep|make sure|ensure)(?: that)?"
+_ALL = r"(?:\w+ ){0,2}(?:tests?|suite|build|lint|everything)"
+_WITH = r"[:,]? ?\(?(?:with |using |via |by running |run )?"
 _BUT = r"(?!,? (?:but|yet|though|because))"
 _ASKS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?<!wait )\b(?:until|till|so that|such that|so) {_IT} {_STILL}{_SUCCEEDS}",
-        rf"{_DO}(?:make|get|have) {_IT} (?:to )?{_STILL}(?:{_SUCCEED}|passing)",
+        rf"(?<!wait )\b{_UNTIL} {_IT} {_STILL}{_SUCCEEDS}",
+        rf"(?:\b{_UNTIL}|{_DO}{_MAKE}) {_ALL} (?:to )?{_STILL}{_SUCCEEDS}{_WITH}«c\d+»",
+        rf"{_DO}(?:run|rerun) «c\d+» until (?:it|they|everything|all tests?) {_SUCCEEDS}",
+        rf"{_DO}(?:make|get|have|keep) {_IT} (?:to )?{_STILL}(?:{_SUCCEED}|passing)",
         rf"{_DO}(?:make sure|ensure|be sure|see to it) (?:that )?{_IT} {_STILL}{_SUCCEEDS}",
         rf"{_AND}{_IT} (?:must|should|(?:has|have|needs?) to) {_STILL}{_SUCCEED}{_BUT}",
         rf"{_DO}{_FIX} {_FEW}(?:failing|broken|failed|red) {_FEW}tests? {_FEW}«[ct]\d+»",
         rf"{_DO}{_FIX} {_FEW}(?:failure|error|warning|problem|issue|finding)s? {_FEW}«c\d+»",
         rf"{_DO}{_FIX} (?:the )?«c\d+»(?: (?:errors?|failures?))?(?=$|[,;.!]| and )",
-        rf"{_DO}run «c\d+»,? (?:and|then) (?:then )?{_FIX}\b",
+        rf"{_DO}run (?:the )?(?:tests? in )?«[ct]\d+»,? (?:and|then) (?:then )?{_FIX}\b",
     )
 )
 _FAILS = re.compile(
     rf"«[ct]\d+» {_FEW}(?:fails?|failed|(?:is|are) {_FEW}(?:failing|broken|red)"
     r"|(?:does|do|is|are)(?: not|n['’]t) pass(?:ing)?)\b"
 )
-_FIX_IT = re.compile(rf"{_DO}(?:find [^«»]*\band )?{_FIX}\b", re.IGNORECASE)
+_FIX_IT = re.compile(
+    rf"{_DO}(?:(?:find [^«»]*\band )?{_FIX}|(?:make|get) (?:it|them) (?:to )?{_SUCCEED})\b",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(r"(?:\w+,? )?(?:can|could|would|will) you\b", re.IGNORECASE)
 _NO_ASK = re.compile(
     # a question
     r"(?:(?:so|and|but|ok|okay|hi|hello|hey),? )*(?:what|why|how|when|where|which|who|whose|does"
@@ -90,7 +100,7 @@ _NO_ASK = re.compile(
     r"|(?:write|add|document|note|mention|put|remind)\b[^«]* (?:that|saying|says|how|why)\b"
     # a report
     r"|(?:i|we|you|they|he|she|it|this|that|someone)\b"
-    r"(?! (?:\w+ )?(?:want|need|must|should|have to)\b| would like\b)",
+    r"(?! (?:\w+ )?(?:want|need|must|should|have to|done|finished)\b| would like\b)",
     re.IGNORECASE,
 )
 _NOT = r"\b(?:do not|don['’]?t|never|no need to|without|instead of|rather than|not)"
@@ -100,8 +110,9 @@ _NEGATED = re.compile(
     re.IGNORECASE,
 )
 _NOT_TO_RUN = re.compile(
-    rf"{_NOT} (?:\w+ )?(?:run|running|execute|executing|start)(?: (?:«\w+»|it|them|this|that|any\w*"
-    r"|commands?|(?:the )?(?:code|tests?|check|suite))\b|[\s.,;!]*$|[.,;!])",
+    rf"{_NOT} (?:\w+ )?(?:run|running|execute|executing|start)"
+    r"(?: (?:«\w+»|it|them|this|that|anything|(?:any )?commands?"
+    r"|(?:the )?(?:code|tests?|check|suite))\b|[\s.,;!]*$|[.,;!])",
     re.IGNORECASE | re.MULTILINE,
 )
 _LIKE_AN_ASK = re.compile(
@@ -144,6 +155,7 @@ def named_check(task: str, workspace: Path) -> NamedCheck:
     names = dict.fromkeys(mark for ask in asked for mark in re.findall(r"«\w(\d+)»", ask))
     if names:
         return NamedCheck(" && ".join(dict.fromkeys(commands[int(name)] for name in names)))
+    asks += [sentence for sentence in _sentences(text) if _POLITE.match(sentence)]
     doubtful = any(_LIKE_AN_ASK.search(sentence) for sentence in asks)
     return NamedCheck(doubt=commands[0] if doubtful else None)
 
@@ -167,9 +179,23 @@ def _labelled(text: str) -> str | None:
     """The command after "Check:", unless it is prose."""
     quoted = re.fullmatch(r"`([^`]+)`\.?", text)
     if quoted:
-        return quoted[1].strip()
-    is_path = re.match(r"(?:\.|~)?/[\w./-]+\w(?:\s|$)", text)
-    return text if is_path or _RUNNER.match(text) else None
+        return quoted[1].strip() if _kind(quoted[1].strip()) else None
+    begin = _RUNNER.match(text) or re.match(r"(?:\.|~)?/[\w./-]+\w(?=\s|$)", text)
+    if begin is None:
+        return None
+    before = ""
+    for word in text[begin.end() :].split():  # options and what follows them, paths, operators
+        if not (word.startswith("-") or before.startswith("-") or re.search(r"[./:=*|&;>]", word)):
+            return None
+        before = word
+    return text
+
+
+def _kind(command: str) -> str:
+    """Whether a text in back-ticks is a test runner (c), another program (p), or neither."""
+    if _RUNNER.match(command):
+        return "c"
+    return "p" if _PROGRAM.fullmatch(command) and not _CODE.match(command) else ""
 
 
 def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
@@ -184,11 +210,8 @@ def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
         content = match[1].strip()
         if _TEST_FILE.fullmatch(content) and (command := _command_for(workspace, content)):
             return mark("t", command)
-        if _RUNNER.match(content):
-            return mark("c", content)
-        if _PROGRAM.fullmatch(content) and not _CODE.match(content):
-            return mark("p", content)
-        return "«»"
+        kind = _kind(content)
+        return mark(kind, content) if kind else "«»"
 
     def prose(match: re.Match[str]) -> str:
         command = re.sub(r"(?<!\.)[.,:]$", "", match[0])
