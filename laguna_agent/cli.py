@@ -39,7 +39,8 @@ def _distrust_the_repository() -> None:
     ]
 
 
-_distrust_the_repository()  # before anything is imported that is not part of Python's own start
+if __name__ == "__main__" or os.path.basename(sys.argv[0]) == "laguna":  # not when it is imported
+    _distrust_the_repository()  # before anything is imported that Python's own start does not need
 
 import codecs
 import errno

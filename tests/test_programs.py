@@ -204,7 +204,7 @@ def test_a_python_of_laguna_imports_nothing_of_the_working_directory(
      ("{root}", ""), ("{root}", "sub")],
 )  # fmt: skip
 def test_the_command_drops_entries_of_the_repository_first(
-    path: str, folder: str, hostile: Path, marker: Path
+    path: str, folder: str, hostile: Path, marker: Path, tmp_path: Path
 ) -> None:
     for name in ("sitecustomize.py", "encodings.py", "laguna_agent/__init__.py", "re.py"):
         (hostile / name).unlink()  # those come before any line of laguna
@@ -212,9 +212,13 @@ def test_the_command_drops_entries_of_the_repository_first(
     (hostile / ".git").mkdir()
     (hostile / "sub").mkdir()
     own = os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry))
-    code = "import laguna_agent.cli as c; c.main(['--version']); import httpx, numpy"
+    command = tmp_path / "bin" / "laguna"
+    command.parent.mkdir()
+    command.write_text(
+        "from laguna_agent.cli import main\nmain(['--version'])\nimport httpx, numpy\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=hostile / folder, capture_output=True, text=True,
+        [sys.executable, str(command)], cwd=hostile / folder, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": f"{own}:{path.format(root=hostile)}"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -224,7 +228,7 @@ def test_the_command_drops_entries_of_the_repository_first(
 def test_a_program_that_imports_the_package_keeps_its_own_modules(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("answer = 42\n")
     program = tmp_path / "program.py"
-    program.write_text("import laguna_agent.events, mine; print(mine.answer)\n")
+    program.write_text("import laguna_agent.cli, mine; print(mine.answer)\n")
     own = os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry))
     done = subprocess.run(
         [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True,

@@ -96,10 +96,19 @@ def test_work_that_never_ends_is_stopped_and_judged(evaluate: Evaluate, tmp_path
     assert result.failure == "limit"
 
 
-@pytest.mark.parametrize("task", [task.name for task in load_suite("smoke").tasks])
-async def test_a_task_of_the_smoke_suite_fails_at_the_start_and_passes_when_solved(
-    task: str,
-) -> None:
-    found: list[tuple[str, str]] = []
-    await check_suite(load_suite("smoke").chosen([task], []), lambda *pair: found.append(pair))
-    assert found == [(task, "")]
+@pytest.mark.parametrize("name", ["smoke", pytest.param("repo", marks=pytest.mark.slow)])
+async def test_every_task_fails_at_the_start_and_passes_when_solved(name: str) -> None:
+    found: dict[str, str] = {}
+    await check_suite(load_suite(name), found.__setitem__)
+    wrong = {task: problem for task, problem in found.items() if problem}
+    assert not {task for task in wrong if not wrong[task].startswith("left out")}, wrong
+
+
+def test_the_halves_of_the_repository_suite_hold_tasks_of_every_kind() -> None:
+    tasks = load_suite("repo").tasks
+    halves = {half: [t for t in tasks if half in t.file.tags] for half in ("dev", "check")}
+    assert [len(half) for half in halves.values()] == [31, 31]
+    kinds = {"fix", "feature", "flag", "refactor", "tests", "config", "git", "search", "docs",
+             "data", "large", "names", "javascript", "shell", "c", "run", "files"}  # fmt: skip
+    assert {tag for task in halves["dev"] for tag in task.file.tags} >= kinds
+    assert {tag for task in halves["check"] for tag in task.file.tags} >= kinds

@@ -33,7 +33,7 @@ def make_parser() -> Parser:
         examples=("laguna eval smoke", "laguna eval smoke --model starter --repeats 3"),
     )
     add = parser.add_argument
-    add("suite", nargs="?", metavar="SUITE", help="smoke, or a folder of tasks")
+    add("suite", nargs="?", metavar="SUITE", help="smoke, repo, or a folder of tasks")
     add("--task", action="append", default=[], metavar="NAME", help="only this task")
     add("--tag", action="append", default=[], metavar="TAG", help="only tasks with this tag")
     add("--model", action="append", default=[], metavar="NAME", help="as for --task of laguna")

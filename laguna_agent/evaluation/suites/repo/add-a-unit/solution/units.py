@@ -1,0 +1,7 @@
+"""Units of length, each in metres."""
+
+METRES = {
+    "m": 1.0,
+    "ft": 0.3048,
+    "yd": 0.9144,
+}

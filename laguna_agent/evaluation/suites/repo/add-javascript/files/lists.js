@@ -1,0 +1,5 @@
+function last(values) {
+  return values[values.length - 1];
+}
+
+module.exports = { last };

@@ -1,0 +1,14 @@
+import unittest
+
+from fizz import *
+
+
+class TestFizz(unittest.TestCase):
+    def test_three(self):
+        self.assertEqual(fizz(9), "fizz")
+
+    def test_five(self):
+        self.assertEqual(fizz(10), "buzz")
+
+    def test_other(self):
+        self.assertEqual(fizz(7), "7")

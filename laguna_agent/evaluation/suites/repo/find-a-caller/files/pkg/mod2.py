@@ -1,0 +1,10 @@
+"""Part 2 of the package."""
+
+import os
+
+LIMIT = 20
+
+
+def step_2(value):
+    """Step 2."""
+    return value + LIMIT

@@ -1,0 +1,3 @@
+def normalise(text):
+    """normalise(text) folds spaces."""
+    return " ".join(text.split())

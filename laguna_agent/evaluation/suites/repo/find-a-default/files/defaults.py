@@ -1,0 +1,1 @@
+DEFAULTS = {"attempts": 6, "workers": 4, "retries": 9}

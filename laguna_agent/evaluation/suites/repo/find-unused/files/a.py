@@ -1,0 +1,3 @@
+from tools import fold
+
+print(fold("A"))

@@ -1,0 +1,3 @@
+import tools
+
+print(tools.double("a"))

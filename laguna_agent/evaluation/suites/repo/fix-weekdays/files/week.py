@@ -1,0 +1,11 @@
+"""Working days."""
+
+DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def next_working_day(day):
+    """The working day that follows a day: Monday after Friday, Saturday and Sunday."""
+    position = DAYS.index(day)
+    if position > 4:
+        return "mon"
+    return DAYS[position + 1]

@@ -1,0 +1,5 @@
+import data
+
+
+def count(text):
+    return len(data.read_rows(text))

@@ -1,0 +1,5 @@
+from views import slugify
+
+
+def entry(title):
+    return {"id": slugify(title), "title": title}

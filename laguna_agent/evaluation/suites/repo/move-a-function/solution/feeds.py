@@ -1,0 +1,5 @@
+from text import slugify
+
+
+def entry(title):
+    return {"id": slugify(title), "title": title}

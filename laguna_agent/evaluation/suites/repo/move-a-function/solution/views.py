@@ -1,0 +1,5 @@
+from text import slugify
+
+
+def link(title):
+    return f"/posts/{slugify(title)}"

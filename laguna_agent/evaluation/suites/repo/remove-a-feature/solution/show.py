@@ -1,0 +1,14 @@
+import argparse
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("text")
+    parser.add_argument("--twice", action="store_true")
+    options = parser.parse_args()
+    text = options.text
+    print(text * 2 if options.twice else text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+from model import Usr
+
+
+def create(name):
+    """Create a Usr."""
+    return Usr(name.strip())

@@ -1,0 +1,5 @@
+_VALUES = {"host": "localhost", "port": 80}
+
+
+def get(name):
+    return _VALUES[name]

@@ -1,0 +1,5 @@
+import settings
+
+
+def address():
+    return f"{settings.get('host')}:{settings.get('port')}"

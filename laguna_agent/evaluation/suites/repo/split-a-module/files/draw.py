@@ -1,0 +1,4 @@
+from shapes import Circle, Square
+
+for shape in (Circle(1), Square(2)):
+    print(type(shape).__name__, shape.area())

@@ -1,0 +1,13 @@
+class Stack:
+    def __init__(self):
+        self._items = []
+
+    def push(self, item):
+        self._items.append(item)
+
+    def pop(self):
+        """The item that was pushed last. Raises IndexError when there is none."""
+        return self._items.pop()
+
+    def size(self):
+        return len(self._items)

@@ -1,0 +1,3 @@
+def create(name, age):
+    """A person as a dictionary."""
+    return {"name": name, "age": age}
