@@ -130,9 +130,16 @@ async def _find_text(
 
 
 def expand_globs(text: str) -> list[str]:
-    """A glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` each give two."""
+    """A glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` each give two.
+
+    `My Notes/*.md` gives one: a blank separates only what looks like globs on both sides.
+    """
     result: list[str] = []
-    for part in re.split(r"[,\s]+(?![^{]*\})", text.strip()):
+    parts: list[str] = []
+    for listed in re.split(r"\s*,\s*(?![^{]*\})", text.strip()):
+        words = re.split(r"\s+(?![^{]*\})", listed)
+        parts += words if all(re.search(r"[*?{]", word) for word in words) else [listed]
+    for part in parts:
         match = re.search(r"\{([^{}]*)\}", part)
         if match:
             for option in match.group(1).split(","):

@@ -440,4 +440,5 @@ def test_names_match_by_part_glob_or_expression(pattern: str, found: list[str]) 
 
 def test_globs_are_split() -> None:
     assert expand_globs("*.{js,ts}, *.py a/{b,c}/*") == ["*.js", "*.ts", "*.py", "a/b/*", "a/c/*"]
+    assert expand_globs("My Notes/*.md,*.txt") == ["My Notes/*.md", "*.txt"]
     assert expand_globs("") == []

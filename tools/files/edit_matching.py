@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from laguna_agent.tools.files.encoding import Splice
@@ -124,7 +125,10 @@ _TIERS: tuple[tuple[str, _Key], ...] = (
     ("trailing blanks", str.rstrip),
     ("indentation", str.strip),
     ("blanks", lambda line: " ".join(line.split())),
-    ("typographic characters", lambda line: " ".join(line.translate(_FOLDED).split())),
+    (
+        "typographic characters",
+        lambda line: " ".join(unicodedata.normalize("NFC", line).translate(_FOLDED).split()),
+    ),
 )
 
 

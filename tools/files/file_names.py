@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pathspec import GitIgnoreSpec
 
@@ -16,6 +16,27 @@ from pathspec import GitIgnoreSpec
 def composed(text: str) -> str:
     """The text in composed Unicode."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+_FOLDED = str.maketrans(
+    "‘’‚‛“”„‟‐‑‒–—―−\u00a0\u2002\u2003\u2007\u2009\u202f\u3000",
+    "'" * 4 + '"' * 4 + "-" * 7 + " " * 7,
+    "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f",
+)
+"""Characters that look alike: names come with them (the narrow space in the names of a Mac's
+screenshots), and models write the plain ones."""
+
+
+def _folded(name: str) -> str:
+    return " ".join(composed(name).translate(_FOLDED).split())
+
+
+SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("composed or decomposed characters", composed),
+    ("spaces, quotes or dashes that look alike", _folded),
+    ("upper and lower case", lambda name: _folded(name).casefold()),
+)
+"""How two names for one file may differ, in the order in which they are tried."""
 
 
 class Globs:

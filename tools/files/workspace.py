@@ -102,6 +102,10 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
         return WorkspacePath(Path(workspace), inside, context.shown(inside))
     if _beneath(real, state) is not None:
         return _located(state, real, label=real)
+    if inside is not None and (other := _spelled_otherwise(workspace, inside, fold_case=guess)):
+        found, how = other
+        note = f"On disk, {text} has other characters ({how}); taken as {found}."
+        return replace(resolve_path(context, f"{workspace}/{found}", guess=guess), note=note)
     if inside is not None and not guess:
         return WorkspacePath(Path(workspace), inside, context.shown(inside))
     candidates = [] if os.path.lexists(real) else similar_paths(Path(workspace), text)
@@ -115,6 +119,40 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
     if candidates:
         raise PathError(f"{text} does not exist.{hint}")
     return WorkspacePath(Path(workspace), inside, context.shown(inside))
+
+
+def _spelled_otherwise(workspace: str, relative: str, *, fold_case: bool) -> tuple[str, str] | None:
+    """The path as it is on disk, where that only looks the same, and what differs.
+
+    What does not exist yet keeps its spelling, below folders as they are on disk: a file is not
+    created beside its twin. Raises PathError if several files look the same.
+    """
+    from laguna_agent.tools.files.file_names import SPELLINGS
+
+    done, how = "", ""
+    parts = relative.split("/")
+    for position, part in enumerate(parts):
+        folder = f"{workspace}/{done}"
+        if os.path.lexists(folder + part):
+            done += part + "/"
+            continue
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            names = []
+        for kind, key in SPELLINGS if fold_case else SPELLINGS[:-1]:
+            wanted = key(part)
+            same = [name for name in names if key(name) == wanted] if wanted else []
+            if len(same) > 1:
+                shown = " or ".join(ascii(done + name) for name in sorted(same)[:3])
+                raise PathError(f"{relative} does not exist; there is {shown}.")
+            if same:
+                done, how = f"{done}{same[0]}/", kind
+                break
+        else:
+            done += "/".join(parts[position:]) + "/"
+            break
+    return (done[:-1], how) if how else None
 
 
 def _is_from_root(text: str, start: str, workspace: str) -> bool:
@@ -138,23 +176,24 @@ def _located(root: str, path: str, *, label: str) -> WorkspacePath:
 
 def similar_paths(workspace: Path, text: str) -> list[str]:
     """Files in the workspace that a path that does not exist may mean; the best kind only."""
+    from laguna_agent.tools.files.file_names import composed
     from laguna_agent.tools.files.walk import walk
 
-    wanted = [part for part in text.split("/") if part not in ("", ".", "..")]
+    wanted = [composed(part) for part in text.split("/") if part not in ("", ".", "..")]
     if not wanted:
         return []
     suffix = "/" + "/".join(wanted)
     longer, shorter, same_name = [], [], []
     for entry in walk(workspace, limit=20_000):
-        if entry.name != wanted[-1]:
+        if composed(entry.name) != wanted[-1]:
             continue
-        relative = entry.relative
+        relative = composed(entry.relative)
         if ("/" + relative).endswith(suffix):
-            longer.append(relative)
+            longer.append(entry.relative)
         elif suffix.endswith("/" + relative):
-            shorter.append(relative)
+            shorter.append(entry.relative)
         else:
-            same_name.append(relative)
+            same_name.append(entry.relative)
     return longer or shorter or same_name
 
 
