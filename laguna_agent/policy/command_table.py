@@ -78,6 +78,8 @@ def _awk(options: Options, operands: Sequence[str]) -> str | None:
     program = operands[0] if operands else ""
     if re.search(r"[>|@]|system|getline", program):
         return "the awk program may write files or run commands"
+    if re.search(r"ARG[VC]|SYMTAB|FUNCTAB|PROCINFO", program):
+        return "the awk program may choose the files that it reads"
     if any(re.match(r"[A-Za-z_]\w*=", word) for word in operands[1:]):
         return "the awk command sets a variable"
     return None

@@ -1,23 +1,28 @@
 """Whether a repository's own configuration makes read-only git commands run programs.
 
 `git status`, `log` and `diff` run programs that the repository names: a monitor, a pager, filters,
-text converters, hooks. Read-only commands are allowed without asking, so the repository's
-configuration is checked first. Only files are read; git is not run.
+text converters, hooks. Read-only commands are allowed without asking, so git is asked first which
+settings it would use in that directory: only git reads its files as git does, includes, quotes and
+broken repositories among them. Listing settings runs nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-_SECTION = re.compile(r'^\s*\[\s*([A-Za-z0-9.-]+)\s*(?:"((?:[^"\\]|\\.)*)")?\s*\]')
-_SETTING = re.compile(r"^\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*?))?\s*$")
+from laguna_agent.policy import sensitive_paths
+from laguna_agent.policy.environment import child_environment
+from laguna_agent.programs import find_program, search_path
+
 _GITLINK = b"\x00\x00\xe0\x00"
-_MAX_CONFIG = 1 << 20
 _MAX_INDEX = 64 << 20
+_TIMEOUT = 5.0
+_LIST = ("config", "--list", "--null", "--show-scope", "--show-origin", "--includes")
 
 _RUNS = re.compile(
     r"""^(
@@ -26,16 +31,16 @@ _RUNS = re.compile(
   | sequence\.editor | pager\..* | gpg\..* | log\.showsignature
   | diff\.external | diff\..*\.(command|textconv|cachetextconv)
   | filter\..*\.(clean|smudge|process)
-  | merge\..*\.driver | mergetool\..* | difftool\..* | guitool\..*
+  | merge\..*\.driver | mergetool\..* | difftool\..* | guitool\..* | hook\..*
   | credential(\..*)?\.helper | remote\..*\.(uploadpack|receivepack|vcs|promisor|partialclonefilter)
-  | extensions\.(partialclone|worktreeconfig) | protocol\..* | url\..*
-  | include\.path | includeif\..* | alias\..* | submodule\..*\.update
+  | extensions\.partialclone | protocol\..* | url\..*
+  | alias\..* | submodule\..*\.update
   | uploadpack\..* | receive\..* | tar\..*\.command | interactive\.difffilter
   | trace2\..* | browser\..* | man\..* | web\..* | help\..* | instaweb\..* | sendemail\..*
   | trailer\..*\.(cmd|command) | status\.submodulesummary | diff\.submodule
   | pretty\..* | format\.pretty
     )$""",
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
 _SAFE_VALUES = {
     "core.fsmonitor": {"false", "no", "off", "0", ""},
@@ -44,123 +49,122 @@ _SAFE_VALUES = {
     "gpg.format": {"openpgp", "x509", "ssh"},
     "credential.helper": {""},
 }
-_LFS = re.compile(r"^git-lfs (clean|smudge|filter-process)( --skip)?( -- %f)?$")
+_LFS = re.compile(r"git-lfs (clean|smudge|filter-process)( --skip)?( -- %f)?")
+_READS = frozenset(
+    {
+        "blame.ignorerevsfile",
+        "core.attributesfile",
+        "core.excludesfile",
+        "diff.orderfile",
+        "format.signaturefile",
+        "gpg.ssh.allowedsignersfile",
+        "gpg.ssh.revocationfile",
+        "mailmap.file",
+    }
+)
+"""Settings that name a file of which git may show something."""
 
 
-@dataclass(frozen=True)
-class GitConfiguration:
-    """The git directories that git uses from some working directory."""
-
-    directory: str
-    common: str
+class _UnknownError(Exception):
+    """git did not tell; the message says why."""
 
 
-def find_repository(start: str) -> GitConfiguration | None:
-    """The repository that git finds at or above `start`, bare ones included."""
-    current = os.path.realpath(start)
-    while True:
-        dot_git = os.path.join(current, ".git")
-        if os.path.isfile(dot_git):
-            linked = _follow(dot_git)
-            if linked:
-                return _with_common(linked)
-        elif os.path.isdir(dot_git) and _is_repository(dot_git):
-            return _with_common(dot_git)
-        if _is_repository(current):
-            return _with_common(current)
-        parent = os.path.dirname(current)
-        if parent == current:
-            return None
-        current = parent
+def risk(
+    start: str, root: str, read_objection: Callable[[str], str | None] = lambda path: None
+) -> str | None:
+    """Why a read-only git command in `start` might run a program or read what it must not, or None.
 
-
-def _is_repository(path: str) -> bool:
-    has_head = os.path.lexists(os.path.join(path, "HEAD"))
-    return has_head and (
-        os.path.isfile(os.path.join(path, "commondir"))
-        or (
-            os.path.isdir(os.path.join(path, "objects"))
-            and os.path.isdir(os.path.join(path, "refs"))
-        )
-    )
-
-
-def _follow(dot_git: str) -> str | None:
-    text = _read(dot_git)
-    if text is None or not text.startswith("gitdir:"):
-        return None
-    return os.path.realpath(os.path.join(os.path.dirname(dot_git), text[7:].strip()))
-
-
-def _with_common(directory: str) -> GitConfiguration:
-    text = _read(os.path.join(directory, "commondir"))
-    common = os.path.realpath(os.path.join(directory, text.strip())) if text else directory
-    return GitConfiguration(directory, common)
-
-
-def _read(path: str) -> str | None:
+    Settings of the repository count, and those in a file below the workspace `root` that the
+    user's own configuration includes.
+    """
     try:
-        with open(path, "rb") as file:
-            return file.read(_MAX_CONFIG + 1).decode("utf-8", "surrogateescape")
-    except OSError:
-        return None
+        for key, value, inside in _settings(start, root):
+            if not inside:
+                continue
+            if _may_run(key, value):
+                return f"the repository's configuration sets {key}"
+            if key in _READS and value:
+                place = os.path.join(_top(start), os.path.expanduser(value))
+                if reason := read_objection(place):
+                    return f"the repository's configuration sets {key}: {reason}"
+        return _directory_risk(start)
+    except _UnknownError as error:
+        return f"git does not tell its configuration here: {error}"
 
 
-def settings(path: str) -> list[tuple[str, str]] | None:
-    """Keys (`section.sub.name`, section and name in lower case) and values; None if unparsable."""
-    text = _read(path)
-    if text is None:
-        return [] if not os.path.lexists(path) else None
-    if len(text) > _MAX_CONFIG:
-        return None
-    found: list[tuple[str, str]] = []
-    prefix = ""
-    for line in re.sub(r"\\\r?\n", "", text).split("\n"):
-        line = line.strip("\r\ufeff")
-        if match := _SECTION.match(line):
-            prefix = match.group(1).lower() + (f".{match.group(2)}" if match.group(2) else "")
-            line = line[match.end() :]
-        line = line.strip()
-        if not line or line[0] in "#;":
-            continue
-        setting = _SETTING.match(line)
-        if setting is None:
-            return None
-        value = setting.group(2)
-        found.append((f"{prefix}.{setting.group(1).lower()}", _plain_value(value)))
-    return found
+def _may_run(key: str, value: str) -> bool:
+    if key in _SAFE_VALUES and value.lower() in _SAFE_VALUES[key]:
+        return False
+    if key.startswith("filter.lfs.") and _LFS.fullmatch(value):
+        return False
+    return bool(_RUNS.match(key.lower()))
 
 
-def _plain_value(value: str | None) -> str:
-    if value is None:
-        return "true"
-    return value.split(" #")[0].split(" ;")[0].strip().strip('"')
+def _settings(start: str, root: str) -> Iterator[tuple[str, str, bool]]:
+    """Keys, values, and whether the setting is the repository's or in a file of the workspace."""
+    fields = _git(start, *_LIST).split("\0")
+    for scope, origin, setting in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+        key, _, value = setting.partition("\n")
+        kind, _, file = origin.partition(":")
+        place = sensitive_paths.real(os.path.join(start, file)) if kind == "file" else ""
+        inside = scope not in ("system", "global") or sensitive_paths.is_under(place, root)
+        yield key, value, inside
 
 
-def risk(start: str) -> str | None:
-    """Why a read-only git command in `start` might run a program, or None."""
-    repository = find_repository(start)
-    if repository is None:
-        return None
-    return _repository_risk(repository)
-
-
-def _repository_risk(repository: GitConfiguration) -> str | None:
-    files = [
-        os.path.join(repository.common, "config"),
-        os.path.join(repository.common, "config.worktree"),
-        os.path.join(repository.directory, "config.worktree"),
-    ]
-    for path in files:
-        if reason := _config_risk(path, _stamp(path)):
-            return reason
-    hook = os.path.join(repository.common, "hooks", "post-index-change")
-    if os.path.lexists(hook):
+def _directory_risk(start: str) -> str | None:
+    """What git runs or follows because of files in the git directory."""
+    try:
+        places = _git(start, "rev-parse", "--git-path", "index", "--git-path", "hooks").split("\n")
+    except _UnknownError:
+        return None  # no repository, or one that git refuses for every command
+    if len(places) != 3:
+        return "the path of the repository is not a plain line"
+    index, hooks = (os.path.join(start, place) for place in places[:2])
+    if os.path.lexists(os.path.join(hooks, "post-index-change")):
         return "the repository has a hook that `git status` may run"
-    index = os.path.join(repository.directory, "index")
-    if _has_submodules(index, _stamp(index)):
+    if any(_has_submodules(path, _stamp(path)) for path in _indexes(index)):
         return "the repository has submodules, whose own configuration git follows"
     return None
+
+
+def _indexes(index: str) -> Iterator[str]:
+    """The index, and those that it shares entries with."""
+    yield index
+    folder = os.path.dirname(index)
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    yield from (os.path.join(folder, name) for name in names if name.startswith("sharedindex."))
+
+
+def _top(start: str) -> str:
+    """The top of the working tree, which relative file names begin at."""
+    prefix = _git(start, "rev-parse", "--show-prefix").rstrip("\n").rstrip("/")
+    real = sensitive_paths.real(start)
+    return real.removesuffix(f"/{prefix}") if prefix else real
+
+
+def _git(start: str, *arguments: str) -> str:
+    """The output of git in `start`, with the environment that commands get."""
+    program = find_program("git")
+    if program is None:
+        raise _UnknownError("git is not found")
+    try:
+        done = subprocess.run(
+            [program, "--no-pager", *arguments],
+            cwd=start,
+            env={**child_environment(), "PATH": search_path(), "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise _UnknownError(str(error)) from None
+    if done.returncode != 0:
+        raise _UnknownError(done.stderr.decode("utf-8", "replace").strip().split("\n")[0])
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
@@ -169,22 +173,6 @@ def _stamp(path: str) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (info.st_ino, info.st_size, info.st_ctime_ns)
-
-
-@lru_cache(maxsize=64)
-def _config_risk(path: str, stamp: tuple[int, int, int]) -> str | None:
-    found = settings(path)
-    if found is None:
-        return f"{path} is not a plain git configuration"
-    for key, value in found:
-        lower = key.lower()
-        if lower in _SAFE_VALUES and value.lower() in _SAFE_VALUES[lower]:
-            continue
-        if lower.startswith("filter.lfs.") and _LFS.match(value):
-            continue
-        if _RUNS.match(lower):
-            return f"the repository's configuration sets {key}"
-    return None
 
 
 @lru_cache(maxsize=64)

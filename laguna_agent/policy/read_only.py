@@ -95,7 +95,7 @@ class ReadOnlyPolicy:
                 if os.path.lexists(os.path.join(folder, command.program)):
                     return f"{command.program} comes from the workspace ({folder})"
         for place in command.git_at:
-            if reason := git_config.risk(place):
+            if reason := git_config.risk(place, self._root, self.read_objection):
                 return reason
         return None
 
