@@ -120,7 +120,9 @@ _LIKE_AN_ASK = re.compile(
 )
 _ABOUT_TESTS = re.compile(
     r"\b(?:write|add|extend|update|create|improve|rewrite|change|correct|delete|remove)\b"
-    r"[^.\n]{0,40}\btests?\b",
+    r"[^.\n]{0,40}\btests?\b"
+    r"|\b(?:conftest|pytest\.ini|tox\.ini|addopts|testpaths|(?:jest|vitest|karma|mocha)\.?(?:config|rc)"
+    r"|test (?:runner|config\w*|settings?|set-?up))\b",
     re.IGNORECASE,
 )
 

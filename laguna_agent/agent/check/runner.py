@@ -1,7 +1,7 @@
 """The check in one turn: when it runs, what the model reads of it, which tests it protects.
 
-A small model edits tests to make them pass. Tests that the check may rely on are put back before
-it runs, unless the task is about the tests.
+A small model edits tests to make them pass. Tests that the check may rely on, and the settings of
+their runner, are put back before it runs, unless the task is about the tests.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from laguna_agent.agent.check.detection import (
     is_test_file,
     named_check,
     tests_are_the_task,
+)
+from laguna_agent.agent.check.runner_settings import (
+    all_settings,
+    is_runner_file,
+    is_shared,
+    settings_about_tests,
 )
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
@@ -43,6 +49,9 @@ class CheckRunner:
         named = NamedCheck(given) if given else named_check(task, services.tool_context.start)
         self.command, self._doubt = named
         self.protects_tests = self.command is not None and not tests_are_the_task(task)
+        workspace = services.tool_context.workspace
+        self._settings = all_settings(workspace) if self.protects_tests else {}
+        """What files that hold other settings too say about tests, before the turn."""
         self.last: CheckRan | None = None
         self.result = CheckResult(command=self.command) if self.command else None
         """How the check ended when it last ran, also by `done`."""
@@ -137,8 +146,13 @@ class CheckRunner:
 
     def protected(self, path: str) -> str | None:
         """Why a file may not be written, or None. `path` is relative to the workspace."""
-        if not self.protects_tests or not is_test_file(path):
+        if not self.protects_tests or not (is_test_file(path) or is_runner_file(path)):
             return None
+        if is_runner_file(path):
+            return (
+                f"{self._services.tool_context.shown(path)} decides how the tests run and stays as "
+                "it is. Change the code that is tested so that the tests pass."
+            )
         if not (self._services.tool_context.workspace / path).exists():
             return None
         return (
@@ -147,8 +161,17 @@ class CheckRunner:
         )
 
     async def restore_tests(self) -> list[str]:
-        """Put back tests that a command changed; returns their paths."""
-        return await self._files.take_back(is_test_file) if self.protects_tests else []
+        """Put back tests, and how they run, where a command changed it; returns their paths."""
+        return await self._files.take_back(self._decides_result) if self.protects_tests else []
+
+    def _decides_result(self, path: str) -> bool:
+        """Whether a changed file is a test, or changes how tests run."""
+        if is_test_file(path) or is_runner_file(path):
+            return True
+        workspace = self._services.tool_context.workspace
+        return is_shared(path) and (
+            settings_about_tests(workspace, path) != self._settings.get(path, "")
+        )
 
     def failed_note(self, ran: CheckRan) -> str:
         """The message to the model when the check fails."""
