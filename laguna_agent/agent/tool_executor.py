@@ -27,6 +27,7 @@ from laguna_agent.events import (
     ToolStarted,
 )
 from laguna_agent.log import log_decision, log_error
+from laguna_agent.policy.sandbox_limits import limit_reached
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.tool import ToolArguments, ToolResult
@@ -220,9 +221,7 @@ class ToolExecutor:
             self.check.count(result.exit_code)
         if result.ran is not None:
             self.services.gate.command_ran(result.ran)
-            for text in self.services.gate.notices:
-                result.content += f"\n[{text}]"
-                result.notes += 1
+            self._note_limits(result)
         finished = ToolFinished(
             call_id=call.id,
             name=call.name,
@@ -234,6 +233,18 @@ class ToolExecutor:
             self.done = finished
         plan = PlanUpdated(steps=result.plan) if result.plan is not None else None
         return finished, plan
+
+    def _note_limits(self, result: ToolResult) -> None:
+        """Tell the model what the sandbox took away or did not allow."""
+        gate = self.services.gate
+        notes = list(gate.notices)
+        if gate.sandboxed and (
+            limit := limit_reached(result.content, ok=result.ok, network=gate.network)
+        ):
+            notes.append(limit)
+        for text in notes:
+            result.content += f"\n[{text}]"
+            result.notes += 1
 
     def _show_output(self, call_id: str, text: str) -> None:
         self.services.emit(ToolOutput(call_id=call_id, text=text))

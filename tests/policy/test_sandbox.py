@@ -18,6 +18,7 @@ import pytest
 from laguna_agent import paths
 from laguna_agent.policy import sandbox
 from laguna_agent.policy.sandbox import NoSandbox, SandboxChoice, make_sandbox
+from laguna_agent.policy.sandbox_limits import limit_reached
 from laguna_agent.tools.tool import ToolContext
 from support.shells import Shell
 
@@ -568,6 +569,43 @@ E"""
 def test_development_tools_work(script: str, inside: Run) -> None:
     done = inside(script)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        ("git config user.email x@y", "git -c"),
+        ("git remote add up ../o.git", "git -c"),
+        ("git branch t; git branch -u main t", "git -c"),
+        ("echo x > .git/hooks/pre-commit", "git -c"),
+        ("git worktree add ~/elsewhere", "policy.writable"),
+        ("git config --global user.name x", "policy.writable"),
+        ("touch ~/.bashrc", "policy.writable"),
+        ('python3 -c \'open("/etc/x", "w")\'', "policy.writable"),
+        ("git clone https://example.org/a/b", "policy.network"),
+        ("python3 -c 'import urllib.request as u; u.urlopen(\"http://x.org\")'", "policy.network"),
+        ("curl -sS https://example.org", "policy.network"),
+        ("curl -sS http://localhost:8000", "the sandbox's own"),
+        (
+            'node -e \'require("net").connect(8000, "127.0.0.1")\'',
+            "the sandbox's own",
+        ),
+        ("unshare -r id", "--no-sandbox"),
+        ("python3 -m pip install -e .", "--no-build-isolation"),
+        ("ls nothing", ""),
+        ("git log nothing", ""),
+        ("git checkout -qb t; git commit -q --allow-empty -m x; git worktree add w", ""),
+    ],
+)
+def test_a_limit_of_the_sandbox_is_said_in_one_line(
+    script: str, word: str, inside: Run, workspace: Path
+) -> None:
+    (workspace / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
+    done = inside(script)
+    line = limit_reached(done.stdout + done.stderr, ok=not done.returncode, network=False)
+    assert word in line, done.stdout + done.stderr
+    assert bool(line) == bool(word), done.stdout + done.stderr
+    assert "\n" not in line
 
 
 def test_pytest_runs_in_it(inside: Run, workspace: Path) -> None:
