@@ -55,6 +55,8 @@ _TOOL_HOMES = (
     "JAVA_HOME",
 )
 _PREFIX_MARKS = ("pyvenv.cfg", "conda-meta", "lib")
+_SAMPLE = 200
+"""Files of a folder of packages that are looked at."""
 _SHOWN_IN_RUN = ("/run/current-system", "/run/booted-system", "/run/opengl-driver")
 
 
@@ -174,6 +176,9 @@ def plan_mounts(
         own_settings = Path(sensitive_paths.real(base)) / ".laguna"
         if own_settings.exists() and not own_settings.is_symlink():
             plan.add("read-only", own_settings)
+    for folder in linked_packages(root):
+        if not any(sensitive_paths.is_under(folder, sensitive_paths.real(w)) for w in writable):
+            plan.add("read-only", folder)
     for path in read_only:
         if os.path.exists(path):
             plan.add("read-only", sensitive_paths.real(path))
@@ -199,6 +204,38 @@ def kernel_settings(proc: str = "/proc") -> list[str]:
             )
     except OSError:
         return []
+
+
+def linked_packages(root: Path) -> list[str]:
+    """Folders of installed packages whose files are hard links into a store that all projects share
+    (uv's, pnpm's, bun's): writing such a file changes it for all of them."""
+    installed = [
+        *root.glob(".venv/lib/python*/site-packages"),
+        *root.glob("venv/lib/python*/site-packages"),
+        root / "node_modules" / ".pnpm",
+        root / "node_modules",
+    ]
+    found: list[str] = []
+    for folder in map(os.fspath, installed):
+        is_own = os.path.isdir(folder) and sensitive_paths.real(folder) == folder
+        if is_own and not any(inner.startswith(folder) for inner in found):
+            found += [folder] if _has_linked_files(folder) else []
+    return found
+
+
+def _has_linked_files(folder: str) -> bool:
+    """Whether some of the first files in a folder have other names too."""
+    looked = 0
+    for _, _, names, descriptor in os.fwalk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISREG(info.st_mode) and info.st_nlink > 1:
+                    return True
+            looked += 1
+            if looked >= _SAMPLE:
+                return False
+    return False
 
 
 def _is_laguna_s(path: str) -> bool:

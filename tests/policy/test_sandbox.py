@@ -187,6 +187,42 @@ def test_denied_paths_are_hidden_or_read_only(inside: Run, workspace: Path) -> N
     assert (workspace / "README.md").read_text() == "foo\nbar\n"
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".venv/lib/python3.11/site-packages/six-1.dist-info/METADATA",
+        "venv/lib/python3.12/site-packages/numpy/core/a.py",
+        "node_modules/.pnpm/left-pad@1.0.0/node_modules/left-pad/index.js",
+        "node_modules/left-pad/index.js",
+    ],
+)
+def test_a_store_that_packages_are_linked_from_is_not_changed(
+    place: str, inside: Run, workspace: Path, home: Path
+) -> None:
+    store, package = home / "store", workspace / place
+    store.write_text("clean\n")
+    package.parent.mkdir(parents=True)
+    os.link(store, package)
+    top, _, rest = place.partition("/")
+    done = inside(
+        f'echo evil >> {place}; truncate -s0 {place}; python3 -c \'open("{place}", "w")\'; '
+        f"mv {top} moved; echo evil >> moved/{rest}; cat {place} moved/{rest}"
+    )
+    assert done.stdout == "clean\n"
+    assert store.read_text() == "clean\n"
+    if (workspace / "moved").exists():
+        (workspace / "moved").rename(workspace / top)
+    inside(f"echo mine >> {place}", writable=[workspace / top])
+    assert "mine" in store.read_text()
+
+
+def test_packages_that_are_no_links_can_be_changed(inside: Run, workspace: Path) -> None:
+    place = workspace / "node_modules" / "x"
+    place.mkdir(parents=True)
+    (place / "index.js").write_text("one\n")
+    assert inside("echo two >> node_modules/x/index.js && rm -rf node_modules").returncode == 0
+
+
 def test_extra_paths_can_be_writable(inside: Run, workspace: Path) -> None:
     extra = workspace.parent / "extra"
     extra.mkdir()

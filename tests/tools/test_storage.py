@@ -58,6 +58,31 @@ async def test_hard_links_stay_links(box: Toolbox) -> None:
     assert (box.workspace / "a.txt").samefile(box.workspace / "b.txt")
 
 
+@pytest.mark.parametrize("others_inside", [0, 1])
+async def test_a_hard_link_outside_keeps_its_content(box: Toolbox, others_inside: int) -> None:
+    store = box.workspace.parent / "store"
+    store.write_text("one\n")
+    os.link(store, box.workspace / "a.txt")
+    for number in range(others_inside):
+        os.link(store, box.workspace / f"{number}.txt")
+    assert (await box.call("edit", path="a.txt", old="one", new="1")).ok
+    assert box.text("a.txt") == "1\n"
+    assert store.read_text() == "one\n"
+
+
+async def test_a_hard_link_outside_is_not_written_in_place(
+    box: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = box.workspace.parent / "store"
+    store.write_text("one\n")
+    os.link(store, box.workspace / "a.txt")
+    monkeypatch.setattr(storage, "_keep_attributes", lambda *a: False)
+    result = await box.call("edit", path="a.txt", old="one", new="1")
+    assert not result.ok
+    assert "outside the workspace" in result.content
+    assert store.read_text() == box.text("a.txt") == "one\n"
+
+
 async def test_symbolic_link_stays_a_link(box: Toolbox) -> None:
     box.add({"d/a.txt": "one\n"})
     (box.workspace / "link").symlink_to("d/a.txt")

@@ -1,10 +1,11 @@
 """Writes files of the workspace so that a crash leaves the old or the new content, never a mix.
 
 A file is replaced by renaming a temporary file over it, which keeps mode, owner, extended
-attributes, and symbolic links to it. Where that is not possible it is written in place: a file with
-several hard links, which renaming would split, one that is itself a mount, one in a folder that is
-not writable. Its new content goes to a journal first, and `recover` finishes a write that a crash
-interrupted; one that fails is taken back.
+attributes, and symbolic links to it. Where that is not possible it is written in place: one that is
+itself a mount, one in a folder that is not writable, and one with several hard links in the
+workspace, which renaming would split. A file with links outside is split from them. What is written
+in place goes to a journal first, and `recover` finishes a write that a crash interrupted; one that
+fails is taken back.
 
 `laguna_agent.atomic_write` is for laguna's own files, which need neither attributes nor links kept.
 """
@@ -37,6 +38,8 @@ from laguna_agent.tools.tool import ToolContext
 FILE_LIMIT = 32 << 20
 """Bytes of the largest file that is edited or rewritten."""
 _JOURNAL = "unfinished-writes"
+_MOST_NAMES = 200_000
+"""Names that are looked at for those of one file."""
 _CANNOT_REPLACE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS}
 """Errors of replacing a file that may be writable all the same: it is a mount, or its folder is
 read-only or sticky."""
@@ -75,10 +78,31 @@ def replace_file(
         info = check_writable(target)
         if info is None or read_bytes(target, FILE_LIMIT + 1) != expected:
             raise PathError(f"{target.label} changed just now; nothing was written. Read it again.")
-        if info.st_nlink > 1 or not _rename_over(target, data, info):
+        # Links outside the workspace (a package manager's store) keep their content.
+        linked = info.st_nlink > 1
+        inside = linked and _names_below(target.root, info) == info.st_nlink
+        if inside or not _rename_over(target, data, info):
+            if linked and not inside:
+                raise PathError(
+                    f"{target.label} has other names outside the workspace and cannot be replaced."
+                )
             _write_in_place(context, target, expected, data)
     except OSError as error:
         raise PathError(explain(error, target.label)) from None
+
+
+def _names_below(root: Path, info: os.stat_result) -> int:
+    """How many names a file has below `root`, as far as that can be found out quickly."""
+    names, looked, waiting = 0, 0, [os.fspath(root)]
+    while waiting and looked < _MOST_NAMES:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                looked += 1
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.inode() == info.st_ino:
+                    names += entry.stat(follow_symlinks=False).st_dev == info.st_dev
+    return names
 
 
 def create_file(target: WorkspacePath, data: bytes) -> None:
