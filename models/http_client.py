@@ -63,13 +63,15 @@ def proxy_for(url: str) -> str | None:
     scheme, _, rest = proxy.partition("://")
     scheme = {"socks": "socks5"}.get(scheme.lower(), scheme.lower())  # as desktops write it
     shown = f"{kind.upper()}_PROXY names the proxy {without_password(f'{scheme}://{rest}')}"
-    direct = f"Without the proxy: NO_PROXY={host}"
+    direct = f"without the proxy: NO_PROXY={host}"
     if scheme not in ("http", "https", "socks5", "socks5h"):
-        raise ModelError(f"{shown}, of a kind that laguna does not know", hint=f"{direct}.")
+        raise ModelError(
+            f"{shown}, of a kind that laguna does not know", hint=f"Reach it {direct}."
+        )
     if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ModelError(
             f"{shown}; for SOCKS laguna needs the Python package socksio",
-            hint=f"{sys.executable} -m pip install socksio    {direct}",
+            hint=f"Install it: {sys.executable} -m pip install socksio. Or {direct}",
         )
     return f"{scheme}://{rest}"
 

@@ -102,7 +102,9 @@ class ProgressPrinter:
         self._generated = 0
         text = " ".join(reply.text.split())
         if reply.discarded:
-            self._write_line("- repeated reply discarded; generating another")
+            full = reply.finish_reason in ("length", "context_full")
+            why = "the context was full" if full else "it repeats an earlier one"
+            self._write_line(f"- reply discarded, since {why}; generating another")
         elif text:
             self._write_line(f"· {text if len(text) <= 200 else text[:199] + '…'}")
 

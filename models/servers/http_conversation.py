@@ -237,6 +237,11 @@ class HttpConversation:
                 raise refusal(
                     response.status_code, told, response.headers, proxy=self._shared.proxy
                 )
+            if "text/html" in response.headers.get("content-type", ""):
+                raise ModelError(
+                    f"{without_password(self._url)} answers with a web page, not with a reply",
+                    hint="`url` of the provider in config.toml ends with /v1 as a rule.",
+                )
             async with aclosing(events(response, silence)) as stream:
                 async for event in stream:
                     failure = refusal_in_stream(event)

@@ -64,7 +64,7 @@ async def open_provider(
         )
     if url.path in ("", "/"):
         url, shown = url.copy_with(path="/v1"), f"{shown}/v1"
-    address = str(url).rstrip("/")
+    address = str(url).rstrip("/").removesuffix("/chat/completions")
     if config.offline and not is_local(address):
         raise UsageError(
             f"provider {provider} is at {url.host}, and laguna is offline",

@@ -122,6 +122,22 @@ async def test_a_server_that_moved_says_where_to() -> None:
         assert "it is at https://box.example/v1" in await failure_of(server.url)
 
 
+async def test_an_address_that_has_a_web_page_says_so() -> None:
+    async def page(exchange: Exchange) -> None:
+        await exchange.open(kind="text/html; charset=utf-8")
+        await exchange.send(b"<html>Welcome</html>")
+
+    async with ModelServer(page) as server:
+        assert "answers with a web page" in await failure_of(server.url)
+    assert len(server.requests) == 1
+
+
+async def test_the_address_of_the_endpoint_itself_is_understood() -> None:
+    async with ModelServer(says_hi) as server:
+        assert await answer_of(f"{server.url}/chat/completions") == "Hi there\u2028."
+        assert await answer_of(f"{server.url}/") == "Hi there\u2028."
+
+
 # --- proxies ----------------------------------------------------------------------------------
 
 

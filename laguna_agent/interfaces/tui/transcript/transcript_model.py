@@ -233,7 +233,9 @@ class TranscriptModel:
         self._finish_text("thinking", event.thinking, event)
         self._finish_text("answer", event.text, event)
         if event.discarded:
-            self.add_notice("the model repeated itself; asking again")
+            full = event.finish_reason in ("length", "context_full")
+            why = "the context was full" if full else "the model repeated itself"
+            self.add_notice(f"{why}; asking again")
         elif event.text.strip():
             self.last_answer = event.text
         if event.miss is not None and event.usage.prefilled_tokens > 256:
