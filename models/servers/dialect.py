@@ -47,7 +47,9 @@ _NO_TOOLS = re.compile(
     r"not support(?:ed)? (?:tools|tool[ _]use|tool[ _]call\w*|function)"
     r"|(?:tools?|tool use|tool calling|function calling)['\"`]? (?:param |parameter )?"
     r"(?:is |are )?(?:not (?:supported|enabled|permitted)|requires?|unsupported)"
-    r"|--enable-auto-tool-choice|support tool use",
+    r"|--enable-auto-tool-choice|support tool use"
+    # Templates that take apart the arguments of earlier calls, which the API has as text.
+    r"|item pairs from a mapping|unknown method: items|no attribute ['\"`]?items",
     re.IGNORECASE,
 )
 _MISSING_THOUGHT = re.compile(

@@ -264,6 +264,8 @@ NO_TOOLS = [
     "tools param requires --jinja flag",
     'No endpoints found that support tool use. Try disabling "read".',
     "Tools are not supported for this model",
+    "Can only get item pairs from a mapping.",
+    "Unknown method: items at row 91, column 22",
 ]
 
 
