@@ -32,7 +32,7 @@ from laguna_agent.models.conversation import Conversation, ModelInfo
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack
-from laguna_agent.tools.checkpoints.changes import Step, Taken
+from laguna_agent.tools.checkpoints.change import Step, Taken
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.files import read_state
 from laguna_agent.trajectory.index import SessionIndex

@@ -17,8 +17,9 @@ from laguna_agent.agent.state import SessionState
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Checkpointed, Notice
 from laguna_agent.paths import holds_home
-from laguna_agent.tools.checkpoints.changes import Change, Origin, Step, Taken, net, new_turn
+from laguna_agent.tools.checkpoints.change import Change, Origin, Step, Taken, net, new_turn
 from laguna_agent.tools.checkpoints.tree_store import TreeState
+from laguna_agent.tools.checkpoints.unfinished import BEAT_S, Mark
 from laguna_agent.tools.shell import calls_made, running_calls, stopped
 from laguna_agent.trajectory.meta import title_of
 
@@ -121,11 +122,12 @@ class TurnFiles:
             yield
             return
         await self.started()
-        before = self._background
+        before, mark = self._background, None
         if before is None:
-            before = await self._state_of(paths)
+            before, mark = await self._begin(paths)
         else:
             paths = None
+        beats = asyncio.create_task(_beat(mark)) if mark is not None else None
         self._recording = True
         try:
             yield
@@ -133,15 +135,20 @@ class TurnFiles:
             self._recording = False
             if before is not None:
                 await _to_the_end(self._close(before, paths))
+            if mark is not None and beats is not None:
+                beats.cancel()
+                mark.end()
 
-    async def _state_of(self, paths: Collection[str] | None) -> TreeState | None:
-        if paths is None and self._state.tree_fails:
-            return None
+    async def _begin(self, paths: Collection[str] | None) -> tuple[TreeState | None, Mark | None]:
+        changes = self._checkpoints.changes
         try:
-            return await asyncio.to_thread(self._checkpoints.changes.state, paths)
+            if paths is not None:
+                return await asyncio.to_thread(changes.state, paths), None
+            if not self._state.tree_fails:
+                return await asyncio.to_thread(changes.begin, self.origin)
         except LagunaError as error:
             self._fail(error)
-            return None
+        return None, None
 
     async def _close(self, before: TreeState, paths: Collection[str] | None) -> None:
         """Record what differs from `before`."""
@@ -216,6 +223,12 @@ class TurnFiles:
             only=paths,
             record=not self._recording,  # what is being recorded includes this
         )
+
+
+async def _beat(mark: Mark) -> None:
+    while True:
+        mark.beat()
+        await asyncio.sleep(BEAT_S)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -18,15 +18,8 @@ from laguna_agent.events import (
     TurnFinished,
     TurnStarted,
 )
-from laguna_agent.tools.checkpoints.changes import (
-    Change,
-    Changes,
-    Kind,
-    Origin,
-    Step,
-    Taken,
-    new_turn,
-)
+from laguna_agent.tools.checkpoints.change import Change, Kind, Origin, Step, Taken, new_turn
+from laguna_agent.tools.checkpoints.changes import Changes
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.checkpoints.tree_store import CheckpointError
 from laguna_agent.tools.files import read_state

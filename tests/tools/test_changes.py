@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from laguna_agent.tools.checkpoints.changes import Change, Changes, Origin, Step, net, new_turn
+from laguna_agent.tools.checkpoints.change import Change, Origin, Step, net, new_turn
+from laguna_agent.tools.checkpoints.changes import Changes
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 
 Did = Callable[..., Step]
@@ -279,6 +281,41 @@ def test_what_was_left_out_before_is_never_a_new_file_of_a_turn(
     assert change is not None
     assert now.skipped == frozenset()
     assert not set(change.files) & before.skipped
+
+
+def test_what_a_killed_process_had_changed_is_recorded_and_nothing_later(
+    workspace: Path, changes: Changes, tmp_path: Path
+) -> None:
+    for name in ("kept", "goes", "mine"):
+        (workspace / name).write_text("one\n")
+    child = os.fork()
+    if not child:
+        _, mark = changes.begin(Origin("killed", "t" * 12))
+        (workspace / "made").write_text("x\n")
+        (workspace / "goes").unlink()
+        mark.beat()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [mark] = (tmp_path / "state" / "checkpoints" / "unfinished").iterdir()
+    while (workspace / "mine").stat().st_ctime <= mark.stat().st_mtime:
+        (workspace / "mine").write_text("two\n")
+    (workspace / "kept").write_text("two\n")
+    [step] = changes.steps()
+    assert (step.origin.session, step.files) == ("killed", ["goes", "made"])
+    assert not mark.exists()
+    assert undo(changes, step) == {}
+    assert sorted(os.listdir(workspace)) == ["goes", "kept", "mine"]
+    assert (workspace / "mine").read_text() == "two\n"
+
+
+def test_a_change_that_is_being_made_is_nobody_elses(workspace: Path, changes: Changes) -> None:
+    origin = Origin("s", new_turn())
+    before, mark = changes.begin(origin)
+    (workspace / "made").write_text("x\n")
+    assert changes.steps() == []
+    changes.record(origin, before)
+    mark.end()
+    assert [step.files for step in changes.steps()] == [["made"]]
 
 
 def test_a_preview_counts_lines_and_says_whose_they_are(

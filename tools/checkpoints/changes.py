@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from laguna_agent.tools.checkpoints.change import (
+    Change,
+    Edit,
+    Origin,
+    Outcome,
+    Planned,
+    Step,
+    Taken,
+    edits_by_file,
+)
 from laguna_agent.tools.checkpoints.restore import Restorer
 from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeState, TreeStore
+from laguna_agent.tools.checkpoints.unfinished import Mark, take_left
 from laguna_agent.tools.files.diffs import changed_line_counts, unified
 from laguna_agent.tools.repository.git_command import GitError
 
@@ -36,94 +44,6 @@ _MADE_AGAIN = "it was removed, and made again since"
 _GONE = "it was changed, and removed since"
 _EDITED = "it was made, and changed since"
 
-Kind = Literal["turn", "undo", "redo"]
-Edit = tuple[TreeEntry | None, TreeEntry | None]
-"""A file before and after; None where it does not exist."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Whose changes these are. `seq` is the number of the session's last event before its turn."""
-
-    session: str
-    turn: str
-    """Identifies the turn, in all sessions; for an undo or redo, that."""
-    number: int = 0
-    seq: int = 0
-    title: str = ""
-    kind: Kind = "turn"
-    of: tuple[str, ...] = ()
-    """The turns that were taken back or made again."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """Files that differ between two states, by path, with the time in seconds since 1970."""
-
-    origin: Origin
-    time: float
-    files: Mapping[str, Edit]
-
-
-@dataclass
-class Step:
-    """All changes of one turn, undo or redo, in order."""
-
-    origin: Origin
-    changes: list[Change] = field(default_factory=list)
-    undone: bool = False
-
-    @property
-    def time(self) -> float:
-        """When the last of them ended."""
-        return self.changes[-1].time
-
-    @property
-    def files(self) -> list[str]:
-        """The paths that differ after all of them."""
-        return sorted(net(self.changes))
-
-
-Outcome = Literal["restored", "removed", "merged", "conflict"]
-
-
-@dataclass
-class Planned:
-    """What taking back does to one file. Line counts are those of the file as it is now."""
-
-    path: str
-    outcome: Outcome
-    now: TreeEntry | None
-    then: TreeEntry | None
-    why: str = ""
-    """The reason of a conflict."""
-    added: int = 0
-    removed: int = 0
-    yours: int = 0
-    """Lines that were added or removed since, which stay."""
-    diff: str = ""
-
-
-@dataclass
-class Taken:
-    """What was taken back or made again."""
-
-    origin: Origin
-    done: list[Planned] = field(default_factory=list)
-    left: dict[str, str] = field(default_factory=dict)
-    """Files that are as they were, and why."""
-    change: Change | None = None
-
-    @property
-    def written(self) -> list[str]:
-        """Paths of the files that were written."""
-        return [item.path for item in self.done if item.then is not None]
-
-    @property
-    def removed(self) -> list[str]:
-        """Paths of the files that were removed."""
-        return [item.path for item in self.done if item.then is None]
-
 
 class Changes:
     """The changes in one workspace. Methods block, and raise CheckpointError."""
@@ -131,6 +51,7 @@ class Changes:
     def __init__(self, trees: TreeStore, *, keep: int = KEEP) -> None:
         self._trees = trees
         self._keep = keep
+        self._marks = trees.git_dir.parent / "unfinished"
 
     # --- recording --------------------------------------------------------------------------
 
@@ -138,6 +59,24 @@ class Changes:
         """The files now, or only `paths` of them."""
         with self._trees.locked():
             return self._trees.state() if paths is None else self._trees.state_of(paths)
+
+    def begin(self, origin: Origin) -> tuple[TreeState, Mark]:
+        """The files now, before something that may change any of them, and the mark of that."""
+        with self._trees.locked():
+            self._record_left()
+            state = self._trees.state()
+            return state, Mark(self._marks, vars(origin), state)
+
+    def _record_left(self) -> None:
+        """Record the changes of processes that were killed while they made them."""
+        for left in take_left(self._marks):
+            files = _differing(left.before, self._trees.state())
+            for change in self._since(left.before.time):
+                files = {p: e for p, e in files.items() if change.files.get(p) != e}
+            made = {p: e for p, e in files.items() if left.made(self._trees.workspace, p)}
+            if made:
+                origin = Origin(**{**left.origin, "of": tuple(left.origin["of"])})
+                self._write(Change(origin, min(left.until, time.time()), made))
 
     def record(
         self, origin: Origin, before: TreeState, *, paths: Collection[str] | None = None
@@ -182,7 +121,8 @@ class Changes:
     ) -> list[Step]:
         """Turns, undos and redos that changed files, the latest first; of `sessions` or of all.
         `also` are turns that are known otherwise."""
-        with self._trees.errors():
+        with self._trees.locked():
+            self._record_left()
             changes = self._read(self._refs())
         steps = {step.origin.turn: step for step in also}
         for change in changes:
@@ -263,7 +203,7 @@ class Changes:
 
     def _plan(self, steps: Sequence[Step], only: Collection[str] | None) -> Iterator[Planned]:
         changes = sorted((c for s in steps for c in s.changes), key=lambda change: change.time)
-        edits = _edits(changes)
+        edits = edits_by_file(changes)
         paths = sorted(p for p in edits if only is None or p in only)
         now = self._trees.state_of(paths)
         for path in paths:
@@ -346,34 +286,6 @@ class Changes:
         if any(b"\0" in text[:8_000] or len(text) > _DIFF_BYTES for text in texts):
             return f"{header}Binary files differ\n"
         return header + unified(*(text.decode("utf-8", "replace") for text in texts))
-
-
-def new_turn() -> str:
-    """A new identifier of a turn, an undo or a redo."""
-    return secrets.token_hex(6)
-
-
-def net(changes: Iterable[Change]) -> dict[str, Edit]:
-    """The files that differ from before to after all of the changes."""
-    found: dict[str, Edit] = {}
-    for path, edits in _edits(changes).items():
-        if len(edits) > 1 or edits[0][0] != edits[0][1]:
-            found[path] = (edits[0][0], edits[-1][1])
-    return found
-
-
-def _edits(changes: Iterable[Change]) -> dict[str, list[Edit]]:
-    """The edits of each file in order; those that follow on one another are one."""
-    found: dict[str, list[Edit]] = {}
-    for change in changes:
-        for path, (before, after) in change.files.items():
-            edits = found.setdefault(path, [])
-            if edits and edits[-1][1] == before:
-                before = edits.pop()[0]
-            if edits and before == after:
-                continue
-            edits.append((before, after))
-    return found
 
 
 def _differing(before: TreeState, now: TreeState) -> dict[str, Edit]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laguna_agent.tools.checkpoints.changes import Changes, Edit
+from laguna_agent.tools.checkpoints.change import Edit
+from laguna_agent.tools.checkpoints.changes import Changes
 from laguna_agent.tools.checkpoints.restore import Restorer
 from laguna_agent.tools.checkpoints.tree_store import (
     MAX_BYTES,

@@ -12,7 +12,7 @@ from laguna_agent.interfaces.commands.command_line import Parser, confirm, repos
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
-from laguna_agent.tools.checkpoints.changes import Planned, Step
+from laguna_agent.tools.checkpoints.change import Planned, Step
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.trajectory.index import SessionIndex
 

@@ -18,7 +18,7 @@ from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages, pickers
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy.sanitize import visible
-from laguna_agent.tools.checkpoints.changes import Planned
+from laguna_agent.tools.checkpoints.change import Planned
 
 if TYPE_CHECKING:
     from textual.app import App

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
-from laguna_agent.tools.checkpoints.changes import Planned
+from laguna_agent.tools.checkpoints.change import Planned
 
 
 class ChangedFiles:
