@@ -39,7 +39,7 @@ _FORMS = {
         "mistral": r"\[TOOL_CALLS\]\s*"
         + _NAME
         + r"\s*(?:\[CALL_ID\]\s*\w*\s*)?(?:\[ARGS\]\s*)?(?=\{)",
-        "gpt_oss": r"(?:<\|start\|>assistant)?\s*(?:<\|channel\|>)?(?:commentary\s+)?to=functions\."
+        "gpt_oss": r"(?:<\|start\|>assistant\s*)?(?:<\|channel\|>)?(?:commentary\s+)?to=functions\."
         + _NAME
         + r"\s*(?:<\|channel\|>commentary)?\s*(?:<\|constrain\|>)?\s*(?:json)?\s*"
         + r"(?:<\|message\|>)?\s*(?=\{)",

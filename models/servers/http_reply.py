@@ -163,17 +163,15 @@ class ReplyBuilder:
 
     def _delta(self, delta: Mapping[str, Any]) -> list[ParserEvent]:
         found: list[ParserEvent] = []
-        for key in ("reasoning_content", "reasoning"):
-            thought = delta.get(key)
-            if isinstance(thought, str) and thought:
-                thought = encodable(thought)
-                self._reasoning.append(thought)
-                found.append(ThinkingDelta(text=thought))
-                break
         content = delta.get("content")
-        if isinstance(content, list):
-            content = "".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping))
-        if isinstance(content, str) and content:
+        parts = content if isinstance(content, list) else [{"text": content}]
+        thoughts = [delta.get(key) for key in ("reasoning_content", "reasoning", "thinking")]
+        thoughts += [part.get("thinking") for part in parts if isinstance(part, Mapping)]
+        if thought := encodable(next(filter(None, map(_text, thoughts)), "")):
+            self._reasoning.append(thought)
+            found.append(ThinkingDelta(text=thought))
+        content = "".join(_text(part.get("text")) for part in parts if isinstance(part, Mapping))
+        if content:
             found += self._shown(self._parser.feed(encodable(content)))
         calls = delta.get("tool_calls")
         if isinstance(delta.get("function_call"), Mapping):  # as the API was before
@@ -210,7 +208,7 @@ class ReplyBuilder:
         usage, timings = event.get("usage"), event.get("timings")
         if isinstance(usage, Mapping):
             details = usage.get("prompt_tokens_details")
-            cached = _number(details, "cached_tokens")
+            cached = _number(details, "cached_tokens") or _number(usage, "prompt_cache_hit_tokens")
             prompt = _number(usage, "prompt_tokens")
             completion = _number(usage, "completion_tokens")
         elif isinstance(timings, Mapping) and not self._usage.prompt_tokens:
@@ -226,6 +224,13 @@ class ReplyBuilder:
             prefilled_tokens=prompt - cached,
             completion_tokens=completion,
         )
+
+
+def _text(value: Any) -> str:
+    """A text, or that of a list of its parts."""
+    if isinstance(value, list):
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, Mapping))
+    return value if isinstance(value, str) else ""
 
 
 def _number(data: Any, key: str) -> int:

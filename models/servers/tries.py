@@ -28,7 +28,7 @@ class Timeouts:
     """How long to wait, in seconds."""
 
     connect_s: float = 10.0
-    first_s: float = 600.0
+    first_s: float = 900.0
     """A silence before the reply begins, while the server reads the prompt, and besides"""
     per_token_s: float = 0.1
     """for each token of the prompt: a large model on a slow machine reads ten a second."""

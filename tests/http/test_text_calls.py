@@ -118,6 +118,12 @@ def test_a_call_in_the_text_is_read(form: str, native: bool | None) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_call_in_the_text_may_be_cut_anywhere_by_the_stream(form: str) -> None:
+    for step in (1, 2, 3, 500):
+        assert made(f"Hm.\n{FORMS[form]}", step=step) == CALL
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_two_calls_in_the_text_are_two(form: str) -> None:
     again = FORMS[form].replace("a.py", "b.py")
     first, second = made(f"{FORMS[form]}\n{again}")
@@ -231,3 +237,26 @@ HARMONY = (
 def test_thoughts_in_the_text_are_thoughts(text: str, thinking: str, answer: str) -> None:
     found = reply(text)
     assert (found.thinking, found.text) == (thinking, answer)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning_content": "Let me.", "content": "Four."},
+        {"reasoning": "Let me.", "content": "Four."},
+        {"reasoning": "Let me.", "reasoning_content": "Let me.", "content": "Four."},
+        {"thinking": "Let me.", "content": [{"type": "text", "text": "Four."}]},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Let me."}]},
+                {"type": "text", "text": "Four."},
+            ]
+        },
+    ],
+)
+def test_thoughts_are_read_from_every_field(delta: dict[str, object]) -> None:
+    builder = ReplyBuilder(TOOLS, GenerateOptions())
+    builder.take({"choices": [{"delta": delta, "finish_reason": "stop"}]})
+    builder.end()
+    found = builder.reply(GenerateOptions())
+    assert (found.thinking, found.text) == ("Let me.", "Four.")
