@@ -109,10 +109,9 @@ class Turn:
         check = self.check.result
         if check is not None and check.exit_code and status in ("failed", "limit"):
             status = "failed" if self.stuck else status
-            error = (
-                f"the check `{check.command}` failed when it last ran (exit {check.exit_code}): "
-                f"{error or 'the model gave up'}"
-            )
+            if f"`{check.command}`" not in (error or ""):
+                code, why = check.exit_code, error or "the model gave up"
+                error = f"the check `{check.command}` failed when it last ran (exit {code}): {why}"
         return TurnFinished(
             status=status,
             summary=summary,

@@ -31,6 +31,22 @@ def test_every_subcommand_describes_itself(command: str, capsys: Captured) -> No
         (["models", "dance"], "'dance'", "laguna models"),
         (["sessions"], "the following arguments are required: ACTION", "laguna sessions"),
         (["prompts", "new"], "the following arguments are required: NAME", "laguna prompts new"),
+        (
+            ["memory", "search", "-n", "-1", "x"],
+            "`-1` is not a whole number",
+            "laguna memory search",
+        ),
+        (
+            ["memory", "search", "-n", "0", "x"],
+            "`0` is not a whole number from 1 on",
+            "laguna memory search",
+        ),
+        (
+            ["sessions", "list", "-n", "x"],
+            "`x` is not a whole number from 0 on",
+            "laguna sessions list",
+        ),
+        (["undo", "--steps", "0"], "`0` is not a whole number from 1 on", "laguna undo"),
         (["bench", "--rounds", "x"], "--rounds: invalid int value: 'x'", "laguna bench"),
         (["trust", "--yes", "--forget"], "not allowed with argument --yes", "laguna trust"),
     ],

@@ -80,6 +80,17 @@ class Actions:
         return parser
 
 
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from {least} on")
+        return int(text)
+
+    return number
+
+
 def repository(options: argparse.Namespace) -> Path:
     """Root of the repository that `-C DIR` names. Raises UsageError when DIR is no directory."""
     from pathlib import Path

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import ExitCode, UsageError
-from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    whole_number,
+    write_json,
+    write_line,
+)
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
@@ -40,11 +45,23 @@ def make_parser() -> Parser:
     add("--pack", action="append", default=[], metavar="NAME", help="as for --task of laguna")
     add("--agent-command", action="append", default=[], metavar="COMMAND",
         help="evaluate another agent; {prompt} stands for the prompt")  # fmt: skip
-    add("--repeats", type=int, default=1, metavar="N", help="attempts at each task (default: 1)")
+    add(
+        "--repeats",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="attempts at each task (default: 1)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="seed of the first repeat (default: 0)")
     add("--temperature", type=float, metavar="T", help="default: the model's own")
     add("--timeout", type=float, metavar="SECONDS", help="for each task (default: the task's own)")
-    add("--jobs", type=int, default=1, metavar="N", help="tasks at a time, with servers only")
+    add(
+        "--jobs",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="tasks at a time, with servers only",
+    )
     add("--out", metavar="DIR", help="folder of the results; a run that is there goes on")
     add("--compare", nargs=2, metavar="DIR", help="compare two runs on the tasks they share")
     add("--check-suite", action="store_true", help="check the suite by its own solutions")

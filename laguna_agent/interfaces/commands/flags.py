@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from argparse import ArgumentTypeError
 
-from laguna_agent.interfaces.commands.command_line import Parser
+from laguna_agent.interfaces.commands.command_line import Parser, whole_number
 
 
 def make_parser() -> Parser:
@@ -41,8 +41,8 @@ def make_parser() -> Parser:
                         help="continue the last session here")  # fmt: skip
     resume.add_argument("--resume", metavar="ID", help="continue a session")
     resume.add_argument("--fork", metavar="ID", help="continue a copy of a session")
-    add("--max-steps", type=_positive, metavar="N", help="stop after N replies")
-    add("--max-tokens", type=_positive, metavar="N", help="stop after N generated tokens")
+    add("--max-steps", type=whole_number(1), metavar="N", help="stop after N replies")
+    add("--max-tokens", type=whole_number(1), metavar="N", help="stop after N generated tokens")
     add("--timeout", type=_seconds, metavar="SECONDS", help="stop after this many seconds")
     add("--seed", type=int, metavar="N", help="seed of the sampling")
     add(
@@ -61,12 +61,6 @@ def make_parser() -> Parser:
     add("--verbose", action="store_true", help="log sizes and the texts of errors too")
     add("--version", action="store_true", help="show the version")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"`{text}` is not a whole number from 1 on")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
     repository,
+    whole_number,
     write_json,
     write_line,
 )
@@ -48,7 +49,7 @@ def make_parser() -> Parser:
     action.add_directory()
     action.add_argument("query", nargs="+", metavar="WORD",
                         help="words and names, or `SESSION e12` for one event")  # fmt: skip
-    action.add_argument("-n", "--limit", type=int, default=5, metavar="N",
+    action.add_argument("-n", "--limit", type=whole_number(1), default=5, metavar="N",
                         help="how many results (default: 5)")  # fmt: skip
     action = actions.add("forget", _forget, "Delete memories.")
     action.add_directory()

@@ -18,6 +18,7 @@ from laguna_agent.interfaces.commands.command_line import (
     Parser,
     confirm,
     repository,
+    whole_number,
     write_json,
     write_line,
 )
@@ -53,7 +54,7 @@ def make_parser() -> Parser:
 
     action = actions.add("list", _list, "List sessions, newest first.")
     action.add_directory()
-    action.add_argument("-n", "--limit", type=int, default=30, metavar="N",
+    action.add_argument("-n", "--limit", type=whole_number(0), default=30, metavar="N",
                         help="how many; 0 for all (default: 30)")  # fmt: skip
     action.add_json()
 

@@ -7,8 +7,14 @@ import time
 from collections.abc import Sequence
 
 from laguna_agent.agent.undo import latest, steps_of, take_back, undoable
-from laguna_agent.errors import ExitCode, UsageError
-from laguna_agent.interfaces.commands.command_line import Parser, confirm, repository, write_line
+from laguna_agent.errors import ExitCode
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    confirm,
+    repository,
+    whole_number,
+    write_line,
+)
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
@@ -32,7 +38,7 @@ def make_parser() -> Parser:
     parser.add_directory()
     parser.add_argument("--list", action="store_true", help="list the turns, with time and files")
     parser.add_argument("--diff", action="store_true", help="only show what would change")
-    parser.add_argument("--steps", type=int, default=1, metavar="N",
+    parser.add_argument("--steps", type=whole_number(1), default=1, metavar="N",
                         help="take back the last N turns of the session")  # fmt: skip
     parser.add_argument("--redo", action="store_true", help="make the last undo's changes again")
     parser.add_argument("--session", metavar="ID", help="a turn of this session, not the latest")
@@ -47,8 +53,6 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Undo or redo; 1 when a file was left as it is."""
     options = make_parser().parse_args(argv)
-    if options.steps < 1:
-        raise UsageError("--steps takes a number from 1 on")
     root = repository(options)
     checkpoints = Checkpoints(root, repository_state_dir(root))
     if options.checkpoints:
