@@ -220,7 +220,7 @@ class ToolExecutor:
         if tool.kind == "done":
             self.check.count(result.exit_code)
         if result.ran is not None:
-            self.services.gate.command_ran(result.ran)
+            await asyncio.to_thread(self.services.gate.command_ran, result.ran)
             self._note_limits(result)
         finished = ToolFinished(
             call_id=call.id,

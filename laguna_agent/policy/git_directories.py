@@ -147,6 +147,7 @@ def _read_folder(path: str, identity: tuple[int, int, int]) -> _Folder:
                 below.append(entry.path)
             elif entry.name == ".git":
                 git_file = entry.is_file(follow_symlinks=False)
-    # What git asks of a git directory: objects and refs, or another directory that has them.
-    is_repository = {"objects", "refs"} <= names or {"HEAD", "commondir"} <= names
+    # What git asks of a git directory: HEAD, and objects and refs there or in `../..`.
+    holds = {"objects", "refs"} <= names and not names.isdisjoint({"HEAD", "worktrees"})
+    is_repository = holds or {"HEAD", "commondir"} <= names
     return _Folder(identity, tuple(below), is_repository, git_file)

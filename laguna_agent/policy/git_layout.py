@@ -100,8 +100,11 @@ def _protect(layout: GitLayout, directory: Path) -> None:
     """Protect the files of one git directory."""
     for name in ("hooks", "config", "config.worktree", "commondir", "gitdir"):
         path = directory / name
-        if path.is_symlink():
-            continue  # a mount cannot cover a link
+        if path.is_symlink():  # a mount cannot cover a link, only where it leads
+            target = Path(sensitive_paths.real(path))
+            if sensitive_paths.is_under(target, layout.worktree) and target.exists():
+                layout.named.append(target)
+            continue
         (layout.fixed if path.exists() else layout.absent).append(path)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from laguna_agent.policy.git_directories import GitDirectories
+from laguna_agent.policy.git_directories import Found, GitDirectories
 from laguna_agent.policy.plain_git_config import unsafe_settings
 from laguna_agent.policy.sanitize import visible
 
@@ -36,11 +36,17 @@ Stamp = tuple[int, int, int]
 class _Accepted:
     """What one git directory may hold: what it held before, and what was found harmless since."""
 
-    configs: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    """Their contents; None for what is not a plain file."""
     stamps: dict[str, Stamp] = field(default_factory=dict)
     hooks: set[tuple[str, Stamp]] = field(default_factory=set)
     mounted_hooks: int = 0
     """The inode of the folder of hooks whose content a mount protects."""
+
+    def covers(self, name: str, stamp: Stamp, data: bytes | None) -> bool:
+        """Whether a file is still as it was accepted."""
+        same = name in self.files and data == self.files[name]
+        return same and (data is not None or stamp == self.stamps[name])
 
 
 class Quarantine:
@@ -64,11 +70,18 @@ class Quarantine:
         """Take note of what is there; for the time before the first command."""
         with self._lock:
             if not self._swept:
-                self._accept_all()
+                self._accept_all(looks=True)
 
-    def _accept_all(self) -> None:
+    def _find(self, looks: bool) -> Found:
+        if not looks:
+            return self._directories.latest()
+        found = self._directories.look()
+        self._next_look = time.monotonic() + _SHARE * self._directories.took_s
+        return found
+
+    def _accept_all(self, looks: bool) -> None:
         mounted = self._directories.protected().directories
-        for path, identity in self._directories.look().directories.items():
+        for path, identity in self._find(looks).directories.items():
             with contextlib.suppress(OSError), _opened(path) as directory:
                 self._accepted[identity] = _accept(directory, mounted=path in mounted)
 
@@ -86,16 +99,11 @@ class Quarantine:
         self._swept = True
         looks = thorough or time.monotonic() >= self._next_look
         if quiet is not None and quiet == self._quiet:
-            if looks:
-                self._accept_all()
-                self._next_look = time.monotonic() + _SHARE * self._directories.took_s
+            self._accept_all(looks)
             return []
         if looks:
-            found = self._directories.look()
-            self._next_look = time.monotonic() + _SHARE * self._directories.took_s
             self._quiet = quiet
-        else:
-            found = self._directories.latest()
+        found = self._find(looks)
         notices: list[str] = []
         for path, identity in found.directories.items():
             accepted = self._accepted.setdefault(identity, _Accepted())
@@ -113,19 +121,18 @@ class Quarantine:
 
     def _examine(self, path: str, directory: int, accepted: _Accepted) -> Iterator[str]:
         """Move away what is planted in one git directory."""
-        stamp = _stamp(directory, "commondir")
-        if stamp is not None and stamp != accepted.stamps.get("commondir"):
-            if _stands_for_parent(path, _read(directory, "commondir")):
-                accepted.stamps["commondir"] = stamp
-            else:
-                yield self._move(directory, "commondir", f"{path}/commondir")
+        # Content is read each time: through a mapping it changes without another time.
+        stamp, common = _stamp(directory, "commondir"), _read(directory, "commondir")
+        changed = stamp is not None and not accepted.covers("commondir", stamp, common)
+        if changed and not _stands_for_parent(path, common):
+            yield self._move(directory, "commondir", f"{path}/commondir")
         for name in _CONFIGS:
-            stamp = _stamp(directory, name)
-            if stamp is None or accepted.stamps.get(name) == stamp:
+            stamp, data = _stamp(directory, name), _read(directory, name)
+            if stamp is None or accepted.covers(name, stamp, data):
                 continue
-            data, before = _read(directory, name), accepted.configs.get(name, b"")
+            before = accepted.files.get(name) or b""
             if data is not None and unsafe_settings(data) <= unsafe_settings(before):
-                accepted.configs[name], accepted.stamps[name] = data, stamp
+                accepted.files[name], accepted.stamps[name] = data, stamp
                 continue
             yield self._move(directory, name, f"{path}/{name}")
             if before:
@@ -210,7 +217,7 @@ def _accept(directory: int, *, mounted: bool) -> _Accepted:
     for name in (*_CONFIGS, "commondir"):
         stamp = _stamp(directory, name)
         if stamp is not None:
-            accepted.configs[name] = _read(directory, name) or b""
+            accepted.files[name] = _read(directory, name)
             accepted.stamps[name] = stamp
     with contextlib.suppress(OSError):
         info = os.lstat("hooks", dir_fd=directory)

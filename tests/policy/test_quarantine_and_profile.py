@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,29 @@ ATTACKS: dict[str, tuple[str, str, str]] = {
     "linked hooks": (
         "rm -rf .git/hooks",
         "mkdir h; cp x.sh h/pre-commit; ln -s ../h .git/hooks",
+        ".",
+    ),
+    "hooks behind a link": (
+        "rm -rf .git/hooks; mkdir .githooks; ln -s ../.githooks .git/hooks",
+        "cp x.sh .githooks/pre-commit",
+        ".",
+    ),
+    "hooks instead of a link": (
+        "rm -rf .git/hooks; mkdir .githooks; ln -s ../.githooks .git/hooks",
+        "rm .git/hooks; mkdir .git/hooks; cp x.sh .git/hooks/pre-commit",
+        ".",
+    ),
+    "settings behind a link": (
+        "mv .git/config conf; ln -s ../conf .git/config",
+        f"git config -f conf {EVIL}",
+        ".",
+    ),
+    "the working tree as a bare repository": (
+        "",
+        (
+            f"cp -r .git/* .; rm .git/HEAD; git config -f config {EVIL}; "
+            "git config -f config core.worktree .; git config -f config core.bare false"
+        ),
         ".",
     ),
     "settings of a worktree": (
@@ -187,6 +211,25 @@ def test_moving_away_follows_no_link(
     gate.command_ran("x")
     assert (home / "mine" / "hooks" / "pre-commit").read_text() == "mine"
     assert not (workspace / "conf").is_symlink()
+
+
+def test_content_that_changes_without_a_new_time_is_noticed(
+    workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    gate = make_gate("auto", sandboxed=True)
+    run_in_bash([NEW], workspace)
+    gate.command_ran("x")
+    config = workspace / "sub/.git/config"
+    with config.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        mapped[0:1] = b"["  # the first change through a mapping sets the time, later ones do not
+        gate.command_ran("x")
+        before = config.stat().st_ctime_ns
+        mapped[:] = (f"[core]fsmonitor={workspace}/x.sh\n;" + ";" * len(mapped)).encode()[
+            : len(mapped)
+        ]
+        assert config.stat().st_ctime_ns == before
+        gate.command_ran("x")
+    assert "fsmonitor" not in config.read_text()
 
 
 def test_settings_that_were_there_are_put_back(

@@ -122,6 +122,8 @@ def _table_of_ps() -> dict[int, Process]:
 def children(pid: int) -> list[int]:
     """The children of a process; where the system does not tell, as if there were some."""
     try:
+        if len(os.listdir(f"/proc/{pid}/task")) != 1:
+            return [pid, pid]  # another thread's children are not listed there
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
             return [int(word) for word in stream.read().split()]
     except (OSError, ValueError):
