@@ -15,6 +15,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, GitWrite, ReadPath
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.repository.git_command import GitError
+from laguna_agent.tools.repository.git_commit import commit, stage
 from laguna_agent.tools.repository.git_repository import GitRepository
 from laguna_agent.tools.repository.git_status import render_status, staged_paths
 from laguna_agent.tools.terminal.ansi import clean_text
@@ -92,7 +93,7 @@ class GitTool:
 
     def _run(self, arguments: GitArguments, context: ToolContext) -> ToolResult:
         try:
-            text = _GitCall(GitRepository(context.workspace), arguments, context).run()
+            text = _GitCall(_repository(context), arguments, context).run()
         except GitError as error:
             message = re.sub(r"^(fatal|error): ", "", clean_text(str(error)).strip())
             return ToolResult(ok=False, content=message, summary=message.split("\n")[0][:80])
@@ -105,6 +106,12 @@ class GitTool:
             truncated=bounded.truncated,
             output_file=str(bounded.file) if bounded.file else None,
         )
+
+
+def _repository(context: ToolContext) -> GitRepository:
+    sandbox = context.sandbox if context.sandbox and context.sandbox.name != "none" else None
+    trusted = bool(context.state.get("git.trusted"))
+    return GitRepository(context.workspace, sandbox=sandbox, trusted=trusted)
 
 
 class _GitCall:
@@ -221,7 +228,7 @@ class _GitCall:
         target = self._target(paths_only=True)
         if not target.paths and not target.flags:
             raise GitError("add takes paths, or . for all")
-        self._stage(target.paths, tracked_only="-u" in target.flags)
+        stage(self.git, target.paths, tracked_only="-u" in target.flags)
         staged = staged_paths(self.git)
         return f"staged: {', '.join(staged)}" if staged else "nothing to stage"
 
@@ -230,24 +237,16 @@ class _GitCall:
         if not self.message and "--amend" not in target.flags:
             raise GitError("commit takes a message")
         if target.paths:
-            self._stage(target.paths, tracked_only=False)
+            stage(self.git, target.paths, tracked_only=False)
         elif target.flags & {"-a", "--all"}:
-            self._stage([], tracked_only=True)
-        if not staged_paths(self.git) and "--amend" not in target.flags:
+            stage(self.git, [], tracked_only=True)
+        if "--amend" not in target.flags and not staged_paths(self.git, target.paths):
+            if target.paths:
+                raise GitError(f"nothing changed in {', '.join(target.paths)}")
             raise GitError("nothing is staged; name the paths to commit in target, or . for all")
-        options = ["--no-gpg-sign", "--no-verify", "--no-status", "--cleanup=strip"]
-        if "--amend" in target.flags:
-            options.append("--amend")
+        options = ["--amend"] if "--amend" in target.flags else []
         options += ["-m", self.message] if self.message else ["--no-edit"]
-        try:
-            text = self.git.text("commit", *options)
-        except GitError as error:
-            if "empty ident" in str(error) or "tell me who you are" in str(error):
-                raise GitError(
-                    "git has no author for the commit; the user must set user.name and user.email"
-                ) from None
-            raise
-        return text
+        return commit(self.git, target.paths, options)
 
     def stash(self) -> str:
         words = self.words or ["push"]
@@ -364,28 +363,6 @@ class _GitCall:
         if len(allowed) == len(files):
             return paths
         return allowed or None
-
-    def _stage(self, paths: Sequence[str], *, tracked_only: bool) -> None:
-        """Stage changes below the paths. git gets files, so it does not look into submodules."""
-        kinds = ["-m", "-d"] if tracked_only else ["-m", "-d", "-o"]
-        options = ["-z", *kinds, "--exclude-standard", "--"]
-        listing = self.git.bytes("ls-files", *options, *paths)
-        submodule_paths = self.git.submodule_paths()
-        files = {os.fsdecode(path) for path in listing.split(b"\0") if path}
-        nested = {path for path in files if path.endswith("/")}
-        wanted = sorted(files - submodule_paths - nested)
-        if nested and not wanted:
-            raise GitError(f"{', '.join(sorted(nested))} is a repository of its own")
-        if not wanted and paths:
-            ignored = self.git.text(
-                "check-ignore", "-z", "--stdin", data=list(paths), accepted=(0, 1)
-            )
-            if ignored.strip("\0"):
-                raise GitError(f"{ignored.strip(chr(0)).replace(chr(0), ', ')} is ignored by git")
-        if wanted:
-            self.git.bytes(
-                "add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", data=wanted
-            )
 
 
 def _words(target: str, context: ToolContext) -> list[str]:

@@ -421,11 +421,10 @@ async def test_nothing_that_a_repository_configures_is_run(
         result = await call(context, action, target, message)
         assert not canary.exists(), (action, target)
         assert "root:" not in result.content
-        if action not in ("stash", "commit", "blame"):
+        if action == "add":
+            assert "the filter evil of this repository's own configuration" in result.content
+        elif action not in ("stash", "commit", "blame"):
             assert result.ok, (action, target, result.content)
-    assert git(context.workspace, "-c", "core.hooksPath=/dev/null", "log", "--format=%s").count(
-        "message"
-    )
 
 
 async def test_a_stash_that_conflicts_runs_no_merge_driver(
@@ -435,6 +434,7 @@ async def test_a_stash_that_conflicts_runs_no_merge_driver(
     write(context, a_py="one\ntwo\nthree\n")
     await commit_all(context)
     hostile(context, canary)
+    (context.workspace / ".gitattributes").write_text("* diff=evil merge=evil\n")
     write(context, a_py="one\nstashed\nthree\n")
     assert (await call(context, "stash")).ok
     write(context, a_py="one\ncommitted\nthree\n")
@@ -444,17 +444,7 @@ async def test_a_stash_that_conflicts_runs_no_merge_driver(
     assert not canary.exists()
 
 
-async def test_committed_content_is_not_filtered(context: ToolContext, tmp_path: Path) -> None:
-    write(context, a_py="1\n")
-    await commit_all(context)
-    git(context.workspace, "config", "filter.up.clean", "tr a-z A-Z")
-    (context.workspace / ".gitattributes").write_text("*.txt filter=up\n")
-    (context.workspace / "t.txt").write_text("small\n")
-    assert (await call(context, "commit", ".", "x")).ok
-    assert git(context.workspace, "cat-file", "blob", "HEAD:t.txt") == "small\n"
-
-
-async def test_the_users_own_filters_run_and_the_repositorys_do_not(
+async def test_the_users_own_filters_run_and_those_of_the_repository_are_refused(
     context: ToolContext, home: Path
 ) -> None:
     with (home / ".gitconfig").open("a") as stream:
@@ -464,9 +454,14 @@ async def test_the_users_own_filters_run_and_the_repositorys_do_not(
     (context.workspace / ".gitattributes").write_text("*.up filter=up\n*.down filter=down\n")
     (context.workspace / "a.up").write_text("small\n")
     (context.workspace / "a.down").write_text("LARGE\n")
-    assert (await call(context, "commit", ".", "x")).ok
+    for action in ("add", "commit"):
+        refused = await call(context, action, ".", "x")
+        assert not refused.ok
+        assert "a.down passes the filter down" in refused.content
+        assert "there is no sandbox" in refused.content
+    assert (await call(context, "commit", "a.up .gitattributes", "x")).ok
     assert git(context.workspace, "cat-file", "blob", "HEAD:a.up") == "SMALL\n"
-    assert git(context.workspace, "cat-file", "blob", "HEAD:a.down") == "LARGE\n"
+    assert git(context.workspace, "status", "--porcelain") == "?? a.down\n"
 
 
 @pytest.mark.parametrize("registered", [False, True])

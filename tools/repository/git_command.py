@@ -59,12 +59,16 @@ SAFE_OPTIONS: tuple[str, ...] = (
 
 _DROPPED = re.compile(r"^(GIT_.*|SSH_ASKPASS|PAGER|LESS|EDITOR|VISUAL)$")
 _PROGRAMS = re.compile(
-    rb"^(filter\..*\.(?:clean|smudge|process|required)|merge\..*\.driver|hook\..*\.command)$",
+    rb"^(filter\..*\.(?:clean|smudge|process|required)|merge\..*\.driver|hook\..*\.command"
+    rb"|lfs\.extension\..*\.(?:clean|smudge)|lfs\.customtransfer\..*\.path)$",
     re.DOTALL | re.IGNORECASE,
 )
 _PLAIN_MERGE = "git merge-file --marker-size=%L %A %O %B"
 LIST_CONFIGURATION = ("config", "--list", "--includes", "--show-scope", "-z")
-_KEPT = re.compile(r"^GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)$")
+_KEPT = re.compile(
+    r"^GIT_((AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|ATTR_NOSYSTEM)$"
+)
+_LFS = re.compile(rb"git-lfs (clean|smudge|filter-process)( --skip)?( -- %f)?|true|false")
 
 
 class GitError(Exception):
@@ -157,6 +161,8 @@ def neutralised_configuration(listing: bytes) -> dict[str, str]:
         if not _PROGRAMS.match(key):
             continue
         name = os.fsdecode(key)
+        if name.startswith("filter.lfs.") and _LFS.fullmatch(value):
+            continue  # as `git lfs install` writes it, in whatever file
         if scope in (b"local", b"worktree"):
             overrides[name] = _neutral_value(name)
             if name.startswith("filter."):
@@ -171,6 +177,19 @@ def neutralised_configuration(listing: bytes) -> dict[str, str]:
         environment[f"GIT_CONFIG_KEY_{index}"] = name
         environment[f"GIT_CONFIG_VALUE_{index}"] = users.get(name, neutral)
     return environment
+
+
+def own_filters(listing: bytes) -> set[str]:
+    """Filters that store content and that only the repository's configuration defines."""
+    found: dict[str, set[bytes]] = {}
+    fields = listing.split(b"\0")
+    for scope, entry in zip(fields[::2], fields[1::2], strict=False):
+        key, _, value = entry.partition(b"\n")
+        stored = re.fullmatch(rb"filter\.(.*)\.(?:clean|process)", key, re.DOTALL | re.IGNORECASE)
+        if stored and value:
+            usual = stored[1] == b"lfs" and _LFS.fullmatch(value)
+            found.setdefault(os.fsdecode(stored[1]), set()).add(b"usual" if usual else scope)
+    return {name for name, scopes in found.items() if scopes <= {b"local", b"worktree"}}
 
 
 def _neutral_value(name: str) -> str:

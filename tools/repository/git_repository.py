@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -29,7 +30,9 @@ from laguna_agent.tools.repository.git_command import (
     git_program,
     is_dropped,
     neutralised_configuration,
+    own_filters,
 )
+from laguna_agent.tools.tool import Sandbox
 
 OUTPUT_LIMIT = 4 << 20
 """Largest output of git that is read, in bytes."""
@@ -38,34 +41,106 @@ OUTPUT_LIMIT = 4 << 20
 class GitRepository:
     """git in one workspace."""
 
-    def __init__(self, workspace: Path) -> None:
-        """Raises GitError if the workspace is not a repository or git is missing."""
+    def __init__(
+        self, workspace: Path, *, sandbox: Sandbox | None = None, trusted: bool = False
+    ) -> None:
+        """`sandbox` is None where there is none; `trusted` says that the user trusts the
+        repository. Raises GitError if the workspace is not a repository or git is missing."""
         self.workspace = workspace
+        self._sandbox, self._trusted = sandbox, trusted
         git_dir = workspace / ".git"
         if not (git_dir / "HEAD").exists() and not git_dir.is_file():
             raise GitError("there is no git repository here")
         self._environment = git_environment(
             {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)}
         )
-        self._environment |= neutralised_configuration(self.bytes(*LIST_CONFIGURATION))
+        for name in ("GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM"):  # the user's, as on a terminal
+            del self._environment[name]
+        listing = self.bytes(*LIST_CONFIGURATION)
+        self.own_filters = own_filters(listing)
+        """Filters that only the repository defines, which `bytes` does not run."""
+        self._environment |= neutralised_configuration(listing)
+
+    @property
+    def may_confine(self) -> bool:
+        """Whether `confined` may run what the repository configures."""
+        return self._sandbox is not None and self._trusted
+
+    @property
+    def why_not_confined(self) -> str:
+        """Why it may not."""
+        if self._sandbox is None:
+            return "there is no sandbox"
+        return "laguna runs it in a trusted repository only, in the sandbox (`laguna trust`)"
+
+    def setting(self, key: str) -> str:
+        """A setting as the user and the repository have it, empty if there is none."""
+        try:
+            return self.text("config", "--includes", "--get", key, options=()).rstrip("\n")
+        except GitError:
+            return ""
+
+    def confined(
+        self, *arguments: str, data: Sequence[str] | None = None, hooks: bool = True
+    ) -> str:
+        """Run git in the sandbox with the filters and hooks of the repository. Raises GitError.
+
+        It is for a repository that `may_confine`. Paths in `data` are pathspecs.
+        """
+        assert self._sandbox is not None
+        options = [o for o in SAFE_OPTIONS if not (hooks and o.startswith("core.hooksPath="))]
+        options = [o for o in options if hooks or not o.startswith("gpg.")]
+        settings = [part for option in options for part in ("-c", option)]
+        command = [git_program(), "--no-pager", *settings, *arguments]
+        given = "".join(f"{path}\0" for path in data or ())
+        try:
+            done = subprocess.run(
+                self._sandbox.wrap(command, cwd=self.workspace),
+                cwd=self.workspace,
+                env={**self._sandbox.environment(), "LC_ALL": "C.UTF-8"},
+                input=given.encode("utf-8", "surrogateescape"),
+                capture_output=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise GitError(str(error)) from None
+        if done.returncode != 0:
+            message = (done.stderr or done.stdout)[-OUTPUT_LIMIT:].decode("utf-8", "replace")
+            raise GitError(message.strip() or f"git exited with status {done.returncode}")
+        return done.stdout[-OUTPUT_LIMIT:].decode("utf-8", "replace")
 
     def text(
-        self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
+        self,
+        *arguments: str,
+        data: Sequence[str] | None = None,
+        accepted: Sequence[int] = (0,),
+        options: Sequence[str] = SAFE_OPTIONS,
     ) -> str:
         """Run git and return its output as text; `data` are paths for its standard input."""
-        return self.bytes(*arguments, data=data, accepted=accepted).decode("utf-8", "replace")
+        out = self.bytes(*arguments, data=data, accepted=accepted, options=options)
+        return out.decode("utf-8", "replace")
 
     def bytes(
-        self, *arguments: str, data: Sequence[str] | None = None, accepted: Sequence[int] = (0,)
+        self,
+        *arguments: str,
+        data: Sequence[str] | None = None,
+        accepted: Sequence[int] = (0,),
+        options: Sequence[str] = SAFE_OPTIONS,
+        literal: bool = True,
     ) -> bytes:
-        """Run git and return at most `OUTPUT_LIMIT` bytes of its output. Raises GitError."""
+        """Run git and return at most `OUTPUT_LIMIT` bytes of its output. Raises GitError.
+
+        Without `literal`, patterns in paths count: some commands refuse the variable against it.
+        """
         removed = [n for n in os.environ if is_dropped(n) and n not in self._environment]
         prefix = ["/usr/bin/env", *(part for name in removed for part in ("-u", name))]
-        settings = [part for option in SAFE_OPTIONS for part in ("-c", option)]
+        settings = [part for option in options for part in ("-c", option)]
         command = [*prefix, git_program(), "--no-pager", *settings, *arguments]
         with _input(data) as stream:
             # GitPython kills the process when its wrapper is collected: keep a reference.
-            running = _start(command, self.workspace, self._environment, stream)
+            environment = {**self._environment, "GIT_LITERAL_PATHSPECS": "1" if literal else "0"}
+            running = _start(command, self.workspace, environment, stream)
         process = running.proc
         errors: list[bytes] = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from laguna_agent.tools.repository.git_repository import GitRepository
 
 _SHOWN = 50
 
 
-def staged_paths(git: GitRepository) -> list[str]:
-    """What a commit would record, as `M path`."""
-    return _parse(git)[1]["staged"]
+def staged_paths(git: GitRepository, below: Sequence[str] = ()) -> list[str]:
+    """What a commit would record, as `M path`; only what is below the paths, if any are given."""
+    return _parse(git, below)[1]["staged"]
 
 
 def render_status(git: GitRepository) -> str:
@@ -27,10 +28,11 @@ def render_status(git: GitRepository) -> str:
     return "\n".join(lines)
 
 
-def _parse(git: GitRepository) -> tuple[str, dict[str, list[str]]]:
+def _parse(git: GitRepository, below: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
     out = git.bytes(
         "status",
         *("--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=dirty"),
+        *("--", *below),
     )
     head = upstream = distance = ""
     groups: dict[str, list[str]] = {"conflict": [], "staged": [], "changed": [], "new": []}
