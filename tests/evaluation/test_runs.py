@@ -190,7 +190,7 @@ def test_a_mistake_in_a_task_is_named_with_its_file(
         ([], "a suite is missing"),
         (["smoke", "--task", "add-a-flg"], "Did you mean `add-a-flag`?"),
         (["smoke", "--tag", "rust"], "Tags: config,"),
-        (["smoke", "--repeats", "0"], "--repeats must be at least 1"),
+        (["smoke", "--repeats", "0"], "`0` is not a whole number from 1 on"),
         (["smoke", "--timeout", "0"], "--timeout must be above 0"),
         (["--compare", "/", "/"], "holds no evaluation"),
     ],

@@ -76,9 +76,6 @@ def main(argv: Sequence[str]) -> int:
         return _compare(Path(options.compare[0]), Path(options.compare[1]), json=options.json)
     if options.suite is None:
         raise UsageError("a suite is missing", hint="`laguna eval smoke` runs the short one.")
-    for name in ("repeats", "jobs"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be at least 1")
     if options.timeout is not None and options.timeout <= 0:
         raise UsageError("--timeout must be above 0")
     from laguna_agent.evaluation.suite import load_suite
