@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from laguna_agent.tools.files.legacy_encodings import NAMES, legacy_encoding
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -124,10 +126,9 @@ class Document:
 
     def describe(self) -> str:
         """Encoding and line endings in words, empty for plain UTF-8 with `\\n`."""
-        names = {"utf-8": "UTF-8", "latin-1": "Latin-1", "cp1252": "Windows-1252"}
         parts = []
         if self.bom or self.encoding != "utf-8":
-            name = names.get(self.encoding, self.encoding.upper())
+            name = NAMES.get(self.encoding, self.encoding.upper())
             parts.append(f"{name} with BOM" if self.bom == codecs.BOM_UTF8 else name)
         if self.errors != "strict":
             parts.append("some bytes are not UTF-8")
@@ -158,6 +159,11 @@ def decode(data: bytes) -> Document | None:
         return document
     if _mostly_utf8(data):
         return Document(data.decode("utf-8", "surrogateescape"), errors="surrogateescape")
+    encoding = legacy_encoding(data)
+    if encoding not in ("latin-1", "cp1252"):
+        document = _try(data, encoding)
+        if document is not None:
+            return document
     if any(0x80 <= byte <= 0x9F for byte in data):
         document = _try(data, "cp1252")
         if document is not None:

@@ -14,11 +14,13 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from laguna_agent.programs import find_program, python_command
 from laguna_agent.tools.files.encoding import is_binary
 from laguna_agent.tools.files.file_names import Globs
+from laguna_agent.tools.files.legacy_encodings import LEGACY
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, ScanJob, SearchHit, spans_lines
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, file_status, open_file
 from laguna_agent.tools.tool import ToolContext
@@ -27,14 +29,16 @@ TIME_LIMIT = 20.0
 """Seconds after which a search is stopped; its hits so far count."""
 _MAX_HITS = 5_000
 _MAX_BYTES = 16 << 20
-_MAX_LONG = 20
-"""Files with long lines that are looked at again."""
+_MAX_AGAIN = 40
+"""Files with long lines, or with text that is not Unicode, that are looked at again."""
 _END_LIMIT = 1.0
 _MESSAGE = 4_000
 _PIPE = 1 << 15
 _CUT = re.compile(r" \[\.\.\. .{1,40}\]$")
 """How ripgrep ends a line that it cut."""
 _NEWLINE = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\n|\n)")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _CLASS_WITH_NEWLINE = re.compile(r"\[[^\]]*\\n")
 _RIPGREP_LINE = re.compile(rb"(\d+):(\d+):(.*)", re.DOTALL)
@@ -77,22 +81,36 @@ async def search(query: Query, context: ToolContext) -> SearchResult:
         if not is_directory:
             return await _scan(query)
         names = await _ripgrep(program, query, context, is_directory, names_only=True)
+        if not query.pattern.isascii():
+            names.hits += (
+                await _ripgrep(program, query, context, is_directory, names_only=True, legacy=True)
+            ).hits
         paths = sorted({hit.path for hit in names.hits})
         return await _scan(query, paths or None) if paths or names.error else names
     result = await _ripgrep(program, query, context, is_directory)
-    return await _scan(query) if result.error else await _with_long_lines(query, result)
+    if result.error:
+        return await _scan(query)
+    again = {(hit.path, hit.line) for hit in result.hits if _needs_scan(hit)}
+    if not query.pattern.isascii():
+        encoded = await _ripgrep(program, query, context, is_directory, legacy=True)
+        again |= {(hit.path, hit.line) for hit in encoded.hits}
+    return await _scan_again(query, result, again) if again else result
 
 
-async def _with_long_lines(query: Query, result: SearchResult) -> SearchResult:
-    """The result with the text around each match in long lines, of which ripgrep gave the head."""
-    long = {(hit.path, hit.line) for hit in result.hits if _CUT.search(hit.text)}
-    paths = sorted({path for path, _ in long})[:_MAX_LONG]
-    if not paths:
-        return result
-    scanned = await _scan(query, paths)
-    found = [hit for hit in scanned.hits if (hit.path, hit.line) in long]
+def _needs_scan(hit: SearchHit) -> bool:
+    """Whether ripgrep gave only the head of a long line, or one that is not Unicode."""
+    return _CUT.search(hit.text) is not None or _has_surrogates(hit.text)
+
+
+async def _scan_again(
+    query: Query, result: SearchResult, again: set[tuple[str, int]]
+) -> SearchResult:
+    """The result with these lines as `text_scan` shows them: decoded, around each match."""
+    scanned = await _scan(query, sorted({path for path, _ in again})[:_MAX_AGAIN])
+    found = [hit for hit in scanned.hits if (hit.path, hit.line) in again]
     replaced = {(hit.path, hit.line) for hit in found}
-    result.hits = [hit for hit in result.hits if (hit.path, hit.line) not in replaced] + found
+    kept = [hit for hit in result.hits if (hit.path, hit.line) not in replaced]
+    result.hits = [*(hit._replace(text=_as_latin_1(hit.text)) for hit in kept), *found]
     return result
 
 
@@ -109,8 +127,10 @@ async def _ripgrep(
     is_directory: bool,
     *,
     names_only: bool = False,
+    legacy: bool = False,
 ) -> SearchResult:
-    """With `names_only` a hit for each file with a match, for a pattern that spans lines."""
+    """With `names_only` a hit for each file with a match, for a pattern that spans lines; with
+    `legacy` matches of the pattern in encodings other than Unicode."""
     argv = [
         program,
         "--no-config",
@@ -143,6 +163,9 @@ async def _ripgrep(
         pattern = _SPECIAL.sub(r"\\\g<0>", pattern)
     if names_only and not _CLASS_WITH_NEWLINE.search(pattern):
         pattern = _NEWLINE.sub(r"\1(?:\\r?\\n)", pattern)
+    if legacy:
+        pattern = _in_legacy_encodings(pattern)
+        argv.append("--encoding=none")
     start = f"./{query.target.relative}" if is_directory else "-"
     argv += ["-e", pattern, "--", start]
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
@@ -195,13 +218,36 @@ def _ripgrep_hits(single: str | None, names_only: bool) -> _Parse:
     return parse_names if names_only else parse
 
 
+def _in_legacy_encodings(pattern: str) -> str:
+    """An expression for the pattern's bytes in each encoding that has its characters."""
+    found = []
+    for encoding in LEGACY:
+        with contextlib.suppress(UnicodeError):
+            found.append(_NOT_ASCII.sub(partial(_bytes_of, encoding), pattern))
+    return "|".join(found) or r"[^\s\S]"
+
+
+def _bytes_of(encoding: str, match: re.Match[str]) -> str:
+    return "(?-u:" + "".join(f"\\x{byte:02x}" for byte in match[0].encode(encoding)) + ")"
+
+
 def _text(data: bytes) -> str:
+    """Text of a line; bytes that are not UTF-8 become surrogates."""
     try:
         return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.end >= len(data) - 3 or " [... " in data[-40:].decode("latin-1"):
-            return data.decode("utf-8", "replace")  # cut inside a character
-        return data.decode("latin-1")
+    except UnicodeDecodeError:
+        cut = b" [... " in data[-40:]  # perhaps inside a character
+        return data.decode("utf-8", "replace" if cut else "surrogateescape")
+
+
+def _as_latin_1(text: str) -> str:
+    if not _has_surrogates(text):
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _has_surrogates(text: str) -> bool:
+    return _SURROGATES.search(text) is not None
 
 
 def _column(text: bytes, byte_column: int) -> int:
