@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from laguna_agent.events import UserMessage
-from laguna_agent.tools.checkpoints.tree_store import TreeEntry
+from laguna_agent.tools.checkpoints.tree_state import TreeEntry
 
 
 @dataclass

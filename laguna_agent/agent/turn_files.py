@@ -18,7 +18,7 @@ from laguna_agent.errors import LagunaError
 from laguna_agent.events import Checkpointed, Notice
 from laguna_agent.paths import holds_home
 from laguna_agent.tools.checkpoints.change import Change, Origin, Step, Taken, net, new_turn
-from laguna_agent.tools.checkpoints.tree_store import TreeState
+from laguna_agent.tools.checkpoints.tree_state import TreeState
 from laguna_agent.tools.checkpoints.unfinished import BEAT_S, Mark
 from laguna_agent.tools.shell import calls_made, running_calls, stopped
 from laguna_agent.trajectory.meta import title_of

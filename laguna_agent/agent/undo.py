@@ -21,7 +21,7 @@ from laguna_agent.events import (
 from laguna_agent.tools.checkpoints.change import Change, Kind, Origin, Step, Taken, new_turn
 from laguna_agent.tools.checkpoints.changes import Changes
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
-from laguna_agent.tools.checkpoints.tree_store import CheckpointError
+from laguna_agent.tools.checkpoints.tree_state import CheckpointError
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import printable_name
 from laguna_agent.tools.files.workspace import PathError, resolve_path

@@ -11,6 +11,7 @@ import pytest
 
 from laguna_agent.agent.session import Session
 from laguna_agent.events import Checkpointed, Notice, Reply
+from laguna_agent.tools.checkpoints import tree_store
 from support.packs import write_files
 from support.scripted import call, calls, end_of, results_of, take
 
@@ -157,8 +158,14 @@ async def test_names_that_are_not_text_pass_through_a_session(
 ) -> None:
     name = os.fsdecode(b"caf\xe9.txt")
     (workspace / name).write_text("x")
-    script = [calls(("search", {"pattern": "x"}), ("read", {"path": "."})),
-              shell("for f in caf*; do echo y > \"$f\"; done"), OK]  # fmt: skip
+    script = [
+        calls(
+            ("search", {"pattern": "x"}), ("read", {"path": "."}), ("read", {"path": "caf?.txt"})
+        ),
+        call("edit", path="caf\ufffd.txt", old="x", new="z"),
+        shell('for f in caf*; do echo y > "$f"; done'),
+        OK,
+    ]
     session, conversation = await opened(script)
     events = await take(session, "Look, then change it")
     assert all(result.ok for result in results_of(events))
@@ -170,6 +177,20 @@ async def test_names_that_are_not_text_pass_through_a_session(
     resumed, conversation = await opened([OK], resume=session.trajectory.id)
     assert end_of(await take(resumed, "Go on")).status == "done"
     conversation.prompt.encode()
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_LIST_TIMEOUT", 0.0), ("MAX_FILES", 1)])
+async def test_in_a_very_large_tree_edits_are_still_undone(
+    opened: Opened, workspace: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
+) -> None:
+    monkeypatch.setattr(tree_store, limit, value)
+    session, _ = await opened([EDIT, shell("echo more > more.txt"), OK, EDIT, OK])
+    events = await take(session, "Make it") + await take(session, "Again")
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert len([text for text in said if "Undo covers only what edits change" in text]) == 1
+    await session.undo()
+    assert not (workspace / "new.txt").exists()
+    assert (workspace / "more.txt").exists()
 
 
 async def test_where_git_is_missing_edits_are_named_and_the_reason_is_said_once(

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laguna_agent.tools.checkpoints.checkpoints import CheckpointError, Checkpoints
+from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
+from laguna_agent.tools.checkpoints.tree_state import CheckpointError
 
 
 def snapshot(root: Path, *, git: bool = False) -> dict[str, tuple[object, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from laguna_agent.tools.checkpoints.tree_store import TreeEntry
+from laguna_agent.tools.checkpoints.tree_state import TreeEntry
 
 Kind = Literal["turn", "undo", "redo"]
 Edit = tuple[TreeEntry | None, TreeEntry | None]

@@ -28,7 +28,8 @@ from laguna_agent.tools.checkpoints.change import (
     edits_by_file,
 )
 from laguna_agent.tools.checkpoints.restore import Restorer
-from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeState, TreeStore
+from laguna_agent.tools.checkpoints.tree_state import TreeEntry, TreeState
+from laguna_agent.tools.checkpoints.tree_store import TreeStore
 from laguna_agent.tools.checkpoints.unfinished import Mark, take_left
 from laguna_agent.tools.files.diffs import changed_line_counts, unified
 from laguna_agent.tools.repository.git_command import GitError

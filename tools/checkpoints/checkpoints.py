@@ -22,12 +22,8 @@ from typing import Any
 from laguna_agent.tools.checkpoints.change import Edit
 from laguna_agent.tools.checkpoints.changes import Changes
 from laguna_agent.tools.checkpoints.restore import Restorer
-from laguna_agent.tools.checkpoints.tree_store import (
-    MAX_BYTES,
-    CheckpointError,
-    TreeEntry,
-    TreeStore,
-)
+from laguna_agent.tools.checkpoints.tree_state import CheckpointError, TreeEntry
+from laguna_agent.tools.checkpoints.tree_store import MAX_BYTES, TreeStore
 from laguna_agent.tools.repository.git_command import GitError
 
 MAX_FILE_BYTES = 32 << 20

@@ -11,16 +11,16 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from laguna_agent.errors import LagunaError
 from laguna_agent.file_lock import locked
+from laguna_agent.tools.checkpoints.tree_state import CheckpointError, TreeEntry, TreeState
 from laguna_agent.tools.files.workspace import open_beneath
 from laguna_agent.tools.repository.git_command import (
     SAFE_OPTIONS,
     TIMEOUT,
     GitError,
+    GitTimeoutError,
     git_environment,
     run_git,
 )
@@ -31,7 +31,8 @@ MAX_BYTES = 256 << 20
 """Bytes that are recorded of files that are new or changed at the same time, smallest first."""
 _SMALL = 64 << 10
 """Files up to this size are recorded even where larger ones were left out before."""
-_LIST_TIMEOUT = 30.0
+_LIST_TIMEOUT = 15.0
+_ADD_TIMEOUT = 60.0
 _CONFIG = """\
 [core]
 \tbare = false
@@ -60,38 +61,6 @@ _IDENTITY = {
     "GIT_COMMITTER_NAME": "laguna",
     "GIT_COMMITTER_EMAIL": "laguna@localhost",
 }
-
-
-class CheckpointError(LagunaError):
-    """A state of the files could not be recorded, found or restored."""
-
-
-@dataclass(frozen=True)
-class TreeEntry:
-    """A recorded file or link."""
-
-    mode: int
-    """Type and permission bits, as in `lstat`."""
-    blob: str
-
-    def same_content(self, other: TreeEntry | None) -> bool:
-        """Whether both are files, or both links, of the same content."""
-        return (
-            other is not None
-            and self.blob == other.blob
-            and stat.S_IFMT(self.mode) == stat.S_IFMT(other.mode)
-        )
-
-
-@dataclass(frozen=True)
-class TreeState:
-    """The files of the working tree at one moment."""
-
-    entries: dict[str, TreeEntry]
-    skipped: frozenset[str] = frozenset()
-    """Paths that are not recorded: too large, or unreadable."""
-    time: float = 0.0
-    """When it was taken, in seconds since 1970."""
 
 
 class TreeStore:
@@ -184,6 +153,8 @@ class TreeStore:
         started = time.time()
         try:
             skipped = self._refresh_index()
+        except GitTimeoutError:
+            raise CheckpointError("it takes too long to look at all files") from None
         except GitError:
             # The index is only a cache; recreate a damaged one.
             (self.git_dir / "index").unlink(missing_ok=True)
@@ -287,7 +258,7 @@ class TreeStore:
         changed = [p for p in self.git("diff-files", "--name-only", "-z").split(b"\0") if p]
         changed += [os.fsencode(path) for path in self.untracked()]
         if len(changed) > MAX_FILES:
-            raise GitError(f"more than {MAX_FILES:,} files are new here")
+            raise CheckpointError(f"more than {MAX_FILES:,} files are new here")
         ignored = self._tracked_but_ignored()
         if ignored:
             known = set(self.git("ls-files", "-z").split(b"\0"))
@@ -310,7 +281,8 @@ class TreeStore:
             self.git("update-index", "-z", "--force-remove", "--stdin", data=_joined(dropped))
         if updates:
             options = ("-z", "--add", "--remove", "--replace", "--stdin")
-            self.git("update-index", *options, data=_joined(updates))
+            data = _joined(updates)
+            self.git("update-index", *options, data=data, timeout=_ADD_TIMEOUT)
         return [os.fsdecode(path) for path in sorted([*skipped, *left_out])]
 
     def _left_out(self, sizes: dict[bytes, int]) -> set[bytes]:

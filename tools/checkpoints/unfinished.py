@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.file_lock import LockHeldError, lock, release
-from laguna_agent.tools.checkpoints.tree_store import TreeEntry, TreeState
+from laguna_agent.tools.checkpoints.tree_state import TreeEntry, TreeState
 
 BEAT_S = 0.2
 """Seconds between two beats of a mark."""

@@ -31,9 +31,16 @@ def _folded(name: str) -> str:
     return " ".join(composed(name).translate(_FOLDED).split())
 
 
+def _as_shown(name: str) -> str:
+    """A name as a model reads it, if bytes of it are no text; else empty."""
+    shown = re.sub("[\ud800-\udfff\ufffd]", "?", name)
+    return shown if "?" in shown else ""
+
+
 SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("composed or decomposed characters", composed),
     ("spaces, quotes or dashes that look alike", _folded),
+    ("bytes that are no text", _as_shown),
     ("upper and lower case", lambda name: _folded(name).casefold()),
 )
 """How two names for one file may differ, in the order in which they are tried."""

@@ -75,6 +75,10 @@ class GitError(Exception):
     """git failed; the message is its error output."""
 
 
+class GitTimeoutError(GitError):
+    """git took too long."""
+
+
 def is_dropped(name: str) -> bool:
     """Whether git must not inherit this variable."""
     return bool(_DROPPED.match(name)) and not _KEPT.match(name)
@@ -125,7 +129,7 @@ def run_git(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise GitError(f"git took longer than {timeout:.0f} s") from None
+        raise GitTimeoutError(f"git took longer than {timeout:.0f} s") from None
     except OSError as error:
         raise GitError(str(error)) from None
     if done.returncode not in accepted:
