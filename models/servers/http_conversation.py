@@ -38,6 +38,7 @@ from laguna_agent.models.servers.refusals import (
     refusal,
     refusal_in_stream,
 )
+from laguna_agent.models.servers.server_facts import ask
 from laguna_agent.models.servers.sse import Silence, events
 from laguna_agent.models.servers.tries import Timeouts, Tries
 from laguna_agent.models.servers.window import Window
@@ -58,6 +59,8 @@ class _Shared:
     client: httpx.AsyncClient
     dialect: Dialect
     proxy: str | None
+    context_known: bool
+    """False when the server told no context, and may do so once it has loaded the model."""
     users: int = 0
     thinks: bool = False
     """Whether the model was seen to think."""
@@ -82,6 +85,7 @@ class HttpConversation:
         ca: str | None = None,
         dialect: Dialect | None = None,
         raise_context: str = "",
+        context_known: bool = True,
     ) -> None:
         self.info = info
         address = httpx.URL(url.rstrip("/"))
@@ -98,7 +102,7 @@ class HttpConversation:
         client = httpx.AsyncClient(
             headers=headers, timeout=timeout, transport=transport, auth=auth, **options
         )
-        self._shared = _Shared(client, dialect or Dialect(), proxy, users=1)
+        self._shared = _Shared(client, dialect or Dialect(), proxy, context_known, users=1)
         self._tools: list[ToolSpec] = []
         self._declared: list[dict[str, Any]] = []
         self._messages = Messages()
@@ -194,7 +198,16 @@ class HttpConversation:
             yield notice
         self._messages.append_reply(reply)
         self._learn(reply)
+        await self._ask_context()
         yield reply
+
+    async def _ask_context(self) -> None:
+        """Ask for the context again after the first reply, where it is not known yet."""
+        shared = self._shared
+        if not shared.context_known:
+            shared.context_known = True
+            facts = await ask(shared.client, self._url, self._model)
+            self.info.context = facts.context or self.info.context
 
     def _with_room_for_thought(self, options: GenerateOptions) -> GenerateOptions:
         """The options with tokens for a thought too, where the model thinks and there is room."""

@@ -98,6 +98,7 @@ async def open_provider(
         ca=settings.ca,
         dialect=Dialect(budget_field=facts.server.budget_field),
         raise_context=facts.server.raise_context,
+        context_known=bool(settings.context or facts.context),
     )
 
 
@@ -110,5 +111,5 @@ async def _ask(address: str, model: str, key: str | None, ca: str | None) -> Ser
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     options = client_options(address, ca=ca)
-    async with httpx.AsyncClient(headers=headers, timeout=3.0, **options) as client:
+    async with httpx.AsyncClient(headers=headers, **options) as client:
         return await ask(client, address, model)

@@ -52,7 +52,7 @@ class RefusedRequestError(Exception):
 _BUSY = (408, 409, 425, 429, 502, 503, 504, *range(520, 530))
 """Overloaded, loading, or a gateway in front of a server that is (520 to 529)."""
 _UNREADABLE_CALL = re.compile(
-    r"pars(?:e|ing) (?:the )?(?:tool|function)[ _]call(?! arguments as JSON)"
+    r"pars(?:e|ing) (?:the )?(?:tool|function)[ _]call"
     r"|failed to parse input at pos|invalid diff:"
     r"|(?:tool|function)[ _]call\w* .{0,40}(?:not|invalid|malformed).{0,20}(?:pars|json)",
     re.IGNORECASE,
@@ -137,7 +137,8 @@ def _told(value: Any, body: bytes) -> tuple[str, str, list[str]]:
     fields: list[str] = []
     if not isinstance(error, Mapping):
         return _one_line(str(error)), str(error), fields
-    message = error.get("message") or error.get("detail") or error.get("msg") or ""
+    message = error.get("message") or error.get("detail") or error.get("msg") or error.get("error")
+    message = message or (json.dumps(error) if error else "")
     problems = error.get("detail") if isinstance(error.get("detail"), list) else []
     if isinstance(message, Mapping):
         problems, message = message.get("detail", []), str(message)

@@ -56,6 +56,7 @@ SERVERS = (
         raise_context="set max_seq_len in TabbyAPI's config.yml",
     ),
 )  # fmt: skip
+_TIMEOUT_S = 3.0
 UNKNOWN = Server("unknown", more="/props")
 
 
@@ -95,7 +96,7 @@ async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFact
 async def _get(client: httpx.AsyncClient, address: str) -> tuple[Any, str]:
     """(the answer, the header `Server`)."""
     try:
-        response = await client.get(address)
+        response = await client.get(address, timeout=_TIMEOUT_S)
         return response.json(), response.headers.get("server", "")
     except (httpx.HTTPError, ValueError):
         return None, ""

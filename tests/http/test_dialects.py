@@ -49,6 +49,8 @@ WORDINGS: dict[str, Any] = {
         "object": "error",
         "message": {"detail": [{"loc": ["body", "{}"], "msg": "Extra inputs are not permitted"}]},
     },
+    "detail": {"detail": "Unsupported parameter: {}"},
+    "errors": {"errors": [{"message": "Unknown parameter: {}"}]},
     "rust": "unknown field `{}`, expected one of `model`, `messages`, `seed`, `temperature`",
     "listed": {"error": {"message": "{} is not supported. Supported parameters: seed, max_tokens"}},
     "litellm": {"error": {"message": "litellm.UnsupportedParamsError: x does not support "
@@ -357,6 +359,7 @@ async def test_what_waiting_does_not_change_is_an_error_at_once(status: str, mes
 
 
 UNREADABLE = [
+    {"error": {"code": 500, "message": "Failed to parse tool call arguments as JSON: {'path"}},
     {"error": {"code": 500, "message": "Failed to parse input at pos 184: <tool_call>read"}},
     {"error": "error parsing tool call: raw='ls -R', err=invalid character 'l' looking for value"},
     {"error parsing tool call": "invalid character 'c' looking for beginning of value"},

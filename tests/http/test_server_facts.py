@@ -83,6 +83,22 @@ async def test_the_context_in_use_is_found(gets: dict[str, Any], context: int) -
     assert configured.context == 777
 
 
+async def test_a_context_that_is_told_only_once_the_model_is_loaded_is_asked_for_again() -> None:
+    unloaded = {"/v1/models": OLLAMA["/v1/models"], "/api/ps": {"models": []}}
+    async with ModelServer(says_hi) as server:
+        server.gets = unloaded
+        config = Config(providers={"box": ProviderConfig(url=server.url)})
+        conversation = await open_provider("box/m", config)
+        assert conversation.limit == 32768
+        server.gets = OLLAMA
+        await collect(conversation)
+        assert conversation.limit == 4096
+        server.gets = LLAMA  # a context that is known is not asked for again
+        await collect(conversation)
+        assert conversation.limit == 4096
+        await conversation.aclose()
+
+
 @pytest.mark.parametrize(
     ("gets", "field"),
     [(LLAMA, "thinking_budget_tokens"), (VLLM, "thinking_token_budget"), (OPENROUTER, None)],
