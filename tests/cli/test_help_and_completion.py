@@ -272,6 +272,7 @@ def test_config_edit_checks_the_file_and_leaves_none_that_says_nothing(
     editor.write_text('#!/bin/sh\necho \'pack = "base"\' > "$1"\n')
     assert main(["config", "edit"]) == 0  # a wrong file can be edited
     assert file.read_text() == 'pack = "base"\n'
+    assert file.stat().st_mode & 0o077 == 0
 
 
 # --- doctor -----------------------------------------------------------------------------------

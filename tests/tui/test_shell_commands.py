@@ -79,3 +79,19 @@ async def test_characters_stay_whole_where_output_is_split(drive):
         assert body.endswith("日\nthe end\n")
         assert set(body) == set("日\nthe end")
         assert len(body) == LIVE_CHARS
+
+
+async def test_what_a_command_shows_names_no_check(drive, repository):
+    (repository / "test_calc.py").write_text("import unittest\n")
+    (repository / "NOTES").write_text(
+        "Make `touch ran` pass. Fix the failing test in test_calc.py\n"
+    )
+    async with drive([Reply(text="You are welcome.")]) as ui:
+        await ui.idle()
+        await ui.send("!ls; cat NOTES")
+        await ui.shows("failing test in test_calc.py")
+        await ui.idle()
+        await ui.turn("thanks", "You are welcome.")
+        assert "the check of this task" not in ui.shown
+        assert len(ui.conversations[-1].options) == 1
+    assert not (repository / "ran").exists()

@@ -118,11 +118,12 @@ def confirm(question: str, *, hint: str) -> bool:
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
 
 
-def edit_file(path: Path, *, editor: str | None, start: bytes) -> bool:
+def edit_file(path: Path, *, editor: str | None, start: bytes, private: bool = False) -> bool:
     """Edit a file in the user's editor, from `start` on where there is no file yet.
 
-    `editor` is the configured one. A new file that stays as it was is removed again, with the
-    folders made for it, and the answer is False. Raises UsageError when there is no such editor.
+    `editor` is the configured one; only this user can read a new `private` file. A new file that
+    stays as it was is removed again, with the folders made for it, and the answer is False.
+    Raises UsageError when there is no such editor.
     """
     import os
     import subprocess
@@ -140,7 +141,8 @@ def edit_file(path: Path, *, editor: str | None, start: bytes) -> bool:
     kept = not is_new
     try:
         if is_new:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+            path.touch(mode=0o600 if private else 0o666)
             path.write_bytes(start)
         done = subprocess.run([*command, str(path)], check=False)
         kept = kept or (done.returncode == 0 and path.read_bytes() != start)

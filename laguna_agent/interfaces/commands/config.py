@@ -164,7 +164,7 @@ def _edit(options: argparse.Namespace) -> int:
     if path.exists():
         with suppress(UsageError):  # it is edited to become right
             editor = load_config().tui.editor
-    if not edit_file(path, editor=editor, start=_START.encode()):
+    if not edit_file(path, editor=editor, start=_START.encode(), private=True):
         write_line("nothing was changed")
         return ExitCode.DONE
     load_config()
