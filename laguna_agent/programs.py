@@ -86,12 +86,12 @@ def _untrusted_places() -> set[str]:
         here = Path.cwd()
     except OSError:  # the working directory was removed
         return places
+    # What holds the home, where programs are, is no repository; as a workspace it was given to
+    # `distrust`.
     home = os.path.realpath(os.path.expanduser("~"))
-    for folder in here.parents:
-        if os.path.lexists(folder / ".git") and not _is_under(home, str(folder)):
-            places.add(str(folder))
-    # `/` is where laguna's own processes run; as a workspace it was given to `distrust`.
-    return places | ({str(here)} - {"/"})
+    above = [folder for folder in here.parents if os.path.lexists(folder / ".git")]
+    found = {str(folder) for folder in (here, *above)}
+    return places | {place for place in found if not _is_under(home, place)}
 
 
 def _folders(places: set[str]) -> list[str]:

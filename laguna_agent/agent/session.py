@@ -325,6 +325,7 @@ class Session:
 
     def _user_message(self, text: str) -> UserMessage:
         """A person's message, with the text of the skill that it calls as its context."""
+        text = self._services.without_keys(text)  # of `!env`, for one
         skill = called_skill(text, self.skills)
         if skill is None:
             return UserMessage(text=text)

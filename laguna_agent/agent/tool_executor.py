@@ -215,6 +215,7 @@ class ToolExecutor:
             update={
                 "content": self.services.without_keys(result.content),
                 "diff": self.services.without_keys(result.diff),
+                "summary": self.services.without_keys(result.summary),
             }
         )
         if tool.kind == "done":
@@ -247,7 +248,7 @@ class ToolExecutor:
             result.notes += 1
 
     def _show_output(self, call_id: str, text: str) -> None:
-        self.services.emit(ToolOutput(call_id=call_id, text=text))
+        self.services.emit(ToolOutput(call_id=call_id, text=self.services.without_keys(text)))
 
     def _report(self, finished: ToolFinished) -> None:
         self.results.append(finished)

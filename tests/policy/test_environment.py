@@ -165,7 +165,7 @@ async def test_a_result_holds_no_key_and_a_session_tells_once_what_is_held_back(
     told = []
     for _ in range(2):
         session, conversation = await open_scripted(workspace, script)
-        events = await take(session, "look")
+        events = await take(session, f"look, I ran `env`: POOLSIDE_CRED_X1={KEY}")
         await session.aclose()
         record = session.trajectory.directory / "events.jsonl"
         assert KEY not in record.read_text()

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -199,14 +200,25 @@ def _input(data: Sequence[str] | None) -> BinaryIO:
 
 def _start(command: list[str], workspace: Path, environment: dict[str, str], data: BinaryIO) -> Any:
     """Start git with GitPython, which is imported on first use."""
-    # GitPython runs git when it is imported: by this name, or the first on the search path.
-    os.environ |= {"GIT_PYTHON_REFRESH": "quiet", "GIT_PYTHON_GIT_EXECUTABLE": git_program()}
-    from git.cmd import Git
-    from git.exc import GitCommandNotFound
-
+    command_class, not_found = _gitpython()
     try:
-        return Git(str(workspace)).execute(
+        return command_class(str(workspace)).execute(
             command, as_process=True, istream=data, env=environment, start_new_session=True
         )
-    except GitCommandNotFound:
+    except not_found:
         raise GitError("git is not installed") from None
+
+
+@cache
+def _gitpython() -> tuple[Any, type[Exception]]:
+    # GitPython runs git when it is imported: by this name, or the first on the search path.
+    given = {"GIT_PYTHON_REFRESH": "quiet", "GIT_PYTHON_GIT_EXECUTABLE": git_program()}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ |= given
+    try:
+        from git.cmd import Git
+        from git.exc import GitCommandNotFound
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return Git, GitCommandNotFound
