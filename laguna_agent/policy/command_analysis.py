@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Literal
 
+from laguna_agent.policy.analysed import AnalysedCommand, CommandAnalysis, Walk
 from laguna_agent.policy.command_table import (
     READ_ONLY_PROGRAMS,
     TRANSPARENT_WRAPPERS,
@@ -21,83 +22,14 @@ from laguna_agent.policy.command_table import (
     ProgramSpec,
 )
 from laguna_agent.policy.git_table import READING, analyse_git, without_globals
-from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word, parse
+from laguna_agent.policy.loops import unrolled
+from laguna_agent.policy.piped_names import piped_walks
+from laguna_agent.policy.shell_syntax import SimpleCommand, Word, parse
 from laguna_agent.policy.wrappers import split_option, unwrap
-
-Class = Literal["read-only", "ordinary", "unknown"]
 
 _SYSTEM_BINS = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/opt/homebrew/bin")
 _MOST_MATCHES = 256
 _MOST_CWDS = 32
-
-
-@dataclass(frozen=True)
-class Walk:
-    """A folder whose files a command shows, and which of them it leaves out."""
-
-    folder: str
-    tracked_only: bool = False
-    hidden: bool = True
-    ignored: bool = True
-    names: tuple[str, ...] = ()
-    """Patterns of the only names that are shown; empty for all."""
-
-
-@dataclass
-class AnalysedCommand:
-    """One simple command with its class.
-
-    `reads` are the absolute paths it names or walks; `contents` says that it shows the contents of
-    files below the directories among them; `git_at` are the directories where it runs git.
-    """
-
-    simple: SimpleCommand
-    verdict: Class
-    reason: str
-    reads: list[str] = field(default_factory=list)
-    contents: bool = False
-    git_at: list[str] = field(default_factory=list)
-    program: str = ""
-    """The name that is looked up in the search path; empty for builtins."""
-    shows: bool = True
-    """Whether it prints what is in the files that it reads."""
-    walks: list[Walk] = field(default_factory=list)
-    cwd: str = ""
-    """Where it most likely runs: every `cd` before it succeeded."""
-
-
-@dataclass
-class CommandAnalysis:
-    """A whole command line with its simple commands."""
-
-    script: Script
-    commands: list[AnalysedCommand]
-    cwds: list[str]
-    """Directories in which the shell may be afterwards."""
-    input_files: list[str] = field(default_factory=list)
-    """Files that input is redirected from."""
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the command line is proved to be read-only."""
-        return self.script.exact and not self.script.writes and self.all_read
-
-    @property
-    def all_read(self) -> bool:
-        """Whether every simple command is read-only, redirections aside."""
-        return bool(self.commands) and all(c.verdict == "read-only" for c in self.commands)
-
-    @property
-    def reason(self) -> str:
-        """Why it is not proved to be read-only, in a few words; empty if it is."""
-        if self.script.problems:
-            return f"the command {self.script.problems[0]}"
-        for command in self.commands:
-            if command.verdict != "read-only":
-                return command.reason
-        if self.script.writes:
-            return f"it writes to {self.script.writes[0].text}"
-        return "" if self.commands else "the command is empty"
 
 
 BUILTINS = frozenset(
@@ -108,6 +40,7 @@ BUILTINS = frozenset(
 
 def analyse(command: str, cwd: str) -> CommandAnalysis:
     """Analyse a command line for a shell whose working directory is `cwd` (absolute)."""
+    command = unrolled(command, cwd)
     script = parse(command)
     cwds = [cwd]
     likely = [(sys.maxsize, cwd)]
@@ -116,6 +49,8 @@ def analyse(command: str, cwd: str) -> CommandAnalysis:
         while simple.start >= likely[-1][0] and len(likely) > 1:
             likely.pop()
         result = _analyse_simple(simple, cwds)
+        if simple.name == "xargs" and len(simple.words) > 1:
+            result = _analyse_xargs(simple, analysed[-1:], cwds, command)
         result.cwd = likely[-1][1]
         analysed.append(result)
         if simple.name == "cd" and result.verdict == "read-only":
@@ -243,6 +178,32 @@ def _analyse_wrapped(simple: SimpleCommand, base: str, cwds: list[str]) -> Analy
     return replace(result, simple=simple)
 
 
+_PIPE = re.compile(r"\s*(2>\s*(/dev/null|&1)\s*)?\|\s*")
+
+
+def _analyse_xargs(
+    simple: SimpleCommand, before: Sequence[AnalysedCommand], cwds: list[str], command: str
+) -> AnalysedCommand:
+    """A command behind xargs: it reads the files that the command before it in the pipe lists."""
+    inner = unwrap(simple)
+    if inner is None or len(inner.words) == len(simple.words) or not before:
+        return AnalysedCommand(simple, "unknown", "what xargs runs is computed when it runs")
+    options = [word.value or "" for word in simple.words[1 : -len(inner.words)]]
+    lister = before[0].simple
+    end = lister.start + len(lister.text.encode())
+    between = command.encode()[end : simple.start].decode("utf-8", "replace")
+    result = _analyse_simple(inner, cwds)
+    if result.verdict != "read-only":
+        return replace(result, simple=simple)
+    if not _PIPE.fullmatch(between) or any(re.match(r"-\w*[aIp]", option) for option in options):
+        return AnalysedCommand(simple, "unknown", "what xargs reads is computed when it runs")
+    walks = piped_walks(before[0], by_null=any(re.match(r"-\w*0", option) for option in options))
+    if isinstance(walks, str):
+        return AnalysedCommand(simple, "unknown", walks, program="xargs")
+    shown = walks if result.shows else []
+    return replace(result, simple=simple, reads=[walk.folder for walk in walks], walks=shown)
+
+
 def _analyse_git(simple: SimpleCommand, cwds: list[str]) -> AnalysedCommand:
     if any(word.may_be_option for word in simple.words[1:]):
         return AnalysedCommand(
@@ -308,6 +269,9 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> tuple[list[Wo
     while position < len(words):
         word = words[position]
         position += 1
+        if word.value is None and word.plain_variables and _prints_only(spec, base, operands):
+            operands.append(Word(word.text, ""))
+            continue
         if word.value is None:
             return "an argument is computed when the command runs"
         if word.may_be_option and not spec.any_option and not after_dashes:
@@ -350,6 +314,13 @@ def _apply(spec: ProgramSpec, base: str, words: Sequence[Word]) -> tuple[list[Wo
             return [*paths, *operands[1:]], options
         case _:
             return [*paths, *operands], options
+
+
+def _prints_only(spec: ProgramSpec, base: str, operands: Sequence[Word]) -> bool:
+    """Whether any text may follow: for printf, once its format is known."""
+    if base == "printf":
+        return bool(operands)
+    return spec.operands == "text" and spec.any_option and spec.check is None
 
 
 def expand(word: Word, cwds: Sequence[str]) -> list[str]:

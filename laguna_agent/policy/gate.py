@@ -24,12 +24,8 @@ from laguna_agent.actions import (
 from laguna_agent.config import RuleConfig
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import rules, sensitive_paths
-from laguna_agent.policy.command_analysis import (
-    AnalysedCommand,
-    CommandAnalysis,
-    analyse,
-    reads_only_by_name,
-)
+from laguna_agent.policy.analysed import AnalysedCommand, CommandAnalysis
+from laguna_agent.policy.command_analysis import analyse, reads_only_by_name
 from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.git_layout import git_directories, git_layout
 from laguna_agent.policy.git_references import reference_reason

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from laguna_agent.policy import sensitive_paths
-from laguna_agent.policy.command_analysis import CommandAnalysis, analyse
+from laguna_agent.policy.analysed import CommandAnalysis
+from laguna_agent.policy.command_analysis import analyse
 from laguna_agent.policy.git_files import is_ignored, is_regenerable, is_tracked
 from laguna_agent.policy.git_table import without_globals
 from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word

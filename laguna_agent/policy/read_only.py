@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from laguna_agent.config import RuleConfig
 from laguna_agent.policy import git_config, rules, sensitive_paths
-from laguna_agent.policy.command_analysis import AnalysedCommand, CommandAnalysis
+from laguna_agent.policy.analysed import AnalysedCommand, CommandAnalysis
 from laguna_agent.policy.environment import absolute_path
 from laguna_agent.policy.secret_reads import Permits, walked_secret
 from laguna_agent.policy.shell_state import ShellState

@@ -24,7 +24,7 @@ from laguna_agent.config import RuleConfig
 from laguna_agent.config_file import edit_config
 from laguna_agent.errors import UsageError
 from laguna_agent.policy import sensitive_paths
-from laguna_agent.policy.command_analysis import CommandAnalysis
+from laguna_agent.policy.analysed import CommandAnalysis
 from laguna_agent.policy.git_table import without_globals
 from laguna_agent.policy.words import possible_paths
 from laguna_agent.policy.wrappers import visible_commands

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from laguna_agent.policy import sensitive_paths
-from laguna_agent.policy.command_analysis import CommandAnalysis, Walk, expand
+from laguna_agent.policy.analysed import CommandAnalysis, Walk
+from laguna_agent.policy.command_analysis import expand
 from laguna_agent.policy.command_table import READ_ONLY_PROGRAMS
 from laguna_agent.policy.git_files import is_ignored, is_tracked
 from laguna_agent.policy.git_table import without_globals

@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Node, Parser, Tree
 
 _PLAIN_NODES = frozenset(
     {
@@ -69,10 +69,20 @@ _PLAIN_NODES = frozenset(
         "==",
         "!=",
         "$",
+        "simple_expansion",
+        "variable_name",
+        "special_variable_name",
+        "if_statement",
+        "elif_clause",
+        "else_clause",
+        "if",
+        "then",
+        "elif",
+        "else",
+        "fi",
     }
 )
 _REASONS = {
-    "simple_expansion": "expands a variable",
     "expansion": "expands a variable",
     "arithmetic_expansion": "expands arithmetic",
     "command_substitution": "runs a command inside another",
@@ -86,7 +96,6 @@ _REASONS = {
     "herestring_redirect": "has a here-string",
     "ansi_c_string": "has a $'…' string",
     "translated_string": 'has a $"…" string',
-    "if_statement": "has a condition",
     "for_statement": "has a loop",
     "c_style_for_statement": "has a loop",
     "while_statement": "has a loop",
@@ -102,6 +111,8 @@ _BLANK = re.compile(rb"(?:[ \t\n]|\\\n)*")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TAKES_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 
+_PLAIN_VARIABLE = re.compile(r"(?<!\\)\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\}|[0-9?$!#@*-])")
+
 MAX_BYTES = 256 * 1024
 
 
@@ -113,6 +124,8 @@ class Word:
     value: str | None
     glob: bool = False
     """The word has a pattern, so it may expand to any number of file names."""
+    plain_variables: bool = False
+    """Only variables (`$NAME`) in it are unknown, and expanding them has no effect."""
 
     @property
     def may_be_option(self) -> bool:
@@ -180,6 +193,11 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_bash.language()))
 
 
+def bash_tree(source: bytes) -> Tree:
+    """The syntax tree of a command line."""
+    return _parser().parse(source)
+
+
 @lru_cache(maxsize=256)
 def parse(command: str) -> Script:
     """Parse a command line. The result is cached and shared: do not change it."""
@@ -192,7 +210,7 @@ def parse(command: str) -> Script:
         return Script([], ["is too long to analyse"], parsed=False)
     if _CONTROL_CHARACTERS.search(command):
         problems.append("has control characters")
-    tree = _parser().parse(source)
+    tree = bash_tree(source)
     if tree.root_node.has_error:
         problems.append("does not parse")
     reader = _Reader(source, problems)
@@ -233,10 +251,14 @@ class _Reader:
         while stack:
             node, top = stack.pop()
             kind = node.type
-            if kind in ("||", ";", "&", "(", "{", "!"):
+            if kind in ("||", ";", "&", "(", "{", "!", "if"):
                 self.chain = False
             if node.is_missing:
                 self._problem("does not parse")
+            if kind == "expansion" and _PLAIN_VARIABLE.fullmatch(self._text(node)):
+                self._gap(last_end, node)
+                last_end = max(last_end, node.end_byte)
+                continue
             if kind not in _PLAIN_NODES:
                 self._problem(_REASONS.get(kind, f"has `{kind.replace('_', ' ')}`"))
             if kind in ("command", "declaration_command", "unset_command", "test_command"):
@@ -313,7 +335,7 @@ class _Reader:
                 self._separated(last_end, child)
             last_end = child.end_byte
             word = self.word(child)
-            if word.value is None:
+            if word.value is None and not word.plain_variables:
                 self._problem(_REASONS.get(child.type, "has a word that is computed when it runs"))
             words.append(word)
         if words and words[0].value is not None and _TAKES_ASSIGNMENT.match(words[0].text):
@@ -354,6 +376,13 @@ class _Reader:
     def word(self, node: Node) -> Word:
         """Decode a word; its value is None unless it is certain."""
         text = self._text(node)
+        word = self._decoded(text)
+        if word.value is None and "$" in text and "'" not in text:
+            rest = _PLAIN_VARIABLE.sub("x", text)
+            return replace(word, plain_variables=self._decoded(rest).value is not None)
+        return word
+
+    def _decoded(self, text: str) -> Word:
         parts: list[str] = []
         glob = False
         position = 0

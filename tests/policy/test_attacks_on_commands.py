@@ -37,6 +37,28 @@ ATTACKS: list[tuple[str, list[str]]] = [
     ("for", ["for i in C; do touch $i; done"]),
     ("while", ["while touch C; do break; done"]),
     ("case", ["case a in a) touch C;; esac"]),
+    ("for-option", ["for f in -o; do sort README.md $f C; done"]),
+    ("for-command", ["for f in touch; do $f C; done"]),
+    ("for-quoted-command", ['for f in touch; do "$f" C; done']),
+    ("for-nested", ["for a in touch; do for b in C; do $a $b; done; done"]),
+    ("for-in-body-assignment", ["for f in a; do f=touch; $f C; done"]),
+    ("for-redirect", ["for f in a b; do echo $f; done > C"]),
+    ("for-redirect-in-body", ["for f in C; do echo x > $f; done"]),
+    ("for-substitution", ["for f in $(touch C); do echo $f; done"]),
+    ("for-braces-in-pattern", ["for f in {touch,C}; do :; done; for f in C; do touch $f; done"]),
+    ("if-condition", ["if touch C; then :; fi"]),
+    ("if-else", ["if false; then :; elif touch C; then :; fi"]),
+    ("if-redirect", ["if true; then echo x; fi > C"]),
+    ("xargs-shell", ["ls x.sh | xargs sh"]),
+    ("xargs-replaces", ["ls x.sh | xargs -I{} sh -c 'touch C; {}'"]),
+    ("xargs-from-echo", ["echo -o C README.md | xargs sort"]),
+    ("xargs-from-file", ["echo '-o C README.md' > l; cat l | xargs sort"]),
+    ("xargs-input-file", ["echo '-o C README.md' > l; ls | xargs -a l sort"]),
+    ("xargs-redirected-input", ["echo '-o C README.md' > l; find . -name x | xargs sort < l"]),
+    ("xargs-not-piped", ["find . -name x; echo '-o C README.md' | xargs sort"]),
+    ("echo-prompt-expansion", ["x='$(touch C)'; echo \"${x@P}\""]),
+    ("printf-format-variable", ["x='-v a[$(touch${IFS}C)0]'; printf $x 1"]),
+    ("test-variable", ["x='-v a[$(touch${IFS}C)0]'; test $x"]),
     ("rg-pre", ["rg --pre=./x.sh foo ."]),
     ("rg-pre-separate", ["rg --pre ./x.sh foo ."]),
     ("rg-config-inline", ["RIPGREP_CONFIG_PATH=./rc rg foo ."]),
@@ -320,3 +342,48 @@ def test_a_command_that_does_not_parse_asks(
     command: str, workspace: Path, make_gate: Callable[..., Gate]
 ) -> None:
     assert run_gated(make_gate(), [command], workspace, approved=0)[0].verdict == "ask"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("x.sh -o C", "for f in x*; do sort $f; done"),
+        ("-oC", "for f in *; do sort $f; done"),
+        ("-oC", 'for f in *; do sort "$f"; done'),
+        ("x.sh -o C", "find . -name 'x*' | xargs sort"),
+        ("a\n-oC", "find . -name 'a*' | xargs sort -z"),
+        ("x.sh' -o C '", "find . -name 'x*' | xargs sort"),
+        ("-oC", "ls -1 | xargs sort"),
+        ("-oC", "git ls-files -o | xargs sort"),
+        ("-oC", "rg --files | xargs sort"),
+    ],
+)
+def test_the_name_of_a_file_does_not_become_an_option(
+    name: str, command: str, workspace: Path, tmp_path: Path, make_gate: Callable[..., Gate]
+) -> None:
+    (workspace / "src").rename(tmp_path / "src")  # sort reads no folders
+    (workspace / name).touch()
+    bare = copied(workspace, tmp_path / "bare")
+    run_in_bash([command], bare)
+    decision = run_gated(make_gate("ask"), [command], workspace, approved=0)[0]
+    assert decision.verdict == "ask"
+    assert not (workspace / "C").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "find . -type l | xargs cat",
+        "find . -name '*.txt' | xargs cat",
+        "for f in *.txt; do cat $f; done",
+        'for f in *.txt; do cat "$f"; done',
+        "ls *.txt | xargs cat",
+        "find . -type f -o -type l | xargs head",
+    ],
+)
+def test_a_link_among_many_files_is_not_read_unasked(
+    command: str, workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    (workspace / "a.txt").symlink_to(workspace.parent / "repo-evil" / "f")
+    assert "hunter2" in run_in_bash([command], workspace)
+    assert run_gated(make_gate("ask"), [command], workspace, approved=0)[0].verdict == "ask"

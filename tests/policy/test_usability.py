@@ -146,6 +146,28 @@ bash --version | head -1
 git --version
 cat /etc/os-release
 ls /usr/lib
+for f in *.md; do wc -l $f; done
+for f in src/*.py; do echo "== $f"; head -3 "$f"; done
+for f in README.md src/a.py; do wc -l "$f"; done | sort -n
+for d in src; do ls $d; done
+for i in 1 2 3; do echo $i; done
+find . -name '*.py' | xargs wc -l
+find . -name '*.py' -print0 | xargs -0 grep -n foo
+find src -type f | xargs head -5
+find . -name '*.md' | xargs -n1 basename
+git ls-files | xargs wc -l | tail -1
+rg -l foo | xargs wc -l
+ls src | xargs -n 1 echo
+echo $HOME
+echo "$PWD and ${HOME}"
+echo $?
+printf '%s\n' "$PATH"
+if [ -f README.md ]; then cat README.md; else echo none; fi
+if grep -q foo README.md; then echo yes; fi
+if [ -d src ]; then ls src; elif [ -d lib ]; then ls lib; fi
+test -f .env && echo there
+ls -la .env
+git check-ignore .env
 """
 
 WORKING = r"""
@@ -187,7 +209,7 @@ cp README.md docs.md
 rm -rf build
 chmod +x x.sh
 sed -i 's/foo/bar/' README.md
-for f in src/*.py; do echo "$f"; done
+for f in src/*.py; do touch "$f"; done
 export DEBUG=1; pytest -q
 cat > new.py <<'E'
 print(1)
