@@ -206,10 +206,8 @@ def _number(text: str) -> int:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
-    try:
+    if re.fullmatch(r"\d+(?:\.\d+)?", value.strip()):
         return float(value)
-    except ValueError:
-        pass
     try:
         until = parsedate_to_datetime(value)
         now = parsedate_to_datetime(headers.get("date", ""))

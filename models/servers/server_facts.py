@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 
+_LOADED = "/api/ps"
+"""Ollama's list of loaded models. `owned_by` of those from elsewhere is no help."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -23,7 +26,7 @@ class Server:
     """What `owned_by` of its models says."""
     header: str = ""
     """What its header `Server` begins with."""
-    more: str = ""
+    more: tuple[str, ...] = ()
     """Where it tells the context that is in use, beside the list of models."""
     budget_field: str | None = None
     """The field of a request that ends a thought after so many tokens."""
@@ -33,7 +36,7 @@ class Server:
 
 SERVERS = (
     Server(
-        "llama-server", ("llamacpp",), "llama.cpp", "/props",
+        "llama-server", ("llamacpp",), "llama.cpp", ("/props",),
         budget_field="thinking_budget_tokens",
         raise_context="start llama-server with a larger -c",
     ),
@@ -44,20 +47,22 @@ SERVERS = (
     ),
     Server("SGLang", ("sglang",), raise_context="start SGLang with a larger --context-length"),
     Server(
-        "Ollama", ("library",), more="/api/ps",
+        "Ollama", ("library",), more=(_LOADED,),
         raise_context="start Ollama with OLLAMA_CONTEXT_LENGTH=32768",
     ),
     Server(
-        "LM Studio", ("organization_owner",), more="/api/v0/models",
+        "LM Studio", ("organization_owner",), more=("/api/v0/models",),
         raise_context="load the model in LM Studio with a larger Context Length",
     ),
     Server(
-        "TabbyAPI", ("tabbyapi",), more="/v1/model",
+        "TabbyAPI", ("tabbyapi",), more=("/v1/model",),
         raise_context="set max_seq_len in TabbyAPI's config.yml",
     ),
 )  # fmt: skip
 _TIMEOUT_S = 3.0
-UNKNOWN = Server("unknown", more="/props")
+_SMALLEST = 512
+"""Tokens of a context that is believed."""
+UNKNOWN = Server("unknown", more=("/props", _LOADED))
 
 
 @dataclass(frozen=True)
@@ -71,35 +76,50 @@ class ServerFacts:
 
 async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFacts:
     """Ask the server at `address` about a model; what it does not tell stays unknown."""
-    answer, header = await _get(client, f"{address}/models")
-    entries = _entries(answer)
+    facts = ServerFacts()
+    try:
+        answer, header = await _get(client, f"{address}/models")
+        entries = _entries(answer)
+        mine = _of_model(entries, model)
+        facts = ServerFacts(_server(entries, header), _context(mine), _parameters(mine))
+        for place in facts.server.more:
+            if facts.context and facts.parameters:
+                break
+            answer, _ = await _get(client, address.removesuffix("/v1") + place)
+            facts = _with(facts, answer, place, model)
+    except httpx.HTTPError:  # it does not run, or does not answer in time
+        pass
+    return facts
+
+
+def _server(entries: list[Mapping[str, Any]], header: str) -> Server:
     owners = {str(entry.get("owned_by", "")).lower() for entry in entries}
-    server = next(
-        (
-            known
-            for known in SERVERS
-            if owners & set(known.owned_by)
-            or (known.header and header.lower().startswith(known.header))
-        ),
-        UNKNOWN,
+    for server in SERVERS:
+        named = server.header and header.lower().startswith(server.header)
+        if named or owners & set(server.owned_by):
+            return server
+    return UNKNOWN
+
+
+def _with(facts: ServerFacts, answer: Any, place: str, model: str) -> ServerFacts:
+    """The facts, and what a further answer adds."""
+    entries = _entries(answer)
+    mine = _of_model(entries, model) if place != "/props" else {}
+    ollama = facts.server is UNKNOWN and place == _LOADED and bool(entries)
+    return ServerFacts(
+        next(s for s in SERVERS if place in s.more) if ollama else facts.server,
+        facts.context or _context(mine) or _context(answer),
+        facts.parameters or _parameters(mine),
     )
-    mine = _of_model(entries, model)
-    context, parameters = _context(mine), _parameters(mine)
-    if server.more and not (context and parameters):
-        more, _ = await _get(client, address.removesuffix("/v1") + server.more)
-        mine = _of_model(_entries(more), model) if server.more != "/props" else {}
-        context = context or _context(mine) or _context(more)
-        parameters = parameters or _parameters(mine)
-    return ServerFacts(server, context, parameters)
 
 
 async def _get(client: httpx.AsyncClient, address: str) -> tuple[Any, str]:
-    """(the answer, the header `Server`)."""
+    """(the answer, the header `Server`); None for an answer that is not JSON."""
+    response = await client.get(address, timeout=_TIMEOUT_S)
     try:
-        response = await client.get(address, timeout=_TIMEOUT_S)
         return response.json(), response.headers.get("server", "")
-    except (httpx.HTTPError, ValueError):
-        return None, ""
+    except (ValueError, RecursionError):
+        return None, response.headers.get("server", "")
 
 
 def _entries(answer: Any) -> list[Mapping[str, Any]]:
@@ -131,7 +151,7 @@ def _context(data: Any) -> int:
         for place in places
         if isinstance(place, Mapping)
         for key in keys
-        if isinstance(place.get(key), int) and place[key] > 0
+        if isinstance(place.get(key), int) and place[key] >= _SMALLEST
     ]
     return found[0] if found else 0
 

@@ -342,6 +342,32 @@ async def test_asking_again_comes_to_an_end(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "pause"),
+    [("7", 7.0), ("0", 2.0), ("-5", 2.0), ("nan", 2.0), ("inf", 2.0), ("soon", 2.0),
+     ("Sun, 29 Nov 2026 08:00:09 GMT", 9.0), ("Sun, 29 Nov 2026 07:00:00 GMT", 2.0)],
+)  # fmt: skip
+async def test_a_server_is_waited_for_as_long_as_it_asks(asked: str, pause: float) -> None:
+    pauses = Pauses()
+    date = "Sun, 29 Nov 2026 08:00:00 GMT"
+    busy = answers("429 Too Many Requests", b"", Retry_After=asked, Date=date)
+    async with ModelServer(busy, says_hi) as server:
+        conversation = await talk(server, timeouts(backoff=pauses))
+        await collect(conversation)
+        await conversation.aclose()
+    assert pauses == [pause]
+
+
+async def test_a_server_that_asks_to_wait_for_hours_is_an_error_at_once() -> None:
+    busy = answers("429 Too Many Requests", {"error": "slow down"}, Retry_After="7200")
+    async with ModelServer(busy) as server:
+        conversation = await talk(server)
+        with pytest.raises(ModelError, match="it asks to wait 7200 s"):
+            await collect(conversation)
+        await conversation.aclose()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
     ("status", "message"),
     [
         ("429 Too Many Requests", "You exceeded your current quota, please check your billing"),

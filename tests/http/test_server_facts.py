@@ -72,15 +72,22 @@ async def opened(gets: dict[str, Any], **given: Any) -> tuple[Any, dict[str, Any
         (LLAMA, 8192), (VLLM, 16384), (OLLAMA, 4096), (LM_STUDIO, 4096), (TABBY, 24576),
         (OPENROUTER, 65536), ({}, 32768), ({"/v1/models": {"data": "?"}}, 32768),
         ({"/v1/models": {"data": [{"id": "m", "owned_by": "library"}]}}, 32768),
+        ({"/v1/models": {"data": [{"id": "m", "n_ctx": True, "context_length": -1}]}}, 32768),
     ],
     ids=["llama-server", "vLLM", "Ollama", "LM Studio", "TabbyAPI", "OpenRouter", "nothing",
-         "nonsense", "Ollama, not loaded"],
+         "nonsense", "Ollama, not loaded", "no numbers"],
 )  # fmt: skip
 async def test_the_context_in_use_is_found(gets: dict[str, Any], context: int) -> None:
     info, _ = await opened(gets)
     assert info.context == context
     configured, _ = await opened(gets, context=777)
     assert configured.context == 777
+
+
+async def test_an_ollama_with_models_from_elsewhere_is_known_by_what_it_has_loaded() -> None:
+    elsewhere = {"/v1/models": {"data": [{"id": "m:latest", "owned_by": "hf.co/someone"}]}}
+    info, _ = await opened({**elsewhere, "/api/ps": OLLAMA["/api/ps"]})
+    assert (info.context, info.parameters) == (4096, 7_600_000_000)
 
 
 async def test_a_context_that_is_told_only_once_the_model_is_loaded_is_asked_for_again() -> None:
