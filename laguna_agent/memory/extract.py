@@ -41,6 +41,8 @@ _REASON = re.compile(
     r"since|therefore|on purpose|by design|chose|choose|the (bug|problem|fix|reason) (is|was))\b",
     re.IGNORECASE,
 )
+_TOOL_NOTE = re.compile(r"\[(?:exit|stopped|still|ended|the command)\b.*\]")
+"""A line that the shell tool adds."""
 _PROGRAM = re.compile(r"(?:\w+=\S* )*(?:(?:python3?|uv|poetry) (?:-m|run) )?(\S+)")
 _PROBES = frozenset({"grep", "rg", "diff", "cmp", "test", "[", "which", "command", "ls", "cat"})
 """Programs whose failure as a rule is an answer."""
@@ -307,6 +309,7 @@ def _add_command(found: Extract, seq: int, command: str, exit_code: int, output:
     run.exit_code = exit_code
     run.events.append(seq)
     lines = [line.strip() for line in output[-2_000:].split("\n") if line.strip()]
+    lines = [line for line in lines if not _TOOL_NOTE.fullmatch(line)] or lines
     run.last_line = clip(lines[-1], 160) if lines else ""
 
 

@@ -88,6 +88,14 @@ async def test_of_work_that_ended_well_only_failures_that_stand_are_told(
     assert bool(failed(remembered(root))) is remains
 
 
+async def test_a_failure_says_why(root: Path) -> None:
+    await work(
+        root, "Run it", [call("shell", command="(echo no lexer; exit 2)"), Reply(text="No.")]
+    )
+    (why,) = failed(remembered(root))
+    assert why == "`(echo no lexer; exit 2)` (exit 2): no lexer"
+
+
 async def test_a_failure_of_a_turn_is_settled_by_a_later_turn(root: Path) -> None:
     look = call("shell", command=f'bash -c "{CHECK}"')
     script = [look, Reply(text="No."), FIX, look, Reply(text="Yes.")]
