@@ -36,6 +36,7 @@ from laguna_agent.interfaces.tui.messages import ApprovalAsked, SessionEvent, Tr
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.policy.trust import Content
 
 Scene = Callable[["SceneApp", Pilot[int]], Awaitable[None]]
 
@@ -270,7 +271,7 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
 
 async def trust(app: SceneApp, pilot: Pilot[int]) -> None:
     files = (".laguna/config.toml", ".laguna/tools/deploy.md", "AGENTS.md", "docs/AGENTS.md")
-    app.post_message(TrustNeeded(files, "0" * 64, changed=False))
+    app.post_message(TrustNeeded(Content(app.root, files, "0" * 64, {}), changed=False))
 
 
 async def problems(app: SceneApp, pilot: Pilot[int]) -> None:
