@@ -21,6 +21,7 @@ from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolRe
 
 DEFAULT_TIMEOUT = 120
 _SHELL = "shell"
+_ALL = "shell.all"
 _PROTECTED = "shell.protected"
 
 
@@ -120,9 +121,9 @@ def end_shell(context: ToolContext) -> None:
 
 
 def commands_if_quiet(context: ToolContext) -> int | None:
-    """The number of commands that ran in the shell so far; None while anything runs in it."""
-    session = context.state.get(_SHELL)
-    return session.calls_if_quiet() if isinstance(session, BashSession) else 0
+    """The number of commands that ran in all shells so far; None while anything runs in one."""
+    calls = [session.calls_if_quiet() for session in context.state.get(_ALL, ())]
+    return None if None in calls else sum(call or 0 for call in calls)
 
 
 async def _session(context: ToolContext) -> tuple[BashSession, bool]:
@@ -145,13 +146,15 @@ def _new_session(context: ToolContext) -> BashSession:
     def save() -> tuple[str, Path]:
         return save_output(context, "")
 
-    return BashSession(
+    session = BashSession(
         workspace=context.start,
         directory=context.state_dir / "shell",
         sandbox=context.sandbox,
         save=save,
         limit=context.max_output_chars,
     )
+    context.state.setdefault(_ALL, []).append(session)
+    return session
 
 
 async def _syntax_error(command: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.paths import state_dir
-from laguna_agent.tools.shell import shell_cwd
+from laguna_agent.tools.shell import commands_if_quiet, new_session, shell_cwd
 from laguna_agent.tools.terminal.bash import BashSession
 from laguna_agent.tools.tool import Sandbox
 from support.shells import Shell, make_context, processes_with, unique, until
@@ -76,6 +76,31 @@ async def test_no_orphan_survives_when_laguna_is_killed(tmp_path: Path, confined
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert await until(lambda: not processes_with(number))
+
+
+async def test_a_shell_is_quiet_when_nothing_runs_in_any(tmp_path: Path) -> None:
+    context = make_context(tmp_path, True)
+    shell = Shell(context)
+    assert commands_if_quiet(context) == 0
+    await shell("true")
+    assert commands_if_quiet(context) == 1
+    await shell("sleep 1000 & disown")
+    assert commands_if_quiet(context) is None
+    await shell("kill -9 $!")
+    assert await until(lambda: commands_if_quiet(context) == 3)
+    await shell("(setsid sleep 1000 < /dev/null > /dev/null 2>&1 &)")
+    assert commands_if_quiet(context) is None
+    await shell("pkill -9 sleep")
+    check = new_session(context)
+    await check.run("true", timeout=30, on_output=lambda text: None)
+    assert await until(lambda: commands_if_quiet(context) == 6)
+    running = asyncio.create_task(check.run("sleep 1", timeout=30, on_output=lambda text: None))
+    await asyncio.sleep(0)
+    assert commands_if_quiet(context) is None
+    await running
+    await check.aclose()
+    assert await until(lambda: commands_if_quiet(context) == 7)
+    await shell.close()
 
 
 class Hiding:
