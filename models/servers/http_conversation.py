@@ -269,6 +269,8 @@ class HttpConversation:
                         silence.seconds = waits.stall_s
             for delta in builder.end():
                 yield delta
+            if (failure := builder.failure()) is not None:
+                raise failure
         finally:
             await response.aclose()
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from laguna_agent.encodable import encodable
+from laguna_agent.errors import ModelError
 from laguna_agent.events import (
     FinishReason,
     Reply,
@@ -27,6 +28,7 @@ from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, new_call_
 from laguna_agent.models.chat.text_calls import CALL_MARKS, tagged_calls, trailing_calls
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from laguna_agent.models.servers.native_calls import NativeCalls
+from laguna_agent.models.servers.refusals import StreamBrokenError
 
 _UNOPENED_THOUGHT = re.compile(r"(.*?)</think>[ \t]*(?:\n|\Z)(.*)", re.DOTALL)
 _MARK = re.compile("|".join(map(re.escape, CALL_MARKS)))
@@ -81,6 +83,15 @@ class ReplyBuilder:
     def begun(self) -> bool:
         """Whether anything of the reply has come: the server has read the prompt."""
         return self._first is not None
+
+    def failure(self) -> Exception | None:
+        """Why the server ended the reply, if not because it is whole."""
+        if self._finish == "error":
+            return StreamBrokenError("the server ended the reply with an error")
+        if self._finish == "content_filter":
+            hint = "Other words may pass it."
+            return ModelError("the server's content filter ended the reply", hint=hint)
+        return None
 
     @property
     def only_thought(self) -> bool:
@@ -157,8 +168,6 @@ class ReplyBuilder:
     def _reason(self, calls: bool) -> FinishReason:
         if self._finish == "length":
             return "length"
-        if self._finish in ("content_filter", "error"):
-            return "error"
         return "tool_calls" if calls else "stop"
 
     def _delta(self, delta: Mapping[str, Any]) -> list[ParserEvent]:

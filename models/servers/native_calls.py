@@ -76,6 +76,8 @@ class NativeCalls:
             call.name = name or call.name
         elif _tool_name(call.name) not in self._names:
             call.name += name
+        if '"' in call.raw and text.startswith(call.raw):  # all of the arguments so far
+            text = text[len(call.raw) :]
         if text:
             call.parts.append(text)
         return ToolCallDelta(id=call.id, name=_tool_name(call.name) or None, text=text)

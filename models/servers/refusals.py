@@ -106,7 +106,7 @@ def refusal_in_stream(event: Mapping[str, Any]) -> Exception | None:
         return UnreadableCallError(message)
     code = error.get("code") if isinstance(error, Mapping) else None
     status = int(code) if code is not None and str(code).isdecimal() else 0
-    if status in _BUSY:
+    if status in _BUSY or "overloaded" in text.lower():
         return BusyError(message or f"HTTP {status}")
     if 400 <= status < 500:
         return RefusedRequestError(status, message, text, fields)

@@ -219,6 +219,18 @@ async def fails_in_stream(exchange: Exchange) -> None:
     await exchange.event({"error": {"code": 500, "message": "out of\nmemory"}})
 
 
+async def ends_with_an_error(exchange: Exchange) -> None:
+    await exchange.open()
+    await exchange.delta(content="Half a", finish="error")
+    await exchange.done()
+
+
+async def is_overloaded(exchange: Exchange) -> None:
+    await exchange.open()
+    error = {"type": "overloaded_error", "message": "Overloaded"}
+    await exchange.event({"type": "error", "error": error})
+
+
 async def stalls(exchange: Exchange) -> None:
     await exchange.open()
     await exchange.delta(content="Half a")
@@ -233,6 +245,8 @@ async def stalls(exchange: Exchange) -> None:
         (ends_early, "in the middle of a reply"),
         (sends_nonsense, "bad JSON"),
         (fails_in_stream, "the server failed: out of memory"),
+        (ends_with_an_error, "the server ended the reply with an error"),
+        (is_overloaded, "the server is busy: Overloaded"),
         (stalls, "sent nothing for 0.2 s"),
     ],
 )
@@ -260,6 +274,20 @@ async def test_a_server_that_never_recovers_is_an_error_of_two_lines(script: Scr
     assert str(raised.value).count("\n") == 1
     assert pauses == [0.5, 1.0, 2.0]
     assert len(server.requests) == 4
+
+
+async def test_a_reply_that_a_content_filter_ends_is_an_error_at_once() -> None:
+    async def filters(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.delta(content="Half a", finish="content_filter")
+        await exchange.done()
+
+    async with ModelServer(filters) as server:
+        conversation = await talk(server)
+        with pytest.raises(ModelError, match="content filter ended the reply"):
+            await collect(conversation)
+        await conversation.aclose()
+    assert len(server.requests) == 1
 
 
 async def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_used() -> None:

@@ -115,6 +115,15 @@ WHOLE_A, WHOLE_B = '{"path": "a"}', '{"path": "b"}'
              piece(WHOLE_B, "read", "2", 1)],
             id="name in pieces",
         ),
+        pytest.param(
+            [
+                piece('{"path"', "read", "1"),
+                piece('{"path": "', None, "1"),
+                piece(WHOLE_A, None, "1"),
+                piece(WHOLE_B, "read", "2", 1),
+            ],
+            id="all so far in every piece",
+        ),
         pytest.param([piece(WHOLE_A + WHOLE_B, "read", "1")], id="glued by the server"),
         pytest.param([piece("{}" + WHOLE_A, "read", "1"), piece(WHOLE_B, "read", "2")], id="{}{…}"),
         pytest.param(
