@@ -54,6 +54,7 @@ from laguna_agent.interfaces.commands.overview import GROUPS, overview
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from laguna_agent.agent.settings import Settings
     from laguna_agent.interfaces.commands.command_line import Parser
@@ -284,22 +285,19 @@ def _run_agent(arguments: list[str]) -> int:
 
     from laguna_agent.interfaces.tui import run_tui
 
+    _workspace(options)
     cwd = Path(options.directory).expanduser().resolve() if options.directory else None
     return int(
         run_tui(lambda: make_settings(options), prompt=" ".join(options.prompt) or None, cwd=cwd)
     )
 
 
-def make_settings(options: argparse.Namespace) -> Settings:
-    """The settings of a session, from flags, environment and files. Raises UsageError."""
+def _workspace(options: argparse.Namespace) -> tuple[Path, Path]:
+    """The directory to work in, and the root of its repository. Raises UsageError."""
     from pathlib import Path
 
-    from laguna_agent.agent.settings import Settings
-    from laguna_agent.config import load_config
     from laguna_agent.errors import UsageError
     from laguna_agent.paths import holds_home, repository_root
-    from laguna_agent.policy import trust
-    from laguna_agent.programs import distrust
 
     cwd = Path(options.directory or ".").expanduser()
     if not cwd.is_dir():
@@ -311,6 +309,17 @@ def make_settings(options: argparse.Namespace) -> Settings:
             f"{root} holds your home directory, so it is no workspace by itself",
             hint=f"Start laguna in the folder of a project, or say that you mean this: -C {root}",
         )
+    return cwd, root
+
+
+def make_settings(options: argparse.Namespace) -> Settings:
+    """The settings of a session, from flags, environment and files. Raises UsageError."""
+    from laguna_agent.agent.settings import Settings
+    from laguna_agent.config import load_config
+    from laguna_agent.policy import trust
+    from laguna_agent.programs import distrust
+
+    cwd, root = _workspace(options)
     distrust(root)
     if options.trust:
         trust.content(root)  # raises when something there cannot be trusted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
@@ -253,9 +253,12 @@ class AgentLoop:
         if turn.outcome is None:
             return
         status, summary, _ = turn.outcome
-        hooked = await self.services.hooks.turn_end(
-            status=status, summary=summary, files_changed=turn.changed
-        )
+        hooks = self.services.hooks
+        has_any = any(hook.on == "turn_end" for hook in hooks.hooks)
+        async with turn.files.recording() if has_any else nullcontext():  # one may format files
+            hooked = await hooks.turn_end(
+                status=status, summary=summary, files_changed=turn.changed
+            )
         self._show(hooked.notices)
         if hooked.continue_with is not None and status == "done":
             turn.outcome = None

@@ -211,3 +211,12 @@ async def test_where_git_is_missing_edits_are_named_and_the_reason_is_said_once(
     assert len([text for text in said if "Undo covers only" in text]) == 1
     first = next(event for event in events if event.type == "turn_finished")
     assert first.files_changed == ["new.txt"]
+
+
+async def test_what_a_hook_at_the_end_formats_is_the_turns(opened: Opened, workspace: Path) -> None:
+    hook = {"on": "turn_end", "command": "tr a-z A-Z < new.txt > upper; mv upper new.txt"}
+    session, _ = await opened([EDIT, OK], flags={"hooks": [hook]})
+    await take(session, "Make it")
+    assert (workspace / "new.txt").read_text() == "MADE\n"
+    await session.undo()
+    assert not (workspace / "new.txt").exists()

@@ -158,3 +158,18 @@ async def test_a_repository_with_names_that_are_not_utf8_works(
         capsys.readouterr().out.encode()
     assert undo()[0] == 0
     assert path.read_text() == "needle\n"
+
+
+async def test_a_turn_that_runs_is_not_undone(run: Run, undo: Run, workspace: Path) -> None:
+    tried: list[tuple[int, str, str]] = []
+
+    def thinking() -> Reply:
+        tried.append(undo("--yes"))
+        return OK
+
+    await run([edit("a = 1", "a = 10"), thinking])
+    [(code, _, err)] = tried
+    assert code == 2
+    assert "is running" in err
+    assert "a = 10" in (workspace / "calc.py").read_text()
+    assert undo()[0] == 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from laguna_agent.agent.undo import latest, steps_of, take_back, undoable
-from laguna_agent.errors import ExitCode
+from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
     confirm,
@@ -21,6 +22,7 @@ from laguna_agent.policy.sanitize import visible
 from laguna_agent.tools.checkpoints.change import Planned, Step
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.trajectory.index import SessionIndex
+from laguna_agent.trajectory.store import Trajectory, is_locked, sessions_dir
 
 _LISTED = 5
 """Files that a line of the list names."""
@@ -83,6 +85,8 @@ def main(argv: Sequence[str]) -> int:
 def _take_back(
     checkpoints: Checkpoints, steps: Sequence[Step], *, only_show: bool, yes: bool
 ) -> int:
+    if not only_show:
+        _refuse_running(checkpoints.workspace, {step.origin.session for step in steps})
     plan = checkpoints.changes.plan(steps)
     if only_show:
         sys.stdout.write(visible("".join(item.diff for item in plan)))
@@ -110,6 +114,22 @@ def _take_back(
         redo = any(step.origin.kind == "undo" for step in steps)
         write_line(f"To reverse this: laguna undo{'' if redo else ' --redo'}")
     return ExitCode.FAILED if taken.left else ExitCode.DONE
+
+
+def _refuse_running(root: Path, sessions: Iterable[str]) -> None:
+    """Raise UsageError if a turn of one of the sessions runs in another process."""
+    for session in sessions:
+        directory = sessions_dir(root) / session
+        if not directory.is_dir() or not is_locked(directory):
+            continue
+        trajectory = Trajectory.open(directory, for_append=False)
+        last = {
+            kind: max((stored.seq for stored in trajectory.of_type(kind)), default=0)
+            for kind in ("turn_started", "turn_finished")
+        }
+        if last["turn_started"] > last["turn_finished"]:
+            hint = "Stop it first, or choose another with --session."
+            raise UsageError(f"a turn of session {session} is running", hint=hint)
 
 
 def described(item: Planned, *, done: bool = False) -> str:

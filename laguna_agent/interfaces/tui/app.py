@@ -123,8 +123,6 @@ class LagunaApp(LayoutApp):
         self.activity.show_event(event)
         self.queue.drop_used(event)
         match event.type:
-            case "user_message" if event.origin != "steer":
-                self.side_panel.changed_files.start_turn()
             case "plan_updated":
                 self.side_panel.plan = event.steps
                 self.side_panel.draw()

@@ -113,17 +113,16 @@ class ConversationCommands:
 
         session = self._session
 
-        def planned() -> list[Planned]:
-            return session.checkpoints.changes.plan(latest(session.steps(), redo=redo))
+        def planned() -> tuple[str, list[Planned]]:
+            [step] = latest(session.steps(), redo=redo)
+            return step.origin.title, session.checkpoints.changes.plan([step])
 
-        plan = await asyncio.to_thread(planned)
-        if plan and not await self._agree("Redo" if redo else "Undo", plan):
+        title, plan = await asyncio.to_thread(planned)
+        if plan and not await self._agree("redo" if redo else "undo", title, plan):
             return
         taken = await self._agent.run(lambda s: s.redo() if redo else s.undo())
-        if redo:
-            self._side_panel.changed_files.add_counts(taken.done)
-        else:
-            self._side_panel.changed_files.undo_turn(taken.left)
+        changed_files = self._side_panel.changed_files
+        (changed_files.redo if redo else changed_files.undo)(taken.done)
         self._side_panel.draw()
         names = ", ".join(item.path for item in taken.done)
         if names:
@@ -134,15 +133,16 @@ class ConversationCommands:
         for name, reason in taken.left.items():
             self._transcript_model.add_notice(f"{name} was left as it is: {reason}", "warning")
 
-    async def _agree(self, title: str, plan: Sequence[Planned]) -> bool:
-        """Whether the user agrees to changes of files, which are shown: the files, whose lines they
-        are, and the lines."""
+    async def _agree(self, what: str, turn: str, plan: Sequence[Planned]) -> bool:
+        """Whether the user agrees to undo or redo a turn, which is shown: the files, whose lines
+        they are, and the lines."""
         width = min(74, self._app.size.width - 8)
         palette = themes.PALETTES[self._app.theme]
         files = Text("\n".join(described(item) for item in plan))
         diff = "".join(item.diff for item in plan if item.outcome != "conflict")
         shown = Group(files, Text(), pages.draw_diff(diff, palette, width)) if diff else files
-        keys = {"y": f"{title.lower()} these changes", "n": "leave the files"}
+        keys = {"y": f"{what} these changes", "n": "leave the files"}
+        title = f"{what.capitalize()}: {visible(turn, single_line=True)}"
         return await self._app.push_screen_wait(Question(title, shown, keys=keys)) == "y"
 
     async def rename(self, title: str | None) -> None:

@@ -40,8 +40,6 @@ class HistoryLoader:
         changed_files = self._side_panel.changed_files
         changed_files.clear()
         for entry in entries:
-            if entry.kind == "user" and entry.name != "steer":
-                changed_files.start_turn()
             changed_files.add(entry)
         if not more:
             entries.insert(0, _banner(session))

@@ -10,20 +10,15 @@ from laguna_agent.tools.checkpoints.change import Planned
 
 
 class ChangedFiles:
-    """Adds up the diffs of a conversation, turn by turn, so that an undo can be subtracted."""
+    """Adds up the diffs of a conversation, and subtracts what is undone."""
 
     def __init__(self) -> None:
         self.counts: dict[str, tuple[int, int]] = {}
         """Lines added and removed, by path; the file changed last comes last."""
-        self._before_turns: list[dict[str, tuple[int, int]]] = []
 
     def clear(self) -> None:
         """Start again, for another conversation."""
-        self.counts, self._before_turns = {}, []
-
-    def start_turn(self) -> None:
-        """A turn starts."""
-        self._before_turns.append(dict(self.counts))
+        self.counts = {}
 
     def add(self, entry: Entry) -> None:
         """Add the lines of an entry's diff."""
@@ -38,18 +33,16 @@ class ChangedFiles:
                 is_added = row.kind == "added"
                 self.counts[name] = added + is_added, removed + (not is_added)
 
-    def add_counts(self, items: Iterable[Planned]) -> None:
+    def redo(self, items: Iterable[Planned]) -> None:
         """Add changes that were made again."""
-        self.start_turn()
         for item in items:
             added, removed = self.counts.pop(item.path, (0, 0))
             self.counts[item.path] = added + item.added, removed + item.removed
 
-    def undo_turn(self, failed: Iterable[str]) -> None:
-        """Subtract the last turn that changed files, except for the files that `failed`."""
-        while self._before_turns:
-            before = self._before_turns.pop()
-            if before != self.counts:
-                kept = {name: self.counts[name] for name in failed if name in self.counts}
-                self.counts = {**before, **kept}
-                return
+    def undo(self, items: Iterable[Planned]) -> None:
+        """Subtract changes that were taken back: what they add had been removed."""
+        for item in items:
+            added, removed = self.counts.pop(item.path, (0, 0))
+            left = max(0, added - item.removed), max(0, removed - item.added)
+            if any(left):
+                self.counts[item.path] = left
