@@ -17,6 +17,7 @@ from laguna_agent.tools.files.encoding import (
     binary_kind,
     decode,
     printable,
+    printable_name,
 )
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
 from laguna_agent.tools.output import numbered
@@ -158,7 +159,7 @@ def run(
         change = make_change()
         decided.check(context, call, *_planned(change))
         done = "Created" if change.old is None else verb
-        return apply(change, context, f"{done} {change.target.label}")
+        return apply(change, context, f"{done} {printable_name(change.target.label)}")
     except (PathError, OSError) as error:
         return ToolResult(ok=False, content=str(error))
     except ChangeRefusedError as refusal:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
@@ -39,8 +39,8 @@ _CHUNK = 1 << 20
 _SCAN_LIMIT = 1 << 30
 """Bytes of a streamed file that are searched for the requested lines."""
 _LINE_LIMIT = 2_000
-_POSITION = re.compile(r"(output:\d+|(?!output:\d+$).+?):(\d+)(?:-(\d+)|:(\d+))?")
-"""`PATH:LINE`, `PATH:LINE-LINE` and `PATH:LINE:COLUMN`, as tools and people write them."""
+_POSITION = re.compile(r"(output:\d+|(?!output:\d+$).+?)(?::|#L)(\d+)(?:-L?(\d+)|:(\d+))?")
+"""`PATH:LINE`, `PATH:LINE-LINE`, `PATH#L1-L2` and `PATH:LINE:COLUMN`, as tools and people write."""
 _OUTLINE_CHARS = 1_500
 
 
@@ -50,6 +50,12 @@ class ReadArguments(ToolArguments):
     path: str
     start: int | None = Field(None, ge=1)
     end: int | None = Field(None, ge=1)
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        """0 and -1 are how some say the beginning and the end."""
+        return None if isinstance(value, int) and value < 1 else value
 
 
 class ReadTool:
@@ -101,7 +107,7 @@ def _located(
 ) -> tuple[WorkspacePath, ReadArguments, int | None]:
     """The file, the range of lines, and the column to start at, of a position in the path too."""
     position = _POSITION.fullmatch(arguments.path.strip())
-    if position is None or _exists(arguments.path, context):
+    if position is None or os.path.lexists(os.path.join(context.start, arguments.path)):
         return resolve_path(context, arguments.path, guess=True), arguments, None
     path, start, end, column = position.groups()
     lines = {"start": arguments.start or max(1, int(start)), "end": end and int(end)}
@@ -109,13 +115,6 @@ def _located(
         lines["end"] = arguments.end
     target = resolve_path(context, path, guess=True)
     return target, arguments.model_copy(update=lines), int(column) if column else None
-
-
-def _exists(path: str, context: ToolContext) -> bool:
-    try:
-        return file_status(resolve_path(context, path)) is not None
-    except PathError:
-        return False
 
 
 def _directory(target: WorkspacePath, context: ToolContext) -> ToolResult:

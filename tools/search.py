@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import re
 import unicodedata
@@ -17,7 +18,7 @@ from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.repository_map import TEST_PATH
 from laguna_agent.tools.files import decided, storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
-from laguna_agent.tools.files.file_names import Globs, composed, match_names
+from laguna_agent.tools.files.file_names import Globs, composed, expand_globs, match_names
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, SearchHit, compiled
 from laguna_agent.tools.files.text_search import Query, SearchResult, search
 from laguna_agent.tools.files.walk import walk
@@ -94,19 +95,26 @@ async def _find_text(
     """The hits, or those of a wider search if there are none, with a note that says so."""
     notes = [target.note] if target.note else []
     globs = expand_globs(arguments.glob)
-    query = Query(arguments.pattern, target, literal=arguments.mode == "literal", globs=globs)
-    tries = [query]
+    pattern = re.sub(r"\(\?<(?![=!])", "(?P<", arguments.pattern)  # as of JavaScript
+    if arguments.mode == "literal":
+        pattern = arguments.pattern
+    query = Query(pattern, target, literal=arguments.mode == "literal", globs=globs)
     if not query.literal:
         try:
             compiled(query.pattern, literal=False, ignore_case=False)
-        except re.error as error:
-            notes.append(
-                f"The pattern is not a regular expression ({error}); searched as plain text."
-            )
-            query.literal = True
-    tries.append(replace(query, ignore_case=True))
+        except re.error as error:  # ripgrep has other expressions, such as `\p{Lu}`
+            if (await search(query, context)).error:
+                notes.append(
+                    f"The pattern is not a regular expression ({error}); searched as plain text."
+                )
+                query.literal = True
+    tries = [query, replace(query, ignore_case=True)]
     if not query.literal and re.escape(query.pattern) != query.pattern:
         tries.append(replace(query, literal=True))
+        if basic := _from_basic(query.pattern):
+            tries.append(replace(query, pattern=basic))
+    if bare := _unquoted(query.pattern):
+        tries.append(replace(query, pattern=bare, ignore_case=True))
     forms = {unicodedata.normalize(form, query.pattern) for form in ("NFC", "NFD")}
     tries += [replace(query, pattern=form) for form in forms - {query.pattern}]
     result = SearchResult()
@@ -119,35 +127,34 @@ async def _find_text(
         if result.partial and not result.hits:
             break
         if result.hits:
-            if attempt.ignore_case:
+            if attempt.ignore_case and attempt.pattern == query.pattern:
                 notes.append("No match in this spelling; found ignoring case:")
             elif attempt.literal and not query.literal:
                 notes.append("No match as a regular expression; found as plain text:")
-            elif attempt.pattern != query.pattern:
+            elif attempt.pattern != query.pattern and attempt.pattern in forms:
                 notes.append("Found in another Unicode form (composed or decomposed characters):")
+            elif attempt.pattern != query.pattern:
+                notes.append(f"No match; found {attempt.pattern!r}:")
             break
     return result, notes
 
 
-def expand_globs(text: str) -> list[str]:
-    """A glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` each give two.
+def _from_basic(pattern: str) -> str | None:
+    """A basic expression, as plain grep takes them, in the usual notation; None if it is none."""
+    if not re.search(r"\\[|(){}+?<>]", pattern):
+        return None
+    words = re.sub(r"\\[<>]", r"\\b", pattern)
+    expression = re.sub(r"\\([|(){}+?])|([|(){}+?])", lambda m: m[1] or "\\" + m[2], words)
+    with contextlib.suppress(re.error):
+        compiled(expression, literal=False, ignore_case=False)
+        return expression
+    return None
 
-    `My Notes/*.md` gives one: a blank separates only what looks like globs on both sides.
-    """
-    result: list[str] = []
-    parts: list[str] = []
-    for listed in re.split(r"\s*,\s*(?![^{]*\})", text.strip()):
-        words = re.split(r"\s+(?![^{]*\})", listed)
-        parts += words if all(re.search(r"[*?{]", word) for word in words) else [listed]
-    for part in parts:
-        match = re.search(r"\{([^{}]*)\}", part)
-        if match:
-            for option in match.group(1).split(","):
-                whole = part[: match.start()] + option.strip() + part[match.end() :]
-                result += expand_globs(whole)
-        elif part:
-            result.append(part)
-    return result
+
+def _unquoted(pattern: str) -> str | None:
+    """The pattern without the quotes or slashes around it; None if there are none."""
+    match = re.fullmatch(r"""(["'`])(.+)\1|/(.+)/[gimsu]*""", pattern)
+    return (match[2] or match[3]) if match else None
 
 
 def _allowed(hits: list[SearchHit], target: WorkspacePath, context: ToolContext) -> list[SearchHit]:
@@ -195,7 +202,10 @@ def _render(
         where = "" if target.path == context.start else f" in {target.label}"
         some = f" in files like {arguments.glob}" if arguments.glob else ""
         partial = f" ({result.partial})" if result.partial else ""
-        text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}."])
+        hint = ""
+        if re.match(r"[*.]*[*][\w.*/]+$", pattern):
+            hint = " It looks like a glob: files are found by name with mode=files."
+        text = "\n".join([*notes, f"No match for {pattern!r}{where}{some}{partial}.{hint}"])
         return ToolResult(ok=not result.error, content=text, summary="no match")
     files: dict[str, list[SearchHit]] = defaultdict(list)
     for hit in result.hits:

@@ -103,12 +103,23 @@ async def test_a_long_line_of_a_huge_file_is_read_by_column(box: Toolbox) -> Non
         ("a.txt:2-2", "2\ttwo"),
         ("a.txt:2:3", "2\to\n[columns 3-3 of 3]"),
         ("b:1", "1\tnamed so"),
+        ("a.txt#L2-L3", "2\ttwo\n3\tthree"),
+        ("a.txt#L3", "3\tthree"),
+        ("@a.txt:3", "Taken as a.txt.\n3\tthree"),
+        ("sub\\b.txt", "Taken as sub/b.txt.\n1\tb"),
+        ("file://{workspace}/sub/b.txt", "Taken as {workspace}/sub/b.txt.\n1\tb"),
         ("a.txt:0", "1\tone\n2\ttwo\n3\tthree"),
     ],
 )
 async def test_a_path_may_hold_a_position(box: Toolbox, path: str, shown: str) -> None:
-    box.add({"a.txt": "one\ntwo\nthree\n", "b:1": "named so\n"})
+    box.add({"a.txt": "one\ntwo\nthree\n", "b:1": "named so\n", "sub/b.txt": "b\n"})
+    path, shown = (text.replace("{workspace}", str(box.workspace)) for text in (path, shown))
     assert (await box.call("read", path=path)).content == shown
+
+
+async def test_lines_before_the_first_mean_the_whole_file(box: Toolbox) -> None:
+    box.add({"a.txt": "one\ntwo\n"})
+    assert (await box.call("read", path="a.txt", start=0, end=-1)).content == "1\tone\n2\ttwo"
 
 
 async def test_a_position_in_a_saved_output(box: Toolbox) -> None:

@@ -131,6 +131,34 @@ async def test_special_characters_are_literal(box: Toolbox, text: str) -> None:
     assert result.content == f"1 match in 1 file\na.txt:\n2: a{text}b"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        (r"nothing\|Foo", "1: func Foo() {"),
+        (r"\<Foo\>", "1: func Foo() {"),
+        (r"\(Foo\)()", "1: func Foo() {"),
+        ('"func Foo"', "1: func Foo() {"),
+        ("/func foo/i", "1: func Foo() {"),
+        (r"\p{Lu}oo\(", "1: func Foo() {"),
+        ("[[:upper:]]oo", "1: func Foo() {"),
+        ("(?<name>Foo)", "1: func Foo() {"),
+    ],
+)
+async def test_expressions_of_other_programs_are_understood(
+    tmp_path: Path, pattern: str, found: str
+) -> None:
+    box = Toolbox.at(tmp_path)
+    box.add({"a.go": "func Foo() {\n", "b.go": "other\n"})
+    result = await box.call("search", pattern=pattern)
+    assert result.content.endswith(f"1 match in 1 file\na.go:\n{found}")
+
+
+async def test_a_glob_as_the_pattern_is_told_from_an_expression(box: Toolbox) -> None:
+    box.add({"a.go": "x\n"})
+    result = await box.call("search", pattern="*.go")
+    assert result.content.endswith("files are found by name with mode=files.")
+
+
 async def test_literal_mode(box: Toolbox) -> None:
     box.add({"a.txt": "a.c\nabc\n"})
     result = await box.call("search", pattern="a.c", mode="literal")

@@ -46,6 +46,27 @@ SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
 """How two names for one file may differ, in the order in which they are tried."""
 
 
+def expand_globs(text: str) -> list[str]:
+    """A glob for each alternative: `*.{js,ts}`, `*.js, *.ts` and `*.js *.ts` each give two.
+
+    `My Notes/*.md` gives one: a blank separates only what looks like globs on both sides.
+    """
+    result: list[str] = []
+    parts: list[str] = []
+    for listed in re.split(r"\s*,\s*(?![^{]*\})", text.strip()):
+        words = re.split(r"\s+(?![^{]*\})", listed)
+        parts += words if all(re.search(r"[*?{]", word) for word in words) else [listed]
+    for part in parts:
+        match = re.search(r"\{([^{}]*)\}", part)
+        if match:
+            for option in match.group(1).split(","):
+                whole = part[: match.start()] + option.strip() + part[match.end() :]
+                result += expand_globs(whole)
+        elif part:
+            result.append(part)
+    return result
+
+
 class Globs:
     """Globs as in `.gitignore`, relative to the root or to the folder that is searched.
 

@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -65,6 +66,7 @@ class SearchHit(NamedTuple):
 def compiled(pattern: str, *, literal: bool, ignore_case: bool) -> re.Pattern[str]:
     """The expression. Raises re.error."""
     flags = re.MULTILINE | (re.IGNORECASE if ignore_case else 0)
+    warnings.simplefilter("ignore", FutureWarning)  # `[[:alpha:]]` means something to ripgrep
     return re.compile(re.escape(pattern) if literal else pattern, flags)
 
 
@@ -150,7 +152,11 @@ def scan(job: ScanJob) -> Iterator[SearchHit]:
 def main() -> None:
     """Run the job on standard input."""
     job: ScanJob = json.load(sys.stdin)
-    print_lines(scan(job))
+    try:
+        print_lines(scan(job))
+    except re.error as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)  # 1 is how ripgrep says that there is no match
 
 
 if __name__ == "__main__":

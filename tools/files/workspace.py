@@ -12,6 +12,7 @@ import ctypes
 import errno
 import functools
 import os
+import re
 import stat
 import struct
 import sys
@@ -31,6 +32,7 @@ _RESOLVE_BENEATH = 0x08
 _PROTECTED = {".git", "git~1", ".laguna", "laguna~1"}
 _BASE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 OUTPUT_PREFIX = "output:"
+_POSITION = re.compile(r"(?::\d+(?:-\d+|:\d+)?:?|#L\d+(?:-L?\d+)?)$")
 
 
 class PathError(Exception):
@@ -102,6 +104,8 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
         return WorkspacePath(Path(workspace), inside, context.shown(inside))
     if _beneath(real, state) is not None:
         return _located(state, real, label=real)
+    if not os.path.lexists(real) and (meant := _meant(text, start, guess=guess)):
+        return replace(resolve_path(context, meant, guess=guess), note=f"Taken as {meant}.")
     if inside is not None and (other := _spelled_otherwise(workspace, inside, fold_case=guess)):
         found, how = other
         note = f"On disk, {text} has other characters ({how}); taken as {found}."
@@ -119,6 +123,21 @@ def resolve_path(context: ToolContext, raw: str, *, guess: bool = False) -> Work
     if candidates:
         raise PathError(f"{text} does not exist.{hint}")
     return WorkspacePath(Path(workspace), inside, context.shown(inside))
+
+
+def _meant(text: str, start: str, *, guess: bool) -> str | None:
+    """The path in another notation: of Windows, with a scheme, with the @ of a mention, or with the
+    number of a line."""
+    plain = text.removeprefix("file://")
+    if guess and plain.startswith("@"):
+        plain = plain[1:]
+    slashed = plain.replace("\\", "/")
+    if slashed != plain and os.path.isdir(os.path.join(start, slashed.partition("/")[0])):
+        plain = slashed
+    file = _POSITION.sub("", plain)
+    if file != plain and os.path.isfile(os.path.join(start, file)):
+        plain = file
+    return plain if plain != text and plain else None
 
 
 def _spelled_otherwise(workspace: str, relative: str, *, fold_case: bool) -> tuple[str, str] | None:
