@@ -45,6 +45,8 @@ from laguna_agent.tools.tool import Sandbox
 HookEvent = Literal["before_tool", "after_tool", "on_prompt", "turn_end"]
 MAX_CONTINUES = 3
 """How often hooks may make the agent continue in one turn."""
+_READ_BY_BASH = {"BASH_ENV", "ENV"}
+"""They name a file, perhaps of the repository, that bash would run first."""
 _MAX_OUTPUT = 64 << 10
 _MAX_TEXT = 8_000
 _MAX_PATH = 4096
@@ -106,7 +108,9 @@ class Hooks:
         self.session = session
         source = os.environ if environment is None else environment
         self.environment = {
-            k: v for k, v in source.items() if not inheritance.is_secret(k, v, source)
+            k: v
+            for k, v in source.items()
+            if k not in _READ_BY_BASH and not inheritance.is_secret(k, v, source)
         }
         self.environment["PATH"] = search_path()
         self._sandbox = sandbox if sandbox is not None and sandbox.name != "none" else None

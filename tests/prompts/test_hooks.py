@@ -154,9 +154,11 @@ async def test_a_hook_gets_no_secrets(tmp_path: Path) -> None:
     runner = hooks(
         tmp_path,
         {"on": "before_tool", "command": "env > env.txt"},
-        environment={"PATH": os.environ["PATH"], "MY_API_KEY": "k", "NAME": "n"},
+        environment={"MY_API_KEY": "k", "NAME": "n", "BASH_ENV": "./planted", "ENV": "planted"},
     )
+    (tmp_path / "planted").write_text("touch planted-ran\n")
     await runner.before_tool(CALL)
+    assert not (tmp_path / "planted-ran").exists()
     text = (tmp_path / "env.txt").read_text()
     assert "NAME=n" in text
     assert "MY_API_KEY" not in text

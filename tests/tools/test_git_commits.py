@@ -121,6 +121,12 @@ async def test_a_filter_of_a_trusted_repository_runs_in_the_sandbox(
     git(root, "config", "filter.up.clean", f"touch {tmp_path}/outside; tr a-z A-Z")
     (root / ".gitattributes").write_text("*.up filter=up\n")
     (root / "b.up").write_text("small\n")
+    (root / "a.txt").rename(root / "gone.up")
+    git(root, "-c", "filter.up.clean=", "add", ".")
+    git(root, "-c", "filter.up.clean=", "commit", "-qm", "x")
+    (root / "gone.up").unlink()
+    assert (await call(context, "commit", "gone.up")).ok
+    (root / "b.up").write_text("smaller\n")
     refused = await call(context, "add", "b.up")
     assert "passes the filter up" in refused.content
     context.sandbox = trusted(context).sandbox
@@ -128,7 +134,7 @@ async def test_a_filter_of_a_trusted_repository_runs_in_the_sandbox(
     assert "trusted repository only" in (await call(context, "add", "b.up")).content
     context.state["git.trusted"] = True
     assert (await call(context, "commit", "b.up")).ok
-    assert git(root, "cat-file", "blob", "HEAD:b.up") == "SMALL\n"
+    assert git(root, "cat-file", "blob", "HEAD:b.up") == "SMALLER\n"
     assert not (tmp_path / "outside").exists()
 
 

@@ -31,7 +31,8 @@ def stage(git: GitRepository, paths: Sequence[str], *, tracked_only: bool) -> No
         raise GitError(f"{', '.join(sorted(nested))} is a repository of its own")
     if not tracked_only and (ignored := _ignored(git, paths)):
         raise GitError(f"{', '.join(ignored)} is ignored by git")
-    if wanted and _filtered_by_repository(git, wanted):
+    stored = [path for path in wanted if os.path.lexists(git.workspace / path)]
+    if stored and _filtered_by_repository(git, stored):
         git.confined("add", "-A", *_FROM_INPUT, data=_literal(wanted))
     elif wanted:
         git.bytes("add", "-A", *_FROM_INPUT, data=wanted)

@@ -137,7 +137,12 @@ def examine(root: Path) -> Iterator[Finding]:
         yield Finding("config.toml", "bad", error.message, error.hint or "laguna config edit")
     else:
         known = config
-        checks = {"rules": lambda: _rules(known), "model": lambda: _model(known), **checks}
+        checks = {
+            "rules": lambda: _rules(known),
+            "model": lambda: _model(known),
+            **checks,
+            "variables": lambda: _variables(known),
+        }
     for name, check in checks.items():
         try:
             yield from check()
@@ -257,6 +262,18 @@ def _sandbox(root: Path) -> Iterator[Finding]:
         yield Finding("sandbox", "note", choice.reason, fix)
     else:
         yield Finding("sandbox", "ok", choice.sandbox.name)
+
+
+def _variables(config: Config) -> Iterator[Finding]:
+    from laguna_agent.policy.environment import Inheritance, held_back
+
+    if names := held_back(Inheritance.of(config)):
+        yield Finding(
+            "variables",
+            "note",
+            f"commands do not get {', '.join(names)}",
+            f'pass = ["{names[0]}"] under [policy.environment] in config.toml passes one',
+        )
 
 
 def _programs() -> Iterator[Finding]:
