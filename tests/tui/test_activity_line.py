@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from textual.geometry import Size
 
-from laguna_agent.events import ModelLoading, PrefillProgress, StepStarted, SystemNote, TextDelta
+from laguna_agent.events import (
+    ModelLoading,
+    PrefillProgress,
+    RetryWait,
+    StepStarted,
+    SystemNote,
+    TextDelta,
+)
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
 
@@ -102,3 +109,12 @@ def test_the_line_is_empty_when_nothing_runs():
     made.report("working")
     made.end()
     assert made.render().plain == ""
+
+
+def test_the_wait_for_the_next_try_of_a_server_counts_down():
+    made = line(80)
+    shown = []
+    for left in (3.0, 2.0, 1.0):
+        made.show_event(RetryWait(reason="the server is busy", attempt=1, left_s=left))
+        shown.append(made.render().plain)
+    assert shown == [f"⠋ asking the server again in {n} s · esc stops" for n in (3, 2, 1)]
