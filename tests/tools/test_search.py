@@ -346,6 +346,20 @@ async def test_a_glob_is_applied_before_the_limit(box: Toolbox) -> None:
     assert result.content.startswith("2 matches in 2 files\n")
 
 
+async def test_a_glob_holds_for_files_that_an_ignore_file_brings_back(box: Toolbox) -> None:
+    box.add({".gitignore": "*.log\n!keep.log\n", "keep.log": "needle\n", "a.txt": "needle\n"})
+    result = await box.call("search", pattern="needle", glob="*.txt")
+    assert files_in(result.content) == ["a.txt"]
+    result = await box.call("search", pattern="needle", glob="*.log")
+    assert files_in(result.content) == ["keep.log"]
+
+
+async def test_files_that_nfs_keeps_of_removed_ones_are_left_out(box: Toolbox) -> None:
+    box.add({".nfs00000000000a1b2c00000001": "needle\n", "a.txt": "needle\n"})
+    assert files_in((await box.call("search", pattern="needle")).content) == ["a.txt"]
+    assert (await box.call("search", pattern="nfs", mode="files")).summary == "no match"
+
+
 async def test_globs_in_the_sandbox(box: Toolbox) -> None:
     box.add(FILES)
     box.context.sandbox = make_sandbox(

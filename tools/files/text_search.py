@@ -42,6 +42,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _CLASS_WITH_NEWLINE = re.compile(r"\[[^\]]*\\n")
 _RIPGREP_LINE = re.compile(rb"(\d+):(\d+):(.*)", re.DOTALL)
+_SKIPPED = ".git\n.nfs0*\n"
+"""Not searched: git's own files, and what NFS keeps of removed files that are still open."""
 _NAME_LINES = 10
 
 
@@ -174,19 +176,22 @@ async def _ripgrep(
     if is_directory and sandbox is not None and sandbox.name != "none":
         # In the sandbox, a link put into the tree while ripgrep walks it leads nowhere.
         argv, environment = sandbox.wrap(argv, cwd=root), sandbox.environment()
-    source = _pipe(globs.ignore_file() + ".git\n") if is_directory else open_file(query.target)
+    source = _pipe(globs.ignore_file() + _SKIPPED) if is_directory else open_file(query.target)
     try:
         parse = _ripgrep_hits(None if is_directory else query.target.relative, names_only)
-        return await _collect(argv, root, environment, source, parse, query.deadline)
+        result = await _collect(argv, root, environment, source, parse, query.deadline)
     finally:
         os.close(source)
+    if globs and is_directory:  # a `!name` in an ignore file of the workspace overrules this one
+        result.hits = [hit for hit in result.hits if globs.match(hit.path)]
+    return result
 
 
 def _pipe(text: str) -> int:
     """A descriptor to read a short text from."""
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as stream:
-        stream.write(text.encode("utf-8", "surrogateescape")[:_PIPE])
+        stream.write(text.encode("utf-8", "replace")[:_PIPE])
     return reader
 
 

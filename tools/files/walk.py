@@ -13,6 +13,8 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 _ALWAYS_SKIPPED = {".git", ".hg", ".svn"}
+_NFS_REMOVED = ".nfs0"
+"""How the names begin that NFS gives to removed files that are still open."""
 # Generated, even where no .gitignore says so.
 _USUALLY_GENERATED = {
     "node_modules",
@@ -152,7 +154,9 @@ def _walk(
         for entry in entries:
             relative = base + entry.name
             is_directory = entry.is_dir(follow_symlinks=False)
-            if is_directory and entry.name in _ALWAYS_SKIPPED:
+            if entry.name.startswith(_NFS_REMOVED) or (
+                is_directory and entry.name in _ALWAYS_SKIPPED
+            ):
                 continue
             if honour_ignore and (
                 (is_directory and entry.name in _USUALLY_GENERATED)
