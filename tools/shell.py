@@ -147,7 +147,7 @@ def _new_session(context: ToolContext) -> BashSession:
         return save_output(context, "")
 
     session = BashSession(
-        workspace=context.start,
+        workspace=context.start if context.start.is_dir() else context.workspace,
         directory=context.state_dir / "shell",
         sandbox=context.sandbox,
         save=save,

@@ -136,6 +136,14 @@ async def test_the_check_runs_there(
     assert session.root == root
 
 
+async def test_when_the_directory_is_gone_commands_run_at_the_root(root: Path) -> None:
+    move = call("shell", command="mv money.py .. && cd .. && rmdir lib")
+    check = {"check": "test -f packages/money.py"}
+    events, _, _ = await work(root / "packages" / "lib", [move, call("done", summary="M")], **check)
+    assert not (root / "packages" / "lib").exists()
+    assert end_of(events).status == "done"
+
+
 async def test_a_session_that_goes_on_elsewhere_is_told_so(root: Path) -> None:
     where = root / "packages" / "app"
     await work(where, [call("shell", command="pwd")])

@@ -52,7 +52,7 @@ class LayoutApp(TerminalApp):
         self.activity = ActivityLine(palette, id="activity")
         self.queued_messages = QueuedMessages(palette, id="queue")
         self.composer = Composer(self.prompt_history, id="composer")
-        self.approval = ApprovalCard(palette, self.root, id="approval")
+        self.approval = ApprovalCard(palette, cwd, id="approval")
         self.status = StatusLine(palette, self.root, id="status")
 
     def compose(self) -> ComposeResult:

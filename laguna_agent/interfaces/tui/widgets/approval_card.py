@@ -43,7 +43,7 @@ class ApprovalCard(Vertical, can_focus=True):
     """Shows one request at a time and puts the answer into its future."""
 
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
-        """`root` is the repository; paths inside it are shown relative to it."""
+        """`root` is where the person works; paths inside it are shown relative to it."""
         super().__init__(id=id)
         self.palette = palette
         self._request: ApprovalRequested | None = None
