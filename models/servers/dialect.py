@@ -152,8 +152,10 @@ class Dialect:
             return "tools are described in the text"
         if "reasoning_content" in text or any("reasoning_content" in f for f in refused.fields):
             wanted = "always" if _MISSING_THOUGHT.search(text) else "never"
-            changed, self.thoughts = self.thoughts != wanted, wanted
-            return f"replies go back with their thoughts {wanted}" if changed else None
+            if self.thoughts != "given":
+                return None
+            self.thoughts = wanted
+            return f"replies go back with their thoughts {wanted}"
         return self._leave_out(refused, sent)
 
     def describe_tools(self) -> bool:

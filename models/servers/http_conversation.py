@@ -148,6 +148,7 @@ class HttpConversation:
         self._messages.close_calls()
         shared, dialect = self._shared, self._shared.dialect
         options = self._with_room_for_thought(options)
+        shortened = False
         tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
             builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
@@ -160,8 +161,9 @@ class HttpConversation:
             except ContextFullError as error:
                 self._learn_from_refusal(error)
                 room = error.limit - error.used - 16
-                if not 256 <= room < options.max_tokens:
+                if shortened or not 256 <= room < options.max_tokens:
                     raise
+                shortened = True
                 options = replace(options, max_tokens=room)  # only the reply was too long
                 continue
             except UnreadableCallError as error:

@@ -142,6 +142,32 @@ async def test_a_server_that_refuses_for_ever_is_not_asked_for_ever() -> None:
     assert len(server.requests) < 10
 
 
+async def test_refusals_that_contradict_each_other_come_to_an_end() -> None:
+    words = itertools.cycle(["reasoning_content is not permitted", "Missing reasoning_content"])
+
+    async with ModelServer(strict(lambda body: {"error": next(words)})) as server:
+        conversation = await talk(server)
+        with pytest.raises(ModelError, match="HTTP 400"):
+            await collect(conversation)
+        await conversation.aclose()
+    assert len(server.requests) == 2
+
+
+async def test_a_window_that_shrinks_with_each_request_comes_to_an_end() -> None:
+    windows = iter(range(8000, 0, -1))
+
+    def refuses(body: Mapping[str, Any]) -> dict[str, Any]:
+        window = next(windows)
+        return {"error": f"maximum context length is {window}, and your request has 5000 tokens"}
+
+    async with ModelServer(strict(refuses)) as server:
+        conversation = await talk(server)
+        with pytest.raises(ContextFullError):
+            await collect(conversation)
+        await conversation.aclose()
+    assert len(server.requests) == 2
+
+
 # --- roles ------------------------------------------------------------------------------------
 
 
