@@ -164,7 +164,8 @@ class ToolExecutor:
             return nullcontext()
         hooked = any(hook.on == "after_tool" for hook in self.services.hooks.hooks)
         if hooked or kinds != {"edit"}:
-            return self.files.recording()
+            texts = [str(value) for p in calls for value in p.call.arguments.values()]
+            return self.files.recording(about="\n".join([*texts, self.check.command or ""]))
         workspace = self._context.workspace
         written = [
             os.path.relpath(action.path, workspace)

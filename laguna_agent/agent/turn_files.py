@@ -115,16 +115,18 @@ class TurnFiles:
     # --- recording changes --------------------------------------------------------------------
 
     @asynccontextmanager
-    async def recording(self, paths: Collection[str] | None = None) -> AsyncIterator[None]:
+    async def recording(
+        self, paths: Collection[str] | None = None, *, about: str = ""
+    ) -> AsyncIterator[None]:
         """Record what changes inside. `paths`, relative to the workspace, are the only ones that
-        can; None: any."""
+        can; None: any. `about` is what is run."""
         if self._services.gate.plan or self._recording:
             yield
             return
         await self.started()
         before, mark = self._background, None
         if before is None:
-            before, mark = await self._begin(paths)
+            before, mark = await self._begin(paths, about)
         else:
             paths = None
         beats = asyncio.create_task(_beat(mark)) if mark is not None else None
@@ -134,30 +136,34 @@ class TurnFiles:
         finally:
             self._recording = False
             if before is not None:
-                await _to_the_end(self._close(before, paths))
+                await _to_the_end(self._close(before, paths, about))
             if mark is not None and beats is not None:
                 beats.cancel()
                 mark.end()
 
-    async def _begin(self, paths: Collection[str] | None) -> tuple[TreeState | None, Mark | None]:
+    async def _begin(
+        self, paths: Collection[str] | None, about: str
+    ) -> tuple[TreeState | None, Mark | None]:
         changes = self._checkpoints.changes
         try:
             if paths is not None:
                 return await asyncio.to_thread(changes.state, paths), None
             if not self._state.tree_fails:
-                return await asyncio.to_thread(changes.begin, self.origin)
+                return await asyncio.to_thread(changes.begin, self.origin, about)
         except LagunaError as error:
             self._fail(error)
         return None, None
 
-    async def _close(self, before: TreeState, paths: Collection[str] | None) -> None:
+    async def _close(
+        self, before: TreeState, paths: Collection[str] | None, about: str = ""
+    ) -> None:
         """Record what differs from `before`."""
         context = self._services.tool_context
         with suppress(Exception):  # the next command says why there is no shell
             await stopped(context)
         try:
             change, now = await asyncio.to_thread(
-                self._checkpoints.changes.record, self.origin, before, paths=paths
+                self._checkpoints.changes.record, self.origin, before, paths=paths, about=about
             )
         except LagunaError as error:
             self._fail(error)

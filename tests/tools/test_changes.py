@@ -194,6 +194,23 @@ def test_what_another_session_recorded_meanwhile_is_not_this_ones(
     assert list(change.files) == ["slow"]
 
 
+def test_of_two_commands_at_the_same_time_each_has_the_files_that_it_names(
+    workspace: Path, changes: Changes
+) -> None:
+    started = {
+        name: (Origin(name, new_turn()), *changes.begin(Origin(name, new_turn()), f"make {name}.o"))
+        for name in ("a", "b", "c")
+    }
+    for name in started:
+        (workspace / f"{name}.o").write_text(name)
+    found = {}
+    for name, (origin, before, mark) in started.items():
+        change, _ = changes.record(origin, before, about=f"make {name}.o")
+        mark.end()
+        found[name] = list(change.files) if change else []
+    assert found == {name: [f"{name}.o"] for name in "abc"}
+
+
 def test_a_file_that_is_in_the_end_as_before_is_no_change(
     workspace: Path, changes: Changes, did: Did
 ) -> None:

@@ -36,6 +36,10 @@ class Change:
     origin: Origin
     time: float
     files: Mapping[str, Edit]
+    about: str = ""
+    """What was run: where sessions write at the same time, the names in it tell whose a file is."""
+    exact: bool = False
+    """Whether nothing else can have been changed: an edit, rather than a command."""
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -30,7 +31,7 @@ from laguna_agent.tools.checkpoints.change import (
 from laguna_agent.tools.checkpoints.restore import Restorer
 from laguna_agent.tools.checkpoints.tree_state import TreeEntry, TreeState
 from laguna_agent.tools.checkpoints.tree_store import TreeStore
-from laguna_agent.tools.checkpoints.unfinished import Mark, take_left
+from laguna_agent.tools.checkpoints.unfinished import Mark, running_marks, take_left
 from laguna_agent.tools.files.diffs import changed_line_counts, unified
 from laguna_agent.tools.repository.git_command import GitError
 
@@ -61,12 +62,12 @@ class Changes:
         with self._trees.locked():
             return self._trees.state() if paths is None else self._trees.state_of(paths)
 
-    def begin(self, origin: Origin) -> tuple[TreeState, Mark]:
+    def begin(self, origin: Origin, about: str = "") -> tuple[TreeState, Mark]:
         """The files now, before something that may change any of them, and the mark of that."""
         with self._trees.locked():
             self._record_left()
             state = self._trees.state()
-            return state, Mark(self._marks, vars(origin), state)
+            return state, Mark(self._marks, {"origin": vars(origin), "about": about}, state)
 
     def _record_left(self) -> None:
         """Record the changes of processes that were killed while they made them."""
@@ -77,24 +78,44 @@ class Changes:
             made = {p: e for p, e in files.items() if left.made(self._trees.workspace, p)}
             if made:
                 origin = Origin(**{**left.origin, "of": tuple(left.origin["of"])})
-                self._write(Change(origin, min(left.until, time.time()), made))
+                self._write(Change(origin, min(left.until, time.time()), made, left.about))
 
     def record(
-        self, origin: Origin, before: TreeState, *, paths: Collection[str] | None = None
+        self,
+        origin: Origin,
+        before: TreeState,
+        *,
+        paths: Collection[str] | None = None,
+        about: str = "",
     ) -> tuple[Change | None, TreeState]:
         """Record what differs now from `before`, which was taken of the same `paths`; returns the
         change, if there is one, and the state now.
 
-        What another session recorded as its own since then is not this one's.
+        What another session changed at the same time is left out, as far as that can be told.
         """
         with self._trees.locked():
             now = self._trees.state() if paths is None else self._trees.state_of(paths)
             files = _differing(before, now)
-            if paths is None:
-                for change in self._since(before.time):
-                    if change.origin.session != origin.session:
-                        files = {p: e for p, e in files.items() if change.files.get(p) != e}
-            return (self._write(Change(origin, time.time(), files)) if files else None), now
+            if paths is None and files:
+                files = self._own(files, origin.session, about, before.time)
+            change = Change(origin, time.time(), files, about, exact=paths is not None)
+            return (self._write(change) if files else None), now
+
+    def _own(
+        self, files: dict[str, Edit], session: str, about: str, since: float
+    ) -> dict[str, Edit]:
+        """The files that no other session changed: an edit says so exactly; of two commands, the
+        one whose text names the file did, or else the one that ended first."""
+        others = [change for change in self._since(since) if change.origin.session != session]
+        running = [text for other, text in running_marks(self._marks) if other != session]
+        own = {}
+        for path, edit in files.items():
+            name = re.compile(rf"(?<![\w.-]){re.escape(os.path.basename(path))}(?![\w-])")
+            same = [change for change in others if change.files.get(path) == edit]
+            theirs = bool(same) or any(map(name.search, running))
+            if not theirs or (name.search(about) and not any(change.exact for change in same)):
+                own[path] = edit
+        return own
 
     def _since(self, when: float) -> list[Change]:
         """The changes recorded since a time."""
@@ -303,16 +324,17 @@ def _encoded(change: Change) -> bytes:
         path: [entry and [entry.mode, entry.blob] for entry in edit]
         for path, edit in change.files.items()
     }
-    data = {**vars(change.origin), "time": change.time, "files": files}
-    return json.dumps(data).encode()
+    more = {"time": change.time, "files": files, "about": change.about, "exact": change.exact}
+    return json.dumps({**vars(change.origin), **more}).encode()
 
 
 def _decoded(data: bytes) -> Change:
     fields = json.loads(data)
     when, files = fields.pop("time"), fields.pop("files")
+    about, exact = fields.pop("about", ""), fields.pop("exact", False)
     origin = Origin(**{**fields, "of": tuple(fields["of"])})
     edits = {
         path: (old and TreeEntry(*old), new and TreeEntry(*new))
         for path, (old, new) in files.items()
     }
-    return Change(origin, when, edits)
+    return Change(origin, when, edits, about, exact)

@@ -26,17 +26,17 @@ BEAT_S = 0.2
 class Mark:
     """A mark of this process. `beat` at least every `BEAT_S` seconds, and `end` it."""
 
-    def __init__(self, folder: Path, origin: dict[str, Any], before: TreeState) -> None:
-        """Raises OSError."""
+    def __init__(self, folder: Path, head: dict[str, Any], before: TreeState) -> None:
+        """`head` holds whose the change is, and what is run. Raises OSError."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / secrets.token_hex(8)
         entries = {path: [entry.mode, entry.blob] for path, entry in before.entries.items()}
-        data = {"origin": origin, "entries": entries, "skipped": sorted(before.skipped)}
+        state = {"entries": entries, "skipped": sorted(before.skipped), "time": before.time}
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
         self._lock_file = lock(self._file, self._path.with_suffix(".held"), wait=False)
         with open(self._file, "w", encoding="ascii", closefd=False) as stream:
-            json.dump({**data, "time": before.time}, stream)
+            stream.write(f"{json.dumps(head)}\n{json.dumps(state)}\n")
 
     def beat(self) -> None:
         """Say that the change is still being made."""
@@ -55,6 +55,7 @@ class Unfinished:
     """A change whose process was killed, and when it was last alive."""
 
     origin: dict[str, Any]
+    about: str
     before: TreeState
     until: float
 
@@ -66,6 +67,16 @@ class Unfinished:
         while not os.path.lexists(target):
             target = target.parent
         return target.stat().st_mtime <= self.until
+
+
+def running_marks(folder: Path) -> Iterator[tuple[str, str]]:
+    """The session of each mark, and what it runs."""
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if not path.suffix and path.is_file():
+                with path.open(encoding="ascii") as stream:
+                    head = json.loads(stream.readline())
+                yield head["origin"]["session"], head["about"]
 
 
 def take_left(folder: Path) -> Iterator[Unfinished]:
@@ -84,10 +95,10 @@ def take_left(folder: Path) -> Iterator[Unfinished]:
             continue
         try:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # written in part
-                data = json.loads(path.read_bytes())
+                head, data = map(json.loads, path.read_text("ascii").splitlines())
                 entries = {name: TreeEntry(*entry) for name, entry in data["entries"].items()}
                 before = TreeState(entries, frozenset(data["skipped"]), data["time"])
-                yield Unfinished(data["origin"], before, os.fstat(file).st_mtime)
+                yield Unfinished(head["origin"], head["about"], before, os.fstat(file).st_mtime)
             path.unlink(missing_ok=True)
         finally:
             release(file, lock_file)

@@ -110,7 +110,7 @@ class CheckRunner:
     async def run(self) -> CheckRan:
         """Run the check now, with the protected tests as they were."""
         self._restored_tests = await self.restore_tests()
-        async with self._files.recording():
+        async with self._files.recording(about=self.command or ""):
             ran = await run_check(replace(self._services.tool_context, check=self.command))
         if ran is None:
             raise LagunaError("this turn has no check to run")
