@@ -7,6 +7,7 @@ import os
 import random
 import stat
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -53,6 +54,31 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoints(workspace: Path, tmp_path: Path) -> Checkpoints:
     return Checkpoints(workspace, tmp_path / "state")
+
+
+RESTORING = """
+import sys
+from pathlib import Path
+from laguna_agent.tools.checkpoints.restore import Restorer
+restorer = Restorer(Path(sys.argv[1]), recorded=set())
+print(restorer.write("d/a.txt", 0o100644, b"old\\n"))
+"""
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["a mount", "in a read-only folder"])
+def test_a_file_that_cannot_be_replaced_is_restored_in_place(
+    workspace: Path, tmp_path: Path, read_only: bool
+) -> None:
+    folder, volume = workspace / "d", tmp_path / "volume"
+    folder.mkdir()
+    (folder / "a.txt").touch()
+    volume.write_text("new and longer\n")
+    mounts = ["--ro-bind", str(folder), str(folder)] * read_only
+    mounts += ["--bind", str(volume), str(folder / "a.txt")]
+    argv = ["bwrap", "--dev-bind", "/", "/", *mounts, "--", sys.executable, "-c", RESTORING]
+    done = subprocess.run([*argv, str(workspace)], check=True, capture_output=True, text=True)
+    assert done.stdout == "None\n"
+    assert volume.read_text() == "old\n"
 
 
 def test_contents_modes_links_and_missing_files_are_restored(

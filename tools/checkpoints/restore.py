@@ -9,6 +9,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from laguna_agent.tools.files.storage import CANNOT_REPLACE
 from laguna_agent.tools.files.workspace import WorkspacePath, open_beneath, parent_directory
 
 _IN_THE_WAY = "a file or folder that is not recorded is in the way"
@@ -109,6 +110,16 @@ class Restorer:
         if info is not None and stat.S_ISREG(info.st_mode) and info.st_nlink > 1:
             self._write_in_place(path, mode, content)
             return
+        try:
+            self._replace(directory, name, info, mode, content)
+        except OSError as error:
+            if info is None or error.errno not in CANNOT_REPLACE:
+                raise
+            self._write_in_place(path, mode, content)
+
+    def _replace(
+        self, directory: int, name: str, info: os.stat_result | None, mode: int, content: bytes
+    ) -> None:
         temporary = f".{name[:80]}.{secrets.token_hex(6)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
@@ -132,7 +143,8 @@ class Restorer:
             os.ftruncate(descriptor, 0)
             stream.write(content)
             stream.flush()
-            os.fchmod(descriptor, stat.S_IMODE(mode))
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != stat.S_IMODE(mode):
+                os.fchmod(descriptor, stat.S_IMODE(mode))
 
 
 def _make_link(directory: int, name: str, target: bytes) -> None:

@@ -40,7 +40,7 @@ FILE_LIMIT = 32 << 20
 _JOURNAL = "unfinished-writes"
 _MOST_NAMES = 200_000
 """Names that are looked at for those of one file."""
-_CANNOT_REPLACE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS}
+CANNOT_REPLACE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS}
 """Errors of replacing a file that may be writable all the same: it is a mount, or its folder is
 read-only or sticky."""
 
@@ -155,7 +155,7 @@ def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> bo
         try:
             descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
         except OSError as error:
-            if error.errno in _CANNOT_REPLACE:
+            if error.errno in CANNOT_REPLACE:
                 return False
             raise
         try:
@@ -167,7 +167,7 @@ def _rename_over(target: WorkspacePath, data: bytes, info: os.stat_result) -> bo
             with contextlib.suppress(OSError):
                 os.fsync(directory)
         except OSError as error:
-            if error.errno in _CANNOT_REPLACE:
+            if error.errno in CANNOT_REPLACE:
                 return False
             raise
         finally:
