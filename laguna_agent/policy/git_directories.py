@@ -19,7 +19,7 @@ from pathlib import Path
 from laguna_agent.policy.sensitive_paths import is_under
 
 FOLDER_LIMIT = 50_000
-"""Folders that are looked at, the upper ones first."""
+"""Folders below one root that are looked at, the upper ones first."""
 MOUNT_LIMIT = 24
 """Git directories, and `.git` files, that are mounted; each mount makes a shell start later."""
 _BUILD_FOLDERS = {
@@ -56,10 +56,14 @@ class Found:
 
 
 class GitDirectories:
-    """The git directories below `roots`, which are absolute and free of symbolic links."""
+    """The git directories below `roots`, which are absolute and free of symbolic links.
 
-    def __init__(self, roots: Sequence[str | Path]) -> None:
+    A child sees those `unmounted` elsewhere: nothing in them is protected by a mount.
+    """
+
+    def __init__(self, roots: Sequence[str | Path], unmounted: Sequence[str | Path] = ()) -> None:
         self._roots = [os.fspath(root) for root in roots]
+        self._unmounted = [os.fspath(root) for root in unmounted]
         self._folders: dict[str, _Folder] = {}
         self._lock = threading.Lock()
         self._first: Found | None = None
@@ -93,27 +97,30 @@ class GitDirectories:
         )
 
     def _is_kept(self, path: str) -> bool:
-        root = next(root for root in self._roots if is_under(path, root))
+        root = next((root for root in self._roots if is_under(path, root)), None)
+        if root is None:
+            return False
         parts = path[len(root) :].split("/")
         return _BUILD_FOLDERS.isdisjoint(parts) and "worktrees" not in parts[-2:-1]
 
     def _look(self) -> Found:
         begun = time.monotonic()
-        waiting = deque(self._roots)
         folders: dict[str, _Folder] = {}
         directories: dict[str, tuple[int, int]] = {}
         files: list[str] = []
-        while waiting and len(folders) < FOLDER_LIMIT:
-            path = waiting.popleft()
-            folder = self._folder(path)
-            if folder is None or path in folders:
-                continue
-            folders[path] = folder
-            waiting.extend(folder.below)
-            if folder.is_repository:
-                directories[path] = folder.identity[:2]
-            if folder.has_git_file:
-                files.append(os.path.join(path, ".git"))
+        for root in (*self._roots, *self._unmounted):
+            waiting, most = deque([root]), len(folders) + FOLDER_LIMIT
+            while waiting and len(folders) < most:
+                path = waiting.popleft()
+                folder = self._folder(path)
+                if folder is None or path in folders:
+                    continue
+                folders[path] = folder
+                waiting.extend(folder.below)
+                if folder.is_repository:
+                    directories[path] = folder.identity[:2]
+                if folder.has_git_file:
+                    files.append(os.path.join(path, ".git"))
         self._folders = folders
         self._latest = Found(directories, tuple(files))
         self._first = self._first or self._latest
@@ -129,11 +136,21 @@ class GitDirectories:
             known = self._folders.get(path)
             if known is not None and known.identity == identity:
                 return known
+            if info.st_mode & 0o500 == 0o100 and info.st_uid == os.geteuid():
+                _make_readable(path, info.st_mode)  # git can go where nobody can look
             if time.time_ns() - info.st_ctime_ns < _RACY_NS:
                 identity = (info.st_dev, info.st_ino, 0)
             return _read_folder(path, identity)
         except OSError:
             return None
+
+
+def _make_readable(path: str, mode: int) -> None:
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(mode) | 0o400)
+    finally:
+        os.close(descriptor)
 
 
 def _read_folder(path: str, identity: tuple[int, int, int]) -> _Folder:

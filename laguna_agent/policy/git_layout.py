@@ -89,11 +89,15 @@ def git_layout(worktree: Path, found: Found | None = None) -> GitLayout:
     return layout
 
 
-def git_directories(worktree: Path, writable: Sequence[Path] = ()) -> GitDirectories:
-    """The repositories in all that a child of the sandbox can write."""
+def git_directories(
+    worktree: Path, writable: Sequence[Path] = (), unmounted: Sequence[Path] = ()
+) -> GitDirectories:
+    """The repositories in all that a child of the sandbox can write; `unmounted` is what it sees
+    under another path."""
     root = Path(sensitive_paths.real(worktree))
     extra = [Path(sensitive_paths.real(path)) for path in writable]
-    return GitDirectories([root, *git_layout(root).outer(), *extra])
+    own = [Path(sensitive_paths.real(path)) for path in unmounted]
+    return GitDirectories([root, *git_layout(root).outer(), *extra], own)
 
 
 def _protect(layout: GitLayout, directory: Path) -> None:

@@ -40,6 +40,7 @@ class _Accepted:
     """Their contents; None for what is not a plain file."""
     stamps: dict[str, Stamp] = field(default_factory=dict)
     hooks: set[tuple[str, Stamp]] = field(default_factory=set)
+    hooks_link: Stamp | None = None
     mounted_hooks: int = 0
     """The inode of the folder of hooks whose content a mount protects."""
 
@@ -221,8 +222,9 @@ def _accept(directory: int, *, mounted: bool) -> _Accepted:
             accepted.stamps[name] = stamp
     with contextlib.suppress(OSError):
         info = os.lstat("hooks", dir_fd=directory)
-        if mounted or not stat.S_ISDIR(info.st_mode):
+        if mounted and stat.S_ISDIR(info.st_mode):
             accepted.mounted_hooks = info.st_ino
+        accepted.hooks_link = _stamp(directory, "hooks")
         accepted.hooks = set(_hooks(directory))
     return accepted
 
@@ -245,9 +247,11 @@ def _has_new_hooks(directory: int, accepted: _Accepted) -> bool:
     """Whether git would run something as a hook that was not there before."""
     try:
         info = os.lstat("hooks", dir_fd=directory)
+        if not stat.S_ISDIR(info.st_mode):
+            return _stamp(directory, "hooks") != accepted.hooks_link
         if info.st_ino == accepted.mounted_hooks:
             return False
-        return not stat.S_ISDIR(info.st_mode) or not accepted.hooks.issuperset(_hooks(directory))
+        return not accepted.hooks.issuperset(_hooks(directory))
     except OSError:
         return False
 

@@ -258,7 +258,7 @@ def make_sandbox(
             return SandboxChoice(
                 unconfined, f"policy.writable lists {path}, which contains your home directory"
             )
-    repositories = git_directories(root, extra)
+    repositories = git_directories(root, extra, [cache, state_dir / "tmp"])
     if sys.platform == "darwin":
         scratch = state_dir / "tmp"
         choice = SandboxExec(

@@ -62,7 +62,8 @@ def seatbelt_profile(
     named = [*layout.named, *layout.named_absent]
     fixed = [*layout.fixed, *layout.absent, *named, root / ".laguna", *read_only]
     lines += [f"(deny file-write* {_below(path)})" for path in fixed if path != root / ".git"]
-    lines += [f"(deny file-write-unlink {_literal(path)})" for path in layout.writable]
+    kept = [*layout.writable, *(path for path in writable if path.is_dir())]
+    lines += [f"(deny file-write-unlink {_literal(path)})" for path in kept]
     lines += [
         f"(deny file-read* file-write* {_below(path)})"
         for path in secrets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from laguna_agent import paths
 from laguna_agent.actions import RunCommand
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.plain_git_config import unsafe_settings
 from laguna_agent.policy.sandbox import make_sandbox
 from laguna_agent.policy.seatbelt import seatbelt_profile
@@ -211,6 +213,45 @@ def test_moving_away_follows_no_link(
     gate.command_ran("x")
     assert (home / "mine" / "hooks" / "pre-commit").read_text() == "mine"
     assert not (workspace / "conf").is_symlink()
+
+
+def test_what_lies_in_the_cache_of_commands_runs_nothing_either(
+    workspace: Path, make_gate: Callable[..., Gate]
+) -> None:
+    # The cache has a path outside, which a command can work out and lead to.
+    cache = paths.state_dir() / "repo" / "cache"
+    choice = make_sandbox(
+        workspace=workspace,
+        enabled=True,
+        network=False,
+        writable=[],
+        state_dir=cache.parent,
+    )
+    gate = make_gate("auto")
+    assert choice.repositories is not None
+    gate.confine(choice.repositories).begin()
+    boxed(
+        workspace,
+        f"git init -q ~/.cache/sub; git -C ~/.cache/sub config {EVIL}; ln -s {cache}/sub sub; "
+        f"mkdir other; echo gitdir: {cache}/sub/.git > other/.git",
+    )
+    gate.command_ran("x")
+    assert (cache / "sub").is_dir()
+    use_git(workspace / "sub")
+    use_git(workspace / "other")
+    assert not list(cache.rglob("C"))
+    assert not list(workspace.rglob("C"))
+
+
+def test_a_repository_in_a_folder_that_cannot_be_listed_is_found(tmp_path: Path) -> None:
+    inner = tmp_path / "t" / "closed" / "sub"
+    inner.mkdir(parents=True)
+    for name in ("HEAD", "objects", "refs"):
+        (inner / name).mkdir()
+    (tmp_path / "t" / "closed").chmod(0o311)
+    found = GitDirectories([tmp_path / "t"]).latest()
+    assert os.fspath(inner) in found.directories
+    assert (tmp_path / "t" / "closed").stat().st_mode & 0o400
 
 
 def test_content_that_changes_without_a_new_time_is_noticed(
