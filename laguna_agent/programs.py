@@ -122,4 +122,6 @@ def _below(place: str, path: str) -> bool:
 
 
 def _is_under(path: str, place: str) -> bool:
+    if sys.platform == "darwin":  # whose file systems do not tell capitals apart
+        path, place = path.casefold(), place.casefold()
     return path == place or path.startswith(place.rstrip("/") + "/")

@@ -114,6 +114,7 @@ class Hooks:
         }
         self.environment["PATH"] = search_path()
         self._sandbox = sandbox if sandbox is not None and sandbox.name != "none" else None
+        self._trusted = frozenset(trusted or {})
         self._expected = dict(trusted or {})
         """SHA-256 of scripts that hooks run: as trusted, or else as the session found them."""
         for hook in self.hooks:
@@ -277,7 +278,8 @@ class Hooks:
             except UsageError as error:
                 raise _ChangedError(str(error)) from None
             if hashlib.sha256(data).digest() != expected:
-                raise _ChangedError(f"{name} changed since it was trusted")
+                since = "it was trusted" if name in self._trusted else "the session began"
+                raise _ChangedError(f"{name} changed since {since}; look at it, then start again")
             if outside:
                 copy = folder / f"{number}-{re.sub(r'[^A-Za-z0-9.]', '_', Path(name).name)}"
                 copy.write_bytes(data)
