@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from laguna_agent.config import load_config
 from laguna_agent.errors import UsageError
 from laguna_agent.evaluation.processes import run_process
 from laguna_agent.evaluation.suite import Task
+from laguna_agent.policy.environment import Inheritance
 from laguna_agent.policy.sandbox import Bubblewrap, NoSandbox, SandboxExec, make_sandbox
 from laguna_agent.tools.repository.git_command import GitError, git_environment, run_git
 
@@ -44,7 +46,7 @@ def sandbox_for(
     state.mkdir(exist_ok=True)
     choice = make_sandbox(
         workspace=workspace, enabled=True, network=network, writable=writable, state_dir=state,
-        hidden=hidden,
+        hidden=hidden, inheritance=Inheritance.of(load_config()),
     )  # fmt: skip
     if isinstance(choice.sandbox, NoSandbox):
         raise UsageError(f"an evaluation needs a sandbox: {choice.reason}")

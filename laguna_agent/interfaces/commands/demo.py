@@ -17,6 +17,7 @@ from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.commands.command_line import Parser, write_line
 from laguna_agent.interfaces.headless import run_task
 from laguna_agent.paths import repository_state_dir
+from laguna_agent.policy.environment import Inheritance
 from laguna_agent.policy.sandbox import SandboxChoice, make_sandbox
 
 CODE, TEST = "booking.py", "test_booking.py"
@@ -60,7 +61,7 @@ async def _demo(directory: Path, model: str) -> ExitCode:
     config = load_config(flags={"model": model, "sampling": {"temperature": 0.0, "seed": 0}})
     choice = make_sandbox(
         workspace=directory, enabled=config.policy.sandbox, network=False, writable=[],
-        state_dir=repository_state_dir(directory),
+        state_dir=repository_state_dir(directory), inheritance=Inheritance.of(config),
     )  # fmt: skip
     write_line(f"\n$ {CHECK}\n{_run_check(directory, choice)[1]}\n")
     confined = choice.confined
