@@ -121,6 +121,19 @@ def test_commands_and_their_flags_exist(document):
             assert re.search(rf"(?<![\w-]){re.escape(flag.partition('=')[0])}\b", text), words
 
 
+def test_each_promise_about_an_attempt_names_its_tests():
+    text = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+    _, _, table = text.partition("| attempt | what happens | tests |\n|---|---|---|\n")
+    rows = table.splitlines()
+    assert rows
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row.rstrip(" |").rpartition(" | ")[2])
+        assert names, row
+        for name in names:
+            is_file = name.startswith("tests/") and (ROOT / name).exists()
+            assert is_file or re.search(rf"\bdef {name}\(", sources()), name
+
+
 async def test_the_example_of_a_tool_is_one(tmp_path):
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
