@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import re
+import time
 import unicodedata
 from collections import defaultdict
 from dataclasses import replace
@@ -20,8 +21,8 @@ from laguna_agent.tools.files import decided, storage
 from laguna_agent.tools.files.encoding import decode, printable, printable_name
 from laguna_agent.tools.files.file_names import Globs, composed, expand_globs, match_names
 from laguna_agent.tools.files.text_scan import FILE_LIMIT, TEXT_LIMIT, SearchHit, compiled
-from laguna_agent.tools.files.text_search import Query, SearchResult, search
-from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.files.text_search import TIME_LIMIT, Query, SearchResult, search
+from laguna_agent.tools.files.walk import FileEntry, walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes, resolve_path
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
@@ -335,7 +336,14 @@ def _find_files(
     arguments: SearchArguments, target: WorkspacePath, context: ToolContext
 ) -> ToolResult:
     globs = Globs(expand_globs(arguments.glob), root=str(target.root), folder=target.relative)
-    entries = list(walk(target.root, target.relative, limit=_MAX_WALKED + 1))
+    deadline = time.monotonic() + TIME_LIMIT
+    entries: list[FileEntry] = []
+    stopped = False
+    for entry in walk(target.root, target.relative, limit=_MAX_WALKED + 1):
+        if len(entries) == _MAX_WALKED or (entries and time.monotonic() > deadline):
+            stopped = True
+            break
+        entries.append(entry)
     paths = [
         entry.relative
         for entry in entries
@@ -343,8 +351,8 @@ def _find_files(
     ]
     found = match_names(paths, arguments.pattern)
     notes = [target.note] if target.note else []
-    if len(entries) > _MAX_WALKED:
-        notes.append(_stopped(context, target, entries[-1].relative))
+    if stopped:
+        notes.append(_stopped(context, target, len(entries), entries[-1].relative))
     if not found:
         wanted = composed(arguments.pattern.rpartition("/")[2]).lower()
         names = {composed(path).rpartition("/")[2].lower(): path for path in paths}
@@ -366,7 +374,7 @@ def _find_files(
     )
 
 
-def _stopped(context: ToolContext, target: WorkspacePath, last: str) -> str:
+def _stopped(context: ToolContext, target: WorkspacePath, count: int, last: str) -> str:
     """Which of the files were not looked at, and where to look for them."""
     here = "" if target.relative == "." else target.relative + "/"
     reached = here + last.removeprefix(here).partition("/")[0]
@@ -381,6 +389,6 @@ def _stopped(context: ToolContext, target: WorkspacePath, last: str) -> str:
     rest = ", ".join(names[:_MORE_NAMES]) + (", …" if len(names) > _MORE_NAMES else "")
     where = f"; give one of these as path: {rest}" if rest else "; find in the shell sees all"
     return (
-        f"[only the first {_MAX_WALKED:,} files were looked at, "
+        f"[only the first {count:,} files were looked at, "
         f"to {printable_name(context.shown(last))}{where}]"
     )

@@ -424,10 +424,13 @@ async def test_finding_by_name_says_where_it_stopped(
     box.add({f"{folder}/{n}.txt": "" for folder in "abc" for n in range(5)})
     monkeypatch.setattr(search_tool, "_MAX_WALKED", 7)
     result = await box.call("search", pattern="c/3.txt", mode="files")
-    stopped = "[only the first 7 files were looked at, to b/2.txt; give one of these as path: b, c]"
+    stopped = "[only the first 7 files were looked at, to b/1.txt; give one of these as path: b, c]"
     assert stopped in result.content
     result = await box.call("search", pattern="3.txt", mode="files", path="c")
     assert result.content == "c/3.txt"
+    monkeypatch.setattr(search_tool, "TIME_LIMIT", 0.0)
+    result = await box.call("search", pattern="c/3.txt", mode="files")
+    assert "[only the first 1 files were looked at, to a/0.txt; give one of " in result.content
 
 
 async def test_latin_1_and_utf_16_are_searched(box: Toolbox) -> None:
