@@ -24,6 +24,7 @@ from laguna_agent.tools.shell import calls_made, running_calls, stopped
 from laguna_agent.trajectory.meta import title_of
 
 _Result = TypeVar("_Result")
+_PATIENCE_S = 5.0
 _NAMED = 3
 """Files that a notice names."""
 
@@ -99,10 +100,16 @@ class TurnFiles:
 
     async def _record_end(self) -> None:
         services, state = self._services, self._state
-        await self.started()
+        state.last_checkpoint = None
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self.started()
+        except TimeoutError:  # nothing was changed, or it had been waited for
+            assert self._start is not None
+            self._start.cancel()
+            return
         if self._background is not None:
             await self._close(self._background, None)
-        state.last_checkpoint = None
         state.taken_back.clear()
         if services.approver is None or services.gate.plan or state.tree_fails:
             return  # no person who could go on, or nothing changed
@@ -191,8 +198,12 @@ class TurnFiles:
         last = self._state.last_checkpoint
         if last is None:
             return []
-        start, told = await self.started(), self._state.taken_back
-        checkpoints = self._checkpoints
+        told, checkpoints = self._state.taken_back, self._checkpoints
+        try:
+            async with asyncio.timeout(_PATIENCE_S):  # a reply is not delayed for longer
+                start = await self.started()
+        except TimeoutError:
+            return []
 
         def changed() -> list[str]:
             if start is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.agent import turn_files
 from laguna_agent.cli import main
 from laguna_agent.events import Checkpointed, Notice, Reply, StepStarted
 from laguna_agent.paths import passed_over, repository_root, repository_state_dir
@@ -177,3 +178,21 @@ async def test_tokens_of_a_summary_are_counted(opened: Opened, workspace: Path) 
     assert any(event.type == "compacted" for event in events)
     total = sum(reply.usage.completion_tokens for reply in replies)
     assert end_of(events).usage.completion_tokens == total
+
+
+async def test_a_turn_that_changes_nothing_does_not_wait_for_its_checkpoint(
+    opened: Opened, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    record = Checkpoints.record
+
+    def slow(self: Checkpoints, label: str) -> str:
+        ended.wait(timeout=20)
+        return record(self, label)
+
+    monkeypatch.setattr(Checkpoints, "record", slow)
+    monkeypatch.setattr(turn_files, "_PATIENCE_S", 0.0)
+    session, _ = await opened([OK, EDIT, OK])
+    assert end_of(await take(session, "What is this?")).status == "done"
+    ended.set()
+    assert end_of(await take(session, "Make it")).files_changed == ["new.txt"]

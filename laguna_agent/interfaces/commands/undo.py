@@ -89,10 +89,9 @@ def _take_back(
         _refuse_running(checkpoints.workspace, {step.origin.session for step in steps})
     plan = checkpoints.changes.plan(steps)
     if only_show:
-        sys.stdout.write(visible("".join(item.diff for item in plan)))
         for item in plan:
-            if item.outcome == "conflict":
-                sys.stderr.write(f"laguna: {described(item)}\n")
+            write_line(described(item))
+            sys.stdout.write(visible(item.diff if item.outcome != "conflict" else ""))
         return ExitCode.DONE
     for step in steps:
         write_line(_headline(step))
