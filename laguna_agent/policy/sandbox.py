@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -24,8 +25,9 @@ from laguna_agent.atomic_write import atomic_write
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import BUILT_IN, Inheritance, child_environment, secret_names
 from laguna_agent.policy.git_directories import GitDirectories
-from laguna_agent.policy.git_layout import git_directories, git_layout
+from laguna_agent.policy.git_layout import git_directories
 from laguna_agent.policy.mounts import MountPlan, plan_mounts
+from laguna_agent.policy.sandbox_obstacles import kernel_setting, obstacle
 from laguna_agent.policy.seatbelt import seatbelt_profile
 from laguna_agent.policy.seccomp import seccomp_filter
 from laguna_agent.programs import distrust, find_program
@@ -110,15 +112,19 @@ class Bubblewrap:
         )
 
     def protected(self) -> set[object]:
-        """What mounts protect and hide that may change meanwhile: files of git, which are protected
-        no longer when somebody outside replaces them, and sockets."""
-        root = Path(sensitive_paths.real(self.workspace))
-        found = self._plan().masked
-        for path in git_layout(root, self._repositories.protected()).fixed:
+        """What is mounted over, and sockets. When somebody outside replaces such a file or folder,
+        its mount is gone, so that a child sees or changes the new one."""
+        plan = self._plan()
+        found = plan.masked
+        root = sensitive_paths.real(self.workspace)
+        for path, (kind, _) in plan.mounts.items():
+            if kind not in ("hidden", "read-only") or _CHANGES_OFTEN.search(path):
+                continue
             with contextlib.suppress(OSError):
-                info = path.lstat()
-                if not stat.S_ISDIR(info.st_mode):  # inodes are used again, times are not
-                    found.add((path, info.st_ino, info.st_ctime_ns))
+                info = os.lstat(path)
+                # Inodes are used again, times are not; but those of others' files change anyway.
+                precise = sensitive_paths.is_under(path, root) and not stat.S_ISDIR(info.st_mode)
+                found.add((path, info.st_ino, info.st_ctime_ns if precise else 0))
         return found
 
     def environment(self) -> dict[str, str]:
@@ -128,6 +134,9 @@ class Bubblewrap:
             kept["XDG_CACHE_HOME"] = "/tmp/.cache"
         return kept
 
+
+_CHANGES_OFTEN = re.compile(r"^/proc/|hist|viminfo|\.claude\.json$")
+"""What is hidden and replaced all the time, by shells and editors of the person."""
 
 _NAMESPACES = (
     "--unshare-user",
@@ -277,7 +286,7 @@ def make_sandbox(
         return SandboxChoice(choice)
     program, bash = find_program("bwrap") or "", find_program("bash") or ""
     if reason := probe_bubblewrap(program):
-        why, fix = _obstacle() if program else ("", "")
+        why, fix = obstacle() if program else ("", "")
         return SandboxChoice(unconfined, f"{reason}; {why}" if why else reason, fix)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     empty = state_dir / "empty"
@@ -304,7 +313,7 @@ def make_sandbox(
 def _write_filter(state_dir: Path) -> Path | None:
     """The file with the filter; None where there is no filter, or the kernel takes none."""
     data, file = seccomp_filter(), state_dir / "seccomp.bpf"
-    if not data or "errno" not in _setting("kernel/seccomp/actions_avail").split():
+    if not data or "errno" not in kernel_setting("kernel/seccomp/actions_avail").split():
         return None
     if not file.exists() or file.read_bytes() != data:
         atomic_write(file, data)
@@ -343,51 +352,6 @@ def _try(command: list[str], program: str) -> str:
     errors = done.stderr.decode(errors="replace").strip().splitlines()
     detail = errors[-1] if errors else f"exit status {done.returncode}"
     return f"{program} does not work here ({detail})"
-
-
-_OBSTACLES = (
-    (
-        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
-        "AppArmor does not let it make user namespaces",
-        (
-            "sudo apt-get install apparmor-profiles && sudo cp "
-            "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict /etc/apparmor.d/ && "
-            "sudo apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict"
-        ),
-    ),
-    (
-        ("kernel/unprivileged_userns_clone", "0"),
-        "user namespaces are disabled for users",
-        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        ("user/max_user_namespaces", "0"),
-        "user namespaces are disabled",
-        "sudo sysctl -w user.max_user_namespaces=15000",
-    ),
-)
-_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
-
-
-def _obstacle() -> tuple[str, str]:
-    """What most likely keeps bubblewrap from working, and what to type."""
-    for (name, value), why, fix in _OBSTACLES:
-        if _setting(name) == value:
-            return why, fix
-    if any(map(os.path.exists, _CONTAINER_MARKS)):
-        options = " ".join(
-            f"--security-opt {name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")
-        )
-        return "this container does not allow it", f"docker run {options} …"
-    return "user namespaces may be disabled", ""
-
-
-def _setting(name: str) -> str:
-    """A setting of the kernel; empty if there is none of that name."""
-    try:
-        return Path("/proc/sys", name).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _without_secrets(inheritance: Inheritance) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent import paths
-from laguna_agent.policy import sandbox
+from laguna_agent.policy import sandbox_obstacles
 from laguna_agent.policy.sandbox import NoSandbox, SandboxChoice, make_sandbox
 from laguna_agent.policy.sandbox_limits import limit_reached
 from laguna_agent.tools.tool import ToolContext
@@ -501,6 +501,49 @@ def test_sockets_of_any_kind_and_name_are_unreachable(
     assert inside(connect).returncode == 1
 
 
+@pytest.mark.parametrize("place", ["private", "f.txt", "~/.netrc", "~/.ssh"])
+async def test_what_somebody_outside_replaces_stays_hidden_or_read_only(
+    place: str,
+    boxed: Callable[..., SandboxChoice],
+    workspace: Path,
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    path = home / place[2:] if place.startswith("~") else workspace / place
+    if place != "~/.ssh":
+        path.write_text("old\n")
+    fixed = workspace / "f.txt"
+    confined = boxed(hidden=[workspace / "private"], read_only=[fixed]).sandbox
+    shell = Shell(ToolContext(workspace, tmp_path, confined, protected=confined.protected))
+    await shell("true")
+    if place == "~/.ssh":
+        path.rename(home / ".ssh.old")
+        path.mkdir()
+        (path / "id").write_text("hunter2\n")
+    else:  # as editors save
+        (path.parent / "new").write_text("hunter2\n")
+        (path.parent / "new").rename(path)
+    result = await shell(f"cat private ~/.netrc ~/.ssh/*; echo more >> f.txt; cat {place}")
+    assert ("hunter2" in result.content) == (place == "f.txt")
+    assert not fixed.exists() or "more" not in fixed.read_text() or place != "f.txt"
+    await shell.close()
+
+
+async def test_a_history_that_grows_renews_no_shell(
+    boxed: Callable[..., SandboxChoice], workspace: Path, home: Path, tmp_path: Path
+) -> None:
+    (home / ".bash_history").write_text("one\n")
+    (home / ".netrc").write_text("one\n")
+    confined = boxed().sandbox
+    before = confined.protected()
+    (home / ".bash_history.new").write_text("one\ntwo\n")
+    (home / ".bash_history.new").rename(home / ".bash_history")
+    with (home / ".netrc").open("a") as stream:
+        stream.write("two\n")
+    (workspace / "new").write_text("x")
+    assert confined.protected() <= before
+
+
 async def test_a_socket_made_after_the_shell_began_is_unreachable(
     boxed: Callable[..., SandboxChoice],
     workspace: Path,
@@ -759,7 +802,9 @@ def test_what_keeps_bubblewrap_from_working_is_named(
     fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(sandbox, "_setting", lambda name: value if name == setting else "")
+    monkeypatch.setattr(
+        sandbox_obstacles, "kernel_setting", lambda name: value if name == setting else ""
+    )
     choice = make_sandbox(
         workspace=workspace, enabled=True, network=False, writable=[], state_dir=tmp_path
     )
