@@ -11,6 +11,7 @@ import fnmatch
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -43,6 +44,7 @@ def loss(analysis: CommandAnalysis, root: str, depth: int = 0) -> str | None:
             if reason := _loss_of(simple, script, command.cwd, root):
                 return reason
             texts += [(text, command.cwd) for text in texts_run(simple) or []]
+            texts += [(text, command.cwd) for text in _run_by_code(simple)]
     for text, cwd in texts if depth < _MOST_DEPTH else []:
         if text and (reason := loss(analyse(text, cwd), root, depth + 1)):
             return reason
@@ -67,15 +69,41 @@ def _loss_of(simple: SimpleCommand, script: Script, cwd: str, root: str) -> str 
         paths = _paths(operands, script, cwd)
         if not operands:  # behind xargs
             paths = [path for other in script.commands for path in _fed(other, script, cwd)]
+            paths += [os.path.join(cwd, w) for text in script.documents for w in text.split()]
     elif name == "mv":
         operands = _operands(words)
         paths = _paths(operands[:-1], script, cwd)
         target = os.path.join(cwd, (operands[-1].value or "") if operands else "")
         if sensitive_paths.is_under(sensitive_paths.real(target), root):
             return next((r for path in paths if (r := _in_git(path, root))), None)
+    elif name == "rsync" and any(word.text.startswith("--del") for word in words):
+        paths = _paths(_operands(words)[-1:], script, cwd)
+    elif name in ("cp", "ln", "install", "tee", "rsync"):
+        targets = _paths(_operands(words)[-1:], script, cwd)
+        return next(
+            (r for path in targets if "/.git/" in path and (r := _in_git(path, root))), None
+        )
     else:
         return None
     return next((reason for path in paths if (reason := _lost(path, root))), None)
+
+
+_CODE = re.compile(r"(python|pypy|node|nodejs|ruby|perl|php)[\d.]*")
+_STARTS = re.compile(r"system|popen|\brun\b|\bcall\b|check_|exec|spawn", re.IGNORECASE)
+_REMOVES = re.compile(r"rmtree|rm_rf|rm_r|rmSync|rmdirSync|unlink|os\.remove|rimraf")
+
+
+def _run_by_code(simple: SimpleCommand) -> Iterator[str]:
+    """Command lines in the code that an interpreter is given (`python3 -c "os.system('rm …')"`)."""
+    if not _CODE.fullmatch(os.path.basename(simple.name or "")):
+        return
+    for word in simple.words[1:]:
+        code = word.value or ""
+        for quoted in re.findall(r"['\"]([^'\"\n]{1,500})['\"]", code):
+            if _STARTS.search(code):
+                yield quoted
+            elif _REMOVES.search(code):
+                yield f"rm -rf {shlex.quote(quoted)}"
 
 
 # --- git ----------------------------------------------------------------------------------------

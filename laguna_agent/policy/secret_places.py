@@ -130,11 +130,11 @@ SYSTEM: tuple[str, ...] = _words(
 NAMES: tuple[str, ...] = (
     # settings with credentials in them
     *_words(
-        ".env .env.* .envrc *.env .dev.vars .dev.vars.* .netrc _netrc .pypirc .npmrc .pgpass "
-        ".my.cnf .mylogin.cnf .git-credentials .htpasswd .dockercfg .dockerconfigjson .s3cfg "
-        ".boto .passwd-s3fs .vault-token .vault_pass* vault_pass* .vault-password* "
-        "vault-password* .terraformrc terraform.rc *.tfvars *.tfvars.json *.tfstate "
-        "*.tfstate.backup kubeconfig *.kubeconfig rclone.conf .rclone.conf .sentryclirc "
+        ".env .env.* .env-* .env_* .env~ .envrc *.env .dev.vars .dev.vars.* .netrc _netrc "
+        ".pypirc .npmrc .pgpass .my.cnf .mylogin.cnf .git-credentials .htpasswd .dockercfg "
+        ".dockerconfigjson .s3cfg .boto .passwd-s3fs .vault-token .vault_pass* vault_pass* "
+        ".vault-password* vault-password* .terraformrc terraform.rc *.tfvars *.tfvars.json "
+        "*.tfstate *.tfstate.backup kubeconfig *.kubeconfig rclone.conf .rclone.conf .sentryclirc "
         "wp-config.php sftp-config.json .ftpconfig .remote-sync.json recentservers.xml "
         "sitemanager.xml filezilla.xml robomongo.json local.settings.json keystore.properties "
         "key.properties .mongorc.js .muttrc .msmtprc"

@@ -36,7 +36,7 @@ _ALWAYS_SHOWING = re.compile(
 )
 """Programs that print or send what any of their arguments names, options included."""
 _INTERPRETERS = re.compile(r"(python|pypy|ruby|perl|php|lua|node|nodejs|bun|deno)[\d.]*")
-_GIT_SHOWING = frozenset({"show", "diff", "blame", "annotate", "grep", "cat-file", "archive"})
+_GIT_SHOWING = re.compile("show|diff|blame|annotate|grep|cat-file|archive|hash-object")
 _SKIPPED = frozenset(
     {".git", "node_modules", ".venv", "venv", "site-packages", "__pycache__", ".tox", ".nox"}
 )
@@ -126,6 +126,8 @@ def _shown_words(simple: SimpleCommand, script: Script, cwd: str) -> Iterator[Wo
         yield from _found(words, cwd) if _shows_what_it_finds(simple, script) else ()
     elif _ALWAYS_SHOWING.fullmatch(name) or (spec and spec.shows and spec.operands != "text"):
         yield from _parts(words)
+        if "awk" in name:
+            yield from _quoted_names([word.value or "" for word in words])
         if "xargs" in _program_names(script):
             yield from _printed(script)
     elif _NOT_SHOWING.fullmatch(name) or (spec and spec.check is None):
@@ -184,7 +186,7 @@ def _in_place(word: Word) -> bool:
 
 def _git_shows(words: Sequence[Word]) -> bool:
     rest = without_globals([word.value or "" for word in words])
-    return rest[:1] != [] and (rest[0] in _GIT_SHOWING or "-p" in rest or "--patch" in rest)
+    return bool(rest) and bool(_GIT_SHOWING.fullmatch(rest[0]) or "-p" in rest or "--patch" in rest)
 
 
 def _found(words: Sequence[Word], cwd: str) -> Iterator[Word]:
@@ -210,10 +212,14 @@ def _shows_what_it_finds(simple: SimpleCommand, script: Script) -> bool:
 
 
 def _printed(script: Script) -> Iterator[Word]:
-    """What a line prints for xargs."""
+    """What a line prints for xargs, or gives it to read."""
+    texts = list(script.documents)
     for simple in script.commands:
         if simple.name in ("echo", "printf"):
-            yield from simple.words[1:]
+            texts += [(word.value or "").replace("\\n", " ") for word in simple.words[1:]]
+    for text in texts:
+        for part in text.split():
+            yield Word(part, part)
 
 
 def _quoted_names(texts: Sequence[str]) -> Iterator[Word]:

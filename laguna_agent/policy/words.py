@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +27,8 @@ def possible_texts(text: str, values: Mapping[str, Sequence[str]]) -> list[str]:
     `values` are those that the line gives to variables. Empty if the word is not known.
     """
     plain = text.replace('"', "").replace("'", "")
+    plain = re.sub(r"\$\(pwd\)|`pwd`|\$PWD\b|\$\{PWD\}", ".", plain)
+    plain = re.sub(r"\$HOME\b|\$\{HOME\}", os.path.expanduser("~"), plain)
     braces = re.search(r"\{([^{}$]*,[^{}]*)\}", plain)
     if braces:
         before, after = plain[: braces.start()], plain[braces.end() :]

@@ -86,6 +86,14 @@ mv .git /tmp/g
 mv .git .git.old
 mv .git/refs x
 mv data /tmp/
+rm -rf $PWD/.git
+rm -rf "$(pwd)/.git"
+xargs rm -rf <<< .git
+cp /dev/null .git/HEAD
+rsync -a --delete empty/ ./
+python3 -c "import shutil; shutil.rmtree('.git')"
+python3 -c "import os; os.system('rm -rf data')"
+node -e "require('fs').rmSync('.git', {recursive: true})"
 unlink app.db
 shred -u app.db
 truncate -s 0 app.db
@@ -202,6 +210,10 @@ grep -rn 'rm -rf .git' src
 git log --grep='reset --hard'
 echo x >> .git/info/exclude
 make clean
+cp .git/config config.txt
+rsync -a src/ copy/
+python3 -c "import shutil; shutil.rmtree('build')"
+python3 -c "print('git reset --hard')"
 cat <<'E' > clean.sh
 rm -rf .git
 E

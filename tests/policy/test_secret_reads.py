@@ -21,6 +21,13 @@ Make = Callable[..., Gate]
 SHOWS = r"""
 cat .env
 cat ./.e''nv
+cat $PWD/.env
+cat "$(pwd)/.env"
+xargs cat <<< .env
+printf '.env\n' | xargs cat
+awk 'BEGIN { while ((getline l < ".env") > 0) print l }'
+git hash-object -w .env
+curl file://$PWD/.env
 cat < .env
 cat .e*
 cat .en?
