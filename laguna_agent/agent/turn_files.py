@@ -142,11 +142,13 @@ class TurnFiles:
             yield
         finally:
             self._recording = False
-            if before is not None:
-                await _to_the_end(self._close(before, paths, about))
-            if mark is not None and beats is not None:
-                beats.cancel()
-                mark.end()
+            try:
+                if before is not None:
+                    await _to_the_end(self._close(before, paths, about))
+            finally:
+                if mark is not None and beats is not None:
+                    beats.cancel()
+                    mark.end()
 
     async def _begin(
         self, paths: Collection[str] | None, about: str
@@ -156,7 +158,14 @@ class TurnFiles:
             if paths is not None:
                 return await asyncio.to_thread(changes.state, paths), None
             if not self._state.tree_fails:
-                return await asyncio.to_thread(changes.begin, self.origin, about)
+                begun = asyncio.ensure_future(asyncio.to_thread(changes.begin, self.origin, about))
+                try:
+                    return await asyncio.shield(begun)
+                except asyncio.CancelledError:
+                    await asyncio.wait([begun])
+                    if begun.exception() is None:
+                        begun.result()[1].end()
+                    raise
         except LagunaError as error:
             self._fail(error)
         return None, None
