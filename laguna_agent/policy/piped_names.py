@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 
@@ -29,9 +30,10 @@ def piped_walks(lister: AnalysedCommand, *, by_null: bool) -> list[Walk] | str:
         return "what xargs reads is computed when it runs"
     names = tuple(words[i + 1] for i, w in enumerate(words[:-1]) if w in ("-name", "-iname"))
     negated = bool({"!", "-not", "-o", "-or"} & set(words))
+    names = () if negated else names
     folders = [path for path in lister.reads if os.path.isdir(path)]
     for folder in folders:
-        if reason := _odd_name(folder, by_null=by_null):
+        if reason := _odd_name(folder, names, by_null=by_null):
             return reason
     return [
         Walk(
@@ -39,25 +41,27 @@ def piped_walks(lister: AnalysedCommand, *, by_null: bool) -> list[Walk] | str:
             tracked_only=name == "git",
             hidden=name in ("find", "git"),
             ignored=name in ("find", "git", "ls"),
-            names=() if negated else names,
+            names=names,
         )
         for folder in folders
     ]
 
 
-def _odd_name(folder: str, *, by_null: bool) -> str | None:
-    odd = re.compile(r"^-" if by_null else r"^-|[\s'\"\\]")
+def _odd_name(folder: str, names: tuple[str, ...], *, by_null: bool) -> str | None:
+    odd = re.compile(r"(^|/)-" if by_null else r"(^|/)-|[\s'\"\\]")
     left = _MOST_ENTRIES
     for current, folders, files in os.walk(folder):
         for name in [*folders, *files]:
+            left -= 1
+            if names and not any(fnmatch.fnmatch(name.lower(), n.lower()) for n in names):
+                continue
             path = os.path.join(current, name)
-            if odd.search(name):
+            if odd.search(os.path.relpath(path, folder)):
                 return f"the name {name!r} could be taken for something else by xargs"
             if os.path.islink(path) and not os.path.realpath(path).startswith(
                 os.path.realpath(folder) + "/"
             ):
                 return f"{name} is a link that leads elsewhere"
-            left -= 1
         if left < 0:
             return "there are too many files to look at their names"
     return None

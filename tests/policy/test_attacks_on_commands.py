@@ -353,6 +353,7 @@ def test_a_command_that_does_not_parse_asks(
         ("x.sh -o C", "find . -name 'x*' | xargs sort"),
         ("a\n-oC", "find . -name 'a*' | xargs sort -z"),
         ("x.sh' -o C '", "find . -name 'x*' | xargs sort"),
+        ("-d x.sh -o C/x", "find . -name x | xargs sort"),
         ("-oC", "ls -1 | xargs sort"),
         ("-oC", "git ls-files -o | xargs sort"),
         ("-oC", "rg --files | xargs sort"),
@@ -362,6 +363,7 @@ def test_the_name_of_a_file_does_not_become_an_option(
     name: str, command: str, workspace: Path, tmp_path: Path, make_gate: Callable[..., Gate]
 ) -> None:
     (workspace / "src").rename(tmp_path / "src")  # sort reads no folders
+    (workspace / name).parent.mkdir(exist_ok=True)
     (workspace / name).touch()
     bare = copied(workspace, tmp_path / "bare")
     run_in_bash([command], bare)

@@ -263,6 +263,20 @@ def test_read_only_commands_do_not_ask_without_a_sandbox(
     assert asked == []
 
 
+def test_an_odd_name_that_is_not_listed_does_not_matter(
+    make_gate: Callable[..., Gate], workspace: Path
+) -> None:
+    (workspace / "odd name.txt").touch()
+    gate = make_gate("ask")
+    for command, verdict in (
+        ("find . -name '*.py' | xargs wc -l", "allow"),
+        ("find . -name '*.txt' | xargs wc -l", "ask"),
+        ("find . -name '*.txt' -print0 | xargs -0 wc -l", "allow"),
+    ):
+        action = RunCommand(command=command, cwd=str(workspace))
+        assert gate.decide(action, tool="shell").verdict == verdict
+
+
 @pytest.mark.parametrize("command", lines(WORKING))
 def test_commands_that_change_something_ask_without_a_sandbox(
     command: str, make_gate: Callable[..., Gate], workspace: Path
