@@ -265,8 +265,8 @@ def _mask_home(plan: MountPlan, cache: Path | None, environment: Mapping[str, st
         path = base / name
         if sensitive_paths.is_under(path, base / ".config"):
             continue  # hidden with ~/.config
-        shown = any(sensitive_paths.is_under(path, caches / kept) for kept in READ_MOSTLY_CACHES)
-        if cache is not None and sensitive_paths.is_under(path, caches) and not shown:
+        is_cache = cache is not None and sensitive_paths.is_under(path, caches)
+        if is_cache and not {*path.relative_to(caches).parts[:1]} & {*READ_MOSTLY_CACHES}:
             continue  # the child has its own cache
         plan.hide(path)
 
