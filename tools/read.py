@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
@@ -50,12 +50,6 @@ class ReadArguments(ToolArguments):
     path: str
     start: int | None = Field(None, ge=1)
     end: int | None = Field(None, ge=1)
-
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _whole(cls, value: Any) -> Any:
-        """0 and -1 are how some say the beginning and the end."""
-        return None if isinstance(value, int) and value < 1 else value
 
 
 class ReadTool:

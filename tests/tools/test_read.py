@@ -117,11 +117,6 @@ async def test_a_path_may_hold_a_position(box: Toolbox, path: str, shown: str) -
     assert (await box.call("read", path=path)).content == shown
 
 
-async def test_lines_before_the_first_mean_the_whole_file(box: Toolbox) -> None:
-    box.add({"a.txt": "one\ntwo\n"})
-    assert (await box.call("read", path="a.txt", start=0, end=-1)).content == "1\tone\n2\ttwo"
-
-
 async def test_a_position_in_a_saved_output(box: Toolbox) -> None:
     name, _ = save_output(box.context, "one\ntwo\n")
     assert (await box.call("read", path=f"{name}:2")).content == "2\ttwo"
