@@ -231,9 +231,7 @@ class Hooks:
             last = err.strip().split("\n")[-1][:200]
             why = f"exit status {status}{': ' + last if last else ''}"
             if not self._outside(hook):
-                why += (
-                    " (in the sandbox; `sandbox = false` in your own config.toml runs it outside)"
-                )
+                why += " (in the sandbox; `sandbox = false` in your config.toml runs it outside)"
             return _failed(hook, why, result)
         if not out.strip():
             return _Answer()
