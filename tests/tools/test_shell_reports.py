@@ -62,6 +62,20 @@ async def test_a_forged_end_of_a_command_does_not_end_it(shell: Shell) -> None:
     assert (await shell("echo next")).ok
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "readonly __laguna_secret; exit 3",
+        "readonly __laguna_nonce; exit 3",
+        f"exec {REPORT_FD}>&-; true",
+        "unset __laguna_secret; exit 1",
+    ],
+)
+async def test_a_driver_that_a_command_broke_is_replaced(command: str, shell: Shell) -> None:
+    await shell(command, timeout=0.5)
+    assert (await shell("echo goes on")).content.strip().endswith("goes on")
+
+
 def test_a_pid_that_was_given_to_another_process_is_not_signalled(
     bystander: subprocess.Popen[bytes],
 ) -> None:

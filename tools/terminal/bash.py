@@ -325,8 +325,8 @@ class BashSession:
         deadline = time.monotonic() + _START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             report = await connection.next_report(left)
-            if report is None:
-                break
+            if report is None or (isinstance(report, ShellReport) and report.kind == "D"):
+                break  # it ended before it was ready
             if isinstance(report, ShellReport) and report.kind == "R" and report.nonce == HELLO:
                 self._shell = connection.find_shell(report.status)
                 self.cwd = report.cwd or self.cwd
@@ -335,6 +335,7 @@ class BashSession:
                 self._jobs = ()
                 return
         self._discard()
+        self._state = self._exports = ""  # perhaps why: a read-only variable of the driver
         output = connection.last_output
         raise ShellError(f"bash did not start{': ' + output if output else ''}")
 
