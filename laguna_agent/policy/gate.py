@@ -214,12 +214,8 @@ class Gate:
 
     def _permits_reading(self, path: str) -> bool:
         """Whether a rule allows reading this path."""
-        return any(
-            rule.verdict == "allow"
-            and rule.path is not None
-            and rules.covers_path(rule, path, self._root, wide=False)
-            for rule in self._rules
-        )
+        allowing = [r for r in self._rules if r.verdict == "allow" and r.path is not None]
+        return any(rules.covers_path(rule, path, self._root, wide=False) for rule in allowing)
 
     def _by_rule(
         self, verdict: Verdict, action: Action, tool: str, analysis: CommandAnalysis | None
