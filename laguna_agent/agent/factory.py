@@ -174,11 +174,12 @@ def _make_gate(
         hidden=hidden,
         read_only=read_only,
         inheritance=Inheritance.of(config),
+        secrets=gate.hidden_secrets,
     )
     if choice.repositories is not None:
         gate.confine(choice.repositories)
     notices: list[Notice] = []
-    if secrets_hidden := [path for path in hidden if gate.is_secret(path)]:
+    if choice.confined and (secrets_hidden := gate.hidden_secrets()):
         names = ", ".join(os.path.relpath(path, root) for path in secrets_hidden[:4])
         more = f" and {len(secrets_hidden) - 4} more" if len(secrets_hidden) > 4 else ""
         text = f"Commands see these files empty, as they may hold secrets: {names}{more}. A rule "

@@ -29,6 +29,7 @@ from laguna_agent.policy.command_analysis import analyse, reads_only_by_name
 from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.git_layout import git_directories, git_layout
 from laguna_agent.policy.git_references import reference_reason
+from laguna_agent.policy.hidden_secrets import HiddenSecrets
 from laguna_agent.policy.irreversible import loss
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy
@@ -78,6 +79,7 @@ class Gate:
         self._read_only = ReadOnlyPolicy(
             self._root, self._state_dirs, self._permits_reading, search_path
         )
+        self._secrets = HiddenSecrets(self._root, lambda: untracked_secrets(self._root))
         self._quarantine: Quarantine | None = None
         self.notices: list[str] = []
         """Warnings for the user; whoever shows them empties the list."""
@@ -179,24 +181,22 @@ class Gate:
                 return None
 
     def denied_paths(self) -> tuple[list[Path], list[Path]]:
-        """Paths that the sandbox must hide, and paths it must keep read-only.
-
-        They come from rules that deny, with patterns expanded to the files that exist now; in auto,
-        the workspace's secret files that git does not hold are hidden too.
-        """
+        """Paths that the sandbox must hide, and paths it must keep read-only: from rules that deny,
+        with patterns expanded to the files that exist now."""
         hidden: list[Path] = []
         fixed: list[Path] = []
-        if self.mode == "auto":
-            hidden += [
-                Path(path)
-                for path in untracked_secrets(self._root)
-                if not self._permits_reading(path)
-            ]
         for rule in self._rules:
             if rule.verdict == "deny" and rule.path is not None:
                 found = rules.existing_paths(rule, self._root)
                 (fixed if rule.write else hidden).extend(found)
         return hidden, fixed
+
+    def hidden_secrets(self) -> list[Path]:
+        """The workspace's secret files that git does not hold, which the sandbox hides in auto:
+        those that were there when it began."""
+        if self.mode != "auto":
+            return []
+        return [path for path in self._secrets.paths() if not self._permits_reading(str(path))]
 
     def writable_paths(self) -> list[Path]:
         """Paths outside the workspace that rules allow to be written, for the sandbox."""
@@ -207,10 +207,6 @@ class Gate:
             for path in rules.existing_paths(rule, self._root)
             if not sensitive_paths.is_under(path, self._root)
         ]
-
-    def is_secret(self, path: Path) -> bool:
-        """Whether a file of the workspace may hold secrets."""
-        return sensitive_paths.is_secret_file(os.path.relpath(path, self._root))
 
     def _permits_reading(self, path: str) -> bool:
         """Whether a rule allows reading this path."""

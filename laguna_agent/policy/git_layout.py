@@ -151,4 +151,5 @@ def _linked_directory(dot_git: Path) -> tuple[Path, Path] | None:
     except (OSError, UnicodeDecodeError, ValueError):
         return None
     shared = Path(sensitive_paths.real(directory / common))
-    return (directory, shared) if (shared / "objects").is_dir() else None
+    own = directory.parent == shared / "worktrees"  # else a command could name any repository
+    return (directory, shared) if own and (shared / "objects").is_dir() else None

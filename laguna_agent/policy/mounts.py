@@ -21,6 +21,7 @@ from typing import Literal
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.git_directories import Found
 from laguna_agent.policy.git_layout import git_layout
+from laguna_agent.policy.mount_check import inode_without_links
 
 Kind = Literal["read-only", "writable", "hidden", "tmpfs", "dev", "proc"]
 
@@ -69,6 +70,8 @@ class MountPlan:
     """The empty file that is mounted over a hidden file."""
     masked: set[object] = field(default_factory=set)
     """The sockets that are hidden, and folders of them."""
+    inside: dict[str, str] = field(default_factory=dict)
+    """The mounts below what a child can write, with their inodes; none for what hides a path."""
 
     def add(self, kind: Kind, path: str | Path, source: str | Path | None = None) -> None:
         """Mount `source` (by default the path itself) at `path`; a later call replaces it."""
@@ -167,8 +170,10 @@ def plan_mounts(
         plan.hide(own)
     _show_tools(plan, environment)
     for path in writable:
-        if os.path.exists(path) and not _is_laguna_s(sensitive_paths.real(path)):
-            plan.add("writable", sensitive_paths.real(path))
+        # A child that can write the folder above may have put a link in its place.
+        is_own = os.path.exists(path) and sensitive_paths.real(path) == os.fspath(path)
+        if is_own and not _is_laguna_s(os.fspath(path)):
+            plan.add("writable", path)
     plan.add("writable", root)
     for path, kind in git_layout(root, repositories).mounts():
         plan.add(kind, path)
@@ -180,12 +185,26 @@ def plan_mounts(
         if not any(sensitive_paths.is_under(folder, sensitive_paths.real(w)) for w in writable):
             plan.add("read-only", folder)
     for path in read_only:
-        if os.path.exists(path):
-            plan.add("read-only", sensitive_paths.real(path))
+        place = sensitive_paths.real(path)
+        if os.path.exists(path) and plan.kind_at(place) == "writable":  # and not what is hidden
+            plan.add("read-only", place)
     for path in hidden:
         plan.hide(path)
     _mask_sockets(plan, [root, *map(Path, writable)])
+    _leave_out_links(plan, [root, *writable])
     return plan
+
+
+def _leave_out_links(plan: MountPlan, writable: Iterable[Path]) -> None:
+    """Leave out what a child may have led elsewhere: a mount would follow."""
+    tops = [sensitive_paths.real(path) for path in writable]
+    for path, (kind, source) in list(plan.mounts.items()):
+        if any(path != top and sensitive_paths.is_under(path, top) for top in tops):
+            inode = inode_without_links(path)
+            if inode is None:
+                del plan.mounts[path]
+            else:
+                plan.inside[path] = inode if kind != "hidden" and source == path else ""
 
 
 def kernel_settings(proc: str = "/proc") -> list[str]:

@@ -16,7 +16,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import BUILT_IN, Inheritance, child_environment, secret_names
 from laguna_agent.policy.git_directories import GitDirectories
 from laguna_agent.policy.git_layout import git_directories
+from laguna_agent.policy.mount_check import checked
 from laguna_agent.policy.mounts import MountPlan, plan_mounts
 from laguna_agent.policy.sandbox_obstacles import kernel_setting, obstacle
 from laguna_agent.policy.seatbelt import seatbelt_profile
@@ -76,6 +77,9 @@ class Bubblewrap:
     filter: Path | None = None
     """A file with the seccomp filter; it needs `bash` as an absolute path."""
     bash: str = "/bin/bash"
+    stat: str = "/usr/bin/stat"
+    secrets: Callable[[], Sequence[Path]] = tuple
+    """Finds secret files to hide, as they are now."""
     name: str = "bubblewrap"
 
     def __post_init__(self) -> None:
@@ -84,15 +88,16 @@ class Bubblewrap:
     def wrap(self, argv: Sequence[str], *, cwd: Path) -> list[str]:
         """`argv` in namespaces of its own. A `cwd` outside the workspace widens nothing."""
         options = [*_NAMESPACES, *([] if self.network else ["--unshare-net"])]
+        plan = self._plan()
         return [
             *_without_secrets(self.inheritance),
             *_program_with_filter(self.program, self.filter, self.bash),
             *options,
-            *self._plan().arguments(),
+            *plan.arguments(),
             "--chdir",
             sensitive_paths.real(cwd),
             "--",
-            *argv,
+            *checked(argv, plan.inside, self.bash, self.stat),
         ]
 
     def exposing(self, directory: Path) -> Bubblewrap:
@@ -103,7 +108,7 @@ class Bubblewrap:
         return plan_mounts(
             workspace=self.workspace,
             writable=self.writable,
-            hidden=self.hidden,
+            hidden=[*self.hidden, *self.secrets()],
             read_only=self.read_only,
             network=self.network,
             cache=self.cache,
@@ -164,6 +169,7 @@ class SandboxExec:
     program: str = "/usr/bin/sandbox-exec"
     repositories: GitDirectories | None = None
     inheritance: Inheritance = BUILT_IN
+    secrets: Callable[[], Sequence[Path]] = tuple
     name: str = "sandbox-exec"
 
     def profile(self) -> str:
@@ -172,7 +178,7 @@ class SandboxExec:
             workspace=self.workspace,
             network=self.network,
             writable=[*self.writable, self.scratch],
-            hidden=self.hidden,
+            hidden=[*self.hidden, *self.secrets()],
             read_only=self.read_only,
             repositories=self.repositories.protected() if self.repositories else None,
         )
@@ -236,12 +242,13 @@ def make_sandbox(
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
     inheritance: Inheritance = BUILT_IN,
+    secrets: Callable[[], Sequence[Path]] = tuple,
 ) -> SandboxChoice:
     """The best sandbox available on this machine, or `NoSandbox` with a one-line reason.
 
     `state_dir` keeps the children's private caches between runs, in a folder where nothing of
     laguna's own may lie. `hidden` and `read_only` are the paths that rules deny
-    (`Gate.denied_paths`).
+    (`Gate.denied_paths`), `secrets` finds secret files to hide whenever something starts.
     """
     cache = state_dir / "cache"
     extra = [Path(sensitive_paths.real(os.path.expanduser(path))) for path in writable]
@@ -279,6 +286,7 @@ def make_sandbox(
             Path(sensitive_paths.real(scratch)),
             repositories=repositories,
             inheritance=inheritance,
+            secrets=secrets,
         )
         if reason := probe_sandbox_exec():
             return SandboxChoice(unconfined, reason)
@@ -305,7 +313,9 @@ def make_sandbox(
             repositories=repositories,
             inheritance=inheritance,
             filter=_write_filter(state_dir) if bash else None,
-            bash=bash,
+            bash=bash or "/bin/bash",
+            stat=find_program("stat") or "/usr/bin/stat",
+            secrets=secrets,
         )
     )
 

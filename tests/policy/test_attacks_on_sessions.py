@@ -51,6 +51,49 @@ def notices_of(events: list[Any]) -> str:
     return "\n".join(event.text for event in events if isinstance(event, Notice))
 
 
+# --- secrets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["kill -9 -1", "kill -9 $PPID", "check", "saved"])
+async def test_a_secret_that_is_carried_away_stays_hidden(
+    end: str, opened: Opened, workspace: Path
+) -> None:
+    (workspace / "conf").mkdir()
+    (workspace / "conf" / ".env").write_text("PASSWORD=hunter2\n")
+    shows = 'python3 -c \'print(open("conf2/.e" + "nv").read())\'; grep -r PASSW conf2; echo end'
+
+    def save() -> Reply:
+        (workspace / "conf2" / "new").write_text("PASSWORD=hunter2\n")
+        (workspace / "conf2" / "new").replace(workspace / "conf2" / ".env")
+        return call("shell", command=shows)
+
+    script = [call("shell", command="mv conf conf2")]
+    script += [save if end == "saved" else call("shell", command=end.replace("check", ":"))]
+    session, _ = await opened(
+        [*script, call("shell", command=shows), DONE], check=shows if end == "check" else None
+    )
+    events = await take(session, "Go")
+    shown = [r.content for r in results_of(events)]
+    shown += [event.output for event in events if isinstance(event, CheckRan)]
+    assert any("end" in text for text in shown)
+    assert not any("hunter2" in text for text in shown)
+
+
+async def test_secrets_are_hidden_as_soon_as_the_mode_is_auto(
+    opened: Opened, workspace: Path
+) -> None:
+    subprocess.run(["git", "rm", "-q", "--cached", ".env"], cwd=workspace, check=True)
+    shows = 'python3 -c \'print(open(".e" + "nv").read(), "end")\''
+    session, _ = await opened(
+        [call("shell", command="ls"), DONE, call("shell", command=shows), DONE], mode="ask"
+    )
+    await take(session, "Go")
+    session.set_mode("auto")
+    shown = results_of(await take(session, "Go"))[0].content
+    assert "end" in shown
+    assert "hunter2" not in shown
+
+
 # --- paths --------------------------------------------------------------------------------------
 
 

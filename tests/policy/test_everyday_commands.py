@@ -257,15 +257,13 @@ def test_everyday_commands_pass_in_auto(make_gate: Callable[..., Gate], project:
 def test_everyday_commands_do_their_work_in_the_sandbox(
     make_gate: Callable[..., Gate], project: Path
 ) -> None:
-    hidden, fixed = make_gate("auto", sandboxed=True).denied_paths()
     sandbox = make_sandbox(
         workspace=project,
         enabled=True,
         network=False,
         writable=[],
         state_dir=paths.state_dir() / "repo",
-        hidden=hidden,
-        read_only=fixed,
+        secrets=make_gate("auto", sandboxed=True).hidden_secrets,
     ).sandbox
     lines = [line for line in everyday() if not line.startswith("~")]
     script = ["exec 3>&1 1>/dev/null"]

@@ -689,6 +689,66 @@ def test_pytest_runs_in_it(inside: Run, workspace: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("swapped", ["before", "while"])
+@pytest.mark.parametrize("kind", ["repository", "read-only", "hidden", "writable"])
+def test_a_link_in_the_place_of_a_folder_leads_no_mount_elsewhere(
+    swapped: str,
+    kind: str,
+    boxed: Callable[..., SandboxChoice],
+    workspace: Path,
+    home: Path,
+) -> None:
+    victim = home / ".ssh"
+    place = workspace / "lib" / ".ssh"
+    subprocess.run(["git", "init", "-q", "--bare", str(place)], check=True)
+    options: dict[str, object] = {
+        "repository": {},
+        "read-only": {"read_only": [place]},
+        "hidden": {"secrets": lambda: [place / "HEAD"]},
+        "writable": {"writable": [place]},
+    }[kind]
+    confined = boxed(**options).sandbox
+    script = f"cat {victim}/* lib/.ssh/id*; touch {victim}/C lib/.ssh/C; echo end"
+    argv = confined.wrap(["bash", "-c", script], cwd=workspace)
+    (workspace / "lib").rename(workspace / "old")
+    (workspace / "lib").symlink_to(os.path.relpath(home, workspace))
+    if swapped == "before":
+        argv = confined.wrap(["bash", "-c", script], cwd=workspace)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert "hunter2" not in done.stdout
+    assert not (victim / "C").exists()
+    assert ("end" in done.stdout) == (swapped == "before"), done.stderr
+
+
+def test_what_a_mount_shows_is_what_it_was_planned_for(
+    boxed: Callable[..., SandboxChoice], workspace: Path
+) -> None:
+    """As if a link had been there only while the source of a mount was looked up."""
+    subprocess.run(["git", "init", "-q", "lib (a] \\ b"], cwd=workspace, check=True)
+    confined = boxed().sandbox
+    argv = confined.wrap(["echo", "end"], cwd=workspace)
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"end\n"
+    (workspace / "other").mkdir()
+    index = argv.index("--bind", argv.index(str(workspace)) + 2)
+    argv[index + 1] = str(workspace / "other")
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode != 0
+
+
+def test_a_linked_worktree_names_no_other_repository(
+    inside: Run, workspace: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / ".git").write_text("gitdir: admin\n")
+    (bare / "admin").mkdir()
+    (bare / "admin" / "gitdir").write_text("../.git\n")
+    (bare / "admin" / "commondir").write_text(f"{workspace}/.git\n")
+    inside(f"touch {workspace}/.git/refs/C", workspace=bare, cwd=bare)
+    assert not (workspace / ".git" / "refs" / "C").exists()
+
+
 def test_a_linked_worktree_can_commit(inside: Run, workspace: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     subprocess.run(

@@ -279,7 +279,7 @@ def test_a_rule_that_allows_a_path_holds_for_tools_and_commands(
         action = ReadPath(path=str(project / ".env"))
         assert gate.decide(action, tool="read").verdict == "allow"
         assert verdict(gate, "cat .npmrc")[0] == "ask"
-    assert project / ".env" not in gate.denied_paths()[0]
+    assert project / ".env" not in gate.hidden_secrets()
 
 
 def test_in_auto_the_sandbox_hides_secrets_that_git_does_not_hold(
@@ -293,16 +293,16 @@ def test_in_auto_the_sandbox_hides_secrets_that_git_does_not_hold(
     (workspace / ".aws" / "config").write_text("hunter2\n")
     (workspace / ".venv" / "lib").mkdir(parents=True)
     (workspace / ".venv" / "lib" / "ca.pem").write_text("installed\n")
-    hidden, fixed = make_gate("auto", sandboxed=True).denied_paths()
-    assert make_gate("ask", sandboxed=True).denied_paths()[0] == []
+    gate = make_gate("ask", sandboxed=True)
+    assert gate.hidden_secrets() == []
+    gate.mode = "auto"
     sandbox = make_sandbox(
         workspace=workspace,
         enabled=True,
         network=False,
         writable=[],
         state_dir=paths.state_dir() / "repo",
-        hidden=hidden,
-        read_only=fixed,
+        secrets=gate.hidden_secrets,
     ).sandbox
     script = "grep -r . .; cat .env .aws/config; python3 -c 'print(open(\".env\").read())'"
     done = subprocess.run(
