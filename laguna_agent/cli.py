@@ -7,36 +7,28 @@ import sys
 
 
 def _distrust_the_repository() -> None:
-    """Drop entries of `sys.path` through which the repository could bring a `json.py` along: of
-    PYTHONPATH those that are empty, relative or inside it, and where `python -m` was started."""
-
-    def inside(path: str, folder: str) -> bool:
-        return path == folder or path.startswith(folder.rstrip("/") + "/")
-
+    """Drop entries of `sys.path` through which the repository could bring a `json.py` along: where
+    `python -m` was started, and of PYTHONPATH those that are empty, relative or inside it."""
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    python = (sys.prefix, sys.base_prefix, sys.exec_prefix)
     try:
         root = here = os.getcwd()
     except OSError:  # it was removed, and nothing can be imported from it
-        sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry)]
         return
     while not os.path.lexists(os.path.join(root, ".git")):
         root, below = os.path.dirname(root), root
         if root == below:
             root = here
             break
-    relative = {
-        os.path.abspath(entry)
-        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if not os.path.isabs(entry)
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    inside = root.rstrip("/") + "/"
+    dropped = {here} | {
+        path
+        for entry in given
+        if (path := os.path.abspath(entry)) == root
+        or path.startswith(inside)
+        or not os.path.isabs(entry)
     }
-    sys.path[:] = [
-        entry
-        for entry in sys.path
-        if entry == own
-        or any(inside(entry, folder) for folder in python)
-        or (os.path.isabs(entry) and entry not in relative and not inside(entry, root))
-    ]
+    sys.path[:] = [entry for entry in sys.path if entry == own or entry not in dropped]
 
 
 if __name__ == "__main__" or os.path.basename(sys.argv[0]) == "laguna":  # not when it is imported
