@@ -117,6 +117,12 @@ def _tar(options: Options, operands: Sequence[str]) -> str | None:
     return None
 
 
+def _names_none(options: Options, operands: Sequence[str]) -> str | None:
+    # `--files0-from=F` prints what F holds as names that do not exist; `--f` is short for it.
+    listed = any(name.startswith("--f") for name, _ in options)
+    return "it shows what is in a file that lists names" if listed else None
+
+
 def _printf(options: Options, operands: Sequence[str]) -> str | None:
     if operands and re.search(r"%[^%a-zA-Z]*n", operands[0]):
         return "printf %n sets a variable"
@@ -252,11 +258,11 @@ READ_ONLY_PROGRAMS: dict[str, ProgramSpec] = {
         valued_longs=_names("--lines --bytes"),
         number=True,
     ),
-    "wc": _ANY_NAMES,
+    "wc": ProgramSpec(any_option=True, number=True, shows=False, check=_names_none),
     "ls": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
     "dir": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
     "stat": _ANY_NAMES,
-    "du": ProgramSpec(any_option=True, reads_cwd=True, shows=False),
+    "du": ProgramSpec(any_option=True, reads_cwd=True, shows=False, check=_names_none),
     "df": _ANY_NAMES,
     "tree": ProgramSpec(
         flags="adfighpsuDFNQAJXrtvSnC",

@@ -126,6 +126,7 @@ def plan_mounts(
     writable: Sequence[Path] = (),
     hidden: Sequence[Path] = (),
     read_only: Sequence[Path] = (),
+    shown: Sequence[Path] = (),
     network: bool = False,
     cache: Path | None = None,
     empty: Path | None = None,
@@ -135,8 +136,9 @@ def plan_mounts(
     """The plan for one child.
 
     `workspace` and `writable` are writable, except for the protected parts of `.git` and
-    `.laguna`; `hidden` and `read_only` come from rules; `cache` replaces the user's cache
-    directory, and `empty` hidden files. `repositories` are those in the workspace.
+    `.laguna`; `hidden` and `read_only` come from rules; `shown` are directories of laguna's
+    own that the child uses; `cache` replaces the user's cache directory, and `empty` hidden files.
+    `repositories` are those in the workspace.
     """
     environment = os.environ if environment is None else environment
     root = Path(sensitive_paths.real(workspace))
@@ -190,6 +192,8 @@ def plan_mounts(
             plan.add("read-only", place)
     for path in hidden:
         plan.hide(path)
+    for path in shown:
+        plan.add("read-only", sensitive_paths.real(path))
     _mask_sockets(plan, [root, *map(Path, writable)])
     _leave_out_links(plan, [root, *writable])
     return plan

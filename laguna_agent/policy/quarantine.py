@@ -132,7 +132,8 @@ class Quarantine:
             if stamp is None or accepted.covers(name, stamp, data):
                 continue
             before = accepted.files.get(name) or b""
-            if data is not None and unsafe_settings(data) <= unsafe_settings(before):
+            known = unsafe_settings(before, path)
+            if data is not None and unsafe_settings(data, path) <= known:
                 accepted.files[name], accepted.stamps[name] = data, stamp
                 continue
             yield self._move(directory, name, f"{path}/{name}")

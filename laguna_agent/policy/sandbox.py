@@ -80,6 +80,7 @@ class Bubblewrap:
     stat: str = "/usr/bin/stat"
     secrets: Callable[[], Sequence[Path]] = tuple
     """Finds secret files to hide, as they are now."""
+    shown: Sequence[Path] = ()
     name: str = "bubblewrap"
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class Bubblewrap:
 
     def exposing(self, directory: Path) -> Bubblewrap:
         """A copy that also shows `directory`, read-only; pipes in it can still be written."""
-        return replace(self, read_only=[*self.read_only, directory])
+        return replace(self, shown=[*self.shown, directory])
 
     def _plan(self) -> MountPlan:
         return plan_mounts(
@@ -110,6 +111,7 @@ class Bubblewrap:
             writable=self.writable,
             hidden=[*self.hidden, *self.secrets()],
             read_only=self.read_only,
+            shown=self.shown,
             network=self.network,
             cache=self.cache,
             empty=self.empty,

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.analysed import CommandAnalysis, Walk
-from laguna_agent.policy.command_analysis import expand
+from laguna_agent.policy.command_analysis import analyse, expand
 from laguna_agent.policy.command_table import READ_ONLY_PROGRAMS
 from laguna_agent.policy.git_files import is_ignored, is_tracked
 from laguna_agent.policy.git_table import without_globals
 from laguna_agent.policy.shell_syntax import Script, SimpleCommand, Word
 from laguna_agent.policy.words import possible_paths, possible_texts
-from laguna_agent.policy.wrappers import expanded
+from laguna_agent.policy.wrappers import expanded, texts_for_shells
 
 _NOT_SHOWING = re.compile(
     "touch|chmod|chown|chgrp|mkdir|rmdir|rm|unlink|truncate|shred|mktemp|tee|make|docker|"
@@ -35,12 +35,18 @@ _ALWAYS_SHOWING = re.compile(
     "gzip|bzip2|xz|zstd|tar|zip|7z|ar|cpio"
 )
 """Programs that print or send what any of their arguments names, options included."""
-_INTERPRETERS = re.compile(r"(python|pypy|ruby|perl|php|lua|node|nodejs|bun|deno)[\d.]*")
-_GIT_SHOWING = re.compile("show|diff|blame|annotate|grep|cat-file|archive|hash-object")
+_INTERPRETERS = re.compile(r"(python|pypy|ruby|perl|php|lua|node|nodejs|bun|deno|sqlite)[\d.]*")
+_GIT_SHOWING = re.compile(
+    "show|diff|blame|annotate|grep|cat-file|archive|hash-object|interpret-trailers|checkout-index"
+)
+_LISTS = {"wc": "--f", "du": "--f", "date": "-f|--f", "file": "-f|-m|--f|--m", "make": "-f|--f|--m"}
+"""Options of programs that print lines of the file that such an option names, if only in errors."""
+_SHOWING_MODULES = frozenset({"base64", "fileinput", "json.tool", "quopri", "tarfile", "tokenize"})
 _SKIPPED = frozenset(
     {".git", "node_modules", ".venv", "venv", "site-packages", "__pycache__", ".tox", ".nox"}
 )
 _MOST_FILES = 20_000
+_MOST_DEPTH = 4
 
 Permits = Callable[[str], bool]
 """Whether a rule allows reading a path."""
@@ -91,8 +97,13 @@ def _is_walked(walk: Walk, path: str, root: str) -> bool:
     return walk.ignored or not is_ignored(root, relative)
 
 
-def shown_secret(analysis: CommandAnalysis, permits: Permits) -> str | None:
+def shown_secret(analysis: CommandAnalysis, permits: Permits, depth: int = 0) -> str | None:
     """Why a command shows a secret file that it names, or None."""
+    for text in texts_for_shells(analysis.script) if depth < _MOST_DEPTH else []:
+        if text is not None:
+            inner = analyse(text, analysis.cwds[-1])
+            if reason := shown_secret(inner, permits, depth + 1):
+                return reason
     for path in _shown(analysis):
         if not permits(path) and any(
             sensitive_paths.is_secret_file(text) for text in sensitive_paths.spellings(path)
@@ -107,7 +118,8 @@ def _shown(analysis: CommandAnalysis) -> Iterator[str]:
     for command in analysis.commands:
         if command.verdict == "read-only" and command.shows:
             yield from command.reads
-            continue
+            if not command.git_at:
+                continue
         for simple, _ in expanded(command.simple):
             for word in _shown_words(simple, analysis.script, command.cwd):
                 yield from expand(word, [command.cwd])
@@ -118,7 +130,9 @@ def _shown_words(simple: SimpleCommand, script: Script, cwd: str) -> Iterator[Wo
     name = os.path.basename(simple.name or "")
     words = [known for word in simple.words[1:] for known in _known(word, script)]
     spec = READ_ONLY_PROGRAMS.get(name)
-    if name == "git":
+    if name in _LISTS:
+        yield from _listed(words, _LISTS[name])
+    elif name == "git":
         yield from _parts(words) if _git_shows(words) else ()
     elif name in ("sed", "perl", "ruby") and any(_in_place(word) for word in words):
         return
@@ -137,7 +151,11 @@ def _shown_words(simple: SimpleCommand, script: Script, cwd: str) -> Iterator[Wo
     else:
         yield from _plain_operands(words)
         if _INTERPRETERS.fullmatch(name):
-            yield from _quoted_names([*(word.value or "" for word in words), *script.documents])
+            values = [word.value or "" for word in words]
+            if _SHOWING_MODULES.intersection(values):
+                yield from _parts(words)
+            printed = [word.value or "" for word in _printed(script)]
+            yield from _quoted_names([*values, *printed, *script.documents])
 
 
 def _program_names(script: Script) -> set[str]:
@@ -149,6 +167,9 @@ def _known(word: Word, script: Script) -> list[Word]:
     if word.value is not None:
         return [word]
     texts = possible_texts(word.text, script.values)
+    if not texts:  # `$DIR/.env`: the last part may be known
+        last = word.text.rsplit("/", 1)[-1].strip("\"'")
+        texts = [] if re.search(r"[$`()]", last) else [last]
     return [Word(text, text, bool(re.search(r"[*?\[]", text))) for text in texts]
 
 
@@ -158,6 +179,19 @@ def _parts(words: Sequence[Word]) -> Iterator[Word]:
         for part in possible_paths(word.value):
             for piece in (part, part.rsplit(":", 1)[-1], part.rsplit("@", 1)[-1]):
                 yield Word(piece, piece, word.glob)
+
+
+def _listed(words: Sequence[Word], options: str) -> Iterator[Word]:
+    """The values of such options, in the same word or the next."""
+    before = ""
+    for word in words:
+        text = word.value or ""
+        if found := re.match(rf"({options})[\w-]*=?", text):
+            for value in (text[found.end(1) :], text.partition("=")[2]):
+                yield Word(value, value, word.glob)
+        elif re.match(options, before):
+            yield word
+        before = text
 
 
 def _plain_operands(words: Sequence[Word]) -> Iterator[Word]:
@@ -186,7 +220,10 @@ def _in_place(word: Word) -> bool:
 
 def _git_shows(words: Sequence[Word]) -> bool:
     rest = without_globals([word.value or "" for word in words])
-    return bool(rest) and bool(_GIT_SHOWING.fullmatch(rest[0]) or "-p" in rest or "--patch" in rest)
+    if rest[:1] == ["config"]:
+        return any(re.match("-f|--f|--blob", word) for word in rest)
+    patches = any(re.match("-[puUL]|--patch|--unified", word) for word in rest)
+    return bool(rest) and (patches or _GIT_SHOWING.fullmatch(rest[0]) is not None)
 
 
 def _found(words: Sequence[Word], cwd: str) -> Iterator[Word]:

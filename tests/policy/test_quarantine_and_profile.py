@@ -331,7 +331,30 @@ def test_what_comes_while_nothing_runs_is_the_person_s_own(
     ],
 )
 def test_only_settings_that_run_nothing_are_plain(text: str) -> None:
-    assert unsafe_settings(text.encode())
+    assert unsafe_settings(text.encode(), "/r/.git")
+
+
+@pytest.mark.parametrize(
+    ("directory", "worktree", "plain"),
+    [
+        ("sub/.git", "..", True),
+        ("sub/.git", "../..", False),
+        ("sub/.git", "{home}", False),
+        ("sub/.git", "../out", False),
+        ("sub.git", "../..", False),
+        ("sub.git", ".", True),
+        (".git/modules/lib/sub", "../../../../lib/sub", True),
+        (".git/modules/lib", "../../..", True),
+        (".git/modules/lib", "../../../..", False),
+    ],
+)
+def test_git_is_led_to_no_working_tree_elsewhere(
+    directory: str, worktree: str, plain: bool, workspace: Path, home: Path
+) -> None:
+    (workspace / "sub").mkdir()
+    (workspace / "sub" / "out").symlink_to(home)
+    text = f"[core]\n\tworktree = {worktree.format(home=home)}\n"
+    assert (unsafe_settings(text.encode(), str(workspace / directory)) == set()) == plain
 
 
 def test_existing_hooks_stay(workspace: Path, make_gate: Callable[..., Gate]) -> None:

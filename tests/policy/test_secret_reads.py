@@ -214,6 +214,46 @@ def test_in_auto_what_shows_a_secret_asks(make_gate: Make, project: Path) -> Non
         assert "may hold secrets" in reason, command
 
 
+SHOWN_BY_OTHER_MEANS = """
+wc --files0-from=.env
+wc --f=.env
+du --files0-from=.env
+date -f .env
+file -f.env
+file --magic-file=.env a.py
+make -f .env -p
+git config -f .env -l
+git config --file=.env --list
+git interpret-trailers .env
+git log -L1,2:.env
+git log -U3 .env
+git checkout-index --temp .env
+python3 -m base64 -e .env
+sqlite3 :memory: "select readfile('.env')"
+echo 'print(open(".env").read())' | python3
+echo cat .env | bash
+bash <<< 'cat .env'
+cd /; cat $OLDPWD/.env
+cat ../$(basename $PWD)/.env
+"""
+
+
+@pytest.mark.parametrize("command", SHOWN_BY_OTHER_MEANS.strip().split("\n"))
+def test_what_prints_a_secret_by_another_option_or_program_asks(
+    command: str, make_gate: Make, project: Path
+) -> None:
+    assert verdict(make_gate("auto", sandboxed=True), command)[0] == "ask"
+    if command.startswith(("wc", "du", "date", "file")):
+        assert verdict(make_gate("ask", sandboxed=True), command)[0] == "ask"
+
+
+@pytest.mark.parametrize("command", ["wc -l .env", "du -h .env", "git config -l", "date +%F"])
+def test_what_tells_only_about_a_secret_does_not_ask(
+    command: str, make_gate: Make, project: Path
+) -> None:
+    assert verdict(make_gate("auto", sandboxed=True), command)[0] == "allow"
+
+
 def test_in_auto_what_only_names_or_writes_a_secret_does_not_ask(
     make_gate: Make, project: Path
 ) -> None:
