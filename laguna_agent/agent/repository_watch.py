@@ -27,8 +27,9 @@ class RepositoryWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Watch from now on; what is there now is the person's own."""
         if self._task is None and self._gate.sandboxed:
+            self._gate.begin()
             self._task = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:

@@ -109,8 +109,7 @@ class Gate:
                 return self._write(action, tool)
             case RunCommand():
                 assert analysis is not None
-                if self._quarantine is not None:
-                    self._quarantine.begin()
+                self.begin()
                 return self._run(action, tool, analysis)
             case Network():
                 return self._network(action, tool)
@@ -129,6 +128,11 @@ class Gate:
         self._quarantine = Quarantine(repositories, state_dir() / "planted", absent)
         repositories.start()
         return self._quarantine
+
+    def begin(self) -> None:
+        """Take note of what repositories hold, before anything runs."""
+        if self._quarantine is not None:
+            self._quarantine.begin()
 
     def sweep(self, *, thorough: bool = True, quiet: int | None = None) -> list[str]:
         """Quarantine what commands planted in repositories (see `Quarantine.sweep`); returns and

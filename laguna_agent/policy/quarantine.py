@@ -59,6 +59,7 @@ class Quarantine:
         self._place = place
         self._absent = absent
         self._accepted: dict[tuple[int, int], _Accepted] = {}
+        self._begun = False
         self._swept = False
         self._quiet: int | None = None
         self._next_look = 0.0
@@ -71,6 +72,7 @@ class Quarantine:
         """Take note of what is there; for the time before the first command."""
         with self._lock:
             if not self._swept:
+                self._begun = True
                 self._accept_all(looks=True)
 
     def _find(self, looks: bool) -> Found:
@@ -97,6 +99,9 @@ class Quarantine:
             return self._sweep(thorough, quiet)
 
     def _sweep(self, thorough: bool, quiet: int | None) -> list[str]:
+        if not self._begun:  # nothing ran yet: what is there is the person's own
+            self._begun = True
+            self._accept_all(looks=True)
         self._swept = True
         looks = thorough or time.monotonic() >= self._next_look
         if quiet is not None and quiet == self._quiet:

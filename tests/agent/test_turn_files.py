@@ -14,6 +14,7 @@ from laguna_agent.events import Checkpointed, Notice, Reply
 from laguna_agent.tools.checkpoints import tree_store
 from support.packs import write_files
 from support.scripted import call, calls, end_of, results_of, take
+from support.shell_runs import run_in_bash
 
 Opened = Callable[..., Any]
 OK = Reply(text="ok")
@@ -220,3 +221,25 @@ async def test_what_a_hook_at_the_end_formats_is_the_turns(opened: Opened, works
     assert (workspace / "new.txt").read_text() == "MADE\n"
     await session.undo()
     assert not (workspace / "new.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [
+        ("auto", EDIT),
+        ("auto", call("plan", steps=["one"])),
+        ("auto", call("git", action="add", target="code.txt")),
+        ("allow-all", shell("true")),
+    ],
+)
+async def test_a_persons_git_settings_stay_whatever_the_first_call_is(
+    opened: Opened, workspace: Path, mode: str, step: Reply
+) -> None:
+    settings = "git init -q && git config core.hooksPath .husky && git config alias.l '!git log'"
+    run_in_bash([settings], workspace)
+    before = (workspace / ".git/config").read_text()
+    session, _ = await opened([step, OK], mode=mode)
+    events = await take(session, "Make it")
+    await session.aclose()
+    assert (workspace / ".git/config").read_text() == before
+    assert not [e for e in events if isinstance(e, Notice) and "moved to" in e.text]
