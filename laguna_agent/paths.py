@@ -86,7 +86,7 @@ def passed_over(start: Path) -> Path | None:
 
 
 def _repository_above(start: Path) -> Path | None:
-    return next((d for d in (start, *start.parents) if (d / ".git").exists()), None)
+    return next((d for d in (start, *start.parents) if os.path.exists(d / ".git")), None)
 
 
 def repository_state_dir(root: Path) -> Path:

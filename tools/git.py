@@ -15,7 +15,7 @@ from pydantic import Field
 from laguna_agent.actions import Action, GitWrite, ReadPath
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.repository.git_command import GitError
-from laguna_agent.tools.repository.git_commit import commit, stage
+from laguna_agent.tools.repository.git_commit import commit, secret_paths, stage
 from laguna_agent.tools.repository.git_repository import GitRepository
 from laguna_agent.tools.repository.git_status import render_status, staged_paths
 from laguna_agent.tools.terminal.ansi import clean_text
@@ -228,16 +228,17 @@ class _GitCall:
         target = self._target(paths_only=True)
         if not target.paths and not target.flags:
             raise GitError("add takes paths, or . for all")
-        stage(self.git, target.paths, tracked_only="-u" in target.flags)
+        left_out = self._stage(target.paths, tracked_only="-u" in target.flags)
         staged = staged_paths(self.git)
-        return f"staged: {', '.join(staged)}" if staged else "nothing to stage"
+        return (f"staged: {', '.join(staged)}" if staged else "nothing to stage") + left_out
 
     def commit(self) -> str:
         target = self._target(paths_only=True)
         if not self.message and "--amend" not in target.flags:
             raise GitError("commit takes a message")
+        left_out = ""
         if target.paths:
-            stage(self.git, target.paths, tracked_only=False)
+            left_out = self._stage(target.paths, tracked_only=False)
         elif target.flags & {"-a", "--all"}:
             stage(self.git, [], tracked_only=True)
         if "--amend" not in target.flags and not staged_paths(self.git, target.paths):
@@ -246,7 +247,13 @@ class _GitCall:
             raise GitError("nothing is staged; name the paths to commit in target, or . for all")
         options = ["--amend"] if "--amend" in target.flags else []
         options += ["-m", self.message] if self.message else ["--no-edit"]
-        return commit(self.git, target.paths, options)
+        return commit(self.git, target.paths, options) + left_out
+
+    def _stage(self, paths: Sequence[str], *, tracked_only: bool) -> str:
+        """Stage changes; a line about what was left out."""
+        may_read = self.context.may_read
+        secret = stage(self.git, paths, tracked_only=tracked_only, may_read=may_read)
+        return f"\n[left out, may hold secrets: {', '.join(secret)}]" if secret else ""
 
     def stash(self) -> str:
         words = self.words or ["push"]
@@ -260,6 +267,10 @@ class _GitCall:
         if what == "push":
             message = ["-m", self.message] if self.message else []
             untracked = ["-u"] if {"-u", "--include-untracked"} & set(flags) else []
+            if untracked and (secret := secret_paths(self.git, [], self.context.may_read)):
+                raise GitError(
+                    f"stash without -u: it would store {', '.join(secret)}, which may hold secrets"
+                )
             return self._stash_push([*untracked, *message], untracked=bool(untracked))
         if what in ("pop", "apply"):
             # Without -q, git prints a status, which looks into submodules.

@@ -62,12 +62,12 @@ def git_layout(worktree: Path, found: Found | None = None) -> GitLayout:
     dot_git = worktree / ".git"
     if dot_git.is_symlink():
         dot_git = Path(sensitive_paths.real(dot_git))
-    if dot_git.is_file():
+    if os.path.isfile(dot_git):
         layout.fixed.append(dot_git)
         if linked := _linked_directory(dot_git):
             layout.directory, layout.common = linked
             _protect_linked(layout)
-    elif dot_git.is_dir():
+    elif os.path.isdir(dot_git):
         layout.directory = layout.common = dot_git
         if sensitive_paths.is_under(dot_git, worktree):
             layout.writable.append(dot_git)

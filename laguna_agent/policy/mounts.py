@@ -79,8 +79,9 @@ class MountPlan:
 
     def hide(self, path: str | Path) -> None:
         """Hide the resolved `path`, if it exists."""
-        if os.path.lexists(path):
-            self.add("hidden", sensitive_paths.real(path))
+        place = sensitive_paths.real(path)
+        if os.path.lexists(path) and not sensitive_paths.is_under(place, "/proc"):
+            self.add("hidden", place)
 
     def kind_at(self, path: str | Path) -> Kind:
         """The kind of the nearest mount at or above `path`."""
@@ -181,7 +182,7 @@ def plan_mounts(
         plan.add(kind, path)
     for base in (root, *writable):
         own_settings = Path(sensitive_paths.real(base)) / ".laguna"
-        if own_settings.exists() and not own_settings.is_symlink():
+        if not own_settings.is_symlink() and own_settings.exists():
             plan.add("read-only", own_settings)
     for folder in linked_packages(root):
         if not any(sensitive_paths.is_under(folder, sensitive_paths.real(w)) for w in writable):

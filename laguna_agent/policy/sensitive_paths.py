@@ -37,7 +37,10 @@ def home() -> Path:
 
 def real(path: str | Path) -> str:
     """`path` with every symbolic link resolved; parts that do not exist are kept as written."""
-    return os.path.realpath(path)
+    try:
+        return os.path.realpath(path)
+    except OSError as error:  # a link that nobody may follow, such as `/proc/1/root`
+        return os.fsdecode(error.filename or path)
 
 
 @lru_cache(maxsize=8192)

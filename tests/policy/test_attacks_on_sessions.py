@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,7 +95,57 @@ async def test_secrets_are_hidden_as_soon_as_the_mode_is_auto(
     assert "hunter2" not in shown
 
 
+async def test_the_git_tool_stores_no_secret_where_commands_can_read_it(
+    opened: Opened, workspace: Path
+) -> None:
+    subprocess.run(["git", "rm", "-q", "--cached", ".env"], cwd=workspace, check=True)
+    subprocess.run(["git", "commit", "-qm", "x", "--amend"], cwd=workspace, check=True)
+    (workspace / ".npmrc").write_text("//r/:_authToken=hunter2\n")
+    look = "git cat-file --batch-check --batch-all-objects | cut -c1-40 > l; git show :.npmrc; "
+    look += "for b in $(git ls-files -s | cut -c8-47); do git cat-file blob $b; done"
+    session, conversation = await opened(
+        [
+            call("git", action="add", target=".npmrc"),
+            call("git", action="add", target="."),
+            call("git", action="commit", target=".npmrc", message="m"),
+            call("git", action="stash", target="-u"),
+            call("shell", command=look),
+            DONE,
+        ]
+    )
+    *_, stashed, _, _ = results = results_of(await take(session, "Go"))
+    assert "left out, may hold secrets: .npmrc" in results[0].content
+    assert not stashed.ok
+    assert "hunter2" not in conversation.prompt
+    found = subprocess.run(["git", "ls-files"], cwd=workspace, capture_output=True, text=True)
+    assert ".npmrc" not in found.stdout
+
+
 # --- paths --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x", ".laguna", ".env", "AGENTS.md", ".git"])
+async def test_a_link_that_nobody_may_follow_stops_nothing(
+    name: str, opened: Opened, workspace: Path
+) -> None:
+    if name == ".git":
+        shutil.rmtree(workspace / ".git")
+    (workspace / name).unlink(missing_ok=True)
+    (workspace / name).symlink_to("/proc/1/root")
+    session, _ = await opened(
+        [
+            call("shell", command=f"ls {name}; echo fine"),
+            call("read", path=f"{name}/x"),
+            call("write", path=f"{name}/x", content="x"),
+            call("search", pattern="foo"),
+            DONE,
+        ]
+    )
+    events = await take(session, "Go")
+    ran, read, wrote, searched, _ = results_of(events)
+    assert "fine" in ran.content or "not allowed" in ran.content
+    assert (read.ok, wrote.ok, searched.ok) == (False, False, True)
+    assert end_of(events).status == "done"
 
 
 @pytest.mark.parametrize("mode", ["auto", "allow-all"])

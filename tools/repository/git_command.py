@@ -231,7 +231,7 @@ def git_process(workspace: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 def _environment_for(workspace: Path, timeout: float) -> dict[str, str]:
     git_dir = workspace / ".git"
-    if not (git_dir / "HEAD").exists() and not git_dir.is_file():
+    if not os.path.exists(git_dir / "HEAD") and not os.path.isfile(git_dir):
         raise GitError("there is no git repository here")
     environment = git_environment({"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(workspace)})
     listing = run_git(LIST_CONFIGURATION, cwd=workspace, environment=environment, timeout=timeout)

@@ -8,7 +8,7 @@ says which hooks did not run.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from laguna_agent.tools.repository.git_command import GitError
 from laguna_agent.tools.repository.git_repository import GitRepository
@@ -17,16 +17,25 @@ _HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit")
 _FROM_INPUT = ("--pathspec-from-file=-", "--pathspec-file-nul")
 
 
-def stage(git: GitRepository, paths: Sequence[str], *, tracked_only: bool) -> None:
+def stage(
+    git: GitRepository,
+    paths: Sequence[str],
+    *,
+    tracked_only: bool,
+    may_read: Callable[[str], bool] = lambda path: True,
+) -> list[str]:
     """Stage changes below the paths. git gets files, so it does not look into submodules.
 
-    Raises GitError, also for an ignored path and for a file whose filter does not run.
+    What git does not know yet is left out, and returned, unless `may_read` allows it: commands can
+    read what git stores. Raises GitError, also for an ignored path and for a file whose filter does
+    not run.
     """
     kinds = ["-m", "-d"] if tracked_only else ["-m", "-d", "-o"]
     listing = git.bytes("ls-files", "-z", *kinds, "--exclude-standard", "--", *paths)
     files = {os.fsdecode(path) for path in listing.split(b"\0") if path}
     nested = {path for path in files if path.endswith("/")}
-    wanted = sorted(files - git.submodule_paths() - nested)
+    secret = secret_paths(git, paths, may_read) if not tracked_only else []
+    wanted = sorted(files - git.submodule_paths() - nested - set(secret))
     if nested and not wanted:
         raise GitError(f"{', '.join(sorted(nested))} is a repository of its own")
     if not tracked_only and (ignored := _ignored(git, paths)):
@@ -36,6 +45,16 @@ def stage(git: GitRepository, paths: Sequence[str], *, tracked_only: bool) -> No
         git.confined("add", "-A", *_FROM_INPUT, data=_literal(wanted))
     elif wanted:
         git.bytes("add", "-A", *_FROM_INPUT, data=wanted)
+    return secret
+
+
+def secret_paths(
+    git: GitRepository, paths: Sequence[str], may_read: Callable[[str], bool]
+) -> list[str]:
+    """Files that git neither knows nor ignores and that `may_read` does not allow."""
+    listing = git.bytes("ls-files", "-z", "-o", "--exclude-standard", "--", *paths)
+    names = [os.fsdecode(name) for name in listing.split(b"\0") if name]
+    return [name for name in names if not may_read(os.path.join(git.workspace, name))]
 
 
 def commit(git: GitRepository, paths: Sequence[str], options: Sequence[str]) -> str:
