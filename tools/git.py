@@ -337,11 +337,14 @@ class _GitCall:
         return os.path.lexists(self.context.workspace / word)
 
     def _was_path(self, word: str) -> bool:
-        return bool(self.git.bytes("ls-files", "-z", "--", self._relative(word))) or (
-            self.action in ("log", "show", "diff")
-            and self.git.has_commits()
-            and bool(self.git.bytes("log", "-n1", "--format=%h", "HEAD", "--", word))
-        )
+        path = self._relative(word)
+        if self.git.bytes("ls-files", "-z", "--", path):
+            return True
+        if not self.git.has_commits():
+            return False
+        if self.action in ("log", "show", "diff"):
+            return bool(self.git.bytes("log", "-n1", "--format=%h", "HEAD", "--", word))
+        return self.git.is_committed(path)
 
     def _relative(self, word: str) -> str:
         workspace = self.context.workspace

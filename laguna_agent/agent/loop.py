@@ -168,6 +168,8 @@ class AgentLoop:
             limit = reply.usage.completion_tokens or self.services.limits.reply_tokens
             thought = bool(reply.thinking) and not reply.text
             note = self.pack.text("cut.md", limit=limit, thought=thought)
+        elif not reply.text.strip():
+            note = self.pack.text("no_call.md")
         elif not check.is_needed(changed=bool(turn.changed)):
             if self._stopped_by_denials(turn):
                 turn.end("denied", reply.text, error="the task needs something that was denied")

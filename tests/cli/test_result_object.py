@@ -153,3 +153,26 @@ def test_without_json_nothing_is_on_standard_output(arguments: list[str], capsys
     assert main(arguments) == 2
     assert main([*arguments, "--", "--output", "json"]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("empty", [Reply(text=""), Reply(text=" \n"), Reply(thinking="Hm.")])
+async def test_a_reply_without_a_word_is_no_answer(
+    capsys: Captured, workspace: Path, empty: Reply
+) -> None:
+    code, result = await run(capsys, workspace, [empty, Reply(text="It is 1.")])
+    assert (code, result["summary"], result["steps"]) == (0, "It is 1.", 2)
+
+
+@pytest.mark.parametrize("before", [[], [WRITE]])
+async def test_a_model_that_says_nothing_has_failed(
+    capsys: Captured, workspace: Path, before: Script
+) -> None:
+    code, result = await run(capsys, workspace, [*before, lambda: Reply(text="")])
+    assert (code, result["status"]) == (1, "failed")
+    assert result["error"] == "the model stopped without finishing the task"
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_check_is_an_error(capsys: Captured, value: str) -> None:
+    assert main(["--task", "Do it", "--check", value, "--output", "json"]) == 2
+    assert "--check: the command is empty" in json.loads(capsys.readouterr().out)["error"]

@@ -65,6 +65,42 @@ async def test_what_is_staged_already_can_be_named_as_a_target(context: ToolCont
     assert (await call(context, "add", ".")).content == "nothing to stage"
 
 
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("action", ["add", "commit"])
+@pytest.mark.parametrize("target", ["sub", "sub/s.txt", "sub/s.txt sub/t.txt"])
+async def test_a_removal_that_is_staged_can_be_named_as_a_target(
+    target: str, action: str, other: bool, context: ToolContext
+) -> None:
+    workspace = context.workspace
+    (workspace / "sub").mkdir()
+    for name in ("s.txt", "t.txt"):
+        (workspace / "sub" / name).write_text("s\n")
+    git(workspace, "add", ".")
+    git(workspace, "commit", "-qm", "more")
+    git(workspace, "rm", "-rq", "sub")
+    if other:
+        (workspace / "b.txt").write_text("b\n")
+        git(workspace, "add", "b.txt")
+    result = await call(context, action, target)
+    assert result.ok, result.content
+    if action == "commit":
+        wanted = {"sub/s.txt"} if target == "sub/s.txt" else {"sub/s.txt", "sub/t.txt"}
+        assert set(committed(context)) == wanted
+
+
+@pytest.mark.parametrize("target", ["a.txt .gitignore", "."])
+async def test_a_file_that_is_to_be_ignored_from_now_on_leaves_the_index(
+    target: str, context: ToolContext
+) -> None:
+    git(context.workspace, "rm", "-q", "--cached", "a.txt")
+    (context.workspace / ".gitignore").write_text("a.txt\n")
+    result = await call(context, "commit", target)
+    assert result.ok, result.content
+    assert committed(context) == [".gitignore", "a.txt"]
+    assert git(context.workspace, "ls-files").split() == [".gitignore"]
+    assert (context.workspace / "a.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["b.txt", "*", "[x].txt", ":(top)b", "-b.txt", "é b.txt"])
 async def test_only_the_target_is_committed(name: str, context: ToolContext) -> None:
     (context.workspace / name).write_text("b\n")

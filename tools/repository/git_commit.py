@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from laguna_agent.tools.repository.git_command import GitError
 from laguna_agent.tools.repository.git_repository import GitRepository
+from laguna_agent.tools.repository.git_status import staged_paths
 
 _HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit")
 _FROM_INPUT = ("--pathspec-from-file=-", "--pathspec-file-nul")
@@ -59,9 +60,10 @@ def secret_paths(
 
 def commit(git: GitRepository, paths: Sequence[str], options: Sequence[str]) -> str:
     """Commit what is staged, or only what is staged below `paths`. Raises GitError."""
-    only = [*_FROM_INPUT, "--only"] if paths and not _merging(git) else []
+    # `--only` reads the files again, and so would add one that is removed from the index alone.
+    others = bool(paths) and staged_paths(git) != staged_paths(git, paths)
+    only = [*_FROM_INPUT, "--only"] if others and not _merging(git) else []
     staged = ["diff", "--cached", "--name-only", "--no-renames", "-z", "--diff-filter=d", "--"]
-    # `--only` reads the files again, through their filters.
     names = git.bytes(*staged, *paths).split(b"\0") if only else []
     filtered = _filtered_by_repository(git, [os.fsdecode(name) for name in names if name])
     data = list(paths) if only else None
@@ -110,13 +112,14 @@ def _hooks(git: GitRepository) -> list[str]:
 
 
 def _ignored(git: GitRepository, paths: Sequence[str]) -> list[str]:
-    """Those of the paths that git ignores; a tracked file is never ignored."""
+    """Those of the paths that git ignores; what is tracked, or was until now, is not."""
     named = [f"./{path}" for path in paths if path != "."]
     if not named:
         return []
     arguments = ("check-ignore", "-z", "--stdin")
     out = git.bytes(*arguments, data=named, accepted=(0, 1), literal=False)
-    return [os.fsdecode(path).removeprefix("./") for path in out.split(b"\0") if path]
+    ignored = [os.fsdecode(path).removeprefix("./") for path in out.split(b"\0") if path]
+    return [path for path in ignored if not git.is_committed(path)]
 
 
 def _filtered_by_repository(git: GitRepository, paths: Sequence[str]) -> bool:

@@ -181,6 +181,10 @@ class GitRepository:
         """Whether there is a commit yet."""
         return self.is_revision("HEAD")
 
+    def is_committed(self, path: str) -> bool:
+        """Whether the last commit has this path."""
+        return self.has_commits() and bool(self.bytes("ls-tree", "-z", "HEAD", "--", path))
+
     def submodule_paths(self) -> set[str]:
         """Paths of submodules, which git must not enter: they have configurations of their own."""
         lines = self.bytes("ls-files", "-s", "-z").split(b"\0")

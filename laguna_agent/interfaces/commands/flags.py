@@ -24,7 +24,8 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("prompt", nargs="*", metavar="PROMPT", help="a first message for the terminal interface")
     add("--task", metavar="TEXT", help="do one task without the interface; - reads standard input")
-    add("--check", metavar="COMMAND", help="a command that succeeds once the task is done")
+    add("--check", type=_command, metavar="COMMAND",
+        help="a command that succeeds once the task is done")  # fmt: skip
     add("--model", metavar="NAME", help="a model's name, a GGUF file, or PROVIDER/NAME")
     add("--pack", metavar="NAME", help="a prompt pack's name or folder")
     add(
@@ -61,6 +62,12 @@ def make_parser() -> Parser:
     add("--verbose", action="store_true", help="log sizes and the texts of errors too")
     add("--version", action="store_true", help="show the version")
     return parser
+
+
+def _command(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("the command is empty")
+    return text
 
 
 def _seconds(text: str) -> float:
