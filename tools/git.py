@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from laguna_agent.actions import Action, GitWrite, ReadPath
+from laguna_agent.git_places import git_places
 from laguna_agent.tools.output import bound
 from laguna_agent.tools.repository.git_command import GitError
 from laguna_agent.tools.repository.git_commit import commit, secret_paths, stage
@@ -70,7 +71,14 @@ class GitTool:
         return " ".join(word for word in words if word)
 
     def actions(self, arguments: GitArguments, context: ToolContext) -> list[Action]:
-        """Changing the repository, or reading the files that are named."""
+        """Changing the repository, or reading the files that are named; also reading the repository
+        where it, or a part of it, is elsewhere."""
+        places = git_places(os.path.join(context.workspace, ".git"))
+        root = os.path.realpath(context.workspace)
+        elsewhere = [ReadPath(path=path) for path in places if path != os.path.join(root, ".git")]
+        return [*self._own_actions(arguments, context), *elsewhere]
+
+    def _own_actions(self, arguments: GitArguments, context: ToolContext) -> list[Action]:
         words = _words(arguments.target, context)
         stash_reads = arguments.action == "stash" and words and words[0] in _STASH_READS
         if arguments.action in _WRITES or (arguments.action == "stash" and not stash_reads):

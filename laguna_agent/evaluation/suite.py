@@ -177,6 +177,8 @@ def _task_folders(folder: Path) -> Iterator[Path]:
 def load_task(folder: Path) -> Task:
     """The task in a folder. Raises UsageError, which names the file and the key."""
     path = folder / "task.toml"
+    if not path.is_file():
+        raise UsageError(f"{path} is not a plain file")
     try:
         file = TaskFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -193,4 +195,14 @@ def load_task(folder: Path) -> Task:
         inside = (folder / name).resolve().is_relative_to(folder.resolve())
         if not inside or not (folder / name).is_file():
             raise UsageError(f"{path}: there is no file {name} in the task's folder")
+    for name in (name for case in file.verify for name in case.with_files):
+        if os.path.isabs(name) or os.path.normpath(name).split("/")[0] in ("..", "."):
+            raise UsageError(f"{path}: with_files puts {name} outside the workspace")
+    for part in ("files", "hidden", "solution"):
+        if (folder / part).is_symlink():
+            raise UsageError(f"{folder / part} is a link", hint="Replace it by a plain folder.")
+    for found in (folder / "files").rglob("*"):
+        if found.name.casefold() == ".git":  # git would run what its settings name
+            raise UsageError(f"{found}: the files of a task hold no repository",
+                             hint="Give one as a `bundle`, or make it in `setup`.")  # fmt: skip
     return Task(folder.name, folder, file)

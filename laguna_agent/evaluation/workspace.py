@@ -1,7 +1,7 @@
 """The workspace of a task: made fresh for each run, and copied for its verification.
 
-What an agent leaves behind is not trusted: links are never followed, and only plain files,
-folders and links are copied.
+What an agent leaves behind is not trusted, nor is a suite: links are never followed, and only plain
+files, folders and links are copied.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def make_workspace(task: Task, folder: Path) -> None:
             run_git(["remote", "remove", "origin"], cwd=folder, environment=environment)
         else:
             if (task.folder / "files").is_dir():
-                shutil.copytree(task.folder / "files", folder, dirs_exist_ok=True)
+                _copy(task.folder / "files", folder)
             run_git(["init", "-q", "-b", "main"], cwd=folder, environment=environment)
             run_git(["add", "-A"], cwd=folder, environment=environment)
             command = ["commit", "-q", "--allow-empty", "-m", "Start"]
@@ -123,6 +123,10 @@ def copy_workspace(source: Path, target: Path) -> None:
             entry = Path(path, name)
             if not entry.is_symlink() and not os.access(entry, os.R_OK | os.W_OK):
                 entry.chmod(0o700)
+    _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True, ignore=_special, dirs_exist_ok=True)
 
 
@@ -139,13 +143,13 @@ def place(root: Path, relative: str, source: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     target.unlink(missing_ok=True)
-    shutil.copy(source, target)
+    shutil.copy(source, target, follow_symlinks=False)
 
 
 def place_folder(root: Path, folder: Path) -> None:
     """Put all files of a folder below `root`, as `place` does."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if stat.S_ISREG(path.lstat().st_mode) or path.is_symlink():
             place(root, str(path.relative_to(folder)), path)
 
 

@@ -27,7 +27,7 @@ from laguna_agent.policy import rules, sensitive_paths
 from laguna_agent.policy.analysed import AnalysedCommand, CommandAnalysis
 from laguna_agent.policy.command_analysis import analyse, reads_only_by_name
 from laguna_agent.policy.git_directories import GitDirectories
-from laguna_agent.policy.git_layout import git_directories, git_layout
+from laguna_agent.policy.git_layout import git_directories, git_layout, is_of_linked_repository
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.hidden_secrets import HiddenSecrets
 from laguna_agent.policy.irreversible import loss
@@ -269,9 +269,10 @@ class Gate:
             return ruled
         if ruled := self._by_rule("allow", action, tool, None):
             return ruled
-        if reason := self._read_only.read_objection(action.path):
-            return _decision("ask", "built-in: reading", reason)
-        return _decision("allow", "built-in: reading", "")
+        reason = self._read_only.read_objection(action.path)
+        if reason is None or is_of_linked_repository(action.path, self.workspace):
+            return _decision("allow", "built-in: reading", "")
+        return _decision("ask", "built-in: reading", reason)
 
     def _write(self, action: WritePath, tool: str) -> Decision:
         if ruled := self._by_rule("ask", action, tool, None):

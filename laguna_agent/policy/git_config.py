@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from laguna_agent.git_places import git_places
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.environment import child_environment
+from laguna_agent.policy.git_layout import is_of_linked_repository
 from laguna_agent.programs import find_program, search_path
 
 _GITLINK = b"\x00\x00\xe0\x00"
@@ -65,29 +67,33 @@ _READS = frozenset(
 """Settings that name a file of which git may show something."""
 
 
+ReadObjection = Callable[[str], str | None]
+"""Says why a path must not be read, or None."""
+
+
 class _UnknownError(Exception):
     """git did not tell; the message says why."""
 
 
-def risk(
-    start: str, root: str, read_objection: Callable[[str], str | None] = lambda path: None
-) -> str | None:
+def risk(start: str, root: str, read_objection: ReadObjection = lambda path: None) -> str | None:
     """Why a read-only git command in `start` might run a program or read what it must not, or None.
 
     Settings of the repository count, and those in a file below the workspace `root` that the
     user's own configuration includes.
     """
     try:
-        for key, value, inside in _settings(start, root):
+        for key, value, inside, place in _settings(start, root):
             if not inside:
                 continue
+            if reason := _objection(start, place, read_objection):
+                return f"the repository's configuration includes a file: {reason}"
             if _may_run(key, value):
                 return f"the repository's configuration sets {key}"
             if key in _READS and value:
                 place = os.path.join(_top(start), os.path.expanduser(value))
                 if reason := read_objection(place):
                     return f"the repository's configuration sets {key}: {reason}"
-        return _directory_risk(start)
+        return _directory_risk(start, read_objection)
     except _UnknownError as error:
         return f"git does not tell its configuration here: {error}"
 
@@ -100,25 +106,36 @@ def _may_run(key: str, value: str) -> bool:
     return bool(_RUNS.match(key.lower()))
 
 
-def _settings(start: str, root: str) -> Iterator[tuple[str, str, bool]]:
-    """Keys, values, and whether the setting is the repository's or in a file of the workspace."""
+def _settings(start: str, root: str) -> Iterator[tuple[str, str, bool, str]]:
+    """Keys, values, whether the setting is the repository's or in a file of the workspace, and that
+    file."""
     fields = _git(start, *_LIST).split("\0")
     for scope, origin, setting in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         key, _, value = setting.partition("\n")
         kind, _, file = origin.partition(":")
         place = sensitive_paths.real(os.path.join(start, file)) if kind == "file" else ""
         inside = scope not in ("system", "global") or sensitive_paths.is_under(place, root)
-        yield key, value, inside
+        yield key, value, inside, place
 
 
-def _directory_risk(start: str) -> str | None:
-    """What git runs or follows because of files in the git directory."""
+def _objection(start: str, place: str, read_objection: ReadObjection) -> str | None:
+    """Why a file of the repository's, which git reads, must not be read, or None."""
+    reason = read_objection(place) if place else None
+    return reason if reason and not is_of_linked_repository(place, Path(_top(start))) else None
+
+
+def _directory_risk(start: str, read_objection: ReadObjection) -> str | None:
+    """What git runs, follows or shows because of files in the git directory."""
+    asked = ("--git-path", "index", "--git-path", "hooks", "--absolute-git-dir")
     try:
-        places = _git(start, "rev-parse", "--git-path", "index", "--git-path", "hooks").split("\n")
+        places = _git(start, "rev-parse", *asked).split("\n")
     except _UnknownError:
         return None  # no repository, or one that git refuses for every command
-    if len(places) != 3:
+    if len(places) != 4:
         return "the path of the repository is not a plain line"
+    for place in git_places(places[2]):
+        if reason := _objection(start, place, read_objection):
+            return f"the repository leads elsewhere: {reason}"
     index, hooks = (os.path.join(start, place) for place in places[:2])
     if os.path.lexists(os.path.join(hooks, "post-index-change")):
         return "the repository has a hook that `git status` may run"

@@ -64,7 +64,7 @@ def git_layout(worktree: Path, found: Found | None = None) -> GitLayout:
         dot_git = Path(sensitive_paths.real(dot_git))
     if os.path.isfile(dot_git):
         layout.fixed.append(dot_git)
-        if linked := _linked_directory(dot_git):
+        if linked := _linked_directories(worktree):
             layout.directory, layout.common = linked
             _protect_linked(layout)
     elif os.path.isdir(dot_git):
@@ -87,6 +87,16 @@ def git_layout(worktree: Path, found: Found | None = None) -> GitLayout:
             if path not in layout.fixed and path.is_file() and not path.is_symlink():
                 layout.fixed.append(path)
     return layout
+
+
+def is_of_linked_repository(path: str, worktree: Path) -> bool:
+    """Whether a path is in the git directory, elsewhere, of this linked worktree or submodule."""
+    real = sensitive_paths.real(path)
+    return any(
+        sensitive_paths.is_under(real, place)
+        and not sensitive_paths.secret_reason(real, os.fspath(place))
+        for place in _linked_directories(worktree) or ()
+    )
 
 
 def git_directories(
@@ -129,11 +139,13 @@ def _protect_linked(layout: GitLayout) -> None:
         (layout.fixed if path.exists() else layout.absent).append(path)
 
 
-def _linked_directory(dot_git: Path) -> tuple[Path, Path] | None:
+def _linked_directories(worktree: Path) -> tuple[Path, Path] | None:
     """Git and common directory of a linked worktree or a submodule, if they point back here.
 
-    Without the pointer back, a crafted `.git` file could name any directory of the machine.
+    Without the pointers back, a crafted `.git` file, or the directory that it names, could name any
+    directory of the machine.
     """
+    dot_git = Path(sensitive_paths.real(worktree / ".git"))
     try:
         text = dot_git.read_text(encoding="utf-8", errors="surrogateescape")
         if not text.startswith("gitdir:"):

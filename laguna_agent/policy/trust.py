@@ -3,7 +3,8 @@
 Trust covers `.laguna/`, the files of the repository that hooks and tools declared there run, and
 instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not generated. It applies to a
 hash of that content and is stored in laguna's own state, so a change asks again. A symbolic link
-in `.laguna/` cannot be trusted; an instruction file may be a link that stays in the repository.
+in `.laguna/` cannot be trusted; an instruction file may be a link that stays in the repository and
+leads to no secret.
 """
 
 from __future__ import annotations
@@ -173,9 +174,13 @@ def _instructions(root: Path) -> Iterator[Path]:
 
 
 def _target(root: Path, path: Path) -> Path | None:
-    """The plain file in `root` that an instruction file resolves to, or None."""
+    """The plain file in `root` that an instruction file resolves to, or None. Secrets, and what is
+    in `.git`, are no instructions."""
     real = Path(sensitive_paths.real(path))
-    return real if sensitive_paths.is_under(real, root) and real.is_file() else None
+    if not sensitive_paths.is_under(real, root) or not real.is_file():
+        return None
+    name = os.path.relpath(real, root)
+    return None if sensitive_paths.is_secret_file(name) or name.startswith(".git/") else real
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

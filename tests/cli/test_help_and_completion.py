@@ -156,6 +156,20 @@ def test_names_are_those_that_are_there(capsys: Captured) -> None:
     assert capsys.readouterr().out == "mine\n"
 
 
+def test_a_name_that_a_shell_would_expand_is_not_offered(
+    repository: Path, laguna_home: Path, capsys: Captured
+) -> None:
+    canary = repository / "canary"
+    index = json.dumps({"models": {f"$(touch {canary})": {}, "`id`": {}, "a b": {}, "good:1": {}}})
+    write_files(laguna_home / "data/models", {"index.json": index})
+    assert main(["completion", "bash"]) == 0
+    env = {**os.environ, "SCRIPT": capsys.readouterr().out}
+    script = BASH % RUN.replace("%", "%%") + "ask laguna --model ''"
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, check=False)
+    assert done.stdout == b"good:1\n", done.stderr
+    assert not canary.exists()
+
+
 def test_names_need_no_heavy_module(repository: Path) -> None:
     code = (
         "import sys; from laguna_agent.cli import main; main(['completion', '--names', 'models']); "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.errors import UsageError
 from laguna_agent.evaluation.runner import check_suite
 from laguna_agent.evaluation.suite import load_suite
 from support.packs import write_files
@@ -94,6 +95,60 @@ def test_work_that_never_ends_is_stopped_and_judged(evaluate: Evaluate, tmp_path
     assert result.passed
     [result] = evaluate("sleep 600", "--timeout", "1", out=tmp_path / "other")
     assert result.failure == "limit"
+
+
+RUNS = 'prompt = "x"\n[[verify]]\nrun = "true"\n'
+SUITES = {
+    "a repository with a filter": {
+        "files/.git/HEAD": "ref: refs/heads/main\n",
+        "files/.git/config": '[filter "x"]\n\tclean = touch {canary}; cat\n',
+        "files/.git/objects/x": "",
+        "files/.git/refs/x": "",
+        "files/.gitattributes": "* filter=x\n",
+    },
+    "a file that names a repository": {
+        "files/.git": "gitdir: r\n",
+        "files/r/HEAD": "ref: refs/heads/main\n",
+        "files/r/config": '[filter "x"]\n\tclean = touch {canary}; cat\n',
+        "files/r/objects/x": "",
+        "files/r/refs/x": "",
+        "files/.gitattributes": "* filter=x\n",
+    },
+    "an absolute path": {"task.toml": RUNS + 'with_files = {{"{canary}" = "f"}}', "f": ""},
+    "a path that leads out": {
+        "task.toml": RUNS + 'with_files = {{"../../../../../../../../../../../{canary}" = "f"}}',
+        "f": "",
+    },
+}
+
+
+@pytest.mark.parametrize("files", SUITES.values(), ids=SUITES)
+async def test_a_suite_runs_and_writes_nothing_outside(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    placed = {f"t/{name}": text.format(canary=canary) for name, text in files.items()}
+    suite = write_files(tmp_path / "s", {"t/task.toml": RUNS, **placed})
+    with pytest.raises(UsageError, match=r"hold no repository|outside the workspace"):
+        await check_suite(load_suite(os.fspath(suite)), lambda task, problem: None)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("part", ["files", "hidden", "solution"])
+async def test_a_suite_shows_nothing_that_its_links_lead_to(part: str, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("hunter2\n")
+    task = 'prompt = "x"\n[[verify]]\nfile = "k"\ntext = ""\n'
+    suite = write_files(tmp_path / "s", {"t/task.toml": task, f"t/{part}/other": ""})
+    (suite / "t" / part / "k").symlink_to(key)
+    os.mkfifo(suite / "t" / part / "pipe")
+    found: dict[str, str] = {}
+    await check_suite(load_suite(os.fspath(suite)), found.__setitem__)
+    assert "there is no file k" in found["t"]
+    (suite / "t" / part).rename(suite / "t/moved")
+    (suite / "t" / part).symlink_to("moved")
+    with pytest.raises(UsageError, match="is a link"):
+        load_suite(os.fspath(suite))
 
 
 @pytest.mark.parametrize("name", ["smoke", pytest.param("repo", marks=pytest.mark.slow)])

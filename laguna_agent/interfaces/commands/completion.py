@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -33,6 +34,8 @@ _KINDS = {
     "memories": "memories",
 }
 """What an argument names, by its name in the parser."""
+_PLAIN = re.compile(r"[\w.,:@%+/-]+")
+"""Names that no shell takes for more than a word: bash expands what it is offered."""
 
 
 def make_parser() -> Parser:
@@ -57,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     """Print a script, or names; nothing that fails here may disturb a prompt."""
     if len(argv) == 2 and argv[0] == "--names":  # at each Tab: without a parser
         with suppress(OSError):
-            sys.stdout.write("".join(f"{name}\n" for name in names(argv[1])))
+            offered = (name for name in names(argv[1]) if _PLAIN.fullmatch(name))
+            sys.stdout.write("".join(f"{name}\n" for name in offered))
         return ExitCode.DONE
     options = make_parser().parse_args(argv)
     write_line({"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell](list(places())))
