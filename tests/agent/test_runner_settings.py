@@ -13,6 +13,7 @@ from laguna_agent.agent.check import detection
 from laguna_agent.agent.check.runner_settings import (
     is_runner_file,
     is_shared,
+    names_check_script,
     settings_about_tests,
 )
 from laguna_agent.events import CheckRan, ToolFinished
@@ -25,15 +26,18 @@ PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider test_it.py"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    return write_files(
+    root = write_files(
         tmp_path / "repo",
         {
             "test_it.py": "def test_it():\n    assert False\n",
             "pyproject.toml": '[project]\nname = "x"\nversion = "1"\n',
             "Makefile": "check:\n\tgrep -q fixed code.txt\nall:\n\ttrue\n",
             "code.txt": "broken\n",
+            "check.sh": "#!/bin/sh\nexit 1\n",
         },
     )
+    (root / "check.sh").chmod(0o755)
+    return root
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,13 @@ def workspace(tmp_path: Path) -> Path:
         (PYTEST, "printf '[tool.pytest.ini_options]\\naddopts = \"--co\"\\n' >> pyproject.toml"),
         (PYTEST, "printf 'def pytest_runtest_call(item): item.obj = lambda: 0\\n' > conftest.py"),
         (PYTEST, "export PYTEST_ADDOPTS=--co"),
+        (PYTEST, "echo 'raise SystemExit(0)' > pytest.py"),
+        (PYTEST, "mkdir _pytest; echo 'import os; os._exit(0)' > _pytest/__init__.py"),
+        (PYTEST, "echo 'import os; os._exit(0)' > pluggy.py"),
+        ("./check.sh", "echo exit 0 > check.sh"),
+        ("sh -c 'cd . && sh ./check.sh'", "rm check.sh; echo exit 0 > check.sh"),
+        ("make check", "echo SHELL=/bin/true >> Makefile"),
+        ("make check", "echo .IGNORE: >> Makefile"),
         ("make check", "printf 'check:\\n\\ttrue\\n' > Makefile"),
         ("make check", "export MAKEFLAGS=-n; make() { true; }"),
     ],
@@ -84,6 +95,13 @@ cypress.config.js .rspec
 phpunit.xml phpunit.xml.dist .config/nextest.toml testng.xml .cargo/config.toml CTestCustom.cmake
 """
 OTHER_FILES = "app.py config.toml settings.ini src/jest.py package-lock.json README.md vite.py"
+
+
+def test_only_a_script_that_is_about_checking_is_part_of_the_check() -> None:
+    assert names_check_script("sh scripts/check.sh -v", "scripts/check.sh")
+    assert names_check_script("python3 ./verify.py && true", "verify.py")
+    assert not names_check_script("python3 main.py", "main.py")
+    assert not names_check_script("sh scripts/check.sh", "check.sh")
 
 
 def test_files_that_are_about_a_runner_are_known() -> None:

@@ -22,6 +22,7 @@ from laguna_agent.agent.check.runner_settings import (
     all_settings,
     is_runner_file,
     is_shared,
+    names_check_script,
     settings_about_tests,
 )
 from laguna_agent.agent.services import Services
@@ -146,9 +147,10 @@ class CheckRunner:
 
     def protected(self, path: str) -> str | None:
         """Why a file may not be written, or None. `path` is relative to the workspace."""
-        if not self.protects_tests or not (is_test_file(path) or is_runner_file(path)):
+        fixed = is_runner_file(path) or names_check_script(self.command or "", path)
+        if not self.protects_tests or not (is_test_file(path) or fixed):
             return None
-        if is_runner_file(path):
+        if fixed:
             return (
                 f"{self._services.tool_context.shown(path)} decides how the tests run and stays as "
                 "it is. Change the code that is tested so that the tests pass."
@@ -167,6 +169,8 @@ class CheckRunner:
     def _decides_result(self, path: str) -> bool:
         """Whether a changed file is a test, or changes how tests run."""
         if is_test_file(path) or is_runner_file(path):
+            return True
+        if names_check_script(self.command or "", path):
             return True
         workspace = self._services.tool_context.workspace
         return is_shared(path) and (

@@ -20,15 +20,23 @@ _RUNNER_FILE = re.compile(
     r"|noxfile\.py|(jest|vitest|karma|ava|cypress|playwright|wdio|protractor|mocha)\.(config|conf|"
     r"setup|workspace)\.\w+|\.?mocharc(\.\w+)?|mocha\.opts|\.taprc|\.nycrc(\.\w+)?|\.c8rc(\.\w+)?"
     r"|\.rspec(-local)?|phpunit(\.dist)?\.xml(\.dist)?|\.phpunit\.xml|pest\.php|nextest\.toml"
-    r"|testng\.xml|junit-platform\.properties|ctestcustom\.cmake",
+    r"|testng\.xml|junit-platform\.properties|ctestcustom\.cmake|bunfig\.toml|maven\.config",
     re.IGNORECASE,
 )
+_IN_PLACE_OF_RUNNER = re.compile(
+    r"(_?pytest|pluggy|iniconfig|unittest)(\.py|/__(init|main)__\.py)", re.IGNORECASE
+)
+"""Modules at the top of a workspace that Python takes for those of a test runner."""
 _INI = ("setup.cfg", "tox.ini")
 _SCRIPTS = re.compile(r"(?:pre|post)?(?:test|check|spec|verify)\b.*", re.IGNORECASE)
-_MENTIONS = re.compile(r"test|spec|check|verify", re.IGNORECASE)
+_MENTIONS = re.compile(
+    r"test|spec|check|verify|script-shell|(?-i:^\s*(export\s+)?(SHELL|\.SHELLFLAGS|MAKEFLAGS|\.IGNORE)\b)",
+    re.IGNORECASE,
+)
+_SCRIPT_NAME = re.compile(r"test|spec|check|verify|\bci\b|lint|validate", re.IGNORECASE)
 _TEXT = re.compile(
     r"(gnu)?makefile|justfile|rakefile|build\.gradle(\.kts)?|pom\.xml|cmakelists\.txt|meson\.build"
-    r"|vite\.config\.\w+",
+    r"|vite\.config\.\w+|\.npmrc",
     re.IGNORECASE,
 )
 _MIXED = re.compile(r"pyproject\.toml|package\.json|composer\.json|cargo\.toml", re.IGNORECASE)
@@ -42,7 +50,14 @@ def is_runner_file(path: str) -> bool:
     """Whether a file is about nothing but how tests run."""
     pure = PurePosixPath(path)
     cargo = pure.parts[-2:] in ((".cargo", "config.toml"), (".cargo", "config"))
-    return cargo or _RUNNER_FILE.fullmatch(pure.name) is not None
+    replaces = _IN_PLACE_OF_RUNNER.fullmatch(path) is not None
+    return cargo or replaces or _RUNNER_FILE.fullmatch(pure.name) is not None
+
+
+def names_check_script(command: str, path: str) -> bool:
+    """Whether a check runs this file, by its name a script for checking and not what is checked."""
+    named = any(os.path.normpath(word) == path for word in re.split(r"[\s'\"();&|=]+", command))
+    return named and _SCRIPT_NAME.search(PurePosixPath(path).name) is not None
 
 
 def is_shared(path: str) -> bool:
