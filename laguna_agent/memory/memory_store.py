@@ -175,11 +175,13 @@ class MemoryStore:
 
 
 def read_memory(path: Path) -> Memory | None:
-    """Read a memory file; None when it cannot be read.
+    """Read a memory file; None when it cannot be read, or is a pipe, whose reader would wait.
 
     The body counts even where a person removed or broke the front matter.
     """
     try:
+        if not path.is_file():
+            return None
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None

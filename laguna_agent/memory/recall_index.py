@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 from pathlib import Path
 
@@ -255,7 +256,10 @@ class RecallIndex:
         size, seq, live, summary_requested = known or (0, 0, 0, 0)
         directory = self.sessions_dir / name
         try:
-            now = os.stat(f"{self.sessions_dir}/{name}/events.jsonl").st_size
+            info = os.stat(f"{self.sessions_dir}/{name}/events.jsonl")
+            if not stat.S_ISREG(info.st_mode):
+                return  # reading a pipe would wait for ever
+            now = info.st_size
             # Check the lock before reading: events written in between are read, and later ones are
             # not missed, because the session counts as in use.
             in_use = int((known is None or now != size or live) and is_locked(directory))

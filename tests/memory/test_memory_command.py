@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_list(root: Path, memory: Path, capsys: Captured) -> None:
 def test_list_without_memories(root: Path, capsys: Captured) -> None:
     assert run(root, "list") == 0
     assert "No memories" in capsys.readouterr().err
+
+
+def test_no_search_waits_for_a_pipe(root: Path, memory: Path, capsys: Captured) -> None:
+    with Trajectory.create(root, session_id="261124-173709-pipe") as trajectory:
+        events = trajectory.directory / "events.jsonl"
+    events.unlink(missing_ok=True)
+    os.mkfifo(events)
+    os.mkfifo(memory.with_name("pipe.md"))
+    assert run(root, "search", "calc") == 0
+    assert SESSION in capsys.readouterr().out
 
 
 def test_show_and_path(root: Path, memory: Path, capsys: Captured) -> None:
