@@ -171,7 +171,7 @@ def _example(tool: Tool, raw: Any = None) -> str:
     def right(name: str, value: Any) -> bool:
         own = given.get(name)
         both_text = isinstance(own, str) and isinstance(value, str)
-        return both_text and len(str(own)) <= 80 and "enum" not in known.get(name, {})
+        return both_text and 0 < len(str(own).strip()) <= 80 and "enum" not in known.get(name, {})
 
     shown = {
         name: given[name] if right(name, value) else value for name, value in tool.example.items()

@@ -2,8 +2,8 @@
 
 Each family of models writes calls in a form of its own, in tags or special tokens (`_FORMS`): such
 a call is meant. JSON in a fence or on lines of its own (`trailing_calls`) may as well be shown to
-explain something; whether it counts is for the caller to decide. Text in fences and back-ticks is
-quoted and never a call in tags.
+explain something; whether it counts is for the caller to decide. Text in fences, back-ticks and
+lines behind `>` is quoted and never a call in tags.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ _TAGS = {
     "glm": KEY_TAGS,
 }
 _KIND = {form: kind for kind, forms in _FORMS.items() for form in forms}
-_QUOTED = r"```.*?(?:```|\Z)|`[^`\n]+`"
+_QUOTED = (
+    r"```.*?(?:```|\Z)|(?m:^)[ \t]*~~~.*?(?:\n[ \t]*~~~|\Z)|`[^`\n]+`|(?m:^)[ \t]*>[ \t][^\n]*"
+)
 _NEXT = re.compile(
     f"(?P<quoted>{_QUOTED})|"
     + "|".join(
@@ -75,12 +77,12 @@ _NEXT = re.compile(
 )
 _END = re.compile(
     r"\s*(?:```\s*)?(?:</(?:tool_call|function|function_call|functioncall|tools|tool_use)>"
-    r"|<\|tool_call_end\|>|<[｜|]tool[▁_ ]call[▁_ ]end[｜|]>|<\|(?:call|end|eom_id)\|>)\s*"
+    r"|<[｜|]tool[▁_ ]call[▁_ ]end[｜|]>|<\|(?:tool_call_end|/tool_call|call|end|eom_id)\|>)\s*"
     r"(?:</tool_call>)?"
 )
 _AROUND = re.compile(
     r"<\|tool_calls_section_(?:begin|end)\|>|<[｜|]tool[▁_ ]calls[▁_ ](?:begin|end)[｜|]>"
-    r"|</?(?:[|｜‖]+DSML[|｜‖]+)?(?:function_calls|tool_calls|calls|minimax:tool_call)>"
+    r"|</?(?:[|｜‖]+DSML[|｜‖]+)?(?:function_calls|tool_calls|calls|(?:minimax|seed):tool_call)>"
     r"|<\|start\|>assistant|</tool_call>"
 )
 _PARAMETER = re.compile(

@@ -140,11 +140,30 @@ def test_a_call_beside_a_native_one_is_only_text(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "quote", ["Write it so:\n```\n{}\n```\nThen it runs.", "Write `{}` there."]
+    "quote",
+    [
+        "Write it so:\n```\n{}\n```\nThen it runs.",
+        "Write `{}` there.",
+        "Write it so:\n\n~~~xml\n{}\n~~~\nThen it runs.",
+        "~~~\n{}",
+        "They wrote:\n> {}\n\nThat is a call.",
+        "> They wrote:\n> {}\n",
+    ],
 )
 def test_a_quoted_call_is_only_shown(form: str, quote: str) -> None:
     text = quote.replace("{}", FORMS[form].replace("\n", " ").replace("```", "'''"))
     assert made(text) == []
+
+
+def test_marks_around_a_call_are_not_shown() -> None:
+    hermes = '{"name": "read", "arguments": {"path": "a.py"}}'
+    qwen = "<function=read>\n<parameter=path>\na.py\n</parameter>\n</function>"
+    for text in (
+        f"<|tool_call|>[{hermes}]<|/tool_call|>",
+        f"<seed:tool_call>\n{qwen}\n</seed:tool_call>",
+    ):
+        assert made(text) == [("read", {"path": "a.py"})]
+        assert reply(text).text == ""
 
 
 @pytest.mark.parametrize("form", ["qwen", "hermes", "glm"])

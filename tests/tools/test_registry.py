@@ -78,6 +78,8 @@ def test_strings_are_kept_to_the_byte() -> None:
         ("edit", {"path": "a.py", "old_string": "x", "new": "y"}, ["did you mean old?"]),
         ("search", {"pattern": "x", "mode": "fuzzy"}, ["mode", "'regex'"]),
         ("symbols", {"action": "outline", "name": None, "path": None, "x": 1}, ["no argument x"]),
+        ("search", {"pattern": ""}, ["pattern"]),
+        ("shell", {"command": " "}, ["cannot be empty"]),
     ],
 )
 def test_wrong_arguments_are_one_line_with_a_correct_example(
