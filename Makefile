@@ -1,8 +1,8 @@
 # Every target does its own set-up: see `make help`.
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Test processes; some tests start an engine process as well.
-JOBS ?= auto
+# Test processes: one more than there are cores, since many tests wait for other processes.
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
 

@@ -49,6 +49,7 @@ def laguna_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
         if name.startswith("LAGUNA_") and name not in KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("LAGUNA_HOME", str(home))
+    monkeypatch.setattr("laguna_agent.programs._distrusted", set())
     return home
 
 

@@ -270,7 +270,8 @@ def test_the_installed_command_imports_nothing_of_the_working_directory(
     venv = tmp_path / "it's a venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     packages = next(venv.glob("lib/python3*/site-packages"))
-    (packages / "here.pth").write_text("\n".join(p for p in sys.path if os.path.isabs(p)))
+    paths = [str(PACKAGE.parent), *(p for p in sys.path if os.path.isabs(p))]
+    (packages / "here.pth").write_text("\n".join(paths))
     text = (PACKAGE.parent / "install.sh").read_text(encoding="utf-8")
     writing = re.search(r"^write_command\(\) \{.*?^\}", text, re.MULTILINE | re.DOTALL)
     assert writing is not None

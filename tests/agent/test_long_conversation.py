@@ -73,7 +73,14 @@ def question(number: int) -> str:
     return f"Question {number}: " + f"and what of item {number}, please? " * 8
 
 
-@pytest.mark.parametrize(("density", "reports"), [(3.5, True), (2.0, True), (2.0, False)])
+@pytest.mark.parametrize(
+    ("density", "reports"),
+    [
+        (2.0, True),
+        pytest.param(3.5, True, marks=pytest.mark.slow),
+        pytest.param(2.0, False, marks=pytest.mark.slow),
+    ],
+)
 async def test_a_conversation_longer_than_the_context_is_answered_at_every_turn(
     laguna_home: Path, tmp_path: Path, density: float, reports: bool
 ) -> None:

@@ -3,6 +3,8 @@
 The shell reports on a descriptor of its own that a command has ended. Whatever happens to the
 shell, the session starts another for the next command, in the same directory and with the same
 variables.
+
+Over 400 lines because what may happen to one shell, and what then follows, belongs in one place.
 """
 
 from __future__ import annotations
