@@ -19,7 +19,7 @@ from laguna_agent.errors import ExitCode
 from laguna_agent.interfaces.commands.command_line import Parser, write_line
 from laguna_agent.interfaces.commands.overview import GROUPS
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS: tuple[str, ...] = ("bash", "zsh", "fish")
 _KINDS = {
     "model": "models",
     "models": "models",
