@@ -293,6 +293,8 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
         return text, tomllib.loads(text)
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         line = toml_line(str(error))
         why = re.sub(r"\(at line (\d+), column (\d+)\)", r"(column \2)", str(error))

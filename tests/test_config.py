@@ -40,6 +40,7 @@ MISTAKES = [
     ),
     ("offline = True # no\n", "1 is not valid TOML: invalid value (column 11)\nWrite `true`."),
     ("steps = [", " is not valid TOML"),
+    (f"steps = {'[' * 5000}", " is nested too deeply"),
 ]  # fmt: skip
 
 

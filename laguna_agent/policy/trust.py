@@ -184,12 +184,13 @@ def _target(root: Path, path: Path) -> Path | None:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for entry in os.scandir(folder):
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files_below(path)
-        else:
-            yield path
+    folders = [folder]
+    while folders:
+        for entry in os.scandir(folders.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
 def read_plain(path: Path) -> tuple[bytes, int]:

@@ -19,8 +19,8 @@ import httpx
 
 from laguna_agent.models.servers.refusals import SilentError, StreamBrokenError
 
-_MAX_LINE = 64 << 20
-"""Most bytes of one event."""
+_MOST_BYTES = 64 << 20
+"""Bytes of the longest answer that is read, its comments included."""
 
 
 @dataclass
@@ -92,14 +92,13 @@ async def _lines(response: httpx.Response, silence: Silence) -> AsyncGenerator[b
             yield bytes(pending[:end]).rstrip(b"\r")
             del pending[: end + 1]
             at = 0
-        if len(pending) > _MAX_LINE:
-            raise StreamBrokenError("the server sent an event of more than 64 MiB")
     if pending:
         yield bytes(pending)
 
 
 async def _parts(response: httpx.Response, silence: Silence) -> AsyncGenerator[bytes, None]:
     parts = response.aiter_bytes().__aiter__()
+    total = 0
     while True:
         try:
             async with asyncio.timeout(silence.seconds):
@@ -110,6 +109,9 @@ async def _parts(response: httpx.Response, silence: Silence) -> AsyncGenerator[b
             raise SilentError(f"the server sent nothing for {silence.seconds:g} s") from None
         except httpx.HTTPError as error:
             raise StreamBrokenError(f"the connection broke: {reason_of(error)}") from error
+        total += len(part)
+        if total > _MOST_BYTES:
+            raise StreamBrokenError("the server sent an answer of more than 64 MiB")
         yield part
 
 

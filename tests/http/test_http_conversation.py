@@ -262,6 +262,33 @@ async def test_a_reply_that_breaks_is_asked_for_again(script: Script, reason: st
     assert server.requests[1]["messages"] == server.requests[0]["messages"]
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b": wait\n\n" * 1000,
+        b"x" * 9000,
+        b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n' * 200,
+    ],
+    ids=["comments", "line", "text"],
+)
+async def test_an_answer_without_end_is_not_read_for_ever(
+    endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never_ends(exchange: Exchange) -> None:
+        await exchange.open()
+        while True:
+            await exchange.send(endless)
+
+    monkeypatch.setattr("laguna_agent.models.servers.sse._MOST_BYTES", 200_000)
+    async with ModelServer(never_ends, says_hi) as server:
+        conversation = await talk(server, timeouts())
+        events = await collect(conversation)
+        await conversation.aclose()
+    (restart,) = [e for e in events if isinstance(e, EngineRestarted)]
+    assert "more than 64 MiB" in restart.reason
+    assert reply_of(events).text == "Hi there\u2028."
+
+
 @pytest.mark.parametrize("script", [breaks_off, ends_early, sends_nonsense, fails_in_stream])
 async def test_a_server_that_never_recovers_is_an_error_of_two_lines(script: Script) -> None:
     pauses = Pauses()

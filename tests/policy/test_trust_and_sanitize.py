@@ -35,6 +35,20 @@ def test_nothing_is_trusted_at_first(project: Path) -> None:
     }
 
 
+def test_folders_below_folders_are_covered_to_any_depth(project: Path) -> None:
+    before = os.getcwd()
+    os.chdir(project / ".laguna")
+    try:  # a step at a time: the whole path is longer than a path may be
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+    assert not is_trusted(project)
+    trust(project)
+    assert is_trusted(project)
+
+
 HOOK = '[[hooks]]\non = "turn_end"\ncommand = "./x.sh --now"\n'
 TOOL = "+++\ncommand = './x.sh {path}'\n+++\nRuns it.\n"
 
