@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,12 @@ def test_folders_below_folders_are_covered_to_any_depth(project: Path) -> None:
             os.chdir("d")
     finally:
         os.chdir(before)
-    assert not is_trusted(project)
-    trust(project)
-    assert is_trusted(project)
+    try:
+        assert not is_trusted(project)
+        trust(project)
+        assert is_trusted(project)
+    finally:  # pytest could not
+        subprocess.run(["rm", "-rf", str(project / ".laguna" / "d")], check=True)
 
 
 HOOK = '[[hooks]]\non = "turn_end"\ncommand = "./x.sh --now"\n'

@@ -147,8 +147,9 @@ class CheckRunner:
 
     def protected(self, path: str) -> str | None:
         """Why a file may not be written, or None. `path` is relative to the workspace."""
-        fixed = is_runner_file(path) or names_check_script(self.command or "", path)
-        if not self.protects_tests or not (is_test_file(path) or fixed):
+        test = is_test_file(path)
+        fixed = is_runner_file(path) or (not test and names_check_script(self.command or "", path))
+        if not self.protects_tests or not (test or fixed):
             return None
         if fixed:
             return (
