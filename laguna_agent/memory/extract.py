@@ -59,6 +59,12 @@ _MOST_CLAIMS = {
 }
 
 
+_NO_CHANGE = "nothing was changed."
+"""How the refusal of a change ends that the file has already."""
+_FEWEST_WORDS = 2
+"""Of a summary that says something."""
+
+
 @dataclass
 class CommandRun:
     """A command, the exit code of its last run, and the events of all runs."""
@@ -245,7 +251,8 @@ def _add_event(
             found.evidence.add(seq, event.summary)
         case TurnFinished():
             found.outcome, found.outcome_seq = event.status, seq
-            found.result = event.summary or event.error or found.result
+            told = event.summary if len(event.summary.split()) >= _FEWEST_WORDS else ""
+            found.result = told or event.error or found.result
             for path in event.files_changed:
                 if path not in found.files:
                     _file(found, path).changed.append(seq)
@@ -296,7 +303,7 @@ def _add_tool_result(
     elif event.exit_code is not None:
         shown = command if isinstance(command, str) else event.title or event.name
         _add_command(found, seq, shown, event.exit_code, event.content)
-    elif not event.ok:
+    elif not event.ok and not event.content.endswith(_NO_CHANGE):
         what = event.title or event.name
         first = next((x for x in event.content.split("\n") if x.strip()), "")
         text = clip(f"{what}: {first}", 240)

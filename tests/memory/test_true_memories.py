@@ -96,6 +96,17 @@ async def test_a_failure_says_why(root: Path) -> None:
     assert why == "`(echo no lexer; exit 2)` (exit 2): no lexer"
 
 
+async def test_a_summary_of_a_word_and_a_change_that_was_there_already_say_nothing(
+    root: Path,
+) -> None:
+    again = call("write", path="calc.py", content=SUM)
+    look = call("read", path="calc.py")
+    await work(root, "Make add right", [look, FIX, again, again, call("done", summary="Summary")])
+    memory = remembered(root)
+    assert failed(memory) == []
+    assert "Summary" not in memory.body
+
+
 async def test_a_failure_of_a_turn_is_settled_by_a_later_turn(root: Path) -> None:
     look = call("shell", command=f'bash -c "{CHECK}"')
     script = [look, Reply(text="No."), FIX, look, Reply(text="Yes.")]
