@@ -3,6 +3,8 @@
 The order of precedence is flags, environment (`LAGUNA_MODEL`, ...), project (when trusted), user,
 defaults. A project's file may not set anything that reaches outside it; see `PROJECT_FORBIDDEN`.
 Errors name the file and the key.
+
+Over 400 lines because the whole tree stands in one place, from which its document is made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The git tool: shows changes and history, and commits, with output shaped for a model."""
+"""The git tool: shows changes and history, and commits, with output shaped for a model.
+
+Over 400 lines because what an action may touch and what it then does must not drift apart.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from math import comb, sqrt
 
@@ -33,8 +34,4 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 def median(values: Sequence[float]) -> float | None:
     """The middle value; None of nothing."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    if not ordered:
-        return None
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return statistics.median(values) if values else None
