@@ -16,12 +16,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from laguna_agent.actions import Mode, Verdict
 from laguna_agent.errors import UsageError, did_you_mean
+from laguna_agent.mcp_json import MCP_JSON, read_mcp_json
 from laguna_agent.paths import config_dir
 from laguna_agent.toml_errors import key_line, readable, syntax_mistake, toml_line
+
+McpOrigin = Literal["user", "project", "editor"]
 
 
 class _Section(BaseModel):
@@ -160,6 +170,67 @@ class ProviderConfig(_Section):
     """A PEM file with the certificate of the server, or the one that signed it."""
 
 
+class McpServerConfig(_Section):
+    """An MCP server: a `command` that laguna starts, or a `url`. With neither, these are settings
+    for a server of that name that a project or an editor defines."""
+
+    command: str | None = None
+    """A program that speaks MCP on its standard input and output."""
+    args: list[str] = []
+    """Its arguments."""
+    env: dict[str, str] = {}
+    """Variables for it, which gets no others but `PATH`, `HOME` and the like. `${NAME}` is a
+    variable of yours, `${NAME:-text}` one with a default; so in `args`, `url` and `headers`."""
+    cwd: str | None = None
+    """The directory it starts in; by default the repository."""
+    url: str | None = None
+    """Where a server with streamable HTTP is."""
+    headers: dict[str, str] = {}
+    """Headers of each request to `url`."""
+    sandbox: bool = True
+    """Run `command` in the sandbox; false, in your own file only, runs it with your rights."""
+    network: bool = False
+    """Let `command` use the network, which a `npx` or `uvx` needs that fetches the server."""
+    declare: list[str] = []
+    """Tools that the model always sees, for some tokens each; it finds the others by the tool
+    `mcp`."""
+    enabled: bool = True
+    """Use this server."""
+    startup_timeout: float = Field(default=60, gt=0)
+    """Seconds until it must have listed its tools."""
+    timeout: float = Field(default=300, gt=0)
+    """Seconds of a call after which it is cancelled."""
+    _origin: McpOrigin = PrivateAttr("user")
+
+    @property
+    def origin(self) -> McpOrigin:
+        """Who defines what runs."""
+        return self._origin
+
+    def defined_by(self, origin: McpOrigin) -> McpServerConfig:
+        """A copy that says who defines what runs."""
+        copy = self.model_copy()
+        copy._origin = origin
+        return copy
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether this says what runs, and is more than settings for it."""
+        return self.command is not None or self.url is not None
+
+    @model_validator(mode="after")
+    def _one_transport(self) -> McpServerConfig:
+        if self.command is not None and self.url is not None:
+            raise ValueError("a server has a `command` or a `url`, not both")
+        if self.command is None and (self.args or self.cwd is not None):
+            raise ValueError("`args` and `cwd` go with `command`")
+        if self.url is None and self.headers:
+            raise ValueError("`headers` go with `url`")
+        if self.url is not None and not self.url.startswith(("http://", "https://", "${")):
+            raise ValueError("`url` begins with http:// or https://")
+        return self
+
+
 class MemoryConfig(_Section):
     """Long-horizon memory."""
 
@@ -229,6 +300,7 @@ class Config(_Section):
     limits: LimitsConfig = LimitsConfig()
     policy: PolicyConfig = PolicyConfig()
     providers: dict[str, ProviderConfig] = {}
+    mcp: dict[str, McpServerConfig] = {}
     memory: MemoryConfig = MemoryConfig()
     trajectory: TrajectoryConfig = TrajectoryConfig()
     tui: TuiConfig = TuiConfig()
@@ -248,6 +320,9 @@ PROJECT_FORBIDDEN: tuple[tuple[str, ...], ...] = (
 )
 """Keys that a project's file may not set, even when the user trusts it."""
 
+MCP_OWN = ("sandbox", "network")
+"""Settings of MCP servers that only the user's own file has."""
+
 ENVIRONMENT = {"LAGUNA_MODEL": "model", "LAGUNA_PACK": "pack", "LAGUNA_MODE": "mode"}
 """Variables that set a key."""
 
@@ -262,17 +337,25 @@ def load_config(
     """Read and merge the configuration.
 
     `flags` is a tree of the same shape, with None for flags that were not given. `project` is the
-    file of a trusted repository. Raises UsageError that names the file and the key.
+    `.laguna/config.toml` of a trusted repository, whose `.mcp.json` is read too. Raises UsageError
+    that names the file and the key.
     """
     environment = os.environ if environment is None else environment
     tree: dict[str, Any] = {}
+    of_project: set[str] = set()
     for path, is_project in ((user or config_dir() / "config.toml", False), (project, True)):
-        if path is None or not path.exists():
+        if path is None:
             continue
-        text, data = read_toml(path)
+        text, data = read_toml(path) if path.exists() else ("", {})
         if is_project:
             _refuse_forbidden(path, text, data)
         _validate(data, path, text)
+        if is_project:
+            shared = path.parents[1] / MCP_JSON
+            servers = read_mcp_json(shared)
+            _validate({"mcp": servers}, shared)
+            servers |= data.pop("mcp", {})
+            of_project = _add_servers(tree.setdefault("mcp", {}), servers)
         merge(tree, data)
     for variable, key in ENVIRONMENT.items():
         if environment.get(variable):
@@ -282,7 +365,43 @@ def load_config(
         tree["offline"] = True
     if flags:
         merge(tree, flags)
-    return _validate(tree, "the configuration")
+    config = _validate(tree, "the configuration")
+    for name in of_project:
+        config.mcp[name] = config.mcp[name].defined_by("project")
+    return config
+
+
+def _add_servers(own: dict[str, Any], others: Mapping[str, Any]) -> set[str]:
+    """Add MCP servers to the user's `own`; returns the names of those that were added.
+
+    A server that the user defines wins as a whole, so that what one file says about the sandbox
+    never holds for what another one runs.
+    """
+    added = set()
+    for name, given in others.items():
+        settings = own.get(name, {})
+        if settings.get("command") is None and settings.get("url") is None:
+            own[name] = {**given, **{k: v for k, v in settings.items() if k != "sandbox"}}
+            added.add(name)
+    return added
+
+
+def mcp_servers(
+    config: Config, of_editor: Mapping[str, McpServerConfig] | None = None
+) -> dict[str, McpServerConfig]:
+    """The MCP servers to use by name, with those that an editor hands over.
+
+    Of one that the user defines too, the user's is used; settings without a definition hold for the
+    editor's.
+    """
+    servers = dict(config.mcp)
+    for name, given in (of_editor or {}).items():
+        own = servers.get(name)
+        if own is None or not own.is_defined or own.origin == "project":
+            mine = own if own is not None and own.origin == "user" else None
+            settings = mine.model_dump(exclude_unset=True) if mine is not None else {}
+            servers[name] = given.model_copy(update=settings).defined_by("editor")
+    return {name: one for name, one in servers.items() if one.enabled and one.is_defined}
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -327,6 +446,15 @@ def _refuse_forbidden(path: Path, text: str, data: Mapping[str, Any]) -> None:
                 f"{_at(path, key_line(text, ['hooks']))}: hooks of a project run in the sandbox",
                 hint=f"Put one that runs outside into {config_dir() / 'config.toml'}.",
             )
+    servers = data.get("mcp")
+    for name, server in servers.items() if isinstance(servers, Mapping) else ():
+        for key in MCP_OWN if isinstance(server, Mapping) else ():
+            if key in server:
+                raise UsageError(
+                    f"{_at(path, key_line(text, ['mcp', name, key]))}: a project may not set "
+                    f"`mcp.{name}.{key}`",
+                    hint=f"Set it in {config_dir() / 'config.toml'} if you want it.",
+                )
     for keys in PROJECT_FORBIDDEN:
         node: Any = data
         for key in keys:
@@ -386,6 +514,7 @@ def _sections() -> dict[str, Mapping[str, Any]]:
         "policy.environment": {"pass": EnvironmentConfig.model_fields["passed"]},
         "policy.rules": RuleConfig.model_fields,
         "providers.NAME": ProviderConfig.model_fields,
+        "mcp.NAME": McpServerConfig.model_fields,
         "hooks": HookConfig.model_fields,
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from laguna_agent.actions import Mode
-from laguna_agent.config import Config
+from laguna_agent.config import Config, McpServerConfig
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Settings:
     """Id of the session to fork: a copy of it is resumed."""
     continue_last: bool = False
     """Resume this repository's latest session."""
+    mcp: Mapping[str, McpServerConfig] = field(default_factory=dict)
+    """MCP servers that an editor hands over, by name, besides those of the configuration."""
     given: frozenset[str] = frozenset()
     """Names of settings that were given for this run. Of the others, a session that goes on keeps
     those on its record; see `kept_settings`."""

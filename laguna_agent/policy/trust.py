@@ -1,10 +1,10 @@
 """Trust in a repository's settings and instructions, which laguna reads only once trusted.
 
-Trust covers `.laguna/`, the files of the repository that hooks and tools declared there run, and
-instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not generated. It applies to a
-hash of that content and is stored in laguna's own state, so a change asks again. A symbolic link
-in `.laguna/` cannot be trusted; an instruction file may be a link that stays in the repository and
-leads to no secret.
+Trust covers `.laguna/`, `.mcp.json`, the files of the repository that hooks, tools and MCP servers
+declared there run, and instruction files (`AGENTS.md`, `CLAUDE.md`) in every folder that is not
+generated. It applies to a hash of that content and is stored in laguna's own state, so a change
+asks again. A symbolic link in `.laguna/` cannot be trusted; an instruction file may be a link that
+stays in the repository and leads to no secret.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import UsageError
 from laguna_agent.front_matter import split_front_matter
+from laguna_agent.mcp_json import MCP_JSON
 from laguna_agent.paths import state_dir
 from laguna_agent.policy import sensitive_paths
 
@@ -90,7 +91,7 @@ def content(root: Path) -> Content:
         if size > _MOST_BYTES:
             raise UsageError(f"{root / SETTINGS} holds more than {_MOST_BYTES >> 20} MiB")
         digests[name] = hashlib.sha256(data).digest()
-        if name.startswith(f"{SETTINGS}/"):
+        if name.startswith(f"{SETTINGS}/") or name == MCP_JSON:
             commands += [(name, command) for command in _commands_of(data, path.suffix)]
         executable = b"x" if mode & 0o111 else b"-"
         for part in (os.fsencode(name), executable, digests[name]):
@@ -141,8 +142,11 @@ def forget(root: Path) -> bool:
 def _covered(root: Path) -> Iterator[Path]:
     """Every covered file, in a stable order."""
     yield from _instructions(root)
+    shared = [root / MCP_JSON] if os.path.lexists(root / MCP_JSON) else []
+    yield from shared
     settings = root / SETTINGS
     if not os.path.lexists(settings):
+        yield from sorted(_programs(root, shared))
         return
     if settings.is_symlink() or not settings.is_dir():
         raise UsageError(
@@ -150,7 +154,7 @@ def _covered(root: Path) -> Iterator[Path]:
         )
     inside = sorted(_files_below(settings))
     yield from inside
-    yield from sorted(_programs(root, inside))
+    yield from sorted(_programs(root, [*shared, *inside]))
 
 
 def _instructions(root: Path) -> Iterator[Path]:
@@ -217,7 +221,8 @@ def _programs(root: Path, settings: list[Path]) -> set[Path]:
     for path in settings:
         for command in _commands_of(read_plain(path)[0], path.suffix):
             found |= {root / name for name in named_files(command, root)}
-    return {path for path in found if not sensitive_paths.is_under(path, root / SETTINGS)}
+    covered = {root / MCP_JSON, *(root / name for name in INSTRUCTIONS)}
+    return {p for p in found - covered if not sensitive_paths.is_under(p, root / SETTINGS)}
 
 
 def named_files(command: str, root: Path) -> set[str]:
@@ -276,14 +281,19 @@ def _commands_of(data: bytes, suffix: str) -> Iterator[str]:
     text = data.decode("utf-8-sig", "replace")
     if suffix == ".md":
         text = split_front_matter(text).toml
-    elif suffix != ".toml":
+    elif suffix not in (".toml", ".json"):
         return
-    with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
-        yield from _strings(tomllib.loads(text), key="")
+    # also JSONDecodeError and TOMLDecodeError
+    with contextlib.suppress(ValueError, RecursionError):
+        yield from _strings(json.loads(text) if suffix == ".json" else tomllib.loads(text), key="")
 
 
 def _strings(node: Any, key: str) -> Iterator[str]:
     if isinstance(node, dict):
+        command, arguments = node.get("command"), node.get("args")
+        if isinstance(command, str) and isinstance(arguments, list):  # an MCP server
+            yield shlex.join([command, *map(str, arguments)])
+            node = {**node, "command": None}
         for name, value in node.items():
             yield from _strings(value, name)
     elif isinstance(node, list):

@@ -14,8 +14,9 @@ def make_parser() -> Parser:
     """The command line of `laguna trust`."""
     parser = Parser(
         prog="laguna trust",
-        description="Let laguna read this repository's .laguna/, its instruction files and the "
-        "scripts that hooks there name, as they are now. After a change, laguna asks again.",
+        description="Let laguna read this repository's .laguna/, .mcp.json and instruction files, "
+        "and run the scripts that are named there, as they are now. After a change, laguna asks "
+        "again.",
         examples=("laguna trust --show", "laguna trust", "laguna trust --forget"),
     )
     parser.add_directory()
