@@ -40,13 +40,12 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from laguna_agent.interfaces.commands.overview import GROUPS, overview
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from laguna_agent.agent.settings import Settings
     from laguna_agent.interfaces.commands.command_line import Parser
@@ -273,83 +272,47 @@ def _run_agent(arguments: list[str]) -> int:
         settings = make_settings(options)
         task = read_task(options.task)
         return int(asyncio.run(run_task(task, settings, options.output)))
-    from pathlib import Path
-
     from laguna_agent.interfaces.tui import run_tui
+    from laguna_agent.paths import workspace
 
-    _workspace(options)
-    cwd = Path(options.directory).expanduser().resolve() if options.directory else None
+    cwd, _ = workspace(options.directory)
     return int(
-        run_tui(lambda: make_settings(options), prompt=" ".join(options.prompt) or None, cwd=cwd)
-    )
-
-
-def _workspace(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The directory to work in, and the root of its repository. Raises UsageError."""
-    from pathlib import Path
-
-    from laguna_agent.errors import UsageError
-    from laguna_agent.paths import holds_home, repository_root
-
-    cwd = Path(options.directory or ".").expanduser()
-    if not cwd.is_dir():
-        raise UsageError(f"there is no directory {cwd}")
-    cwd = cwd.resolve()
-    root = repository_root(cwd)
-    if holds_home(root) and not options.directory:
-        raise UsageError(
-            f"{root} holds your home directory, so it is no workspace by itself",
-            hint=f"Start laguna in the folder of a project, or say that you mean this: -C {root}",
+        run_tui(
+            lambda: make_settings(options),
+            prompt=" ".join(options.prompt) or None,
+            cwd=cwd if options.directory else None,
         )
-    return cwd, root
+    )
 
 
 def make_settings(options: argparse.Namespace) -> Settings:
     """The settings of a session, from flags, environment and files. Raises UsageError."""
-    from laguna_agent.agent.settings import Settings
-    from laguna_agent.config import load_config
-    from laguna_agent.policy import trust
-    from laguna_agent.programs import distrust
+    from laguna_agent.agent import settings
 
-    cwd, root = _workspace(options)
-    distrust(root)
-    if options.trust:
-        trust.content(root)  # raises when something there cannot be trusted
-    trusted = options.trust or trust.is_trusted(root)
-    flags: dict[str, Any] = {
-        "model": options.model,
-        "pack": options.pack,
-        "mode": options.mode,
-        "thinking": options.thinking,
-        "offline": options.offline or None,
-        "sampling": {"seed": options.seed, "temperature": options.temperature},
-        "limits": {
-            "steps": options.max_steps,
-            "tokens": options.max_tokens,
-            "timeout": options.timeout,
+    return settings.make_settings(
+        options.directory,
+        flags={
+            "model": options.model,
+            "pack": options.pack,
+            "mode": options.mode,
+            "thinking": options.thinking,
+            "offline": options.offline or None,
+            "sampling": {"seed": options.seed, "temperature": options.temperature},
+            "limits": {
+                "steps": options.max_steps,
+                "tokens": options.max_tokens,
+                "timeout": options.timeout,
+            },
+            "memory": {"enabled": False if options.no_memory else None},
+            "trajectory": {"logprobs": options.logprobs or None},
         },
-        "memory": {"enabled": False if options.no_memory else None},
-        "trajectory": {"logprobs": options.logprobs or None},
-    }
-    project = root / ".laguna" / "config.toml" if trusted else None
-    config = load_config(flags=flags, project=project)
-    interactive = options.task is None
-    sampling = {"seed": options.seed, "temperature": options.temperature}
-    named = {"model": options.model or os.environ.get("LAGUNA_MODEL"),
-             "pack": options.pack or os.environ.get("LAGUNA_PACK"),
-             "thinking": options.thinking, **sampling}  # fmt: skip
-    return Settings(
-        cwd=cwd,
-        config=config,
-        mode=config.mode or ("ask" if interactive else "auto"),
+        interactive=options.task is None,
+        trust_now=options.trust,
         plan=options.plan,
-        interactive=interactive,
-        trusted=trusted,
         check=options.check,
         resume=options.resume,
         fork=options.fork,
         continue_last=options.continue_last,
-        given=frozenset(name for name, value in named.items() if value is not None),
     )
 
 

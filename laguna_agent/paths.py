@@ -12,6 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from laguna_agent.errors import UsageError
+
 
 def _home() -> Path | None:
     value = os.environ.get("LAGUNA_HOME")
@@ -76,6 +78,24 @@ def repository_root(start: Path) -> Path:
     start = start.resolve()
     found = _repository_above(start)
     return found if found is not None and not holds_home(found) else start
+
+
+def workspace(directory: str | Path | None) -> tuple[Path, Path]:
+    """The directory to work in, by default the current one, and the root of its repository.
+
+    Raises UsageError when it does not exist, or, by default, when it holds the person's home.
+    """
+    cwd = Path(directory or ".").expanduser()
+    if not cwd.is_dir():
+        raise UsageError(f"there is no directory {cwd}")
+    cwd = cwd.resolve()
+    root = repository_root(cwd)
+    if holds_home(root) and not directory:
+        raise UsageError(
+            f"{root} holds your home directory, so it is no workspace by itself",
+            hint=f"Start laguna in the folder of a project, or say that you mean this: -C {root}",
+        )
+    return cwd, root
 
 
 def passed_over(start: Path) -> Path | None:

@@ -69,6 +69,7 @@ class Session:
         self._window = ContextWindow(self._services, self._state, self._memory)
         self._loop = AgentLoop(self._services, self._state, self._window)
         self._turn: asyncio.Task[TurnFinished] | None = None
+        self._timed_out = False
 
     @classmethod
     async def open(
@@ -169,16 +170,22 @@ class Session:
     async def turn(self, text: str) -> TurnFinished:
         """Take one turn; returns its last event. `/NAME words` calls the skill of that name.
 
-        When the caller is cancelled, the turn ends as interrupted, on record.
+        When the caller is cancelled, the turn ends as interrupted, on record; when its time is up,
+        as having reached a limit.
         """
         self._must_be_idle()
         turn = self._turn = asyncio.create_task(self._run_turn(text))
+        self._timed_out, timeout = False, self._services.limits.timeout
+        timer = asyncio.get_running_loop().call_later(timeout, self._time_out) if timeout else None
         try:
             await asyncio.wait([turn])
         except asyncio.CancelledError:
             turn.cancel()
             await asyncio.wait([turn])
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         if turn.cancelled():  # before it began
             return self._end_turn(_interrupted())
         return turn.result()
@@ -319,6 +326,10 @@ class Session:
 
     # --- inside -----------------------------------------------------------------------------
 
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self.cancel()
+
     def _must_be_idle(self) -> None:
         if self.busy:
             raise UsageError("a turn is running", hint="Stop it first.")
@@ -361,6 +372,9 @@ class Session:
 
     def _end_turn(self, finished: TurnFinished) -> TurnFinished:
         """Record the end of a turn, durably, before it is shown."""
+        if self._timed_out and finished.status == "interrupted":
+            why = f"{self._services.limits.timeout:g} seconds were not enough (--timeout)"
+            finished = finished.model_copy(update={"status": "limit", "error": why})
         finished.checkpoint = self._state.last_checkpoint or ""
         try:
             self._recorder.record(finished)

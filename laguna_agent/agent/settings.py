@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from laguna_agent.actions import Mode
-from laguna_agent.config import Config, McpServerConfig
+from laguna_agent.config import Config, McpServerConfig, load_config
+from laguna_agent.paths import workspace
 
 
 @dataclass
@@ -32,3 +35,42 @@ class Settings:
     given: frozenset[str] = frozenset()
     """Names of settings that were given for this run. Of the others, a session that goes on keeps
     those on its record; see `kept_settings`."""
+
+
+def make_settings(
+    directory: str | Path | None,
+    *,
+    flags: Mapping[str, Any],
+    interactive: bool,
+    trust_now: bool = False,
+    **options: Any,
+) -> Settings:
+    """The settings of a session, from flags, environment and files. Raises UsageError.
+
+    `flags` is a tree like the configuration, with None for what was not given; `options` are other
+    fields of `Settings`. `interactive`: a person can be asked. `trust_now` trusts the repository's
+    own settings for this session.
+    """
+    from laguna_agent.policy import trust
+    from laguna_agent.programs import distrust
+
+    cwd, root = workspace(directory)
+    distrust(root)
+    if trust_now:
+        trust.content(root)  # raises when something there cannot be trusted
+    trusted = trust_now or trust.is_trusted(root)
+    project = root / ".laguna" / "config.toml" if trusted else None
+    config = load_config(flags=flags, project=project)
+    sampling = flags.get("sampling") or {}
+    named = {"model": flags.get("model") or os.environ.get("LAGUNA_MODEL"),
+             "pack": flags.get("pack") or os.environ.get("LAGUNA_PACK"),
+             "thinking": flags.get("thinking"), **sampling}  # fmt: skip
+    return Settings(
+        cwd=cwd,
+        config=config,
+        mode=config.mode or ("ask" if interactive else "auto"),
+        interactive=interactive,
+        trusted=trusted,
+        given=frozenset(name for name, value in named.items() if value is not None),
+        **options,
+    )

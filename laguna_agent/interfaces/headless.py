@@ -63,9 +63,6 @@ async def run_task(
         with suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(number, stop)
 
-    timeout = settings.config.limits.timeout
-    deadline: float | None = None
-
     def show(event: Event) -> None:
         nonlocal started, finished
         if session is None:  # the model is loading
@@ -75,9 +72,6 @@ async def run_task(
         if isinstance(event, SessionStarted):
             started = event
         if isinstance(event, TurnFinished):
-            if event.status == "interrupted" and deadline and loop.time() >= deadline:
-                why = f"{timeout:g} seconds were not enough (--timeout)"
-                event = event.model_copy(update={"status": "limit", "error": why})
             finished = event
         if watch is not None:
             watch(event)
@@ -87,13 +81,7 @@ async def run_task(
 
     try:
         session = await open_session(settings, on_event=show)
-        timer: asyncio.TimerHandle | None = None
-        if timeout:
-            deadline = loop.time() + timeout
-            timer = loop.call_at(deadline, session.cancel)
         await session.turn(task)
-        if timer is not None:
-            timer.cancel()
     except asyncio.CancelledError:
         finished = TurnFinished(status="interrupted", error="interrupted")
     except LagunaError as error:

@@ -11,32 +11,8 @@ import pytest
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import Compacted, Event, Notice, Reply
-from support.model_server import Exchange, ModelServer, Script
+from support.model_server import Exchange, ModelServer, Script, calls, says
 from support.scripted import end_of, open_watched, results_of, take
-
-
-def says(text: str, **usage: int) -> Script:
-    async def script(exchange: Exchange) -> None:
-        await exchange.open()
-        await exchange.delta(content=text, finish="stop")
-        await exchange.done(**usage)
-
-    return script
-
-
-def calls(*made: tuple[str, str]) -> Script:
-    """Calls of (tool, arguments as they are sent)."""
-
-    async def script(exchange: Exchange) -> None:
-        await exchange.open()
-        for number, (name, arguments) in enumerate(made):
-            function = {"name": name, "arguments": arguments}
-            piece = {"index": number, "id": f"call_{number}", "function": function}
-            await exchange.delta(tool_calls=[piece])
-        await exchange.delta(finish="tool_calls")
-        await exchange.done()
-
-    return script
 
 
 async def turn(

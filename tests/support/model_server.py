@@ -105,3 +105,27 @@ class ModelServer:
             pass
         finally:
             writer.close()
+
+
+def says(text: str, **usage: int) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.delta(content=text, finish="stop")
+        await exchange.done(**usage)
+
+    return script
+
+
+def calls(*made: tuple[str, str]) -> Script:
+    """Calls of (tool, arguments as they are sent)."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.open()
+        for number, (name, arguments) in enumerate(made):
+            function = {"name": name, "arguments": arguments}
+            piece = {"index": number, "id": f"call_{number}", "function": function}
+            await exchange.delta(tool_calls=[piece])
+        await exchange.delta(finish="tool_calls")
+        await exchange.done()
+
+    return script
