@@ -35,6 +35,10 @@ class UsageError(LagunaError):
     exit_code = ExitCode.USAGE
 
 
+class ServerSettingsError(UsageError):
+    """What the configuration says of a model server is wrong; another model can be chosen."""
+
+
 class ModelError(LagunaError):
     """A model is missing, does not fit, or fails."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from laguna_agent.errors import ModelError, UsageError
+from laguna_agent.errors import ModelError, ServerSettingsError
 
 
 def client_options(url: str, *, ca: str | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def certificates(ca: str | None = None) -> ssl.SSLContext:
             context.load_verify_locations(Path(ca).expanduser())
         except OSError as error:  # ssl.SSLError too
             why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificates in it"
-            raise UsageError(
+            raise ServerSettingsError(
                 f"`ca` of the provider: {ca} cannot be read: {why}",
                 hint="It is a file of certificates in PEM form.",
             ) from None

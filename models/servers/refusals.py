@@ -27,6 +27,10 @@ class BusyError(Exception):
         self.wait_s = wait_s
 
 
+class KeyNeededError(ModelError):
+    """The server wants an API key, or another one."""
+
+
 class UnreadableCallError(Exception):
     """The server could not read the call that the model wrote."""
 
@@ -80,7 +84,7 @@ def refusal(
         return UnreadableCallError(message)
     if status in (401, 403):
         detail = f": {message}" if message else ""
-        return ModelError(f"the model server answered HTTP {status}{detail}", hint=_KEY_HINT)
+        return KeyNeededError(f"the model server answered HTTP {status}{detail}", hint=_KEY_HINT)
     if 300 <= status < 400:
         place = headers.get("location", "another address")
         return ModelError(

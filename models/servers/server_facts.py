@@ -79,9 +79,9 @@ async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFact
     facts = ServerFacts()
     try:
         answer, header = await _get(client, f"{address}/models")
-        entries = _entries(answer)
+        entries = entries_of(answer)
         mine = _of_model(entries, model)
-        facts = ServerFacts(_server(entries, header), _context(mine), _parameters(mine))
+        facts = ServerFacts(server_of(entries, header), _context(mine), _parameters(mine))
         for place in facts.server.more:
             if facts.context and facts.parameters:
                 break
@@ -92,7 +92,8 @@ async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFact
     return facts
 
 
-def _server(entries: list[Mapping[str, Any]], header: str) -> Server:
+def server_of(entries: list[Mapping[str, Any]], header: str) -> Server:
+    """The program, from its models and its header `Server`."""
     owners = {str(entry.get("owned_by", "")).lower() for entry in entries}
     for server in SERVERS:
         named = server.header and header.lower().startswith(server.header)
@@ -103,7 +104,7 @@ def _server(entries: list[Mapping[str, Any]], header: str) -> Server:
 
 def _with(facts: ServerFacts, answer: Any, place: str, model: str) -> ServerFacts:
     """The facts, and what a further answer adds."""
-    entries = _entries(answer)
+    entries = entries_of(answer)
     mine = _of_model(entries, model) if place != "/props" else {}
     ollama = facts.server is UNKNOWN and place == _LOADED and bool(entries)
     return ServerFacts(
@@ -122,7 +123,7 @@ async def _get(client: httpx.AsyncClient, address: str) -> tuple[Any, str]:
         return None, response.headers.get("server", "")
 
 
-def _entries(answer: Any) -> list[Mapping[str, Any]]:
+def entries_of(answer: Any) -> list[Mapping[str, Any]]:
     """The models that an answer lists."""
     listed = answer.get("data") or answer.get("models") if isinstance(answer, Mapping) else answer
     return [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []

@@ -58,9 +58,9 @@ class Tries:
         self.count += 1
         if isinstance(error, BusyError):
             return self._pause_of_busy(error)
-        hopeless = _hopeless(error, self._url, self._proxy)
-        if hopeless is not None:
-            raise hopeless from error
+        final = hopeless(error, self._url, self._proxy)
+        if final is not None:
+            raise final from error
         if isinstance(error, SilentError) and (not begun or self._failures):
             # From the beginning it would take as long again.
             raise ModelError(
@@ -101,7 +101,7 @@ class Tries:
         return ModelError(f"the model server gave no reply: {self.reason(error)}", hint=hint)
 
 
-def _hopeless(error: Exception, url: str, proxy: str | None) -> LagunaError | None:
+def hopeless(error: Exception, url: str, proxy: str | None) -> LagunaError | None:
     """The error for people of what no second try changes: certificates, proxies."""
     if isinstance(error, httpx.ProxyError):
         return through_proxy(proxy or "", f"answered {reason_of(error)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from asyncio import to_thread
 from pathlib import Path
 
 import pytest
@@ -75,16 +76,44 @@ def test_doctor_says_that_the_server_does_not_answer(capsys: Captured) -> None:
     assert "laguna models default" in found["fix"]
 
 
-async def test_doctor_says_that_the_server_answers(laguna_home: Path) -> None:
-    from asyncio import to_thread
-
+async def test_doctor_says_that_the_server_answers_and_serves_the_model(laguna_home: Path) -> None:
     from laguna_agent.interfaces.commands.doctor import _server
 
     async with ModelServer() as server:
         text = f'[providers.fake]\nurl = "{server.url}"\ncontext = 8192\n'
         write_files(laguna_home / "config", {"config.toml": text})
+        for names, state in ((["fake"], "ok"), (["fake:latest"], "ok"), (["other"], "note")):
+            server.gets["/v1/models"] = {"data": [{"id": name} for name in names]}
+            found = await to_thread(_server, "fake/fake", load_config())
+            assert (found.state, found.name) == (state, "model")
+        del server.gets["/v1/models"]  # it may answer chats all the same
         found = await to_thread(_server, "fake/fake", load_config())
-    assert (found.state, found.name) == ("ok", "model")
+        assert found.state == "note"
+        assert "HTTP 404" in found.text
+
+
+async def test_list_shows_what_providers_serve_and_why_others_do_not(
+    laguna_home: Path, capsys: Captured
+) -> None:
+    async with ModelServer() as server:
+        server.gets["/v1/models"] = {"data": [{"id": "big"}, {"id": "small"}]}
+        text = f'[providers.box]\nurl = "{server.url}"\n[providers.dead]\nurl = "{URL}"\n'
+        write_files(laguna_home / "config", {"config.toml": text})
+        assert await to_thread(main, ["models", "list", "--json"]) == 0
+        listed = json.loads(capsys.readouterr().out)
+        assert [row["name"] for row in listed["models"] if row["state"] == "on a server"] == [
+            "box/big",
+            "box/small",
+        ]
+        assert list(listed["problems"]) == ["dead"]
+        assert await to_thread(main, ["models", "list"]) == 0
+        shown = capsys.readouterr()
+        [row] = [line for line in shown.out.split("\n") if "box/big" in line]
+        assert row.split("  ")[-1] == f"127.0.0.1:{server.port}"
+        assert "provider dead: nothing listens at" in shown.err
+        asked = len(server.asked)
+        assert await to_thread(main, ["models", "list", "--installed"]) == 0
+        assert len(server.asked) == asked  # it is about this machine
 
 
 def test_prompts_are_shown_for_it(capsys: Captured) -> None:

@@ -60,23 +60,27 @@ class Exchange:
 class ModelServer:
     """Answers chat requests with its scripts in order, and then repeats the last one."""
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *scripts: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.scripts = list(scripts)
-        self._tls = tls
+        self._tls, self._host = tls, host
         self.requests: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.gets: dict[str, Any] = {}
+        """Answers to GET by path: JSON, or a script."""
+        self.asked: list[str] = []
+        """Paths of the GETs that came."""
         self._server: asyncio.Server | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http{'s' if self._tls else ''}://{host}:{self.port}/v1"
 
     async def __aenter__(self) -> ModelServer:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._tls
-        )
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -93,7 +97,11 @@ class ModelServer:
             data = await reader.readexactly(int(headers.get("content-length", "0")))
             exchange = Exchange(path, headers, json.loads(data) if data else None, writer)
             if method == "GET":
+                self.asked.append(path)
                 found = self.gets.get(path)
+                if callable(found):
+                    await found(exchange)
+                    return
                 status = "404 Not Found" if found is None else "200 OK"
                 await exchange.answer(status, found or {"error": "no"})
                 return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from laguna_agent import __version__, paths
 from laguna_agent.actions import Mode, RunCommand
 from laguna_agent.byte_sizes import gib
-from laguna_agent.errors import ExitCode, LagunaError
+from laguna_agent.errors import ExitCode, LagunaError, ModelError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
     repository,
@@ -193,31 +193,25 @@ def _model(config: Config) -> Iterator[Finding]:
 
 
 def _server(name: str, config: Config) -> Finding:
-    """Whether the server of a model answers."""
+    """Whether the server of a model answers, and serves it."""
     import asyncio
 
-    import httpx
+    from laguna_agent.models.servers.endpoint import endpoint_of
+    from laguna_agent.models.servers.model_list import NotAnApiError, list_models
 
-    from laguna_agent.models.http_client import client_options
-    from laguna_agent.models.servers.providers import open_provider
-
-    async def ask() -> tuple[str, str]:
-        conversation = await open_provider(name, config)
-        await conversation.aclose()
-        address = conversation.info.engine.removeprefix("server ")
-        try:
-            options = client_options(address, ca=config.providers[name.partition("/")[0]].ca)
-            async with httpx.AsyncClient(timeout=3.0, **options) as client:
-                await client.get(f"{address}/models")
-        except httpx.HTTPError as error:
-            return address, str(error) or type(error).__name__
-        return address, ""
-
-    address, wrong = asyncio.run(ask())
-    if not wrong:
-        return Finding("model", "ok", f"{name}, on {address}, which answers")
-    fix = "Start the server, or choose a model here: laguna models default NAME"
-    return Finding("model", "bad", f"{name}: {address} does not answer ({wrong})", fix)
+    provider, _, model = name.partition("/")
+    endpoint = endpoint_of(provider, config.providers[provider], offline=config.offline)
+    fix = "`laguna models list` lists what is served. laguna models default NAME chooses another."
+    try:
+        found = asyncio.run(list_models(endpoint))
+    except ModelError as error:
+        # A server may answer chats, and not list its models.
+        state: State = "note" if isinstance(error, NotAnApiError) else "bad"
+        return Finding("model", state, f"{name}: {error.message}", f"{error.hint or ''} {fix}")
+    if not found.serves(model):
+        text = f"{name}: {endpoint.shown} answers, and does not list this model"
+        return Finding("model", "note", text, fix)
+    return Finding("model", "ok", f"{name}, on {endpoint.shown}, which answers")
 
 
 def _engine() -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.config import Config, load_config
-from laguna_agent.errors import ExitCode, UsageError
+from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
 from laguna_agent.interfaces.transfer_progress import TransferLine
@@ -21,6 +22,7 @@ from laguna_agent.models.servers.providers import provider_of
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import gpus, machine_memory
 from laguna_agent.models.store import Installed, Store, is_path, resolve
+from laguna_agent.policy.sanitize import visible
 
 _RECOMMENDED_CONTEXT = 32768
 
@@ -46,7 +48,9 @@ def make_parser() -> Parser:
     )
     parser.set_defaults(offline=False)
     actions = parser.add_actions()
-    action = actions.add("list", _list, "List what is installed and what can be fetched by name.")
+    action = actions.add(
+        "list", _list, "List what is installed, what providers serve, and what can be fetched."
+    )
     action.add_argument("--installed", action="store_true", help="only what is installed")
     action.add_json()
     action = actions.add("show", _show, "Print what is known of a model.")
@@ -90,10 +94,16 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
         known = [one for one in load_catalogue().all_files() if one.name not in installed]
         rows += [_row(one.name, None, one, store) for one in known]
     chosen = _chosen(config, store)
-    if chosen and provider_of(chosen, config.providers):
-        rows.insert(0, _server_row(chosen, config))
+    served, problems = ([], {}) if options.installed else _served(config)
+    listed = [row["name"] for row in served]
+    if chosen and chosen not in listed and (remote := provider_of(chosen, config.providers)):
+        served.insert(0, _server_row(chosen, f"provider {remote[0]}"))
+    here = [row for row in rows if row["path"]]
+    rows = [*here, *served, *(row for row in rows if not row["path"])]
+    rows.sort(key=lambda row: row["name"] != chosen)
     if options.json:
-        write_json({"models": rows, "default": chosen})
+        shown = {name: str(error) for name, error in problems.items()}
+        write_json({"models": rows, "default": chosen, "problems": shown})
         return ExitCode.DONE
     if not rows:
         write_line("No model is installed. `laguna models list` shows what can be fetched.")
@@ -108,7 +118,26 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
     _print_table(table)
     if chosen:
         write_line("\n* is used when no model is named.")
+    for name, error in problems.items():
+        sys.stderr.write(f"laguna: provider {name}: {visible(str(error))}\n")
     return ExitCode.DONE
+
+
+def _served(config: Config) -> tuple[list[dict[str, Any]], dict[str, LagunaError]]:
+    """Rows for the models that the configured providers serve, and why others are not known."""
+    if not config.providers:
+        return [], {}
+    from laguna_agent.models.servers.discovery import list_configured
+    from laguna_agent.models.servers.model_list import FoundServer
+
+    rows, problems = [], {}
+    for name, answer in asyncio.run(list_configured(config)).items():
+        if isinstance(answer, FoundServer):
+            about = visible(answer.place, single_line=True)
+            rows += [_server_row(f"{name}/{model}", about) for model in answer.models]
+        else:
+            problems[name] = answer
+    return rows, problems
 
 
 def _row(
@@ -140,9 +169,7 @@ def _row(
     }
 
 
-def _server_row(name: str, config: Config) -> dict[str, Any]:
-    provider = name.partition("/")[0]
-    about = f"provider {provider}"
+def _server_row(name: str, about: str) -> dict[str, Any]:
     return {"name": name, "aliases": [], "size": 0, "state": "on a server", "about": about,
             "sha256": None, "path": None}  # fmt: skip
 
