@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from laguna_agent.actions import Action, Decision
+from laguna_agent.actions import Action, Decision, Mode
 
 Status = Literal["done", "failed", "denied", "limit", "error", "interrupted"]
 FinishReason = Literal["stop", "tool_calls", "length", "cancelled", "context_full", "error"]
@@ -121,13 +121,25 @@ class SystemPrompt(_Event):
     token_ids: list[int] | None = None
 
 
+class AcceptedPlan(Record):
+    """A plan that the user accepted, word for word, and the mode to carry it out in."""
+
+    text: str
+    edited: bool = False
+    """Whether the user changed what the model had proposed."""
+    mode: Mode
+
+
 class UserMessage(_Event):
-    """A message of the user. `context` is what laguna attached (date, cwd, files, memory)."""
+    """A message of the user. `context` is what laguna attached (date, cwd, files, memory).
+
+    `plan` is the plan that it accepts: only a message with one consents to a plan."""
 
     type: Literal["user_message"] = "user_message"
     text: str
     context: str = ""
     origin: Literal["user", "steer", "queue"] = "user"
+    plan: AcceptedPlan | None = None
 
 
 class SystemNote(_Event):
@@ -197,7 +209,8 @@ class Denied(BaseModel):
 
 class TurnFinished(_Event):
     """A turn ended. `files_changed` are paths relative to the repository; `checkpoint` is the id of
-    a record of the files as the turn left them, if one was made."""
+    a record of the files as the turn left them, if one was made; with `plan`, the summary is a plan
+    that waits for the user's decision."""
 
     type: Literal["turn_finished"] = "turn_finished"
     status: Status
@@ -208,6 +221,7 @@ class TurnFinished(_Event):
     usage: Usage = Usage()
     files_changed: list[str] = []
     checkpoint: str = ""
+    plan: bool = False
     check: CheckResult | None = None
     denied: list[Denied] = []
 

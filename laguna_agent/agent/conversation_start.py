@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 
 from laguna_agent import __version__
+from laguna_agent.agent import plan_mode
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import local_date
 from laguna_agent.agent.factory import static_variables
@@ -69,9 +70,9 @@ def adopt_record(services: Services, state: SessionState) -> None:
     state.last_checkpoint = recorded.last_checkpoint or None
     state.taken_back.clear()
     planned = [
-        item.event.reason == "plan"
+        plan_mode.NOTES[item.event.reason]
         for item in recorded.history
-        if isinstance(item.event, SystemNote) and item.event.reason in ("plan", "act")
+        if isinstance(item.event, SystemNote) and item.event.reason in plan_mode.NOTES
     ]
     state.planning = planned[-1] if planned else services.starts_in_plan_mode
     services.instructions.adopt(recorded.instructions)

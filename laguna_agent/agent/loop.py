@@ -14,9 +14,10 @@ from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
 from laguna_agent.agent.generation import generate
 from laguna_agent.agent.loop_detector import LoopDetector
+from laguna_agent.agent.plan_mode import mode_notes, proposes_plan
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
-from laguna_agent.agent.system_notes import Notes, after_calls, hook_notes, mode_notes
+from laguna_agent.agent.system_notes import Notes, after_calls, hook_notes
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn import Turn
 from laguna_agent.errors import ContextFullError, LagunaError
@@ -45,14 +46,17 @@ class AgentLoop:
         self.pack = services.pack
         self.emit = services.emit
 
-    async def run(self, message: UserMessage, *, after_interruption: bool) -> TurnFinished:
-        """Run a turn from the user's message to its end; the caller emits the TurnFinished.
+    async def run(
+        self, message: UserMessage, *, task: str, after_interruption: bool
+    ) -> TurnFinished:
+        """Run a turn from the user's message to its end; the caller emits the TurnFinished. `task`
+        is what the user wants: the message, or what led to the plan that it accepts.
 
         However it ends, failed or cancelled too, it says what was done up to there, and the state
         of the files is recorded.
         """
         self.state.turns += 1
-        turn = Turn.create(self.services, self.state, self.window, message.text)
+        turn = Turn.create(self.services, self.state, self.window, task)
         self.window.take_usage()
         now = {"plan": self.services.gate.plan, "check": self.state.check or ""}
         settings = self.services.settings.model_copy(update=now)
@@ -74,7 +78,10 @@ class AgentLoop:
         with suppress(asyncio.CancelledError):  # stopped again: it is over in any case
             await turn.files.record_end()
         turn.usage = turn.usage.plus(self.window.take_usage())
-        return turn.finished()
+        finished = turn.finished()
+        if self.services.gate.plan and finished.status == "done":
+            finished.plan = proposes_plan(self.services.recorder.state, finished.summary)
+        return finished
 
     async def _start(self, turn: Turn, message: UserMessage, *, after_interruption: bool) -> None:
         """Append the user's message with its context, unless a hook refuses it."""
@@ -93,7 +100,7 @@ class AgentLoop:
         message = message.model_copy(update={"context": context})
         if after_interruption and knows_interrupted_turn:
             self.window.add_note(self.pack.text("interrupted.md"), "interrupted")
-        self._add_notes(mode_notes(self.services, self.state))
+        self._add_notes(mode_notes(self.services, self.state, message.plan))
         self.window.add(message)
         self._add_notes(hook_notes(self.services, hooked.add))
         await self.window.append_pending()

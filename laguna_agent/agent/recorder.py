@@ -38,7 +38,7 @@ class Recorder:
         if isinstance(event, Rewound):
             self.state = conversation_state(self.trajectory)
         else:
-            self.state.apply(StoredEvent(seq, "", event))
+            self.state.apply(StoredEvent(seq, self.trajectory.meta.updated, event))
 
     def show(self, event: Event) -> None:
         """Pass an event to the listener."""
@@ -48,6 +48,15 @@ class Recorder:
     def epoch_events(self) -> Iterator[StoredEvent]:
         """The recorded events of this epoch."""
         return self.trajectory.events(self.state.first_seq)
+
+    def planned_before(self, seq: int) -> bool:
+        """Whether the session was in plan mode when user message `seq` was written."""
+        planned = False
+        for stored in self.trajectory.of_type("turn_started"):
+            if stored.seq < seq and isinstance(stored.event, TurnStarted):
+                planned = stored.event.settings is not None and stored.event.settings.plan
+        messages = [stored.event for stored in self.state.user_messages if stored.seq == seq]
+        return planned or any(isinstance(m, UserMessage) and m.plan is not None for m in messages)
 
     def turn_before(self, seq: int) -> tuple[int, int]:
         """Where to rewind to so that user message `seq` is undone: the number of the last event

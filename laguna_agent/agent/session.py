@@ -7,7 +7,7 @@ shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,12 @@ from laguna_agent.agent.factory import make_services, make_state
 from laguna_agent.agent.kept_settings import with_kept
 from laguna_agent.agent.loop import AgentLoop
 from laguna_agent.agent.model_loading import LoadedModel, LoadModel, load_model
+from laguna_agent.agent.plan_mode import accepting_message
 from laguna_agent.agent.recorder import OnEvent, Recorder
 from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, called_skill, skill_context
-from laguna_agent.agent.undo import latest, left_notices, steps_of, undo_files, undoable
+from laguna_agent.agent.undo import choose, left_notices, steps_of, undo_files, undoable
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
 from laguna_agent.log import log_error, logger, unexpected
@@ -132,6 +133,11 @@ class Session:
         return self._services.conversation.info
 
     @property
+    def proposed_plan(self) -> str:
+        """The plan that the last turn proposed in plan mode, and nobody decided on; else empty."""
+        return self._recorder.state.proposed_plan if self.gate.plan else ""
+
+    @property
     def pack(self) -> Pack:
         """The prompt pack in use."""
         return self._services.pack
@@ -173,8 +179,22 @@ class Session:
         When the caller is cancelled, the turn ends as interrupted, on record; when its time is up,
         as having reached a limit.
         """
+        return await self._take_turn(lambda: self._user_message(text))
+
+    async def accept_plan(self, plan: str, mode: Mode) -> TurnFinished:
+        """End plan mode and carry out `plan`, the `proposed_plan` or what a person made of it, in
+        `mode`; like `turn`. Raises UsageError when it is empty."""
         self._must_be_idle()
-        turn = self._turn = asyncio.create_task(self._run_turn(text))
+        message = accepting_message(self._recorder.state, plan, mode)
+        task = "\n".join(self._recorder.state.planning_messages)
+        self.gate.plan, self.gate.mode = False, mode
+        return await self._take_turn(lambda: message, task=task or plan)
+
+    async def _take_turn(
+        self, make_message: Callable[[], UserMessage], *, task: str | None = None
+    ) -> TurnFinished:
+        self._must_be_idle()
+        turn = self._turn = asyncio.create_task(self._run_turn(make_message, task))
         self._timed_out, timeout = False, self._services.limits.timeout
         timer = asyncio.get_running_loop().call_later(timeout, self._time_out) if timeout else None
         try:
@@ -259,13 +279,15 @@ class Session:
         self.trajectory.sync()
 
     async def rewind(self, seq: int, *, code: bool) -> list[str]:
-        """Go back to before user message `seq`, with the files if `code`.
+        """Go back to before user message `seq`, with the files if `code`; into plan mode if it was
+        sent in that, or accepted a plan.
 
         Returns the files that were restored. Raises LagunaError, also while a turn runs.
         """
         self._must_be_idle()
         await self.start()
         target, _ = self._recorder.turn_before(seq)
+        planned = self._recorder.planned_before(seq)
         steps = await asyncio.to_thread(self.steps_since, seq) if code else []
         taken: Taken | None = None
         if steps:
@@ -277,28 +299,25 @@ class Session:
         self._window.rewind_to_prefix()
         await self._window.reenter()
         adopt_record(self._services, self._state)
+        self.gate.plan = self.gate.plan or planned
         self._memory.rewound(target)
         self.trajectory.sync()
         return [item.path for item in taken.done] if taken is not None else []
 
-    async def undo(self, number: int = 1) -> Taken:
-        """Take back what the last `number` turns of this session changed; the model reads of it
-        with the next message.
+    async def undo(
+        self, number: int = 1, *, turns: Collection[str] = (), redo: bool = False
+    ) -> Taken:
+        """Take back what turns of this session changed: the last `number`, or those of `turns`, by
+        their `Origin.turn`. With `redo`, make again what undos took back, chosen likewise. The
+        model reads of it with the next message.
 
         Raises LagunaError, also while a turn runs.
         """
-        return await self._take_back(lambda steps: latest(steps, number))
-
-    async def redo(self) -> Taken:
-        """Make again what the last undo took back; like `undo`."""
-        return await self._take_back(lambda steps: latest(steps, redo=True))
-
-    async def _take_back(self, choose: Callable[[list[Step]], list[Step]]) -> Taken:
         self._must_be_idle()
         if self._resumed:
             await self.start()  # the record says what the model knows
         self._close_open_calls()
-        steps = choose(await asyncio.to_thread(self.steps))
+        steps = choose(await asyncio.to_thread(self.steps), number, turns=turns, redo=redo)
         taken, note = await undo_files(self._services, self._state, steps)
         if note is not None:
             self._recorder.record(note)
@@ -346,10 +365,12 @@ class Session:
             raise UsageError(f"the skill {skill.name} cannot be read: {error}") from error
         return UserMessage(text=text, context=context)
 
-    async def _run_turn(self, text: str) -> TurnFinished:
+    async def _run_turn(
+        self, make_message: Callable[[], UserMessage], task: str | None
+    ) -> TurnFinished:
         """Run a turn to its end, whatever happens in it."""
         try:
-            message = self._user_message(text)
+            message = make_message()
             await self.start()
             self._close_open_calls()
             recorded = self._recorder.state
@@ -357,7 +378,9 @@ class Session:
                 memories = await self._memory.recall_for(message.text, self.conversation)
                 self._state.first_message_variables["memory"] = memories
             finished = await self._loop.run(
-                message, after_interruption=recorded.last_status == "interrupted"
+                message,
+                task=message.text if task is None else task,
+                after_interruption=recorded.last_status == "interrupted",
             )
             for notice in self._window.new_template_notices():
                 self._recorder.emit(notice)

@@ -8,25 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laguna_agent.agent.services import Services
-from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn import Turn
-from laguna_agent.events import plan_text
 
 Notes = list[tuple[str, str]]
 LAST_STEPS = 3
 """Steps before the limit at which the model is warned of it."""
-
-
-def mode_notes(services: Services, state: SessionState) -> Notes:
-    """The note that planning started or ended, if the model does not know yet."""
-    if services.gate.plan == state.planning:
-        return []
-    state.planning = services.gate.plan
-    if state.planning:
-        return [(services.pack.text("plan.md"), "plan")]
-    plan = plan_text(services.recorder.state.plan)
-    return [(services.pack.text("act.md", plan=plan), "act")]
 
 
 def after_calls(services: Services, turn: Turn, executor: ToolExecutor) -> Notes:

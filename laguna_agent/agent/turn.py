@@ -56,9 +56,11 @@ class Turn:
     def create(
         cls, services: Services, state: SessionState, window: ContextWindow, task: str
     ) -> Turn:
-        """A turn at its start; `task` is the text of the user's message."""
+        """A turn at its start; `task` is what the user wants. While planning there is no check:
+        nothing is changed, and running it would be more than reading."""
         files = TurnFiles(services, state, task)
-        check = CheckRunner(services, files, task, state.check)
+        plan = services.gate.plan
+        check = CheckRunner(services, files, "" if plan else task, None if plan else state.check)
         retries = Retries(services, window, files, check)
         return cls(files, check, retries, TurnReminders(services, check))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,9 +88,15 @@ def redoable(steps: Iterable[Step]) -> list[Step]:
     return [s for s in steps if s.origin.kind == "undo" and not s.undone]
 
 
-def latest(steps: Sequence[Step], number: int = 1, *, redo: bool = False) -> list[Step]:
-    """The turns to undo, or the undo to redo. Raises UsageError when there is none."""
-    found = redoable(steps)[:1] if redo else undoable(steps)[:number]
+def choose(
+    steps: Sequence[Step], number: int = 1, *, turns: Collection[str] = (), redo: bool = False
+) -> list[Step]:
+    """The turns to undo, or the undos to redo, the latest first: the last `number`, or those with
+    `turns` as their `Origin.turn`. Raises UsageError when there is none."""
+    candidates = redoable(steps) if redo else undoable(steps)
+    found = [step for step in candidates if step.origin.turn in turns]
+    if not turns:
+        found = candidates[:number]
     if not found:
         what = "there is no undo to redo" if redo else "no turn that changed files is left to undo"
         raise UsageError(what, hint="`laguna undo --list` lists the turns and what they changed.")
@@ -140,7 +146,7 @@ async def undo_files(
 def left_notices(taken: Taken) -> list[Notice]:
     """Notices for files that were left as they are."""
     return [
-        Notice(level="warning", text=f"{path} was left as it is: {why}")
+        Notice(level="warning", text=f"{path} stays as it is: {why}")
         for path, why in taken.left.items()
     ]
 

@@ -12,17 +12,18 @@ from collections.abc import Iterator
 _WORD = re.compile(r"[^\W_]+")
 _NAME = re.compile(
     r"""
-      (?:[\w.~-]+/)+[\w.-]*\w            # a path with slashes
-    | \b[\w-]+\.[A-Za-z][A-Za-z0-9]{0,4}\b   # a file name, or module.name
+      (?<![\w.~-])(?:[\w.~-]+/)+[\w.-]*\w   # a path with slashes
+    | (?<!\w)(?<!\w-)\w[\w-]*\.[A-Za-z][A-Za-z0-9]{0,4}\b   # a file name, or module.name
     | \b\w+(?:\.\w+)+\b                  # a dotted name
     | \b\w*[a-z0-9]_[A-Za-z0-9]\w*\b     # snake_case, UPPER_CASE
     | \b_*[A-Z]\w*_\w+\b
-    | \b[a-z]+[a-z0-9]*[A-Z]\w*\b        # camelCase
+    | \b[a-z][a-z0-9]*[A-Z]\w*\b         # camelCase
     | \b[A-Z]+[a-z0-9]+[A-Z]\w*\b        # PascalCase
-    | \b[A-Z]{2,}[A-Z0-9]*[a-z]\w*\b     # HTTPClient
+    | \b[A-Z]{2}[A-Z0-9]*[a-z]\w*\b       # HTTPClient
     """,
     re.VERBOSE,
 )
+"""Takes time linear in the text: no part looks again at what one before it has passed over."""
 _PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 _STOP_TEXT = """

@@ -81,6 +81,10 @@ class ConversationState:
     instructions: list[str] = field(default_factory=list)
     """Instruction files that notes showed, in all epochs."""
     plan: list[PlanStep] = field(default_factory=list)
+    proposed_plan: str = ""
+    """The plan that the last turn proposed, as long as no other turn began."""
+    planning_messages: list[str] = field(default_factory=list)
+    """The user messages of the turns in plan mode up to now, since the last turn outside it."""
     epoch: int = 0
     """Compactions so far."""
     epoch_seq: int = 0
@@ -138,6 +142,8 @@ class ConversationState:
             case UserMessage():
                 self.user_messages.append(stored)
                 self.history.append(stored)
+                if self.settings is not None and self.settings.plan:
+                    self.planning_messages.append(event.text)
             case SystemNote():
                 if event.reason == COMPACTION:
                     self._summary_asked = True
@@ -157,11 +163,14 @@ class ConversationState:
                 self._apply_compaction(stored, event)
             case TurnStarted():
                 self.turns, self.turn_open, self.last_checkpoint = self.turns + 1, True, ""
-                self.settings = event.settings or self.settings
+                self.settings, self.proposed_plan = event.settings or self.settings, ""
+                if self.settings is None or not self.settings.plan:
+                    self.planning_messages = []
                 self._summary_asked = False  # the turn ended before the summary
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
                 self.last_status, self.last_checkpoint = event.status, event.checkpoint
+                self.proposed_plan = event.summary.strip() if event.plan else ""
             case _:
                 pass
 

@@ -86,6 +86,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
+    "plan_ended.md": {},
     "compact.md": {"guidance": "", "plan": "", "known": ""},
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},

@@ -209,42 +209,6 @@ async def test_an_interruption_is_known_after_resuming(opened: Opened) -> None:
     assert conversation.prompt.index("The user stopped you") < conversation.prompt.index("Continue")
 
 
-# --- planning ---------------------------------------------------------------------------------
-
-
-async def test_notes_say_when_planning_starts_and_ends(opened: Opened) -> None:
-    packs = {"base/plan.md": "<plan>", "base/act.md": "<act\n{{ plan }}>"}
-    script = [
-        call("plan", steps=["fix code.txt"]),
-        Reply(text="That is the plan."),
-        Reply(text="Doing it."),
-        Reply(text="Yes."),
-    ]
-    session, conversation = await opened(script, packs)
-    session.gate.plan = True
-    assert notes(await take(session, "Fix it"), "plan") == ["<plan>"]
-    session.gate.plan = False
-    assert notes(await take(session, "Do so"), "act") == ["<act\n[>] fix code.txt>"]
-    assert notes(await take(session, "Really?"), "act") == []
-    told = conversation.prompt
-    assert told.index("<plan>") < told.index("Fix it") < told.index("<act") < told.index("Do so")
-
-
-async def test_the_plan_pack_needs_no_planning_note(opened: Opened) -> None:
-    session, conversation = await opened([Reply(text="the plan")], pack="plan", plan=True)
-    events = await take(session, "Fix it")
-    assert "You are planning" in conversation.system
-    assert notes(events, "plan") == []
-
-
-async def test_planning_is_known_after_resuming(opened: Opened) -> None:
-    session, _ = await opened([Reply(text="the plan")], plan=True)
-    assert len(notes(await take(session, "Fix it"), "plan")) == 1
-    await session.aclose()
-    resumed, _ = await opened([Reply(text="x")], plan=True, resume=session.trajectory.id)
-    assert notes(await take(resumed, "More"), "plan") == []
-
-
 # --- later turns ------------------------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ async def test_a_stopped_turn_says_what_it_did_and_is_undone_alone(
     await session.undo()
     assert (workspace / "code.txt").read_text().startswith("one\n")
     assert (workspace / "mine.txt").exists()
-    await session.redo()
+    await session.undo(redo=True)
     assert (workspace / "code.txt").read_text().startswith("1\n")
 
 

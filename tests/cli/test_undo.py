@@ -75,7 +75,7 @@ async def test_turns_go_back_one_by_one_and_the_persons_lines_stay(
     assert "d = 40" in path.read_text()
     code, out, err = undo()
     assert (code, err) == (0, "")
-    assert "restored calc.py  +1 -1, and 1 line of yours stay" in out
+    assert "restored calc.py  +1 -1, kept 1 line of yours" in out
     assert "removed  made" in out
     assert undo()[0] == 0
     assert path.read_text() == "a = 1\nb = 2\nmine = 0\nc = 3\nd = 4\n"
@@ -100,8 +100,8 @@ async def test_what_overlaps_is_left_and_named_and_the_rest_goes_back(
     assert code == 1
     assert "removed  made.py" in out
     assert err == (
-        "laguna: calc.py is left as it is: it was changed since, in the same lines; "
-        "2 lines of it are yours\n"
+        "laguna: calc.py stays as it is: it was changed since, in the same lines "
+        "(2 lines of yours)\n"
     )
     assert "a = 11" in path.read_text()
 

@@ -351,3 +351,11 @@ def test_what_another_session_saw_of_a_secret_file_is_withheld(root: Path, event
     finally:
         recall.close()
         own.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["x", "X", "a-", "a.", "a/", "aA1_", "~.", "_", "-"])
+def test_names_are_found_in_long_lines_without_spaces(part: str) -> None:
+    # Base64, minified code: a search that looks again at each letter takes minutes here.
+    text = part * (100_000 // len(part)) + " src/client.py"
+    assert list(names_in(text))[-1] == "src/client.py"

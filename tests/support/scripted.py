@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from laguna_agent.actions import Mode
 from laguna_agent.agent.approval import Approver
 from laguna_agent.agent.model_loading import LoadedModel
 from laguna_agent.agent.session import Session
@@ -208,6 +209,11 @@ async def take(
 ) -> list[Event]:
     """All events of one turn; `watch` is called with each as it happens."""
     return await _events(session, session.turn(text), watch)
+
+
+async def take_plan(session: Session, plan: str, mode: Mode) -> list[Event]:
+    """All events of the turn that carries out an accepted plan."""
+    return await _events(session, session.accept_plan(plan, mode), lambda event: None)
 
 
 async def compact(session: Session) -> list[Event]:

@@ -104,9 +104,12 @@ def _level(sizes: Sequence[int], room: int) -> int:
 
 
 def text_of(item: StoredEvent) -> str:
-    """The text of a user message, without its context."""
-    assert isinstance(item.event, UserMessage)
-    return item.event.text
+    """The text of a user message, without its context; with the plan that it accepts."""
+    event = item.event
+    assert isinstance(event, UserMessage)
+    if event.plan is None or event.plan.text in event.text:
+        return event.text
+    return f"{event.text}\n{event.plan.text}"
 
 
 def elide_middle(text: str, kept: int, seq: int) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from laguna_agent.agent.undo import latest, steps_of, take_back, undoable
+from laguna_agent.agent.undo import choose, steps_of, take_back
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
@@ -41,7 +41,7 @@ def make_parser() -> Parser:
     parser.add_argument("--list", action="store_true", help="list the turns, with time and files")
     parser.add_argument("--diff", action="store_true", help="only show what would change")
     parser.add_argument("--steps", type=whole_number(1), default=1, metavar="N",
-                        help="take back the last N turns of the session")  # fmt: skip
+                        help="the last N turns of the session; with --redo, undos")  # fmt: skip
     parser.add_argument("--redo", action="store_true", help="make the last undo's changes again")
     parser.add_argument("--session", metavar="ID", help="a turn of this session, not the latest")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -75,10 +75,9 @@ def main(argv: Sequence[str]) -> int:
         if not chosen:
             return _restore(checkpoints, options.id, only_show=options.diff, yes=options.yes)
     else:
-        chosen = latest(steps, redo=options.redo)
-        if not options.redo:  # further steps back are those of the same session
-            session = chosen[0].origin.session
-            chosen = undoable(s for s in steps if s.origin.session == session)[: options.steps]
+        [last] = choose(steps, redo=options.redo)
+        same = [step for step in steps if step.origin.session == last.origin.session]
+        chosen = choose(same, options.steps, redo=options.redo)
     return _take_back(checkpoints, chosen, only_show=options.diff, yes=options.yes)
 
 
@@ -105,10 +104,10 @@ def _take_back(
         write_line(described(item, done=True))
     left = {item.path: item for item in plan if item.outcome == "conflict"}
     for path, why in taken.left.items():
-        text = described(left[path]) if path in left else f"{_shown(path)} is as it was: {why}"
+        text = described(left[path]) if path in left else f"{_shown(path)} stays as it is: {why}"
         sys.stderr.write(f"laguna: {text}\n")
     if not taken.done and not taken.left:
-        write_line("The files are so already.")
+        write_line("Nothing to do: the files are in that state already.")
     if taken.done:
         redo = any(step.origin.kind == "undo" for step in steps)
         write_line(f"To reverse this: laguna undo{'' if redo else ' --redo'}")
@@ -137,12 +136,13 @@ def described(item: Planned, *, done: bool = False) -> str:
     lines = f"  +{item.added} -{item.removed}"
     yours = counted(item.yours, "line")
     if item.outcome == "conflict":
-        whose = f"; {yours} of it are yours" if item.yours else ""
-        return f"{path} is left as it is: {item.why}{whose}"
+        whose = f" ({yours} of yours)" if item.yours else ""
+        return f"{path} stays as it is: {item.why}{whose}"
     if item.outcome == "removed":
         return f"{'removed ' if done else 'remove  '} {path}{lines}"
     if item.outcome == "merged":
-        return f"{'restored' if done else 'restore '} {path}{lines}, and {yours} of yours stay"
+        keeps = "kept" if done else "keeps"
+        return f"{'restored' if done else 'restore '} {path}{lines}, {keeps} {yours} of yours"
     return f"{'restored' if done else 'restore '} {path}{lines}"
 
 
@@ -158,8 +158,9 @@ def _list(steps: Sequence[Step]) -> None:
 
 def _headline(step: Step) -> str:
     origin = step.origin
-    what = f"turn {origin.number}" if origin.kind == "turn" else origin.kind
-    state = "  (undone)" if step.undone and origin.kind == "turn" else ""
+    of = f" of {counted(len(origin.of), 'turn')}" if len(origin.of) > 1 else ""
+    what = f"turn {origin.number}" if origin.kind == "turn" else f"{origin.kind}{of}"
+    state = {"turn": "  (undone)", "undo": "  (redone)"}.get(origin.kind, "") * step.undone
     title = f"  {visible(origin.title, single_line=True)}" if origin.title else ""
     return f"{origin.turn}  {_clock(step.time)}  {origin.session}  {what}{title}{state}"
 

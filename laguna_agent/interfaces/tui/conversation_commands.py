@@ -109,18 +109,18 @@ class ConversationCommands:
     async def undo(self, *, redo: bool = False) -> None:
         """Take back what the last turn of this conversation changed in files, after showing it; or
         make again what the last undo took back."""
-        from laguna_agent.agent.undo import latest
+        from laguna_agent.agent.undo import choose
 
         session = self._session
 
         def planned() -> tuple[str, list[Planned]]:
-            [step] = latest(session.steps(), redo=redo)
+            [step] = choose(session.steps(), redo=redo)
             return step.origin.title, session.checkpoints.changes.plan([step])
 
         title, plan = await asyncio.to_thread(planned)
         if plan and not await self._agree("redo" if redo else "undo", title, plan):
             return
-        taken = await self._agent.run(lambda s: s.redo() if redo else s.undo())
+        taken = await self._agent.run(lambda s: s.undo(redo=redo))
         changed_files = self._side_panel.changed_files
         (changed_files.redo if redo else changed_files.undo)(taken.done)
         self._side_panel.draw()
