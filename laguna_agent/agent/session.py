@@ -2,6 +2,8 @@
 
 Interfaces open one, take turns in it and show its events. Every event is recorded before it is
 shown.
+
+Over 400 lines because what interfaces may do with a session is best read in one place.
 """
 
 from __future__ import annotations
