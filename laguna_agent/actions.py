@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Mode = Literal["ask", "accept-edits", "auto", "allow-all"]
 Verdict = Literal["allow", "ask", "deny"]
+Scope = Literal["session", "repository", "everywhere"]
+"""How far a rule that an approval adds reaches: this session, also when it is resumed; every
+session in this repository; every session of this user."""
 
 
 class _Action(BaseModel):
@@ -78,3 +81,14 @@ class Decision(BaseModel):
     verdict: Verdict
     rule: str
     reason: str = ""
+
+
+class Risk(BaseModel):
+    """What makes an action risky, for a person. `part` is the text of the command that it is about,
+    empty for all of it. `lasting`: no undo brings back what it may lose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    part: str = ""
+    lasting: bool = False

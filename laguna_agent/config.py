@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 
@@ -124,6 +126,12 @@ class RuleConfig(_Section):
     """A command, word by word; a last `*` matches any further words."""
     host: str | None = None
     """Name of a host."""
+    added: date | None = None
+    """The day on which an approval added the rule; laguna only shows it."""
+
+    @field_serializer("added")
+    def _as_text(self, added: date | None) -> str | None:
+        return added.isoformat() if added else None
 
     @model_validator(mode="after")
     def _one_subject(self) -> RuleConfig:
@@ -402,6 +410,17 @@ def mcp_servers(
             settings = mine.model_dump(exclude_unset=True) if mine is not None else {}
             servers[name] = given.model_copy(update=settings).defined_by("editor")
     return {name: one for name, one in servers.items() if one.enabled and one.is_defined}
+
+
+def load_rules(path: Path) -> list[RuleConfig]:
+    """The rules in a file that is written like `config.toml`; none if it is not there.
+
+    Raises UsageError that names the line.
+    """
+    if not path.exists():
+        return []
+    text, data = read_toml(path)
+    return _validate(data, path, text).policy.rules
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from laguna_agent.actions import Action, Decision, Mode
+from laguna_agent.actions import Action, Decision, Mode, Risk, Scope
+from laguna_agent.config import RuleConfig
 
 Status = Literal["done", "failed", "denied", "limit", "error", "interrupted"]
 FinishReason = Literal["stop", "tool_calls", "length", "cancelled", "context_full", "error"]
@@ -377,7 +378,12 @@ class Reply(_Event):
 
 
 class ApprovalRequested(_Event):
-    """The user is asked for approval. `rule` is the rule that answering "always" would add."""
+    """The user is asked for approval.
+
+    `rule` is the rule that an answer for longer than once would add, None if there is no narrow
+    one. `rule_text` says it in plain words (`run pytest with any arguments`), and `files` names the
+    file that would hold it, by scope; for the session that is empty, as its record holds it.
+    """
 
     type: Literal["approval_requested"] = "approval_requested"
     call_id: str
@@ -385,15 +391,33 @@ class ApprovalRequested(_Event):
     action: Action
     decision: Decision
     rule: str | None = None
+    rule_text: str = ""
+    files: dict[Scope, str] = {}
+    risks: list[Risk] = []
+    """What makes it risky; empty for what can be undone."""
+    sandboxed: bool | None = None
+    """Whether the command runs in the sandbox; None for what is no command."""
 
 
 class ApprovalGiven(_Event):
-    """The user's answer to an approval. The model sees `reason` when it is "no"."""
+    """The user's answer to an approval. The model sees `reason` when it is a refusal.
+
+    "always" and "never" add a rule for `scope`. Records of older versions have no scope: there,
+    "always" added a rule to the user's configuration.
+    """
 
     type: Literal["approval_given"] = "approval_given"
     call_id: str
-    answer: Literal["once", "always", "no"]
+    answer: Literal["once", "always", "no", "never"]
+    scope: Scope | None = None
     reason: str = ""
+
+
+class PermissionsChanged(_Event):
+    """The rules that hold for this session only, after one was added or removed."""
+
+    type: Literal["permissions_changed"] = "permissions_changed"
+    rules: list[RuleConfig]
 
 
 class ToolStarted(_Event):
@@ -482,6 +506,7 @@ Event = Annotated[
     | Reply
     | ApprovalRequested
     | ApprovalGiven
+    | PermissionsChanged
     | ToolStarted
     | ToolOutput
     | ToolFinished

@@ -216,8 +216,10 @@ def _lines(event: Event) -> Iterator[tuple[int, str]]:
             yield debug, f"{tool}: {len(event.content)} characters, {changed} files changed"
         case e.ApprovalRequested(tool=tool):
             yield info, f"{tool}: approval requested"
-        case e.ApprovalGiven(answer=answer):
-            yield info, f"approval given: {answer}"
+        case e.ApprovalGiven(answer=answer, scope=scope):
+            yield info, f"approval given: {answer}{f' ({scope})' if scope else ''}"
+        case e.PermissionsChanged(rules=rules):
+            yield info, f"rules for this session: {len(rules)}"
         case e.CheckRan(exit_code=code, duration_s=duration):
             yield info, f"check: exit code {code}, {duration:.1f} s"
         case e.PlanUpdated(steps=plan):

@@ -1,24 +1,44 @@
-"""Approvals: asks a person whether something may run, and keeps the rule that "always" adds."""
+"""Approvals: asks a person whether something may run, and keeps the rule that the answer adds."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple
+from datetime import date
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
-from laguna_agent.actions import Action, Decision
+from laguna_agent.actions import Action, Decision, RunCommand, Scope
 from laguna_agent.config import RuleConfig
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import ApprovalGiven, ApprovalRequested, Event, Notice
-from laguna_agent.paths import config_dir
+from laguna_agent.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    Event,
+    Notice,
+    PermissionsChanged,
+)
+from laguna_agent.policy import rules
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.permissions import remove_rule, rules_file, write_rule
 
 
 class Approval(NamedTuple):
-    """A person's answer to a request for approval. `reason` goes to the model with a "no"."""
+    """A person's answer to a request for approval.
 
-    answer: Literal["once", "always", "no"]
+    "always" allows it and "never" refuses it, now and by a rule from now on; `scope` says how far
+    the rule reaches. Where the request offers no rule, they answer this once. `reason` goes to the
+    model with a refusal.
+    """
+
+    answer: Literal["once", "always", "no", "never"]
     reason: str = ""
+    scope: Scope = "session"
+
+    @property
+    def allows(self) -> bool:
+        """Whether the action may run now."""
+        return self.answer in ("once", "always")
 
 
 Approver = Callable[[ApprovalRequested], Awaitable[Approval]]
@@ -35,30 +55,72 @@ async def request_approval(
     call_id: str,
     tool: str,
 ) -> Approval:
-    """Ask a person whether `action` may run. "always" adds a rule, for later sessions too."""
-    rule = gate.suggest_rule(action, tool=tool)
+    """Ask a person whether `action` may run. "always" and "never" add a rule."""
+    rule = await asyncio.to_thread(gate.suggest_rule, action, tool)
+    scopes: tuple[Scope, ...] = get_args(Scope) if rule is not None else ()
     request = ApprovalRequested(
         call_id=call_id,
         tool=tool,
         action=action,
         decision=decision,
-        rule=gate.rule_text(rule) if rule else None,
+        rule=rules.rule_text(rule) if rule else None,
+        rule_text=rules.in_words(rule, str(gate.workspace)) if rule else "",
+        files={scope: str(rules_file(scope, gate.workspace) or "") for scope in scopes},
+        risks=await asyncio.to_thread(gate.risks, action),
+        sandboxed=gate.sandboxed if isinstance(action, RunCommand) else None,
     )
     emit(request)
     approval = await approver(request)
-    emit(ApprovalGiven(call_id=call_id, answer=approval.answer, reason=approval.reason))
-    if approval.answer == "always" and rule is not None:
-        gate.add_rule(rule)
-        emit(await asyncio.to_thread(_save_rule, gate, rule))
+    lasts = rule is not None and approval.answer in ("always", "never")
+    emit(
+        ApprovalGiven(
+            call_id=call_id,
+            answer=approval.answer,
+            scope=approval.scope if lasts else None,
+            reason=approval.reason,
+        )
+    )
+    if rule is not None and lasts:
+        verdict = "allow" if approval.answer == "always" else "deny"
+        rule = rule.model_copy(update={"verdict": verdict, "added": date.today()})
+        emit(await add_rule(gate, rule, approval.scope, emit))
     return approval
 
 
-def _save_rule(gate: Gate, rule: RuleConfig) -> Notice:
-    """Write a rule to the user's configuration."""
-    path = config_dir() / "config.toml"
-    try:
-        gate.write_rule(rule, path)
-    except LagunaError as error:
-        text = f"The rule holds for this session only: {error}"
-        return Notice(level="warning", text=text)
-    return Notice(text=f"Rule added to {path}: {' '.join(gate.rule_text(rule).split())}")
+async def add_rule(
+    gate: Gate, rule: RuleConfig, scope: Scope, emit: Callable[[Event], None]
+) -> Notice:
+    """Put a rule in force and keep it where its scope says; returns a notice of it."""
+    said = rules.in_words(rule, str(gate.workspace))
+    may = "Laguna may" if rule.verdict == "allow" else "Laguna may not"
+    path = rules_file(scope, gate.workspace)
+    if path is not None:
+        try:
+            await asyncio.to_thread(_write, rule, path)
+        except LagunaError as error:
+            gate.rule_set.add(rule, "session")
+            emit(PermissionsChanged(rules=gate.rule_set.of("session")))
+            return Notice(level="warning", text=f"The rule holds for this session only: {error}")
+    gate.rule_set.add(rule, scope)
+    if path is None:
+        emit(PermissionsChanged(rules=gate.rule_set.of("session")))
+        return Notice(text=f"{may} {said}, in this session. /permissions takes it back.")
+    where = "in this repository" if scope == "repository" else "everywhere"
+    return Notice(text=f"{may} {said}, {where}: kept in {path}.")
+
+
+def _write(rule: RuleConfig, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_rule(rule, path)
+
+
+async def revoke_rule(
+    gate: Gate, rule: RuleConfig, scope: Scope, emit: Callable[[Event], None]
+) -> None:
+    """Take a rule out of force, and out of the file that holds it. Raises LagunaError."""
+    path = rules_file(scope, gate.workspace)
+    if path is not None:
+        await asyncio.to_thread(remove_rule, rule, path)
+    gate.rule_set.remove(rule, scope)
+    if path is None:
+        emit(PermissionsChanged(rules=gate.rule_set.of("session")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, find_skills, list_skills, reading_skills
 from laguna_agent.agent.state import SessionState
 from laguna_agent.atomic_write import atomic_write
-from laguna_agent.config import Config
+from laguna_agent.config import Config, RuleConfig
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import Notice
 from laguna_agent.models.conversation import ModelInfo, Sampling
@@ -34,9 +34,11 @@ from laguna_agent.paths import (
     repository_state_dir,
     state_dir,
 )
+from laguna_agent.plurals import counted
 from laguna_agent.policy import trust
 from laguna_agent.policy.environment import Inheritance, held_back
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.permissions import repository_rules
 from laguna_agent.policy.sandbox import SandboxKind, make_sandbox
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.prompts.loader.templates import StaticVariables
@@ -57,7 +59,9 @@ def make_services(
     state_dir = repository_state_dir(root)
     cwd = settings.cwd.resolve()
     inheritance = Inheritance.of(config)
-    gate, sandbox, notices = _make_gate(settings, root, trajectory.directory, state_dir)
+    gate, sandbox, notices = _make_gate(
+        settings, root, trajectory.directory, state_dir, recorder.state.rules
+    )
     outer = passed_over(settings.cwd)
     if outer is not None:
         text = f"The repository in {outer} holds your home, so laguna works in {root} alone."
@@ -144,7 +148,11 @@ def make_state(settings: Settings, services: Services) -> SessionState:
 
 
 def _make_gate(
-    settings: Settings, root: Path, session_dir: Path, state_dir: Path
+    settings: Settings,
+    root: Path,
+    session_dir: Path,
+    state_dir: Path,
+    session_rules: Sequence[RuleConfig],
 ) -> tuple[Gate, SandboxKind, list[Notice]]:
     """The policy and the sandbox; a notice where there is no sandbox."""
     config = settings.config
@@ -160,6 +168,8 @@ def _make_gate(
         interactive=settings.interactive,
         state_dirs=[session_dir],
         offline=config.offline,
+        repository_rules=repository_rules(root),
+        session_rules=session_rules,
     )
     hidden, read_only = gate.denied_paths()
     choice = make_sandbox(
@@ -179,6 +189,9 @@ def _make_gate(
     if choice.repositories is not None:
         gate.confine(choice.repositories)
     notices: list[Notice] = []
+    if session_rules:
+        text = f"This session keeps {counted(len(session_rules), 'rule')} of earlier answers; "
+        notices.append(Notice(text=f"{text}/permissions lists them."))
     if choice.confined and (secrets_hidden := gate.hidden_secrets()):
         names = ", ".join(os.path.relpath(path, root) for path in secrets_hidden[:4])
         more = f" and {len(secrets_hidden) - 4} more" if len(secrets_hidden) > 4 else ""

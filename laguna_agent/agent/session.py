@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from laguna_agent.actions import Mode
-from laguna_agent.agent.approval import Approver
+from laguna_agent.actions import Mode, Scope
+from laguna_agent.agent.approval import Approver, revoke_rule
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.conversation_start import adopt_record, start_conversation
 from laguna_agent.agent.factory import make_services, make_state
@@ -28,12 +28,14 @@ from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, called_skill, skill_context
 from laguna_agent.agent.undo import choose, left_notices, steps_of, undo_files, undoable
+from laguna_agent.config import RuleConfig
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
 from laguna_agent.log import log_error, logger, unexpected
 from laguna_agent.models.conversation import Conversation, ModelInfo
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.permissions import Permission, permissions
 from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.checkpoints.change import Step, Taken
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
@@ -238,6 +240,14 @@ class Session:
         """Change what may run without asking, from the next call on."""
         self.gate.mode = mode
 
+    def permissions(self) -> list[Permission]:
+        """The rules in force, and where each is kept. Reads files; raises UsageError."""
+        return permissions(self.gate.rule_set, self.root, trusted=self.settings.trusted)
+
+    async def revoke(self, rule: RuleConfig, scope: Scope) -> None:
+        """Take a rule out of force and out of its file. Raises LagunaError."""
+        await revoke_rule(self.gate, rule, scope, self._services.emit)
+
     def set_check(self, command: str | None) -> None:
         """Set the check of every task from the next turn on, or none."""
         self._state.check = self.settings.check = command
@@ -245,7 +255,8 @@ class Session:
     def carried_over(self, settings: Settings) -> Settings:
         """Settings for the next session of the same interface: with the mode, the planning, the
         check and the rules that a person has set in this one."""
-        policy = settings.config.policy.model_copy(update={"rules": list(self.gate.rules)})
+        configured = self.gate.rule_set.of("everywhere")
+        policy = settings.config.policy.model_copy(update={"rules": configured})
         return replace(
             settings,
             mode=self.gate.mode,

@@ -118,6 +118,7 @@ class ToolExecutor:
                     return _refused(call, why)
             decision = self.services.gate.decide(action, tool=call.name)
             log_decision(call.name, decision)
+            self.services.gate.uses[decision.rule] += 1
             reason: str | None = None
             if decision.verdict == "deny":
                 reason = f"{decision.rule}. {decision.reason}"
@@ -136,7 +137,7 @@ class ToolExecutor:
         approval = await self.services.request_approval(
             action, decision, call_id=call.id, tool=call.name
         )
-        if approval.answer != "no":
+        if approval.allows:
             return None
         return f"The user said no: {approval.reason}" if approval.reason else "The user said no"
 

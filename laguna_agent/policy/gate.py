@@ -7,6 +7,7 @@ that allow; then the mode. Each decision names what decided.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from laguna_agent.actions import (
     Mode,
     Network,
     ReadPath,
+    Risk,
     RunCommand,
     Verdict,
     WritePath,
@@ -31,10 +33,12 @@ from laguna_agent.policy.git_layout import git_directories, git_layout, is_of_li
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.hidden_secrets import HiddenSecrets
 from laguna_agent.policy.irreversible import loss
+from laguna_agent.policy.permissions import RuleSet
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy
+from laguna_agent.policy.risks import risks
 from laguna_agent.policy.secret_reads import shown_secret, untracked_secrets
-from laguna_agent.policy.suggestions import suggested_words
+from laguna_agent.policy.suggestions import narrowest_rule
 from laguna_agent.policy.words import possible_paths
 from laguna_agent.policy.wrappers import visible_commands
 
@@ -47,7 +51,8 @@ class Gate:
 
     `sandboxed` says that commands run in a real sandbox, `network` that children have a network.
     `state_dirs` are directories of laguna's own state that this session may read (long outputs).
-    `search_path` is where programs are looked up (by default the process's `PATH`).
+    `search_path` is where programs are looked up (by default the process's `PATH`). `rules` are
+    those of the configuration; approvals add to all three kinds.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Gate:
         state_dirs: Sequence[Path] = (),
         offline: bool = False,
         search_path: str | None = None,
+        repository_rules: Sequence[RuleConfig] = (),
+        session_rules: Sequence[RuleConfig] = (),
     ) -> None:
         self.mode: Mode = mode
         self.plan = plan
@@ -74,7 +81,9 @@ class Gate:
         self.interactive = interactive
         self.offline = offline
         self._root = os.fspath(self.workspace)
-        self._rules = list(rules)
+        self.rule_set = RuleSet(rules, repository_rules, session_rules)
+        self.uses = Counter[str]()
+        """How often each rule decided about a call, by what `Decision.rule` says."""
         self._state_dirs = [sensitive_paths.real(path) for path in state_dirs]
         self._read_only = ReadOnlyPolicy(
             self._root, self._state_dirs, self._permits_reading, search_path
@@ -153,43 +162,34 @@ class Gate:
     @property
     def rules(self) -> tuple[RuleConfig, ...]:
         """The rules in force, in order."""
-        return tuple(self._rules)
-
-    def add_rule(self, rule: RuleConfig) -> None:
-        """Put a rule in force for the rest of the session."""
-        if rule not in self._rules:
-            self._rules.append(rule)
-
-    def rule_text(self, rule: RuleConfig) -> str:
-        """The rule as TOML, as it would be written to the configuration."""
-        return rules.rule_text(rule)
-
-    def write_rule(self, rule: RuleConfig, config_path: Path) -> None:
-        """Add a rule to the user's configuration file, leaving the rest of it as it is."""
-        rules.write_rule(rule, config_path)
+        return self.rule_set.all
 
     def suggest_rule(self, action: Action, tool: str) -> RuleConfig | None:
-        """The narrowest useful rule that would allow this action, or None."""
-        match action:
-            case ReadPath() if sensitive_paths.secret_reason(action.path, self._root) is None:
-                return RuleConfig(verdict="allow", path=rules.escaped(action.path))
-            case WritePath() if self._protected(action.path) is None:
-                return RuleConfig(verdict="allow", path=rules.escaped(action.path), write=True)
-            case RunCommand():
-                return self._suggest_command(action)
-            case Network():
-                return RuleConfig(verdict="allow", host=action.host)
-            case GitWrite():
-                return RuleConfig(verdict="allow", command=f"git {action.operation} *")
-            case _:
-                return None
+        """The narrowest useful rule that would allow this action from now on, or None.
+
+        None also for what no undo brings back, and where another rule asks each time.
+        """
+        if any(risk.lasting for risk in self.risks(action)):
+            return None
+        rule = narrowest_rule(action, self._root, self._read_only_objection)
+        if rule is None:
+            return None
+        self.rule_set.add(rule, "session")
+        try:
+            return rule if self.decide(action, tool=tool).verdict == "allow" else None
+        finally:
+            self.rule_set.remove(rule, "session")
+
+    def risks(self, action: Action) -> list[Risk]:
+        """What makes an action risky, the worst first."""
+        return risks(action, self._root, self._permits_reading)
 
     def denied_paths(self) -> tuple[list[Path], list[Path]]:
         """Paths that the sandbox must hide, and paths it must keep read-only: from rules that deny,
         with patterns expanded to the files that exist now."""
         hidden: list[Path] = []
         fixed: list[Path] = []
-        for rule in self._rules:
+        for rule in self.rules:
             if rule.verdict == "deny" and rule.path is not None:
                 found = rules.existing_paths(rule, self._root)
                 (fixed if rule.write else hidden).extend(found)
@@ -206,7 +206,7 @@ class Gate:
         """Paths outside the workspace that rules allow to be written, for the sandbox."""
         return [
             path
-            for rule in self._rules
+            for rule in self.rules
             if rule.verdict == "allow" and rule.path is not None and rule.write
             for path in rules.existing_paths(rule, self._root)
             if not sensitive_paths.is_under(path, self._root)
@@ -214,13 +214,13 @@ class Gate:
 
     def _permits_reading(self, path: str) -> bool:
         """Whether a rule allows reading this path."""
-        allowing = [r for r in self._rules if r.verdict == "allow" and r.path is not None]
+        allowing = [r for r in self.rules if r.verdict == "allow" and r.path is not None]
         return any(rules.covers_path(rule, path, self._root, wide=False) for rule in allowing)
 
     def _by_rule(
         self, verdict: Verdict, action: Action, tool: str, analysis: CommandAnalysis | None
     ) -> Decision | None:
-        for rule in self._rules:
+        for rule in self.rules:
             if rule.verdict != verdict:
                 continue
             if not rules.covers_action(rule, action, tool, analysis, self._root):
@@ -248,7 +248,7 @@ class Gate:
 
     def _hides_command(self, action: Action) -> Decision | None:
         """Ask about a command that hides what it runs, when there are rules that deny commands."""
-        denies = [r for r in self._rules if r.verdict == "deny" and r.command is not None]
+        denies = [r for r in self.rules if r.verdict == "deny" and r.command is not None]
         if not isinstance(action, RunCommand) or not denies:
             return None
         visible = list(visible_commands(action.command))
@@ -329,7 +329,7 @@ class Gate:
         reason = self._read_only_objection(analysis)
         if reason is None:
             return _decision("allow", "built-in: only reads", "")
-        for rule in self._rules:
+        for rule in self.rules:
             if rule.verdict == "allow" and rule.tool == tool:
                 return _decision("allow", rules.rule_label(rule), "this rule matches")
         if allowed := self._allowed_by_rules(analysis):
@@ -337,7 +337,7 @@ class Gate:
         return _decision("ask", f"mode {self.mode}", reason)
 
     def _read_only_objection(self, analysis: CommandAnalysis) -> str | None:
-        forbidding = [rule for rule in self._rules if rule.verdict != "allow"]
+        forbidding = [rule for rule in self.rules if rule.verdict != "allow"]
         return self._read_only.command_objection(analysis, forbidding)
 
     def _allowed_by_rules(self, analysis: CommandAnalysis) -> Decision | None:
@@ -366,7 +366,7 @@ class Gate:
         """The rule that allows a simple command. A `*` lets neither an option through with which a
         program that reads does more, nor the name of a secret file."""
         values = command.simple.values or []
-        for rule in self._rules if values else ():
+        for rule in self.rules if values else ():
             if rule.verdict != "allow" or rule.command is None:
                 continue
             if not rules.covers_words(rule.command, values, wide=False):
@@ -378,20 +378,6 @@ class Gate:
                 continue
             return rule
         return None
-
-    def _suggest_command(self, action: RunCommand) -> RuleConfig | None:
-        analysis = analyse(action.command, sensitive_paths.real(action.cwd))
-        if not analysis.script.exact or analysis.script.writes:
-            return None
-        asked = [
-            command
-            for command in analysis.commands
-            if self._read_only_objection(CommandAnalysis(analysis.script, [command], analysis.cwds))
-        ]
-        if len(asked) != 1 or (values := asked[0].simple.values) is None:
-            return None
-        pattern = suggested_words(values)
-        return None if pattern is None else RuleConfig(verdict="allow", command=pattern)
 
 
 def _decision(verdict: Verdict, rule: str, reason: str) -> Decision:

@@ -1,4 +1,4 @@
-"""Policy rules: what each covers, how it is written, and how one is added to the configuration.
+"""Policy rules: what each covers, and how it is written and said.
 
 A rule names a tool, a path, a command or a host. Paths are globs (`*` stays within a folder, `**`
 crosses folders); a path without a pattern covers everything below it; relative paths start at the
@@ -14,15 +14,12 @@ import glob
 import os
 import re
 import shlex
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand, WritePath
 from laguna_agent.config import RuleConfig
-from laguna_agent.config_file import edit_config
-from laguna_agent.errors import UsageError
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.analysed import CommandAnalysis
 from laguna_agent.policy.git_table import without_globals
@@ -326,6 +323,31 @@ def rule_label(rule: RuleConfig) -> str:
     return f"{rule.verdict} {key} {_quoted(value)}" + (" (write)" if rule.write else "")
 
 
+def in_words(rule: RuleConfig, workspace: str = "") -> str:
+    """What the rule is about, in plain words: `run pytest with any arguments`, `read ~/notes`."""
+    if rule.command is not None:
+        words = command_words(rule.command)
+        if words[-1:] == ("*",):
+            return f"run {shlex.join(words[:-1])} with any arguments"
+        return f"run exactly: {rule.command}"
+    if rule.path is not None:
+        allows = rule.verdict == "allow"
+        verb = "change" if rule.write else "read" if allows else "read or change"
+        return f"{verb} {_shown_path(rule.path, workspace)}"
+    if rule.host is not None:
+        return f"connect to {rule.host}"
+    return f"use the tool {rule.tool}"
+
+
+def _shown_path(pattern: str, workspace: str) -> str:
+    """A path rule as people write paths: relative to the workspace or to the home directory."""
+    plain = re.sub(r"\[([*?\[])\]", r"\1", pattern)
+    if workspace and plain != workspace and sensitive_paths.is_under(plain, workspace):
+        return os.path.relpath(plain, workspace)
+    home = sensitive_paths.real(sensitive_paths.home())
+    return f"~/{os.path.relpath(plain, home)}" if plain.startswith(f"{home}/") else plain
+
+
 def _subject(rule: RuleConfig) -> Iterator[tuple[str, str]]:
     """What the rule is about: a key and its value."""
     subjects = {"tool": rule.tool, "path": rule.path, "command": rule.command, "host": rule.host}
@@ -340,28 +362,7 @@ def _quoted(text: str) -> str:
     return f'"{out}"'
 
 
-def _inline(rule: RuleConfig) -> str:
+def inline(rule: RuleConfig) -> str:
+    """The rule as an inline table of TOML."""
     fields = rule_text(rule).split("\n")[1:]
     return "{ " + ", ".join(fields) + " }"
-
-
-def write_rule(rule: RuleConfig, config_path: Path) -> None:
-    """Add a rule to a configuration file, unless it has the rule already.
-
-    Raises UsageError when the file is not valid TOML or cannot hold the rule.
-    """
-    fields = rule.model_dump(exclude_none=True, exclude_defaults=True)
-
-    def add(config: MutableMapping[str, Any]) -> None:
-        policy = config.setdefault("policy", {})
-        rules = policy.get("rules")
-        if rules is None:
-            policy["rules"] = [fields]
-        elif fields not in rules:
-            rules.append(fields)
-
-    try:
-        edit_config(config_path, add)
-    except UsageError as error:
-        hint = f"Add this to it yourself: {_inline(rule)}"
-        raise UsageError(error.message, hint=hint) from error

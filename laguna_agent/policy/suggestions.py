@@ -1,4 +1,4 @@
-"""The narrowest useful rule for a command that the user always allows.
+"""The narrowest useful rule for what a person allows for longer than once.
 
 A rule for exactly one command asks again at the next file name, so development tools get their
 subcommand and any arguments; everything else gets exactly what was approved.
@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand, WritePath
+from laguna_agent.config import RuleConfig
+from laguna_agent.policy import rules, sensitive_paths
+from laguna_agent.policy.analysed import CommandAnalysis
+from laguna_agent.policy.command_analysis import analyse
 
 _RUNNERS = frozenset(
     {
@@ -57,6 +63,45 @@ _SUBCOMMANDS: dict[str, frozenset[str]] = {
 }
 _TWO_WORDS = {("npm", "run"), ("yarn", "run"), ("pnpm", "run")}
 _MODULES = frozenset({"pytest", "unittest", "mypy", "ruff", "black", "compileall"})
+
+
+def narrowest_rule(
+    action: Action, root: str, objection: Callable[[CommandAnalysis], str | None]
+) -> RuleConfig | None:
+    """The narrowest useful rule that covers this action, or None.
+
+    `root` is the workspace; `objection` says why a command is not allowed as read-only.
+    """
+    match action:
+        case ReadPath(path=path):
+            secret = sensitive_paths.secret_reason(path, root)
+            return None if secret else RuleConfig(verdict="allow", path=rules.escaped(path))
+        case WritePath(path=path):
+            return RuleConfig(verdict="allow", path=rules.escaped(path), write=True)
+        case RunCommand():
+            return _command_rule(action, objection)
+        case Network(host=host):
+            return RuleConfig(verdict="allow", host=host)
+        case GitWrite(operation=operation):
+            return RuleConfig(verdict="allow", command=f"git {operation} *")
+
+
+def _command_rule(
+    action: RunCommand, objection: Callable[[CommandAnalysis], str | None]
+) -> RuleConfig | None:
+    """A rule for the one simple command of a line that needs approval."""
+    analysis = analyse(action.command, sensitive_paths.real(action.cwd))
+    if not analysis.script.exact or analysis.script.writes:
+        return None
+    asked = [
+        command
+        for command in analysis.commands
+        if objection(CommandAnalysis(analysis.script, [command], analysis.cwds))
+    ]
+    if len(asked) != 1 or (values := asked[0].simple.values) is None:
+        return None
+    pattern = suggested_words(values)
+    return None if pattern is None else RuleConfig(verdict="allow", command=pattern)
 
 
 def suggested_words(words: Sequence[str]) -> str | None:

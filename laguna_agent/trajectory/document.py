@@ -110,7 +110,7 @@ def blocks_of(event: Event) -> tuple[str, str, list[DocumentBlock]] | None:
             )
         case ApprovalGiven():
             return (
-                f"Answer: {event.answer}",
+                f"Answer: {event.answer}{f' ({event.scope})' if event.scope else ''}",
                 "",
                 [DocumentBlock(event.reason)] if event.reason else [],
             )

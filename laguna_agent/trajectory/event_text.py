@@ -56,7 +56,7 @@ def _text(event: Event) -> str:
         case ApprovalRequested():
             return f"{event.tool}: {json_text(event.action.model_dump(exclude_defaults=True))}"
         case ApprovalGiven():
-            return " ".join(part for part in (event.answer, event.reason) if part)
+            return " ".join(part for part in (event.answer, event.scope, event.reason) if part)
         case _:
             return ""
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from laguna_agent.config import RuleConfig
 from laguna_agent.events import (
     Compacted,
     KeptSettings,
+    PermissionsChanged,
     PlanStep,
     PlanUpdated,
     Reply,
@@ -67,6 +69,8 @@ class ConversationState:
     started: SessionStarted | None = None
     settings: KeptSettings | None = None
     """The settings of the last turn."""
+    rules: list[RuleConfig] = field(default_factory=list)
+    """The rules that hold for this session only. Rewinding keeps them."""
     system: SystemPrompt | None = None
     token_ids: list[int] | None = None
     """The prompt from the end of the static prefix to the end of the last reply, for
@@ -135,6 +139,8 @@ class ConversationState:
         match event:
             case SessionStarted():
                 self.started = event
+            case PermissionsChanged():
+                self.rules = event.rules
             case SystemPrompt():
                 self.system = event
                 if not self.history:
@@ -224,7 +230,8 @@ def conversation_state(
     for stored in source.events():
         if at is not None and stored.seq > at:
             break
-        if keeps(stored.seq):
+        # A permission that was taken back does not return with a rewind.
+        if keeps(stored.seq) or isinstance(stored.event, PermissionsChanged):
             state.apply(stored)
         state.last_seq = stored.seq
     return state

@@ -65,7 +65,7 @@ class Life:
 
 
 async def _always(_: Any) -> Approval:
-    return Approval("always")
+    return Approval("always", scope="everywhere")
 
 
 @pytest.fixture

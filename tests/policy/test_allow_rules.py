@@ -116,7 +116,7 @@ def test_always_for_a_name_like_a_pattern_covers_this_file_only(
     action = WritePath(path=str(folder / name))
     rule = gate.suggest_rule(action, "write")
     assert rule is not None
-    gate.add_rule(rule)
+    gate.rule_set.add(rule, "session")
     assert gate.decide(action, tool="write").verdict == "allow"
     for other in ("a", "abc", "b", "a.py"):
         assert gate.decide(WritePath(path=str(folder / other)), tool="write").verdict == "ask"
@@ -124,7 +124,7 @@ def test_always_for_a_name_like_a_pattern_covers_this_file_only(
     outside = ReadPath(path=str(workspace.parent / "repo-evil" / name))
     read_rule = gate.suggest_rule(outside, "read")
     assert read_rule is not None
-    gate.add_rule(read_rule)
+    gate.rule_set.add(read_rule, "session")
     assert gate.decide(outside, tool="read").verdict == "allow"
     beside = ReadPath(path=str(workspace.parent / "repo-evil" / "f"))
     assert gate.decide(beside, tool="read").verdict == "ask"

@@ -577,7 +577,7 @@ async def test_always_lasts_for_the_next_session(opened: Opened, workspace: Path
 
     async def always(request: ApprovalRequested) -> Approval:
         asked.append(request)
-        return Approval("always")
+        return Approval("always", scope="everywhere")
 
     script = [call("shell", command="touch made"), call("shell", command="touch made"), DONE]
     session, _ = await opened(script, mode="ask", approver=always)
@@ -599,7 +599,7 @@ async def test_always_lasts_for_the_next_session(opened: Opened, workspace: Path
 
 async def test_a_rule_that_cannot_be_saved_holds_for_the_session(opened: Opened) -> None:
     async def always(request: ApprovalRequested) -> Approval:
-        return Approval("always")
+        return Approval("always", scope="everywhere")
 
     session, _ = await opened(
         [call("shell", command="touch made"), DONE], mode="ask", approver=always

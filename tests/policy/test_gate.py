@@ -15,6 +15,7 @@ from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand
 from laguna_agent.config import RuleConfig, load_config
 from laguna_agent.errors import UsageError
 from laguna_agent.policy.gate import Gate
+from laguna_agent.policy.permissions import write_rule
 from support.shell_runs import copied, run_gated, run_in_bash
 
 Make = Callable[..., Gate]
@@ -449,7 +450,7 @@ def test_always_suggests_the_narrowest_useful_rule(
     assert (rule.command if rule else None) == pattern
     if rule:
         assert gate.decide(action, tool="shell").verdict == "ask"
-        gate.add_rule(rule)
+        gate.rule_set.add(rule, "session")
         decision = gate.decide(action, tool="shell")
         assert (decision.verdict, decision.rule) == ("allow", f'allow command "{pattern}"')
 
@@ -483,7 +484,7 @@ def test_a_written_rule_leaves_the_rest_of_the_file_as_it_is(
     path = tmp_path / "config.toml"
     path.symlink_to(real)
     rule = allow(command='say "hi\\n" *')[0]
-    make_gate().write_rule(rule, path)
+    write_rule(rule, path)
     after = real.read_bytes().decode()
     for line in before.split("\n"):
         assert line.replace("rules = []", "rules = [") in after
@@ -493,7 +494,7 @@ def test_a_written_rule_leaves_the_rest_of_the_file_as_it_is(
     assert rule in config.policy.rules
     assert path.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
-    make_gate().write_rule(rule, path)
+    write_rule(rule, path)
     assert real.read_bytes().decode() == after, "written twice"
 
 
@@ -501,7 +502,7 @@ def test_a_rule_is_added_to_an_inline_table(make_gate: Make, tmp_path: Path) -> 
     path = tmp_path / "config.toml"
     path.write_text("policy = { network = true } # mine\n")
     (rule,) = allow(command="make")
-    make_gate().write_rule(rule, path)
+    write_rule(rule, path)
     policy = load_config(user=path, environment={}).policy
     assert (policy.network, policy.rules) == (True, [rule])
     assert path.read_text().endswith("# mine\n")
@@ -512,7 +513,7 @@ def test_a_file_that_cannot_hold_a_rule_is_left_alone(make_gate: Make, tmp_path:
     for text in ('policy = "none"\n', "not toml ["):
         path.write_text(text)
         with pytest.raises(UsageError):
-            make_gate().write_rule(allow(command="make")[0], path)
+            write_rule(allow(command="make")[0], path)
         assert path.read_text() == text
 
 

@@ -78,7 +78,7 @@ async def test_a_new_conversation_and_another_model_keep_what_a_person_has_set(d
         await ui.command("/mode auto")
         await ui.command("/plan")
         rule = RuleConfig(verdict="allow", path="/etc/hostname")
-        ui.app.agent.session.gate.add_rule(rule)
+        ui.app.agent.session.gate.rule_set.add(rule, "everywhere")
         for number, reopen in enumerate(
             (lambda: ui.app.slash_commands.run("/new"), lambda: ui.app.models._reopen(model="two")),
             start=2,

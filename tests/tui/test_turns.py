@@ -219,15 +219,17 @@ async def test_the_model_gets_the_reason_of_a_denial(drive):
         assert "The user said no: add a test first" in ui.conversations[-1].prompt
 
 
-async def test_allow_always_saves_the_rule_that_was_shown(drive, laguna_home):
+async def test_allow_for_the_session_adds_the_rule_that_was_shown(drive, laguna_home):
     async with drive([call("shell", command="touch made"), Reply(text="Done so.")]) as ui:
         await ui.idle()
         await ui.send("make it")
         await ui.shows("$ touch made")
-        await ui.shows("a saves:")
+        await ui.shows("a for this session:")
         await ui.pilot.press("a")
         await ui.shows("Done so.")
-        assert "touch made" in (laguna_home / "config" / "config.toml").read_text()
+        [rule] = ui.app.agent.session.gate.rule_set.of("session")
+        assert rule.command == "touch made"
+        assert not (laguna_home / "config" / "config.toml").exists()
 
 
 async def test_keys_typed_just_before_an_approval_go_to_the_composer(drive, repository):

@@ -91,7 +91,7 @@ class CheckRunner:
         why = f"the check of this task, to run now and after changes; {decision.reason}"
         decision = decision.model_copy(update={"reason": why.removesuffix("; ")})
         approval = await services.request_approval(action, decision, call_id="check", tool="done")
-        self._approved = approval.answer != "no"
+        self._approved = approval.allows
 
     def _action(self) -> RunCommand:
         start = self._services.tool_context.start

@@ -78,6 +78,7 @@ def explain(options: argparse.Namespace) -> int:
     from laguna_agent.config import load_config
     from laguna_agent.policy import trust
     from laguna_agent.policy.gate import Gate
+    from laguna_agent.policy.permissions import repository_rules
     from laguna_agent.policy.sandbox import make_sandbox
 
     root = repository(options)
@@ -104,6 +105,7 @@ def explain(options: argparse.Namespace) -> int:
             trusted=trusted,
             interactive=True,
             offline=config.offline,
+            repository_rules=repository_rules(root),
         )
         decided[mode] = gate.decide(RunCommand(command=options.why, cwd=str(root)), tool="shell")
     if options.json:
@@ -138,7 +140,7 @@ def examine(root: Path) -> Iterator[Finding]:
     else:
         known = config
         checks = {
-            "rules": lambda: _rules(known),
+            "rules": lambda: _rules(known, root),
             "model": lambda: _model(known),
             **checks,
             "variables": lambda: _variables(known),
@@ -162,12 +164,17 @@ def _directories(root: Path) -> Iterator[Finding]:
     yield Finding("log", "ok", f"{log_path()}; of engines: {paths.logs_dir()}")
 
 
-def _rules(config: Config) -> Iterator[Finding]:
-    rules = config.policy.rules
-    yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in your configuration")
-    for rule in rules:
-        about = rule.tool or rule.path or rule.command or rule.host
-        yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
+def _rules(config: Config, root: Path) -> Iterator[Finding]:
+    from laguna_agent.policy.permissions import repository_rules
+
+    for rules, where in (
+        (config.policy.rules, "your configuration"),
+        (repository_rules(root), "permissions.toml of this repository"),
+    ):
+        yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in {where}")
+        for rule in rules:
+            about = rule.tool or rule.path or rule.command or rule.host
+            yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
 
 
 def _model(config: Config) -> Iterator[Finding]:

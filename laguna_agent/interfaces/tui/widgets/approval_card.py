@@ -105,7 +105,7 @@ class ApprovalCard(Vertical, can_focus=True):
         below: list[RenderableType] = [FittedRow(self._answers(request))]
         if request.rule:
             text = visible(" ".join(request.rule.split()), single_line=True)
-            rule = Text(f"a saves: {text}", style=p.muted)
+            rule = Text(f"a for this session: {text}", style=p.muted)
             most = 0 if height < _VERY_LOW else 1 if height < _LOW else 2
             cut, whole = self._cut(rule, most)
             if not whole:
