@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from laguna_agent.events import ToolCall
+from laguna_agent.models.chat.argument_forms import gemma_arguments, python_calls
 from laguna_agent.models.chat.call_parsers import (
     FUNCTION_TAGS,
     KEY_TAGS,
@@ -43,24 +44,40 @@ _FORMS = {
         + _NAME
         + r"\s*(?:<\|channel\|>commentary)?\s*(?:<\|constrain\|>)?\s*(?:json)?\s*"
         + r"(?:<\|message\|>)?\s*(?=\{)",
+        "functionary": r"(?m:^)>>>" + _NAME + r"\s*\n(?=\{)",
+        "solar": r"<\|tool_call:begin\|>[^<\n]*<\|tool_call:name\|>\s*"
+        + _NAME
+        + r"\s*<\|tool_call:args\|>\s*(?=\{)",
     },
     "object": {
-        "hermes": r"<(?:tool_call|function_call|functioncall|tools|tool_use)>\s*(?=[\[{])",
-        "granite": r"<\|(?:tool_call|python_tag)\|>\s*(?=[\[{])",
+        "hermes": r"<(?:tool_calls?|function_call|functioncall|tools|tool_use|TOOLCALL)>"
+        r"\s*(?=[\[{])",
+        "granite": r"<\|(?:tool_call|python_tag|function_call|tool_call_start|python_start"
+        r"|START_ACTION|action_start\|>\s*<\|plugin)\|>\s*(?=\[?\s*\{)",
         "mistral_list": r"\[TOOL_CALLS\]\s*(?=[\[{])",
+        "firefunction": r"(?<![\w.])functools(?=\[\s*\{\s*\")",
+        "gigachat": r"function call<\|role_sep\|>\s*(?=\{)",
     },
+    "named": {"apertus": r"<\|tools_prefix\|>\s*(?=\[)"},
+    "python": {
+        "lfm": r"<\|(?P<python_mark>tool_call|python)_start\|>\s*(?=\[?\s*[A-Za-z_][\w.]*\()",
+        "olmo": r"<function_calls>\s*(?=\[?[A-Za-z_][\w.]*\()",
+    },
+    "gemma": {"gemma4": r"<\|tool_call>\s*call:" + _NAME + r"\s*(?=\{)"},
     "tags": {
         "qwen_coder": r"(?:<tool_call>\s*)?<function=",
         "glm": r"<tool_call>\s*(?=[\w./-]+\s*(?:<arg_key>|</tool_call>))",
+        "hunyuan": r"<tool_call>\s*(?=[\w./-]+\s*<tool_sep>)",
     },
     "invoke": {
-        "invoke": r"<(?P<mark>(?:[|｜‖]+DSML[|｜‖]+)?)invoke\s+"
+        "invoke": r"<(?P<mark>(?:[|｜‖]+DSML[|｜‖]+|\w+:)?(?:invoke|function))\s+"
         r"name=\"(?P<name_invoke>[^\"\n]+)\"\s*>"
     },
 }
 _TAGS = {
     "qwen_coder": replace(FUNCTION_TAGS, name=("", ">"), close=""),
     "glm": KEY_TAGS,
+    "hunyuan": replace(KEY_TAGS, name=("", "<tool_sep>")),
 }
 _KIND = {form: kind for kind, forms in _FORMS.items() for form in forms}
 _QUOTED = (
@@ -76,20 +93,26 @@ _NEXT = re.compile(
     re.DOTALL,
 )
 _END = re.compile(
-    r"\s*(?:```\s*)?(?:</(?:tool_call|function|function_call|functioncall|tools|tool_use)>"
-    r"|<[｜|]tool[▁_ ]call[▁_ ]end[｜|]>|<\|(?:tool_call_end|/tool_call|call|end|eom_id)\|>)\s*"
-    r"(?:</tool_call>)?"
+    r"\s*(?:```\s*)?(?:</(?:tool_calls?|function|function_call|functioncall|tools|tool_use"
+    r"|TOOLCALL)>|<[｜|]tool[▁_ ]call[▁_ ]end[｜|]>"
+    r"|<\|(?:tool_call_end|tool_call:end|/tool_call|python_end|END_ACTION|action_end|tools_suffix"
+    r"|call|end|eom_id)\|>|<tool_call\|>)\s*(?:</tool_calls?>)?"
 )
 _AROUND = re.compile(
-    r"<\|tool_calls_section_(?:begin|end)\|>|<[｜|]tool[▁_ ]calls[▁_ ](?:begin|end)[｜|]>"
-    r"|</?(?:[|｜‖]+DSML[|｜‖]+)?(?:function_calls|tool_calls|calls|(?:minimax|seed):tool_call)>"
-    r"|<\|start\|>assistant|</tool_call>"
+    r"<\|tool_calls_section_(?:begin|end)\|>|<[｜|]tool[▁_ ]calls(?:[▁_ ](?:begin|end))?[｜|]>"
+    r"|</?(?:[|｜‖]+DSML[|｜‖]+|\w+:)?(?:function_calls|tool_calls|calls|tool_call)>"
+    r"|<\|start\|>assistant|<\|(?:START|END)_(?:ACTION|RESPONSE)\|>"
 )
 _PARAMETER = re.compile(
-    r"<(?:[|｜‖]+DSML[|｜‖]+)?parameter\s+name=\"([^\"\n]+)\"[^>]*>(.*?)"
-    r"</(?:[|｜‖]+DSML[|｜‖]+)?parameter>",
+    r"<((?:[|｜‖]+DSML[|｜‖]+|\w+:)?param(?:eter)?)\s+name=\"([^\"\n]+)\"[^>]*>(.*?)</\1>",
     re.DOTALL,
 )
+_ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)>(.*?)</\1>", re.DOTALL)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_SPELT = re.compile(
+    r"(</?(?:tool_calls?|tool_sep|arg_key|arg_value)):opensource>|\]<\]minimax\[>\["
+)
+"""What Hunyuan adds to its tags, and MiniMax M3 puts before each of its own."""
 _CHANNEL = re.compile(
     r"(?:<\|start\|>assistant)?<\|channel\|>(analysis|final)\s*<\|message\|>"
     r"(.*?)(?=<\|start\|>|<\|channel\|>|<\|end\|>|<\|return\|>|\Z)(?:<\|end\|>|<\|return\|>)?",
@@ -101,7 +124,10 @@ CALL_MARKS = (
     "<tool_call>", "<function=", "<function_call>", "<functioncall>", "<tools>", "<tool_use>",
     "<|tool_call", "<|python_tag|>", "<｜tool", "[TOOL_CALLS]", "<|channel|>", "<|start|>",
     "commentary to=", "to=functions.", "<invoke", "<function_calls>", "<minimax:tool_call>",
-    "<｜DSML｜", "<｜｜DSML", "<|DSML|", "<‖DSML",
+    "<｜DSML｜", "<｜｜DSML", "<|DSML|", "<‖DSML", "<tool_calls", "<tool_call:", "<TOOLCALL>",
+    "<function name=", "<|python_start|>", "<|START_ACTION|>", "<|action_start|>",
+    "<|tools_prefix|>", "functools[", "]<]minimax[>[", "<|function_call|>",
+    "function call<|role_sep|>", "<steptml:", "<atem:",
 )  # fmt: skip
 """Texts with which calls in tags begin: what follows one is not shown before it is understood."""
 
@@ -122,6 +148,7 @@ def tagged_calls(text: str, tools: Sequence[ToolSpec], *, in_fence: bool) -> Tex
     `in_fence`: a call also counts when the whole text is a fence around it.
     """
     thinking, text = _without_channels(text)
+    text = _SPELT.sub(lambda match: f"{match[1]}>" if match[1] else "", text)
     fenced = _FENCE.fullmatch(text.strip()) if in_fence else None
     if fenced is not None and _NEXT.match(fenced.group(1).strip()):
         text = fenced.group(1).strip()
@@ -136,8 +163,7 @@ def tagged_calls(text: str, tools: Sequence[ToolSpec], *, in_fence: bool) -> Tex
             continue
         calls, error, end = _read(form, match, text, tools)
         for name, arguments in calls:
-            raw = json.dumps(arguments, ensure_ascii=False)
-            found.calls.append(ToolCall(id=new_call_id(), name=name, arguments=arguments, raw=raw))
+            found.calls.append(_call(name, arguments))
         if error:
             found.errors.append(error)
         if calls:
@@ -154,13 +180,13 @@ def tagged_calls(text: str, tools: Sequence[ToolSpec], *, in_fence: bool) -> Tex
     return found
 
 
-def trailing_calls(text: str, names: frozenset[str]) -> tuple[str, list[ToolCall]]:
-    """(what comes before, the calls): JSON calls of declared tools, in fences or on lines of their
-    own, with which a text ends."""
+def trailing_calls(text: str, tools: Sequence[ToolSpec]) -> tuple[str, list[ToolCall]]:
+    """(what comes before, the calls): calls of declared tools as JSON or as a list in Python, in
+    fences or on lines of their own, with which a text ends."""
     calls: list[ToolCall] = []
     rest = text.rstrip()
     while rest:
-        start, found = _last_call(rest, names)
+        start, found = _last_call(rest, tools)
         if not found:
             break
         calls[:0] = found
@@ -183,7 +209,11 @@ def _read(form: str, match: re.Match[str], text: str, tools: Sequence[ToolSpec])
         return parser.calls, parser.error, len(text) - len(rest)
     if kind == "invoke":
         return _read_invoke(match, text, tools)
+    if kind in ("python", "gemma"):
+        return _read_unquoted(form, match, text, tools)
     name = match[f"name_{form}"] if kind == "arguments" else None
+    if form == "functionary" and all(tool.name != name for tool in tools):
+        return [], None, at  # a prompt of Python
     try:
         values: list[Any] = []
         while not values or (kind == "object" and text[at:].lstrip().startswith("{")):
@@ -195,6 +225,9 @@ def _read(form: str, match: re.Match[str], text: str, tools: Sequence[ToolSpec])
         if not isinstance(values[0], dict):
             return [], malformed(name, "arguments must be one JSON object"), at
         return [(name, clean(values[0]))], None, at
+    if kind == "named":  # {"read": {"path": "a.py"}}
+        pairs = [pair for value in values if isinstance(value, dict) for pair in value.items()]
+        values = [{"name": name, "arguments": arguments} for name, arguments in pairs]
     calls = [call for value in values if (call := call_of(value)) is not None]
     if len(calls) < len(values):
         problem = "it is not an object with `name` and `arguments`"
@@ -203,7 +236,7 @@ def _read(form: str, match: re.Match[str], text: str, tools: Sequence[ToolSpec])
 
 
 def _read_invoke(match: re.Match[str], text: str, tools: Sequence[ToolSpec]) -> _Read:
-    name, closer = match["name_invoke"], f"</{match['mark']}invoke>"
+    name, closer = match["name_invoke"], f"</{match['mark']}>"
     end = text.find(closer, match.end())
     if end < 0:
         return [], malformed(name, f"it has no {closer}"), match.end()
@@ -211,13 +244,32 @@ def _read_invoke(match: re.Match[str], text: str, tools: Sequence[ToolSpec]) -> 
     root = tool.parameters if tool is not None else {}
     schemas = {key: schema for key, schema, _ in properties_of(root)}
     arguments: dict[str, Any] = {}
-    for key, value in _PARAMETER.findall(text[match.end() : end]):
+    inside = text[match.end() : end]
+    given = [found[1:] for found in _PARAMETER.findall(inside)] or _ELEMENT.findall(inside)
+    for key, value in given:
         value = value.removeprefix("\n").removesuffix("\n")
+        value = verbatim[1] if (verbatim := _CDATA.fullmatch(value)) else value
         try:
             arguments[key] = decode(value, schemas[key], root) if key in schemas else value
         except ValueError as error:
             return [], malformed(name, f"argument `{key}` {error}"), end + len(closer)
     return [(name, clean(arguments))], None, end + len(closer)
+
+
+def _read_unquoted(form: str, match: re.Match[str], text: str, tools: Sequence[ToolSpec]) -> _Read:
+    """Calls whose arguments are not JSON; they end with their tag, or with the text."""
+    closer = {"olmo": "</function_calls>", "gemma4": "<tool_call|>"}.get(form)
+    closer = closer or f"<|{match['python_mark']}_end|>"
+    end = text.find(closer, match.end())
+    end, after = (end, end + len(closer)) if end >= 0 else (len(text), len(text))
+    inside = text[match.end() : end]
+    name = match[f"name_{form}"] if form == "gemma4" else None
+    try:
+        if name is not None:
+            return [(name, gemma_arguments(inside))], None, after
+        return python_calls(inside, tools), None, after
+    except ValueError as error:
+        return [], malformed(name, str(error)), after
 
 
 def _json_at(text: str, at: int) -> tuple[Any, int]:
@@ -250,19 +302,24 @@ def _without_channels(text: str) -> tuple[str, str]:
     return "\n".join(thoughts), text
 
 
-def _last_call(text: str, names: frozenset[str]) -> tuple[int, list[ToolCall]]:
-    """(where it starts, the calls) of the last fence or JSON value, if it is calls."""
+def _last_call(text: str, tools: Sequence[ToolSpec]) -> tuple[int, list[ToolCall]]:
+    """(where it starts, the calls) of the last fence, JSON value or list, if it is calls."""
+    names = frozenset(tool.name for tool in tools)
     if text.endswith("```"):
         start = max(
             (m.start() for m in re.finditer(r"(?m)^[ \t]*```[\w-]+[ \t]*$", text)), default=-1
         )
         if start < 0:
             start = text.rfind("```", 0, len(text) - 3)
-        body = text[start:].strip().strip("`").partition("\n")[2].strip() if start >= 0 else ""
-        return start, _calls_of(body, names)
+        fence = text[start:].strip().strip("`") if start >= 0 else ""
+        label, _, body = fence.partition("\n")
+        if label.strip() == "tool_code":  # of Gemma 3
+            return start, _python_calls_of(body, tools)
+        found = _calls_of(body.strip(), names)
+        return start, found or _python_calls_of(body if not label.strip() else "", tools)
     if text[-1] in "}]":
         for start in _line_starts(text):
-            found = _calls_of(text[start:], names)
+            found = _calls_of(text[start:], names) or _python_calls_of(text[start:], tools)
             if found:
                 return start, found
     return 0, []
@@ -287,6 +344,22 @@ def _calls_of(text: str, names: frozenset[str]) -> list[ToolCall]:
             call = call_of(item)
             if call is None or call[0] not in names:
                 return []
-            raw = json.dumps(call[1], ensure_ascii=False)
-            calls.append(ToolCall(id=new_call_id(), name=call[0], arguments=call[1], raw=raw))
+            calls.append(_call(*call))
     return calls
+
+
+def _python_calls_of(text: str, tools: Sequence[ToolSpec]) -> list[ToolCall]:
+    """The calls of declared tools that a text consists of, as Python; empty for anything else."""
+    try:
+        found = python_calls(text, tools)
+    except ValueError:
+        return []
+    names = {tool.name for tool in tools}
+    if any(name not in names for name, _ in found):
+        return []
+    return [_call(name, arguments) for name, arguments in found]
+
+
+def _call(name: str, arguments: dict[str, Any]) -> ToolCall:
+    raw = json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(id=new_call_id(), name=name, arguments=arguments, raw=raw)

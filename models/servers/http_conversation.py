@@ -31,6 +31,7 @@ from laguna_agent.models.servers.http_reply import ReplyBuilder
 from laguna_agent.models.servers.http_request import progress, reply_message, size
 from laguna_agent.models.servers.refusals import (
     BusyError,
+    NotAReplyError,
     RefusedRequestError,
     SilentError,
     StreamBrokenError,
@@ -252,11 +253,6 @@ class HttpConversation:
                 raise refusal(
                     response.status_code, told, response.headers, proxy=self._shared.proxy
                 )
-            if "text/html" in response.headers.get("content-type", ""):
-                raise ModelError(
-                    f"{without_password(self._url)} answers with a web page, not with a reply",
-                    hint="`url` of the provider in config.toml ends with /v1 as a rule.",
-                )
             async with aclosing(events(response, silence)) as stream:
                 async for event in stream:
                     failure = refusal_in_stream(event)
@@ -273,6 +269,11 @@ class HttpConversation:
                 yield delta
             if (failure := builder.failure()) is not None:
                 raise failure
+        except NotAReplyError as error:
+            raise ModelError(
+                f"{without_password(self._url)} answers with {error}, not with a reply",
+                hint="`url` of the provider in config.toml ends with /v1 as a rule.",
+            ) from error
         finally:
             await response.aclose()
 

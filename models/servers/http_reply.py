@@ -152,7 +152,7 @@ class ReplyBuilder:
         parsed.tool_calls, self._errors = found.calls, found.errors
         if found.calls or found.errors or self.native:
             return
-        before, calls = trailing_calls(found.text, frozenset(tool.name for tool in tools))
+        before, calls = trailing_calls(found.text, tools)
         if not before or self._required or self.native is False:
             parsed.text, parsed.tool_calls = (before, calls) if calls else (parsed.text, [])
 

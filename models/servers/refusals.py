@@ -15,6 +15,10 @@ class StreamBrokenError(Exception):
     """The answer broke off; the message says how. Sending the request again may help."""
 
 
+class NotAReplyError(Exception):
+    """The answer is no reply at all, and would be none the next time: a web page, for one."""
+
+
 class SilentError(StreamBrokenError):
     """The server sent nothing for longer than is waited for."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from laguna_agent.models.servers.refusals import SilentError, StreamBrokenError
+from laguna_agent.models.servers.refusals import NotAReplyError, SilentError, StreamBrokenError
 
 _MOST_BYTES = 64 << 20
 """Bytes of the longest answer that is read, its comments included."""
@@ -36,15 +36,22 @@ async def events(
     """The JSON objects of an event stream, or the one object of a plain answer.
 
     Any byte ends a silence: the comments too that servers send while they read a prompt. Raises
-    StreamBrokenError.
+    StreamBrokenError, and NotAReplyError.
     """
     kind = response.headers.get("content-type", "")
+    if "text/html" in kind:
+        raise NotAReplyError("a web page")
     if "json" in kind and "event-stream" not in kind:
         body = b"".join([part async for part in _parts(response, silence)])
-        yield _object(body)
+        value = _object(body)
+        if not any(key == "choices" or str(key).startswith("error") for key in value):
+            raise NotAReplyError(_excerpt(body))
+        yield value
         return
     ended = False
     async for line in _lines(response, silence):
+        if line.lstrip().startswith(b"<"):
+            raise NotAReplyError("a web page")
         name, _, value = line.partition(b":")
         value = value.strip()
         if name not in (b"data", b"error") or not value:

@@ -108,13 +108,28 @@ async def test_a_server_that_moved_says_where_to() -> None:
         assert "it is at https://box.example/v1" in await failure_of(server.url)
 
 
-async def test_an_address_that_has_a_web_page_says_so() -> None:
+PAGE = b"\r\n  <!DOCTYPE html>\n<html>Log in</html>\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "what"),
+    [
+        ("text/html; charset=utf-8", PAGE, "a web page"),
+        ("text/event-stream", PAGE, "a web page"),
+        ("text/plain", PAGE, "a web page"),
+        ("application/octet-stream", PAGE, "a web page"),
+        ("application/json", b'{"status": "ok"}', '{"status": "ok"}'),
+    ],
+)
+async def test_an_answer_that_is_no_reply_is_named_and_not_asked_for_again(
+    kind: str, body: bytes, what: str
+) -> None:
     async def page(exchange: Exchange) -> None:
-        await exchange.open(kind="text/html; charset=utf-8")
-        await exchange.send(b"<html>Welcome</html>")
+        await exchange.open(kind=kind)
+        await exchange.send(body)
 
     async with ModelServer(page) as server:
-        assert "answers with a web page" in await failure_of(server.url)
+        assert f"answers with {what}, not with a reply" in await failure_of(server.url)
     assert len(server.requests) == 1
 
 

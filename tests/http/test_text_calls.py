@@ -105,54 +105,73 @@ FORMS = {
     "llama": '<function=read>{"path": "a.py", "lines": 3}</function>',
     "python_tag": f"<|python_tag|>{JSON_CALL}",
     "granite": f"<|tool_call|>[{JSON_CALL}]",
+    "lfm2": '<|tool_call_start|>[read(path="a.py", lines=3)]<|tool_call_end|>',
+    "lfm2_json": f"<|tool_call_start|>[{JSON_CALL}]<|tool_call_end|>",
+    "llama4": "<|python_start|>[read(path='a.py', lines=3)]<|python_end|>",
+    "olmo3": '<function_calls>\nread(path="a.py", lines=3)\n</function_calls>',
+    "cohere": '<|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": "read", "parameters": '
+    '{"path": "a.py", "lines": 3}}\n]<|END_ACTION|>',
+    "nemotron": f"<TOOLCALL>[{JSON_CALL}]</TOOLCALL>",
+    "apriel": f"<tool_calls>[{JSON_CALL}]</tool_calls>",
+    "apertus": '<|tools_prefix|>[{"read": {"path": "a.py", "lines": 3}}]<|tools_suffix|>',
+    "firefunction": f" functools[{JSON_CALL}]",
+    "functionary": '>>>read\n{"path": "a.py", "lines": 3}',
+    "internlm": '<|action_start|><|plugin|>\n{"name": "read", "parameters": {"path": "a.py", '
+    '"lines": 3}}<|action_end|>',
+    "gemma4": '<|tool_call>call:read{lines:3,path:<|"|>a.py<|"|>}<tool_call|>',
+    "gigachat": f"<|function_call|>{JSON_CALL}",
+    "gigachat3": f"function call<|role_sep|>\n{JSON_CALL}",
+    "solar": '<|tool_calls|><|tool_call:begin|>c1<|tool_call:name|>read<|tool_call:args|>{"path": '
+    '"a.py", "lines": 3}<|tool_call:end|>',
+    "minicpm": '<function name="read"><param name="path"><![CDATA[a.py]]></param>'
+    '<param name="lines">3</param></function>',
+    "hunyuan": "<tool_calls:opensource>\n<tool_call:opensource>read<tool_sep:opensource>\n"
+    "<arg_key:opensource>path</arg_key:opensource>\n<arg_value:opensource>a.py"
+    "</arg_value:opensource>\n<arg_key:opensource>lines</arg_key:opensource>\n"
+    "<arg_value:opensource>3</arg_value:opensource>\n</tool_call:opensource>\n"
+    "</tool_calls:opensource>",
+    "step3": '<steptml:invoke name="read"><steptml:parameter name="path">a.py</steptml:parameter>'
+    '<steptml:parameter name="lines">3</steptml:parameter></steptml:invoke>',
+    "minimax_m3": ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="read">]<]minimax[>[<path>'
+    "a.py]<]minimax[>[</path>]<]minimax[>[<lines>3]<]minimax[>[</lines>]<]minimax[>[</invoke>\n"
+    "]<]minimax[>[</tool_call>",
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("native", [None, False, True])
-def test_a_call_in_the_text_is_read(form: str, native: bool | None) -> None:
-    assert made(FORMS[form], native=native) == CALL
-    before = reply(f"I read it first.\n{FORMS[form]}", native=native)
-    assert [(c.name, c.arguments) for c in before.tool_calls] == CALL
-    assert before.text == "I read it first."
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_call_in_the_text_may_be_cut_anywhere_by_the_stream(form: str) -> None:
-    for step in (1, 2, 3, 500):
+def test_a_call_in_the_text_is_read(form: str) -> None:
+    for native in (None, False, True):
+        assert made(FORMS[form], native=native) == CALL
+        before = reply(f"I read it first.\n{FORMS[form]}", native=native)
+        assert [(c.name, c.arguments) for c in before.tool_calls] == CALL
+        assert before.text == "I read it first."
+    for step in (1, 2, 3, 500):  # the stream may cut it anywhere
         assert made(f"Hm.\n{FORMS[form]}", step=step) == CALL
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_two_calls_in_the_text_are_two(form: str) -> None:
     again = FORMS[form].replace("a.py", "b.py")
     first, second = made(f"{FORMS[form]}\n{again}")
     assert (first[1]["path"], second[1]["path"]) == ("a.py", "b.py")
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_call_beside_a_native_one_is_only_text(form: str) -> None:
+    # Beside a native call it is only text.
     function = {"name": "read", "arguments": '{"path": "native"}'}
     calls: list[dict[str, object]] = [{"index": 0, "id": "1", "function": function}]
     found = reply(FORMS[form], calls=calls)
     assert [call.arguments for call in found.tool_calls] == [{"path": "native"}]
 
 
+QUOTES = [
+    "Write it so:\n```\n{}\n```\nThen it runs.",
+    "Write `{}` there.",
+    "Write it so:\n\n~~~xml\n{}\n~~~\nThen it runs.",
+    "~~~\n{}",
+    "They wrote:\n> {}\n\nThat is a call.",
+    "> They wrote:\n> {}\n",
+]
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "quote",
-    [
-        "Write it so:\n```\n{}\n```\nThen it runs.",
-        "Write `{}` there.",
-        "Write it so:\n\n~~~xml\n{}\n~~~\nThen it runs.",
-        "~~~\n{}",
-        "They wrote:\n> {}\n\nThat is a call.",
-        "> They wrote:\n> {}\n",
-    ],
-)
-def test_a_quoted_call_is_only_shown(form: str, quote: str) -> None:
-    text = quote.replace("{}", FORMS[form].replace("\n", " ").replace("```", "'''"))
-    assert made(text) == []
+def test_a_quoted_call_is_only_shown(form: str) -> None:
+    for quote in QUOTES:
+        text = quote.replace("{}", FORMS[form].replace("\n", " ").replace("```", "'''"))
+        assert made(text) == []
 
 
 def test_marks_around_a_call_are_not_shown() -> None:
@@ -199,6 +218,64 @@ def test_the_model_is_told_of_a_malformed_call_beside_a_good_one(text: str, name
     both = reply(f"{FORMS['qwen']}\n{text}")
     assert [(c.name, c.arguments) for c in both.tool_calls] == CALL
     assert named in (both.error or "")
+
+
+PYTHON = '[read(path="a.py", lines=3)]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PYTHON,
+        'I look.\n[read("a.py", 3)]',
+        f"```tool_code\n{PYTHON[1:-1]}\n```",
+        f"```\n{PYTHON}\n```",
+    ],
+)
+def test_a_list_in_python_is_a_call_where_json_would_be_one(text: str) -> None:
+    alone = not text.startswith("I look.")
+    assert made(text, native=False) == CALL
+    assert made(text) == (CALL if alone else [])
+    assert made(text, native=True) == []
+    assert made(text.replace("read", "unknown"), native=False) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use [read] here: x[0]",
+        "[read(path='a.py')] reads it.",
+        "The list is [1, 2]",
+        "```python\nread('a.py')\n```",
+        "[read(path=open('x').read())]",
+        "[[read(path='a')] for x in y]",
+        ">>> read\n{}",
+        ">>>other\n{1}",
+        "f = functools\n[{x}]",
+        f"[{'(' * 300}",
+    ],
+)
+def test_python_that_is_no_call_of_a_tool_is_only_shown(text: str) -> None:
+    found = reply(text)
+    assert (found.tool_calls, found.text, found.error) == ([], text, None)
+
+
+def test_values_of_other_forms_are_plain_data() -> None:
+    text = "<|tool_call_start|>[shell(command='a\\n\\'b\\''), read(**{'path': 'x'}, lines=-1)]"
+    assert made(text) == [
+        ("shell", {"command": "a\n'b'"}),
+        ("read", {"path": "x", "lines": -1}),
+    ]
+    gemma = '<|tool_call>call:shell{command:<|"|>echo "{a:1,b}" | x<|"|>}<tool_call|>'
+    assert made(gemma) == [("shell", {"command": 'echo "{a:1,b}" | x'})]
+    for bad in (
+        "<|tool_call_start|>[shell(command=open('x'))]<|tool_call_end|>",
+        "<|tool_call_start|>[shell(command=1 for x in y",
+        '<|tool_call>call:shell{command:<|"|>echo',
+    ):
+        found = reply(bad)
+        assert found.tool_calls == []
+        assert "could not be read" in (found.error or "")
 
 
 # --- JSON that may be an example --------------------------------------------------------------
