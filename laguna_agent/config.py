@@ -34,6 +34,9 @@ from laguna_agent.paths import config_dir
 from laguna_agent.toml_errors import key_line, readable, syntax_mistake, toml_line
 
 McpOrigin = Literal["user", "project", "editor"]
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+"""A variable of the environment in the value of a header."""
+_OWN_HEADERS = {"content-length", "transfer-encoding", "content-type", "connection", "accept"}
 
 
 class _Section(BaseModel):
@@ -163,19 +166,77 @@ class PolicyConfig(_Section):
     environment: EnvironmentConfig = EnvironmentConfig()
 
 
+class DialectConfig(_Section):
+    """What a server accepts, where it is known; by default laguna learns it from refusals."""
+
+    tools: Literal["native", "text"] | None = None
+    """`text`: describe the tools in the system prompt, and find calls in the text."""
+    alternate: bool | None = None
+    """Roles must alternate: notes become part of the message before them."""
+    system: bool | None = None
+    """false: the system prompt is part of the first user message."""
+    short_ids: bool | None = None
+    """Ids of calls have nine letters and digits."""
+    thoughts: Literal["given", "always", "never"] | None = None
+    """Whether replies go back with their thoughts."""
+    without: list[str] = []
+    """Fields of a request that are left out, such as `seed`."""
+    fields: dict[str, Any] = {}
+    """Fields that each request has in addition, such as `reasoning_effort`."""
+
+    @model_validator(mode="after")
+    def _not_own(self) -> DialectConfig:
+        for name in self.fields.keys() & {"messages", "tools", "model", "stream"}:
+            raise ValueError(f"the field `{name}` is laguna's own")
+        return self
+
+
 class ProviderConfig(_Section):
-    """A server with the OpenAI chat completions API."""
+    """A server with the OpenAI chat completions API. At most one of `key_env`, `key_file` and
+    `key_command` names its key."""
 
     url: str
     """Where the API is, such as `http://192.168.1.20:8080/v1`."""
     key_env: str | None = None
     """Name of the environment variable that holds the API key."""
+    key_file: str | None = None
+    """A file that holds the key, outside of any repository: an absolute path, or one with `~`."""
+    key_command: str | None = None
+    """A command that prints the key, such as `pass show box`; run once, without a shell."""
+    headers: dict[str, str] = {}
+    """Headers of each request; `${NAME}` in one stands for a variable of the environment."""
     context: int | None = None
     """Tokens of context; by default what the server says."""
     timeout: float | None = Field(default=None, gt=0)
     """Seconds that the server may send nothing. None: by the length of the prompt."""
+    loading_timeout: float | None = Field(default=None, gt=0)
+    """Seconds to wait for a server that reports that it is loading or busy; by default 300."""
     ca: str | None = None
     """A PEM file with the certificate of the server, or the one that signed it."""
+    verify: bool = True
+    """false: accept any certificate, which the status line then says; better is `ca`."""
+    dialect: DialectConfig = DialectConfig()
+
+    @model_validator(mode="after")
+    def _one_key(self) -> ProviderConfig:
+        given = [name for name in ("key_env", "key_file", "key_command") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"only one of `{given[0]}` and `{given[1]}` can name the key")
+        if self.ca and not self.verify:
+            raise ValueError("`ca` has no effect with `verify = false`")
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+                raise ValueError(f"`{name}` is not the name of a header")
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"the header `{name}` cannot be set")
+            if not re.fullmatch(r"[\t -~]*", value):
+                raise ValueError(f"the value of header `{name}` must be plain text in one line")
+        return self
+
+    def variables(self) -> set[str]:
+        """Names of the variables that hold its key and parts of its headers."""
+        named = {name for value in self.headers.values() for name in VARIABLE.findall(value)}
+        return named | ({self.key_env} if self.key_env else set())
 
 
 class McpServerConfig(_Section):
@@ -510,6 +571,7 @@ def _wrong(item: Any) -> str:
 def _suggestion(location: Sequence[int | str]) -> str | None:
     """Where an unknown key belongs: the nearest name in its own section, else in another one."""
     name, here = str(location[-1]), [part for part in location[:-1] if isinstance(part, str)]
+    here[1:2] = ["NAME"] if here[:1] == ["providers"] else here[1:2]
     sections = {"": Config.model_fields, **_sections()}
     for section, fields in sections.items():
         if name in fields:
@@ -534,6 +596,7 @@ def _sections() -> dict[str, Mapping[str, Any]]:
         "policy.rules": RuleConfig.model_fields,
         "providers.NAME": ProviderConfig.model_fields,
         "mcp.NAME": McpServerConfig.model_fields,
+        "providers.NAME.dialect": DialectConfig.model_fields,
         "hooks": HookConfig.model_fields,
     }
 

@@ -47,6 +47,12 @@ def find_program(name: str) -> str | None:
     return None
 
 
+def is_writable_by_commands(path: str | Path) -> bool:
+    """Whether a file, or one that its links lead to, is where commands of a session can write."""
+    places = _untrusted_places()
+    return any(_below(place, step) for place in places for step in _steps(str(path)))
+
+
 def search_path() -> str:
     """The search path for programs that run outside the sandbox: only what `find_program` uses."""
     return os.pathsep.join(_folders(_untrusted_places())) or os.defpath

@@ -63,6 +63,8 @@ class ModelInfo(BaseModel):
     """Engine name and build."""
     remote: bool = False
     """Whether it runs on another machine, which the prompt is sent to."""
+    verified: bool = True
+    """False: the certificate of its server is not checked (`verify = false`)."""
 
 
 @dataclass

@@ -19,13 +19,15 @@ from urllib.request import getproxies, proxy_bypass
 from laguna_agent.errors import ModelError, ServerSettingsError
 
 
-def client_options(url: str, *, ca: str | None = None) -> dict[str, Any]:
+def client_options(url: str, *, ca: str | None = None, verify: bool = True) -> dict[str, Any]:
     """Arguments of an httpx client for an address. `ca`: a PEM file to trust besides the system's
-    certificates. Raises LagunaError."""
+    certificates; without `verify` any certificate is accepted. Raises LagunaError."""
     secure = urlsplit(url).scheme == "https"
     # Without https there is nothing to verify, and reading all certificates takes a while.
-    verify = certificates(ca) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return {"proxy": proxy_for(url), "verify": verify, "trust_env": False}
+    context = certificates(ca) if secure and verify else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return {"proxy": proxy_for(url), "verify": context, "trust_env": False}
 
 
 def certificates(ca: str | None = None) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from laguna_agent.agent.repository_watch import RepositoryWatch
 from laguna_agent.agent.skills import Skill
 from laguna_agent.events import Event, KeptSettings
 from laguna_agent.models.conversation import Conversation, Sampling
+from laguna_agent.models.servers import credentials
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack, PackTool
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
@@ -59,8 +60,9 @@ class Services:
     """The keys of model servers by the name of their variable, which no result may hold."""
 
     def without_keys(self, text: str) -> str:
-        """A text in which the name of its variable replaces each key of a model server."""
-        for name, key in self.keys.items():
+        """A text in which the name of its variable replaces each key of a model server, those too
+        that were read from a file or a command since."""
+        for name, key in {**credentials.secrets(), **self.keys}.items():
             text = text.replace(key, f"[{name}]")
         return text
 

@@ -107,7 +107,7 @@ class Inheritance:
     @classmethod
     def of(cls, config: Config) -> Inheritance:
         """That of a configuration."""
-        keys = {provider.key_env for provider in config.providers.values() if provider.key_env}
+        keys = {name for provider in config.providers.values() for name in provider.variables()}
         return cls(tuple(config.policy.environment.passed), tuple(sorted(keys)))
 
     def passes(self, name: str) -> bool:

@@ -84,4 +84,4 @@ def gemma_arguments(text: str) -> dict[str, Any]:
     value = load_json("".join(parts))
     if not isinstance(value, dict):
         raise ValueError("arguments must be one object")
-    return clean(value)
+    return dict(clean(value))

@@ -1,8 +1,9 @@
 """The form of requests that one server accepts, learned from its own refusals.
 
 A request is sent in the usual form first. When the server refuses it and says why, `adapt` changes
-the form by just that, for the rest of the session: a field less, turns that alternate, tools in the
-text. Each change is made once, so that asking again comes to an end. docs/servers.md lists them.
+the form by just that from then on: a field less, turns that alternate, tools in the text. Each
+change is made once, so that asking again comes to an end. docs/servers.md lists them. `learned` is
+what other sessions may begin with (`lessons`): not what a failing server (HTTP 5xx) said.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from laguna_agent.config import DialectConfig
 from laguna_agent.models.chat.chatml import declare_tools
 from laguna_agent.models.chat.segments import SegmentWriter, text_of
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
@@ -29,6 +31,7 @@ _OPTIONAL = (
     "max_tokens",
 )  # fmt: skip
 """Fields that a request can do without, the most dispensable first."""
+_SWITCHES = ("alternating", "system_in_user", "short_ids")
 _INSIDE = {"enable_thinking": "chat_template_kwargs", "include_usage": "stream_options"}
 
 _ALTERNATION = re.compile(
@@ -89,6 +92,33 @@ class Dialect:
     "always", with an empty one where there is none."""
     budget_field: str | None = None
     """The server's field for a budget of thought."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that each request has in addition."""
+    fixed: set[str] = field(default_factory=set)
+    """Settings of the user, which no refusal changes."""
+    _firm: set[str] = field(default_factory=set)
+    """What was learned from refusals that will come again."""
+
+    @classmethod
+    def of(
+        cls, settings: DialectConfig, known: Mapping[str, Any], budget_field: str | None
+    ) -> Dialect:
+        """The dialect that `known` lessons and the user's settings make, the settings first."""
+        self = cls(budget_field=budget_field, fields=settings.fields)
+        self._take(known)
+        self.left_out |= set(settings.without)
+        given = {
+            "native_calls": settings.tools and (None if settings.tools == "native" else False),
+            "alternating": settings.alternate,
+            "system_in_user": None if settings.system is None else not settings.system,
+            "short_ids": settings.short_ids,
+            "thoughts": settings.thoughts,
+        }
+        for name, value in given.items():
+            if value is not None or (name == "native_calls" and settings.tools):
+                setattr(self, name, value)
+                self.fixed.add(name)
+        return self
 
     def request(
         self, model: str, messages: _Messages, tools: Sequence[ToolSpec], options: GenerateOptions
@@ -112,7 +142,11 @@ class Dialect:
         if self.budget_field and options.thinking and options.thinking_budget is not None:
             body[self.budget_field] = options.thinking_budget
         body = {self.renamed.get(key, key): value for key, value in body.items()}
-        return {key: value for key, value in body.items() if key not in self.left_out}
+        body = {key: value for key, value in body.items() if key not in self.left_out}
+        for key, value in self.fields.items():
+            both = isinstance(value, Mapping) and isinstance(body.get(key), Mapping)
+            body[key] = {**body[key], **value} if both else value
+        return body
 
     def messages(self, messages: _Messages, tools: Sequence[ToolSpec]) -> _Messages:
         """The messages in the form that the server accepts; `messages` is not changed."""
@@ -136,39 +170,85 @@ class Dialect:
 
     # --- learning ---------------------------------------------------------------------------
 
+    def learned(self) -> dict[str, Any]:
+        """What was learned from refusals that will come again."""
+        return {key: value for key, value in self._changes().items() if key in self._firm}
+
+    def _changes(self) -> dict[str, Any]:
+        """How this differs from the usual form: names of changes, and their values."""
+        return {
+            **{f"without {name}": True for name in sorted(self.left_out)},
+            **{f"rename {name}": other for name, other in self.renamed.items()},
+            **{name: True for name in _SWITCHES if getattr(self, name)},
+            **({"thoughts": self.thoughts} if self.thoughts != "given" else {}),
+            **({"native_calls": False} if self.native_calls is False else {}),
+        }
+
+    def _take(self, known: Mapping[str, Any]) -> None:
+        """Begin with lessons, as far as they make sense."""
+        for key, value in known.items():
+            what, _, name = key.partition(" ")
+            if what == "without" and name in _OPTIONAL:
+                self.left_out.add(name)
+            elif key == "rename max_tokens" and value == "max_completion_tokens":
+                self.renamed["max_tokens"] = value
+            elif key in _SWITCHES and value is True:
+                setattr(self, key, True)
+            elif key == "thoughts" and value in ("never", "always"):
+                self.thoughts = value
+            elif key == "native_calls" and value is False:
+                self.native_calls = False
+            else:
+                continue
+            self._firm.add(key)
+
     def adapt(self, refused: RefusedRequestError, sent: dict[str, Any]) -> str | None:
         """Change the form of requests by what a refusal of `sent` asks for; says how, for the log.
         None when the refusal asks for nothing that can be changed."""
+        before = self._changes()
+        said = self._adapt(refused, sent)
+        if refused.status < 500:
+            self._firm |= self._changes().keys() - before.keys()
+        return said
+
+    def _adapt(self, refused: RefusedRequestError, sent: dict[str, Any]) -> str | None:
         text = refused.text
         if _ALTERNATION.search(text):
             return self._alternate()
-        if _NO_SYSTEM.search(text) and not self.system_in_user:
+        if _NO_SYSTEM.search(text) and self._may("system_in_user"):
             self.system_in_user = True
             return "the system prompt is part of the first user message"
-        if _SHORT_IDS.search(text) and not self.short_ids:
+        if _SHORT_IDS.search(text) and self._may("short_ids"):
             self.short_ids = True
             return "ids of calls have nine characters"
         if "tools" in sent and _NO_TOOLS.search(text) and self.describe_tools():
             return "tools are described in the text"
         if "reasoning_content" in text or any("reasoning_content" in f for f in refused.fields):
             wanted = "always" if _MISSING_THOUGHT.search(text) else "never"
-            if self.thoughts != "given":
+            if self.thoughts != "given" or "thoughts" in self.fixed:
                 return None
             self.thoughts = wanted
             return f"replies go back with their thoughts {wanted}"
         return self._leave_out(refused, sent)
 
     def describe_tools(self) -> bool:
-        """Describe the tools in the text from now on; False when they are already."""
+        """Describe the tools in the text from now on; False when they are already, or the user
+        wants them native."""
+        if "native_calls" in self.fixed:
+            return False
         changed, self.native_calls = self.native_calls is not False, False
         return changed
 
     def _alternate(self) -> str | None:
-        if not self.alternating:
+        if self._may("alternating"):
             self.alternating = True
             return "notes are added to the result before them, so that roles alternate"
         # Templates without a turn for tools accept only user and assistant.
         return "tools are described in the text" if self.describe_tools() else None
+
+    def _may(self, switch: str) -> bool:
+        """Whether a switch can still be turned on."""
+        return not getattr(self, switch) and switch not in self.fixed
 
     def _leave_out(self, refused: RefusedRequestError, sent: dict[str, Any]) -> str | None:
         if refused.status not in (400, 404, 422, 500, 501):

@@ -92,7 +92,9 @@ async def list_configured(config: Config) -> dict[str, FoundServer | LagunaError
 
     async def ask(name: str, settings: ProviderConfig) -> FoundServer | LagunaError:
         try:
-            return await list_models(endpoint_of(name, settings, offline=config.offline))
+            # A key command may take a while.
+            endpoint = await asyncio.to_thread(endpoint_of, name, settings, offline=config.offline)
+            return await list_models(endpoint)
         except LagunaError as error:
             return error
 

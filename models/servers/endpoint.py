@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent import __version__
 from laguna_agent.config import ProviderConfig
 from laguna_agent.errors import ServerSettingsError
 
@@ -19,8 +21,12 @@ class Endpoint:
     """A provider's API. `address` is its base, such as `http://127.0.0.1:8080/v1`."""
 
     address: str
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     ca: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool = True
+    new_key: Callable[[], str | None] | None = field(default=None, repr=False)
+    """Reads the key again, when the server no longer accepts it. Raises LagunaError."""
 
     @property
     def shown(self) -> str:
@@ -35,9 +41,12 @@ class Endpoint:
 
         from laguna_agent.models.http_client import client_options
 
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        options = client_options(self.address, ca=self.ca)
-        return httpx.AsyncClient(headers=headers, **options, **more)
+        headers = {"User-Agent": f"laguna/{__version__}"}
+        headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        options = client_options(self.address, ca=self.ca, verify=self.verify)
+        client = httpx.AsyncClient(headers=headers, **options, **more)
+        client.headers.update(self.headers)
+        return client
 
 
 def endpoint_of(
@@ -47,7 +56,7 @@ def endpoint_of(
     offline: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Endpoint:
-    """The endpoint that the settings of `provider` name.
+    """The endpoint that the settings of `provider` name. May run its key command.
 
     Raises ServerSettingsError when the address or the key is wrong, or when `offline` forbids the
     address.
@@ -55,6 +64,7 @@ def endpoint_of(
     import httpx
 
     from laguna_agent.models.http_client import is_local
+    from laguna_agent.models.servers.credentials import headers_of, key_of
 
     try:
         url = httpx.URL(settings.url)
@@ -77,10 +87,11 @@ def endpoint_of(
             hint="Drop --offline (or LAGUNA_OFFLINE), or choose a model on this machine.",
         )
     environment = os.environ if environment is None else environment
-    key = environment.get(settings.key_env) if settings.key_env else None
-    if settings.key_env and not key:
-        raise ServerSettingsError(
-            f"the key of provider {provider} is missing: {settings.key_env} is not set",
-            hint=f"export {settings.key_env}=…",
-        )
-    return Endpoint(address, key, settings.ca)
+    return Endpoint(
+        address,
+        key_of(provider, settings, environment),
+        settings.ca,
+        headers_of(provider, settings, environment),
+        settings.verify or url.scheme == "http",
+        partial(key_of, provider, settings, environment, fresh=True),
+    )

@@ -11,26 +11,29 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
-from laguna_agent import __version__
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Notice, Reply, RetryWait
 from laguna_agent.log import logger
 from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
-from laguna_agent.models.http_client import client_options, without_password
+from laguna_agent.models.http_client import proxy_for, without_password
+from laguna_agent.models.servers.credentials import hidden
 from laguna_agent.models.servers.dialect import Dialect
+from laguna_agent.models.servers.endpoint import Endpoint
 from laguna_agent.models.servers.http_messages import Messages
 from laguna_agent.models.servers.http_reply import ReplyBuilder
 from laguna_agent.models.servers.http_request import progress, reply_message, size
+from laguna_agent.models.servers.lessons import Lessons
 from laguna_agent.models.servers.refusals import (
     BusyError,
+    KeyNeededError,
     NotAReplyError,
     RefusedRequestError,
     SilentError,
@@ -58,7 +61,9 @@ class _Shared:
     closes it."""
 
     client: httpx.AsyncClient
+    endpoint: Endpoint
     dialect: Dialect
+    lessons: Lessons | None
     proxy: str | None
     context_known: bool
     """False when the server told no context, and may do so once it has loaded the model."""
@@ -77,33 +82,34 @@ class HttpConversation:
     def __init__(
         self,
         *,
-        url: str,
+        endpoint: Endpoint,
         model: str,
         info: ModelInfo,
-        key: str | None = None,
         timeouts: Timeouts | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        ca: str | None = None,
         dialect: Dialect | None = None,
+        lessons: Lessons | None = None,
         raise_context: str = "",
         context_known: bool = True,
     ) -> None:
         self.info = info
-        address = httpx.URL(url.rstrip("/"))
+        address = httpx.URL(endpoint.address.rstrip("/"))
         # Messages, and so records, name the address: a password in it is for the client alone.
         auth = (address.username, address.password) if address.userinfo else None
         self._url, self._model = str(address.copy_with(userinfo=b"")), model
         self._timeouts = timeouts or Timeouts()
-        headers = {"User-Agent": f"laguna/{__version__}"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        timeout = httpx.Timeout(None, connect=self._timeouts.connect_s)
-        options = client_options(url, ca=ca)
-        proxy = without_password(options["proxy"]) if options["proxy"] else None
-        client = httpx.AsyncClient(
-            headers=headers, timeout=timeout, transport=transport, auth=auth, **options
+        client = endpoint.client(
+            timeout=httpx.Timeout(None, connect=self._timeouts.connect_s), auth=auth
         )
-        self._shared = _Shared(client, dialect or Dialect(), proxy, context_known, users=1)
+        proxy = proxy_for(endpoint.address)
+        self._shared = _Shared(
+            client,
+            endpoint,
+            dialect or Dialect(),
+            lessons,
+            without_password(proxy) if proxy else None,
+            context_known,
+            users=1,
+        )
         self._tools: list[ToolSpec] = []
         self._declared: list[dict[str, Any]] = []
         self._messages = Messages()
@@ -149,7 +155,8 @@ class HttpConversation:
         self._messages.close_calls()
         shared, dialect = self._shared, self._shared.dialect
         options = self._with_room_for_thought(options)
-        shortened = False
+        shortened = learned = False
+        new_key = shared.endpoint.new_key
         tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
             builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
@@ -167,6 +174,11 @@ class HttpConversation:
                 shortened = True
                 options = replace(options, max_tokens=room)  # only the reply was too long
                 continue
+            except KeyNeededError:
+                if new_key is None or not await self._renew_key(new_key):
+                    raise
+                new_key = None  # once
+                continue
             except UnreadableCallError as error:
                 shared.unreadable_calls += 1
                 if shared.unreadable_calls > 1 and dialect.describe_tools():
@@ -178,6 +190,7 @@ class HttpConversation:
                 change = dialect.adapt(error, body)
                 if change is not None:
                     self._log(f"{change} (HTTP {error.status})")
+                    learned = True
                     continue
                 if error.status < 500:
                     raise error.explained() from error
@@ -191,6 +204,8 @@ class HttpConversation:
                 async for event in waiting:
                     yield event
         shared.unreadable_calls = 0
+        if learned and shared.lessons is not None:
+            shared.lessons.keep(dialect.learned())
         reply = builder.reply(options)
         reply.miss = self._miss(reply)
         dialect.native_calls = builder.native
@@ -201,16 +216,35 @@ class HttpConversation:
             yield notice
         self._messages.append_reply(reply)
         self._learn(reply)
-        await self._ask_context()
+        notice = await self._ask_context()
+        if notice is not None:
+            yield notice
         yield reply
 
-    async def _ask_context(self) -> None:
-        """Ask for the context again after the first reply, where it is not known yet."""
-        shared = self._shared
-        if not shared.context_known:
-            shared.context_known = True
-            facts = await ask(shared.client, self._url, self._model)
-            self.info.context = facts.context or self.info.context
+    async def _renew_key(self, new_key: Callable[[], str | None]) -> bool:
+        """Read the key again: it may have expired. False when it is the same."""
+        key = await asyncio.to_thread(new_key)
+        headers, value = self._shared.client.headers, f"Bearer {key}"
+        if not key or headers.get("Authorization") == value:
+            return False
+        headers["Authorization"] = value
+        self._log("the key was read again")
+        return True
+
+    async def _ask_context(self) -> Notice | None:
+        """Ask for the context again after the first reply, where it is not known yet; a notice
+        when it is smaller than was assumed."""
+        shared, assumed = self._shared, self.info.context
+        if shared.context_known:
+            return None
+        shared.context_known = True
+        facts = await ask(shared.client, self._url, self._model)
+        self.info.context = facts.context or assumed
+        if self.info.context >= assumed:
+            return None
+        more = self._window.raise_context
+        text = f"The server's context is {facts.context:,} tokens. For a larger context {more}."
+        return Notice(level="warning", text=text)
 
     def _with_room_for_thought(self, options: GenerateOptions) -> GenerateOptions:
         """The options with tokens for a thought too, where the model thinks and there is room."""
@@ -249,13 +283,13 @@ class HttpConversation:
         response = await self._send(request, silence)
         try:
             if response.status_code != 200:
-                told = await response.aread()
+                told = hidden((await response.aread()).decode("utf-8", "replace")).encode()
                 raise refusal(
                     response.status_code, told, response.headers, proxy=self._shared.proxy
                 )
             async with aclosing(events(response, silence)) as stream:
                 async for event in stream:
-                    failure = refusal_in_stream(event)
+                    failure = refusal_in_stream(event, hidden)
                     if failure is not None:
                         raise failure
                     prefill = progress(event)

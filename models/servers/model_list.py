@@ -76,6 +76,7 @@ async def list_models(
             return await list_models(endpoint, limit_s=limit_s, client=own)
     import httpx
 
+    from laguna_agent.models.servers.credentials import hidden
     from laguna_agent.models.servers.server_facts import UNKNOWN, entries_of, server_of
 
     answered = False
@@ -96,7 +97,7 @@ async def list_models(
         raise _unreachable(endpoint, error) from error
     value = _json(body)
     if response.status_code != 200:
-        raise _refused(endpoint, response, body)
+        raise _refused(endpoint, response, hidden(body.decode("utf-8", "replace")).encode())
     if not _lists_models(value):
         raise _no_api(endpoint, "with a web page" if _is_page(response, body) else "otherwise")
     entries = entries_of(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laguna_agent.config import Config, ProviderConfig
@@ -38,7 +40,8 @@ async def open_provider(
     from laguna_agent.models.http_client import is_local
     from laguna_agent.models.servers.dialect import Dialect
     from laguna_agent.models.servers.endpoint import endpoint_of
-    from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
+    from laguna_agent.models.servers.http_conversation import HttpConversation
+    from laguna_agent.models.servers.lessons import Lessons
     from laguna_agent.models.servers.server_facts import ask
 
     found = provider_of(name, config.providers)
@@ -50,10 +53,13 @@ async def open_provider(
         )
     provider, model = found
     settings = config.providers[provider]
-    endpoint = endpoint_of(provider, settings, offline=config.offline, environment=environment)
+    endpoint = await asyncio.to_thread(
+        endpoint_of, provider, settings, offline=config.offline, environment=environment
+    )
     async with endpoint.client() as client:
         facts = await ask(client, endpoint.address, model)
-    context = settings.context or facts.context or DEFAULT_CONTEXT
+    assumed = min(DEFAULT_CONTEXT, facts.most or DEFAULT_CONTEXT)
+    context = settings.context or facts.context or assumed
     info = ModelInfo(
         name=name,
         format="openai",
@@ -61,17 +67,29 @@ async def open_provider(
         parameters=facts.parameters,
         engine=f"server {endpoint.shown}",
         remote=not is_local(endpoint.address),
+        verified=endpoint.verify,
     )
-    if timeouts is None and settings.timeout is not None:
-        timeouts = Timeouts(first_s=settings.timeout, per_token_s=0.0, stall_s=settings.timeout)
+    lessons = Lessons(provider, endpoint.shown, model, facts.version)
     return HttpConversation(
-        url=endpoint.address,
+        endpoint=endpoint,
         model=model,
         info=info,
-        key=endpoint.key,
-        timeouts=timeouts,
-        ca=endpoint.ca,
-        dialect=Dialect(budget_field=facts.server.budget_field),
+        timeouts=timeouts or _timeouts(settings),
+        dialect=Dialect.of(settings.dialect, lessons.known(), facts.server.budget_field),
+        lessons=lessons,
         raise_context=facts.server.raise_context,
         context_known=bool(settings.context or facts.context),
     )
+
+
+def _timeouts(settings: ProviderConfig) -> Timeouts:
+    """The time limits of a provider."""
+    from laguna_agent.models.servers.tries import Timeouts
+
+    given = Timeouts()
+    if settings.timeout is not None:
+        seconds = settings.timeout
+        given = replace(given, first_s=seconds, per_token_s=0.0, stall_s=seconds)
+    if settings.loading_timeout is not None:
+        given = replace(given, loading_s=settings.loading_timeout)
+    return given

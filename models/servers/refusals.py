@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -66,7 +66,9 @@ _UNREADABLE_CALL = re.compile(
     re.IGNORECASE,
 )
 _UNPAID = re.compile(r"quota|billing|credit|balance", re.IGNORECASE)
-_KEY_HINT = "Check the key: `key_env` of the provider names the variable that holds it."
+_KEY_HINT = (
+    "Check the key: `key_env`, `key_file` or `key_command` of the provider names where it is."
+)
 
 
 def refusal(
@@ -98,12 +100,16 @@ def refusal(
     return RefusedRequestError(status, message, text, fields)
 
 
-def refusal_in_stream(event: Mapping[str, Any]) -> Exception | None:
-    """The exception for an error event in a stream; None for any other event."""
+def refusal_in_stream(
+    event: Mapping[str, Any], hidden: Callable[[str], str] = str
+) -> Exception | None:
+    """The exception for an error event in a stream; None for any other event. `hidden` removes
+    secrets from what it says."""
     # One server writes the message as the key and the reason as the value.
     key = next((k for k in event if str(k).startswith("error") and event[k]), None)
     if key is None:
         return None
+    event = json.loads(hidden(json.dumps(event)))
     error = event[key]
     value = {"error": error if key == "error" else f"{key}: {error}"}
     message, text, fields = _told(value, b"")

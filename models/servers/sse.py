@@ -43,10 +43,10 @@ async def events(
         raise NotAReplyError("a web page")
     if "json" in kind and "event-stream" not in kind:
         body = b"".join([part async for part in _parts(response, silence)])
-        value = _object(body)
-        if not any(key == "choices" or str(key).startswith("error") for key in value):
+        answer = _object(body)
+        if not any(key == "choices" or key.startswith("error") for key in answer):
             raise NotAReplyError(_excerpt(body))
-        yield value
+        yield answer
         return
     ended = False
     async for line in _lines(response, silence):

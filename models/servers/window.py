@@ -33,7 +33,7 @@ class Window:
 
     def __init__(self, raise_context: str = "") -> None:
         self.chars_per_token = _CHARS_PER_TOKEN
-        self._raise_context = raise_context or "set a larger one at the server"
+        self.raise_context = raise_context or "set a larger one at the server"
         self._largest = 0
 
     def learn(self, tokens: int, chars: int, *, shrink: bool = False) -> None:
@@ -83,7 +83,7 @@ class Window:
             done = f"{what} at {tokens:,} tokens"
         return (
             f"The server {done}: its context is smaller than expected, so the conversation is "
-            f"summarised. For a larger context {self._raise_context}."
+            f"summarised. For a larger context {self.raise_context}."
         )
 
 

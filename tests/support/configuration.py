@@ -126,7 +126,7 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(arguments[0])}s"
     if origin is dict:
         return f"table of {_kind(arguments[1])}s"
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "value"}
     return names.get(annotation, str(annotation))
 
 

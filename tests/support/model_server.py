@@ -96,9 +96,9 @@ class ModelServer:
             headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:])}
             data = await reader.readexactly(int(headers.get("content-length", "0")))
             exchange = Exchange(path, headers, json.loads(data) if data else None, writer)
-            if method == "GET":
+            if method == "GET" or not path.endswith("/chat/completions"):
                 self.asked.append(path)
-                found = self.gets.get(path)
+                found = self.gets.get(path) or self.gets.get(path.partition("?")[0])
                 if callable(found):
                     await found(exchange)
                     return

@@ -6,6 +6,7 @@ from typing import Any
 
 from laguna_agent.events import ModelEvent, Reply
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.models.servers.endpoint import Endpoint
 from laguna_agent.models.servers.http_conversation import HttpConversation, Timeouts
 from support.model_server import Exchange, ModelServer
 
@@ -31,8 +32,9 @@ def timeouts(**given: Any) -> Timeouts:
 async def talk(server: ModelServer, given: Timeouts | None = None, **more: Any) -> HttpConversation:
     """A conversation with a system prompt, a tool and a first message."""
     info = ModelInfo(name="p/m", format="openai", context=1000)
+    endpoint = Endpoint(server.url, "secret")
     conversation = HttpConversation(
-        url=server.url, model="m", info=info, key="secret", timeouts=given or timeouts(), **more
+        endpoint=endpoint, model="m", info=info, timeouts=given or timeouts(), **more
     )
     await conversation.start("Be brief.", [TOOL])
     await conversation.append([Message(role="user", content="Hello")])
