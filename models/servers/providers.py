@@ -65,7 +65,7 @@ async def open_provider(
         format="openai",
         context=context,
         parameters=facts.parameters,
-        engine=f"server {endpoint.shown}",
+        engine=f"server {endpoint.shown}{'' if endpoint.verify else ', certificate not checked'}",
         remote=not is_local(endpoint.address),
         verified=endpoint.verify,
     )

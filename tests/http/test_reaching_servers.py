@@ -83,6 +83,22 @@ async def test_a_self_signed_certificate_is_refused_at_once_with_what_to_set(
         assert "must have the name that the certificate is for" in other
 
 
+async def test_a_certificate_that_is_not_checked_is_accepted_and_named(
+    certificate: tuple[Path, ssl.SSLContext],
+) -> None:
+    _, context = certificate
+    async with ModelServer(says_hi, tls=context) as server:
+        conversation = await open_it(server.url, verify=False)
+        assert reply_of(await collect(conversation)).text == "Hi there\u2028."
+        assert not conversation.info.verified
+        assert conversation.info.engine == f"server {server.url}, certificate not checked"
+        await conversation.aclose()
+    async with ModelServer(says_hi) as server:  # without https there is none
+        conversation = await open_it(server.url, verify=False)
+        assert conversation.info.verified
+        await conversation.aclose()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
 async def test_a_file_that_is_no_certificate_is_named(
     tmp_path: Path, content: bytes | None

@@ -103,3 +103,5 @@ async def test_in_a_narrow_terminal_the_path_goes_first_then_the_branch(drive):
         await ui.pilot.resize_terminal(50, 24)
         await ui.until(lambda: "bbb" not in ui.shown, "the branch goes")
         assert "f1 help" in ui.shown
+        ui.app.status.change(warning="certificate not checked")
+        await ui.until(lambda: "certificate not checked" in ui.shown, "a warning stays")

@@ -134,7 +134,12 @@ class LagunaApp(LayoutApp):
         latency.startup_finished()
         session, gate = message.session, message.session.gate
         self.activity.end()
-        self.status.change(mode=gate.mode, plan=gate.plan, model=session.info.name)
+        self.status.change(
+            mode=gate.mode,
+            plan=gate.plan,
+            model=session.info.name,
+            warning="" if session.info.verified else "certificate not checked",
+        )
         self.show_session(session)
         if self._prompt:
             prompt, self._prompt = self._prompt, None

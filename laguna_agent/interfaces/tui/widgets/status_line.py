@@ -31,6 +31,8 @@ class Status:
     directory: str = ""
     branch: str = ""
     mouse: bool = True
+    warning: str = ""
+    """What a person must not overlook, such as a certificate that is not checked."""
 
 
 class StatusLine(Widget):
@@ -87,6 +89,8 @@ class StatusLine(Widget):
             return left
         if s.model:
             left.append(f"  {visible(s.model, single_line=True)}", style=p.foreground)
+        if s.warning:
+            left.append(f"  {visible(s.warning, single_line=True)}", style=f"bold {p.error}")
         if s.limit:
             share = s.used / s.limit
             colour = p.error if share > 0.85 else p.warning if share > 0.6 else p.muted
