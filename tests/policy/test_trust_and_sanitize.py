@@ -184,6 +184,19 @@ def test_a_damaged_record_trusts_nothing(text: str, project: Path) -> None:
         ("\U000e0061", "\\U000e0061"),
         ("\udc80", "\\x80"),
         ("\x00\x7f", "\\x00\\x7f"),
+        ("rm\u200c -rf \u200d/", "rm\\u200c -rf \\u200d/"),
+        ("👩\u200dls", "👩\\u200dls"),
+        ("ls\u200d👩", "ls\\u200d👩"),
+        ("👩\u200d", "👩\\u200d"),
+        ("👩\u200c💻", "👩\\u200c💻"),
+        ("👩\u200d\u200d💻", "👩\\u200d\\u200d💻"),
+        ("می\u200c.txt", "می\\u200c.txt"),
+        ("می\u202eخواهم", "می\\u202eخواهم"),
+        ("rm\ufe0f", "rm\\ufe0f"),
+        ("\ufe0f", "\\ufe0f"),
+        ("❤\ufe0f\ufe0e", "❤\ufe0f\\ufe0e"),
+        ("🏴\U000e0061\U000e007f", "🏴\\U000e0061\\U000e007f"),
+        ("🏴 \U000e0067", "🏴 \\U000e0067"),
     ],
 )
 def test_control_characters_are_escaped(text: str, shown: str) -> None:
@@ -193,10 +206,22 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["plain\ttext\n", "[red]x[/] [@click=app.quit]y[/]", "naïve 日本語 עברית 🙂", "\\x1b"]
+    "text",
+    [
+        *("plain\ttext\n", "[red]x[/] [@click=app.quit]y[/]", "naïve 日本語 עברית 🙂", "\\x1b"),
+        *(
+            "👩\u200d💻",
+            "👨\u200d👩\u200d👧\u200d👦",
+            "🏳\ufe0f\u200d🌈",
+            "👩🏽\u200d❤\ufe0f\u200d👩🏾",
+        ),
+        *("می\u200cخواهم", "क्\u200dष", "ශ්\u200dරී", "1\ufe0f\u20e3", "❤\ufe0f"),
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    ],
 )
 def test_plain_text_is_unchanged(text: str) -> None:
     assert visible(text) == text
+    assert is_plain(text)
 
 
 def test_a_file_name_stays_on_one_line() -> None:
