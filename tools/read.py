@@ -156,7 +156,7 @@ def _window(target: WorkspacePath, number: int, column: int, text: str, length: 
     after = column + len(text)
     more = after <= length
     how = f"[columns {column}-{after - 1} of {length:,}"
-    how += f"; go on with path={target.label}:{number}:{after}]" if more else "]"
+    how += f"; continue with path={target.label}:{number}:{after}]" if more else "]"
     content = _with_note(target, f"{number}\t{text}\n{how}")
     return ToolResult(ok=True, content=content, summary=target.label, truncated=more)
 
@@ -196,12 +196,12 @@ def _lines(
     more = last < end
     rest = _outline_after(target, text, last) if more and start == 1 else []
     if last < total and (more or arguments.end is None):
-        rest.append(f"[lines {start}-{last} of {total}; go on with start={last + 1}]")
+        rest.append(f"[lines {start}-{last} of {total}; continue with start={last + 1}]")
     elif not data.endswith((b"\n", b"\r", b"\0")) and last == total:
         rest.append("[no newline at the end]")
     if cut:
         where = f"path={target.label}:{cut[0]}:{_LINE_LIMIT + 1}"
-        rest.append(f"[line {cut[0]} is cut; go on with {where}]")
+        rest.append(f"[line {cut[0]} is cut; continue with {where}]")
     content = "\n".join([*notes, shown, *rest])
     summary = f"{target.label} ({last - start + 1} of {total} lines)"
     return ToolResult(ok=True, content=content, summary=summary, truncated=more)
@@ -259,7 +259,7 @@ def _streamed(
         last = number
     if not shown:
         raise PathError(f"{target.label}: line {start} was not found in its first GiB.")
-    how = f"[lines {start}-{last} of a file of {size:,} bytes; go on with start={last + 1}]"
+    how = f"[lines {start}-{last} of a file of {size:,} bytes; continue with start={last + 1}]"
     content = _with_note(target, "\n".join([*shown, how]))
     return ToolResult(ok=True, content=content, summary=target.label, truncated=True)
 

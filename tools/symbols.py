@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
+from laguna_agent.plurals import counted
 from laguna_agent.tools.code import repository_map
 from laguna_agent.tools.code.index import (
     Definition,
@@ -129,7 +130,9 @@ def _outline(
             break
         blocks.append(block[: context.max_output_chars])
     text = "\n".join(block for block in blocks if block)
-    return ToolResult(ok=True, content=text, summary=f"{len(indexes)} files", truncated=room < 0)
+    return ToolResult(
+        ok=True, content=text, summary=counted(len(indexes), "file"), truncated=room < 0
+    )
 
 
 def _file_outline(path: str, index: FileIndex, name: str, *, deep: bool) -> str:

@@ -409,7 +409,7 @@ class Session:
     def _end_turn(self, finished: TurnFinished) -> TurnFinished:
         """Record the end of a turn, durably, before it is shown."""
         if self._timed_out and finished.status == "interrupted":
-            why = f"{self._services.limits.timeout:g} seconds were not enough (--timeout)"
+            why = f"not done after {self._services.limits.timeout:g} s (--timeout)"
             finished = finished.model_copy(update={"status": "limit", "error": why})
         finished.checkpoint = self._state.last_checkpoint or ""
         try:

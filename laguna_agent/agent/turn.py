@@ -16,6 +16,7 @@ from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.events import Denied, Status, TurnFinished, Usage
+from laguna_agent.plurals import counted
 
 
 class TurnOutcome(NamedTuple):
@@ -72,11 +73,13 @@ class Turn:
     def end_at_limit(self, limits: TurnLimits) -> None:
         """End the turn if it has reached a limit."""
         if self.steps >= limits.steps:
-            self.end("limit", error=f"{limits.steps} steps were not enough (--max-steps)")
+            self.end("limit", error=f"not done after {counted(limits.steps, 'step')} (--max-steps)")
         elif limits.tokens is not None and self.usage.completion_tokens >= limits.tokens:
-            self.end("limit", error=f"{limits.tokens} tokens were not enough (--max-tokens)")
+            self.end(
+                "limit", error=f"not done after {counted(limits.tokens, 'token')} (--max-tokens)"
+            )
         elif limits.timeout is not None and time.monotonic() - self.started >= limits.timeout:
-            self.end("limit", error=f"{limits.timeout:g} seconds were not enough (--timeout)")
+            self.end("limit", error=f"not done after {limits.timeout:g} s (--timeout)")
 
     def count(self, executor: ToolExecutor) -> None:
         """Count what the calls of one reply did."""

@@ -40,7 +40,7 @@ async def test_large_file_shows_its_head_and_the_next_call_continues(box: Toolbo
         shown += [x.split("\t", 1)[1] for x in numbered]
         if not result.truncated:
             break
-        assert "go on with start=" in result.content
+        assert "continue with start=" in result.content
         start = int(result.content.rsplit("start=", 1)[1].rstrip("]"))
     assert shown == lines
 
@@ -74,10 +74,10 @@ async def test_a_long_line_is_read_to_its_end_by_column(box: Toolbox) -> None:
     line = "".join(f"v{n}é;" for n in range(9_000))
     box.add({"app.min.js": f"x\n{line}\n"})
     result = await box.call("read", path="app.min.js")
-    assert result.content.endswith("[line 2 is cut; go on with path=app.min.js:2:2001]")
+    assert result.content.endswith("[line 2 is cut; continue with path=app.min.js:2:2001]")
     shown = line[:2000]
-    while "go on with path=" in result.content:
-        where = result.content.rpartition("go on with path=")[2].rstrip("]")
+    while "continue with path=" in result.content:
+        where = result.content.rpartition("continue with path=")[2].rstrip("]")
         result = await box.call("read", path=where)
         assert result.content.startswith("2\t")
         shown += result.content[2:].rpartition("\n[columns ")[0]
