@@ -40,6 +40,7 @@ from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.checkpoints.change import Step, Taken
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.files import read_state
+from laguna_agent.tools.shell import running_calls
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState
 from laguna_agent.trajectory.store import Trajectory
@@ -251,6 +252,10 @@ class Session:
     def set_check(self, command: str | None) -> None:
         """Set the check of every task from the next turn on, or none."""
         self._state.check = self.settings.check = command
+
+    async def background_jobs(self) -> int:
+        """How many of the model's commands still run in the background."""
+        return len(await asyncio.to_thread(running_calls, self._services.tool_context))
 
     def carried_over(self, settings: Settings) -> Settings:
         """Settings for the next session of the same interface: with the mode, the planning, the

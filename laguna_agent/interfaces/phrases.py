@@ -4,6 +4,29 @@ from __future__ import annotations
 
 from datetime import datetime
 
+_NOTES = {
+    "compaction": "asked the model for a summary",
+    "interrupted": "told the model that you stopped the last turn",
+    "bad call": "asked the model to repeat a call that could not be read",
+    "no usable call": "asked the model to call a tool, or to say that it is done",
+    "loop": "told the model that it repeats itself",
+    "again": "asked the model to start over",
+    "plan": "asked the model to plan and change nothing",
+    "act": "told the model that planning has ended",
+    "instructions": "gave the model the instructions of this folder",
+    "check": "told the model that the check passes",
+    "limit": "told the model how many steps are left",
+    "reminder": "reminded the model",
+    "hook": "gave the model the output of a hook",
+    "undone": "told the model which changes you took back",
+    "redone": "told the model which changes you made again",
+}
+
+
+def note_title(reason: str) -> str:
+    """What laguna's own message to the model is about, in a line."""
+    return _NOTES.get(reason, f"note to the model: {reason}")
+
 
 def short_summary(title: str, summary: str) -> str:
     """A tool result's summary without the name that the title of its call already shows."""

@@ -19,7 +19,7 @@ async def test_compact_summarises_by_the_guidance_and_the_conversation_continues
     async with drive(script) as ui:
         await ui.turn("fix add", "first answer")
         await ui.command("/compact keep the file names")
-        await ui.shows("summarised:")
+        await ui.shows("summarised the conversation:")
         await ui.idle()
         stored = Trajectory.open(ui.app.agent.session.trajectory.directory, for_append=False)
         (compacted,) = [item.event for item in stored.of_type("compacted")]

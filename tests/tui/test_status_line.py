@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.events import Reply
+from laguna_agent.events import PlanStep, PlanUpdated, Reply
 from laguna_agent.interfaces.tui.widgets.status_line import current_branch
+from support.scenes import SceneApp
 from support.scripted import call
 
 
@@ -105,3 +106,85 @@ async def test_in_a_narrow_terminal_the_path_goes_first_then_the_branch(drive):
         assert "f1 help" in ui.shown
         ui.app.status.change(warning="certificate not checked")
         await ui.until(lambda: "certificate not checked" in ui.shown, "a warning stays")
+
+
+async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_from_the_right():
+    app = SceneApp()
+    async with app.run_test(size=(130, 20)) as pilot:
+        app.prepare()
+        app.status.change(
+            mode="auto", plan=True, model="office/qwen3-coder-30b-a3b-instruct", used=30_000,
+            check="make test", check_passed=False, jobs=2,
+        )  # fmt: skip
+
+        async def shown(width: int) -> str:
+            await pilot.resize_terminal(width, 20)
+            while app.status.size.width != width:
+                await pilot.pause(0.01)
+            return str(app.status.render())
+
+        full = "office/qwen3-coder-30b-a3b-instruct  92% of 32k  check: make test ✗  2 jobs"
+        assert f" auto  plan   {full}  " in await shown(130)
+        assert (await shown(130)).endswith("~/shop  vouchers  f1 help")
+        assert (await shown(100)).endswith("2 jobs   f1 help")
+        assert (await shown(90)).endswith(full)
+        assert (await shown(80)).endswith("b-instruct  92% of 32k  check ✗  2 jobs")
+        assert (await shown(78)).endswith("30b-a3b-instruct  92%  check ✗  2 jobs")
+        assert (await shown(62)).endswith("  qwen3-cod…b-instruct  92%  check ✗  2 jobs")
+        assert (await shown(52)).endswith("92%  check ✗")
+        assert (await shown(44)).endswith("92%")
+        assert (await shown(36)).count("…") == 1
+        for width in range(20, 131, 3):
+            assert len(await shown(width)) <= width
+
+
+async def test_the_check_and_background_commands_are_shown(drive):
+    script = [
+        call("shell", command="sleep 300 &"),
+        Reply(text="It runs."),
+        call("shell", command="kill %1; wait"),
+        Reply(text="It ended."),
+    ]
+    async with drive(script, size=(120, 24), mode="allow-all") as ui:
+        await ui.idle()
+        await ui.command("/check true")
+        await ui.shows("  check: true")
+        await ui.send("start it")
+        await ui.shows("1 job")
+        await ui.idle()
+        await ui.send("end it")
+        await ui.shows("It ended.")
+        await ui.until(lambda: "1 job" not in ui.shown, "the job has ended")
+        await ui.command("/check off")
+        await ui.until(lambda: "check: true  " not in ui.shown.splitlines()[-1], "no check")
+
+
+PLAN_STEPS = [PlanStep(text=f"step {n}", status="done" if n < 6 else "pending") for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (
+            (100, 30),
+            ["Plan  6 of 12 done", "step 4", "step 5", "step 6", "step 7", "step 8  … 3 more"],
+        ),
+        ((60, 18), ["Plan  6 of 12 done", "step 5", "step 6", "step 7  … 4 more"]),
+        ((40, 12), ["Plan  6 of 12 done  ○ step 6"]),
+        ((30, 6), []),
+        ((130, 30), []),  # the side panel has it
+    ],
+)
+async def test_the_plan_is_above_the_composer_where_there_is_no_side_panel(size, expected):
+    app = SceneApp()
+    async with app.run_test(size=size) as pilot:
+        app.prepare()
+        app.happen(PlanUpdated(steps=PLAN_STEPS))
+        await pilot.pause(0.1)
+        shown = str(app.inline_plan.render()).splitlines() if app.inline_plan.display else []
+        visible = [] if not app.inline_plan.size.height else shown
+        assert [line.removeprefix("✓ ").removeprefix("○ ") for line in visible] == expected
+        assert len(expected) == app.inline_plan.size.height
+        app.happen(PlanUpdated(steps=[PlanStep(text="a", status="done")]))
+        await pilot.pause(0.1)
+        assert not app.inline_plan.display, "a plan without open steps takes no room"

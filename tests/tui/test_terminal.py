@@ -126,20 +126,7 @@ async def test_a_tiny_terminal_works_and_can_grow(configured):
         assert terminal.was_restored()
 
 
-async def test_no_color_shows_no_colours(configured):
-    async with ModelServer(says("plain words")) as server:
-        terminal = Terminal(*configured(server), NO_COLOR="1")
-        await terminal.shows("fake/tester")
-        terminal.type("hello\r")
-        await terminal.shows("plain words")
-        terminal.type("\x04")
-        await terminal.ended()
-        colours = {c.fg for row in terminal.screen.buffer.values() for c in row.values()}
-        greys = {c for c in colours if c == "default" or c[:2] == c[2:4] == c[4:]}
-        assert colours == greys
-
-
-@pytest.mark.parametrize("theme", ["terminal", "terminal-light"])
+@pytest.mark.parametrize("theme", ["laguna-light", "terminal"])
 async def test_no_color_leaves_the_terminals_own_colours(configured, laguna_home, theme):
     preferences = laguna_home / "state" / "interface.json"
     preferences.parent.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,11 @@ from laguna_agent.events import (
     TurnFinished,
     UserMessage,
 )
+from laguna_agent.interfaces.tui.screens.dialogs import Picker
 from laguna_agent.interfaces.tui.themes import PALETTES
 from laguna_agent.interfaces.tui.transcript.diff_view import parse
-from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer, code_blocks
+from laguna_agent.interfaces.tui.transcript.markdown import code_blocks
+from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import PAGE, read_page
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import MAX_ENTRIES
@@ -212,26 +214,49 @@ async def test_copying_copies_a_message_its_code_or_the_last_answer():
         await pilot.press("shift+up", "c")
         assert app.clipboard == ANSWER
         await pilot.press("x")
-        assert app.clipboard == code_blocks(ANSWER)[0]
+        assert app.clipboard == code_blocks(ANSWER)[0].code
         await pilot.press("escape", *"/copy", "enter")
         await pilot.pause()
         assert app.clipboard == ANSWER
+        await pilot.press("alt+c")
+        assert app.clipboard == code_blocks(ANSWER)[0].code
 
 
-async def test_a_tool_call_is_one_line_that_expands():
+async def test_one_of_several_code_blocks_is_picked_by_a_key_or_a_command():
+    app = SceneApp()
+    async with app.run_test(size=(90, 24)) as pilot:
+        app.prepare()
+        app.happen(Reply(text="```sh\nmake a\n```\n\n- or\n\n  ```py\n  b = 1\n  ```\n"))
+        await pilot.pause(0.1)
+        await pilot.press("alt+c")
+        assert isinstance(app.screen, Picker)
+        await pilot.press("down", "enter")
+        assert app.clipboard == "b = 1\n"
+        await pilot.press(*"/copy code", "enter")
+        await pilot.pause()
+        await pilot.press(*"make", "enter")
+        assert app.clipboard == "make a\n"
+        app.happen(Reply(text="no code"))
+        await pilot.pause(0.1)
+        await pilot.press("alt+c")
+        assert app.status.flashed == "the last answer has no code"
+
+
+async def test_a_tool_call_is_folded_and_expands():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
         app.prepare()
         output = "\n".join(f"line {n}" for n in range(30))
         app.happen(ToolFinished(call_id="a", name="shell", ok=True, content=output, title="ls"))
         await pilot.pause(0.1)
-        assert "line 29" not in shown(app)
+        assert "… 27 more lines" in shown(app)
+        assert "line 20" not in shown(app)
         await pilot.press("ctrl+o")
         await pilot.pause()
-        assert "line 29" in shown(app)
+        assert "line 20" in shown(app)
         await pilot.press("ctrl+o")
         await pilot.pause()
-        assert "line 29" not in shown(app)
+        assert "line 20" not in shown(app)
 
 
 @pytest.mark.parametrize("command", [f"echo {'a ' * 40}the end", "cd x\nmake\nthe end"])
@@ -295,7 +320,7 @@ def test_the_tries_of_one_request_to_a_server_are_one_line():
     model = TranscriptModel(entries.append, lambda entry: None, entries.remove)
     for attempt in (1, 2, 3):
         model.apply(EngineRestarted(reason="loading", attempt=attempt, server=True, wait_s=2))
-    assert [entry.title for entry in entries] == ["the server was asked again (try 4): loading"]
+    assert [entry.title for entry in entries] == ["asked the server again (try 4): loading"]
     model.apply(Reply(text="Here I am."))
     model.apply(EngineRestarted(reason="loading", attempt=1, server=True, wait_s=2))
     assert sum(entry.name == "retry" for entry in entries) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from textual.binding import BindingType
+from textual.timer import Timer
 from textual.widgets import Input
 
 from laguna_agent.errors import LagunaError, ModelError
@@ -24,7 +25,7 @@ from laguna_agent.interfaces.tui.model_setup import ModelSetup
 from laguna_agent.interfaces.tui.screens.trust_question import trust_question
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
-from laguna_agent.interfaces.tui.system.background import run_reporting_errors
+from laguna_agent.interfaces.tui.system.background import in_background, run_reporting_errors
 from laguna_agent.interfaces.tui.system.external_editor import edit_externally
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.settings import Settings
     from laguna_agent.policy.trust import Content
 
-_DRAFT_DELAY_S, _STARTUP_S = 0.5, 10.0
+_DRAFT_DELAY_S, _STARTUP_S, _JOBS_S = 0.5, 10.0, 5.0
 _EXIT_HINT = "press ctrl+c again to exit"
 _ACTIONS_OVER_DIALOGS = frozenset({"redraw", "toggle_mouse"})
 
@@ -62,6 +63,7 @@ class LagunaApp(LayoutApp):
         self.exit_message = ""
         self._prompt = prompt
         self._draft_loaded = self._draft_due = False
+        self._jobs_timer: Timer | None = None
         self._create_parts()
 
     def _create_parts(self) -> None:
@@ -124,11 +126,14 @@ class LagunaApp(LayoutApp):
         self.queue.drop_used(event)
         match event.type:
             case "plan_updated":
-                self.side_panel.plan = event.steps
-                self.side_panel.draw()
+                self.show_plan(event.steps)
+            case "check_ran":
+                self.status.change(check=event.command, check_passed=event.exit_code == 0)
         self.transcript_model.apply(event)
         if event.type in ("reply", "tool_finished", "turn_finished", "compacted"):
             self._refresh_context()
+        if event.type == "tool_finished" and event.name == "shell":
+            self._refresh_jobs()
 
     def on_session_opened(self, message: messages.SessionOpened) -> None:
         latency.startup_finished()
@@ -268,7 +273,10 @@ class LagunaApp(LayoutApp):
     def show_session(self, session: Session) -> None:
         """Show a session as it is stored."""
         self.history_loader.show(session)
+        self.inline_plan.show(self.side_panel.plan)
+        self.status.change(check=session.settings.check or "", check_passed=None)
         self._refresh_context()
+        self._refresh_jobs()
 
     def _refresh_context(self) -> None:
         """Show how full the context is."""
@@ -280,6 +288,20 @@ class LagunaApp(LayoutApp):
         if (used, limit) != (self.side_panel.used, self.side_panel.limit):
             self.side_panel.used, self.side_panel.limit = used, limit
             self.side_panel.draw()
+
+    def _refresh_jobs(self) -> None:
+        """Show how many commands run in the background; look again while there are some."""
+        if self.agent.session is not None:
+            in_background(self, "jobs", self._count_jobs)
+
+    async def _count_jobs(self) -> None:
+        jobs = await self.agent.run(lambda session: session.background_jobs())
+        self.status.change(jobs=jobs)
+        if jobs and self._jobs_timer is None:
+            self._jobs_timer = self.set_interval(_JOBS_S, self._refresh_jobs)
+        elif not jobs and self._jobs_timer is not None:
+            self._jobs_timer.stop()
+            self._jobs_timer = None
 
     def _save_draft_soon(self) -> None:
         if not self._draft_due:
@@ -302,6 +324,10 @@ class LagunaApp(LayoutApp):
         if len(self.screen_stack) > 1 and action in keys.ACTIONS:
             return action in _ACTIONS_OVER_DIALOGS
         return True
+
+    def action_copy_code(self) -> None:
+        """Copy a code block of the last answer."""
+        self.system_clipboard.choose_code(self.transcript_model.last_answer)
 
     def action_escape(self) -> None:
         """Close what is open, deny what is asked, or stop what runs; the first that applies."""

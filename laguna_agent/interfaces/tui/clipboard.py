@@ -7,8 +7,10 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.interfaces.tui.screens.pickers import code_picker
 from laguna_agent.interfaces.tui.system.background import in_background
-from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
+from laguna_agent.interfaces.tui.themes import PALETTES
+from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock, code_blocks
 from laguna_agent.programs import find_program
 
 if TYPE_CHECKING:
@@ -39,17 +41,35 @@ class Clipboard:
         """Copy a text and confirm it in the status line."""
         self._app.copy_to_clipboard(text)
         in_background(self._app, "copy", asyncio.to_thread, copy_with_program, text)
-        lines = text.count("\n") + 1
+        lines = text.removesuffix("\n").count("\n") + 1
         self._status.flash(f"copied {lines} lines" if lines > 1 else "copied")
 
     def copy_code(self, entry: Entry) -> None:
         """Copy the next code block of an answer, or an entry's diff or output."""
-        blocks = code_blocks(entry.body) if entry.kind == "answer" else [entry.diff or entry.body]
+        if entry.kind == "answer":
+            blocks = [block.code for block in code_blocks(entry.body)]
+        else:
+            blocks = [entry.diff or entry.body]
         if not blocks:
             self._status.flash("no code in this message")
             return
         self.copy(blocks[self._next_block % len(blocks)])
         self._next_block += 1
+
+    def choose_code(self, answer: str) -> None:
+        """Copy the code block of an answer; the user picks one of several."""
+        blocks = code_blocks(answer)
+        if len(blocks) > 1:
+            picker = code_picker(blocks, PALETTES[self._app.theme])
+            self._app.push_screen(picker, lambda number: self._copy_block(blocks, number))
+        elif blocks:
+            self.copy(blocks[0].code)
+        else:
+            self._status.flash("the last answer has no code")
+
+    def _copy_block(self, blocks: list[CodeBlock], number: str | None) -> None:
+        if number is not None:
+            self.copy(blocks[int(number)].code)
 
 
 def copy_with_program(text: str) -> bool:

@@ -129,7 +129,7 @@ class ConversationCommands:
             back = "/undo takes them back" if redo else "/redo makes the changes again"
             self._transcript_model.add_notice(f"restored {names}; {back}")
         elif not taken.left:
-            self._transcript_model.add_notice("the files are so already")
+            self._transcript_model.add_notice("the files are already as they should be")
         for name, reason in taken.left.items():
             self._transcript_model.add_notice(f"{name} was left as it is: {reason}", "warning")
 

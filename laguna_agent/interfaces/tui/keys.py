@@ -34,6 +34,7 @@ KEYS: tuple[Key, ...] = (
     Key("ctrl+b", "side panel", "toggle_panel"),
     Key("ctrl+o", "expand or collapse the last tool call", "toggle_last('tool')"),
     Key("ctrl+t", "expand or collapse the last thinking", "toggle_last('thinking')"),
+    Key("alt+c", "copy a code block of the last answer", "copy_code"),
     Key("ctrl+s", "search the transcript", "search"),
     Key("ctrl+n", "mouse: laguna's, or your terminal's own selection", "toggle_mouse"),
     Key("ctrl+l", "redraw the screen", "redraw"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,16 +16,21 @@ from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pickers
 from laguna_agent.interfaces.tui.system.preferences import Preferences, PromptHistory
 from laguna_agent.interfaces.tui.system.terminal import TerminalApp, TerminalDriver
+from laguna_agent.interfaces.tui.system.terminal_background import is_light_by_variable
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
 from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
 from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
 from laguna_agent.interfaces.tui.widgets.composer import Composer
+from laguna_agent.interfaces.tui.widgets.inline_plan import InlinePlan
 from laguna_agent.interfaces.tui.widgets.queued_messages import QueuedMessages
 from laguna_agent.interfaces.tui.widgets.side_panel import AUTO_SHOW_COLUMNS, SidePanel
 from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
 from laguna_agent.paths import repository_root
+
+if TYPE_CHECKING:
+    from laguna_agent.events import PlanStep
 
 
 class LayoutApp(TerminalApp):
@@ -43,10 +50,11 @@ class LayoutApp(TerminalApp):
         self.prompt_history = PromptHistory(cwd)
         for theme in themes.themes():
             self.register_theme(theme)
-        self.theme = themes.initial_theme(self.preferences.theme, self.console.color_system)
+        self.theme = self._theme_for(light=is_light_by_variable())
         palette = self.palette
         self.transcript = Transcript(id="transcript")
         self.side_panel = SidePanel(palette, id="panel")
+        self.inline_plan = InlinePlan(palette, id="plan")
         self.search_line = Input(placeholder="search the transcript", id="search-line")
         self.completion_list = CompletionList(palette, id="completion")
         self.activity = ActivityLine(palette, id="activity")
@@ -55,12 +63,26 @@ class LayoutApp(TerminalApp):
         self.approval = ApprovalCard(palette, cwd, id="approval")
         self.status = StatusLine(palette, self.root, id="status")
 
+    def _theme_for(self, *, light: bool) -> str:
+        return themes.initial_theme(self.preferences.theme, self.console.color_system, light=light)
+
+    @property
+    def follows_background(self) -> bool:
+        """Whether the terminal's background chooses the theme: the user has chosen none."""
+        return self.preferences.theme not in themes.PALETTES and not self.no_color
+
+    def background_found(self, *, light: bool) -> None:
+        """The terminal told whether its background is light."""
+        if self.follows_background:
+            self.theme = self._theme_for(light=light)
+
     def compose(self) -> ComposeResult:
         with Horizontal(id="main"):
             yield self.transcript
             yield self.side_panel
         yield self.search_line
         yield self.completion_list
+        yield self.inline_plan
         yield self.activity
         yield self.queued_messages
         with Horizontal(id="composer-row"):
@@ -79,7 +101,7 @@ class LayoutApp(TerminalApp):
         palette = self.palette
         for widget in (
             *(self.activity, self.queued_messages, self.approval),
-            *(self.side_panel, self.status, self.completion_list),
+            *(self.side_panel, self.inline_plan, self.status, self.completion_list),
         ):
             widget.palette = palette
             widget.refresh()
@@ -97,6 +119,14 @@ class LayoutApp(TerminalApp):
         if self.preferences.panel is not None:
             shown = self.preferences.panel and width >= 70 and height >= 8
         self.side_panel.set_class(shown, "shown")
+        self.inline_plan.allowed = not shown
+        self.inline_plan.fit()
+
+    def show_plan(self, steps: Sequence[PlanStep]) -> None:
+        """Show the model's plan: in the side panel, or without it above the composer."""
+        self.side_panel.plan = list(steps)
+        self.side_panel.draw()
+        self.inline_plan.show(steps)
 
     def action_page(self, step: int) -> None:
         """Scroll the transcript by pages."""

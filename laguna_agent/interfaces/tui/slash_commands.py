@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages, pickers
 from laguna_agent.interfaces.tui.system.background import run_reporting_errors
-from laguna_agent.interfaces.tui.transcript.rendering import code_blocks
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -72,7 +71,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
             "[reload]"),
     SlashCommand("/init", "let laguna write an AGENTS.md", when="idle"),
     SlashCommand("/export", "write this conversation to a file", "[FILE.md|.html|.json]"),
-    SlashCommand("/copy", "copy the last answer, or its code", "[code]", "any"),
+    SlashCommand("/copy", "copy the last answer, or a code block of it", "[code]", "any"),
     SlashCommand("/theme", "choose the colours", "[NAME]", "any"),
     SlashCommand("/rename", "give this conversation a title", "[TITLE]"),
     SlashCommand("/doctor", "check what works here and what does not", when="any"),
@@ -270,8 +269,10 @@ class SlashCommands:
     def _check(self, command: str) -> None:
         if command:
             self._session.set_check(None if command == "off" else command)
-        check = self._session.settings.check
-        self._notice(f"the check of every task: {check}" if check else "no check is set")
+        check = self._session.settings.check or ""
+        if command:
+            self._status.change(check=check, check_passed=None)
+        self._notice(f"each task must pass: {check}" if check else "no check is set")
 
     def _theme(self, name: str) -> None:
         if name in themes.PALETTES:
@@ -347,10 +348,9 @@ class SlashCommands:
 
     def _copy(self, *, code: bool) -> None:
         answer = self._transcript_model.last_answer
-        if code:
-            blocks = code_blocks(answer)
-            answer = blocks[-1].rstrip("\n") if blocks else ""
-        if answer:
+        if answer and code:
+            self._clipboard.choose_code(answer)
+        elif answer:
             self._clipboard.copy(answer)
         else:
             self._notice("nothing to copy yet", "warning")

@@ -14,6 +14,8 @@ from rich.text import Text
 from laguna_agent.interfaces.commands.undo import described
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
+from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
+from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import read_page
 from laguna_agent.plurals import counted
@@ -72,6 +74,23 @@ def _sample(palette: themes.Palette) -> RenderableType:
         Text.assemble(("● ", p.accent), "edit calc.py"),
         Text("∴ thought for 3.1 s", style=p.muted),
     )
+
+
+def code_picker(blocks: Sequence[CodeBlock], palette: themes.Palette) -> Picker:
+    """Code blocks to copy, by their numbers."""
+
+    def preview(number: str) -> RenderableType:
+        block = blocks[int(number)]
+        return syntax(block.language, visible(block.code.rstrip("\n")), palette)
+
+    choices = []
+    for number, block in enumerate(blocks):
+        lines = block.code.splitlines() or [""]
+        label = f"{number + 1}  {block.language or 'code'}, {counted(len(lines), 'line')}"
+        start = next((line.strip() for line in lines if line.strip()), "")
+        choices.append(Choice(str(number), _row(label, start, 24), block.code[:2_000]))
+    return Picker("Copy a code block", choices, preview=preview,
+                  hint="enter copies · esc closes · type to search")  # fmt: skip
 
 
 def prompt_picker(prompts: Sequence[str]) -> Picker:

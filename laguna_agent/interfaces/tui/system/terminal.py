@@ -14,20 +14,27 @@ import signal
 import sys
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import IO, Any, cast
 
 from rich.cells import cell_len
-from rich.segment import Segment
 from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
-from textual.color import Color
 from textual.drivers import linux_driver
-from textual.filter import LineFilter, Monochrome, NoColor
+from textual.filter import Monochrome, NoColor
 from textual.geometry import Size
 from textual.timer import Timer
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.interfaces.tui.system.terminal_background import (
+    EXIT_S,
+    QUERY,
+    AnswerFilter,
+    AnswerParser,
+    can_be_asked,
+    is_light,
+)
 from laguna_agent.log import log_error, log_path
 
 SUBSTITUTES = {
@@ -92,6 +99,28 @@ class TerminalDriver(linux_driver.LinuxDriver):
         if sys.__stdout__ is not None and not is_terminal(sys.__stderr__):
             self._file = sys.__stdout__  # standard error is redirected to a file
         self._file = cast("Any", TerminalOutput(cast("IO[str]", self._file)))
+        self._answers = AnswerFilter(self._report_background)
+
+    def start_application_mode(self) -> None:
+        """Take the terminal, and ask for its background where that chooses the theme."""
+        # Textual makes the parser in a thread, by its name in the driver's module.
+        linux_driver.__dict__["XTermParser"] = partial(AnswerParser, self._answers)
+        cast("Any", super()).start_application_mode()
+        if isinstance(self._app, TerminalApp) and self._app.follows_background and can_be_asked():
+            self._answers.ask()
+            self.write(QUERY)
+            self.flush()
+
+    def stop_application_mode(self) -> None:
+        """Release the terminal. An answer on its way would be typed into the shell."""
+        if self._answers.waits:
+            self._answers.answered.wait(EXIT_S)
+        super().stop_application_mode()
+
+    def _report_background(self, answer: str) -> None:
+        light = is_light(answer)
+        if light is not None:
+            self._app.call_later(cast("TerminalApp", self._app).background_found, light=light)
 
 
 def lenient_decoder(name: str) -> Callable[[], codecs.IncrementalDecoder]:
@@ -121,29 +150,21 @@ cast("dict[str, Any]", ANSI_SEQUENCES_KEYS).update({
 })  # fmt: skip
 
 
-class NoColour(LineFilter):
-    """Honours NO_COLOR: greys, or no colours at all in a theme of the terminal's own colours, whose
-    greys are unknown."""
-
-    def __init__(self, app: App[Any]) -> None:
-        super().__init__()
-        self._app, self._greys, self._none = app, Monochrome(), NoColor()
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        line_filter = self._none if self._app.native_ansi_color else self._greys
-        return line_filter.apply(segments, background)
-
-
 class TerminalApp(App[int]):
     """An app that ends with a two-line message when it fails; the traceback is logged."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # Textual chose its filter by the default theme.
-        self._filters = [
-            NoColour(self) if isinstance(one, Monochrome | NoColor) else one
-            for one in self._filters
-        ]
+        # Textual would show greys, and bold, reverse and underlined text is enough to tell apart.
+        self._filters = [NoColor() if isinstance(one, Monochrome) else one for one in self._filters]
+
+    @property
+    def follows_background(self) -> bool:
+        """Whether the terminal's background chooses the theme."""
+        return False
+
+    def background_found(self, *, light: bool) -> None:
+        """The terminal told whether its background is light."""
 
     fatal: LagunaError | None = None
     """The error to report after the interface has ended."""

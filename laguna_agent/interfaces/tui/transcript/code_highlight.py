@@ -6,7 +6,7 @@ Streaming code is lexed again with every frame, but only its changed lines are d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, JustifyMethod
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from rich.syntax import Syntax, SyntaxTheme
 
 _CACHED_LINES = 2_000
+_ANSI_STYLES = {
+    "ansi_dark": ("cyan", "green", "bright_yellow", "bright_cyan"),
+    "ansi_light": ("blue", "magenta", "red", "blue"),
+}
+"""Colours of keywords, strings, numbers and names, as far apart as the background lets them be."""
 _Line = tuple[tuple[str, Style], ...]
 
 
@@ -80,7 +85,7 @@ class CodeLines:
 
     @cached_property
     def _theme(self) -> SyntaxTheme:
-        return self._plain.get_theme(self._palette.code)
+        return _theme(self._palette.code)
 
     def _lexer(self, language: str) -> Any:
         if language not in self._lexers:
@@ -95,6 +100,32 @@ def syntax(language: str, code: str, palette: Palette) -> Syntax:
 
     background = "default" if palette.ansi else palette.panel
     return Syntax(
-        code, language or "text", theme=palette.code, word_wrap=True,
+        code, language or "text", theme=_theme(palette.code), word_wrap=True,
         background_color=background, padding=(0, 1),
     )  # fmt: skip
+
+
+@cache
+def _theme(name: str) -> SyntaxTheme:
+    """A theme of the terminal's own colours, or a Pygments style."""
+    from pygments import token as t
+    from rich.syntax import ANSISyntaxTheme, PygmentsSyntaxTheme
+
+    if name not in _ANSI_STYLES:
+        return PygmentsSyntaxTheme(name)
+    keyword, string, number, name_of = _ANSI_STYLES[name]
+    return ANSISyntaxTheme({
+        t.Comment: Style(italic=True),
+        t.Keyword: Style(color=keyword, bold=True),
+        t.Operator.Word: Style(color=keyword, bold=True),
+        t.String: Style(color=string),
+        t.Number: Style(color=number),
+        t.Name.Function: Style(color=name_of, bold=True),
+        t.Name.Class: Style(color=name_of, bold=True),
+        t.Name.Decorator: Style(color=name_of),
+        t.Name.Tag: Style(color=keyword),
+        t.Name.Attribute: Style(color=name_of),
+        t.Generic.Heading: Style(bold=True),
+        t.Generic.Inserted: Style(color=string),
+        t.Generic.Deleted: Style(color=number),
+    })  # fmt: skip

@@ -13,6 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
@@ -240,11 +241,11 @@ def _name_in(diff: str) -> str:
 
 def highlight(code: str, name: str, palette: Palette) -> Text:
     """Highlight code in the language of the file name."""
-    from rich.syntax import Syntax
-
     try:
+        from rich.syntax import Syntax
+
         lexer = Syntax.guess_lexer(name) if name else "text"
-        text = Syntax("", lexer, theme=palette.code, background_color="default").highlight(code)
+        text = syntax(lexer, "", palette).highlight(code)
     except Exception:  # a bug in a lexer must not hide the diff
         return Text(code)
     text.rstrip()

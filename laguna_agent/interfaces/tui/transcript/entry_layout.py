@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from laguna_agent.interfaces.tui.transcript.markdown_blocks import Blocks, MarkdownBlock
-from laguna_agent.interfaces.tui.transcript.rendering import DIFF_LINES, EntryRenderer, Lines
+from laguna_agent.interfaces.tui.transcript.rendering import (
+    DIFF_LINES,
+    FOLDED_LINES,
+    MESSAGE_LINES,
+    EntryRenderer,
+    Lines,
+)
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
 
@@ -58,10 +64,13 @@ class EntryLayout:
     def estimated(cls, entry: Entry, width: int) -> EntryLayout:
         """The layout of an entry that was never drawn."""
         match entry.kind:
-            case "answer" | "user":
+            case "answer":
                 return cls(2 + entry.body.count("\n") + len(entry.body) // width)
+            case "user":
+                return cls(2 + min(MESSAGE_LINES, entry.body.count("\n")))
             case "tool":
-                return cls(1 + min(DIFF_LINES, entry.diff.count("\n")))
+                output = min(FOLDED_LINES, entry.body.count("\n"))
+                return cls(1 + (min(DIFF_LINES, entry.diff.count("\n")) or output))
             case "thinking":
                 return cls(2)
             case _:

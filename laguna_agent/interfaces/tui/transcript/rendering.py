@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.segment import Segment, Segments
 from rich.style import Style
@@ -16,15 +15,28 @@ from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines, syntax
+from laguna_agent.interfaces.tui.transcript.code_highlight import CodeLines
+from laguna_agent.interfaces.tui.transcript.markdown import (
+    PROSE,
+    code_label,
+    markdown,
+    prose_options,
+)
 from laguna_agent.interfaces.tui.transcript.markdown_blocks import MarkdownBlock, blocks_of
+from laguna_agent.interfaces.tui.transcript.telling_lines import telling_lines
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
 Lines = list[list[Segment]]
-DIFF_LINES, LIVE_LINES, FAILURE_LINES, OPEN_LINES = 24, 8, 6, 4_000
+DIFF_LINES, LIVE_LINES, FAILURE_LINES, OPEN_LINES = 24, 8, 16, 4_000
 """Most lines shown of a diff, of running output, of a failure and of an expanded entry."""
+FOLDED_LINES, MESSAGE_LINES = 3, 10
+"""Lines shown of other output, and of a long message of the user's."""
+_MESSAGE_LINE, _OUTPUT_LINE = 500, 2_000
+"""Most characters shown of one line of a folded message, and of one line of output."""
+_QUIET = frozenset({"read", "search", "symbols", "recall", "plan", "edit", "write"})
+"""Tools whose result is for the model: their summary says what a person wants to know."""
 OPEN_LIVE_LINES = 200
 """Most lines of an expanded call that still runs: it is drawn many times a second."""
 
@@ -75,15 +87,16 @@ class EntryRenderer:
         width = max(8, width)
         if block.language is not None:
             code = self._code.draw(visible(block.text), block.language, width)
-            return [[], *code] if block.starts else code
+            if not block.starts:
+                return code
+            return [[], *self.lines(code_label(block.language, width, self.palette), width), *code]
         drawn = self.lines(self._markdown(block.text), width)
         # Rich itself adds empty lines around some blocks.
         full = [number for number, line in enumerate(drawn) if not _is_empty(line)] or [0]
         return [[], *drawn[full[0] : full[-1] + 1]]
 
     def _markdown(self, text: str) -> RenderableType:
-        drawn: RenderableType = _markdown_class()(visible(text), self.palette)
-        return drawn
+        return markdown(text, self.palette)
 
     # --- each kind of entry ----------------------------------------------------------------
 
@@ -96,7 +109,12 @@ class EntryRenderer:
     def _user(self, entry: Entry) -> RenderableType:
         p = self.palette
         mark = {"steer": "↳ ", "queue": "❯ "}.get(entry.name, "❯ ")
-        body = Text(visible(entry.body.rstrip()), style=f"bold {p.user}")
+        text, hidden = entry.body.rstrip(), 0
+        if not entry.is_open:
+            text, hidden = _folded_message(text)
+        body = Text(visible(text), style=f"bold {p.user}")
+        if hidden:
+            body.append(f"\n{diff_view.more_lines(hidden)}  ▸", style=f"not bold {p.muted}")
         return Group(Text(), _Hanging(Text(mark, style=f"bold {p.accent}"), body))
 
     def _answer(self, entry: Entry, width: int) -> RenderableType:
@@ -119,7 +137,7 @@ class EntryRenderer:
         if not entry.is_open:
             return Group(Text(), head)
         body = Text(visible(entry.body.strip()), style=f"italic {p.muted}")
-        return Group(Text(), head, Padding(body, (0, 0, 0, 2)))
+        return Group(Text(), head, _Hanging(Text("  "), body))
 
     def _notice(self, entry: Entry) -> RenderableType:
         p = self.palette
@@ -133,7 +151,8 @@ class EntryRenderer:
         head = _Hanging(Text(f"{mark} ", style=colour), text)
         if not (entry.body and entry.is_open):
             return head
-        return Group(head, Padding(self._markdown(entry.body), (0, 0, 0, 2)))
+        body = Padding(self._markdown(entry.body), (0, 0, 0, 2))
+        return Group(head, Constrain(body, PROSE))
 
     def _end(self, entry: Entry) -> RenderableType:
         p = self.palette
@@ -166,14 +185,18 @@ class EntryRenderer:
                                          heading=heading, whole=bool(entry.is_open)))  # fmt: skip
             if entry.is_open and not entry.title:
                 parts.append(self._output(entry, OPEN_LINES))
-        elif entry.is_open and entry.body.strip():
+        elif not entry.body.strip():
+            pass
+        elif entry.is_open:
             running = entry.state == "running"
             most = OPEN_LIVE_LINES if running else OPEN_LINES
             parts.append(self._output(entry, most, head=not running))
-        elif entry.state == "running" and entry.body.strip():
+        elif entry.state == "running":
             parts.append(self._output(entry, LIVE_LINES))
-        elif entry.state == "failed" and entry.is_open is None and entry.body.strip():
-            parts.append(self._output(entry, FAILURE_LINES))
+        elif entry.is_open is None and entry.state == "failed":
+            parts.append(self._telling(entry, FAILURE_LINES))
+        elif entry.is_open is None and entry.name not in _QUIET:
+            parts.append(self._telling(entry, FOLDED_LINES))
         return Group(parts[0], *(Padding(part, (0, 0, 0, 2)) for part in parts[1:]))
 
     def _tool_line(self, entry: Entry, width: int) -> Text:
@@ -201,13 +224,29 @@ class EntryRenderer:
         line.truncate(width, overflow="ellipsis")
         return line
 
+    def _telling(self, entry: Entry, most: int) -> RenderableType:
+        """The lines of an output that tell most, and how many others there are."""
+        lines = _after_carriage_returns(entry.body.strip("\n")).split("\n")
+        while len(lines) > 1 and not lines[-1].strip():
+            lines.pop()
+        shown = list(range(len(lines)))
+        if len(lines) > most + 1:  # a hint in the place of one line saves nothing
+            shown = telling_lines(lines, most)
+        if [lines[number].strip() for number in shown] == [entry.summary]:
+            return Group()
+        body = Text("\n".join(visible(lines[number][:_OUTPUT_LINE]) for number in shown))
+        body.style, body.no_wrap, body.overflow = self.palette.muted, True, "ellipsis"
+        if not (hidden := len(lines) - len(shown)):
+            return body
+        return Group(body, Text(diff_view.more_lines(hidden), style=f"italic {self.palette.muted}"))
+
     def _output(self, entry: Entry, most: int, *, head: bool = False) -> RenderableType:
         lines = entry.body.rstrip("\n").split("\n")
         hidden = len(lines) - most
         note = diff_view.more_lines(hidden) if hidden > 0 else ""
         lines = (lines[:most] if head else lines[-most:]) if hidden > 0 else lines
         # One very long line must not fill the screen.
-        lines = [line if len(line) <= 2_000 else line[:2_000] + " …" for line in lines]
+        lines = [one if len(one) <= _OUTPUT_LINE else one[:_OUTPUT_LINE] + " …" for one in lines]
         body = Text(visible(_after_carriage_returns("\n".join(lines))), style=self.palette.muted)
         if most <= LIVE_LINES:
             body.no_wrap, body.overflow = True, "ellipsis"
@@ -231,12 +270,14 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-def code_blocks(text: str) -> list[str]:
-    """The fenced code blocks of a Markdown text."""
-    return [
-        m[2]
-        for m in re.finditer(r"^(```+|~~~+)[^\n]*\n(.*?)^\1\s*$", text, re.MULTILINE | re.DOTALL)
-    ]
+def _folded_message(text: str) -> tuple[str, int]:
+    """The start of a long message, and how many lines of it are left out."""
+    lines = text.split("\n")
+    shown = lines if len(lines) <= MESSAGE_LINES + 2 else lines[:MESSAGE_LINES]
+    cut = [one if len(one) <= _MESSAGE_LINE else one[:_MESSAGE_LINE] + " …" for one in shown]
+    if len(lines) == 1 and cut != lines:
+        return cut[0], 1
+    return "\n".join(cut), len(lines) - len(shown)
 
 
 def _after_carriage_returns(text: str) -> str:
@@ -255,72 +296,9 @@ class _Hanging:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         indent = self.mark.cell_len
-        lines = self.body.wrap(console, max(1, options.max_width - indent))
+        lines = self.body.wrap(console, max(1, prose_options(options).max_width - indent))
         for number, line in enumerate(lines):
             yield self.mark + line if number == 0 else Text(" " * indent) + line
-
-
-@cache
-def _markdown_class() -> type[Any]:
-    """Rich's Markdown with our elements; imported only when the first text is drawn."""
-    from markdown_it import MarkdownIt
-    from rich import markdown as rich_markdown
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
-
-    class Heading(rich_markdown.Heading):
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            self.text.justify = "left"
-            yield self.text
-
-    class CodeBlock(rich_markdown.CodeBlock):
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            yield syntax(self.lexer_name, str(self.text).removesuffix("\n"), _current[-1])
-
-    _current: list[Palette] = []
-
-    class LagunaMarkdown(rich_markdown.Markdown):
-        elements: ClassVar[dict[str, Any]] = {
-            **rich_markdown.Markdown.elements,
-            "heading_open": Heading,
-            "fence": CodeBlock,
-            "code_block": CodeBlock,
-        }
-
-        def __init__(self, text: str, palette: Palette) -> None:
-            super().__init__("", hyperlinks=False)
-            self.markup, self.parsed, self._palette = text, parser.parse(text), palette
-
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            from rich.theme import Theme
-
-            _current.append(self._palette)
-            try:
-                with console.use_theme(Theme(_styles(self._palette), inherit=True)):
-                    yield from super().__rich_console__(console, options)
-            finally:
-                _current.pop()
-
-    return LagunaMarkdown
-
-
-def _styles(palette: Palette) -> dict[str, Style | str]:
-    inline = palette.accent if palette.ansi else f"{palette.accent} on {palette.panel}"
-    return {
-        "markdown.h1": f"bold {palette.accent}",
-        "markdown.h2": f"bold {palette.accent}",
-        "markdown.h3": "bold",
-        "markdown.h4": "bold",
-        "markdown.code": inline,
-        "markdown.block_quote": palette.muted,
-        "markdown.item.bullet": palette.accent,
-        "markdown.item.number": palette.accent,
-        "markdown.link": f"underline {palette.user}",
-        "markdown.link_url": f"underline {palette.user}",
-        "markdown.hr": palette.muted,
-        "markdown.table.border": palette.muted,
-        "markdown.table.header": "bold",
-    }
 
 
 def mark_matches(strip: Strip, query: str) -> Strip:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from laguna_agent.interfaces.phrases import short_summary
+from laguna_agent.interfaces.phrases import note_title, short_summary
 from laguna_agent.plurals import counted
 
 if TYPE_CHECKING:
@@ -162,18 +162,13 @@ class TranscriptModel:
 
     def _system_note(self, event: e.SystemNote) -> None:
         self._summarising = event.reason == "compaction"
-        title = (
-            "asked the model for a summary"
-            if self._summarising
-            else f"note to the model ({event.reason})"
-        )
-        self._add(Entry("notice", title=title, body=event.text))
+        self._add(Entry("notice", title=note_title(event.reason), body=event.text))
 
     def _restarted(self, event: e.EngineRestarted) -> None:
         if not event.server:
             self.add_notice(f"the engine restarted: {event.reason}", "warning")
             return
-        title = f"the server was asked again (try {event.attempt + 1}): {event.reason}"
+        title = f"asked the server again (try {event.attempt + 1}): {event.reason}"
         last = self._latest[-1] if self._latest else None
         if last is not None and last.name == "retry" and event.attempt > 1:
             last.title = title  # the tries of one request are one line
@@ -183,7 +178,7 @@ class TranscriptModel:
 
     def _compacted(self, event: e.Compacted) -> None:
         before, after = f"{event.tokens_before:,}", f"{event.tokens_after:,}"
-        title = f"summarised: {before} tokens became {after}"
+        title = f"summarised the conversation: {before} tokens became {after}"
         left_out = f"Left out: {', '.join(event.dropped)}.\n\n" if event.dropped else ""
         self._add(Entry("notice", title=title, body=left_out + event.summary, name="compacted"))
 
@@ -240,7 +235,7 @@ class TranscriptModel:
             self.last_answer = event.text
         if event.miss is not None and event.usage.prefilled_tokens > 256:
             tokens = f"{event.usage.prefilled_tokens:,} tokens"
-            self.add_notice(f"{tokens} processed again: {event.miss.reason}")
+            self.add_notice(f"read {tokens} again: {event.miss.reason}")
 
     def _finish_text(self, kind: Literal["thinking", "answer"], text: str, reply: e.Reply) -> None:
         """Replace the streamed text with that of the whole reply."""
@@ -287,7 +282,7 @@ class TranscriptModel:
         entry = Entry("tool", title=f"check `{event.command}`", name="check", body=event.output)
         passed = event.exit_code == 0
         entry.state = "ok" if passed else "failed"
-        entry.summary = "passes" if passed else f"exit {event.exit_code}"
+        entry.summary = "passed" if passed else f"exit {event.exit_code}"
         entry.duration_s = event.duration_s
         self._add(entry)
 

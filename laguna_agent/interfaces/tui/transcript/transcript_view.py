@@ -33,6 +33,8 @@ MAX_ENTRIES, TRIMMED_ENTRIES = 1_200, 800
 FRAME_S, MAX_SHARE = 0.05, 0.25
 """Seconds between two frames, and the share of time that drawing may take."""
 _CACHED_STRIPS = 1_000
+_FOLDED = ("tool", "thinking", "user")
+"""Kinds of which only a part may be shown."""
 KEYS = frozenset(
     ["up", "k", "down", "j", "enter", "space", "c", "x", "n", "N", "home", "g", "end", "G"]
 )
@@ -186,7 +188,7 @@ class Transcript(ScrollView, can_focus=True):
     def _show_match(self, index: int) -> None:
         """Scroll the matching line into view; expand the entry if it hides the line."""
         entry = self.entries[index]
-        if (line := self._matching_line(entry)) is None and entry.kind in ("tool", "thinking"):
+        if (line := self._matching_line(entry)) is None and entry.kind in _FOLDED:
             entry.is_open = True
             entry.version += 1
             self.redraw()
@@ -363,7 +365,9 @@ class Transcript(ScrollView, can_focus=True):
         if self.entries and line < self._tops[-1]:
             index = self._index_at(line)
             self.cursor = index
-            if line - self._tops[index] <= 1:
+            drawn, row = self._layouts[self.entries[index]].lines or [], line - self._tops[index]
+            text = "".join(part.text for part in drawn[row]) if row < len(drawn) else ""
+            if row <= 1 or text.lstrip().startswith("…"):
                 self.toggle(self.entries[index])
 
     def on_key(self, event: events.Key) -> None:

@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from laguna_agent.events import PlanStep
 
 WIDTH = 34
+_STEPS = 20
 AUTO_SHOW_COLUMNS = 112
 """Columns of the terminal from which the panel shows unless the user hid it."""
+
+
+def step_line(step: PlanStep, palette: Palette) -> Text:
+    """A step of the plan, with the mark of its state."""
+    p = palette
+    marks = {"done": ("✓", p.success), "active": ("●", p.accent), "dropped": ("–", p.muted)}
+    mark, colour = marks.get(step.status, ("○", p.muted))
+    dim = p.muted if step.status in ("done", "dropped") else p.foreground
+    return Text.assemble((f"{mark} ", colour), (visible(step.text, single_line=True), dim))
 
 
 class SidePanel(Static):
@@ -42,13 +52,9 @@ class SidePanel(Static):
 
         if self.plan:
             heading("Plan")
-            marks = {"done": ("✓", p.success), "active": ("●", p.accent), "dropped": ("–", p.muted)}
-            for step in self.plan[:20]:
-                mark, colour = marks.get(step.status, ("○", p.muted))
-                text.append(f"{mark} ", style=colour)
-                dim = p.muted if step.status in ("done", "dropped") else p.foreground
-                text.append(visible(step.text, single_line=True) + "\n", style=dim)
-            text.right_crop(1)
+            text.append_text(Text("\n").join(step_line(step, p) for step in self.plan[:_STEPS]))
+            if len(self.plan) > _STEPS:
+                text.append(f"\n… {len(self.plan) - _STEPS} more", style=p.muted)
         heading("Changed files")
         counts_by_path = self.changed_files.counts
         for path, (added, removed) in list(counts_by_path.items())[-20:]:

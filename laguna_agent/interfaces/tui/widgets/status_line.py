@@ -1,4 +1,8 @@
-"""The status line: the mode, the model, how full the context is, the directory and the branch."""
+"""The status line: the mode, the model, how full the context is, the check, what runs in the
+background; then the directory and the branch.
+
+In little room, the parts on the right go first: a part is shortened, then left out.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.themes import Palette
+from laguna_agent.interfaces.tui.widgets.fitted_row import shorten_middle
+from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
-_BRANCH_CELLS = 24
+_BRANCH_CELLS, _MODEL_CELLS, _CHECK_CELLS = 24, 20, 24
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Status:
     model: str = ""
     used: int = 0
     limit: int = 0
+    check: str = ""
+    check_passed: bool | None = None
+    """None: it has not run."""
+    jobs: int = 0
+    """Commands that still run in the background."""
     directory: str = ""
     branch: str = ""
     mouse: bool = True
@@ -76,39 +88,92 @@ class StatusLine(Widget):
             self.flashed = ""
 
     def render(self) -> Text:
-        p, s, width = self.palette, self.status, self.size.width
-        left = Text(no_wrap=True)
-        colour = {"ask": p.success, "accept-edits": p.warning, "auto": p.warning,
-                  "allow-all": p.error}.get(s.mode, p.foreground)  # fmt: skip
-        left.append(f" {s.mode} ", style=f"reverse bold {colour}")
-        if s.plan:
-            left.append(" plan ", style=f"reverse bold {p.user}")
+        width = self.size.width
+        left = self._modes()
         if self.flashed:
-            left.append(f"  {visible(self.flashed, single_line=True)}", style=p.accent)
+            flashed = visible(self.flashed, single_line=True)
+            left.append(f"  {flashed}", style=self.palette.accent)
             left.truncate(width, overflow="ellipsis")
             return left
+        parts = self._parts()
+        room = width - left.cell_len - 1
+        for number in range(len(parts) - 1, -1, -1):
+            if sum(part.cells for part in parts) > room and parts[number].short:
+                parts[number] = parts[number].shortened
+        while len(parts) > 1 and sum(part.cells for part in parts) > room:
+            parts.pop()
+        if parts and parts[0].cells > room > 2:
+            parts[0] = replace(parts[0], text=shorten_middle(parts[0].text, room - 2))
+        for part in parts:
+            left.append("  ").append(part.text, style=part.colour)
+        self._append_right(left, width)
+        left.truncate(width, overflow="ellipsis")
+        return left
+
+    def _modes(self) -> Text:
+        p, s = self.palette, self.status
+        colour = {"ask": p.success, "accept-edits": p.warning, "auto": p.warning,
+                  "allow-all": p.error}.get(s.mode, p.foreground)  # fmt: skip
+        text = Text(no_wrap=True)
+        text.append(f" {s.mode} ", style=f"reverse bold {colour}")
+        if s.plan:
+            text.append(" plan ", style=f"reverse bold {p.user}")
+        if s.warning:  # what is unsafe is in view at every width, as the mode is
+            text.append(f"  {visible(s.warning, single_line=True)}", style=f"bold {p.error}")
+        return text
+
+    def _parts(self) -> list[_Part]:
+        """What is left of the gap, in the order of its importance."""
+        p, s = self.palette, self.status
+        parts = []
         if s.model:
-            left.append(f"  {visible(s.model, single_line=True)}", style=p.foreground)
-        if s.warning:
-            left.append(f"  {visible(s.warning, single_line=True)}", style=f"bold {p.error}")
+            model = visible(s.model, single_line=True)
+            short = shorten_middle(model.rpartition("/")[2], _MODEL_CELLS)
+            parts.append(_Part(model, p.foreground, short))
         if s.limit:
             share = s.used / s.limit
             colour = p.error if share > 0.85 else p.warning if share > 0.6 else p.muted
-            left.append(f"  {share:.0%} of {s.limit // 1000}k", style=colour)
+            parts.append(_Part(f"{share:.0%} of {s.limit // 1000}k", colour, f"{share:.0%}"))
+        if s.check:
+            mark = {True: " ✓", False: " ✗", None: ""}[s.check_passed]
+            colour = {True: p.success, False: p.error, None: p.muted}[s.check_passed]
+            command = visible(s.check, single_line=True)
+            text = f"check: {shorten_middle(command, _CHECK_CELLS)}{mark}"
+            parts.append(_Part(text, colour, f"check{mark}"))
+        if s.jobs:
+            parts.append(_Part(counted(s.jobs, "job"), p.warning))
         if not s.mouse:
-            left.append("  mouse: terminal", style=p.muted)
+            parts.append(_Part("mouse: terminal", p.muted))
+        return parts
+
+    def _append_right(self, line: Text, width: int) -> None:
+        """The directory, the branch and the key of the help, as much as there is room for."""
+        s = self.status
         branch = Text(visible(s.branch, single_line=True), no_wrap=True)
         branch.truncate(_BRANCH_CELLS, overflow="ellipsis")
-        # The least important goes first where there is no room.
-        parts = [visible(s.directory, single_line=True), branch.plain, "f1 help"]
-        for first in range(len(parts)):
-            right = Text("  ".join(filter(None, parts[first:])), style=p.muted, no_wrap=True)
-            if right.cell_len <= width - left.cell_len - 2:
-                left.append(" " * (width - left.cell_len - right.cell_len - 1))
-                left.append_text(right)
-                break
-        left.truncate(width, overflow="ellipsis")
-        return left
+        shown = [visible(s.directory, single_line=True), branch.plain, "f1 help"]
+        for first in range(len(shown)):
+            right = Text("  ".join(filter(None, shown[first:])), style=self.palette.muted)
+            room = width - line.cell_len - right.cell_len - 1
+            if room > 0:
+                line.append(" " * room).append_text(right)
+                return
+
+
+@dataclass(frozen=True)
+class _Part:
+    text: str
+    colour: str
+    short: str = ""
+    """A shorter form, if there is one."""
+
+    @property
+    def cells(self) -> int:
+        return 2 + cell_len(self.text)
+
+    @property
+    def shortened(self) -> _Part:
+        return replace(self, text=self.short, short="")
 
 
 def current_branch(root: Path) -> str:
