@@ -55,8 +55,37 @@ class GitWrite(_Action):
     detail: str = ""
 
 
+McpPlace = Literal["sandbox", "network", "machine", "remote"]
+"""Where a tool of an MCP server acts: in the sandbox, there with the network, with the rights of
+the person, or on another machine."""
+
+
+class CallMcpTool(_Action):
+    """Call a tool of an MCP server with `arguments` (JSON), which acts at `place`."""
+
+    kind: Literal["mcp"] = "mcp"
+    server: str
+    tool: str
+    arguments: str
+    place: McpPlace
+
+
+class ApproveMcpTools(_Action):
+    """Let the model read what an MCP server says about some of its tools: `text`, all of it.
+
+    `changed` says that some of them were approved when the server said something else.
+    """
+
+    kind: Literal["mcp-tools"] = "mcp-tools"
+    server: str
+    tools: list[str]
+    text: str
+    changed: bool
+
+
 Action = Annotated[
-    ReadPath | WritePath | RunCommand | Network | GitWrite, Field(discriminator="kind")
+    ReadPath | WritePath | RunCommand | Network | GitWrite | CallMcpTool | ApproveMcpTools,
+    Field(discriminator="kind"),
 ]
 
 
@@ -69,6 +98,10 @@ def action_text(action: Action) -> str:
             return f"reach {text}"
         case GitWrite(operation=operation, detail=detail):
             return f"git {operation} {detail}".rstrip()
+        case CallMcpTool(server=server, tool=tool, arguments=arguments):
+            return f"{server}/{tool} {arguments}"
+        case ApproveMcpTools(server=server, tools=tools):
+            return f"use the tools of {server}: {', '.join(tools)}"
         case ReadPath(path=path) | WritePath(path=path):
             return f"{action.kind} {path}"
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 """Subcommands: each is `main(argv)` of `laguna_agent.interfaces.commands.<name>`."""
-NOT_YET = ("acp", "mcp")
+NOT_YET = ("acp",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -115,7 +115,7 @@ class LimitsConfig(_Section):
 
 
 class RuleConfig(_Section):
-    """One policy rule; exactly one of `tool`, `path`, `command`, `host` names its subject."""
+    """One policy rule; one of `tool`, `path`, `command`, `host`, `mcp` names its subject."""
 
     verdict: Verdict
     """Deny wins, then ask, then allow; `path`, `command` and the others say of what."""
@@ -129,6 +129,8 @@ class RuleConfig(_Section):
     """A command, word by word; a last `*` matches any further words."""
     host: str | None = None
     """Name of a host."""
+    mcp: str | None = None
+    """A tool of an MCP server, as `SERVER/TOOL`; either may be a pattern with `*`."""
     added: date | None = None
     """The day on which an approval added the rule; laguna only shows it."""
 
@@ -138,9 +140,9 @@ class RuleConfig(_Section):
 
     @model_validator(mode="after")
     def _one_subject(self) -> RuleConfig:
-        subjects = (self.tool, self.path, self.command, self.host)
+        subjects = (self.tool, self.path, self.command, self.host, self.mcp)
         if sum(bool(subject) for subject in subjects) != 1:
-            raise ValueError("a rule needs exactly one of `tool`, `path`, `command`, `host`")
+            raise ValueError("a rule needs exactly one of `tool`, `path`, `command`, `host`, `mcp`")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -80,6 +80,9 @@ class GenerateOptions:
     """With `required` the grammar enforces at least one call."""
     allowed: Sequence[str] | None = None
     """Tools that may be called in this reply; None is all that were declared."""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Stricter schemas of arguments than those that were declared, by tool, for the grammar. One
+    may be `{"oneOf": [...]}` of objects."""
     paths: Sequence[str] = ()
     """Existing paths to which the grammar may restrict path arguments (in formats that do)."""
     grammar: str | None = None

@@ -110,7 +110,7 @@ def validate_arguments(tool: Tool, raw: Any) -> ToolArguments | str:
             line = f"{tool.name} has no argument {name}; {hint} {_example(tool, raw)}"
             return line.strip()
     values = {
-        name: _convert(value, known[name])
+        name: convert(value, known[name])
         for name, value in raw.items()
         # null means that an optional argument was left out
         if value is not None or name in schema.get("required", [])
@@ -131,7 +131,8 @@ def _problem(item: Any) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _convert(value: Any, schema: dict[str, Any]) -> Any:
+def convert(value: Any, schema: dict[str, Any]) -> Any:
+    """A value in the type of its schema, where there is only one way to mean it."""
     kind = schema.get("type")
     if isinstance(value, str):
         value = printable(value)  # lone surrogates can be neither stored nor shown
@@ -157,7 +158,7 @@ def _convert(value: Any, schema: dict[str, Any]) -> Any:
     if kind == "array" and not isinstance(value, list):
         value = [value]
     if kind == "array" and isinstance(value, list):
-        return [_convert(item, schema.get("items", {})) for item in value]
+        return [convert(item, schema.get("items", {})) for item in value]
     return value
 
 

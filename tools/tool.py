@@ -7,7 +7,7 @@ Results are bounded; the whole of a longer one is saved to a file that the model
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from laguna_agent.actions import Action
 from laguna_agent.events import PlanStep
 
+Permit = Callable[[Action], Awaitable[str | None]]
+"""Asks the policy, and a person if it says so, about an action that was not known before the call
+ran; answers why it may not be done, or None."""
 RecallSearch = Callable[[str, int], str]
 """From a query and a number of results to text for the model, empty if nothing was found. May run
 in a thread."""
@@ -77,6 +80,8 @@ class ToolContext:
     sandbox: Sandbox | None = None
     on_output: Callable[[str], None] = lambda text: None
     """Shows live output while a tool runs."""
+    permit: Permit = field(default=lambda action: _not_permitted())
+    """Asks about an action that shows only while a call runs."""
     max_output_chars: int = 12_000
     check: str | None = None
     """The command whose success means that the task is done, if there is one."""
@@ -111,6 +116,10 @@ class ToolContext:
         if self.directory is None:
             return relative
         return os.path.relpath(self.workspace / relative, self.directory)
+
+
+async def _not_permitted() -> str | None:
+    return "nobody can be asked"
 
 
 class Tool(Protocol):

@@ -15,6 +15,11 @@ from laguna_agent.agent.context.first_message import directory_text, git_state, 
 from laguna_agent.agent.hooks import Hooks, unknown_tools
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.kept_settings import settings_to_keep
+from laguna_agent.agent.mcp_setup import (
+    make_mcp_servers,
+    mcp_declarations,
+    unapproved_notice,
+)
 from laguna_agent.agent.model_loading import LoadedModel, recommended_sampling
 from laguna_agent.agent.recorder import Recorder
 from laguna_agent.agent.repository_watch import RepositoryWatch
@@ -43,7 +48,8 @@ from laguna_agent.policy.sandbox import SandboxKind, make_sandbox
 from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.prompts.loader.templates import StaticVariables
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
-from laguna_agent.tools.registry import builtin_tools
+from laguna_agent.tools.mcp.servers import McpServers
+from laguna_agent.tools.registry import BUILT_IN, builtin_tools
 from laguna_agent.tools.tool import ToolContext
 
 
@@ -59,7 +65,7 @@ def make_services(
     state_dir = repository_state_dir(root)
     cwd = settings.cwd.resolve()
     inheritance = Inheritance.of(config)
-    gate, sandbox, notices = _make_gate(
+    gate, sandbox, notices = make_gate(
         settings, root, trajectory.directory, state_dir, recorder.state.rules
     )
     outer = passed_over(settings.cwd)
@@ -82,6 +88,9 @@ def make_services(
     notices += unusable
     notices += unknown_tools(config.hooks, {*builtin_tools(), *pack.tool_files})
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
+    servers = make_mcp_servers(settings, root, sandbox)
+    tools, unapproved = _make_tools(config, model, skills, servers, thinking=thinking)
+    notices += unapproved_notice(unapproved)
     tool_context = ToolContext(
         workspace=root,
         directory=None if cwd == root else cwd,
@@ -93,11 +102,12 @@ def make_services(
         may_read=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict == "allow",
         may_name=lambda path: gate.decide(ReadPath(path=path), tool="search").verdict != "deny",
         state={"git.trusted": settings.trusted},
+        resources=[servers] if servers is not None else [],
     )
     services = Services(
         conversation=model.conversation,
         pack=pack,
-        tools=_make_tools(config, model, skills, thinking=thinking),
+        tools=tools,
         tool_context=tool_context,
         gate=gate,
         watch=RepositoryWatch(gate, tool_context),
@@ -125,6 +135,7 @@ def make_services(
         thinking=thinking,
         logprobs=config.trajectory.logprobs,
         keys=inheritance.key_values(os.environ),
+        mcp=servers,
     )
     notices += _held_back(inheritance)
     return services, notices
@@ -147,7 +158,7 @@ def make_state(settings: Settings, services: Services) -> SessionState:
     return SessionState(variables, planning=services.starts_in_plan_mode, check=settings.check)
 
 
-def _make_gate(
+def make_gate(
     settings: Settings,
     root: Path,
     session_dir: Path,
@@ -222,15 +233,31 @@ def _held_back(inheritance: Inheritance) -> list[Notice]:
 
 
 def _make_tools(
-    config: Config, model: LoadedModel, skills: list[Skill], *, thinking: bool
-) -> dict[str, PackTool]:
-    """The tools that the pack declares, by name."""
+    config: Config,
+    model: LoadedModel,
+    skills: list[Skill],
+    servers: McpServers | None,
+    *,
+    thinking: bool,
+) -> tuple[dict[str, PackTool], list[str]]:
+    """The tools that the pack declares and those of MCP servers, by name; and which tools of
+    servers cannot be declared yet."""
     builtin = builtin_tools()
     if not config.memory.enabled:
         builtin.pop("recall", None)
     builtin["read"] = reading_skills(builtin["read"], skills)
     variables = static_variables(model.info, model.pack.tool_names(builtin), thinking=thinking)
-    return {tool.name: tool for tool in model.pack.tools(builtin, variables)}
+    declared = model.pack.tools(builtin, variables)
+    plans = any(layer.pack == "plan" for layer in model.pack.stack.layers)
+    if servers is None or plans:
+        return {tool.name: tool for tool in declared}, []
+    more, unapproved = mcp_declarations(
+        servers, {*BUILT_IN, *(tool.name for tool in declared)}, model.pack.limits.result_chars
+    )
+    # `done` comes last.
+    end = next((n for n, tool in enumerate(declared) if tool.name == "done"), len(declared))
+    declared[end:end] = more
+    return {tool.name: tool for tool in declared}, unapproved
 
 
 def static_variables(info: ModelInfo, tools: Iterable[str], *, thinking: bool) -> StaticVariables:

@@ -9,6 +9,7 @@ one whose prompt a server finds too long.
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
@@ -105,9 +106,20 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         thinking_budget=services.pack.thinking_budget,
         tool_choice="required" if manifest.call_required else "auto",
         allowed=turn.retries.allowed_tools(),
+        parameters=_narrow_schemas(services),
         paths=turn.retries.writable_paths(),
         logprobs=services.logprobs,
     )
+
+
+def _narrow_schemas(services: Services) -> dict[str, dict[str, Any]]:
+    """The schemas by which the grammar holds the calls of tools that the model has read about."""
+    if services.mcp is None:
+        return {}
+    from laguna_agent.tools.mcp.tool import DESCRIBED, McpTool, call_schema
+
+    described = services.tool_context.state.get(DESCRIBED)
+    return {McpTool.name: call_schema(described)} if described else {}
 
 
 def _cut_by_full_context(services: Services, reply: Reply, options: GenerateOptions) -> bool:

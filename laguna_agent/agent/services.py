@@ -18,6 +18,7 @@ from laguna_agent.models.servers import credentials
 from laguna_agent.policy.gate import Gate
 from laguna_agent.prompts.loader.pack import Pack, PackTool
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
+from laguna_agent.tools.mcp.servers import McpServers
 from laguna_agent.tools.tool import ToolContext
 
 
@@ -51,6 +52,8 @@ class Services:
     limits: TurnLimits
     settings: KeptSettings
     """What the session keeps when it goes on, as each turn records it."""
+    mcp: McpServers | None = None
+    """The MCP servers, if there are any."""
     approver: Approver | None = None
     """None: nobody can be asked, so what needs approval is denied."""
     thinking: bool = False

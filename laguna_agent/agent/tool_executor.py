@@ -116,18 +116,30 @@ class ToolExecutor:
                 why = self.check.protected(os.path.relpath(action.path, self._context.workspace))
                 if why is not None:
                     return _refused(call, why)
-            decision = self.services.gate.decide(action, tool=call.name)
-            log_decision(call.name, decision)
-            self.services.gate.uses[decision.rule] += 1
-            reason: str | None = None
-            if decision.verdict == "deny":
-                reason = f"{decision.rule}. {decision.reason}"
-            elif decision.verdict == "ask" and not self.check.is_approved(action):
-                reason = await self._ask_person(call, action, decision)
-            if reason is not None:
-                self.denied += 1
+            if (reason := await self._permit(call, action)) is not None:
                 return self._denied(call, reason, action_text(action))
         return None
+
+    async def _permit(self, call: ToolCall, action: Action) -> str | None:
+        """Why an action may not be done, or None: the policy, and a person if it says so."""
+        decision = self.services.gate.decide(action, tool=call.name)
+        log_decision(call.name, decision)
+        self.services.gate.uses[decision.rule] += 1
+        reason: str | None = None
+        if decision.verdict == "deny":
+            reason = f"{decision.rule}. {decision.reason}"
+        elif decision.verdict == "ask" and not self.check.is_approved(action):
+            reason = await self._ask_person(call, action, decision)
+        if reason is not None:
+            self.denied += 1
+        return reason
+
+    async def _permit_later(self, call: ToolCall, action: Action) -> str | None:
+        """`_permit` for an action that shows only while the call runs."""
+        reason = await self._permit(call, action)
+        if reason is not None:
+            self._note_denial(call, reason, action_text(action))
+        return reason
 
     async def _ask_person(self, call: ToolCall, action: Action, decision: Decision) -> str | None:
         """Why an action that needs approval may not run, or None."""
@@ -141,9 +153,13 @@ class ToolExecutor:
             return None
         return f"The user said no: {approval.reason}" if approval.reason else "The user said no"
 
-    def _denied(self, call: ToolCall, reason: str, action: str) -> ToolFinished:
+    def _note_denial(self, call: ToolCall, reason: str, action: str) -> str:
         reason = reason.strip().rstrip(".")
         self.denials.append(Denied(tool=call.name, action=action, reason=reason))
+        return reason
+
+    def _denied(self, call: ToolCall, reason: str, action: str) -> ToolFinished:
+        reason = self._note_denial(call, reason, action)
         return _refused(call, self.services.pack.text("denied.md", tool=call.name, reason=reason))
 
     # --- running ----------------------------------------------------------------------------
@@ -200,7 +216,11 @@ class ToolExecutor:
         call, tool, arguments = permitted.call, permitted.tool, permitted.arguments
         start = time.monotonic()
         title = tool.tool.title(arguments, self._context)
-        context = replace(self._context, max_output_chars=tool.max_output)
+        context = replace(
+            self._context,
+            max_output_chars=tool.max_output,
+            permit=partial(self._permit_later, call),
+        )
         if tool.kind != "read":
             context.on_output = partial(self._show_output, call.id)
             self.services.watch.start()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from laguna_agent.actions import (
     Action,
+    ApproveMcpTools,
+    CallMcpTool,
     Decision,
     GitWrite,
     Mode,
@@ -33,6 +35,7 @@ from laguna_agent.policy.git_layout import git_directories, git_layout, is_of_li
 from laguna_agent.policy.git_references import reference_reason
 from laguna_agent.policy.hidden_secrets import HiddenSecrets
 from laguna_agent.policy.irreversible import loss
+from laguna_agent.policy.mcp_approval import why_call_asks, why_tools_ask
 from laguna_agent.policy.permissions import RuleSet
 from laguna_agent.policy.quarantine import Quarantine
 from laguna_agent.policy.read_only import ReadOnlyPolicy
@@ -124,6 +127,13 @@ class Gate:
                 return self._network(action, tool)
             case GitWrite():
                 return self._git(action, tool)
+            case CallMcpTool():
+                self.begin()
+                return self._mcp(action, tool)
+            case ApproveMcpTools():
+                return self._by_rule("ask", action, tool, None) or _decision(
+                    "ask", "built-in: MCP descriptions", why_tools_ask(action)
+                )
 
     def command_ran(self, command: str) -> None:
         """Take note that a command ran in the persistent shell, and `sweep`."""
@@ -237,6 +247,8 @@ class Gate:
                 return _decision("deny", rule, "plan mode changes nothing")
             case Network():
                 return _decision("deny", rule, "plan mode uses no network")
+            case CallMcpTool():
+                return _decision("deny", rule, "a tool of an MCP server may change something")
             case RunCommand():
                 assert analysis is not None
                 reason = self._read_only_objection(analysis)
@@ -313,6 +325,17 @@ class Gate:
         if self.mode == "auto" and action.operation in LOCAL_GIT and not drops:
             return _decision("allow", "mode auto", "a local change that can be undone")
         return _decision("ask", f"mode {self.mode}", "it changes the repository")
+
+    def _mcp(self, action: CallMcpTool, tool: str) -> Decision:
+        if self.offline and action.place == "remote":
+            return _decision("deny", "offline", "laguna is offline")
+        for verdict in ("ask", "allow"):
+            if ruled := self._by_rule(verdict, action, tool, None):
+                return ruled
+        contained = action.place == "sandbox" or (action.place == "network" and self.network)
+        if self.mode == "auto" and self.sandboxed and contained:
+            return _decision("allow", "mode auto", "the sandbox contains it")
+        return _decision("ask", f"mode {self.mode}", why_call_asks(action.place))
 
     def _run(self, action: RunCommand, tool: str, analysis: CommandAnalysis) -> Decision:
         if ruled := self._by_rule("ask", action, tool, analysis):

@@ -9,7 +9,17 @@ import os
 import re
 from collections.abc import Iterator
 
-from laguna_agent.actions import Action, GitWrite, Network, ReadPath, Risk, RunCommand, WritePath
+from laguna_agent.actions import (
+    Action,
+    ApproveMcpTools,
+    CallMcpTool,
+    GitWrite,
+    Network,
+    ReadPath,
+    Risk,
+    RunCommand,
+    WritePath,
+)
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.analysed import CommandAnalysis
 from laguna_agent.policy.command_analysis import analyse
@@ -59,6 +69,13 @@ def risks(action: Action, root: str, permits: Permits) -> list[Risk]:
         case ReadPath(path=path):
             reason = None if permits(path) else sensitive_paths.secret_reason(path, root)
             return [Risk(text=reason)] if reason else []
+        case CallMcpTool(place=place):
+            free = place in ("machine", "remote")
+            text = "it acts outside the sandbox, where laguna can undo nothing"
+            return [Risk(text=text)] if free else []
+        case ApproveMcpTools(changed=changed):
+            text = "the server says something else than what was approved"
+            return [Risk(text=text)] if changed else []
         case Network():
             return []
 

@@ -1,10 +1,10 @@
 """Policy rules: what each covers, and how it is written and said.
 
-A rule names a tool, a path, a command or a host. Paths are globs (`*` stays within a folder, `**`
-crosses folders); a path without a pattern covers everything below it; relative paths start at the
-workspace. A command is matched word by word: each word may be a pattern, and a last word `*`
-matches any further words. A rule that denies or asks also covers every command that begins with
-its words.
+A rule names a tool, a path, a command, a host or a tool of an MCP server. Paths are globs (`*`
+stays within a folder, `**` crosses folders); a path without a pattern covers everything below it;
+relative paths start at the workspace. A command is matched word by word: each word may be a
+pattern, and a last word `*` matches any further words. A rule that denies or asks also covers every
+command that begins with its words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand, WritePath
+from laguna_agent.actions import (
+    Action,
+    CallMcpTool,
+    GitWrite,
+    Network,
+    ReadPath,
+    RunCommand,
+    WritePath,
+)
 from laguna_agent.config import RuleConfig
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.policy.analysed import CommandAnalysis
@@ -260,6 +268,11 @@ def covers_action(
             return (wide or rule.write) and covers_path(rule, action.path, root, wide=wide)
         case Network() if rule.host is not None:
             return covers_host(rule.host, action.host)
+        case CallMcpTool() if rule.mcp is not None:
+            name, pattern = f"{action.server}/{action.tool}", rule.mcp
+            if wide:
+                name, pattern = name.casefold(), pattern.casefold()
+            return fnmatch.fnmatchcase(name, pattern)
         case GitWrite() if rule.command is not None:
             words = ["git", action.operation, *action.detail.split()]
             return covers_words(rule.command, words, wide=wide)
@@ -336,6 +349,8 @@ def in_words(rule: RuleConfig, workspace: str = "") -> str:
         return f"{verb} {_shown_path(rule.path, workspace)}"
     if rule.host is not None:
         return f"connect to {rule.host}"
+    if rule.mcp is not None:
+        return f"call {rule.mcp} of an MCP server"
     return f"use the tool {rule.tool}"
 
 
@@ -351,6 +366,7 @@ def _shown_path(pattern: str, workspace: str) -> str:
 def _subject(rule: RuleConfig) -> Iterator[tuple[str, str]]:
     """What the rule is about: a key and its value."""
     subjects = {"tool": rule.tool, "path": rule.path, "command": rule.command, "host": rule.host}
+    subjects["mcp"] = rule.mcp
     return ((key, value) for key, value in subjects.items() if value is not None)
 
 

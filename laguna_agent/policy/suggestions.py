@@ -11,7 +11,16 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-from laguna_agent.actions import Action, GitWrite, Network, ReadPath, RunCommand, WritePath
+from laguna_agent.actions import (
+    Action,
+    ApproveMcpTools,
+    CallMcpTool,
+    GitWrite,
+    Network,
+    ReadPath,
+    RunCommand,
+    WritePath,
+)
 from laguna_agent.config import RuleConfig
 from laguna_agent.policy import rules, sensitive_paths
 from laguna_agent.policy.analysed import CommandAnalysis
@@ -84,6 +93,10 @@ def narrowest_rule(
             return RuleConfig(verdict="allow", host=host)
         case GitWrite(operation=operation):
             return RuleConfig(verdict="allow", command=f"git {operation} *")
+        case CallMcpTool(server=server, tool=name):
+            return RuleConfig(verdict="allow", mcp=f"{server}/{name}")
+        case ApproveMcpTools():
+            return None  # what was approved is kept word by word
 
 
 def _command_rule(

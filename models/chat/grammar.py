@@ -65,7 +65,7 @@ def call_grammar(
     if options.tool_choice == "none" or not callable_tools:
         return None
     grammar = Gbnf()
-    calls = [_call(grammar, tool, style) for tool in callable_tools]
+    calls = [_call(grammar, _narrowed(tool, options), style) for tool in callable_tools]
     call = grammar.rule("call", "call", lambda: choice(calls))
     root = f"{call} ({style.separator} {call}){{0,{MAX_CALLS - 1}}} {style.separator}"
     if options.tool_choice == "auto":
@@ -81,10 +81,28 @@ def call_grammar(
     return Grammar(grammar.source(root))
 
 
+def _narrowed(tool: ToolSpec, options: GenerateOptions) -> ToolSpec:
+    """A tool with the schema that holds for this reply."""
+    narrow = options.parameters.get(tool.name)
+    return tool if narrow is None else tool.model_copy(update={"parameters": dict(narrow)})
+
+
 def _call(grammar: Gbnf, tool: ToolSpec, style: CallStyle) -> str:
-    """The expression of a call: arguments in declared order, optional ones left out at will."""
-    values = JsonValues(grammar, tool.parameters)
-    properties = properties_of(tool.parameters)
+    """The expression of a call, in one of the forms that its schema has."""
+    forms = tool.parameters.get("oneOf") or [tool.parameters]
+    written = [
+        style.call(grammar, tool.name, _arguments(grammar, tool.name, number, form, style))
+        for number, form in enumerate(forms)
+    ]
+    return choice(written)
+
+
+def _arguments(
+    grammar: Gbnf, tool: str, form: int, parameters: Mapping[str, Any], style: CallStyle
+) -> str:
+    """The expression of arguments: in declared order, optional ones left out at will."""
+    values = JsonValues(grammar, parameters)
+    properties = properties_of(parameters)
 
     def arguments(index: int, first: bool) -> str:
         if index == len(properties):
@@ -96,9 +114,9 @@ def _call(grammar: Gbnf, tool: ToolSpec, style: CallStyle) -> str:
             given = f"{argument} {arguments(index + 1, False)}"
             return given if required else f"{given} | {arguments(index + 1, first)}"
 
-        return grammar.rule(("arguments", tool.name, index, first), f"{tool.name}-{key}", body)
+        return grammar.rule(("arguments", tool, form, index, first), f"{tool}-{key}", body)
 
-    return style.call(grammar, tool.name, arguments(0, True))
+    return arguments(0, True)
 
 
 class JsonCalls:

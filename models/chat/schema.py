@@ -3,7 +3,8 @@
 Supported: string (minLength, maxLength), integer (minimum, maximum), number, boolean,
 null, enum, const, array (items, minItems, maxItems), object (properties, required,
 additionalProperties), anyOf, oneOf, a single allOf, and local $ref. Anything else allows any
-JSON value.
+JSON value, and so does what is no schema, since servers and packs write schemas by hand. Of very
+many properties or values only some are held to; a schema that contains itself ends at a depth.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from laguna_agent.models.chat.gbnf import Gbnf, char_class, choice, literal
-from laguna_agent.models.chat.integer_ranges import integers
+from laguna_agent.models.chat.integer_ranges import DIGITS, integers
 
 SPACE = '( " " | "\\n" [ \\t]{0,20} )?'
 """White space between the parts of a JSON value."""
 _MAX_ITEMS = 64
 _MAX_DEPTH = 6
+_MAX_PROPERTIES, _MAX_VALUES, _MAX_COUNT = 100, 500, 1_000_000
 _ANY_TYPES = ("object", "array", "string", "number", "boolean", "null")
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"} | {
     "\f": "\\f"
@@ -28,17 +30,27 @@ _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b
 
 def resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow local references and single `allOf`s."""
+    found: Any = schema
     for _ in range(32):
-        if "$ref" in schema:
+        if not isinstance(found, Mapping):
+            return {}
+        if "$ref" in found:
             node: Any = root
-            for part in str(schema["$ref"]).lstrip("#").strip("/").split("/"):
-                node = node.get(part, {}) if isinstance(node, Mapping) else {}
-            schema = node
-        elif isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1:
-            schema = schema["allOf"][0]
+            for part in str(found["$ref"]).lstrip("#").strip("/").split("/"):
+                if part:
+                    node = node.get(part, {}) if isinstance(node, Mapping) else {}
+            found = node
+        elif isinstance(found.get("allOf"), list) and len(found["allOf"]) == 1:
+            found = found["allOf"][0]
         else:
-            return schema
+            return found
     return {}
+
+
+def branches_of(schema: Mapping[str, Any]) -> list[Any]:
+    """The alternatives of a resolved schema (`anyOf`, `oneOf`); none if it has none."""
+    found = schema.get("anyOf") or schema.get("oneOf")
+    return list(found) if isinstance(found, list) else []
 
 
 def properties_of(
@@ -46,27 +58,31 @@ def properties_of(
 ) -> list[tuple[str, Mapping[str, Any], bool]]:
     """(name, schema, required) of each property of an object schema, in declared order."""
     parameters = resolve(parameters, parameters)
-    required = set(parameters.get("required", ()))
+    given, named = parameters.get("properties"), parameters.get("required")
+    required = {key for key in named if isinstance(key, str)} if isinstance(named, list) else set()
+    properties = given if isinstance(given, Mapping) else {}
+    kept = sorted(properties, key=lambda key: key not in required)[:_MAX_PROPERTIES]
     return [
         (key, schema if isinstance(schema, Mapping) else {}, key in required)
-        for key, schema in parameters.get("properties", {}).items()
+        for key, schema in properties.items()
+        if len(properties) <= _MAX_PROPERTIES or key in kept
     ]
 
 
-def types_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
+def types_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
     """JSON type names that a schema allows; all of them when it names none."""
     schema = resolve(schema, root)
-    branches = schema.get("anyOf") or schema.get("oneOf")
+    branches = branches_of(schema) if depth < _MAX_DEPTH else []
     if branches:
-        return set().union(*(types_of(branch, root) for branch in branches))
+        return set[str]().union(*(types_of(branch, root, depth + 1) for branch in branches))
     for values in (schema.get("enum"), [schema["const"]] if "const" in schema else None):
-        if values is not None:
+        if isinstance(values, list) and values:
             return {_type_of(value) for value in values}
     kind = schema.get("type")
-    if isinstance(kind, list):
-        return set(kind)
-    if isinstance(kind, str):
-        return {kind}
+    kinds = kind if isinstance(kind, list) else [kind]
+    named = {one for one in kinds if isinstance(one, str)} & {*_ANY_TYPES, "integer"}
+    if named:
+        return named
     if "properties" in schema:
         return {"object"}
     return {"array"} if "items" in schema else {*_ANY_TYPES, "integer"}
@@ -106,18 +122,19 @@ class JsonValues:
         """JSON type names that a schema allows."""
         return types_of(schema, self._root)
 
-    def allowed_values(self, schema: Mapping[str, Any]) -> list[Any] | None:
-        """The values that a schema lists (`enum`, `const`); None when it lists none."""
+    def allowed_values(self, schema: Mapping[str, Any], depth: int = 0) -> list[Any] | None:
+        """The values that a schema lists (`enum`, `const`); None when it lists none, or too many
+        to be told apart token by token."""
         schema = self.resolve(schema)
         if isinstance(schema.get("enum"), list):
-            return list(schema["enum"])
+            return list(schema["enum"]) if 0 < len(schema["enum"]) <= _MAX_VALUES else None
         if "const" in schema:
             return [schema["const"]]
-        branches = schema.get("anyOf") or schema.get("oneOf")
+        branches = branches_of(schema) if depth < _MAX_DEPTH else []
         if branches:
             found: list[Any] = []
             for branch in branches:
-                values = self.allowed_values(branch)
+                values = self.allowed_values(branch, depth + 1)
                 if values is None and types_of(branch, self._root) == {"null"}:
                     values = [None]
                 if values is None:
@@ -126,15 +143,15 @@ class JsonValues:
             return found
         return None
 
-    def string_bounds(self, schema: Mapping[str, Any]) -> tuple[int, int | None]:
+    def string_bounds(self, schema: Mapping[str, Any], depth: int = 0) -> tuple[int, int | None]:
         """Minimum and maximum length of a string (of its string branch, if it has branches)."""
         schema = self.resolve(schema)
-        for branch in schema.get("anyOf") or schema.get("oneOf") or ():
+        for branch in branches_of(schema) if depth < _MAX_DEPTH else ():
             if "string" in types_of(branch, self._root):
-                return 0, self.string_bounds(branch)[1]
-        bounds = [n for n in (schema.get("maxLength"), self._limit) if isinstance(n, int)]
+                return 0, self.string_bounds(branch, depth + 1)[1]
+        bounds = [n for n in (_count(schema, "maxLength"), self._limit) if n is not None]
         high = min(bounds, default=None)
-        low = int(schema.get("minLength", 0))
+        low = _count(schema, "minLength") or 0
         return (low if high is None else min(low, high)), high
 
     def value(self, schema: Mapping[str, Any], depth: int = 0) -> str:
@@ -143,9 +160,10 @@ class JsonValues:
         values = self.allowed_values(schema)
         if values:
             return choice([literal(json.dumps(value, ensure_ascii=False)) for value in values])
-        branches = schema.get("anyOf") or schema.get("oneOf")
+        branches = branches_of(schema) if depth < _MAX_DEPTH else []
         if branches:
-            return choice([self.value(branch, depth + 1) for branch in branches])
+            written = [self.value(branch, depth + 1) for branch in branches]
+            return choice(list(dict.fromkeys(written)))
         kinds = types_of(schema, self._root)
         if depth >= _MAX_DEPTH:
             kinds = (kinds - {"object", "array"}) or {"null"}
@@ -197,8 +215,9 @@ class JsonValues:
         items = schema.get("items")
         item = self.value(items if isinstance(items, Mapping) else {}, depth + 1)
         name = self.grammar.rule(("item", item), "item", lambda: item)
-        low, high = int(schema.get("minItems", 0)), int(schema.get("maxItems", _MAX_ITEMS))
-        high = max(low, min(high, _MAX_ITEMS))
+        most = _count(schema, "maxItems")
+        low = min(_count(schema, "minItems") or 0, _MAX_ITEMS)
+        high = max(low, _MAX_ITEMS if most is None else min(most, _MAX_ITEMS))
         space = self._space()
         more = f'("," {space} {name}){{{max(low - 1, 0)},{max(high - 1, 0)}}}'
         filled = f"{name} {more} {space}" if high else '""'
@@ -231,7 +250,7 @@ class JsonValues:
                 pair = f'{comma}{name} {space} ":" {space} {value} {rest(index + 1, False)}'
                 return pair if required else f"{pair} | {rest(index + 1, first)}"
 
-            identity = ("object", json.dumps(schema, sort_keys=True), depth, index, first)
+            identity = ("object", _identity(schema), depth, index, first)
             return self.grammar.rule(identity, f"o-{key}", body)
 
         return f'"{{" {space} {rest(0, True)} {space} "}}"'
@@ -278,9 +297,34 @@ class JsonValues:
 
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Smallest and largest integer of a schema."""
-    low, high = schema.get("minimum"), schema.get("maximum")
-    return None if low is None else math.ceil(low), None if high is None else math.floor(high)
+    """Smallest and largest integer of a schema; none where no integer would be left."""
+    low, high = _number(schema, "minimum"), _number(schema, "maximum")
+    least = None if low is None else math.ceil(low)
+    most = None if high is None else math.floor(high)
+    empty = least is not None and most is not None and least > most
+    return (None, None) if empty else (least, most)
+
+
+def _number(schema: Mapping[str, Any], key: str) -> int | float | None:
+    """A bound that a grammar can hold."""
+    value = schema.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < 10**DIGITS else None
+
+
+def _count(schema: Mapping[str, Any], key: str) -> int | None:
+    """A number of characters or items; none where it is as good as no bound."""
+    value = _number(schema, key)
+    return int(value) if value is not None and 0 <= value <= _MAX_COUNT else None
+
+
+def _identity(schema: Mapping[str, Any]) -> object:
+    """What equal schemas have in common."""
+    try:
+        return json.dumps(schema, sort_keys=True)
+    except RecursionError:
+        return id(schema)
 
 
 def _spell(character: str) -> str:

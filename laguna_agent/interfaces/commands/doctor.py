@@ -173,7 +173,7 @@ def _rules(config: Config, root: Path) -> Iterator[Finding]:
     ):
         yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in {where}")
         for rule in rules:
-            about = rule.tool or rule.path or rule.command or rule.host
+            about = rule.tool or rule.path or rule.command or rule.host or rule.mcp
             yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")
 
 

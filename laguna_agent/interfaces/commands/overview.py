@@ -18,6 +18,7 @@ GROUPS = {
     },
     "inside": {
         "prompts": "show and edit prompt packs, the text that the model reads",
+        "mcp": "add, test and list MCP servers: tools for the model",
         "engine": "show and stop the processes that run models",
         "bench": "measure the engine on this machine",
         "eval": "run a suite of tasks and report how many are solved",
@@ -30,7 +31,7 @@ usage: laguna [PROMPT]      the terminal interface, in this repository
        laguna --task TEXT   one task without it, for scripts; - reads the text
        laguna COMMAND       `laguna COMMAND --help` explains one, with examples
 """
-_FLAGS = """
+_FLAGS = """\
 flags    --check COMMAND --mode ask|accept-edits|auto|allow-all --plan -C DIR
          --model NAME --pack NAME --thinking --no-thinking --temperature T
          --seed N --continue --resume ID --fork ID --no-memory --trust --offline

@@ -197,6 +197,11 @@ class ApprovalCard(Vertical, can_focus=True):
                 return Text(visible(action.host))
             case "git":
                 return Text(f"git {visible(action.operation)} {visible(action.detail)}")
+            case "mcp":
+                name = Text(f"{visible(action.server)}/{visible(action.tool)}", style="bold")
+                return Group(name, Text(visible(action.arguments)))
+            case "mcp-tools":
+                return Text(visible(action.text))
             case _:
                 return Text(visible(action.path))
 
@@ -282,6 +287,10 @@ def _subject(request: ApprovalRequested, root: Path) -> str:
             return "network access"
         case "git":
             return f"git {visible(action.operation, single_line=True)}"
+        case "mcp":
+            return f"{visible(action.server, single_line=True)} to do this"
+        case "mcp-tools":
+            return f"the model to read this from {visible(action.server, single_line=True)}"
         case _:
             return f"reading {_relative(action.path, root)}"
 
