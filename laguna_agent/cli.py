@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 """Subcommands: each is `main(argv)` of `laguna_agent.interfaces.commands.<name>`."""
-NOT_YET = ("acp",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,8 +167,6 @@ def _refuse_unknown(words: list[str], *, hint: str = "") -> None:
     if not word or word.startswith("-") or len(word.split()) != 1 or word == "help":
         return
     text = hint or f"A text that is meant goes behind --: laguna -- {word}"
-    if word in NOT_YET:
-        raise UsageError(f"`laguna {word}` does not exist yet", hint=text)
     if word in COMMANDS:
         raise UsageError(f"`{word}` is a command and comes first: laguna {word} …", hint=text)
     import difflib

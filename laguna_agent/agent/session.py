@@ -442,7 +442,7 @@ def _interrupted() -> TurnFinished:
 def _open_trajectory(settings: Settings, root: Path) -> tuple[Trajectory, bool]:
     """The trajectory to append to, and whether it is one that is resumed. Raises UsageError."""
     if not (settings.resume or settings.fork or settings.continue_last):
-        return Trajectory.create(root), False
+        return Trajectory.create(root, session_id=settings.session), False
     with SessionIndex(root) as index:
         if settings.continue_last:
             path = index.latest()

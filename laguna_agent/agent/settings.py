@@ -24,6 +24,8 @@ class Settings:
     interactive: bool = False
     trusted: bool = False
     check: str | None = None
+    session: str | None = None
+    """Id for a new session; by default one is made."""
     resume: str | None = None
     """Id of the session to resume."""
     fork: str | None = None

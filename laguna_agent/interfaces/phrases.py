@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+INIT_PROMPT = (
+    "Look at this repository and write an AGENTS.md at its root for coding agents that will work "
+    "here: what it is, how it is laid out, how to build, test and lint it (the exact commands), "
+    "and the conventions that its code follows. Keep it under 60 lines, and write only what you "
+    "have seen in the files. If there is one already, improve it."
+)
+
 _NOTES = {
     "compaction": "asked the model for a summary",
     "interrupted": "told the model that you stopped the last turn",

@@ -41,6 +41,8 @@ class Meta(BaseModel):
     title: str = ""
     """The first line of the first user message."""
     repository: str = ""
+    cwd: str = ""
+    """Where the session was started; records of older versions do not say."""
     branch: str = ""
     commit: str = ""
     """The commit that was checked out when the session started."""
@@ -69,7 +71,7 @@ class Meta(BaseModel):
         self.events += 1
         match event:
             case SessionStarted():
-                self.repository = event.repository
+                self.repository, self.cwd = event.repository, event.cwd
                 self.model = str(event.model.get("name", ""))
                 self.parent = event.parent or self.parent
             case UserMessage() if not self.title:

@@ -356,6 +356,16 @@ def _take_lock(descriptor: int, directory: Path) -> Path | None:
             time.sleep(0.01)
 
 
+def delete_session(directory: Path) -> None:
+    """Delete a session permanently. Raises LagunaError, UsageError while it is in use."""
+    if is_locked(directory):
+        raise UsageError(f"session {directory.name} is in use by another laguna")
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        raise LagunaError(f"{directory} cannot be deleted: {error.strerror}") from error
+
+
 def is_locked(directory: Path) -> bool:
     """Whether a process appends to the session."""
     if file_lock.is_held(directory / _LOCK_FILE):

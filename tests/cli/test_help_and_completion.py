@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.cli import COMMANDS, NOT_YET, main
+from laguna_agent.cli import COMMANDS, main
 from laguna_agent.interfaces.commands.completion import names, places
 from laguna_agent.interfaces.commands.flags import make_parser
 from laguna_agent.paths import repository_state_dir
@@ -83,8 +83,6 @@ def test_the_flags_are_explained(capsys: Captured) -> None:
         (["help", "fly"], "there is no command `fly`\n`laguna help` lists the commands."),
         (["--offline", "modles"], "A text that is meant goes behind --: laguna -- modles"),
         (["--offline", "models", "list"], "`models` is a command and comes first: laguna models"),
-        *(([name, "--help"], f"`laguna {name}` does not exist yet\n") for name in NOT_YET),
-        *(([name], "A text that is meant goes behind --") for name in NOT_YET),
         (["models", "lst"], "Did you mean `list`? `laguna models --help` shows how."),
         (["models", "list", "--jsno"], "Did you mean `--json`?"),
         (["--task", "x", "--modell", "y"], "Did you mean `--model`?"),

@@ -15,6 +15,7 @@ GROUPS = {
         "sessions": "list, show, export and delete past sessions",
         "memory": "search and edit what laguna remembers of past work",
         "undo": "undo the file changes of the last turn",
+        "acp": "serve editors: Zed, JetBrains, Neovim, Emacs, VS Code",
     },
     "inside": {
         "prompts": "show and edit prompt packs, the text that the model reads",
@@ -29,8 +30,7 @@ GROUPS = {
 _HEAD = """\
 usage: laguna [PROMPT]      the terminal interface, in this repository
        laguna --task TEXT   one task without it, for scripts; - reads the text
-       laguna COMMAND       `laguna COMMAND --help` explains one, with examples
-"""
+       laguna COMMAND       `laguna COMMAND --help` explains one, with examples"""
 _FLAGS = """\
 flags    --check COMMAND --mode ask|accept-edits|auto|allow-all --plan -C DIR
          --model NAME --pack NAME --thinking --no-thinking --temperature T

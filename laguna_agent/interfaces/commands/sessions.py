@@ -228,7 +228,7 @@ def _out(output: str | None) -> Iterator[TextIO]:
 
 def _delete(options: argparse.Namespace) -> int:
     from laguna_agent.trajectory.index import SessionIndex
-    from laguna_agent.trajectory.store import is_locked
+    from laguna_agent.trajectory.store import delete_session, is_locked
 
     with SessionIndex(repository(options)) as index:
         chosen = {path.name: path for path in map(index.resolve, options.sessions)}
@@ -248,10 +248,7 @@ def _delete(options: argparse.Namespace) -> int:
         if not options.yes and not confirm(f"Delete {sessions} permanently?", hint="Add --yes."):
             return ExitCode.FAILED
         for path in chosen.values():
-            try:
-                shutil.rmtree(path)
-            except OSError as error:
-                raise LagunaError(f"{path} cannot be deleted: {error.strerror}") from error
+            delete_session(path)
         index.count()  # brings the index up to date
     sys.stderr.write(f"Deleted {sessions}. Their memories stay: "
                      "`laguna memory forget ID` removes those.\n")  # fmt: skip

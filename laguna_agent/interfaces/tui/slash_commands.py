@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from laguna_agent.interfaces.phrases import INIT_PROMPT
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages, pickers
 from laguna_agent.interfaces.tui.system.background import run_reporting_errors
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.transcript.transcript_model import State, TranscriptModel
     from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
     from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
-
-INIT_PROMPT = (
-    "Look at this repository and write an AGENTS.md at its root for coding agents that will work "
-    "here: what it is, how it is laid out, how to build, test and lint it (the exact commands), "
-    "and the conventions that its code follows. Keep it under 60 lines, and write only what you "
-    "have seen in the files. If there is one already, improve it."
-)
 
 
 @dataclass(frozen=True)
