@@ -7,13 +7,14 @@ PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
 
 .PHONY: help demo test test-slow starter lint format bench messages pictures architecture \
-	configuration clean
+	configuration keys clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
 	@echo "make test       run the test suite          make test-slow     with a real model, and soaks"
 	@echo "make lint       check style, types, imports make format        fix what ruff can fix"
 	@echo "make bench      measure speed and memory    make architecture  draw the packages for docs/"
 	@echo "make messages   list user-visible strings   make pictures      draw the README's pictures"
+	@echo "make keys       write docs/keys.md"
 	@echo "make clean      remove what was built here  make configuration write docs/configuration.md"
 
 demo:
@@ -63,6 +64,10 @@ architecture: $(STAMP)
 # The document about config.toml, from the models of laguna_agent/config.py.
 configuration: $(STAMP)
 	$(BIN)/python tests/support/configuration.py
+
+# The document about keys and commands, from the interface's reference.
+keys: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python tests/support/key_reference.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

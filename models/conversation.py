@@ -107,8 +107,16 @@ class Conversation(Protocol):
         """Yield progress and deltas, and last a `Reply`, whose tokens are then part of the prompt.
 
         Raises ContextFullError before anything is decoded, ModelError when the engine fails.
-        Closing the iterator cancels; the tokens generated so far are kept only if the `Reply` was
-        yielded.
+        Closing the iterator cancels. What was generated so far is kept only if the `Reply` was
+        yielded, or by `keep_unfinished`.
+        """
+
+    async def keep_unfinished(self) -> Reply | None:
+        """Append what the last `generate` had written when it was cancelled, and return it.
+
+        It has the text and the thought as their deltas were yielded, without a call that had
+        begun, and `finish_reason` "cancelled". None when nothing was written, or the last reply
+        is whole.
         """
 
     async def append_reply(self, reply: Reply) -> int:

@@ -10,13 +10,24 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from laguna_agent.errors import ContextFullError
-from laguna_agent.events import FinishReason, GrammarUsed, ModelEvent, Reply
+from laguna_agent.events import (
+    FinishReason,
+    GrammarUsed,
+    ModelEvent,
+    Reply,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
 from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens
+
+_HELD_BACK = 48
+"""Pieces at the end of a cancelled reply that a parser may hold back."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,19 @@ class _Position:
     after_reply: bool
     reply_end: int
     """Where the last reply in the prompt ended; the end of the static prefix if there is none."""
+
+
+@dataclass
+class _Unfinished:
+    """A reply while it is generated."""
+
+    prompt: list[int]
+    options: GenerateOptions
+    pieces: list[Tokens] = field(default_factory=list)
+    text: str = ""
+    thinking: str = ""
+    before_call: int | None = None
+    """Pieces before the one in which a call began."""
 
 
 @dataclass
@@ -59,6 +83,7 @@ class LocalConversation:
         self._position = _Position(after_reply=False, reply_end=0)
         self._positions: dict[int, _Position] = {}
         self._marks: list[int] = []
+        self._unfinished: _Unfinished | None = None
         self._closed = False
         self._grammars: set[str] = set()
         """Digests of grammars that a `GrammarUsed` event was emitted for."""
@@ -124,6 +149,7 @@ class LocalConversation:
 
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """See Conversation. Closing the iterator cancels and leaves the prompt unchanged."""
+        self._unfinished = None
         generation = await self._engine.tokenize(self._format.render_generation(options))
         prompt = [*self._tokens, *generation]
         if len(prompt) + 1 > self.limit:
@@ -136,6 +162,7 @@ class LocalConversation:
         parser = self._format.parser(self._tools, options)
         ids: list[int] = []
         logprobs: list[float] = []
+        partial = self._unfinished = _Unfinished(prompt, options)
         finished: Finished | None = None
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
@@ -146,10 +173,13 @@ class LocalConversation:
                 elif not request.halt:
                     ids += event.ids
                     logprobs += event.logprobs
-                    for delta in parser.feed(event.text):
+                    deltas = parser.feed(event.text)
+                    _add(partial, event, deltas)
+                    for delta in deltas:
                         yield delta
                     request.halt = parser.complete
         assert finished is not None
+        self._unfinished = None
         deltas, parsed = parser.finish()
         for delta in deltas:
             yield delta
@@ -181,6 +211,49 @@ class LocalConversation:
         )
         await self._close_reply(reason, ended=ended)
         yield reply
+
+    async def keep_unfinished(self) -> Reply | None:
+        """See Conversation. The tokens stay as they were sampled, so nothing is decoded again."""
+        partial, self._unfinished = self._unfinished, None
+        if partial is None:
+            return None
+        ids = self._sampled_ids(partial)
+        if ids is None:  # only the text that was shown
+            ids, partial.thinking = await self._engine.tokenize([Segment(partial.text)]), ""
+        elif partial.thinking and not partial.text:
+            ids += await self._engine.tokenize(self._format.think_close())
+        if not (partial.text or partial.thinking):
+            return None
+        start = self._position.reply_end
+        self._tokens = [*partial.prompt, *ids]
+        reply = Reply(
+            text=partial.text,
+            thinking=partial.thinking,
+            finish_reason="cancelled",
+            seed=partial.options.sampling.seed,
+            temperature=partial.options.sampling.temperature,
+            prompt_token_ids=partial.prompt[start:],
+            token_ids=ids,
+        )
+        await self._close_reply("cancelled", ended=False)
+        return reply
+
+    def _sampled_ids(self, partial: _Unfinished) -> list[int] | None:
+        """The ids that spell what was shown of a reply; None if the parser holds back too much.
+
+        The last ids may begin a call or a mark that was not shown: they are left out.
+        """
+        end = len(partial.pieces) if partial.before_call is None else partial.before_call
+        for count in range(end, max(-1, end - _HELD_BACK), -1):
+            pieces = partial.pieces[:count]
+            parser = self._format.parser(self._tools, partial.options)
+            parser.feed("".join(piece.text for piece in pieces))
+            rest, parsed = parser.finish()
+            if rest or parsed.tool_calls or parsed.error:
+                continue
+            partial.text, partial.thinking = parsed.text, parsed.thinking
+            return [token for piece in pieces for token in piece.ids]
+        return None
 
     async def _request(self, prompt: list[int], options: GenerateOptions) -> EngineRequest:
         if options.grammar is not None:
@@ -269,6 +342,17 @@ class LocalConversation:
         self._shared.users -= 1
         if self._shared.users == 0:
             await self._engine.aclose()
+
+
+def _add(partial: _Unfinished, event: Tokens, deltas: Sequence[ModelEvent]) -> None:
+    for delta in deltas:
+        if isinstance(delta, TextDelta):
+            partial.text += delta.text
+        elif isinstance(delta, ThinkingDelta):
+            partial.thinking += delta.text
+        elif isinstance(delta, ToolCallDelta) and partial.before_call is None:
+            partial.before_call = len(partial.pieces)
+    partial.pieces.append(event)
 
 
 def grammar_used(grammar: Grammar) -> GrammarUsed:

@@ -8,6 +8,7 @@ one whose prompt a server finds too long.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import Any
 
@@ -62,7 +63,24 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
 async def _generate_once(
     services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
 ) -> Reply:
-    """Generate a reply, marked as discarded when it must not stay in the prompt."""
+    """Generate a reply, marked as discarded when it must not stay in the prompt.
+
+    When it is cancelled, what was written of it stays in the prompt and on record.
+    """
+    try:
+        return await _stream_reply(services, turn, options, may_be_cut=may_be_cut)
+    except asyncio.CancelledError:
+        written = await services.conversation.keep_unfinished()
+        if written is not None:
+            written.usage, turn.unfinished = turn.unfinished, Usage()
+            turn.usage = turn.usage.plus(written.usage)
+            services.emit(written)
+        raise
+
+
+async def _stream_reply(
+    services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
+) -> Reply:
     unfinished = Usage()
     async with aclosing(services.conversation.generate(options)) as events:
         async for event in events:

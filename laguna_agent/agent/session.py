@@ -178,13 +178,15 @@ class Session:
         """Whether a turn is running."""
         return self._turn is not None and not self._turn.done()
 
-    async def turn(self, text: str) -> TurnFinished:
+    async def turn(self, text: str, *, context: str = "") -> TurnFinished:
         """Take one turn; returns its last event. `/NAME words` calls the skill of that name.
+
+        `context` is what the model reads before the text: what the user did since the last turn.
 
         When the caller is cancelled, the turn ends as interrupted, on record; when its time is up,
         as having reached a limit.
         """
-        return await self._take_turn(lambda: self._user_message(text))
+        return await self._take_turn(lambda: self._user_message(text, context))
 
     async def accept_plan(self, plan: str, mode: Mode) -> TurnFinished:
         """End plan mode and carry out `plan`, the `proposed_plan` or what a person made of it, in
@@ -371,17 +373,17 @@ class Session:
         if self.busy:
             raise UsageError("a turn is running", hint="Stop it first.")
 
-    def _user_message(self, text: str) -> UserMessage:
-        """A person's message, with the text of the skill that it calls as its context."""
+    def _user_message(self, text: str, context: str = "") -> UserMessage:
+        """A person's message; the text of the skill that it calls ends its context."""
         text = self._services.without_keys(text)  # of `!env`, for one
         skill = called_skill(text, self.skills)
         if skill is None:
-            return UserMessage(text=text)
+            return UserMessage(text=text, context=context)
         try:
-            context = skill_context(skill, self.pack.limits.result_chars)
+            instructions = skill_context(skill, self.pack.limits.result_chars)
         except (OSError, ValueError) as error:
             raise UsageError(f"the skill {skill.name} cannot be read: {error}") from error
-        return UserMessage(text=text, context=context)
+        return UserMessage(text=text, context="\n\n".join(filter(None, [context, instructions])))
 
     async def _run_turn(
         self, make_message: Callable[[], UserMessage], task: str | None

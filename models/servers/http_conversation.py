@@ -19,7 +19,16 @@ from typing import Any
 import httpx
 
 from laguna_agent.errors import ContextFullError, ModelError
-from laguna_agent.events import CacheMiss, EngineRestarted, ModelEvent, Notice, Reply, RetryWait
+from laguna_agent.events import (
+    CacheMiss,
+    EngineRestarted,
+    ModelEvent,
+    Notice,
+    Reply,
+    RetryWait,
+    TextDelta,
+    ThinkingDelta,
+)
 from laguna_agent.log import logger
 from laguna_agent.models.chat.call_parsers import malformed
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
@@ -115,6 +124,7 @@ class HttpConversation:
         self._messages = Messages()
         self._marks: dict[int, tuple[int, int]] = {}
         self._window = Window(raise_context)
+        self._unfinished: Reply | None = None
         self._closed = False
 
     # --- growing ----------------------------------------------------------------------------
@@ -159,11 +169,16 @@ class HttpConversation:
         new_key = shared.endpoint.new_key
         tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
+            partial = self._unfinished = Reply(finish_reason="cancelled")
             builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
             body = dialect.request(self._model, self._messages.items, self._tools, options)
             try:
                 async with aclosing(self._attempt(body, builder)) as attempt:
                     async for event in attempt:
+                        if isinstance(event, TextDelta):
+                            partial.text += event.text
+                        elif isinstance(event, ThinkingDelta):
+                            partial.thinking += event.text
                         yield event
                 break
             except ContextFullError as error:
@@ -180,6 +195,7 @@ class HttpConversation:
                 new_key = None  # once
                 continue
             except UnreadableCallError as error:
+                self._unfinished = None
                 shared.unreadable_calls += 1
                 if shared.unreadable_calls > 1 and dialect.describe_tools():
                     self._log("tools are described in the text: it cannot read the model's calls")
@@ -206,6 +222,7 @@ class HttpConversation:
         shared.unreadable_calls = 0
         if learned and shared.lessons is not None:
             shared.lessons.keep(dialect.learned())
+        self._unfinished = None
         reply = builder.reply(options)
         reply.miss = self._miss(reply)
         dialect.native_calls = builder.native
@@ -220,6 +237,15 @@ class HttpConversation:
         if notice is not None:
             yield notice
         yield reply
+
+    async def keep_unfinished(self) -> Reply | None:
+        """See Conversation. A thought without an answer goes to the record alone: strict servers
+        refuse it as a message."""
+        reply, self._unfinished = self._unfinished, None
+        if reply is None or not (reply.text.strip() or reply.thinking.strip()):
+            return None
+        self._messages.append_reply(reply)
+        return reply
 
     async def _renew_key(self, new_key: Callable[[], str | None]) -> bool:
         """Read the key again: it may have expired. False when it is the same."""
@@ -394,6 +420,7 @@ class HttpConversation:
         other = copy.copy(self)
         other._messages = self._messages.copy()
         other._marks = dict(self._marks)
+        other._unfinished = None
         other._closed = False
         self._shared.users += 1
         return other

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
-from laguna_agent.events import Compacted, Event, Notice, Reply
+from laguna_agent.events import Compacted, Event, Notice, Reply, TextDelta
 from support.model_server import Exchange, ModelServer, Script, calls, says
 from support.scripted import end_of, open_watched, results_of, take
 
@@ -166,3 +168,39 @@ async def test_a_server_that_counts_only_new_tokens_is_not_taken_for_one_that_cu
         events, _ = await turn(tmp_path, server, "Read all files, and say when.")
     assert not [e for e in events if isinstance(e, Notice) and "The server" in e.text]
     assert end_of(events).status == "done"
+
+
+async def test_the_model_and_the_record_have_what_was_written_before_a_stop(tmp_path: Path) -> None:
+    async def stalls(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.delta(content="The bug is in calc.py: ")
+        await exchange.closed()
+
+    async with ModelServer(stalls, says("Right."), says("Still.")) as server:
+        given = {"providers": {"s": {"url": server.url}}, "model": "s/m"}
+        settings = Settings(cwd=tmp_path, config=load_config(flags=given), mode="auto")
+        session = await open_watched(settings)
+
+        def stop(event: Event) -> None:
+            if isinstance(event, TextDelta):
+                asyncio.get_running_loop().call_later(0, session.cancel)
+
+        events = await take(session, "Where is it?", watch=stop)
+        (partial,) = [event for event in events if isinstance(event, Reply)]
+        assert (partial.text.strip(), partial.finish_reason) == (
+            "The bug is in calc.py:", "cancelled",
+        )  # fmt: skip
+        assert end_of(events).status == "interrupted"
+        await take(session, "Go on.")
+        name = session.trajectory.id
+        await session.aclose()
+        again = await open_watched(dataclasses.replace(settings, resume=name))
+        await take(again, "And?")
+        await again.aclose()
+    for number in (1, 2):
+        roles = [
+            (m["role"], str(m["content"]).strip()) for m in server.requests[number]["messages"]
+        ]
+        at = roles.index(("assistant", "The bug is in calc.py:"))
+        assert "Where is it?" in roles[at - 1][1]
+        assert "The user stopped you here" in roles[at + 1][1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
+
 import pytest
 
 from laguna_agent.config import EngineConfig
@@ -164,6 +167,75 @@ async def test_closing_a_generation_leaves_the_prompt_as_it_was(engine: EngineCl
     await stream.aclose()
     assert talk.tokens == before
     assert (await reply_of(talk, options(1))).token_ids
+
+
+async def stopped(talk: LocalConversation, opts: GenerateOptions, after: int) -> Reply | None:
+    """What is kept of a reply whose task is cancelled after some deltas."""
+    begun = asyncio.Event()
+
+    async def generate() -> None:
+        seen = 0
+        async with aclosing(talk.generate(opts)) as stream:
+            async for event in stream:
+                seen += isinstance(event, TextDelta | ThinkingDelta | ToolCallDelta)
+                if seen >= after:
+                    begun.set()
+
+    task = asyncio.create_task(generate())
+    waiting = asyncio.create_task(begun.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    task.cancel()
+    await asyncio.wait([task])
+    return await talk.keep_unfinished()
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+async def test_a_cancelled_reply_stays_with_the_tokens_it_had(
+    engine: EngineClient, thinking: bool
+) -> None:
+    talk = conversation(engine)
+    static = await talk.start("Be brief.", [SHELL])
+    await talk.append([Message(role="user", content="One.")])
+    opts = options(1, thinking=thinking)
+    opts.max_tokens = 2_000
+    reply = await stopped(talk, opts, after=6)
+    assert reply is not None
+    assert reply.finish_reason == "cancelled"
+    assert reply.thinking if thinking else reply.text
+    assert not reply.tool_calls
+    await talk.append([Message(role="user", content="Two.")])
+    again = await reply_of(talk, options(2))
+    assert again.usage.reused_tokens >= len(reply.prompt_token_ids or ()) + static
+    other = conversation(engine, "other")
+    await other.start("Be brief.", [SHELL])
+    await other.restore([*(reply.prompt_token_ids or ()), *(reply.token_ids or ())])
+    assert talk.tokens is not None
+    assert talk.tokens[: other.used] == other.tokens
+
+
+async def test_a_call_that_had_begun_is_not_kept_of_a_cancelled_reply(
+    engine: EngineClient,
+) -> None:
+    talk = conversation(engine)
+    await talk.start("Be brief.", [SHELL])
+    await talk.append([Message(role="user", content="One.")])
+    before = talk.tokens
+    reply = await stopped(talk, options(3, tool_choice="required"), after=3)
+    assert reply is None or not reply.tool_calls
+    if reply is None:
+        assert talk.tokens == before
+    assert await talk.keep_unfinished() is None
+
+
+async def test_nothing_is_kept_of_a_reply_that_is_whole(engine: EngineClient) -> None:
+    talk = conversation(engine)
+    await talk.start("Be brief.", [])
+    await talk.append([Message(role="user", content="One.")])
+    await reply_of(talk, options(1))
+    before = talk.tokens
+    assert await talk.keep_unfinished() is None
+    assert talk.tokens == before
 
 
 async def test_a_full_context_is_reported_in_tokens(engine: EngineClient) -> None:

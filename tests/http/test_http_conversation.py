@@ -497,6 +497,48 @@ async def test_closing_the_iterator_cancels_at_the_server_and_keeps_the_messages
     assert server.requests[1]["messages"] == server.requests[0]["messages"]
 
 
+async def test_what_was_written_of_a_cancelled_reply_can_be_kept() -> None:
+    async def breaks_off(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.delta(content="Void")
+        exchange.abort()
+
+    async def stalls(exchange: Exchange) -> None:
+        await exchange.open()
+        await exchange.delta(reasoning_content="I think.")
+        await exchange.delta(content="One, ")
+        await exchange.delta(content="two <tool_call>\n<function=read>")
+        await exchange.delta(content="\n<para")
+        await exchange.closed()
+
+    async with ModelServer(breaks_off, stalls, says_hi) as server:
+        conversation = await talk(server)
+        held = asyncio.Event()
+
+        async def generate() -> None:
+            async for event in conversation.generate(GenerateOptions()):
+                if isinstance(event, ToolCallDelta):
+                    held.set()
+
+        task = asyncio.create_task(generate())
+        async with asyncio.timeout(20):
+            await held.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        reply = await conversation.keep_unfinished()
+        assert reply is not None
+        assert (reply.thinking, reply.text.strip()) == ("I think.", "One, two")
+        assert (reply.finish_reason, reply.tool_calls) == ("cancelled", [])
+        assert await conversation.keep_unfinished() is None
+        await conversation.append([Message(role="user", content="Go on.")])
+        await collect(conversation)
+        assert await conversation.keep_unfinished() is None
+        await conversation.aclose()
+    kept, said = server.requests[2]["messages"][-2:]
+    assert (kept["role"], kept["content"].strip()) == ("assistant", "One, two")
+    assert said == {"role": "user", "content": "Go on."}
+
+
 # --- marks, forks, counts ---------------------------------------------------------------------
 
 

@@ -63,6 +63,8 @@ class ScriptedConversation:
         self.system = ""
         self.tools: list[ToolSpec] = []
         self.played = 0
+        self.written = ""
+        """The reply that streams, as far as it was shown."""
         self.tokens = None
         self.template_notes: list[str] = []
 
@@ -85,6 +87,7 @@ class ScriptedConversation:
         if self.used > self.limit:
             raise ContextFullError(self.used, 1, self.limit)
         self.options.append(options)
+        self.written = ""
         item = self.script[min(self.played, len(self.script) - 1)]
         self.played += 1
         reply = (item() if callable(item) else item).model_copy(deep=True)
@@ -95,6 +98,13 @@ class ScriptedConversation:
             yield TextDelta(text=reply.text)
         self.entries.append(reply)
         yield reply
+
+    async def keep_unfinished(self) -> Reply | None:
+        if not self.written:
+            return None
+        reply = Reply(text=self.written, finish_reason="cancelled")
+        self.entries.append(reply)
+        return reply
 
     def mark(self) -> int:
         return len(self.entries)

@@ -53,7 +53,8 @@ class Streaming(ScriptedConversation):
                 if isinstance(reply, Reply) and reply.thinking:
                     yield ThinkingDelta(text=reply.thinking)
                 half = len(event.text) // 2
-                yield TextDelta(text=event.text[:half])
+                self.written = event.text[:half]
+                yield TextDelta(text=self.written)
                 while not self.gate.is_set():
                     await asyncio.sleep(0.005)
                 yield TextDelta(text=event.text[half:])

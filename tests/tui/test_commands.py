@@ -10,9 +10,11 @@ from rich.console import Console
 from textual.widgets import OptionList
 
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui.reference import COMMANDS, KEYS
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
-from laguna_agent.interfaces.tui.slash_commands import COMMANDS, INIT_PROMPT
+from laguna_agent.interfaces.tui.screens.pickers import Help
+from laguna_agent.interfaces.tui.slash_commands import INIT_PROMPT
 from laguna_agent.memory.memory_store import Memory, MemoryStore
 from support.scripted import call
 
@@ -22,25 +24,37 @@ EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + 
 # --- help, exit, unknown commands -----------------------------------------------------------------
 
 
-async def test_help_lists_every_key_and_command(drive):
-    async with drive([Reply(text="x")], size=(120, 110)) as ui:
+@pytest.mark.parametrize("way", ["/help", "help", "?", "f1"])
+async def test_help_lists_every_key_and_command_and_typing_searches_it(drive, way):
+    async with drive([Reply(text="x")], size=(120, 130)) as ui:
         await ui.idle()
-        await ui.command("/help")
-        await ui.dialog(Page)
-        await ui.shows("At the start of a word or message")
+        await (ui.pilot.press(way) if way in ("?", "f1") else ui.command(way))
+        await ui.dialog(Help)
+        await ui.shows("At the beginning of a word or message")
         for one in COMMANDS:
-            assert f"{one.name} {one.arguments}".strip() in ui.shown
-        for key in ("shift+tab", "alt+enter", "ctrl+g", "pageup"):
-            assert key in ui.shown
-        await ui.pilot.press("escape")
+            assert one.shown in ui.shown
+        for key in KEYS:
+            assert key.shown in ui.shown
+        await ui.pilot.press(*"conversation new")
+        await ui.pilot.press("enter")
+        await ui.until(lambda: len(ui.app.screen_stack) == 1, "closed")
+        assert ui.app.composer.text == "/new "
+
+
+async def test_a_question_mark_within_a_text_is_typed(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.pilot.press("w", "h", "y", "?")
+        assert ui.app.composer.text == "why?"
         assert len(ui.app.screen_stack) == 1
 
 
-async def test_exit_ends_laguna_and_says_how_to_resume(drive):
+@pytest.mark.parametrize("word", ["/exit", "/quit", "exit", "Quit", ":q"])
+async def test_exit_ends_laguna_and_says_how_to_resume(drive, word):
     async with drive([Reply(text="hello")]) as ui:
         await ui.turn("hi", "hello")
         name = ui.app.agent.session.trajectory.id
-        await ui.command("/exit")
+        await ui.command(word)
         await ui.until(lambda: ui.app._exit, "left")
         assert ui.app.exit_message == f"Resume with: laguna --resume {name}"
         assert ui.app.return_value == 0
@@ -49,8 +63,11 @@ async def test_exit_ends_laguna_and_says_how_to_resume(drive):
 async def test_an_unknown_command_does_not_reach_the_model(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await ui.command("/nonsense now")
-        await ui.shows("there is no command /nonsense; /help lists them")
+        await ui.command("/qqqqqqq now")
+        await ui.shows("there is no command /qqqqqqq; /help lists them")
+        for typed, meant in (("/modle", "/model"), ("/exprot", "/export"), ("/comp", "/compact")):
+            await ui.command(typed)
+            await ui.shows(f"there is no command {typed}; did you mean {meant}?")
         assert not ui.app.agent.session.conversation_state.user_messages
 
 
@@ -59,11 +76,45 @@ async def test_commands_that_need_an_idle_agent_are_refused_during_a_turn(drive)
         await ui.idle()
         await ui.send("go")
         await ui.shows("writing")
-        for name in ("/new", "/compact", "/fork", "/rewind", "/undo", "/resume x", "/model m"):
+        for name in ("/rewind", "/undo", "/resume x", "/model m"):
             await ui.command(name)
             await ui.shows(f"{name.split()[0]} cannot run while laguna works; esc stops it")
         ui.gate.set()
         await ui.idle()
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("/new fix the parser", "/new takes nothing after it, so it did not run: fix the parser"),
+        ("/quit now", "/exit takes nothing after it, so it did not run: now"),
+        ("/copy all", "/copy takes code, not all"),
+        ("/mode yolo", "/mode takes ask or accept-edits or auto or allow-all, not yolo"),
+    ],
+)
+async def test_an_argument_that_would_be_ignored_is_refused(drive, typed, answer):
+    async with drive([Reply(text="x")], size=(100, 24)) as ui:
+        await ui.idle()
+        await ui.command(typed)
+        await ui.shows(answer)
+        assert len(ui.conversations) == 1
+        assert not ui.app._exit
+
+
+async def test_words_that_are_commands_alone_are_messages_in_a_sentence(drive):
+    async with drive([Reply(text="I see")]) as ui:
+        await ui.turn("help me to exit vim", "I see")
+
+
+async def test_clear_starts_a_new_conversation_in_the_same_mode(drive):
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.turn("hi", "hello")
+        await ui.pilot.press("shift+tab", "shift+tab")
+        await ui.command("/clear")
+        await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
+        await ui.idle()
+        assert ui.app.agent.session.gate.mode == "auto"
+        await ui.shows(" auto ")
 
 
 # --- modes ----------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from textual import events
 
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.app import LagunaApp
-from laguna_agent.interfaces.tui.keys import ACTIONS, KEYS, help_rows
 from laguna_agent.interfaces.tui.mentions.fuzzy import Names
-from laguna_agent.interfaces.tui.slash_commands import COMMANDS, SlashCommands
+from laguna_agent.interfaces.tui.reference import ACTIONS, COMMANDS, KEYS, MARKS, groups
+from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.system.preferences import PromptHistory
+from laguna_agent.interfaces.tui.system.prompt import Prompt
 from support.scenes import SceneApp
 
 
@@ -49,13 +50,13 @@ async def test_backspace_deletes_a_whole_chip_and_undo_restores_it():
         app.composer.insert_paste("x" * 5_000)
         await pilot.press("backspace")
         assert app.composer.text == ""
-        await pilot.press("ctrl+z")
-        assert app.composer.expanded == "x" * 5_000
+        await pilot.press("ctrl+underscore")
+        assert app.composer.prompt.expanded == "x" * 5_000
 
 
 async def test_up_and_down_show_earlier_prompts_and_return_to_the_typed_text(tmp_path):
     for text in ("first", "second\nline"):
-        PromptHistory(tmp_path).add(text)
+        PromptHistory(tmp_path).add(Prompt(text))
     app = SceneApp()
     async with app.run_test() as pilot:
         app.prepare()
@@ -165,7 +166,14 @@ def test_every_listed_command_and_key_does_something_and_every_key_is_in_the_hel
     assert cases == [command.name for command in COMMANDS]
     for action in ACTIONS:
         assert hasattr(LagunaApp, f"action_{action}")
-    assert sum(len(rows) for _, rows in help_rows()) == len(KEYS)
+    assert sum(map(len, groups().values())) == len(KEYS) + len(COMMANDS) + len(MARKS)
+
+
+def test_no_two_commands_share_a_name_and_no_two_keys_an_action():
+    names = [name for one in COMMANDS for name in (one.name, *one.aliases)]
+    assert len(names) == len(set(names))
+    bound = [name for key in KEYS if key.action for name in key.keys.split(",")]
+    assert len(bound) == len(set(bound))
 
 
 def found(names: Names, query: str) -> list[str]:
@@ -215,7 +223,7 @@ async def test_undo_and_redo_step_through_the_edits():
         app.prepare()
         app.composer.insert("first ")
         app.composer.insert("日本語")
-        await pilot.press("ctrl+z")
+        await pilot.press("ctrl+underscore")
         assert app.composer.text == "first "
         await pilot.press("ctrl+y")
         assert app.composer.text == "first 日本語"

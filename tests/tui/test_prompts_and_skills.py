@@ -42,7 +42,7 @@ async def test_help_lists_skills_and_a_command_wins_over_a_skill_of_the_same_nam
         await ui.idle()
         await ui.send("/help")
         await ui.shows("Help")
-        await ui.pilot.press("end")
+        await ui.pilot.press(*"words")
         await ui.shows("/release [WORDS]")
         assert "Cut a release." in ui.shown
         assert "/help [WORDS]" not in ui.shown
@@ -52,7 +52,7 @@ async def test_a_name_that_is_neither_command_nor_skill_is_reported(drive, skill
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
         await ui.send("/relase 1.2")
-        await ui.shows("there is no command /relase")
+        await ui.shows("there is no command /relase; did you mean /release?")
 
 
 async def test_a_skill_can_be_called_while_the_agent_works(drive, skills):
@@ -69,7 +69,9 @@ async def test_a_skill_can_be_called_while_the_agent_works(drive, skills):
         await ui.idle()
 
 
-async def test_the_output_of_a_shell_command_comes_after_the_skill_call(drive, skills):
+async def test_the_output_of_a_shell_command_comes_before_the_skill_that_is_called_after_it(
+    drive, skills
+):
     async with drive([Reply(text="tagged")]) as ui:
         await ui.idle()
         await ui.send("!echo from the shell")
@@ -77,7 +79,7 @@ async def test_the_output_of_a_shell_command_comes_after_the_skill_call(drive, s
         await ui.send("/release")
         await ui.shows("tagged")
         prompt = ui.conversations[-1].prompt
-        assert prompt.index("Raise the version") < prompt.index("I ran `echo from the shell`")
+        assert prompt.index("I ran `echo from the shell`") < prompt.index("Raise the version")
 
 
 # --- edited packs -----------------------------------------------------------------------------

@@ -45,15 +45,19 @@ async def test_escape_stops_loading_and_a_message_loads_again_and_is_sent(drive)
         assert loading.times == 2
 
 
-async def test_queued_messages_return_to_the_composer_when_loading_is_stopped(drive):
-    async with drive([Reply(text="hello there")], open_session=Loading()) as ui:
+async def test_messages_are_held_when_loading_is_stopped_and_enter_loads_and_sends(drive):
+    loading = Loading()
+    async with drive([Reply(text="hello there")], open_session=loading) as ui:
         await ui.shows("loading the model")
         await ui.send("a first thought")
         await ui.shows("after this turn: a first thought")
         await ui.pilot.press("escape")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
-        assert ui.app.composer.text == "a first thought"
-        assert "after this turn" not in ui.shown
+        await ui.shows("held: a first thought · enter on an empty line sends")
+        await ui.pilot.press("enter")
+        await ui.shows("hello there")
+        assert "held" not in ui.shown
+        assert loading.times == 2
 
 
 async def test_escape_stops_the_reading_of_a_prompt(drive):
@@ -86,6 +90,13 @@ async def test_escape_stops_writing_and_keeps_what_was_written(drive):
         ui.gate.set()
         await ui.send("go on")
         await ui.shows("─ done")
+        kept = [entry for entry in ui.conversations[-1].entries if isinstance(entry, Reply)]
+        assert [reply.text for reply in kept] == ["first half,", "on"]
+        name = ui.app.agent.session.trajectory.id
+        await ui.send(f"/resume {name[:12]}")
+        await ui.until(lambda: len(ui.conversations) == 2, "opened again")
+        await ui.idle()
+        assert "first half" in ui.shown
 
 
 async def test_escape_stops_a_tool_and_its_children(drive):
@@ -106,22 +117,35 @@ async def test_escape_stops_a_tool_and_its_children(drive):
         await ui.shows("then not")
 
 
-async def test_escape_takes_queued_messages_back(drive):
-    async with drive([Reply(text="first half, second half")], gated=True) as ui:
+async def test_escape_holds_what_waits_each_for_itself(drive):
+    script = [Reply(text="first half, second half"), Reply(text="fine")]
+    async with drive(script, gated=True) as ui:
         await ui.idle()
         await ui.send("go")
         await ui.shows("first half")
         ui.app.composer.insert("then this")
         await ui.pilot.press("alt+enter")
-        ui.app.composer.insert("and that")
-        await ui.pilot.press("enter")
-        await ui.shows("before the next step: and that")
+        for text in ("!echo one", "!echo two"):
+            ui.app.composer.insert(text)
+            await ui.pilot.press("enter")
         ui.app.composer.insert("half a word")
         await ui.pilot.press("escape")
         await ui.shows(KEPT)
-        assert ui.app.composer.text == "then this\nand that\nhalf a word"
         await ui.idle()
+        assert ui.app.composer.text == "half a word"
+        held = ["then this", "!echo one", "!echo two"]
+        assert [prompt.text for prompt in ui.app.queue.prompts] == held
         assert not ui.app.agent.session._state.steering
+        ui.gate.set()
+        await ui.pilot.press("ctrl+c")  # clears the composer
+        await ui.turn("something else first", "fine")
+        assert len(ui.app.queue.prompts) == 3
+        await ui.pilot.press("enter")
+        await ui.until(lambda: not ui.app.queue.prompts, "sent")
+        await ui.idle()
+        ran = [e.title for e in ui.app.transcript.entries if e.kind == "tool"]
+        assert ran == ["echo one", "echo two"]
+        assert "then this" in ui.conversations[-1].prompt
 
 
 async def test_escape_changes_nothing_when_idle(drive):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -50,9 +51,9 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         await terminal.shows("before the next step: do it faster")
         terminal.type("\x1b")
         await terminal.shows("stopped; the work so far is kept")
-        await terminal.shows("❯ do it faster")  # back in the composer
-        terminal.type("\x03")
-        await terminal.hides("❯ do it faster")
+        await terminal.shows("held: do it faster")
+        terminal.type("\x1b[1;3A\x7f")  # alt+up, backspace
+        await terminal.hides("held: do it faster")
         terminal.type("\x04")
         assert await terminal.ended() == 0
         assert terminal.was_restored()
@@ -108,8 +109,8 @@ async def test_a_signal_restores_the_terminal_and_keeps_the_draft(configured, la
         os.kill(terminal.child.pid, number)
         await terminal.ended()
         assert terminal.was_restored()
-        drafts = list((laguna_home / "state").glob("*/draft.txt"))
-        assert [draft.read_text() for draft in drafts] == ["half a thought"]
+        (draft,) = (laguna_home / "state").glob("*/draft.json")
+        assert json.loads(draft.read_text())["typed"] == "half a thought"
 
 
 async def test_a_tiny_terminal_works_and_can_grow(configured):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -23,7 +24,9 @@ STATES = {
 
 
 def drafts(laguna_home):
-    return [path.read_text() for path in (laguna_home / "state").glob("*/draft.txt")]
+    """What is typed and what waits, of each repository."""
+    saved = [json.loads(path.read_text()) for path in (laguna_home / "state").glob("*/draft.json")]
+    return [[one["typed"], *one["waiting"]] for one in saved]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -63,7 +66,8 @@ async def test_control_c_stops_any_state_and_the_second_one_exits(configured, re
         assert terminal.was_restored()
 
 
-async def test_a_stop_signal_releases_the_terminal_and_fg_takes_it_again(configured):
+@pytest.mark.parametrize("way", ["signal", "key"])
+async def test_a_stop_releases_the_terminal_and_fg_takes_it_again(configured, way):
     async with ModelServer(says("still here")) as server:
         shell = Terminal(
             program=["bash", "--norc", "--noprofile", "-i"], PS1="shell> ", HISTFILE="/dev/null"
@@ -75,7 +79,7 @@ async def test_a_stop_signal_releases_the_terminal_and_fg_takes_it_again(configu
         shell.type("half a thought")
         await shell.shows("half a thought")
         (pid,) = children(shell.child.pid)
-        os.kill(pid, signal.SIGTSTP)
+        shell.type("\x1a") if way == "key" else os.kill(pid, signal.SIGTSTP)
         await shell.until(lambda: "Stopped" in shell.left, "the shell's word")
         shell.type("echo back in the $((40 + 2))nd shell\r")
         await shell.until(lambda: "back in the 42nd shell" in shell.left, "the shell to work")
@@ -105,13 +109,13 @@ async def test_sigkill_loses_no_typed_text(configured, laguna_home):
         terminal.type("a first thing\x1b\r")
         await terminal.shows("after this turn: a first thing")
         terminal.type("half a thought")
-        kept = "a first thing\nhalf a thought"
+        kept = ["half a thought", "a first thing"]
         await terminal.until(lambda: drafts(laguna_home) == [kept], "the draft")
         os.kill(terminal.child.pid, signal.SIGKILL)
         assert await terminal.ended() == -signal.SIGKILL
         again = Terminal(*configured(server))
-        await again.shows("half a thought")
-        await again.shows("❯ a first thing")
+        await again.shows("❯ half a thought")
+        await again.shows("held: a first thing")
         again.type("\x03")
         await again.hides("half a thought")
         again.type("\x04")
@@ -139,7 +143,7 @@ async def test_a_crash_is_reported_in_two_lines_and_loses_no_text(configured, la
         assert "the interface failed: ZeroDivisionError" in written
         assert "What you typed is saved." in written
         assert "Traceback" not in written
-        assert drafts(laguna_home) == ["half a thought"]
+        assert drafts(laguna_home) == [["half a thought"]]
         log = (laguna_home / "state" / "laguna.log").read_text()
         assert "the interface failed: ZeroDivisionError\n" in log
         assert "<string>:4 <lambda>\n" in log
@@ -152,11 +156,11 @@ async def test_a_closed_window_ends_laguna_and_keeps_the_draft(configured, lagun
         terminal.type("go\r")
         await terminal.shows("I will now think")
         terminal.type("half a thought")
-        await terminal.until(lambda: drafts(laguna_home) == ["half a thought"], "the draft")
+        await terminal.until(lambda: drafts(laguna_home) == [["half a thought"]], "the draft")
         pid = terminal.child.pid
         os.close(terminal.child.child_fd)  # as when a terminal's window closes
         await asyncio.wait_for(asyncio.to_thread(os.waitpid, pid, 0), 30)
-        assert drafts(laguna_home) == ["half a thought"]
+        assert drafts(laguna_home) == [["half a thought"]]
 
 
 async def test_many_resizes_during_streaming_lose_nothing(configured):

@@ -280,7 +280,7 @@ async def test_enter_steers_a_running_turn_and_alt_enter_queues(drive):
         ui.app.composer.insert("now this")
         await ui.pilot.press("enter")
         await ui.shows("before the next step: now this")
-        await ui.pilot.press("alt+up")
+        await ui.pilot.press("alt+up", "up", "enter")
         assert ui.app.composer.text == "now this"
         assert "before the next step" not in ui.shown
         await ui.pilot.press("ctrl+c")
@@ -300,7 +300,8 @@ async def test_a_message_taken_back_goes_above_the_text_typed_since(drive):
             await ui.pilot.press("alt+enter")
             await ui.shows(f"after this turn: {text}")
         ui.app.composer.insert("typed")
-        await ui.pilot.press("alt+up", "alt+up")
+        for _ in range(2):
+            await ui.pilot.press("alt+up", "enter")
         assert ui.app.composer.text == "and this after\nand that\ntyped"
         await ui.pilot.press("ctrl+c")
         ui.gate.set()

@@ -20,6 +20,7 @@ def run_tui(
     first message and `cwd` the directory to work in. Raises what `start` raised, and UsageError
     without a terminal that can show the interface.
     """
+    import contextlib
     import os
     import sys
 
@@ -37,8 +38,10 @@ def run_tui(
 
     app = LagunaApp(start, prompt=prompt, cwd=cwd)
     code = app.run(mouse=app.preferences.mouse)
+    if app.exit_message:
+        with contextlib.suppress(OSError):  # the window is closed
+            sys.stdout.write(app.exit_message + "\n")
+            sys.stdout.flush()
     if app.fatal is not None:
         raise app.fatal
-    if app.exit_message:
-        sys.stdout.write(app.exit_message + "\n")
     return app.return_code or code or 0

@@ -6,11 +6,8 @@ The app calls the public methods from its own thread; results come back as messa
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import dataclasses
-import os
-import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -18,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.tui import messages
+from laguna_agent.interfaces.tui.shell_command import ShellCommand
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 from laguna_agent.log import unexpected
-from laguna_agent.programs import find_program
 
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OpenSession = Callable[..., Awaitable["Session"]]
 _CLOSING_S = 5.0
-_READ_BYTES, _READ_INTERVAL_S = 1 << 20, 0.05
-"""Most bytes of a command's output to read at once, and seconds between two reads."""
 
 
 class AgentThread:
@@ -50,6 +45,9 @@ class AgentThread:
         self._open_session = open_session
         self.settings: Settings | None = None
         self.session: Session | None = None
+        self._resumable: str | None = None
+        self.shell_command: ShellCommand | None = None
+        """The user's command that runs."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._stop: asyncio.Event | None = None
@@ -63,17 +61,17 @@ class AgentThread:
         """Start the thread: make the settings and open a session."""
         self._thread.start()
 
-    def turn(self, text: str) -> None:
+    def turn(self, text: str, context: str = "") -> None:
         """Run a turn; posts its events, then WorkEnded."""
-        self._start_work(self._turn(text))
+        self._start_work(self._turn(text, context))
 
     def compact(self, guidance: str) -> None:
         """Compact the conversation; posts like a turn."""
         self._start_work(self._compact(guidance))
 
-    def shell(self, key: str, command: str) -> None:
-        """Run the user's command in the repository; posts its output, then WorkEnded."""
-        self._start_work(self._shell(key, command))
+    def shell(self, key: str, command: str, *, columns: int, rows: int) -> None:
+        """Run the user's command in a terminal of this size; posts its output, then WorkEnded."""
+        self._start_work(self._shell(key, command, columns, rows))
 
     def shell_output_shown(self) -> None:
         """Allow the command's next output: the last one is shown."""
@@ -97,6 +95,16 @@ class AgentThread:
         if session is None or loop is None:
             raise LagunaError("the model is not loaded yet", hint="Wait until it is loaded.")
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(session), loop))
+
+    @property
+    def resumable(self) -> str | None:
+        """The id of the open session, or of the last one; None if nothing was said in it."""
+        session = self.session
+        if session is not None and session.conversation_state.user_messages:
+            self._resumable = session.trajectory.id
+        elif session is not None:
+            self._resumable = None
+        return self._resumable
 
     def close(self) -> None:
         """Close the session and end the thread. Blocks for a few seconds at most."""
@@ -254,16 +262,17 @@ class AgentThread:
         await self._open()
 
     async def _close_session(self) -> None:
+        self._resumable = self.resumable
         session, self.session = self.session, None
         if session is not None:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(session.aclose(), _CLOSING_S)
 
-    async def _turn(self, text: str) -> None:
+    async def _turn(self, text: str, context: str) -> None:
         session = self.session
         if session is None:
             raise LagunaError("no conversation is open")
-        await session.turn(text)
+        await session.turn(text, context=context)
         self._post(messages.WorkEnded())
 
     async def _compact(self, guidance: str) -> None:
@@ -285,50 +294,27 @@ class AgentThread:
         self._post(messages.ApprovalAsked(request, future))
         return await asyncio.wrap_future(future)
 
-    async def _shell(self, key: str, command: str) -> None:
-        """Run a command as the user would in another terminal: without the sandbox."""
-        assert self.settings is not None
-        process = await asyncio.create_subprocess_exec(
-            *(find_program("bash") or "/bin/bash", "-c", command),
-            cwd=self.settings.cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=_READ_BYTES // 2,
-        )
-        code: int | None = None
-        try:
-            await self._post_output(key, process)
-            code = await process.wait()
-        finally:
-            if code is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._reap(process)
-            self._post(messages.ShellOutput(key, "", -1 if code is None else code))
-            self._post(messages.WorkEnded())
+    async def _shell(self, key: str, command: str, columns: int, rows: int) -> None:
+        """Run a command as the user would in another terminal: without the sandbox.
 
-    async def _post_output(self, key: str, process: asyncio.subprocess.Process) -> None:
-        """Post the output of a command as it comes, no faster and no more than can be shown.
-
-        A command that writes faster is blocked, as by a terminal.
+        Its output is posted no faster and no more than can be shown; a command that writes faster
+        is blocked, as by a terminal.
         """
-        assert process.stdout is not None
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while data := await process.stdout.read(_READ_BYTES):
-            self._output_shown.clear()
-            self._post(messages.ShellOutput(key, decode(data)[-LIVE_CHARS:]))
-            await self._output_shown.wait()
-            await asyncio.sleep(_READ_INTERVAL_S)
-        self._post(messages.ShellOutput(key, decode(b"", final=True)))
+        assert self.settings is not None
+        shell = ShellCommand(command, self.settings.cwd, columns=columns, rows=rows)
 
-    async def _reap(self, process: asyncio.subprocess.Process) -> None:
-        """Wait until a killed process has exited, reading the rest of its output."""
-        assert process.stdout is not None
-        with contextlib.suppress(TimeoutError):  # a process of another session may hold the pipe
-            async with asyncio.timeout(_CLOSING_S / 5):
-                while await process.stdout.read(_READ_BYTES):
-                    pass
-                await process.wait()
+        async def show(text: str, unfinished: str) -> None:
+            self._output_shown.clear()
+            text, unfinished = text[-LIVE_CHARS:], unfinished[-LIVE_CHARS:]
+            self._post(messages.ShellOutput(key, text, unfinished))
+            await self._output_shown.wait()
+
+        code: int | None = None
+        self.shell_command = shell
+        try:
+            code = await shell.run(show, lambda: self._post(messages.TerminalNeeded(shell)))
+        finally:
+            self.shell_command = None
+            ended = messages.ShellEnded(key, code, drew_screen=shell.drew_screen)
+            self._post(ended)
+            self._post(messages.WorkEnded())

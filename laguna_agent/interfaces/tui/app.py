@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
@@ -12,7 +14,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from laguna_agent.errors import LagunaError, ModelError
-from laguna_agent.interfaces.tui import keys, messages, pack_watch
+from laguna_agent.interfaces.tui import messages, pack_watch, reference
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.clipboard import Clipboard
 from laguna_agent.interfaces.tui.completion import Completion
@@ -27,12 +29,15 @@ from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
 from laguna_agent.interfaces.tui.system.background import in_background, run_reporting_errors
 from laguna_agent.interfaces.tui.system.external_editor import edit_externally
+from laguna_agent.interfaces.tui.system.prompt import Prompt
+from laguna_agent.interfaces.tui.system.suspension import run_suspended
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from laguna_agent.interfaces.tui.transcript_search import TranscriptSearch
 from laguna_agent.interfaces.tui.widgets.composer import Composer
-from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery
+from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery, QueuedMessages
 from laguna_agent.interfaces.tui.widgets.status_line import short_path
+from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
@@ -47,7 +52,7 @@ _ACTIONS_OVER_DIALOGS = frozenset({"redraw", "toggle_mouse"})
 class LagunaApp(LayoutApp):
     """The terminal interface; `run_tui` runs it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [*reference.bindings()]
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class LagunaApp(LayoutApp):
         super().__init__(cwd or Path.cwd())
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
         self.mentions = MentionSource(self.root, self.cwd)
-        self.exit_message = ""
+        self._work_began = 0.0
         self._prompt = prompt
         self._draft_loaded = self._draft_due = False
         self._jobs_timer: Timer | None = None
@@ -74,8 +79,10 @@ class LagunaApp(LayoutApp):
         model = self.transcript_model
         self.history_loader = HistoryLoader(self.transcript, model, self.side_panel)
         self.queue = MessageQueue(
-            self.agent, model, self.composer, self.activity, self.queued_messages
-        )
+            self.agent, model, self.composer, self.activity, self.queued_messages,
+            run_command=lambda text: self.slash_commands.run(text),
+            size=lambda: self.transcript.text_size,
+        )  # fmt: skip
         self.system_clipboard = Clipboard(self, self.status)
         self.search = TranscriptSearch(
             self.transcript, self.search_line, self.composer, self.status, self.history_loader
@@ -89,7 +96,7 @@ class LagunaApp(LayoutApp):
             self, self.agent, model, self.activity, self.status,
             conversation=conversation, models=self.models, clipboard=self.system_clipboard,
             preferences=self.preferences, send=self.send, leave=self.leave,
-            root=self.root, cwd=self.cwd,
+            fill=self._fill_composer, root=self.root, cwd=self.cwd,
         )  # fmt: skip
         self.completion = Completion(
             self.composer, self.completion_list, self.mentions, self.slash_commands
@@ -103,13 +110,16 @@ class LagunaApp(LayoutApp):
         self.theme_changed_signal.subscribe(self, lambda _: self.apply_theme())
         self.apply_theme()
         self.status.change(directory=short_path(self.cwd), mouse=self.preferences.mouse)
-        if draft := self.prompt_history.load_draft():
-            self.composer.put(draft)
+        typed, waiting = self.prompt_history.load_draft()
+        self.composer.put(typed)
+        self.queue.restore(waiting)
         self._draft_loaded = True
         self.composer.focus()
         self.exit_on_signals()
         self.set_interval(pack_watch.PERIOD_S, self.pack_watch.check)
         self.activity.begin("starting")
+        if self._prompt:
+            self.queue.send(Prompt(self._prompt), "steer")
         self.call_after_refresh(self.agent.start)
         self.set_timer(_STARTUP_S, latency.startup_finished)
 
@@ -118,12 +128,20 @@ class LagunaApp(LayoutApp):
         await asyncio.to_thread(self.mentions.close)
         await asyncio.to_thread(self.agent.close)
 
+    def on_resize(self) -> None:
+        if self.agent.shell_command is not None:
+            self.call_after_refresh(self._resize_shell_command)
+
+    def _resize_shell_command(self) -> None:
+        if (shell := self.agent.shell_command) is not None:
+            shell.resize(*self.transcript.text_size)
+
     # --- messages of the agent thread ------------------------------------------------------
 
     def on_session_event(self, message: messages.SessionEvent) -> None:
         event = message.event
         self.activity.show_event(event)
-        self.queue.drop_used(event)
+        self.queue.follow(event)
         match event.type:
             case "plan_updated":
                 self.show_plan(event.steps)
@@ -146,11 +164,7 @@ class LagunaApp(LayoutApp):
             warning="" if session.info.verified else "certificate not checked",
         )
         self.show_session(session)
-        if self._prompt:
-            prompt, self._prompt = self._prompt, None
-            self.send(prompt)
-        else:
-            self.queue.send_next()
+        self.queue.send_next()
 
     def on_work_failed(self, message: messages.WorkFailed) -> None:
         error = message.error
@@ -173,12 +187,16 @@ class LagunaApp(LayoutApp):
             self.transcript_model.seq = self.agent.session.trajectory.last_seq
         self._refresh_context()
         self.queue.send_next()
+        if not self.activity.busy:
+            waited = time.monotonic() - self._work_began
+            self.alert(f"{self.root.name}: laguna is done", after_s=waited)
 
     def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
         self.activity.await_approval()
         self.screen.query_one("#composer-row").display = False
         self.approval.open(message.request, message.future)
-        self.bell()
+        self._update_title()
+        self.alert(f"{self.root.name}: laguna asks for your approval")
 
     def on_trust_needed(self, message: messages.TrustNeeded) -> None:
         self._run_reporting_errors(self._ask_trust(message.content, changed=message.changed))
@@ -197,25 +215,50 @@ class LagunaApp(LayoutApp):
         self.agent.restart()
 
     def on_shell_output(self, message: messages.ShellOutput) -> None:
-        ended = self.transcript_model.add_shell_output(message.key, message.text, message.exit_code)
+        self.transcript_model.add_shell_output(message.key, message.text, message.unfinished)
         self.agent.shell_output_shown()
+
+    def on_shell_ended(self, message: messages.ShellEnded) -> None:
+        ended = self.transcript_model.end_shell_command(
+            message.key, message.exit_code, drew_screen=message.drew_screen
+        )
         if ended is not None:
             self.queue.add_shell_output(ended)
+
+    def on_terminal_needed(self, message: messages.TerminalNeeded) -> None:
+        shell = message.shell
+        try:
+            run_suspended(self, shell.attach)
+        except (OSError, LagunaError) as error:
+            self.transcript_model.add_notice(f"`{shell.command}` reads keys, and {error}", "error")
+            self.agent.cancel()
+        finally:
+            shell.detach()
 
     # --- messages of the widgets -----------------------------------------------------------
 
     def on_composer_sent(self, message: Composer.Sent) -> None:
-        self.transcript.go_to_end()
-        self.send(message.text, message.delivery)
-
-    def send(self, text: str, delivery: Delivery = "queue") -> None:
-        """Run a slash command, remember a line (`#`), or send a message or a command (`!`)."""
-        if self.slash_commands.run(text):
+        if message.prompt.is_empty:
+            if self.agent.shell_command is not None:
+                self.agent.shell_command.want_terminal()
+            else:
+                self.queue.release()
             return
-        if text.startswith("#") and text[1:].strip() and not text.startswith("##"):
+        self.transcript.go_to_end()
+        self.send(message.prompt, message.delivery)
+
+    def send(self, prompt: Prompt | str, delivery: Delivery = "queue") -> None:
+        """Run a slash command, remember a line (`#`), or send a message or a command (`!`)."""
+        prompt = Prompt(prompt) if isinstance(prompt, str) else prompt
+        text = prompt.expanded.strip()
+        if self.slash_commands.waits_its_turn(text) and self.queue.must_wait:
+            self.queue.send(prompt, delivery)
+        elif self.slash_commands.run(text):
+            return
+        elif text.startswith("#") and text[1:].strip() and not text.startswith("##"):
             self.slash_commands.remember(text[1:].strip())
         else:
-            self.queue.send(text, delivery)
+            self.queue.send(prompt, delivery)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
         self.completion.complete(message.word)
@@ -225,9 +268,20 @@ class LagunaApp(LayoutApp):
 
     def on_queued_messages_changed(self) -> None:
         self._save_draft_soon()
+        if self.queued_messages.has_focus and not self.queue.prompts:
+            self.composer.focus()
+
+    def on_queued_messages_key_pressed(self, message: QueuedMessages.KeyPressed) -> None:
+        if problem := self.queue.handle_key(message.key):
+            self.status.flash(problem)
+
+    def on_activity_line_begun(self) -> None:
+        self._work_began = time.monotonic()
+        self._update_title()
 
     def on_activity_line_ended(self) -> None:
         self.status.refresh_branch()
+        self._update_title()
 
     def on_transcript_earlier_needed(self) -> None:
         self.history_loader.load_earlier()
@@ -261,12 +315,21 @@ class LagunaApp(LayoutApp):
         self.screen_stack[0].query_one("#composer-row").display = True
         self.screen_stack[0].set_focus(self.composer)
         self.activity.report("working")
+        self._update_title()
 
     def _entry_changed(self, entry: Entry) -> None:
         self.transcript.change(entry)
         if entry.kind == "tool" and entry.diff and entry.state == "ok":
             self.side_panel.changed_files.add(entry)
             self.side_panel.draw()
+
+    def _update_title(self) -> None:
+        state = "needs you" if self.approval.is_open else "working" if self.activity.busy else ""
+        self.show_title(f"{self.root.name} · {state or 'laguna'}")
+
+    def _fill_composer(self, text: str) -> None:
+        self.composer.put(f"{text} ")
+        self.composer.focus()
 
     # --- what is shown ---------------------------------------------------------------------
 
@@ -312,16 +375,15 @@ class LagunaApp(LayoutApp):
         """Save what is typed and what is queued, for the next start."""
         self._draft_due = False
         if self._draft_loaded:
-            kept = [*self.queue.texts, self.composer.expanded]
-            self.prompt_history.save_draft("\n".join(text for text in kept if text))
+            self.prompt_history.save_draft(self.composer.prompt, self.queue.prompts)
 
     def _run_reporting_errors(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(run_reporting_errors(work, self.transcript_model.add_notice))
 
-    # --- actions: what the keys of `keys.KEYS` do ------------------------------------------
+    # --- actions: what the keys of `reference.KEYS` do ------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if len(self.screen_stack) > 1 and action in keys.ACTIONS:
+        if len(self.screen_stack) > 1 and action in reference.ACTIONS:
             return action in _ACTIONS_OVER_DIALOGS
         return True
 
@@ -340,6 +402,8 @@ class LagunaApp(LayoutApp):
         elif self.transcript.has_focus:
             self.composer.focus()
             self.transcript.go_to_end()
+        elif self.queued_messages.has_focus:
+            self.composer.focus()
         elif self.activity.busy:
             self._stop()
 
@@ -348,8 +412,7 @@ class LagunaApp(LayoutApp):
             return
         loading = self.agent.session is None
         self.agent.cancel()
-        if texts := self.queue.take_back_all():
-            self.composer.put_back(texts)
+        self.queue.hold()
         self.activity.report("stopping")
         if loading:
             self.transcript_model.add_notice(
@@ -358,12 +421,12 @@ class LagunaApp(LayoutApp):
 
     def action_interrupt(self) -> None:
         """Copy the selection, deny, clear the input, stop, or exit; the first that applies."""
-        if selected := self.composer.selected_text or self.screen.get_selected_text():
+        if selected := self.composer.expanded_selection or self.screen.get_selected_text():
             self.system_clipboard.copy(selected)
         elif self.approval.is_open:
             self.approval.answer("no")
         elif self.composer.text:
-            self.prompt_history.add(self.composer.text)
+            self.prompt_history.add(self.composer.prompt)
             self.composer.put("")
         elif self.activity.busy and self.agent.session is not None:
             self._stop()
@@ -379,30 +442,43 @@ class LagunaApp(LayoutApp):
         else:
             self.leave()
 
+    def action_suspend_laguna(self) -> None:
+        """Suspend the interface, so that the shell has the terminal."""
+        if not self.suspend_to_shell():
+            self.status.flash("no shell started laguna, so there is none to go back to")
+
     def leave(self) -> None:
         """End the interface."""
-        session = self.agent.session
-        if session is not None and session.conversation_state.user_messages:
-            self.exit_message = f"Resume with: laguna --resume {session.trajectory.id}"
         self.save_draft()
         self.exit(0)
+
+    @property
+    def exit_message(self) -> str:
+        """The command that resumes the conversation; empty when nothing was said in it."""
+        if (name := self.agent.resumable) is None:
+            return ""
+        elsewhere = repository_root(Path.cwd()) != self.root
+        directory = f"-C {shlex.quote(str(self.cwd))} " if elsewhere else ""
+        return f"Resume with: laguna {directory}--resume {name}"
 
     def action_search(self) -> None:
         """Open the search line."""
         self.search.open()
 
-    def action_take_back(self) -> None:
-        """Return the last queued message to the composer."""
-        if (text := self.queue.take_back()) is not None:
-            self.composer.put_back(text)
-            self.composer.focus()
+    def action_show_waiting(self) -> None:
+        """Go to the messages that wait, the last one first, or move the selected one up."""
+        if self.queued_messages.has_focus:
+            self.queue.handle_key("alt+up")
+        else:
+            self.queued_messages.focus_last()
 
     def action_external_editor(self) -> None:
         """Edit the composer's text in the user's editor."""
         settings = self.agent.settings
         configured = settings.config.tui.editor if settings is not None else None
         try:
-            self.composer.put(edit_externally(self, self.composer.expanded, configured))
+            edited = edit_externally(self, self.composer.prompt.expanded, configured)
+            self.composer.put_edited(edited)
         except LagunaError as error:
             self.transcript_model.add_notice(str(error), "error")
         self.refresh(layout=True)

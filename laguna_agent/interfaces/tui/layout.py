@@ -153,8 +153,8 @@ class LayoutApp(TerminalApp):
     def action_search_history(self) -> None:
         """Let the user pick an earlier prompt."""
         self.push_screen(
-            pickers.prompt_picker(self.prompt_history.prompts),
-            lambda chosen: self.composer.put(chosen) if chosen else None,
+            pickers.prompt_picker(self.prompt_history),
+            lambda chosen: self.composer.put(self.prompt_history[int(chosen)]) if chosen else None,
         )
 
     def action_toggle_panel(self) -> None:

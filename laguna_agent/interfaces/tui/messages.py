@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
     from laguna_agent.agent.session import Session
     from laguna_agent.events import ApprovalRequested, Event
+    from laguna_agent.interfaces.tui.shell_command import ShellCommand
     from laguna_agent.policy.trust import Content
 
 
@@ -68,10 +69,28 @@ class TrustNeeded(AgentMessage):
 
 
 class ShellOutput(AgentMessage):
-    """Output of a command that the user ran; with `exit_code` it has exited."""
+    """Output of a command that the user runs, and the line after it that is not finished."""
 
-    def __init__(self, key: str, text: str, exit_code: int | None = None) -> None:
+    def __init__(self, key: str, text: str, unfinished: str = "") -> None:
         super().__init__()
         self.key = key
         self.text = text
+        self.unfinished = unfinished
+
+
+class ShellEnded(AgentMessage):
+    """A command of the user has exited; `exit_code` is None for one that was ended."""
+
+    def __init__(self, key: str, exit_code: int | None, *, drew_screen: bool) -> None:
+        super().__init__()
+        self.key = key
         self.exit_code = exit_code
+        self.drew_screen = drew_screen
+
+
+class TerminalNeeded(AgentMessage):
+    """A command of the user reads keys, and so needs the terminal."""
+
+    def __init__(self, shell: ShellCommand) -> None:
+        super().__init__()
+        self.shell = shell

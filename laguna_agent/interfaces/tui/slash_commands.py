@@ -1,14 +1,14 @@
-"""The slash commands: their table, and what each one does."""
+"""What each slash command does; their table is `reference.COMMANDS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from laguna_agent.interfaces.phrases import INIT_PROMPT
 from laguna_agent.interfaces.tui import themes
+from laguna_agent.interfaces.tui.reference import COMMANDS, SlashCommand, command_of, nearest
 from laguna_agent.interfaces.tui.screens import pages, pickers
 from laguna_agent.interfaces.tui.system.background import run_reporting_errors
 
@@ -27,55 +27,9 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
 
 
-@dataclass(frozen=True)
-class SlashCommand:
-    """A command. `when` is what it needs: nothing, an open session, or one without a turn."""
-
-    name: str
-    about: str
-    arguments: str = ""
-    when: Literal["any", "session", "idle"] = "session"
-
-    @property
-    def help_row(self) -> tuple[str, str]:
-        """The command with its arguments, and what it does."""
-        return f"{self.name} {self.arguments}".strip(), self.about
-
-
-COMMANDS: tuple[SlashCommand, ...] = (
-    SlashCommand("/help", "keys and commands", when="any"),
-    SlashCommand("/model", "choose a model: installed, from the catalogue, on a server", "[NAME]",
-            "idle"),
-    SlashCommand("/mode", "what laguna does without asking", "[ask|accept-edits|auto|allow-all]"),
-    SlashCommand("/plan", "explore and plan without changes; again to end it", "[TEXT]"),
-    SlashCommand("/check", "a command that must succeed before a task is done; off ends it",
-            "[COMMAND|off]"),
-    SlashCommand("/compact", "summarise to free the context", "[WHAT TO KEEP]", "idle"),
-    SlashCommand("/new", "start a new conversation", when="idle"),
-    SlashCommand("/resume", "resume an earlier conversation", "[ID]", "idle"),
-    SlashCommand("/fork", "continue in a copy of this conversation", when="idle"),
-    SlashCommand("/rewind", "go back to before a message, with or without the files", when="idle"),
-    SlashCommand("/undo", "take back what the last turn changed in files", when="idle"),
-    SlashCommand("/redo", "make again what the last undo took back", when="idle"),
-    SlashCommand("/diff", "changes since the last commit", when="any"),
-    SlashCommand("/context", "what fills the context, by part"),
-    SlashCommand("/usage", "tokens and time of this conversation"),
-    SlashCommand("/memory", "what laguna remembers of earlier work", when="any"),
-    SlashCommand("/prompts", "the prompt pack; reload starts a new conversation with edited files",
-            "[reload]"),
-    SlashCommand("/init", "let laguna write an AGENTS.md", when="idle"),
-    SlashCommand("/export", "write this conversation to a file", "[FILE.md|.html|.json]"),
-    SlashCommand("/copy", "copy the last answer, or a code block of it", "[code]", "any"),
-    SlashCommand("/theme", "choose the colours", "[NAME]", "any"),
-    SlashCommand("/rename", "give this conversation a title", "[TITLE]"),
-    SlashCommand("/doctor", "check what works here and what does not", when="any"),
-    SlashCommand("/exit", "exit", when="any"),
-)  # fmt: skip
-_BY_NAME = {command.name: command for command in COMMANDS}
-
-
 class SlashCommands:
-    """Completes and runs commands. `send` sends a message; `leave` ends the interface."""
+    """Completes and runs commands. `send` sends a message, `fill` puts a text into the composer,
+    `leave` ends the interface."""
 
     def __init__(
         self,
@@ -91,6 +45,7 @@ class SlashCommands:
         preferences: Preferences,
         send: Callable[[str], None],
         leave: Callable[[], None],
+        fill: Callable[[str], None],
         root: Path,
         cwd: Path,
     ) -> None:
@@ -105,6 +60,7 @@ class SlashCommands:
         self._preferences = preferences
         self._send = send
         self._leave = leave
+        self._fill = fill
         self._root = root
         self._cwd = cwd
 
@@ -112,10 +68,17 @@ class SlashCommands:
 
     def matching(self, word: str) -> list[tuple[str, str]]:
         """Commands and skills for the completion of `word`: exact, then prefix, then others."""
-        known = sorted([*COMMANDS, *self.skills], key=lambda c: c.name != word)
-        prefixed = [c for c in known if c.name.startswith(word)]
-        others = [c for c in known if c not in prefixed and word[1:] in c.name]
-        return [(c.name, f"{c.about}  {c.arguments}".rstrip()) for c in (*prefixed, *others)]
+        known = [(name, c) for c in (*COMMANDS, *self.skills)
+                 for name in (c.name, *c.aliases) if name.startswith("/")]  # fmt: skip
+        known.sort(key=lambda item: item[0] != word)
+        found: dict[str, tuple[str, SlashCommand]] = {}  # one row for each command
+        for name, command in known:
+            if name.startswith(word):
+                found.setdefault(command.name, (name, command))
+        for name, command in known:
+            if name == command.name and word[1:] in name:
+                found.setdefault(command.name, (name, command))
+        return [(name, f"{c.about}  {c.arguments}".rstrip()) for name, c in found.values()]
 
     @property
     def skills(self) -> list[SlashCommand]:
@@ -124,34 +87,45 @@ class SlashCommands:
         if session is None:
             return []
         found = [SlashCommand(f"/{s.name}", s.description, "[WORDS]") for s in session.skills]
-        return [command for command in found if command.name not in _BY_NAME]
+        return [command for command in found if command_of(command.name)[0] is None]
 
     def runs_without_argument(self, name: str) -> bool:
         """Whether a command can run as soon as it is completed."""
-        return name in _BY_NAME and not _BY_NAME[name].arguments
+        command, _ = command_of(name)
+        return command is not None and not command.arguments
 
     # --- running ---------------------------------------------------------------------------
 
     def run(self, text: str) -> bool:
         """Run `text` if it is a command; False if it is a message for the model."""
-        if not text.startswith("/"):
-            return False
-        name, _, argument = text.partition(" ")
-        command = _BY_NAME.get(name)
+        command, argument = command_of(text)
         if command is None:
-            is_path_or_text = "/" in name[1:] or "\n" in text
-            if is_path_or_text or name in {skill.name for skill in self.skills}:
-                return False  # the session adds a skill's instructions to the message
-            self._notice(f"there is no command {name}; /help lists them", "warning")
-            return True
-        has_session = self._agent.session is not None
-        if command.when != "any" and not has_session and name != "/model":
+            return text.startswith("/") and self._is_unknown(text)
+        name, has_session = command.name, self._agent.session is not None
+        if refused := command.refuses(argument):
+            self._notice(refused, "warning")
+        elif command.when != "any" and not has_session and name != "/model":
             self._notice(f"{name} needs a model, and none is loaded yet", "warning")
         elif command.when == "idle" and self._activity.busy and has_session:
             self._notice(f"{name} cannot run while laguna works; esc stops it", "warning")
-        elif (work := self._execute(name, argument.strip())) is not None:
+        elif (work := self._execute(name, argument)) is not None:
             reporting = run_reporting_errors(work, self._notice)
             self._app.run_worker(reporting, group="command")
+        return True
+
+    def waits_its_turn(self, text: str) -> bool:
+        """Whether a command changes what messages after it meet, so that it runs in their order."""
+        command, argument = command_of(text)
+        return command is not None and command.in_order and not command.refuses(argument)
+
+    def _is_unknown(self, text: str) -> bool:
+        """Report a command that does not exist; False for a path, a text or a skill."""
+        name, skills = text.split(None, 1)[0], [skill.name for skill in self.skills]
+        if "/" in name[1:] or "\n" in text or name in skills:
+            return False  # the session adds a skill's instructions to the message
+        close = nearest(name, skills)
+        hint = f"; did you mean {close}?" if close else "; /help lists them"
+        self._notice(f"there is no command {name}{hint}", "warning")
         return True
 
     def _execute(self, name: str, argument: str) -> Coroutine[Any, Any, None] | None:
@@ -192,7 +166,7 @@ class SlashCommands:
             case "/memory":
                 return pickers.show_memories(self._app, self._notice, self._root)
             case "/prompts":
-                if argument != "reload":
+                if not argument:
                     return self._prompts()
                 self._conversation.reopen("starting a new conversation with the edited prompts")
             case "/init":
@@ -306,9 +280,11 @@ class SlashCommands:
     # --- pages and copying -----------------------------------------------------------------
 
     def _help(self) -> None:
-        commands = [command.help_row for command in COMMANDS]
-        skills = [skill.help_row for skill in self.skills]
-        self._app.push_screen(pages.help_page(self._palette, commands, skills))
+        def use(chosen: str | None) -> None:
+            if chosen:
+                self._fill(chosen)
+
+        self._app.push_screen(pickers.Help(self.skills), use)
 
     async def _diff(self) -> None:
         page = await pages.diff_page(self._root, self._palette)

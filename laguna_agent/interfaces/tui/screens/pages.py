@@ -1,9 +1,9 @@
-"""Pages to read: help, the diff, what fills the context, usage, doctor, the prompt pack."""
+"""Pages to read: the diff, what fills the context, usage, doctor, the prompt pack."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from laguna_agent.errors import LagunaError
-from laguna_agent.interfaces.tui import keys
 from laguna_agent.interfaces.tui.screens.dialogs import Page
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
@@ -26,36 +25,7 @@ if TYPE_CHECKING:
     from laguna_agent.events import TurnFinished
     from laguna_agent.prompts.loader.pack import Pack
 
-Rows = Sequence[tuple[str, str]]
 _DIFF_ROWS = 4_000
-
-
-def help_page(palette: Palette, commands: Rows, skills: Rows) -> Page:
-    """Keys, commands and skills, as (name, what it does) rows."""
-    p = palette
-
-    def table(rows: Rows) -> Table:
-        made = Table.grid(padding=(0, 2))
-        made.add_column(style=p.user, no_wrap=True, min_width=18)
-        made.add_column(style=p.foreground)
-        for left, right in rows:
-            made.add_row(Text(left), Text(right))
-        return made
-
-    def draw(width: int) -> RenderableType:
-        parts: list[RenderableType] = []
-        for group, rows in [*keys.help_rows(), ("Commands", commands), ("Skills", skills)]:
-            if rows:
-                parts += [Text(group, style=f"bold {p.accent}"), table(rows), Text()]
-        parts.append(Text("At the start of a word or message", style=f"bold {p.accent}"))
-        parts.append(table([
-            ("@name", "a file or symbol of the repository"),
-            ("!command", "run a command; the model sees its output with your next message"),
-            ("#text", "add a line to your AGENTS.md, which new conversations read"),
-        ]))  # fmt: skip
-        return Group(*parts)
-
-    return Page("Help", draw)
 
 
 def draw_diff(diff: str, palette: Palette, width: int) -> RenderableType:

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
+from textual.binding import Binding, BindingType
 
 from laguna_agent.interfaces.commands.undo import described
-from laguna_agent.interfaces.tui import themes
+from laguna_agent.interfaces.tui import reference, themes
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
+from laguna_agent.interfaces.tui.system.prompt import CHIP
 from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from laguna_agent.agent.session import Session
+    from laguna_agent.interfaces.tui.system.preferences import PromptHistory
     from laguna_agent.trajectory.meta import Meta
 
 Notify = Callable[[str], None]
@@ -32,7 +35,9 @@ Notify = Callable[[str], None]
 _SEARCH_HITS = 60
 """Events that a search for conversations looks at."""
 _PREVIEW_ENTRIES = 30
+_PREVIEW_CHARS = 20_000
 _FILES = 60
+_HELP_CELLS = 22
 _MODES = {
     "ask": "asks before every side effect",
     "accept-edits": "edits files of the repository; asks before anything else",
@@ -44,6 +49,29 @@ _MODES = {
 def _row(left: str, right: str, width: int = 16) -> Text:
     label = Text(visible(left, single_line=True).ljust(width), no_wrap=True, overflow="ellipsis")
     return label.append("  " + visible(right, single_line=True))
+
+
+class Help(Picker):
+    """Every key, command and mark, by group; typing searches, Enter fills in a command."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1", "cancel", show=False, priority=True)]
+
+    def __init__(self, skills: Sequence[reference.SlashCommand]) -> None:
+        hint = "enter uses a command · esc closes · type to search"
+        super().__init__("Help", _help_choices(skills), hint=hint)
+
+
+def _help_choices(skills: Sequence[reference.SlashCommand]) -> list[Choice]:
+    choices = []
+    for group, rows in reference.groups(skills).items():
+        for number, (name, about) in enumerate(rows):
+            label = Text()
+            if number == 0:
+                label.append(group + "\n", style="bold underline")
+            label.append(f"{name:<{_HELP_CELLS}}  {about}")
+            word = name.split()[0]
+            choices.append(Choice(word if word.startswith("/") else "", label, words=group))
+    return choices
 
 
 def mode_picker() -> Picker:
@@ -93,13 +121,25 @@ def code_picker(blocks: Sequence[CodeBlock], palette: themes.Palette) -> Picker:
                   hint="enter copies · esc closes · type to search")  # fmt: skip
 
 
-def prompt_picker(prompts: Sequence[str]) -> Picker:
-    """Earlier prompts, the latest first."""
+def prompt_picker(prompts: PromptHistory) -> Picker:
+    """Earlier prompts, the latest first; the answer is the number of one."""
+    latest: dict[str, int] = {}
+    for number, text in enumerate(prompts.texts):
+        # Chips of the same look may stand for other texts.
+        latest[f"{text}\0{number}" if CHIP.search(text) else text] = number
     choices = [
-        Choice(p, Text(visible(p, single_line=True), no_wrap=True, overflow="ellipsis"))
-        for p in dict.fromkeys(reversed(prompts))
-    ]
-    return Picker("Earlier prompts", choices[:500], preview=lambda p: Text(visible(p)))
+        Choice(
+            str(number),
+            Text(visible(text.partition("\0")[0], single_line=True), no_wrap=True,
+                 overflow="ellipsis"),
+        )
+        for text, number in sorted(latest.items(), key=lambda item: -item[1])
+    ]  # fmt: skip
+
+    def preview(number: str) -> Text:
+        return Text(visible(prompts[int(number)].expanded[:_PREVIEW_CHARS]))
+
+    return Picker("Earlier prompts", choices[:500], preview=preview)
 
 
 async def choose_session(

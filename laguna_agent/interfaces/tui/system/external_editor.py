@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.interfaces.tui.system.suspension import run_suspended
 from laguna_agent.programs import user_command
 
 if TYPE_CHECKING:
@@ -21,14 +22,15 @@ def edit_externally(app: App[Any], text: str, configured: str | None) -> str:
     with tempfile.TemporaryDirectory(prefix="laguna-") as folder:
         path = Path(folder, "prompt.md")
         path.write_text(text, encoding="utf-8")
-        failure: object = None
-        with app.suspend():
-            try:  # here: `suspend` does not resume the interface when its body raises
-                status = subprocess.run([*user_command(editor), str(path)], check=False).returncode
-                failure = f"exit {status}" if status else None
-            except (OSError, LagunaError) as error:
-                failure = error
-        if failure is not None:
-            raise LagunaError(f"the editor `{editor}` failed: {failure}",
-                              hint="Set $VISUAL or $EDITOR to another one.")  # fmt: skip
+
+        def edit() -> None:
+            status = subprocess.run([*user_command(editor), str(path)], check=False).returncode
+            if status:
+                raise LagunaError(f"exit {status}")
+
+        try:
+            run_suspended(app, edit)
+        except (OSError, LagunaError) as error:
+            raise LagunaError(f"the editor `{editor}` failed: {error}",
+                              hint="Set $VISUAL or $EDITOR to another one.") from error  # fmt: skip
         return path.read_text(encoding="utf-8", errors="replace").rstrip()

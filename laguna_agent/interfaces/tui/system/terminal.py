@@ -36,6 +36,7 @@ from laguna_agent.interfaces.tui.system.terminal_background import (
     is_light,
 )
 from laguna_agent.log import log_error, log_path
+from laguna_agent.policy.sanitize import visible
 
 SUBSTITUTES = {
     **dict.fromkeys("❯▸↳→", ">"), **dict.fromkeys("─–—⋯━", "-"), **dict.fromkeys("│▌▏▎▐", "|"),
@@ -47,6 +48,10 @@ SUBSTITUTES = {
 _RESIZE_QUIET_S = 0.25
 """Seconds without another resize after which everything is drawn again."""
 _ERRORS = "laguna-substitute"
+_NOTIFYING = ("iTerm.app", "WezTerm", "ghostty", "WarpTerminal")
+"""Terminals that show the text of OSC 9 as a notification."""
+_LONG_S = 10.0
+"""Seconds of work after which a user may look elsewhere, where the terminal does not tell."""
 
 
 def is_terminal(file: IO[str] | None) -> bool:
@@ -94,6 +99,8 @@ class TerminalOutput:
 class TerminalDriver(linux_driver.LinuxDriver):
     """Textual's driver, writing to a `TerminalOutput`."""
 
+    title = ""
+
     def __init__(self, app: App[Any], **settings: Any) -> None:
         super().__init__(app, **settings)
         if sys.__stdout__ is not None and not is_terminal(sys.__stderr__):
@@ -106,6 +113,8 @@ class TerminalDriver(linux_driver.LinuxDriver):
         # Textual makes the parser in a thread, by its name in the driver's module.
         linux_driver.__dict__["XTermParser"] = partial(AnswerParser, self._answers)
         cast("Any", super()).start_application_mode()
+        self.write("\x1b[22;2t")  # keeps the title of the shell
+        self.show_title(self.title)
         if isinstance(self._app, TerminalApp) and self._app.follows_background and can_be_asked():
             self._answers.ask()
             self.write(QUERY)
@@ -115,12 +124,24 @@ class TerminalDriver(linux_driver.LinuxDriver):
         """Release the terminal. An answer on its way would be typed into the shell."""
         if self._answers.waits:
             self._answers.answered.wait(EXIT_S)
+        self.write("\x1b]2;\x07\x1b[23;2t")
         super().stop_application_mode()
 
     def _report_background(self, answer: str) -> None:
         light = is_light(answer)
         if light is not None:
             self._app.call_later(cast("TerminalApp", self._app).background_found, light=light)
+
+    def show_title(self, title: str) -> None:
+        """Show a title on the terminal's window."""
+        self.title = title
+        self.write(f"\x1b]2;{title}\x07")
+
+    def alert(self, text: str) -> None:
+        """Notify the user: in words where the terminal can show them, else by its bell."""
+        program, term = os.environ.get("TERM_PROGRAM", ""), os.environ.get("TERM", "")
+        spoken = program in _NOTIFYING or term in ("xterm-kitty", "xterm-ghostty")
+        self.write(f"\x1b]9;{text}\x07" if spoken and "TMUX" not in os.environ else "\a")
 
 
 def lenient_decoder(name: str) -> Callable[[], codecs.IncrementalDecoder]:
@@ -166,6 +187,26 @@ class TerminalApp(App[int]):
     def background_found(self, *, light: bool) -> None:
         """The terminal told whether its background is light."""
 
+    _focus_is_known = False
+    """Whether the terminal tells when it gets and loses the focus."""
+
+    def on_app_focus(self) -> None:
+        self._focus_is_known = True
+
+    def on_app_blur(self) -> None:
+        self._focus_is_known = True
+
+    def show_title(self, title: str) -> None:
+        """Show a title on the terminal's window; it has its own again when laguna exits."""
+        if isinstance(self._driver, TerminalDriver) and title != self._driver.title:
+            self._driver.show_title(visible(title, single_line=True))
+
+    def alert(self, text: str, *, after_s: float = _LONG_S) -> None:
+        """Notify a user who looks elsewhere; without knowing, one who has waited for long."""
+        looks = self.app_focus if self._focus_is_known else after_s < _LONG_S
+        if not looks and isinstance(self._driver, TerminalDriver):
+            self._driver.alert(visible(text, single_line=True))
+
     fatal: LagunaError | None = None
     """The error to report after the interface has ended."""
     _resize_timer: Timer | None = None
@@ -209,6 +250,16 @@ class TerminalApp(App[int]):
         else:
             driver._disable_mouse_support()
         driver._mouse = owned  # for when the terminal is taken again after a suspend
+
+    def suspend_to_shell(self) -> bool:
+        """Stop the process, for the shell that started it; False where none can resume it."""
+        driver = self._driver
+        # The session's first process group is that of the shell, unless there is none.
+        if driver is None or not driver.can_suspend or os.getpgrp() == os.getsid(0):
+            return False
+        self._suspend_signal()
+        os.killpg(0, signal.SIGTSTP)  # also programs that wait for this one
+        return True
 
     def _handle_exception(self, error: Exception) -> None:
         if self.is_headless:  # in a test, which should fail

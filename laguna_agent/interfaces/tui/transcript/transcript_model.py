@@ -69,6 +69,8 @@ class TranscriptModel:
     """Whether the model writes a summary."""
     _live: dict[str, Entry] = field(default_factory=dict)
     """Entries still being written: `answer`, `thinking`, tool calls and commands by id."""
+    _unfinished: dict[str, int] = field(default_factory=dict)
+    """Characters of the unfinished line at the end of a command's output, by its key."""
     _commands: dict[str, str] = field(default_factory=dict)
     """Multi-line commands of calls that have not finished, by call id."""
     _latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=8))
@@ -293,20 +295,30 @@ class TranscriptModel:
         entry = Entry("tool", title=command, name="!", state="running", is_open=True)
         self._live[key] = self._add(entry)
 
-    def add_shell_output(self, key: str, text: str, exit_code: int | None) -> Entry | None:
-        """Add output of the command, or its exit; returns the entry once it exited."""
+    def add_shell_output(self, key: str, text: str, unfinished: str) -> None:
+        """Add output of the command; the next one replaces the unfinished line at its end."""
         entry = self._live.get(key)
         if entry is None:
-            return None
-        entry.body = (entry.body + text)[-LIVE_CHARS:]
-        if exit_code is not None:
-            del self._live[key]
-            entry.state = "ok" if exit_code == 0 else "failed"
-            entry.summary = "" if exit_code == 0 else f"exit {exit_code}"
-            if exit_code < 0:
-                entry.summary = "interrupted"
+            return
+        whole = entry.body[: len(entry.body) - self._unfinished.get(key, 0)]
+        entry.body = (whole + text)[-LIVE_CHARS:] + unfinished
+        self._unfinished[key] = len(unfinished)
         self._mark_changed(entry)
-        return entry if exit_code is not None else None
+
+    def end_shell_command(
+        self, key: str, exit_code: int | None, *, drew_screen: bool
+    ) -> Entry | None:
+        """The command has ended: with an exit code, or because the user ended it."""
+        entry = self._live.pop(key, None)
+        self._unfinished.pop(key, None)
+        if entry is None:
+            return None
+        entry.state = "ok" if exit_code == 0 else "failed"
+        ended = "interrupted" if exit_code is None else f"exit {exit_code}" if exit_code else ""
+        where = "its screen is not recorded" if drew_screen else ""
+        entry.summary = ", ".join(filter(None, [where, ended]))
+        self._mark_changed(entry)
+        return entry
 
     # --- entries ---------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from laguna_agent.interfaces.tui.reference import keys_of
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
 from laguna_agent.interfaces.tui.transcript.entry_layout import (
     EntryLayout,
@@ -35,9 +36,8 @@ FRAME_S, MAX_SHARE = 0.05, 0.25
 _CACHED_STRIPS = 1_000
 _FOLDED = ("tool", "thinking", "user")
 """Kinds of which only a part may be shown."""
-KEYS = frozenset(
-    ["up", "k", "down", "j", "enter", "space", "c", "x", "n", "N", "home", "g", "end", "G"]
-)
+_BELOW = " ↓ new output below · ctrl+end "
+KEYS = keys_of("Selected message")
 _GUTTER = 2
 """Cells left of an entry, for the mark of the selected one."""
 
@@ -64,6 +64,8 @@ class Transcript(ScrollView, can_focus=True):
         self._tops: list[int] = [0]
         self._renderer = EntryRenderer(PALETTES[DEFAULT])
         self._following = True
+        self._unseen = False
+        """Whether something came below what is in view."""
         self._frame_due = False
         self._laying_out = False
         self._frame_cost_s = 0.0
@@ -91,6 +93,7 @@ class Transcript(ScrollView, can_focus=True):
                 del self._layouts[old]
             del self.entries[:-TRIMMED_ENTRIES]
             self.more_before = True
+        self._unseen = not self._following
         self._schedule_frame()
 
     def add_earlier(self, entries: Sequence[Entry], *, more_before: bool) -> None:
@@ -111,6 +114,7 @@ class Transcript(ScrollView, can_focus=True):
     def change(self, entry: Entry) -> None:
         """Redraw an entry with the next frame."""
         if entry in self._layouts:
+            self._unseen = self._unseen or not self._following
             self._schedule_frame()
 
     def discard(self, entry: Entry) -> None:
@@ -214,6 +218,11 @@ class Transcript(ScrollView, can_focus=True):
         return max(1, self.scrollable_content_region.width or self.size.width)
 
     @property
+    def text_size(self) -> tuple[int, int]:
+        """Columns and rows for the text of an entry."""
+        return max(20, self._entry_width - _GUTTER), max(5, self.size.height)
+
+    @property
     def _entry_width(self) -> int:
         return max(1, self._width - _GUTTER)
 
@@ -278,6 +287,9 @@ class Transcript(ScrollView, can_focus=True):
                     rows = changed[-1] - changed[0] + 1
                     self.refresh(Region(0, changed[0], self.size.width, rows))
             self._painted = shown
+            self._unseen = self._unseen and not self._following
+            if self._unseen:
+                self.refresh(Region(0, height - 1, self.size.width, 1))
         finally:
             self._laying_out = False
             self._frame_cost_s = time.perf_counter() - start
@@ -320,6 +332,15 @@ class Transcript(ScrollView, can_focus=True):
         return changed
 
     def render_line(self, y: int) -> Strip:
+        strip = self._render_entry_line(y)
+        room = self.size.width - len(_BELOW)
+        if not self._unseen or self._following or y != self.size.height - 1 or room < 0:
+            return strip
+        palette = self._renderer.palette
+        style = Style(color=palette.accent, reverse=True)
+        return Strip.join([strip.crop(0, room), Strip([Segment(_BELOW, style)])])
+
+    def _render_entry_line(self, y: int) -> Strip:
         line = y + self.scroll_offset.y
         width, style = self.size.width, self._style
         if not self.entries or line >= self._tops[-1]:

@@ -31,6 +31,9 @@ _RESERVED_CELLS = len("⠋  · 12 min 05 s") + len(_STOP_HINT)
 class ActivityLine(Widget):
     """One line. `begin` starts the clock, `end` stops it; session events change the text."""
 
+    class Begun(Message):
+        """Something runs now."""
+
     class Ended(Message):
         """Nothing runs any more."""
 
@@ -54,10 +57,12 @@ class ActivityLine(Widget):
         self.still = False
         """True: no animation and no clock, for pictures."""
 
-    def begin(self, what: str) -> None:
-        """Something starts to run."""
+    def begin(self, what: str, *, hint: str = _STOP_HINT) -> None:
+        """Something starts to run; `hint` names the keys for it."""
         self.busy = True
         self._restart(what)
+        self._key_hint = hint
+        self.post_message(self.Begun())
 
     def end(self) -> None:
         """Nothing runs any more."""
