@@ -273,8 +273,8 @@ class ShellCommand:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             self.resize(*size)
-            for number in pending:
-                os.kill(os.getpid(), number)
+            for late in pending:
+                os.kill(os.getpid(), late)
 
     def _exchange(self, stdin: int, stdout: int) -> bool:
         """Pass on what there is to pass on; False when the command has ended."""

@@ -81,7 +81,7 @@ class QueuedMessages(Widget, can_focus=True):
             parts = [f"{before} above"] * bool(before) + [f"{after} more"] * bool(after)
             lines.append(Text(f"  {' · '.join(parts)} of {count}{self._hint}", style=p.muted))
         elif lines:
-            lines[-1].append(f"  {self._hint}", style=p.muted)
+            lines[-1].append(self._hint, style=p.muted)
         for line in lines:
             line.truncate(self.size.width, overflow="ellipsis")
         return Text("\n").join(lines)
