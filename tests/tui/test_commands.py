@@ -24,18 +24,28 @@ EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + 
 # --- help, exit, unknown commands -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["/help", "help", "?", "f1"])
-async def test_help_lists_every_key_and_command_and_typing_searches_it(drive, way):
-    async with drive([Reply(text="x")], size=(120, 130)) as ui:
+async def test_help_opens_in_every_way_and_lists_every_key_and_command(drive):
+    async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        await (ui.pilot.press(way) if way in ("?", "f1") else ui.command(way))
+        for way in ("/help", "help", "?", "f1"):
+            await (ui.pilot.press(way) if way in ("?", "f1") else ui.command(way))
+            await ui.dialog(Help)
+            listed = "\n".join(choice.label.plain for choice in ui.app.screen._choices)
+            for one in (*COMMANDS, *KEYS):
+                assert one.shown in listed
+            assert "At the beginning of a word or message" in listed
+            await ui.pilot.press("f1" if way == "f1" else "escape")
+            await ui.until(lambda: len(ui.app.screen_stack) == 1, "closed")
+
+
+async def test_typing_searches_the_help_and_enter_takes_a_command(drive):
+    async with drive([Reply(text="x")], size=(60, 16)) as ui:
+        await ui.idle()
+        await ui.pilot.press("?")
         await ui.dialog(Help)
-        await ui.shows("At the beginning of a word or message")
-        for one in COMMANDS:
-            assert one.shown in ui.shown
-        for key in KEYS:
-            assert key.shown in ui.shown
         await ui.pilot.press(*"conversation new")
+        await ui.shows("start a new conversation")
+        assert "ctrl+o" not in ui.shown
         await ui.pilot.press("enter")
         await ui.until(lambda: len(ui.app.screen_stack) == 1, "closed")
         assert ui.app.composer.text == "/new "

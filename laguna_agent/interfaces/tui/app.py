@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from textual import events
 from textual.binding import BindingType
 from textual.timer import Timer
 from textual.widgets import Input
@@ -128,7 +129,7 @@ class LagunaApp(LayoutApp):
         await asyncio.to_thread(self.mentions.close)
         await asyncio.to_thread(self.agent.close)
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         if self.agent.shell_command is not None:
             self.call_after_refresh(self._resize_shell_command)
 
