@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from laguna_agent.interfaces.tui.reference import COMMANDS, groups
+from laguna_agent.interfaces.tui.reference import groups
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "keys.md"
 _HEAD = """\
@@ -28,9 +28,7 @@ def document() -> str:
         )
         parts.append("|---|---|")
         for name, about in rows:
-            also = next((one.aliases for one in COMMANDS if one.shown == name), ())
-            more = f"; also {', '.join(f'`{alias}`' for alias in also)}" if also else ""
-            parts.append(f"| {_code(name)} | {_cell(about)}{more} |")
+            parts.append(f"| {_code(name)} | {_cell(about)} |")
     return "\n".join(parts) + "\n"
 
 

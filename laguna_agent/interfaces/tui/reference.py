@@ -25,7 +25,7 @@ class Key:
     @property
     def shown(self) -> str:
         """The keys as people read them."""
-        return self.keys.replace(",", " · ").replace("escape", "esc")
+        return self.keys.replace(",", " · ").replace("escape", "esc").replace("underscore", "_")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class SlashCommand:
     def shown(self) -> str:
         """The command with its arguments."""
         return f"{self.name} {self.arguments}".strip()
+
+    @property
+    def explained(self) -> str:
+        """What it does, and its other names."""
+        return f"{self.about}; also {', '.join(self.aliases)}" if self.aliases else self.about
 
     def refuses(self, argument: str) -> str:
         """Why it cannot run with this argument; empty when it can."""
@@ -174,9 +179,10 @@ def command_of(text: str) -> tuple[SlashCommand | None, str]:
 def nearest(name: str, others: Iterable[str] = ()) -> str | None:
     """The command, or one of `others`, whose name is nearest to one that does not exist."""
     known = [one for one in (*_BY_NAME, *others) if one.startswith("/")]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close.sort(key=lambda one: sorted(one) != sorted(name))  # letters that changed places
     begun = [one for one in known if one.startswith(name)]
-    return next(iter([*close, *begun]), None)
+    return next(iter([*begun, *close]), None)
 
 
 def bindings() -> list[Binding]:
@@ -203,7 +209,7 @@ def groups(skills: Iterable[SlashCommand] = ()) -> dict[str, list[tuple[str, str
     found: dict[str, list[tuple[str, str]]] = {}
     for key in KEYS:
         found.setdefault(key.group, []).append((key.shown, key.about))
-    found["Commands"] = [(one.shown, one.about) for one in COMMANDS]
+    found["Commands"] = [(one.shown, one.explained) for one in COMMANDS]
     if rows := [(one.shown, one.about) for one in skills]:
         found["Skills"] = rows
     found["At the beginning of a word or message"] = list(MARKS)
