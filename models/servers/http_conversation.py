@@ -51,7 +51,7 @@ from laguna_agent.models.servers.refusals import (
     refusal,
     refusal_in_stream,
 )
-from laguna_agent.models.servers.server_facts import ask
+from laguna_agent.models.servers.server_facts import ServerFacts, ask
 from laguna_agent.models.servers.sse import Silence, events
 from laguna_agent.models.servers.tries import Timeouts, Tries
 from laguna_agent.models.servers.window import Window
@@ -97,10 +97,10 @@ class HttpConversation:
         timeouts: Timeouts | None = None,
         dialect: Dialect | None = None,
         lessons: Lessons | None = None,
-        raise_context: str = "",
+        facts: ServerFacts | None = None,
         context_known: bool = True,
     ) -> None:
-        self.info = info
+        self.info, self.facts = info, facts or ServerFacts()
         address = httpx.URL(endpoint.address.rstrip("/"))
         # Messages, and so records, name the address: a password in it is for the client alone.
         auth = (address.username, address.password) if address.userinfo else None
@@ -123,7 +123,7 @@ class HttpConversation:
         self._declared: list[dict[str, Any]] = []
         self._messages = Messages()
         self._marks: dict[int, tuple[int, int]] = {}
-        self._window = Window(raise_context)
+        self._window = Window(self.facts.server.raise_context)
         self._unfinished: Reply | None = None
         self._closed = False
 

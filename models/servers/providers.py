@@ -77,7 +77,7 @@ async def open_provider(
         timeouts=timeouts or _timeouts(settings),
         dialect=Dialect.of(settings.dialect, lessons.known(), facts.server.budget_field),
         lessons=lessons,
-        raise_context=facts.server.raise_context,
+        facts=facts,
         context_known=bool(settings.context or facts.context),
     )
 

@@ -1,4 +1,4 @@
-"""`laguna bench`: measure the engine on this machine, compared with llama.cpp alone."""
+"""`laguna bench`: measure the engine here, compared with llama.cpp alone, or a model server."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ def make_parser() -> Parser:
     """The command line of `laguna bench`."""
     parser = Parser(
         prog="laguna bench",
-        description="Measure load, prefill, decode, snapshots and speculation of a model here.",
-        examples=("laguna bench", "laguna bench --model starter --depths 0,4096 --json"),
+        description="Measure load, prefill, decode, snapshots and speculation of a model here, or "
+        "reuse, first token and rates of a model server.",
+        examples=(
+            "laguna bench",
+            "laguna bench --model starter --depths 0,4096 --json",
+            "laguna bench --provider box/qwen3-coder",
+        ),
     )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--model", metavar="NAME|PATH", help="default: the configured model")
@@ -35,8 +40,11 @@ def make_parser() -> Parser:
         choices=("tiny", "xs"),
         help="a made-up Laguna: tiny (8 MB), or with the geometry of XS (18.95 GB, written once)",
     )
-    parser.add_argument("--depths", default="0,4096,16384", metavar="N,N",
-                        help="tokens already in the context (default: 0,4096,16384)")  # fmt: skip
+    group.add_argument("--provider", metavar="NAME[/MODEL]",
+                       help="a provider of config.toml; default: its first model")  # fmt: skip
+    parser.add_argument("--depths", metavar="N,N",
+                        help="tokens already in the context (default: 0,4096,16384; of a server "
+                        "1024,4096,16384)")  # fmt: skip
     parser.add_argument("--tokens", type=int, default=64, metavar="N",
                         help="tokens to decode at each depth (default: 64)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, metavar="N",
@@ -51,16 +59,32 @@ def main(argv: Sequence[str]) -> int:
     """Run `laguna bench ARGV`; returns the exit code."""
     options = make_parser().parse_args(argv)
     try:
-        depths = [int(part) for part in options.depths.split(",")]
+        given = options.depths or ("1024,4096,16384" if options.provider else "0,4096,16384")
+        depths = [int(part) for part in given.split(",")]
     except ValueError as error:
         raise UsageError("--depths must be numbers separated by commas") from error
     if options.tokens < 2 or options.rounds < 1:
         raise UsageError("--tokens must be at least 2 and --rounds at least 1")
 
     from laguna_agent.config import load_config
-    from laguna_agent.models.engine.bench import measure
 
     config = load_config()
+    if options.provider:
+        if min(depths) < 1 or options.no_speculation:
+            raise UsageError("--provider goes with depths from 1, and not with --no-speculation")
+        from laguna_agent.interfaces.commands.bench_server import bench_server
+
+        return bench_server(
+            options.provider,
+            config,
+            depths=depths,
+            tokens=options.tokens,
+            rounds=options.rounds,
+            as_json=options.json,
+        )
+
+    from laguna_agent.models.engine.bench import measure
+
     path = _model(options.model, options.synthetic, config)
     engine = config.engine
     if engine.context is None:
