@@ -31,6 +31,10 @@ from laguna_agent.models.servers.native_calls import NativeCalls
 from laguna_agent.models.servers.refusals import StreamBrokenError
 
 _UNOPENED_THOUGHT = re.compile(r"(.*?)</think>[ \t]*(?:\n|\Z)(.*)", re.DOTALL)
+_THOUGHTS = (
+    "reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details",
+)  # fmt: skip
+"""Fields of a delta that may hold a thought; the first that does counts."""
 _MARK = re.compile("|".join(map(re.escape, CALL_MARKS)))
 
 
@@ -174,7 +178,7 @@ class ReplyBuilder:
         found: list[ParserEvent] = []
         content = delta.get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
-        thoughts = [delta.get(key) for key in ("reasoning_content", "reasoning", "thinking")]
+        thoughts = [delta.get(key) for key in _THOUGHTS]
         thoughts += [part.get("thinking") for part in parts if isinstance(part, Mapping)]
         if thought := encodable(next(filter(None, map(_text, thoughts)), "")):
             self._reasoning.append(thought)

@@ -173,7 +173,8 @@ def of_model(entries: list[Mapping[str, Any]], model: str) -> Mapping[str, Any]:
     names = {model, f"{model}:latest"}
     for entry in entries:
         if names & _names(entry):
-            return entry
+            mine = [one for one in _instances(entry) if str(one.get("id")) in names]
+            return {**entry, "loaded_instances": mine} if mine else entry
     return entries[0] if len(entries) == 1 else {}
 
 

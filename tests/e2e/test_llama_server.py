@@ -1,0 +1,73 @@
+"""laguna with a real llama-server and the starter: the whole loop, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.llama_server import build_llama_server, llama_server
+
+# The first run builds the server.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def configure(laguna_home: Path, url: str) -> None:
+    (laguna_home / "config").mkdir(exist_ok=True)
+    text = f'model = "box/starter"\n[providers.box]\nurl = "{url}"\n'
+    (laguna_home / "config" / "config.toml").write_text(text)
+
+
+@pytest.mark.parametrize("jinja", ["--jinja", "--no-jinja"])
+def test_a_task_goes_through_the_loop_on_a_llama_server(
+    jinja: str,
+    laguna: Any,
+    laguna_home: Path,
+    repository: Callable[[str], Path],
+    starter_model: Path,
+    tmp_path: Path,
+) -> None:
+    build_llama_server()
+    flags = ["-c", "8192", "--parallel", "1", jinja]
+    root, log = repository("roman"), tmp_path / "server.log"
+    with llama_server(starter_model, log, *flags, port=free_port()) as url:
+        configure(laguna_home, url)
+        task = "A test in test_roman.py fails. Fix the bug in roman.py."
+        limits = ("--max-steps", "12", "--output", "json")
+        run = laguna("--task", task, *limits, cwd=root, timeout=1500)
+    result = run.result
+    # A small model need not succeed; the loop must run, on what the server says and reuses.
+    assert result["status"] in ("done", "failed", "limit"), run.err
+    assert result["usage"]["prompt_tokens"] > 0
+    assert result["usage"]["reused_tokens"] > result["usage"]["prefilled_tokens"]
+    lines = Path(result["trajectory"]).read_text(encoding="utf-8").split("\n")
+    events = [json.loads(line) for line in lines if line]
+    assert events[0]["model"]["context"] == 8192
+    assert any(event["type"] == "tool_finished" and event["ok"] for event in events)
+    lessons = laguna_home / "state" / "servers.json"
+    assert lessons.exists() or jinja == "--jinja"
+
+
+def test_a_llama_server_is_measured(
+    laguna: Any, laguna_home: Path, starter_model: Path, tmp_path: Path
+) -> None:
+    flags = ["-c", "4096", "--parallel", "1"]
+    with llama_server(starter_model, tmp_path / "log", *flags, port=free_port()) as url:
+        configure(laguna_home, url)
+        depths = ("--depths", "1024", "--tokens", "16", "--rounds", "1", "--json")
+        run = laguna("bench", "--provider", "box", *depths, timeout=900)
+    assert run.code == 0, run.err
+    found = run.result
+    assert (found["server"], found["reuse"], found["streams"]) == ("llama-server", "reported", True)
+    assert found["version"]
+    assert found["depths"][0]["reused"] > 0.9
