@@ -83,7 +83,7 @@ def _change(arguments: EditArguments, context: ToolContext) -> FileChange:
     target = resolve_path(context, arguments.path, guess=True)
     if storage.check_writable(target) is None:
         return _creation(target, edits)
-    document, data = file_change.read_document(target)
+    document, data = file_change.read_document(context, target)
     file_change.check_unchanged(context, target, document, data)
     if all(old == new for old, new in edits):
         raise ChangeRefusedError("old and new are the same; nothing was changed.")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from laguna_agent.actions import Action, ReadPath, WritePath
 from laguna_agent.tools.code.languages import strict_problem, syntax_problem
+from laguna_agent.tools.editor_buffers import as_edited, written_by_editor
 from laguna_agent.tools.files import decided, read_state, storage
 from laguna_agent.tools.files.diffs import changed_line_counts, shortened, unified
 from laguna_agent.tools.files.encoding import (
@@ -65,9 +66,9 @@ class FileChange:
         return unified(before, printable(self.new.text), self.target.label)
 
 
-def read_document(target: WorkspacePath) -> tuple[Document, bytes]:
-    """The file to change. Raises PathError if it is not text."""
-    data = read_bytes(target, storage.FILE_LIMIT + 1)
+def read_document(context: ToolContext, target: WorkspacePath) -> tuple[Document, bytes]:
+    """The file to change, as an editor has it. Raises PathError if it is not text."""
+    data = as_edited(context, target, read_bytes(target, storage.FILE_LIMIT + 1))
     document = decode(data)
     if document is None:
         raise PathError(f"{target.label} is a {binary_kind(data)}; it was not changed.")
@@ -175,7 +176,7 @@ def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
         raise ChangeRefusedError(f"{target.label} was not changed: {error}.") from None
     if change.old is None:
         storage.create_file(target, data)
-    else:
+    elif not written_by_editor(context, target, change.old, change.new):
         storage.replace_file(context, target, data, expected=change.old.encode())
     read_state.record_written(context, target, data, whole=change.whole)
     diff = change.diff

@@ -15,6 +15,7 @@ from laguna_agent.actions import Action, ReadPath
 from laguna_agent.clip import clip_line
 from laguna_agent.tools.code.index import FILE_LIMIT, index_source
 from laguna_agent.tools.code.languages import language_of
+from laguna_agent.tools.editor_buffers import as_edited
 from laguna_agent.tools.files import decided, read_state, storage
 from laguna_agent.tools.files.directory_tree import render_tree
 from laguna_agent.tools.files.encoding import (
@@ -130,6 +131,8 @@ def _file(
             data = stream.read(_STREAMED_FROM + 1)
         except OSError as error:
             raise PathError(f"{target.label} cannot be read: {error.strerror}.") from None
+    if len(data) <= _STREAMED_FROM:
+        data = as_edited(context, target, data)
     document = decode(data)
     if document is None:
         kind = binary_kind(data)

@@ -69,6 +69,16 @@ class Sandbox(Protocol):
         """The environment for children: no secrets, pagers and colours off."""
 
 
+class EditorFiles(Protocol):
+    """Files as an editor has them. Called in threads; may wait for the editor."""
+
+    def read(self, path: Path) -> str | None:
+        """The text of a file with unsaved changes; None if the editor does not tell."""
+
+    def write(self, path: Path, text: str) -> bool:
+        """Have the editor write a file that exists; False if it does not."""
+
+
 @dataclass
 class ToolContext:
     """What tools use, one per session."""
@@ -102,6 +112,8 @@ class ToolContext:
     may_name: Callable[[str], bool] = lambda path: True
     """Whether no rule denies reading it: its name may be shown, and its content to a call that
     names it, which was decided about."""
+    editor: EditorFiles | None = None
+    """The editor in which a person works on the same files; see `tools.editor_buffers`."""
     directory: Path | None = None
     """Absolute, resolved directory in the workspace in which a person works, if it is another one:
     relative paths of the model and of the person start there, and commands run there."""

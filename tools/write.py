@@ -71,7 +71,7 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
         if "\n" in content and not content.endswith("\n"):
             content += "\n"
         return FileChange(target, None, Document(content), [], whole=True)
-    document, data = file_change.read_document(target)
+    document, data = file_change.read_document(context, target)
     file_change.check_unchanged(context, target, document, data)
     _check_known(context, target, document, data)
     content = content.replace("\r\n", "\n")

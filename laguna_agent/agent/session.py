@@ -41,6 +41,7 @@ from laguna_agent.tools.checkpoints.change import Step, Taken
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.shell import running_calls
+from laguna_agent.tools.tool import EditorFiles
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState
 from laguna_agent.trajectory.store import Trajectory
@@ -85,11 +86,13 @@ class Session:
         on_event: OnEvent | None = None,
         approver: Approver | None = None,
         load: LoadModel = load_model,
+        editor: EditorFiles | None = None,
     ) -> Session:
         """Load the model, and start a session or resume one. Raises LagunaError.
 
         `on_event` is called with every event, from the loading of the model on. `approver` asks a
-        person; without one, what needs approval is denied.
+        person; without one, what needs approval is denied. `editor` is where the person has the
+        files open.
         """
         root = repository_root(settings.cwd)
         with suppress(OSError):  # what cannot be written is reported when it is written
@@ -110,9 +113,11 @@ class Session:
             opened, info = "resumed" if resumed else "opened", model.info
             logger.info("session %s %s: model %s, format %s",
                         trajectory.id, opened, info.name, info.format)  # fmt: skip
-            return cls(
+            session = cls(
                 settings, recorder, model, resumed=resumed, approver=approver, notices=notices
             )
+            session._services.tool_context.editor = editor
+            return session
         except BaseException:
             if resumed and settings.fork is None:
                 trajectory.close()

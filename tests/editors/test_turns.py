@@ -118,7 +118,7 @@ def test_a_tool_call_goes_from_pending_to_its_end(
         "oldText": "one\ntwo\nthree\n",
         "newText": "one\nzwei\nthree\n",
     }
-    assert edit[-1]["locations"][0]["line"] == 1
+    assert edit[-1]["locations"] == [{"path": str(folder / "a.txt"), "line": 2}]
     [diff] = write[-1]["content"]
     assert diff == {"type": "diff", "path": str(folder / "src" / "new.txt"), "newText": "new\n"}
     assert command[-1]["rawOutput"] == {"output": "out\n[exit 3]", "exit_code": 3}

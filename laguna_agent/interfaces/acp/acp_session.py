@@ -24,6 +24,7 @@ from laguna_agent.events import ApprovalRequested, Event, TurnFinished, UserMess
 from laguna_agent.interfaces.acp import commands, options, permissions
 from laguna_agent.interfaces.acp.client import Client, shows_terminal_output
 from laguna_agent.interfaces.acp.content import Block, prompt_text
+from laguna_agent.interfaces.acp.editor_files import AcpFiles
 from laguna_agent.interfaces.acp.stored_sessions import replay
 from laguna_agent.interfaces.acp.updates import UpdateStream
 from laguna_agent.trajectory.meta import title_of
@@ -104,7 +105,10 @@ class AcpSession:
 
     def _open(self) -> asyncio.Task[Session]:
         if self._opening is None:
-            opening = Session.open(self._settings, on_event=self._show, approver=self._approve)
+            files = AcpFiles(self._client, self.id, asyncio.get_running_loop())
+            opening = Session.open(
+                self._settings, on_event=self._show, approver=self._approve, editor=files
+            )
             self._opening = asyncio.create_task(opening)
             self._opening.add_done_callback(_retrieved)
         return self._opening

@@ -88,7 +88,7 @@ def code_content(text: str, language: str = "") -> schema.ContentToolCallContent
 
 
 class Hunk(NamedTuple):
-    """One hunk of a unified diff. `old` is None in a new file; `line` is that of the new file."""
+    """One hunk of a unified diff. `old` is None in a new file; `line` is the first that changed."""
 
     old: str | None
     new: str
@@ -112,9 +112,18 @@ def hunks(diff: str) -> list[Hunk]:
             for side in last:
                 side.append(line[1:])
     return [
-        Hunk("".join(old) if old or start else None, "".join(new), max(1, line))
+        Hunk(
+            "".join(old) if old or start else None,
+            "".join(new),
+            max(1, line + _same_at_the_start(old, new)),
+        )
         for old, new, start, line in found
     ]
+
+
+def _same_at_the_start(old: list[str], new: list[str]) -> int:
+    pairs = zip(old, new, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
 def diff_contents(diff: str, path: str) -> list[schema.FileEditToolCallContent]:
