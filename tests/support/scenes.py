@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from laguna_agent.actions import Decision, RunCommand, WritePath
+from laguna_agent.actions import Decision, Risk, RunCommand, WritePath
 from laguna_agent.events import (
     ApprovalRequested,
     Event,
@@ -196,23 +196,47 @@ async def running(app: SceneApp, pilot: Pilot[int]) -> None:
     )
 
 
-def _ask(app: SceneApp, action: Any, reason: str, rule: str | None) -> None:
+FILES: dict[Any, str] = {
+    "session": "",
+    "repository": "/home/ada/.local/state/laguna/shop-1c2d3e4f50/permissions.toml",
+    "everywhere": "/home/ada/.config/laguna/config.toml",
+}
+
+
+def _ask(app: SceneApp, action: Any, reason: str, rule: str = "", *risks: Risk) -> None:
     app.activity.begin("working")
     app.happen(*WORK[:7])
     request = ApprovalRequested(
-        call_id="a", tool="shell", action=action, rule=rule,
+        call_id="a", tool="shell", action=action, rule=rule or None, rule_text=rule,
+        files=FILES if rule else {}, risks=list(risks),
+        sandboxed=True if action.kind == "execute" else None,
         decision=Decision(verdict="ask", rule="mode ask", reason=reason),
     )  # fmt: skip
     app.post_message(ApprovalAsked(request, Future()))
 
 
 async def asks_command(app: SceneApp, pilot: Pilot[int]) -> None:
-    command = "pip install 'vouchers>=2' && rm -rf build \x1b[2K # harmless"
+    command = "pip install 'vouchers>=2' \x1b[2K # harmless"
     _ask(
         app, RunCommand(command=command, cwd="/home/ada/shop"),
-        "rm -rf deletes files, and pip connects to the network",
-        '[[policy.rules]]\nverdict = "allow"\ncommand = "pip install *"',
+        "pip may change files (not a known read-only command)",
+        "run pip install with any arguments",
     )  # fmt: skip
+    await pilot.pause()
+    await _select(app, pilot, "repository")
+
+
+async def _select(app: SceneApp, pilot: Pilot[int], choice: str) -> None:
+    row = app.approval.choices
+    row.select(next(one for one in row.choices if one.id == choice))
+    await pilot.pause()
+
+
+async def asks_risky_command(app: SceneApp, pilot: Pilot[int]) -> None:
+    lost = "it changes .git, which holds the history, and no undo brings that back"
+    command = "python3 -m build && rm -rf .git build"
+    risk = Risk(text=lost, part="rm -rf .git build", lasting=True)
+    _ask(app, RunCommand(command=command, cwd="/home/ada/shop"), lost, "", risk)
 
 
 async def asks_long_command(app: SceneApp, pilot: Pilot[int]) -> None:
@@ -220,8 +244,9 @@ async def asks_long_command(app: SceneApp, pilot: Pilot[int]) -> None:
     command = f"cmake -S . -B build \\\n{options}  && cmake --build build && rm -rf /home/ada/old"
     _ask(
         app, RunCommand(command=command, cwd="/home/ada/shop"),
-        "rm -rf deletes files",
-        '[[policy.rules]]\nverdict = "allow"\ncommand = "cmake *"',
+        "cmake may change files (not a known read-only command)", "",
+        Risk(text="/home/ada/old is outside the workspace, where laguna can undo nothing",
+             part="rm -rf /home/ada/old"),
     )  # fmt: skip
 
 
@@ -229,7 +254,7 @@ async def asks_edit(app: SceneApp, pilot: Pilot[int]) -> None:
     _ask(
         app, WritePath(path="/home/ada/shop/shop/cart.py", diff=DIFF),
         "it changes a file",
-        '[[policy.rules]]\nverdict = "allow"\npath = "/home/ada/shop/shop/cart.py"\nwrite = true',
+        "change shop/cart.py",
     )  # fmt: skip
 
 
@@ -301,6 +326,7 @@ SCENES: dict[str, Scene] = {
     scene.__name__: scene
     for scene in (
         *(welcome, loading, reading, streaming, finished, running, asks_command, asks_edit),
+        asks_risky_command,
         asks_long_command,
         *(commands, help_page, sessions, problems, opened, first_run, models, trust),
     )

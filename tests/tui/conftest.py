@@ -22,12 +22,13 @@ from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, ThinkingDelta
 from laguna_agent.interfaces.tui.app import LagunaApp
+from laguna_agent.interfaces.tui.widgets import choice_row
 from laguna_agent.models.conversation import GenerateOptions
 from laguna_agent.prompts.loader.pack import load_pack
 from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
 
-WAIT_S = 30.0
+WAIT_S = 12.0
 """Only so that a failing test ends."""
 POLL_S = 0.02
 
@@ -58,6 +59,12 @@ class Streaming(ScriptedConversation):
                 while not self.gate.is_set():
                     await asyncio.sleep(0.005)
                 yield TextDelta(text=event.text[half:])
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dialog waits until typing stops: a pilot presses keys faster than a person."""
+    monkeypatch.setattr(choice_row, "QUIET_S", 0.0)
 
 
 @pytest.fixture
@@ -137,6 +144,23 @@ class Driven:
         """Wait for a dialog."""
         await self.until(lambda: isinstance(self.app.screen, kind), kind.__name__)
 
+    async def choose(self, label: str) -> None:
+        """Move to a choice and confirm it."""
+        row = None
+
+        def ready() -> bool:
+            nonlocal row
+            row = self.app.screen.focused
+            return isinstance(row, choice_row.ChoiceRow) and row.quiet.over
+
+        await self.until(ready, "choices")
+        assert isinstance(row, choice_row.ChoiceRow)
+        labels = [choice.label for choice in row.choices]
+        await self.pilot.press(*["right"] * (labels.index(label) + 1))
+        assert row.selected is not None
+        assert row.selected.label == label
+        await self.pilot.press("enter")
+
     async def idle(self) -> None:
         """Wait until nothing runs."""
         await self.until(lambda: not self.app.activity.busy and self.app.agent.session, "idle")
@@ -199,7 +223,6 @@ def drive(repository: Path) -> Drive:
         app = LagunaApp(lambda: made, prompt=prompt, open_session=opens)
         app.animation_level = "none"
         async with app.run_test(size=size) as pilot:
-            app.approval.grace_s = 0.0
             yield Driven(app, pilot, gate, prefill, conversations)
 
     return driving

@@ -150,7 +150,7 @@ async def test_rewind_restores_the_files_and_returns_the_message_to_the_composer
         await ui.pilot.press("enter")
         await ui.dialog(Question)
         assert "calc.py" in ui.shown
-        await ui.pilot.press("b")
+        await ui.choose("conversation and files")
         await ui.shows("rewound to before this message; restored: calc.py")
         assert "return a - b" in (repository / "calc.py").read_text()
         assert ui.app.composer.text == "fix add"
@@ -165,7 +165,7 @@ async def test_rewind_of_the_conversation_only_leaves_the_files(drive, repositor
         await ui.dialog(Picker)
         await ui.pilot.press("enter")
         await ui.dialog(Question)
-        await ui.pilot.press("c")
+        await ui.choose("conversation only")
         await ui.shows("rewound to before this message")
         assert "return a + b" in (repository / "calc.py").read_text()
 
@@ -176,13 +176,13 @@ async def test_undo_shows_the_diff_and_restores_the_files_of_the_last_turn(drive
         await ui.command("/undo")
         await ui.dialog(Question)
         assert "return a + b" in ui.shown
-        await ui.pilot.press("n")
+        await ui.choose("leave the files as they are")
         await ui.pilot.pause()
         assert "return a + b" in (repository / "calc.py").read_text()
         assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         await ui.command("/undo")
         await ui.dialog(Question)
-        await ui.pilot.press("y")
+        await ui.choose("undo these changes")
         await ui.shows("restored calc.py; /redo makes the changes again")
         assert ui.app.side_panel.changed_files.counts == {}
         assert "return a - b" in (repository / "calc.py").read_text()
@@ -190,7 +190,7 @@ async def test_undo_shows_the_diff_and_restores_the_files_of_the_last_turn(drive
         await ui.shows("no turn that changed files is left to undo")
         await ui.command("/redo")
         await ui.dialog(Question)
-        await ui.pilot.press("y")
+        await ui.choose("redo these changes")
         await ui.shows("restored calc.py; /undo takes them back")
         assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         assert "return a + b" in (repository / "calc.py").read_text()
@@ -205,7 +205,7 @@ async def test_the_model_learns_of_an_undo_with_the_next_message_and_may_edit_ag
         await ui.turn("fix add", "Fixed.")
         await ui.command("/undo")
         await ui.dialog(Question)
-        await ui.pilot.press("y")
+        await ui.choose("undo these changes")
         await ui.shows("restored calc.py")
         prompt = ui.conversations[-1].prompt
         assert "took changes back" not in prompt
@@ -266,12 +266,14 @@ async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repos
         await ui.dialog(Question)
         await ui.pilot.press("ctrl+u", *"notes.md", "enter")
         await ui.shows("This file exists")
-        await ui.pilot.press("n")
+        await ui.pilot.press(*"/copy yes", "enter")
+        assert "This file exists" in ui.shown, "typing does not answer"
+        await ui.choose("keep it")
         await ui.pilot.pause()
         assert notes.read_text() == "mine"
         await ui.command("/export notes.md")
         await ui.shows("This file exists")
-        await ui.pilot.press("y")
+        await ui.choose("replace it")
         await ui.shows("exported to ")
         assert "the answer" in notes.read_text()
 

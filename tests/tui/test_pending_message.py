@@ -14,7 +14,7 @@ async def test_a_message_shows_above_the_check_that_runs_first(drive, repository
         await ui.send(TASK)
         await ui.shows("the check of this task")
         assert "❯ fix it until" in ui.shown
-        await ui.pilot.press("y")
+        await ui.choose("once")
         await ui.shows("I see.")
         shown = ui.shown
         assert shown.count("❯ fix it until") == 1
@@ -32,7 +32,7 @@ async def test_a_message_stopped_during_its_check_returns_to_the_composer(drive,
         await ui.shows("mine")
         await ui.send(TASK)
         await ui.shows("the check of this task")
-        await ui.pilot.press("y")
+        await ui.choose("once")
         await ui.until(lambda: not ui.app.approval.is_open, "answered")
         await ui.pilot.press("escape")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")

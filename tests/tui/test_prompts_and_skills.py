@@ -164,7 +164,7 @@ async def test_changed_packs_of_a_repository_need_trust_before_they_are_read(
         await ui.shows("was edited (system.md)")
         await ui.send("/prompts reload")
         await ui.until(lambda: isinstance(ui.app.screen, Question), "asked")
-        await ui.pilot.press("n")
+        await ui.choose("continue without them")
         await ui.idle()
         await ui.send("hi")
         await ui.shows("hello")

@@ -19,7 +19,7 @@ async def test_the_files_to_trust_are_named_and_no_leaves_them_unread(drive, rep
         await ui.dialog(Question)
         await ui.shows("Do you trust this repository's settings?")
         assert "AGENTS.md" in ui.shown
-        await ui.pilot.press("n")
+        await ui.choose("continue without them")
         await ui.shows("the repository's own settings and instructions are not read")
         assert not trust.is_trusted(repository)
         await ui.idle()
@@ -36,7 +36,7 @@ async def test_the_commands_to_trust_are_shown(drive, repository):
         await ui.dialog(Question)
         await ui.shows("They run these commands:")
         assert "make -s lint >&2" in ui.shown
-        await ui.pilot.press("n")
+        await ui.choose("continue without them")
 
 
 async def test_escape_and_enter_trust_nothing(drive, repository):
@@ -55,7 +55,7 @@ async def test_yes_trusts_this_content_and_starts_a_new_session(drive, repositor
     async with drive([Reply(text="hello")]) as ui:
         await ui.dialog(Question)
         await ui.until(lambda: ui.conversations, "a session")
-        await ui.pilot.press("y")
+        await ui.choose("trust them")
         await ui.until(lambda: trust.is_trusted(repository), "trust")
         await ui.until(lambda: len(ui.conversations) == 2, "a new session")
         await ui.idle()
@@ -68,7 +68,7 @@ async def test_files_that_changed_since_are_asked_about_again(drive, repository)
     async with drive([Reply(text="hello")]) as ui:
         await ui.dialog(Question)
         await ui.shows("These files have changed")
-        await ui.pilot.press("n")
+        await ui.choose("continue without them")
         await ui.idle()
 
 
@@ -91,5 +91,5 @@ async def test_the_keys_that_answer_stay_in_view_with_many_files(size):
         strips = app.screen._compositor.render_strips()
         shown = "\n".join(strip.text for strip in strips)
         assert "Do you trust" in shown
-        assert "y trust them" in shown
-        assert "n continue without them" in shown
+        assert "trust them" in shown
+        assert "continue without them" in shown

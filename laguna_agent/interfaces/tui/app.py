@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from textual import events
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.timer import Timer
 from textual.widgets import Input
@@ -105,7 +106,7 @@ class LagunaApp(LayoutApp):
         self.pack_watch = pack_watch.PackWatch(self.agent, model)
         self.composer.on_completion_key = self.completion.handle_key
         self.approval.on_closed = self._approval_closed
-        self.approval.on_stray_key = self.composer.post_message
+        self.approval.on_typed = self._write_over_approval
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self.apply_theme())
@@ -194,7 +195,7 @@ class LagunaApp(LayoutApp):
 
     def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
         self.activity.await_approval()
-        self.screen.query_one("#composer-row").display = False
+        self.screen_stack[0].query_one("#composer-row").display = False
         self.approval.open(message.request, message.future)
         self._update_title()
         self.alert(f"{self.root.name}: laguna asks for your approval")
@@ -206,7 +207,7 @@ class LagunaApp(LayoutApp):
         """Ask whether laguna may read the repository's own settings and instructions."""
         from laguna_agent.policy import trust
 
-        if await self.push_screen_wait(trust_question(content, changed=changed)) != "y":
+        if await self.push_screen_wait(trust_question(content, changed=changed)) != "trust":
             self.transcript_model.add_notice(
                 "the repository's own settings and instructions are not read"
             )
@@ -246,6 +247,8 @@ class LagunaApp(LayoutApp):
                 self.queue.release()
             return
         self.transcript.go_to_end()
+        if self.approval.is_open:
+            self._return_to_approval()
         self.send(message.prompt, message.delivery)
 
     def send(self, prompt: Prompt | str, delivery: Delivery = "queue") -> None:
@@ -310,6 +313,29 @@ class LagunaApp(LayoutApp):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input is self.search_line:
             self.search.search(event.value)
+
+    def _write_over_approval(self, event: events.Key | events.Paste) -> None:
+        """Write a message below an approval, which stays open: what is typed is no answer."""
+        self.screen_stack[0].query_one("#composer-row").display = True
+        self.composer.focus()
+        self.composer.post_message(
+            events.Paste(event.text)
+            if isinstance(event, events.Paste)
+            else events.Key(event.key, event.character)
+        )
+        self.approval.draw()
+
+    def _return_to_approval(self) -> None:
+        """Hide the composer and return to the open approval."""
+        self.screen_stack[0].query_one("#composer-row").display = False
+        self.approval.resume()
+        self.approval.draw()
+
+    def pop_screen(self) -> AwaitComplete:
+        popped = super().pop_screen()
+        if len(self.screen_stack) == 1 and self.approval.is_open:
+            self.approval.choices.wait_for_quiet()  # what was typed into a dialog does not answer
+        return popped
 
     def _approval_closed(self) -> None:
         """Focus the composer at once: the next key may already be on its way."""
@@ -398,8 +424,10 @@ class LagunaApp(LayoutApp):
             self.completion.close()
         elif self.search.is_open:
             self.search.close()
+        elif self.approval.is_open and self.composer.has_focus:
+            self._return_to_approval()
         elif self.approval.is_open:
-            self.approval.answer("no")
+            self.approval.refuse()
         elif self.transcript.has_focus:
             self.composer.focus()
             self.transcript.go_to_end()
@@ -424,8 +452,8 @@ class LagunaApp(LayoutApp):
         """Copy the selection, deny, clear the input, stop, or exit; the first that applies."""
         if selected := self.composer.expanded_selection or self.screen.get_selected_text():
             self.system_clipboard.copy(selected)
-        elif self.approval.is_open:
-            self.approval.answer("no")
+        elif self.approval.is_open and not self.composer.has_focus:
+            self.approval.refuse()
         elif self.composer.text:
             self.prompt_history.add(self.composer.prompt)
             self.composer.put("")

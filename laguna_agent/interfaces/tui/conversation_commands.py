@@ -141,9 +141,9 @@ class ConversationCommands:
         files = Text("\n".join(described(item) for item in plan))
         diff = "".join(item.diff for item in plan if item.outcome != "conflict")
         shown = Group(files, Text(), pages.draw_diff(diff, palette, width)) if diff else files
-        keys = {"y": f"{what} these changes", "n": "leave the files"}
+        choices = {"yes": f"{what} these changes", "no": "leave the files as they are"}
         title = f"{what.capitalize()}: {visible(turn, single_line=True)}"
-        return await self._app.push_screen_wait(Question(title, shown, keys=keys)) == "y"
+        return await self._app.push_screen_wait(Question(title, shown, choices=choices)) == "yes"
 
     async def rename(self, title: str | None) -> None:
         """Give the conversation a title; ask for it if it is empty."""
@@ -166,9 +166,10 @@ class ConversationCommands:
             return
         path = self._cwd / os.path.expanduser(name)
         if path.exists():
+            choices = {"replace": "replace it", "keep": "keep it"}
             question = Question("This file exists", Text(visible(str(path))),
-                                keys={"y": "replace it", "n": "keep it"})  # fmt: skip
-            if await self._app.push_screen_wait(question) != "y":
+                                choices=choices, risky="replace")  # fmt: skip
+            if await self._app.push_screen_wait(question) != "replace":
                 return
         await asyncio.to_thread(_export, trajectory.directory, path)
         inside = path.is_relative_to(self._cwd)

@@ -129,7 +129,10 @@ class LayoutApp(TerminalApp):
         self.inline_plan.show(steps)
 
     def action_page(self, step: int) -> None:
-        """Scroll the transcript by pages."""
+        """Scroll the transcript by pages, or what an approval shows."""
+        if self.approval.is_open:
+            self.approval.page(step)
+            return
         height = max(1, self.transcript.size.height - 2)
         self.transcript.scroll_relative(y=step * height, animate=False)
 

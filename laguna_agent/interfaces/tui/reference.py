@@ -111,12 +111,14 @@ KEYS: tuple[Key, ...] = (
     Key("c", "copy it", group="Selected message"),
     Key("x", "copy its next code block", group="Selected message"),
     Key("n,N", "previous and next match of the search", group="Selected message"),
-    Key("y", "allow once", group="Approval"),
-    Key("a", "allow for this session, by the rule that is shown", group="Approval"),
-    Key("n,escape", "deny", group="Approval"),
-    Key("r", "deny, with a reason for the model", group="Approval"),
-    Key("ctrl+up", "scroll the request up", "scroll_approval(-3)", group="Approval"),
-    Key("ctrl+down", "scroll the request down", "scroll_approval(3)", group="Approval"),
+    Key("right,left,tab", "choose an answer: once, for longer, no", group="Approval and questions"),
+    Key("enter", "answer as chosen; letters never answer", group="Approval and questions"),
+    Key("escape", "deny", group="Approval and questions"),
+    Key("up,down,pageup,pagedown", "scroll what is asked", group="Approval and questions"),
+    Key("ctrl+up", "scroll it up by three lines", "scroll_approval(-3)",
+        group="Approval and questions"),
+    Key("ctrl+down", "scroll it down by three lines", "scroll_approval(3)",
+        group="Approval and questions"),
 )  # fmt: skip
 ACTIONS = frozenset(key.action.partition("(")[0] for key in KEYS if key.action)
 

@@ -18,8 +18,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.system.background import in_background
-from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow
+from laguna_agent.interfaces.tui.widgets.choice_row import Choice as RowChoice
+from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow, Quiet
+from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow, position
 
 
 class Page(ModalScreen[None]):
@@ -29,10 +32,10 @@ class Page(ModalScreen[None]):
         Binding("escape,q,enter,f1", "close", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
-        Binding("pagedown,space", "scroll(15)", show=False),
-        Binding("pageup", "scroll(-15)", show=False),
-        Binding("home", "scroll(-100000)", show=False),
-        Binding("end", "scroll(100000)", show=False),
+        Binding("pagedown,space", "page(1)", show=False, priority=True),
+        Binding("pageup", "page(-1)", show=False, priority=True),
+        Binding("home", "scroll(-1000000)", show=False),
+        Binding("end", "scroll(1000000)", show=False),
     ]
 
     def __init__(self, title: str, draw: Callable[[int], RenderableType]) -> None:
@@ -44,10 +47,12 @@ class Page(ModalScreen[None]):
             yield Static(Text(self._heading), classes="dialog-title")
             with VerticalScroll(can_focus=False):
                 yield Static(id="page")
-            yield Static(Text("esc closes · ↑↓ scroll"), classes="dialog-hint")
+            yield Static(classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._show)
+        for changing in ("virtual_size", "scroll_y"):
+            self.watch(self.query_one(VerticalScroll), changing, self._show_position)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
@@ -56,6 +61,11 @@ class Page(ModalScreen[None]):
         page = self.query_one("#page", Static)
         page.update(self._draw(max(20, page.container_size.width - 2)))
 
+    def _show_position(self) -> None:
+        where = position(self.query_one(VerticalScroll))
+        hint = f"{where} · ↑↓ pgup pgdn scroll · esc closes" if where else "esc closes"
+        self.query_one(".dialog-hint", Static).update(Text(hint))
+
     def action_close(self) -> None:
         """Close the page."""
         self.dismiss(None)
@@ -63,6 +73,10 @@ class Page(ModalScreen[None]):
     def action_scroll(self, lines: int) -> None:
         """Scroll by lines."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_page(self, step: int) -> None:
+        """Scroll by pages."""
+        self.action_scroll(step * max(1, self.query_one(VerticalScroll).size.height - 1))
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,24 @@ Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 """Draws more about the choice with this id."""
 
 
+class _SearchLine(Input):
+    """The search of a picker: Enter chooses only after the list could be read."""
+
+    def __init__(self) -> None:
+        super().__init__(placeholder="search", id="search")
+        self.quiet = Quiet()
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.quiet.look)
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter" and not self.quiet.accepts(event):
+            event.stop()
+            event.prevent_default()
+            return
+        await super()._on_key(event)
+
+
 class Picker(ModalScreen[str | None]):
     """A list that typing filters; Enter chooses, Escape closes it."""
 
@@ -95,8 +127,8 @@ class Picker(ModalScreen[str | None]):
         Binding("escape", "cancel", show=False, priority=True),
         Binding("down", "move(1)", show=False, priority=True),
         Binding("up", "move(-1)", show=False, priority=True),
-        Binding("pagedown", "move(10)", show=False, priority=True),
-        Binding("pageup", "move(-10)", show=False, priority=True),
+        Binding("pagedown", "page(1)", show=False, priority=True),
+        Binding("pageup", "page(-1)", show=False, priority=True),
     ]
 
     def __init__(
@@ -117,13 +149,13 @@ class Picker(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self._heading), classes="dialog-title")
-            yield Input(placeholder="search", id="search")
+            yield _SearchLine()
             with Horizontal():
                 yield OptionList(id="choices", markup=False)
                 if self._preview is not None:
                     with VerticalScroll(id="preview-scroll", can_focus=False):
                         yield Static(id="preview")
-            yield Static(Text(self._hint), classes="dialog-hint")
+            yield Static(classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.query_one("#choices", OptionList).can_focus = False
@@ -155,6 +187,7 @@ class Picker(ModalScreen[str | None]):
         if self._shown:
             options.highlighted = 0
         self._preview_chosen()
+        self._show_position()
         if self._search is not None and len(text.strip()) >= 2:
             in_background(self, "search", self._find, self._search, text)
 
@@ -171,9 +204,16 @@ class Picker(ModalScreen[str | None]):
         if more and options.highlighted is None:
             options.highlighted = 0
         self._preview_chosen()
+        self._show_position()
 
     def on_option_list_option_highlighted(self) -> None:
         self._preview_chosen()
+        self._show_position()
+
+    def _show_position(self) -> None:
+        index, total = self.query_one("#choices", OptionList).highlighted, len(self._shown)
+        where = f"{index + 1} of {total:,}" if index is not None else "nothing matches"
+        self.query_one(".dialog-hint", Static).update(Text(f"{where} · {self._hint}"))
 
     def on_option_list_option_selected(self) -> None:
         self.action_choose()
@@ -201,6 +241,10 @@ class Picker(ModalScreen[str | None]):
             index = (options.highlighted or 0) + step
             options.highlighted = max(0, min(index, len(self._shown) - 1))
 
+    def action_page(self, step: int) -> None:
+        """Highlight the row a page below."""
+        self.action_move(step * max(1, self.query_one("#choices", OptionList).size.height - 1))
+
     def action_choose(self) -> None:
         """Close with the highlighted row."""
         if (chosen := self.chosen) is not None:
@@ -212,20 +256,34 @@ class Picker(ModalScreen[str | None]):
 
 
 class Question(ModalScreen[str | None]):
-    """Asks for one of a few keys, or for a line of text."""
+    """Asks for one of a few choices (by id: what it does), or for a line of text.
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", show=False, priority=True)]
+    Returns the id or the text, None when Escape closes it.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", show=False, priority=True),
+        Binding("down", "scroll(1)", show=False),
+        Binding("up", "scroll(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False, priority=True),
+        Binding("pageup", "page(-1)", show=False, priority=True),
+    ]
 
     def __init__(
         self,
         title: str,
         text: RenderableType = "",
         *,
-        keys: dict[str, str] | None = None,
+        choices: dict[str, str] | None = None,
+        risky: str = "",
         value: str = "",
     ) -> None:
+        """`risky` is the id of a choice to show in red."""
         super().__init__()
-        self._heading, self._text, self._keys, self._value = title, text, keys or {}, value
+        self._heading, self._text, self._value = title, text, value
+        self._choices = [
+            RowChoice(id_, label, risky=id_ == risky) for id_, label in (choices or {}).items()
+        ]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog question"):
@@ -233,16 +291,43 @@ class Question(ModalScreen[str | None]):
             if self._text:
                 with VerticalScroll(can_focus=False, classes="question-text"):
                     yield Static(self._text)
-            if self._keys:
-                hint = "   ".join(f"{key} {about}" for key, about in self._keys.items())
-                yield Static(Text(hint), classes="dialog-hint")
+            if self._choices:
+                yield ChoiceRow(themes.PALETTES[self.app.theme], id="answers")
+                yield Static(classes="dialog-hint")
             else:
                 yield Input(self._value)
 
-    def on_key(self, event: events.Key) -> None:
-        if (key := event.character or event.key) in self._keys:
-            event.stop()
-            self.dismiss(key)
+    def on_mount(self) -> None:
+        if self._choices:
+            row = self.query_one(ChoiceRow)
+            row.offer(self._choices)
+            row.focus()
+        for scroll in self.query(VerticalScroll):
+            for changing in ("virtual_size", "scroll_y"):
+                self.watch(scroll, changing, self._show_position)
+        self._show_position()
+
+    def _show_position(self) -> None:
+        hint = "←→ choose · enter confirms · esc closes"
+        scroll = next(iter(self.query(VerticalScroll)), None)
+        if self._choices:
+            where = position(scroll) if scroll is not None else ""
+            self.query_one(".dialog-hint", Static).update(
+                Text(f"{where} · {hint}" if where else hint)
+            )
+
+    def action_scroll(self, lines: int) -> None:
+        """Scroll the text by lines."""
+        for scroll in self.query(VerticalScroll):
+            scroll.scroll_relative(y=lines, animate=False)
+
+    def action_page(self, step: int) -> None:
+        """Scroll the text by pages."""
+        for scroll in self.query(VerticalScroll):
+            self.action_scroll(step * max(1, scroll.size.height - 1))
+
+    def on_choice_row_chosen(self, message: ChoiceRow.Chosen) -> None:
+        self.dismiss(message.id)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

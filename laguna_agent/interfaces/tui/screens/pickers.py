@@ -269,12 +269,12 @@ async def choose_rewind(app: App[Any], notify: Notify, session: Session) -> Rewi
     if picked is None:
         return None
     seq = int(picked)
-    answer: str | None = "c"
+    answer: str | None = "conversation"
     if files := await asyncio.to_thread(planned, seq):
-        keys = {"c": "conversation only", "b": "conversation and files"}
-        question = Question("Restore the files too?", _file_list(files), keys=keys)
+        answers = {"conversation": "conversation only", "both": "conversation and files"}
+        question = Question("Restore the files too?", _file_list(files), choices=answers)
         answer = await app.push_screen_wait(question)
-    return RewindChoice(seq, messages[seq], files=answer == "b") if answer else None
+    return RewindChoice(seq, messages[seq], files=answer == "both") if answer else None
 
 
 def _file_list(files: Sequence[str], style: str = "") -> Text:

@@ -32,5 +32,5 @@ def trust_question(content: Content, *, changed: bool) -> Question:
         shown = [visible(command, single_line=True) for _, command in commands[:_FILES]]
         more = [f"and {len(commands) - _FILES} more"] if len(commands) > _FILES else []
         text.append("\n\nThey run these commands:\n\n" + "\n".join([*shown, *more]))
-    keys = {"y": "trust them", "n": "continue without them"}
-    return Question("Do you trust this repository's settings?", text, keys=keys)
+    choices = {"trust": "trust them", "leave": "continue without them"}
+    return Question("Do you trust this repository's settings?", text, choices=choices)

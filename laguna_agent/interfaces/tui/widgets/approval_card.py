@@ -1,14 +1,12 @@
-"""The approval card replaces the composer: what would happen, why approval is needed, the rule.
+"""The approval card replaces the composer: what would happen, where, why it asks, what is risky.
 
-Nothing is selected by default, and Enter does not answer. The line with the answers is always in
-view. A heading, reason or rule that is too long is cut there and shown whole in the part that
-scrolls.
+Nothing is selected at first; see `ChoiceRow`. The question and the choices are in view at every
+size, and the rest scrolls, so that no line of a command, of a change or of a rule is cut.
 """
 
 from __future__ import annotations
 
-import os
-import time
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,8 +21,9 @@ from textual.widgets import Input, Static
 
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.transcript import diff_view
-from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow
-from laguna_agent.policy.sanitize import visible
+from laguna_agent.interfaces.tui.widgets import approval_text
+from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow
+from laguna_agent.interfaces.tui.widgets.fitted_row import position
 
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
@@ -33,13 +32,14 @@ if TYPE_CHECKING:
 
 _LOW, _VERY_LOW = 16, 10
 """Lines of the terminal below which the card saves lines, and saves more of them."""
-_SCROLL_HINTS = "ctrl+↑↓ scrolls", "ctrl+↑↓"
-_RULE_START = '[[policy.rules]] verdict = "allow"'
-GRACE_S = 0.4
-"""Seconds in which keys still go to the composer: a user who is typing has not read the request."""
+_NARROW = 30
+_HINTS = (
+    "←→ choose · enter confirms · esc no · pgup pgdn scroll",
+    "←→ choose · enter confirms · esc no",
+)
 
 
-class ApprovalCard(Vertical, can_focus=True):
+class ApprovalCard(Vertical):
     """Shows one request at a time and puts the answer into its future."""
 
     def __init__(self, palette: Palette, root: Path, *, id: str | None = None) -> None:
@@ -49,222 +49,240 @@ class ApprovalCard(Vertical, can_focus=True):
         self._request: ApprovalRequested | None = None
         self._future: Future[Approval] | None = None
         self.display = False
-        self.grace_s = GRACE_S
-        self._since = 0.0
         self._root = root
-        self._heading = Text()
+        self._question = Text()
+        self.choices = ChoiceRow(palette, id="approval-choices")
         self.on_closed: Callable[[], None] = lambda: None
         """Called when the request is answered or withdrawn; gives the focus back."""
-        self.on_stray_key: Callable[[events.Key], object] = lambda key: None
-        """Takes a key meant for the composer: pressed before the request could be read, or after
-        it was answered."""
+        self.on_typed: Callable[[events.Key | events.Paste], object] = lambda event: None
+        """Takes what is typed or pasted, which is a message and no answer."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="approval-heading")
         with VerticalScroll(id="approval-scroll", can_focus=False):
             yield Static(id="approval-detail")
-        yield Static(id="approval-answers")
+        yield self.choices
+        yield Static(id="approval-about")
         yield Input(placeholder="why not? the model reads it; enter sends", id="approval-reason")
+
+    def on_mount(self) -> None:
+        self.choices.on_typed = lambda event: self.on_typed(event)
+        self.watch(self._scroll, "scroll_y", self._show_position, init=False)
 
     @property
     def is_open(self) -> bool:
         """Whether a request waits for its answer."""
         return self._future is not None
 
+    @property
+    def _scroll(self) -> VerticalScroll:
+        return self.query_one("#approval-scroll", VerticalScroll)
+
+    @property
+    def _reason(self) -> Input:
+        return self.query_one("#approval-reason", Input)
+
     def open(self, request: ApprovalRequested, future: Future[Approval]) -> None:
-        """Show a request. Keys typed before it appeared do not answer it."""
+        """Show a request. What was typed before it appeared does not answer it."""
         self._request, self._future = request, future
-        self.query_one("#approval-reason", Input).display = False
+        self._reason.display = False
         self.display = True
+        self.set_class(bool(request.risks), "risky")
+        self.choices.offer(approval_text.choices(request), refusal="no")
         self.draw()
-        self.query_one("#approval-scroll").scroll_home(animate=False)
-        self._since = time.monotonic()
-        self.focus()
+        self._scroll.scroll_home(animate=False)
+        self.choices.focus()
+
+    def resume(self) -> None:
+        """Return to the choices, which a message or a dialog was written over."""
+        if self.is_open:
+            self._reason.display = False
+            self.choices.wait_for_quiet()
+            self.choices.focus()
+
+    # --- drawing ---------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Lay the request out for the current width."""
+        """Lay the request out for the current size."""
         request, p = self._request, self.palette
         if request is None:
             return
-        height = self.screen.size.height
-        parts: list[RenderableType] = [self._detail(request)]
-        question = Text.assemble(
-            ("Allow ", f"bold {p.warning}"), (f"{_subject(request, self._root)}?", "bold")
-        )
-        hint = len(_SCROLL_HINTS[-1]) + 1 if height < _LOW else 0
-        self._heading, whole = self._cut(question, 1 if height < _LOW else 2, reserved=hint)
-        if not whole:
+        width, height = self.screen.size
+        self.choices.palette = p
+        self.choices.compact = height < _VERY_LOW or width < _NARROW
+        self.choices.styles.margin = (0 if height < _LOW else 1, 0, 0, 0)
+        self.choices.draw()
+        brief = height < _VERY_LOW
+        self.screen.query_one("#main").display = not brief
+        question = approval_text.question(request, self._root, p, brief=brief)
+        parts: list[RenderableType] = [*approval_text.risks(request, p), self._detail(request)]
+        self._question, whole = self._cut(question, 1 if height < _LOW else 2)
+        if not whole and not brief:
             parts.insert(0, question)
-        if request.decision.reason:
-            reason = Text(visible(request.decision.reason), style=p.muted)
-            cut, whole = self._cut(reason, 0 if height < _LOW else 3)
-            if whole:
-                self._heading = Text("\n").join([self._heading, cut])
-            else:
-                parts.insert(0, reason)
-        below: list[RenderableType] = [FittedRow(self._answers(request))]
-        if request.rule:
-            text = visible(" ".join(request.rule.split()), single_line=True)
-            rule = Text(f"a for this session: {text}", style=p.muted)
-            most = 0 if height < _VERY_LOW else 1 if height < _LOW else 2
-            cut, whole = self._cut(rule, most)
-            if not whole:
-                parts.append(rule)
-                # All rules start alike.
-                short = rule.plain.replace(f"{_RULE_START} ", "… ", 1)
-                cut, _ = self._cut(Text(short, style=p.muted), most)
-            below += [cut] if cut else []
+        about = self._about(request)
+        columns, lines = self._columns, 0
+        if about:
+            lines = len(about.wrap(self.app.console, columns))
+        # The explanation of a choice goes to the part that scrolls where it leaves no room.
+        room = self._most_lines() - len(self.choices.lines(columns)) - 2
+        selected = self.choices.selected is not None
+        outside = lines <= room and (selected or height >= _LOW)
+        if about and not outside:
+            parts.insert(0 if selected else len(parts), about)
+        self.query_one("#approval-about", Static).update(about if outside else Text())
+        self.query_one("#approval-about").display = bool(about) and outside
         self.query_one("#approval-detail", Static).update(Group(*parts))
-        self.query_one("#approval-answers", Static).update(Group(*below))
-        self._draw_head(more=False)
         self.call_after_refresh(self._limit_height)
 
-    def _draw_head(self, *, more: bool) -> None:
-        """Draw the question, with the scroll hint if there is `more` than fits."""
-        head, bordered = self._heading, bool(self.styles.border_top[0])
-        self.border_subtitle = _SCROLL_HINTS[0] if more and bordered else ""
-        if more and not bordered:
-            free = self._columns - head.cell_len
-            hint = next((hint for hint in _SCROLL_HINTS if len(hint) < free), "")
-            head = Text.assemble(head, " " * (free - len(hint)), (hint, self.palette.accent))
-        self.query_one("#approval-heading", Static).update(head)
+    def _about(self, request: ApprovalRequested) -> Text:
+        """What the selected choice does; without one, the rule that some would add."""
+        selected = self.choices.selected
+        if selected is not None:
+            return Text(selected.about, style=self.palette.foreground)
+        if not request.rule_text:
+            return Text()
+        return Text(f"for longer: {approval_text.rule(request)}", style=self.palette.muted)
+
+    def _detail(self, request: ApprovalRequested) -> RenderableType:
+        p = self.palette
+        why = approval_text.why(request, p)
+        if request.action.kind == "write" and request.action.diff:
+            width = max(20, self._columns - 1)  # room for the scroll bar
+            diff = diff_view.render(request.action.diff, width, p, heading=False)
+            return Group(*why, diff)
+        return Group(*approval_text.subject(request, self._root, p), *why)
 
     @property
     def _columns(self) -> int:
         """Cells of a line of the card."""
         return max(1, self.screen.size.width - self.gutter.width)
 
-    def _cut(self, text: Text, most: int, *, reserved: int = 0) -> tuple[Text, bool]:
-        """Cut a text to `most` lines that leave `reserved` cells free; also tell if it is whole."""
-        columns = max(1, self._columns - reserved)
-        lines = text.wrap(self.app.console, columns)
+    def _cut(self, text: Text, most: int) -> tuple[Text, bool]:
+        """Cut a text to `most` lines; also tell if it is whole."""
+        lines = text.wrap(self.app.console, self._columns)
         if len(lines) <= most:
             return text, True
-        if not most:
-            return Text(), False
         for line in lines:
             line.rstrip()
         last = Text(" ").join(lines[most - 1 :])
-        last.truncate(columns, overflow="ellipsis")
+        last.truncate(self._columns, overflow="ellipsis")
         return Text("\n").join([*lines[: most - 1], last]), False
 
-    def _limit_height(self) -> None:
-        """Limit the part that scrolls, so that the answers stay in view."""
+    def _most_lines(self) -> int:
+        """The most lines that the card may take, without its border."""
         height = self.screen.size.height
-        head = self.query_one("#approval-heading").size.height
-        below = self.query_one("#approval-answers").size.height
-        below += self.query_one("#approval-reason", Input).display
-        # A low terminal keeps one line of the transcript, the activity line and the status line.
+        # A low terminal keeps one line of the transcript, the activity line and the status line;
+        # a very low one no line of the transcript.
         status = self.screen.query_one("#status").display
-        most = height - 2 - status if height < _LOW else height * 2 // 3
-        room = max(1, most - self.gutter.height - head - below)
-        scroll = self.query_one("#approval-scroll", VerticalScroll)
-        scroll.styles.max_height = room
-        self._draw_head(more=scroll.virtual_size.height > room)
+        rest = 1 + (height >= _VERY_LOW) + status
+        most = height - rest if height < _LOW else height * 3 // 4
+        return most - self.gutter.height - self._message_lines()
 
-    def _answers(self, request: ApprovalRequested) -> list[Text]:
-        """The line with the answers, the longest form first."""
-        forms = []
-        for gap, once, because in (
-            ("   ", "once", "no, because…"),
-            ("  ", "once", "no, because…"),
-            ("  ", "once", "why not"),
-            (" ", "once", "why"),
-            (" ", "", ""),
-        ):
-            answers = [("y", once), ("a", "always"), ("n", "no"), ("r", because)]
-            form = Text()
-            for key, meaning in answers:
-                if key != "a" or request.rule:
-                    form.append(gap if form else "")
-                    form.append(key, style=f"bold {self.palette.accent}")
-                    form.append(f" {meaning}" if because else "", style=self.palette.foreground)
-            forms.append(form)
-        return forms
+    def _message_lines(self) -> int:
+        """Lines of the composer, where a message is written below the card."""
+        row = self.screen.query_one("#composer-row")
+        return max(1, row.size.height) if row.display else 0
 
-    def _detail(self, request: ApprovalRequested) -> RenderableType:
-        action, p = request.action, self.palette
-        width = max(20, self._columns - 1)  # room for the scroll bar
-        match action.kind:
-            case "write":
-                if action.diff:
-                    return diff_view.render(action.diff, width, p, heading=False)
-                return Text(visible(action.path))
-            case "execute":
-                command = Text(f"$ {visible(action.command)}", style=f"bold {p.foreground}")
-                return Group(command, Text(f"in {visible(action.cwd)}", style=p.muted))
-            case "network":
-                return Text(visible(action.host))
-            case "git":
-                return Text(f"git {visible(action.operation)} {visible(action.detail)}")
-            case "mcp":
-                name = Text(f"{visible(action.server)}/{visible(action.tool)}", style="bold")
-                return Group(name, Text(visible(action.arguments)))
-            case "mcp-tools":
-                return Text(visible(action.text))
-            case _:
-                return Text(visible(action.path))
+    def _limit_height(self) -> None:
+        """Limit the part that scrolls, so that the choices stay in view."""
+        shown = ("#approval-heading", "#approval-choices", "#approval-about", "#approval-reason")
+        taken = self.choices.styles.margin.top
+        taken += sum(w.size.height for name in shown if (w := self.query_one(name)).display)
+        self._scroll.styles.max_height = max(1, self._most_lines() - taken)
+        self.call_after_refresh(self._show_position)
+
+    def _show_position(self) -> None:
+        """Say which lines of how many are in view."""
+        where = position(self._scroll)
+        bordered = bool(self.styles.border_top[0])
+        self.border_title = where if bordered else ""
+        hints = _HINTS if where else _HINTS[1:]
+        fitting = next((hint for hint in hints if len(hint) < self._columns), "")
+        self.border_subtitle = fitting if bordered else ""
+        heading = self._question
+        if where and not bordered:
+            short = re.sub(r"^(\d+)–\1/", r"\1/", where.removeprefix("lines ").replace(" of ", "/"))
+            free = self._columns - heading.cell_len
+            if len(short) >= free:
+                heading = heading.copy()
+                heading.truncate(max(1, self._columns - len(short) - 1), overflow="ellipsis")
+                free = self._columns - heading.cell_len
+            if "\n" not in heading.plain and len(short) < free:
+                gap = " " * (free - len(short))
+                heading = Text.assemble(heading, gap, (short, self.palette.accent))
+        self.query_one("#approval-heading", Static).update(heading)
 
     def on_resize(self) -> None:
         self.draw()
 
+    # --- scrolling -------------------------------------------------------------------------
+
     def scroll_detail(self, lines: int) -> None:
         """Scroll the detail by at most what is in view, so that no line is skipped."""
-        scroll = self.query_one("#approval-scroll", VerticalScroll)
-        most = max(1, scroll.size.height)
-        scroll.scroll_relative(y=max(-most, min(lines, most)), animate=False)
+        most = max(1, self._scroll.size.height)
+        self._scroll.scroll_relative(y=max(-most, min(lines, most)), animate=False)
 
-    # --- answering -------------------------------------------------------------------------
+    def page(self, step: int) -> None:
+        """Scroll the detail by pages."""
+        self.scroll_detail(step * max(1, self._scroll.size.height - 1))
 
     def on_key(self, event: events.Key) -> None:
-        if self.query_one("#approval-reason", Input).has_focus:
-            return
-        if not self.is_open:
-            event.stop()
-            self.on_stray_key(events.Key(event.key, event.character))
-            return
-        key = event.character or event.key
-        if time.monotonic() - self._since < self.grace_s:
-            self._since = time.monotonic()
-            event.stop()
-            if event.is_printable and event.character:
-                self.on_stray_key(events.Key(event.key, event.character))
-            return
-        if key == "y":
-            self.answer("once")
-        elif key == "a" and self._request is not None and self._request.rule:
-            self.answer("always")
-        elif key == "n":
-            self.answer("no")
-        elif key == "r":
-            reason = self.query_one("#approval-reason", Input)
-            reason.value = ""
-            reason.display = True
-            reason.focus()
-            self.call_after_refresh(self._limit_height)
-        elif event.is_printable and event.character and key != "a":
-            # The user starts to type a message: its next letters are no answers either.
-            self._since = time.monotonic()
-            self.on_stray_key(events.Key(event.key, event.character))
-        else:
+        if self._reason.has_focus or event.key not in ("up", "down", "home", "end"):
             return
         event.stop()
         event.prevent_default()
+        if event.key in ("home", "end"):
+            scroll = self._scroll.scroll_home if event.key == "home" else self._scroll.scroll_end
+            scroll(animate=False)
+        else:
+            self.scroll_detail(1 if event.key == "down" else -1)
+
+    def on_paste(self, event: events.Paste) -> None:
+        if not self._reason.has_focus:
+            event.stop()
+            self.on_typed(event)
+
+    # --- answering -------------------------------------------------------------------------
+
+    def on_choice_row_moved(self) -> None:
+        self.draw()
+        self._scroll.scroll_home(animate=False) if self.choices.compact else None
+
+    def on_choice_row_chosen(self, message: ChoiceRow.Chosen) -> None:
+        if message.id == "because":
+            self._reason.value = ""
+            self._reason.display = True
+            self._reason.focus()
+            self.call_after_refresh(self._limit_height)
+        else:
+            self.answer(message.id)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.answer("no", event.value.strip())
 
+    def refuse(self) -> None:
+        """Close the line for a reason, else return to the choices, else answer no: one at a time,
+        and not before the card could be seen."""
+        if not self.choices.has_focus:
+            self.resume()
+        elif self.choices.quiet.over:
+            self.answer("no")
+
     def answer(self, answer: str, reason: str = "") -> None:
-        """Answer the request."""
+        """Answer the request: once, no, or the scope of a rule."""
         from laguna_agent.agent.approval import Approval
 
         future, self._future, self._request = self._future, None, None
         if future is not None and not future.done():
-            future.set_result(Approval(answer, reason))  # type: ignore[arg-type]  # one of three
+            if answer in ("once", "no"):
+                future.set_result(Approval(answer, reason))  # type: ignore[arg-type]  # literals
+            else:
+                future.set_result(Approval("always", scope=answer))  # type: ignore[arg-type]
         self._end()
 
     def _end(self) -> None:
+        self.screen.query_one("#main").display = True
         self.on_closed()  # before it hides, or Textual would focus another widget
         self.display = False
 
@@ -274,29 +292,3 @@ class ApprovalCard(Vertical, can_focus=True):
             self._future.cancel()
             self._future = self._request = None
             self._end()
-
-
-def _subject(request: ApprovalRequested, root: Path) -> str:
-    action = request.action
-    match action.kind:
-        case "write":
-            return f"changing {_relative(action.path, root)}"
-        case "execute":
-            return "this command"
-        case "network":
-            return "network access"
-        case "git":
-            return f"git {visible(action.operation, single_line=True)}"
-        case "mcp":
-            return f"{visible(action.server, single_line=True)} to do this"
-        case "mcp-tools":
-            return f"the model to read this from {visible(action.server, single_line=True)}"
-        case _:
-            return f"reading {_relative(action.path, root)}"
-
-
-def _relative(path: str, root: Path) -> str:
-    """A path inside the repository relative to it, another one whole."""
-    base = os.fspath(root)
-    inside = path.startswith(base + os.sep)
-    return visible(path[len(base) + 1 :] if inside else path, single_line=True)

@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
+from textual.containers import ScrollableContainer
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,12 @@ def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
             gap = " " * (width - cell_len(cell))
             line.append(("  " if column else "") + (gap + cell if column in right else cell + gap))
     return lines
+
+
+def position(scroll: ScrollableContainer) -> str:
+    """Which lines are in view of how many: `lines 1–12 of 340`; empty if all are."""
+    total, height = scroll.virtual_size.height, scroll.size.height
+    if not height or total <= height:
+        return ""
+    first = round(scroll.scroll_y) + 1
+    return f"lines {first:,}–{min(total, first + height - 1):,} of {total:,}"
