@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 from laguna_agent.actions import Action, Decision, RunCommand, Scope
 from laguna_agent.config import RuleConfig
-from laguna_agent.errors import LagunaError
+from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import (
     ApprovalGiven,
     ApprovalRequested,
@@ -20,7 +20,7 @@ from laguna_agent.events import (
 )
 from laguna_agent.policy import rules
 from laguna_agent.policy.gate import Gate
-from laguna_agent.policy.permissions import remove_rule, rules_file, write_rule
+from laguna_agent.policy.permissions import Permission, remove_rule, rules_file, write_rule
 
 
 class Approval(NamedTuple):
@@ -114,10 +114,12 @@ def _write(rule: RuleConfig, path: Path) -> None:
     write_rule(rule, path)
 
 
-async def revoke_rule(
-    gate: Gate, rule: RuleConfig, scope: Scope, emit: Callable[[Event], None]
-) -> None:
+async def revoke_rule(gate: Gate, permission: Permission, emit: Callable[[Event], None]) -> None:
     """Take a rule out of force, and out of the file that holds it. Raises LagunaError."""
+    rule, scope = permission.rule, permission.scope
+    if scope == "project" or scope == "run":  # narrows the type
+        where = permission.path or "the settings of this run"
+        raise UsageError(f"this rule is in {where}", hint="Remove it there.")
     path = rules_file(scope, gate.workspace)
     if path is not None:
         await asyncio.to_thread(remove_rule, rule, path)

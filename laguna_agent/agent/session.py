@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from laguna_agent.actions import Mode, Scope
+from laguna_agent.actions import Mode
 from laguna_agent.agent.approval import Approver, revoke_rule
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.conversation_start import adopt_record, start_conversation
@@ -28,7 +28,6 @@ from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, called_skill, skill_context
 from laguna_agent.agent.undo import choose, left_notices, steps_of, undo_files, undoable
-from laguna_agent.config import RuleConfig
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
 from laguna_agent.log import log_error, logger, unexpected
@@ -252,9 +251,9 @@ class Session:
         """The rules in force, and where each is kept. Reads files; raises UsageError."""
         return permissions(self.gate.rule_set, self.root, trusted=self.settings.trusted)
 
-    async def revoke(self, rule: RuleConfig, scope: Scope) -> None:
+    async def revoke(self, permission: Permission) -> None:
         """Take a rule out of force and out of its file. Raises LagunaError."""
-        await revoke_rule(self.gate, rule, scope, self._services.emit)
+        await revoke_rule(self.gate, permission, self._services.emit)
 
     def set_check(self, command: str | None) -> None:
         """Set the check of every task from the next turn on, or none."""

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from laguna_agent.actions import Action, Decision, WritePath, action_text
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
+from laguna_agent.clip import clip
 from laguna_agent.events import (
     Denied,
     Notice,
@@ -32,6 +34,9 @@ from laguna_agent.prompts.loader.pack import PackTool
 from laguna_agent.tools.registry import validate_arguments
 from laguna_agent.tools.tool import ToolArguments, ToolResult
 
+_TITLE_CHARS = 200
+"""Of a call that could not be read, in the line that says so."""
+
 
 @dataclass
 class _Permitted:
@@ -41,6 +46,13 @@ class _Permitted:
     tool: PackTool
     arguments: ToolArguments
     actions: list[Action] = field(default_factory=list)
+
+
+class _Refusal(NamedTuple):
+    """Why a call may not run: `reason` for the model, and in a few words for a person."""
+
+    reason: str
+    what: str
 
 
 @dataclass
@@ -92,10 +104,11 @@ class ToolExecutor:
         tool = self.services.tools.get(call.name)
         if tool is None:
             names = ", ".join(self.services.tools)
-            return _refused(call, f"There is no tool `{call.name}`. The tools are: {names}.")
+            why = f"There is no tool `{call.name}`. The tools are: {names}."
+            return _refused(call, why, what="no such tool")
         arguments = validate_arguments(tool.tool, call.arguments)
         if isinstance(arguments, str):
-            return _refused(call, arguments)
+            return _refused(call, arguments, what="wrong arguments")
         return _Permitted(call, tool, arguments)
 
     async def _refusal(self, permitted: _Permitted) -> ToolFinished | None:
@@ -109,58 +122,68 @@ class ToolExecutor:
         hooked = await self.services.hooks.before_tool(call, actions)
         self._show(hooked.notices)
         if hooked.deny is not None:
-            return self._denied(call, f"a hook said no: {hooked.deny}", call.name)
+            denial = _Refusal(f"a hook said no: {hooked.deny}", "a hook said no")
+            return self._denied(permitted, denial, call.name)
         self.hook_texts += hooked.add
         for action in actions:
             if isinstance(action, WritePath):
                 why = self.check.protected(os.path.relpath(action.path, self._context.workspace))
                 if why is not None:
-                    return _refused(call, why)
-            if (reason := await self._permit(call, action)) is not None:
-                return self._denied(call, reason, action_text(action))
+                    return _refused(call, why, what="not allowed", title=self._title(permitted))
+            if (refusal := await self._permit(call, action)) is not None:
+                return self._denied(permitted, refusal, action_text(action))
         return None
 
-    async def _permit(self, call: ToolCall, action: Action) -> str | None:
+    async def _permit(self, call: ToolCall, action: Action) -> _Refusal | None:
         """Why an action may not be done, or None: the policy, and a person if it says so."""
         decision = self.services.gate.decide(action, tool=call.name)
         log_decision(call.name, decision)
         self.services.gate.uses[decision.rule] += 1
-        reason: str | None = None
+        refusal: _Refusal | None = None
         if decision.verdict == "deny":
-            reason = f"{decision.rule}. {decision.reason}"
+            refusal = _Refusal(f"{decision.rule}. {decision.reason}", "not allowed")
         elif decision.verdict == "ask" and not self.check.is_approved(action):
-            reason = await self._ask_person(call, action, decision)
-        if reason is not None:
+            refusal = await self._ask_person(call, action, decision)
+        if refusal is not None:
             self.denied += 1
-        return reason
+        return refusal
 
     async def _permit_later(self, call: ToolCall, action: Action) -> str | None:
         """`_permit` for an action that shows only while the call runs."""
-        reason = await self._permit(call, action)
-        if reason is not None:
-            self._note_denial(call, reason, action_text(action))
-        return reason
+        refusal = await self._permit(call, action)
+        if refusal is None:
+            return None
+        return self._note_denial(call, refusal.reason, action_text(action))
 
-    async def _ask_person(self, call: ToolCall, action: Action, decision: Decision) -> str | None:
+    async def _ask_person(
+        self, call: ToolCall, action: Action, decision: Decision
+    ) -> _Refusal | None:
         """Why an action that needs approval may not run, or None."""
         if self.services.approver is None:
             why = (decision.reason or decision.rule).strip().rstrip(".")
-            return f"this needs approval ({why}) and nobody can be asked"
+            return _Refusal(f"this needs approval ({why}) and nobody can be asked", "not approved")
         approval = await self.services.request_approval(
             action, decision, call_id=call.id, tool=call.name
         )
         if approval.allows:
             return None
-        return f"The user said no: {approval.reason}" if approval.reason else "The user said no"
+        said = "The user said no"
+        reason = f"{said}: {approval.reason}" if approval.reason else said
+        return _Refusal(reason, "you said no")
 
     def _note_denial(self, call: ToolCall, reason: str, action: str) -> str:
         reason = reason.strip().rstrip(".")
         self.denials.append(Denied(tool=call.name, action=action, reason=reason))
         return reason
 
-    def _denied(self, call: ToolCall, reason: str, action: str) -> ToolFinished:
-        reason = self._note_denial(call, reason, action)
-        return _refused(call, self.services.pack.text("denied.md", tool=call.name, reason=reason))
+    def _title(self, permitted: _Permitted) -> str:
+        return permitted.tool.tool.title(permitted.arguments, self._context)
+
+    def _denied(self, permitted: _Permitted, refusal: _Refusal, action: str) -> ToolFinished:
+        call = permitted.call
+        reason = self._note_denial(call, refusal.reason, action)
+        why = self.services.pack.text("denied.md", tool=call.name, reason=reason)
+        return _refused(call, why, what=refusal.what, title=self._title(permitted))
 
     # --- running ----------------------------------------------------------------------------
 
@@ -281,8 +304,15 @@ class ToolExecutor:
             self.services.emit(notice)
 
 
-def _refused(call: ToolCall, why: str) -> ToolFinished:
-    """The result of a call that did not run."""
+def _refused(
+    call: ToolCall, why: str, *, what: str = "not run", title: str | None = None
+) -> ToolFinished:
+    """The result of a call that did not run. The model reads `why`; a person, that it was `what`.
+
+    Without a `title`, its first argument says which call it was.
+    """
+    given = next((str(value) for value in call.arguments.values()), "")
+    shown = title or clip(f"{call.name} {given}", _TITLE_CHARS)
     return ToolFinished(
-        call_id=call.id, name=call.name, ok=False, content=why, title=call.name, summary="refused"
+        call_id=call.id, name=call.name, ok=False, content=why, title=shown, summary=what
     )

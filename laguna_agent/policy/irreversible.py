@@ -154,7 +154,7 @@ def _git_loss(values: Sequence[str]) -> str | None:
         case _:
             lost = f"alias.{name}=" in set_before
     shown = " ".join(word for word in words[:3] if re.fullmatch(r"[\w./=@{}:+-]+", word))
-    return f"no undo brings back what `git {shown}` loses" if lost else None
+    return f"no undo brings back what `git {shown}` may lose" if lost else None
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -261,9 +261,9 @@ def _in_git(path: str, root: str) -> str | None:
         inside = parts[parts.index(".git") + 1 :]
         if inside[:1] == ["info"] or (inside and inside[-1].endswith(".lock")):
             return None
-        return "no undo brings back what is lost in .git, which holds the history"
+        return "it changes .git, which holds the history, and no undo brings that back"
     if place == root or os.path.lexists(os.path.join(place, ".git")):
-        return "no undo brings back the repository in this folder"
+        return "it deletes or moves a whole repository, which no undo brings back"
     return None
 
 
@@ -281,7 +281,7 @@ def _lost(path: str, root: str) -> str | None:
     if not sensitive_paths.is_under(place, root):
         if sensitive_paths.is_under(place, sensitive_paths.home() / ".cache"):
             return None
-        return f"{place} is outside the workspace, where nothing is undone"
+        return f"{place} is outside the workspace, where laguna can undo nothing"
     if reason := _in_git(place, root):
         return reason
     for candidate in (place, *(_below(place) if os.path.isdir(place) else ())):
@@ -289,7 +289,8 @@ def _lost(path: str, root: str) -> str | None:
         if is_regenerable(relative):
             continue
         if candidate != place and os.path.basename(candidate) == ".git":
-            return f"no undo brings back the repository in {os.path.dirname(relative)}"
+            place = os.path.dirname(relative)
+            return f"it deletes the repository in {place}, which no undo brings back"
         whole = candidate == place or not os.path.isdir(candidate)
         if whole and is_ignored(root, relative) and not is_tracked(root, relative):
             return f"git ignores {relative}, so no undo brings it back"

@@ -144,6 +144,8 @@ def remove_rule(rule: RuleConfig, path: Path) -> None:
                 del kept[index]
         if "rules" in policy and not kept:
             del policy["rules"]
+        if "policy" in config and not policy:
+            del config["policy"]
 
     try:
         edit_config(path, remove)

@@ -13,7 +13,13 @@ from laguna_agent.actions import RunCommand
 from laguna_agent.agent.approval import Approval
 from laguna_agent.config import load_rules
 from laguna_agent.errors import UsageError
-from laguna_agent.events import ApprovalGiven, ApprovalRequested, PermissionsChanged, Reply
+from laguna_agent.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    PermissionsChanged,
+    Reply,
+    ToolFinished,
+)
 from laguna_agent.policy.permissions import rules_file
 from support.packs import write_files
 from support.scripted import call, take
@@ -104,7 +110,7 @@ async def test_a_rule_that_is_taken_back_asks_again_also_after_a_rewind(
     session, _ = await opened([TOUCH, DONE, TOUCH, DONE], mode="ask", approver=person)
     await take(session, "Go")
     [permission] = session.permissions()
-    await session.revoke(permission.rule, "session")
+    await session.revoke(permission)
     assert session.permissions() == []
     await session.rewind(session.conversation_state.user_messages[0].seq, code=False)
     assert session.conversation_state.rules == []
@@ -125,7 +131,7 @@ async def test_a_rule_leaves_its_file_when_it_is_taken_back(
     await take(session, "Go")
     [permission] = [p for p in session.permissions() if p.rule.verdict == "allow"]
     assert (permission.scope, permission.path) == (scope, path)
-    await session.revoke(permission.rule, permission.scope)
+    await session.revoke(permission)
     assert path.read_text().strip() == kept.strip()
     assert session.gate.decide(_action(workspace), tool="shell").verdict == "ask"
 
@@ -157,6 +163,14 @@ async def test_a_request_says_what_is_risky_and_offers_no_rule_for_it(
     assert plain.rule_text == "run exactly: touch made"
     assert set(plain.files) == {"session", "repository", "everywhere"}
     assert plain.sandboxed == session.gate.sandboxed
+
+
+async def test_a_call_that_did_not_run_says_which_it_was(opened: Opened) -> None:
+    script = [call("shell", command="touch made"), call("shell", script="ls -l"), DONE]
+    session, _ = await opened(script, mode="ask", approver=answers("no"))
+    events = await take(session, "Go")
+    refused = [(e.title, e.summary) for e in events if isinstance(e, ToolFinished)]
+    assert refused == [("$ touch made", "you said no"), ("shell ls -l", "wrong arguments")]
 
 
 async def test_what_another_rule_asks_about_each_time_offers_no_rule(opened: Opened) -> None:

@@ -28,7 +28,7 @@ from laguna_agent.prompts.loader.pack import load_pack
 from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
 
-WAIT_S = 12.0
+WAIT_S = 30.0
 """Only so that a failing test ends."""
 POLL_S = 0.02
 

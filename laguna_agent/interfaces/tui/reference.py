@@ -128,6 +128,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
             "idle", aliases=("/models",)),
     SlashCommand("/mode", "what laguna does without asking", "[ask|accept-edits|auto|allow-all]",
             in_order=True),
+    SlashCommand("/permissions", "what was allowed, how long and where it is kept; take it back",
+            aliases=("/allowed", "/rules")),
     SlashCommand("/plan", "explore and plan without changes; again to end it", "[TEXT]",
             in_order=True),
     SlashCommand("/check", "a command that must succeed before a task is done; off ends it",

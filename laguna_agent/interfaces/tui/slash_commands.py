@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.transcript.transcript_model import State, TranscriptModel
     from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
     from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
+    from laguna_agent.policy.permissions import Permission
 
 
 class SlashCommands:
@@ -137,6 +139,8 @@ class SlashCommands:
                 return self._models.use(argument) if argument else self._models.choose()
             case "/mode":
                 self._mode(argument)
+            case "/permissions":
+                return self._permissions()
             case "/plan":
                 self._plan(argument)
             case "/check":
@@ -213,6 +217,22 @@ class SlashCommands:
             self._app.push_screen(
                 pickers.mode_picker(), lambda chosen: self.set_mode(chosen) if chosen else None
             )
+
+    async def _permissions(self) -> None:
+        from laguna_agent.interfaces.tui.screens.permissions_page import PermissionsPage
+
+        session = self._session
+        found = await asyncio.to_thread(session.permissions)
+        if not found:
+            self._notice("no rules yet: an approval can add one, for the session or longer")
+            return
+
+        async def revoke(permission: Permission) -> list[Permission]:
+            await self._agent.run(lambda s: s.revoke(permission))
+            return await asyncio.to_thread(session.permissions)
+
+        page = PermissionsPage(found, session.gate.uses, str(self._root), self._palette, revoke)
+        self._app.push_screen(page)
 
     def set_mode(self, mode: str) -> None:
         """Change what laguna does without asking."""

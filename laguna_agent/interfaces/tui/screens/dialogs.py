@@ -191,6 +191,15 @@ class Picker(ModalScreen[str | None]):
         if self._search is not None and len(text.strip()) >= 2:
             in_background(self, "search", self._find, self._search, text)
 
+    def replace_choices(self, choices: Sequence[Choice]) -> None:
+        """Show other choices, filtered as before; the highlight stays where it is."""
+        options = self.query_one("#choices", OptionList)
+        index = options.highlighted or 0
+        self._choices = list(choices)
+        self._filter(self._filtered)
+        if self._shown:
+            options.highlighted = min(index, len(self._shown) - 1)
+
     async def _find(self, search: Search, text: str) -> None:
         await asyncio.sleep(_SEARCH_DELAY_S)  # not after each letter of a word
         found = await search(text)

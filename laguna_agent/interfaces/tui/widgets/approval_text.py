@@ -81,11 +81,9 @@ def question(
             text.append("Read ", f"bold {colour}").append(f"{relative(action.path, root)}?", "bold")
         case "network":
             text.append("Connect to ", f"bold {colour}").append(f"{visible(action.host)}?", "bold")
-        case "git":
-            text.append("Run git ", f"bold {colour}")
-            text.append(f"{visible(action.operation, single_line=True)}?", "bold")
         case _:
-            text.append("Allow this?", f"bold {colour}")
+            text.append("Allow ", f"bold {colour}")
+            text.append(f"{visible(action_text(action), single_line=True)}?", "bold")
     return text
 
 
@@ -117,8 +115,6 @@ def subject(request: ApprovalRequested, root: Path, palette: Palette) -> list[Te
                 text = ", in the sandbox" if inside else ", without a sandbox"
                 where.append(text, p.muted if inside else p.warning)
             return [command, where]
-        case "git":
-            return [Text(f"git {visible(action.operation)} {visible(action.detail)}", style="bold")]
         case "write" | "read":
             return [Text(visible(action.path), style="bold")]
         case "mcp":
