@@ -124,6 +124,12 @@ def test_a_message_of_very_long_lines_is_folded_too(body):
     assert " …" in "".join(shown)
 
 
+def test_the_exit_code_is_not_shown_twice():
+    entry = Entry("tool", title="x", name="shell", body="no\n[exit 1]", state="failed")
+    entry.summary = "exit 1"
+    assert drawn(entry)[1:] == ["  no"]
+
+
 async def test_a_click_on_the_count_expands_and_keys_do_too():
     app = SceneApp()
     async with app.run_test(size=(80, 30)) as pilot:

@@ -185,6 +185,11 @@ async def test_the_plan_is_above_the_composer_where_there_is_no_side_panel(size,
         visible = [] if not app.inline_plan.size.height else shown
         assert [line.removeprefix("✓ ").removeprefix("○ ") for line in visible] == expected
         assert len(expected) == app.inline_plan.size.height
+        await pilot.resize_terminal(20, 5)
+        await pilot.pause(0.1)
+        assert not app.inline_plan.display
+        await pilot.resize_terminal(*size)
+        await pilot.pause(0.1)
         app.happen(PlanUpdated(steps=[PlanStep(text="a", status="done")]))
         await pilot.pause(0.1)
         assert not app.inline_plan.display, "a plan without open steps takes no room"

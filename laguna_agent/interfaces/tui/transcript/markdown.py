@@ -9,7 +9,12 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    RenderableType,
+    RenderResult,
+)
 from rich.style import Style
 from rich.text import Text
 
@@ -20,8 +25,9 @@ from laguna_agent.policy.sanitize import visible
 PROSE = 100
 """Most columns of a line of prose."""
 COPY_HINT = "alt+c copies"
-_LEAST_COLUMN = 8
-"""Cells of a table's column below which its rows are shown as lists."""
+_LONGEST_WORD = 20
+"""Cells of a word in a table above which it may be broken. Where a shorter one had to be, the
+rows are drawn as lists."""
 
 
 class CodeBlock(NamedTuple):
@@ -142,19 +148,22 @@ def _markdown_class() -> type[Any]:
             width = options.max_width
             columns = [[head.content, *cells] for head, *cells in zip(heads, *rows, strict=False)]
             widest = [max(one.cell_len for one in column) for column in columns]
-            if sum(widest) + 2 * len(heads) > width < len(heads) * (_LEAST_COLUMN + 2):
+            words = [
+                max((cell_len(word) for one in column for word in one.plain.split()), default=1)
+                for column in columns
+            ]
+            least = [min(longest, _LONGEST_WORD) for longest in words]
+            if sum(widest) + 2 * len(heads) > width < sum(least) + 2 * len(heads):
                 yield from self._lists([head.content for head in heads], rows)
                 return
             table = Table(box=box.SIMPLE, pad_edge=False, style="markdown.table.border",
                           show_edge=True, collapse_padding=True)  # fmt: skip
-            for head, column in zip(heads, columns, strict=True):
+            for head, cells in zip(heads, least, strict=True):
                 title = head.content.copy()
                 title.stylize("markdown.table.header")
-                words = (word for one in column for word in one.plain.split())
-                longest = max((cell_len(word) for word in words), default=1)
                 table.add_column(
-                    title, overflow="fold", justify=head.justify,
-                    min_width=min(longest, max(1, width // len(heads) - 2)),
+                    title, overflow="fold", min_width=cells,
+                    justify=head.justify,  # pyright: ignore[reportArgumentType]  # Rich calls it str
                 )  # fmt: skip
             for row in rows:
                 table.add_row(*row)

@@ -109,9 +109,8 @@ class EntryRenderer:
     def _user(self, entry: Entry) -> RenderableType:
         p = self.palette
         mark = {"steer": "↳ ", "queue": "❯ "}.get(entry.name, "❯ ")
-        text, hidden = entry.body.rstrip(), 0
-        if not entry.is_open:
-            text, hidden = _folded_message(text)
+        room = (OPEN_LINES, _OUTPUT_LINE) if entry.is_open else (MESSAGE_LINES, _MESSAGE_LINE)
+        text, hidden = _folded_message(entry.body.rstrip(), *room)
         body = Text(visible(text), style=f"bold {p.user}")
         if hidden:
             body.append(f"\n{diff_view.more_lines(hidden)}  ▸", style=f"not bold {p.muted}")
@@ -137,7 +136,7 @@ class EntryRenderer:
         if not entry.is_open:
             return Group(Text(), head)
         body = Text(visible(entry.body.strip()), style=f"italic {p.muted}")
-        return Group(Text(), head, _Hanging(Text("  "), body))
+        return Group(Text(), head, Constrain(Padding(body, (0, 0, 0, 2)), PROSE))
 
     def _notice(self, entry: Entry) -> RenderableType:
         p = self.palette
@@ -227,7 +226,7 @@ class EntryRenderer:
     def _telling(self, entry: Entry, most: int) -> RenderableType:
         """The lines of an output that tell most, and how many others there are."""
         lines = _after_carriage_returns(entry.body.strip("\n")).split("\n")
-        while len(lines) > 1 and not lines[-1].strip():
+        while len(lines) > 1 and (not lines[-1].strip() or lines[-1] == f"[{entry.summary}]"):
             lines.pop()
         shown = list(range(len(lines)))
         if len(lines) > most + 1:  # a hint in the place of one line saves nothing
@@ -270,14 +269,14 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-def _folded_message(text: str) -> tuple[str, int]:
-    """The start of a long message, and how many lines of it are left out."""
+def _folded_message(text: str, most: int, longest: int) -> tuple[str, int]:
+    """The first `most` lines of a message and `longest` characters of each, and how many lines of
+    it are left out, in whole or in part."""
     lines = text.split("\n")
-    shown = lines if len(lines) <= MESSAGE_LINES + 2 else lines[:MESSAGE_LINES]
-    cut = [one if len(one) <= _MESSAGE_LINE else one[:_MESSAGE_LINE] + " …" for one in shown]
-    if len(lines) == 1 and cut != lines:
-        return cut[0], 1
-    return "\n".join(cut), len(lines) - len(shown)
+    shown = lines if len(lines) <= most + 2 else lines[:most]
+    cut = [one if len(one) <= longest else one[:longest] + " …" for one in shown]
+    left_out = len(lines) - len(shown)
+    return "\n".join(cut), left_out or (len(lines) == 1 and cut != lines)
 
 
 def _after_carriage_returns(text: str) -> str:

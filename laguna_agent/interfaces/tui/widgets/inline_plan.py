@@ -25,29 +25,35 @@ class InlinePlan(Widget):
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.palette = palette
-        self.allowed = False
-        """Whether the plan is not in view elsewhere."""
+        self._allowed = False
+        self._height = 0
         self._steps: list[PlanStep] = []
         self.display = False
 
     def show(self, steps: Sequence[PlanStep]) -> None:
         """Show a plan; one without open steps is hidden."""
         self._steps = list(steps)
-        self.fit()
+        self._fit()
 
-    def fit(self) -> None:
-        """Adapt to `allowed` and to the size of the terminal."""
+    def adapt(self, height: int, *, allowed: bool) -> None:
+        """Adapt to the lines of the terminal; `allowed`: the plan is not in view elsewhere."""
+        self._height, self._allowed = height, allowed
+        self._fit()
+
+    def _fit(self) -> None:
         has_open = any(step.status in _OPEN for step in self._steps)
-        self.display = self.allowed and has_open and self.app.size.height >= _LEAST
-        self.refresh(layout=True)
+        shown = self._allowed and has_open and self._height >= _LEAST
+        if shown != self.display:
+            self.display = shown
+        if shown:
+            self.refresh(layout=True)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         return 1 + min(self._rows, len(self._steps)) if self._rows else 1
 
     @property
     def _rows(self) -> int:
-        height = self.app.size.height
-        return 0 if height < _LOW else 3 if height < _TALL else 5
+        return 0 if self._height < _LOW else 3 if self._height < _TALL else 5
 
     def render(self) -> Text:
         p, rows, total = self.palette, self._rows, len(self._steps)
