@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import json
+import re
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ BUILT_IN = {
 """Module and class of each built-in tool, in the order in which tools are declared."""
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 _DROPPED = {"title", "default", "additionalProperties", "$defs", "minimum", "minLength"}
 
 
@@ -140,6 +142,8 @@ def convert(value: Any, schema: dict[str, Any]) -> Any:
         if kind == "integer":
             digits = text.replace(",", "").replace("_", "")
             return int(digits) if digits.removeprefix("-").isdecimal() else value
+        if kind == "number" and _NUMBER.fullmatch(text):
+            return float(text) if "." in text else int(text)
         if kind == "boolean":
             lowered = text.lower()
             return True if lowered in _TRUE else False if lowered in _FALSE else value

@@ -252,7 +252,10 @@ def _make_tools(
     if servers is None or plans:
         return {tool.name: tool for tool in declared}, []
     more, unapproved = mcp_declarations(
-        servers, {*BUILT_IN, *(tool.name for tool in declared)}, model.pack.limits.result_chars
+        servers,
+        {*BUILT_IN, *(tool.name for tool in declared)},
+        model.pack.limits.result_chars,
+        optional=model.info.format != "fenced",
     )
     # `done` comes last.
     end = next((n for n, tool in enumerate(declared) if tool.name == "done"), len(declared))

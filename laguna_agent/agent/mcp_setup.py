@@ -73,13 +73,16 @@ def server_setup(
 
 
 def mcp_declarations(
-    servers: McpServers, taken: Collection[str], max_output: int
+    servers: McpServers, taken: Collection[str], max_output: int, *, optional: bool
 ) -> tuple[list[PackTool], list[str]]:
     """The tool `mcp` and the tools that the configuration declares; and those (`SERVER/TOOL`) that
-    it cannot declare yet."""
+    it cannot declare yet. Without `optional`, the chat format has no arguments that may be left
+    out."""
     tool = McpTool(servers)
     schema = parameters(McpArguments)
     schema.pop("type", None)
+    if not optional:
+        schema["required"] = list(schema["properties"])
     found, unapproved = declared_tools(servers, lambda name: name in taken or name == tool.name)
     declared = [PackTool(tool.name, tool.description, schema, tool.kind, tool, max_output)]
     declared += [

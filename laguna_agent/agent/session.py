@@ -39,6 +39,7 @@ from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.checkpoints.change import Step, Taken
 from laguna_agent.tools.checkpoints.checkpoints import Checkpoints
 from laguna_agent.tools.files import read_state
+from laguna_agent.tools.mcp.servers import McpServers
 from laguna_agent.tools.shell import running_calls
 from laguna_agent.tools.tool import EditorFiles
 from laguna_agent.trajectory.index import SessionIndex
@@ -165,6 +166,11 @@ class Session:
     def skills(self) -> list[Skill]:
         """Skills that a message `/NAME` calls."""
         return self._services.skills
+
+    @property
+    def mcp(self) -> McpServers | None:
+        """The MCP servers, if there are any."""
+        return self._services.mcp
 
     def steps(self) -> list[Step]:
         """The turns of this session that changed files, and its undos, the latest first."""

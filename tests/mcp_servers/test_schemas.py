@@ -94,13 +94,13 @@ def test_a_grammar_holds_calls_to_the_tools_that_were_described(vocabulary: Voca
     def said(**given: Any) -> str:
         return verdict(vocabulary, grammar, call(**given).removeprefix("</think>\n"))
 
-    assert said(op="search", query="the time") == "complete"
-    assert said(op="describe", tool="time/convert") == "complete"
-    assert said(op="call", tool="time/now", arguments={"zone": "UTC"}) == "complete"
-    assert said(op="call", tool="time/now", arguments={"zone": "UTC", "hour": 3}) == "complete"
-    assert said(op="call", tool="time/now", arguments={"hour": 3}) == "refused"
-    assert said(op="call", tool="time/now", arguments={"zone": "UTC", "other": 3}) == "refused"
-    assert said(op="call", tool="time/other", arguments={}) == "refused"
+    assert said(op="search", name="the time") == "complete"
+    assert said(op="describe", name="time/convert") == "complete"
+    assert said(op="call", name="time/now", arguments={"zone": "UTC"}) == "complete"
+    assert said(op="call", name="time/now", arguments={"zone": "UTC", "hour": 3}) == "complete"
+    assert said(op="call", name="time/now", arguments={"hour": 3}) == "refused"
+    assert said(op="call", name="time/now", arguments={"zone": "UTC", "other": 3}) == "refused"
+    assert said(op="call", name="time/other", arguments={}) == "refused"
 
 
 def test_names_are_plain_unique_and_always_the_same() -> None:

@@ -16,7 +16,7 @@ from laguna_agent.errors import UsageError
 from laguna_agent.events import ApprovalRequested, Notice, Reply
 from laguna_agent.policy.environment import Inheritance
 from laguna_agent.policy.mcp_servers import filled
-from support.scripted import call, end_of, open_scripted, results_of, take
+from support.scripted import call, calls, end_of, open_scripted, results_of, take
 
 SERVER = Path(__file__).parents[1] / "support" / "mcp_server.py"
 DONE = Reply(text="Done.")
@@ -49,10 +49,10 @@ def servers(*faults: str, **settings: Any) -> dict[str, Any]:
 
 
 def mcp(op: str, **arguments: Any) -> Reply:
-    return call("mcp", op=op, **arguments)
+    return calls(("mcp", {"op": op, **arguments}))
 
 
-ADD = mcp("call", tool="test/add", arguments={"a": 1, "b": 2})
+ADD = mcp("call", name="test/add", arguments={"a": 1, "b": 2})
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ async def run(workspace: Path) -> AsyncIterator[Any]:
 async def test_a_tool_is_found_described_and_called(run: Any) -> None:
     person = Person()
     events, conversation = await run(
-        mcp("search", query="numbers to add"),
-        mcp("describe", tool="test/add"),
-        mcp("call", tool="test/add", arguments={"a": 1, "b": "2"}),
+        mcp("search", name="numbers to add"),
+        mcp("describe", name="test/add"),
+        mcp("call", name="test/add", arguments={"a": 1, "b": "2"}),
         approver=person,
     )
 
@@ -116,7 +116,7 @@ async def test_no_server_is_started_before_it_is_needed(run: Any, workspace: Pat
 
 
 async def test_without_a_person_nothing_unapproved_is_used(run: Any) -> None:
-    events, _ = await run(mcp("search", query="add"), ADD)
+    events, _ = await run(mcp("search", name="add"), ADD)
     searched, called = results_of(events)
     for result in (searched, called):
         assert not result.ok
@@ -129,9 +129,9 @@ async def test_without_a_person_nothing_unapproved_is_used(run: Any) -> None:
 async def test_what_is_approved_stays_so_and_is_known_without_a_start(
     run: Any, workspace: Path
 ) -> None:
-    await run(mcp("search", query="add"), approver=Person())
+    await run(mcp("search", name="add"), approver=Person())
 
-    events, _ = await run(mcp("search", query="add"), flags=servers(env={"MCP_LOG": "log"}))
+    events, _ = await run(mcp("search", name="add"), flags=servers(env={"MCP_LOG": "log"}))
     assert results_of(events)[0].ok
     assert not (workspace / "log").exists()
     events, _ = await run(ADD)
@@ -144,7 +144,7 @@ async def test_a_tool_that_changed_is_asked_about_again(
 ) -> None:
     (workspace / "text").write_text("Add two numbers.")
     flags = servers("describe=text")
-    await run(mcp("search", query="add"), flags=flags, approver=Person())
+    await run(mcp("search", name="add"), flags=flags, approver=Person())
 
     # The same command line, whose answers are others.
     if how == "description":
@@ -170,7 +170,7 @@ async def test_a_tool_that_changed_is_asked_about_again(
 @pytest.mark.parametrize("mode", ["ask", "accept-edits"])
 async def test_each_call_asks_and_always_adds_a_rule_for_that_tool(run: Any, mode: Any) -> None:
     person = Person("always", "once", "no")
-    echo = mcp("call", tool="test/echo", arguments={"x": 1})
+    echo = mcp("call", name="test/echo", arguments={"x": 1})
     events, _ = await run(ADD, echo, ADD, mode=mode, approver=person)
 
     first, second, third = results_of(events)
@@ -207,7 +207,7 @@ async def test_rules_deny_and_allow_by_server_and_tool(run: Any) -> None:
     ]
     flags = {**servers(network=True), "policy": {"rules": rules}}
     person = Person()
-    echo = mcp("call", tool="test/echo", arguments={})
+    echo = mcp("call", name="test/echo", arguments={})
     events, _ = await run(echo, ADD, flags=flags, approver=person)
     denied, allowed = results_of(events)
     assert "deny mcp" in denied.content
@@ -225,8 +225,8 @@ async def test_a_server_in_the_sandbox_writes_the_workspace_only(
 ) -> None:
     inside, outside = workspace / "new.txt", tmp_path / "outside.txt"
     events, _ = await run(
-        mcp("call", tool="test/write", arguments={"path": str(outside)}),
-        mcp("call", tool="test/write", arguments={"path": str(inside), "text": "x"}),
+        mcp("call", name="test/write", arguments={"path": str(outside)}),
+        mcp("call", name="test/write", arguments={"path": str(inside), "text": "x"}),
         approver=Person(),
     )
     assert not outside.exists()  # it may have one in a /tmp of its own
@@ -241,7 +241,7 @@ async def test_a_server_gets_only_the_variables_that_it_is_given(
     monkeypatch.setenv("GITHUB_TOKEN", "ghp_secretsecret1")
     monkeypatch.setenv("HARMLESS", "h")
     flags = servers(env={"TOKEN": "${GITHUB_TOKEN}", "MORE": "${NOT_SET:-default}"})
-    ask = mcp("call", tool="test/echo", arguments={"environment": True})
+    ask = mcp("call", name="test/echo", arguments={"environment": True})
     for settings in ({}, {"sandbox": False}):
         flags["mcp"]["test"].update(settings)
         events, _ = await run(ask, flags=flags, approver=Person())
@@ -268,7 +268,7 @@ def test_a_project_gets_none_of_the_persons_secrets() -> None:
 
 async def test_a_declared_tool_is_called_by_its_own_name_once_it_is_approved(run: Any) -> None:
     flags = servers(declare=["add", "nothing"])
-    events, before = await run(mcp("search", query="add"), flags=flags, approver=Person())
+    events, before = await run(mcp("search", name="add"), flags=flags, approver=Person())
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert any("Not declared" in text and "test/add, test/nothing" in text for text in notices)
 
@@ -284,12 +284,12 @@ async def test_a_declared_tool_is_called_by_its_own_name_once_it_is_approved(run
 
 
 async def test_names_that_look_alike_stay_apart(run: Any) -> None:
-    find = mcp("search", query="add numbers")
+    find = mcp("search", name="add numbers")
     events, _ = await run(
         find,
-        mcp("call", tool="test/a_d_d", arguments={"a": 1, "b": 1}),
-        mcp("call", tool="test/subtract", arguments={}),
-        mcp("describe", tool="test"),
+        mcp("call", name="test/a_d_d", arguments={"a": 1, "b": 1}),
+        mcp("call", name="test/subtract", arguments={}),
+        mcp("describe", name="test"),
         flags=servers("twins"),
         approver=Person(),
     )
@@ -309,7 +309,7 @@ async def test_a_description_with_escape_codes_reaches_nobody_as_such(
     (workspace / "text").write_text(text)
     person = Person()
     events, _ = await run(
-        mcp("describe", tool="test/add"), flags=servers("describe=text"), approver=person
+        mcp("describe", name="test/add"), flags=servers("describe=text"), approver=person
     )
     described = results_of(events)[0].content
     for shown in (described, person.asked[0].action.text):
@@ -331,7 +331,7 @@ async def test_answers_are_bounded_and_what_is_no_text_is_named(run: Any) -> Non
     twice = {"content": [{"type": "text", "text": '{"n": 1}'}], "structuredContent": {"n": 1}}
     wrong = {"content": [{"type": "text", "text": "no such issue"}], "isError": True}
     answers = [{"content": parts}, long, structured, twice, wrong, {"content": "nonsense"}]
-    made = [mcp("call", tool="test/echo", arguments={"answer": answer}) for answer in answers]
+    made = [mcp("call", name="test/echo", arguments={"answer": answer}) for answer in answers]
     events, _ = await run(*made, call("read", path="output:1"), approver=Person())
 
     mixed, bounded, data, once, failed, nonsense, saved = results_of(events)

@@ -219,6 +219,14 @@ async def test_context_shows_parts_that_add_up_to_the_tokens_used(drive):
         assert sum(numbers.values()) == ui.app.agent.session.conversation.limit
 
 
+async def test_mcp_lists_servers_with_their_state(drive):
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        await ui.command("/mcp")
+        await ui.dialog(Page)
+        await ui.shows("No MCP servers. `laguna mcp add --help` shows how to add one.")
+
+
 async def test_usage_adds_up_the_turns(drive):
     async with drive([Reply(text="one"), Reply(text="two")], size=(100, 30)) as ui:
         await ui.idle()

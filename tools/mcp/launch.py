@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from laguna_agent.actions import McpPlace
+
+PLACES: Mapping[McpPlace, str] = {
+    "sandbox": "in the sandbox",
+    "network": "in the sandbox, with the network",
+    "machine": "outside the sandbox",
+    "remote": "at an address",
+}
+"""Where a server's tools act, in words."""
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,10 @@ _MOST_SHOWN = 200
 
 
 class McpArguments(ToolArguments):
-    """What to do, and with which tool."""
+    """What to do, and words or the name of a tool."""
 
     op: Literal["search", "describe", "call"]
-    query: str = ""
-    tool: str = ""
+    name: str
     arguments: dict[str, Any] = Field(default={})
 
 
@@ -40,26 +39,25 @@ class McpTool:
     name: ClassVar[str] = "mcp"
     kind: ClassVar[ToolKind] = "execute"
     description: ClassVar[str] = (
-        "Use tools of MCP servers: search them, describe SERVER/TOOL, then call it."
+        "Use tools of MCP servers: search by words, describe SERVER/TOOL, then call it."
     )
     arguments: ClassVar[type[ToolArguments]] = McpArguments
-    example: ClassVar[dict[str, Any]] = {"op": "search", "query": "WORDS"}
+    example: ClassVar[dict[str, Any]] = {"op": "search", "name": "WORDS"}
 
     def __init__(self, servers: McpServers) -> None:
         self.servers = servers
 
     def title(self, arguments: McpArguments, context: ToolContext) -> str:
         """`mcp: call time/now {"zone":"UTC"}`."""
-        about = arguments.query if arguments.op == "search" else arguments.tool
         given = f" {schema_text(arguments.arguments)}" if arguments.op == "call" else ""
-        return _short(f"mcp: {arguments.op} {about}{given}")
+        return _short(f"mcp: {arguments.op} {arguments.name}{given}")
 
     def actions(self, arguments: McpArguments, context: ToolContext) -> list[Action]:
         """A call, and the connection that it needs; reading about tools asks as it goes."""
         if arguments.op != "call":
             return []
         try:
-            server, tool = self.servers.named(arguments.tool)
+            server, tool = self.servers.named(arguments.name)
         except ServerError:
             return []  # nothing is called: `run` answers with the reason
         return server.actions(tool, schema_text(arguments.arguments))
@@ -69,11 +67,11 @@ class McpTool:
         try:
             match arguments.op:
                 case "search":
-                    return await self._search(arguments.query, context)
+                    return await self._search(arguments.name, context)
                 case "describe":
-                    return await self._describe(arguments.tool, context)
+                    return await self._describe(arguments.name, context)
                 case "call":
-                    server, tool = self.servers.named(arguments.tool)
+                    server, tool = self.servers.named(arguments.name)
                     return await call_tool(server, tool, arguments.arguments, context)
         except ServerError as error:
             return ToolResult(ok=False, content=str(error), summary="failed")
@@ -229,12 +227,11 @@ def call_schema(described: dict[str, dict[str, Any]]) -> dict[str, Any]:
     of them with the arguments of that tool, or asks about others."""
     text = {"type": "string"}
     forms: list[tuple[dict[str, Any], list[str]]] = [
-        ({"op": {"enum": ["search"]}, "query": text}, ["op", "query"]),
-        ({"op": {"enum": ["describe"]}, "tool": text}, ["op", "tool"]),
+        ({"op": {"enum": ["search", "describe"]}, "name": text}, ["op", "name"]),
     ]
     for full, schema in described.items():
-        call = {"op": {"enum": ["call"]}, "tool": {"enum": [full]}, "arguments": schema}
-        forms.append((call, ["op", "tool", "arguments"]))
+        call = {"op": {"enum": ["call"]}, "name": {"enum": [full]}, "arguments": schema}
+        forms.append((call, ["op", "name", "arguments"]))
     return {
         "oneOf": [{"properties": properties, "required": needed} for properties, needed in forms]
     }

@@ -148,6 +148,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("/context", "what fills the context, by part"),
     SlashCommand("/usage", "tokens and time of this conversation", aliases=("/cost", "/stats")),
     SlashCommand("/memory", "what laguna remembers of earlier work", when="any"),
+    SlashCommand("/mcp", "the MCP servers: their state and their tools"),
     SlashCommand("/prompts", "the prompt pack; reload starts a new conversation with edited files",
             "[reload]"),
     SlashCommand("/init", "let laguna write an AGENTS.md", when="idle", in_order=True),

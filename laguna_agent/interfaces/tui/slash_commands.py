@@ -169,6 +169,8 @@ class SlashCommands:
                 return self._usage()
             case "/memory":
                 return pickers.show_memories(self._app, self._notice, self._root)
+            case "/mcp":
+                self._app.push_screen(pages.mcp_page(self._session.mcp, self._palette))
             case "/prompts":
                 if not argument:
                     return self._prompts()

@@ -1,4 +1,4 @@
-"""Pages to read: the diff, what fills the context, usage, doctor, the prompt pack."""
+"""Pages to read: the diff, what fills the context, usage, doctor, MCP, the prompt pack."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
     from laguna_agent.events import TurnFinished
     from laguna_agent.prompts.loader.pack import Pack
+    from laguna_agent.tools.mcp.servers import McpServers
 
 _DIFF_ROWS = 4_000
 
@@ -178,6 +179,43 @@ async def doctor_page(cwd: Path) -> Page:
     out, _ = await process.communicate()
     text = out.decode("utf-8", "replace")
     return Page("Doctor", lambda width: Text(visible(text)))
+
+
+def mcp_page(servers: McpServers | None, palette: Palette) -> Page:
+    """The MCP servers: what each runs, its state, and the tools that are approved."""
+    from laguna_agent.tools.mcp.launch import PLACES
+
+    def draw(width: int) -> RenderableType:
+        p = palette
+        if servers is None:
+            text = "No MCP servers. `laguna mcp add --help` shows how to add one."
+            return Text(text, style=p.muted)
+        parts: list[RenderableType] = []
+        for server in servers.by_name.values():
+            connection, setup = server.connection, server.setup
+            colour = {"running": p.success, "failed": p.error}.get(connection.state, p.muted)
+            about = visible(setup.about, single_line=True)
+            parts.append(
+                Text.assemble(
+                    (server.name, "bold"),
+                    (f"  {connection.state}", colour),
+                    (f"  {PLACES[setup.place]}  {about}", p.muted),
+                )
+            )
+            if connection.state == "failed":
+                parts.append(Text(visible(connection.problem), style=p.error))
+            table = Table.grid(padding=(0, 2))
+            for name, offer in server.offers.items():
+                line = visible(offer.first_line, single_line=True)
+                table.add_row(Text(f"  {name}", style=p.user), Text(line))
+            parts += [table] if server.offers else []
+            if not server.offers:
+                hint = "nothing is approved yet: the first use asks, or laguna mcp test "
+                parts.append(Text(f"  {hint}{server.name}", style=p.muted))
+            parts.append(Text())
+        return Group(*parts)
+
+    return Page("MCP servers", draw)
 
 
 async def prompts_page(
