@@ -8,9 +8,7 @@ from laguna_agent.config import RuleConfig
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from laguna_agent.trajectory.store import Trajectory
-from support.scripted import call
 
-EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
 SUMMARY = "## Goal\n- fix add\n\n## Decisions\n- add keeps its name\n"
 
 
@@ -139,91 +137,6 @@ async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive)
         await ui.idle()
         assert "a question" in ui.conversations[-1].prompt
         assert (original.directory / "events.jsonl").read_bytes() == before
-
-
-async def test_rewind_restores_the_files_and_returns_the_message_to_the_composer(drive, repository):
-    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("fix add", "Fixed.")
-        await ui.command("/rewind")
-        await ui.dialog(Picker)
-        await ui.shows("calc.py")
-        await ui.pilot.press("enter")
-        await ui.dialog(Question)
-        assert "calc.py" in ui.shown
-        await ui.choose("conversation and files")
-        await ui.shows("rewound to before this message; restored: calc.py")
-        assert "return a - b" in (repository / "calc.py").read_text()
-        assert ui.app.composer.text == "fix add"
-        assert "Fixed." not in ui.shown
-        assert "fix add" not in ui.conversations[-1].prompt
-
-
-async def test_rewind_of_the_conversation_only_leaves_the_files(drive, repository):
-    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("fix add", "Fixed.")
-        await ui.command("/rewind")
-        await ui.dialog(Picker)
-        await ui.pilot.press("enter")
-        await ui.dialog(Question)
-        await ui.choose("conversation only")
-        await ui.shows("rewound to before this message")
-        assert "return a + b" in (repository / "calc.py").read_text()
-
-
-async def test_undo_shows_the_diff_and_restores_the_files_of_the_last_turn(drive, repository):
-    async with drive([EDIT, Reply(text="Fixed.")], mode="accept-edits") as ui:
-        await ui.turn("fix add", "Fixed.")
-        await ui.command("/undo")
-        await ui.dialog(Question)
-        assert "return a + b" in ui.shown
-        await ui.choose("leave the files as they are")
-        await ui.pilot.pause()
-        assert "return a + b" in (repository / "calc.py").read_text()
-        assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
-        await ui.command("/undo")
-        await ui.dialog(Question)
-        await ui.choose("undo these changes")
-        await ui.shows("restored calc.py; /redo makes the changes again")
-        assert ui.app.side_panel.changed_files.counts == {}
-        assert "return a - b" in (repository / "calc.py").read_text()
-        await ui.command("/undo")
-        await ui.shows("no turn that changed files is left to undo")
-        await ui.command("/redo")
-        await ui.dialog(Question)
-        await ui.choose("redo these changes")
-        await ui.shows("restored calc.py; /undo takes them back")
-        assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
-        assert "return a + b" in (repository / "calc.py").read_text()
-
-
-async def test_the_model_learns_of_an_undo_with_the_next_message_and_may_edit_again(
-    drive, repository
-):
-    other = call("edit", path="calc.py", old="    return a - b", new="    return sum((a, b))")
-    script = [EDIT, Reply(text="Fixed."), other, Reply(text="Fixed otherwise.")]
-    async with drive(script, mode="accept-edits") as ui:
-        await ui.turn("fix add", "Fixed.")
-        await ui.command("/undo")
-        await ui.dialog(Question)
-        await ui.choose("undo these changes")
-        await ui.shows("restored calc.py")
-        prompt = ui.conversations[-1].prompt
-        assert "took changes back" not in prompt
-        await ui.send("use sum")
-        await ui.shows("Fixed otherwise.")
-        await ui.idle()
-        added = ui.conversations[-1].prompt.removeprefix(prompt)
-        assert "took changes back" in added
-        assert added.index("calc.py") < added.index("use sum")
-        assert "not by you" not in added
-        assert "return sum((a, b))" in (repository / "calc.py").read_text()
-
-
-async def test_undo_without_a_change_is_reported(drive):
-    async with drive([Reply(text="x")]) as ui:
-        await ui.idle()
-        await ui.command("/undo")
-        await ui.shows("no turn that changed files is left to undo")
 
 
 async def test_rename_sets_the_title_that_the_picker_shows(drive):

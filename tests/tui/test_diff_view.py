@@ -51,3 +51,19 @@ def test_wrapping_loses_no_character(text, width):
     lines = drawn(f"+++ b/x\n@@ -0,0 +1 @@\n+{text}|\n", width, heading=False)
     read = "".join(line[4:] for line in lines)
     assert "".join(read.split()) == "".join(f"{text}|".split())
+
+
+def test_a_deleted_file_keeps_its_name_and_ends_where_the_next_begins() -> None:
+    diff = (
+        "--- a/gone.py\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-x = 1\n-y = 2\n"
+        "--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-a\n+b\n"
+    )
+    rows = [(row.kind, row.text) for row in diff_view.parse(diff) if row.kind != "hunk"]
+    assert rows == [
+        ("file", "gone.py"),
+        ("removed", "x = 1"),
+        ("removed", "y = 2"),
+        ("file", "kept.py"),
+        ("removed", "a"),
+        ("added", "b"),
+    ]

@@ -20,6 +20,7 @@ from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
 from laguna_agent.log import unexpected
 
 if TYPE_CHECKING:
+    from laguna_agent.actions import Mode
     from laguna_agent.agent.approval import Approval
     from laguna_agent.agent.session import Session
     from laguna_agent.agent.settings import Settings
@@ -64,6 +65,10 @@ class AgentThread:
     def turn(self, text: str, context: str = "") -> None:
         """Run a turn; posts its events, then WorkEnded."""
         self._start_work(self._turn(text, context))
+
+    def accept_plan(self, plan: str, mode: Mode) -> None:
+        """Run the turn that carries out a plan; posts like `turn`."""
+        self._start_work(self._accept_plan(plan, mode))
 
     def compact(self, guidance: str) -> None:
         """Compact the conversation; posts like a turn."""
@@ -273,6 +278,13 @@ class AgentThread:
         if session is None:
             raise LagunaError("no conversation is open")
         await session.turn(text, context=context)
+        self._post(messages.WorkEnded())
+
+    async def _accept_plan(self, plan: str, mode: Mode) -> None:
+        session = self.session
+        if session is None:
+            raise LagunaError("no conversation is open")
+        await session.accept_plan(plan, mode)
         self._post(messages.WorkEnded())
 
     async def _compact(self, guidance: str) -> None:

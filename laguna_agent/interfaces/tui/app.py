@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.await_complete import AwaitComplete
@@ -26,6 +26,7 @@ from laguna_agent.interfaces.tui.layout import LayoutApp
 from laguna_agent.interfaces.tui.mentions.mention_source import MentionSource
 from laguna_agent.interfaces.tui.message_queue import MessageQueue
 from laguna_agent.interfaces.tui.model_setup import ModelSetup
+from laguna_agent.interfaces.tui.plan_review import PlanReview
 from laguna_agent.interfaces.tui.screens.trust_question import trust_question
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
@@ -37,6 +38,7 @@ from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, Trans
 from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
 from laguna_agent.interfaces.tui.transcript_search import TranscriptSearch
 from laguna_agent.interfaces.tui.widgets.composer import Composer
+from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
 from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery, QueuedMessages
 from laguna_agent.interfaces.tui.widgets.status_line import short_path
 from laguna_agent.paths import repository_root
@@ -94,9 +96,13 @@ class LagunaApp(LayoutApp):
             show_session=self.show_session, root=self.root, cwd=self.cwd,
         )  # fmt: skip
         self.models = ModelSetup(self, self.agent, model, self.activity, self.status, conversation)
+        self.review = PlanReview(
+            self.agent, self.plan_card, self.composer, self.status, self.activity
+        )
         self.slash_commands = SlashCommands(
             self, self.agent, model, self.activity, self.status,
-            conversation=conversation, models=self.models, clipboard=self.system_clipboard,
+            conversation=conversation, models=self.models, review=self.review,
+            clipboard=self.system_clipboard,
             preferences=self.preferences, send=self.send, leave=self.leave,
             fill=self._fill_composer, root=self.root, cwd=self.cwd,
         )  # fmt: skip
@@ -142,6 +148,8 @@ class LagunaApp(LayoutApp):
 
     def on_session_event(self, message: messages.SessionEvent) -> None:
         event = message.event
+        if event.type == "turn_started":  # another turn: the plan before it is no longer the last
+            self.review.close()
         self.activity.show_event(event)
         self.queue.follow(event)
         match event.type:
@@ -161,7 +169,6 @@ class LagunaApp(LayoutApp):
         self.activity.end()
         self.status.change(
             mode=gate.mode,
-            plan=gate.plan,
             model=session.info.name,
             warning="" if session.info.verified else "certificate not checked",
         )
@@ -189,9 +196,18 @@ class LagunaApp(LayoutApp):
             self.transcript_model.seq = self.agent.session.trajectory.last_seq
         self._refresh_context()
         self.queue.send_next()
+        self._offer_plan()
         if not self.activity.busy:
             waited = time.monotonic() - self._work_began
             self.alert(f"{self.root.name}: laguna is done", after_s=waited)
+
+    def _offer_plan(self) -> None:
+        """Show the plan that waits for a decision, unless a queued message goes on first."""
+        if not self.activity.busy:
+            self.review.offer()
+
+    def on_plan_card_decided(self, message: PlanCard.Decided) -> None:
+        self.review.decide(message.choice)
 
     def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
         self.activity.await_approval()
@@ -249,7 +265,8 @@ class LagunaApp(LayoutApp):
         self.transcript.go_to_end()
         if self.approval.is_open:
             self._return_to_approval()
-        self.send(message.prompt, message.delivery)
+        if not self.review.take_edited(message.prompt.expanded):
+            self.send(message.prompt, message.delivery)
 
     def send(self, prompt: Prompt | str, delivery: Delivery = "queue") -> None:
         """Run a slash command, remember a line (`#`), or send a message or a command (`!`)."""
@@ -361,12 +378,15 @@ class LagunaApp(LayoutApp):
     # --- what is shown ---------------------------------------------------------------------
 
     def show_session(self, session: Session) -> None:
-        """Show a session as it is stored."""
+        """Show a session as it is stored, with the plan that waits for a decision."""
         self.history_loader.show(session)
         self.inline_plan.show(self.side_panel.plan)
         self.status.change(check=session.settings.check or "", check_passed=None)
         self._refresh_context()
         self._refresh_jobs()
+        self.status.change(plan=session.gate.plan)
+        self.review.close()
+        self.review.offer()
 
     def _refresh_context(self) -> None:
         """Show how full the context is."""
@@ -428,6 +448,8 @@ class LagunaApp(LayoutApp):
             self._return_to_approval()
         elif self.approval.is_open:
             self.approval.refuse()
+        elif self.review.cancel():
+            pass
         elif self.transcript.has_focus:
             self.composer.focus()
             self.transcript.go_to_end()
@@ -514,13 +536,7 @@ class LagunaApp(LayoutApp):
 
     def action_next_mode(self) -> None:
         """Switch to the next mode."""
-        from laguna_agent.actions import Mode
-
-        modes: tuple[Any, ...] = get_args(Mode)[:3]  # allow-all takes more than a key: /mode
-        mode = self.status.status.mode
-        self.slash_commands.set_mode(
-            modes[(modes.index(mode) + 1) % len(modes)] if mode in modes else modes[0]
-        )
+        self.slash_commands.next_mode()
 
     def action_help(self) -> None:
         """Show the help."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
 from rich.text import Text
 
 from laguna_agent.atomic_write import atomic_stream
 from laguna_agent.errors import LagunaError
-from laguna_agent.interfaces.commands.undo import described
-from laguna_agent.interfaces.tui import themes
-from laguna_agent.interfaces.tui.screens import pages, pickers
+from laguna_agent.interfaces.tui.screens import pickers, undo_dialogs
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy.sanitize import visible
-from laguna_agent.tools.checkpoints.change import Planned
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -95,32 +91,26 @@ class ConversationCommands:
 
     async def rewind(self) -> None:
         """Go back to before a message, which returns to the composer."""
-        choice = await pickers.choose_rewind(
+        choice = await undo_dialogs.choose_rewind(
             self._app, self._transcript_model.add_notice, self._session
         )
         if choice is None:
             return
         restored = await self._agent.run(lambda s: s.rewind(choice.seq, code=choice.files))
         self._show_session(self._session)
-        self._composer.put(choice.text)
-        files = f"; restored: {', '.join(restored)}" if restored else ""
-        self._transcript_model.add_notice(f"rewound to before this message{files}")
+        if choice.text:
+            self._composer.put(choice.text)
+        files = f"; restored: {', '.join(restored)}; /redo makes these changes again"
+        text = "rewound to before this message" + (files if restored else "")
+        self._transcript_model.add_notice(text)
 
     async def undo(self, *, redo: bool = False) -> None:
-        """Take back what the last turn of this conversation changed in files, after showing it; or
-        make again what the last undo took back."""
-        from laguna_agent.agent.undo import choose
-
-        session = self._session
-
-        def planned() -> tuple[str, list[Planned]]:
-            [step] = choose(session.steps(), redo=redo)
-            return step.origin.title, session.checkpoints.changes.plan([step])
-
-        title, plan = await asyncio.to_thread(planned)
-        if plan and not await self._agree("redo" if redo else "undo", title, plan):
+        """Take back what turns of this conversation changed in files, after showing it; or make
+        again what undos took back."""
+        turns = await undo_dialogs.choose_undo(self._app, self._session, redo=redo)
+        if turns is None:
             return
-        taken = await self._agent.run(lambda s: s.undo(redo=redo))
+        taken = await self._agent.run(lambda s: s.undo(turns=turns, redo=redo))
         changed_files = self._side_panel.changed_files
         (changed_files.redo if redo else changed_files.undo)(taken.done)
         self._side_panel.draw()
@@ -131,19 +121,7 @@ class ConversationCommands:
         elif not taken.left:
             self._transcript_model.add_notice("the files are already as they should be")
         for name, reason in taken.left.items():
-            self._transcript_model.add_notice(f"{name} was left as it is: {reason}", "warning")
-
-    async def _agree(self, what: str, turn: str, plan: Sequence[Planned]) -> bool:
-        """Whether the user agrees to undo or redo a turn, which is shown: the files, whose lines
-        they are, and the lines."""
-        width = min(74, self._app.size.width - 8)
-        palette = themes.PALETTES[self._app.theme]
-        files = Text("\n".join(described(item) for item in plan))
-        diff = "".join(item.diff for item in plan if item.outcome != "conflict")
-        shown = Group(files, Text(), pages.draw_diff(diff, palette, width)) if diff else files
-        choices = {"yes": f"{what} these changes", "no": "leave the files as they are"}
-        title = f"{what.capitalize()}: {visible(turn, single_line=True)}"
-        return await self._app.push_screen_wait(Question(title, shown, choices=choices)) == "yes"
+            self._transcript_model.add_notice(f"{name} stays as it is: {reason}", "warning")
 
     async def rename(self, title: str | None) -> None:
         """Give the conversation a title; ask for it if it is empty."""

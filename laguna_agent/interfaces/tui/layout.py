@@ -24,6 +24,7 @@ from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
 from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
 from laguna_agent.interfaces.tui.widgets.composer import Composer
 from laguna_agent.interfaces.tui.widgets.inline_plan import InlinePlan
+from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
 from laguna_agent.interfaces.tui.widgets.queued_messages import QueuedMessages
 from laguna_agent.interfaces.tui.widgets.side_panel import AUTO_SHOW_COLUMNS, SidePanel
 from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
@@ -60,6 +61,7 @@ class LayoutApp(TerminalApp):
         self.activity = ActivityLine(palette, id="activity")
         self.queued_messages = QueuedMessages(palette, id="queue")
         self.composer = Composer(self.prompt_history, id="composer")
+        self.plan_card = PlanCard(palette, id="plan-card")
         self.approval = ApprovalCard(palette, cwd, id="approval")
         self.status = StatusLine(palette, self.root, id="status")
 
@@ -85,6 +87,7 @@ class LayoutApp(TerminalApp):
         yield self.inline_plan
         yield self.activity
         yield self.queued_messages
+        yield self.plan_card
         with Horizontal(id="composer-row"):
             yield Static("❯ ", id="prompt-mark", markup=False)
             yield self.composer
@@ -100,7 +103,7 @@ class LayoutApp(TerminalApp):
         """Give all widgets the colours of the current theme."""
         palette = self.palette
         for widget in (
-            *(self.activity, self.queued_messages, self.approval),
+            *(self.activity, self.queued_messages, self.approval, self.plan_card),
             *(self.side_panel, self.inline_plan, self.status, self.completion_list),
         ):
             widget.palette = palette
@@ -108,6 +111,7 @@ class LayoutApp(TerminalApp):
         self.transcript.repaint(EntryRenderer(palette))
         self.side_panel.draw()
         self.approval.draw()
+        self.plan_card.draw()
 
     def on_resize(self, event: events.Resize) -> None:
         self._fit_side_panel(event.size)
@@ -128,9 +132,12 @@ class LayoutApp(TerminalApp):
         self.inline_plan.show(steps)
 
     def action_page(self, step: int) -> None:
-        """Scroll the transcript by pages, or what an approval shows."""
+        """Scroll the transcript by pages, or what an approval or the card of a plan shows."""
         if self.approval.is_open:
             self.approval.page(step)
+            return
+        if self.plan_card.is_open:
+            self.plan_card.scroll_plan(step)
             return
         height = max(1, self.transcript.size.height - 2)
         self.transcript.scroll_relative(y=step * height, animate=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from laguna_agent.interfaces.phrases import INIT_PROMPT
 from laguna_agent.interfaces.tui import themes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from laguna_agent.interfaces.tui.clipboard import Clipboard
     from laguna_agent.interfaces.tui.conversation_commands import ConversationCommands
     from laguna_agent.interfaces.tui.model_setup import ModelSetup
+    from laguna_agent.interfaces.tui.plan_review import PlanReview
     from laguna_agent.interfaces.tui.system.preferences import Preferences
     from laguna_agent.interfaces.tui.transcript.transcript_model import State, TranscriptModel
     from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
@@ -43,6 +44,7 @@ class SlashCommands:
         *,
         conversation: ConversationCommands,
         models: ModelSetup,
+        review: PlanReview,
         clipboard: Clipboard,
         preferences: Preferences,
         send: Callable[[str], None],
@@ -58,6 +60,7 @@ class SlashCommands:
         self._status = status
         self._conversation = conversation
         self._models = models
+        self._review = review
         self._clipboard = clipboard
         self._preferences = preferences
         self._send = send
@@ -209,12 +212,10 @@ class SlashCommands:
     # --- modes and settings ----------------------------------------------------------------
 
     def _mode(self, name: str) -> None:
-        from laguna_agent.actions import Mode
-
-        if name in get_args(Mode):
+        if name in pickers.MODES:
             self.set_mode(name)
         elif name:
-            self._notice(f"there is no mode {name}: {', '.join(get_args(Mode))}", "warning")
+            self._notice(f"there is no mode {name}: {', '.join(pickers.MODES)}", "warning")
         else:
             self._app.push_screen(
                 pickers.mode_picker(), lambda chosen: self.set_mode(chosen) if chosen else None
@@ -237,22 +238,34 @@ class SlashCommands:
         self._app.push_screen(page)
 
     def set_mode(self, mode: str) -> None:
-        """Change what laguna does without asking."""
-        self._status.change(mode=mode)
-        if self._agent.session is not None:
-            self._agent.session.set_mode(cast("Mode", mode))
-        elif self._agent.settings is not None:
-            self._agent.settings.mode = cast("Mode", mode)
+        """Change what laguna does without asking. Leaving plan mode accepts no plan."""
+        plan, session, settings = mode == "plan", self._agent.session, self._agent.settings
+        self._status.change(plan=plan, **({} if plan else {"mode": mode}))
+        if not plan:
+            self._review.close()
+        if session is not None:
+            session.gate.plan = plan
+            if not plan:
+                session.set_mode(cast("Mode", mode))
+        elif settings is not None:
+            settings.plan, settings.given = plan, settings.given | {"plan"}
+            if not plan:
+                settings.mode = cast("Mode", mode)
+
+    def next_mode(self) -> None:
+        """Switch to the next mode: ask, accept-edits, auto, plan."""
+        cycle, status = (*pickers.CYCLED, "plan"), self._status.status
+        mode = "plan" if status.plan else status.mode
+        self.set_mode(cycle[(cycle.index(mode) + 1) % len(cycle)] if mode in cycle else cycle[0])
 
     def _plan(self, message: str) -> None:
-        gate = self._session.gate
-        gate.plan = not gate.plan or bool(message)
-        self._status.change(plan=gate.plan)
-        self._notice(
-            "plan mode: laguna changes nothing until you enter /plan again"
-            if gate.plan
-            else "plan mode ended"
-        )
+        if not message and self._session.gate.plan:
+            if not self._review.offer():
+                self._notice("plan mode: say what to plan; shift+tab leaves it")
+            return
+        if not self._session.gate.plan:
+            self.set_mode("plan")
+            self._notice("plan mode: laguna only reads, and proposes a plan; shift+tab leaves it")
         if message:
             self._send(message)
 

@@ -1,4 +1,4 @@
-"""Lists to pick from: modes, themes, earlier prompts, conversations, messages, memories."""
+"""Lists to pick from: modes, themes, earlier prompts, conversations, memories."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from laguna_agent.interfaces.commands.undo import described
+from laguna_agent.actions import Mode
 from laguna_agent.interfaces.tui import reference, themes
-from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, Question
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker
 from laguna_agent.interfaces.tui.system.prompt import CHIP
 from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
@@ -26,7 +26,6 @@ from laguna_agent.policy.sanitize import visible
 if TYPE_CHECKING:
     from textual.app import App
 
-    from laguna_agent.agent.session import Session
     from laguna_agent.interfaces.tui.system.preferences import PromptHistory
     from laguna_agent.trajectory.meta import Meta
 
@@ -36,12 +35,14 @@ _SEARCH_HITS = 60
 """Events that a search for conversations looks at."""
 _PREVIEW_ENTRIES = 30
 _PREVIEW_CHARS = 20_000
-_FILES = 60
 _HELP_CELLS = 22
-_MODES = {
+CYCLED: tuple[Mode, ...] = ("ask", "accept-edits", "auto")
+"""The modes that a key goes through, before plan mode; allow-all takes more than a key."""
+MODES = {
     "ask": "asks before every side effect",
     "accept-edits": "edits files of the repository; asks before anything else",
     "auto": "does what the sandbox contains; asks before anything else",
+    "plan": "only reads, and proposes a plan that you accept, edit or refuse",
     "allow-all": "never asks",
 }
 
@@ -76,7 +77,7 @@ def _help_choices(skills: Sequence[reference.SlashCommand]) -> list[Choice]:
 
 def mode_picker() -> Picker:
     """The modes."""
-    choices = [Choice(mode, _row(mode, about)) for mode, about in _MODES.items()]
+    choices = [Choice(mode, _row(mode, about)) for mode, about in MODES.items()]
     return Picker("Mode: what laguna does without asking", choices)
 
 
@@ -223,62 +224,6 @@ def _session_preview(directory: Path, renderer: EntryRenderer, seq: int | None) 
             if entry.kind in ("user", "answer", "tool", "end")
         )
     )
-
-
-class RewindChoice(NamedTuple):
-    """The message to rewind to, and whether its files are restored too."""
-
-    seq: int
-    text: str
-    files: bool
-
-
-async def choose_rewind(app: App[Any], notify: Notify, session: Session) -> RewindChoice | None:
-    """Let the user pick a message to rewind to; a preview lists the files it would restore."""
-    messages = {
-        stored.seq: stored.event.text
-        for stored in session.conversation_state.user_messages
-        if stored.event.type == "user_message"
-    }
-    if not messages:
-        notify("no messages to rewind to yet")
-        return None
-
-    def planned(seq: int) -> list[str]:
-        """What taking back the changes since a message does, a line for each file."""
-        steps = session.steps_since(seq)
-        return [described(item) for item in session.checkpoints.changes.plan(steps)]
-
-    async def preview(chosen: str) -> RenderableType:
-        files = await asyncio.to_thread(planned, int(chosen))
-        p = themes.PALETTES[app.theme]
-        text = Text(visible(messages[int(chosen)]), style=f"bold {p.user}")
-        text.append("\n\n")
-        if not files:
-            text.append("laguna has not changed files since", style=p.muted)
-        else:
-            text.append("files that laguna changed since:\n", style=p.muted)
-            text.append_text(_file_list(files, p.muted))
-        return text
-
-    choices = [
-        Choice(str(seq), Text(visible(text, single_line=True)))
-        for seq, text in reversed(messages.items())
-    ]
-    picked = await app.push_screen_wait(Picker("Rewind to before", choices, preview=preview))
-    if picked is None:
-        return None
-    seq = int(picked)
-    answer: str | None = "conversation"
-    if files := await asyncio.to_thread(planned, seq):
-        answers = {"conversation": "conversation only", "both": "conversation and files"}
-        question = Question("Restore the files too?", _file_list(files), choices=answers)
-        answer = await app.push_screen_wait(question)
-    return RewindChoice(seq, messages[seq], files=answer == "both") if answer else None
-
-
-def _file_list(files: Sequence[str], style: str = "") -> Text:
-    return Text("\n".join(visible(name, single_line=True) for name in files[:_FILES]), style=style)
 
 
 async def show_memories(app: App[Any], notify: Notify, root: Path) -> None:

@@ -36,16 +36,21 @@ def parse(diff: str) -> list[Row]:
     """Parse a unified diff into rows."""
     rows: list[Row] = []
     old = new = 0
+    before = ""
     # Not `splitlines`: a form feed does not end a line.
     for line in diff.rstrip("\n").split("\n"):
         if match := _HUNK.match(line):
             old, new = int(match[1]), int(match[2])
             rows.append(Row("hunk", match[3].strip()))
         elif not old and not new:
-            if line.startswith("+++ "):
-                rows.append(Row("file", _name(line[4:])))
-        elif line.startswith("--- ") and rows and old and new and _starts_file(line):
+            if line.startswith("--- "):
+                before = _name(line[4:])
+            elif line.startswith("+++ "):
+                name = _name(line[4:])
+                rows.append(Row("file", before if name == "/dev/null" else name))
+        elif line.startswith("--- ") and rows and _starts_file(line):
             old = new = 0
+            before = _name(line[4:])
         elif line.startswith("+"):
             rows.append(Row("added", line[1:], new=new))
             new += 1
