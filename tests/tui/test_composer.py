@@ -13,6 +13,8 @@ from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.app import LagunaApp
 from laguna_agent.interfaces.tui.mentions.fuzzy import Names
 from laguna_agent.interfaces.tui.reference import ACTIONS, COMMANDS, KEYS, MARKS, groups
+from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker, Question
+from laguna_agent.interfaces.tui.screens.pickers import Help
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.system.preferences import PromptHistory
@@ -167,6 +169,12 @@ def test_every_listed_command_and_key_does_something_and_every_key_is_in_the_hel
     for action in ACTIONS:
         assert hasattr(LagunaApp, f"action_{action}")
     assert sum(map(len, groups().values())) == len(KEYS) + len(COMMANDS) + len(MARKS)
+
+
+@pytest.mark.parametrize("screen", [Page, Picker, Help, Question])
+def test_every_key_that_a_dialog_binds_is_in_the_reference(screen):
+    listed = {name for key in KEYS for name in key.keys.split(",")}
+    assert {name for one in screen.BINDINGS for name in one.key.split(",")} <= listed
 
 
 def test_no_two_commands_share_a_name_and_no_two_keys_an_action():

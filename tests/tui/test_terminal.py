@@ -181,3 +181,49 @@ async def test_without_a_terminal_the_error_says_what_to_do(repository):
     out, err = await process.communicate()
     assert (process.returncode, out) == (2, b"")
     assert "--task" in err.decode()
+
+
+async def test_a_command_that_reads_keys_gets_the_terminal_and_gives_it_back(configured):
+    async with ModelServer(says("I see.")) as server:
+        terminal = Terminal(*configured(server))
+        await terminal.shows("fake/tester")
+        terminal.type("!read -rsn1 key; printf '\\e[31mgot:%s\\e[0m' $key; tput cup 3 3\r")
+        await terminal.until(lambda: b"\x1b[?1049l\x1b[?25h" in terminal.output, "the release")
+        await terminal.until(lambda: "$ read -rsn1 key" in terminal.left or
+                             b"$ read -rsn1 key" in terminal.output, "its heading")  # fmt: skip
+        terminal.type("z")
+        await terminal.shows("✓ ! read -rsn1 key")
+        terminal.type("half a thought")
+        await terminal.shows("❯ half a thought")
+        terminal.type("\x15and?\r")
+        await terminal.shows("I see.")
+        sent = server.requests[0]["messages"][-1]["content"]
+        assert "I ran `read -rsn1 key" in sent
+        assert "\x1b" not in sent
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.was_restored()
+
+
+async def test_the_title_shows_the_state_and_an_approval_rings_where_nobody_looks(configured):
+    async with ModelServer(EDIT, says("Fixed it.")) as server:
+        terminal = Terminal(*configured(server), TERM_PROGRAM="")
+        await terminal.shows("fake/tester")
+        keep, give = b"\x1b[22;2t", b"\x1b]2;\x07\x1b[23;2t"
+        assert keep in terminal.output
+        await terminal.until(lambda: b"\x1b]2;shop \xc2\xb7 laguna\x07" in terminal.output, "idle")
+        terminal.type("fix calc.py\r\x1b[O")  # the window loses the focus
+        await terminal.until(
+            lambda: b"shop \xc2\xb7 needs you\x07\x07" in terminal.output, "a bell"
+        )
+        assert b"shop \xc2\xb7 working" in terminal.output
+        terminal.type("\x1b[I")
+        await terminal.shows("Allow changing calc.py")
+        await terminal.answer("y", "Allow changing calc.py")
+        terminal.type("\x15")
+        await terminal.shows("Fixed it.")
+        rung = terminal.output.count(b"\x07\x07")
+        assert rung == 1  # the user looks
+        terminal.type("\x04")
+        assert await terminal.ended() == 0
+        assert terminal.output.rfind(give) > terminal.output.rfind(keep)

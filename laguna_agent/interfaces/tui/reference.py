@@ -119,6 +119,9 @@ KEYS: tuple[Key, ...] = (
         group="Approval and questions"),
     Key("ctrl+down", "scroll it down by three lines", "scroll_approval(3)",
         group="Approval and questions"),
+    Key("escape,q,enter,f1", "close a page; esc closes a list or a question, too", group="Dialogs"),
+    Key("up,down,j,k", "scroll a page by lines, or choose in a list", group="Dialogs"),
+    Key("pageup,pagedown,space,home,end", "scroll further", group="Dialogs"),
 )  # fmt: skip
 ACTIONS = frozenset(key.action.partition("(")[0] for key in KEYS if key.action)
 

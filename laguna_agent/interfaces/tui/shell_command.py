@@ -46,6 +46,8 @@ _INTERVAL_S, _KEYS_READ_S = 0.05, 0.2
 """Seconds between two reads, and for which a program must want keys before it gets the terminal:
 some only ask the terminal for its colours."""
 _END_S, _QUIET_S, _BACKGROUND_S = 1.0, 0.02, 0.5
+_CURSOR_MOVED = re.compile(rb"\x1b\[[0-9;]*[Hf]")
+"""To a place on the screen: a program such as `top` draws without another screen."""
 _SCREEN = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
 _RESET = (
     "\x1b[?1049l\x1b[?1l\x1b>\x1b[?25h\x1b[0m\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l"
@@ -67,6 +69,7 @@ class ShellCommand:
         self._cleaner = OutputCleaner()
         self._replay = b""
         self._unshown = ""
+        self._attached = False
         self._full_screen = False
         self.drew_screen = False
         """Whether it used the whole screen, of which nothing is recorded."""
@@ -89,13 +92,15 @@ class ShellCommand:
         code: int | None = None
         try:
             while True:
-                if data := self._read():
+                wants_keys = self._wants_keys()
+                # What a program that reads keys draws is for the user's terminal alone.
+                if self._begun_keys is None and (data := self._read()):
                     await show(self._cleaned(data), self._cleaner.waiting())
                 if self._ended():
                     await self._drain(show)
                     code = self._exit_code()
                     return code
-                if self._wanted.is_set() or self._wants_keys():
+                if self._wanted.is_set() or wants_keys:
                     self._wanted.clear()
                     self._returned.clear()
                     request_terminal()
@@ -170,6 +175,8 @@ class ShellCommand:
     def _cleaned(self, data: bytes) -> str:
         """Plain text of output, without what a full-screen program draws."""
         self._replay = (self._replay + data)[-_REPLAY_BYTES:]
+        if self._attached and _CURSOR_MOVED.search(data):
+            self._full_screen = self.drew_screen = True
         kept, at = b"", 0
         for switch in _SCREEN.finditer(data):
             kept += b"" if self._full_screen else data[at : switch.start()]
@@ -259,6 +266,7 @@ class ShellCommand:
                     for number in (signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
         handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resized)
         size = self._size
+        self._attached = True
         try:
             tty.setraw(stdin)
             resized()
@@ -267,6 +275,7 @@ class ShellCommand:
             while not pending and self._exchange(stdin, stdout):
                 pass
         finally:
+            self._attached = self._full_screen = False
             with contextlib.suppress(OSError):
                 _write(stdout, _RESET.encode())
             termios.tcsetattr(stdin, termios.TCSADRAIN, before)

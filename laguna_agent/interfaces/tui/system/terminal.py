@@ -114,7 +114,8 @@ class TerminalDriver(linux_driver.LinuxDriver):
         linux_driver.__dict__["XTermParser"] = partial(AnswerParser, self._answers)
         cast("Any", super()).start_application_mode()
         self.write("\x1b[22;2t")  # keeps the title of the shell
-        self.show_title(self.title)
+        if self.title:
+            self.show_title(self.title)
         if isinstance(self._app, TerminalApp) and self._app.follows_background and can_be_asked():
             self._answers.ask()
             self.write(QUERY)
