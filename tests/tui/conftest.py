@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._wait import SLEEP_GRANULARITY, wait_for_idle
 from textual.pilot import Pilot
 from textual.screen import Screen
 
@@ -31,6 +32,7 @@ from support.scripted import Script, ScriptedConversation
 WAIT_S = 30.0
 """Only so that a failing test ends."""
 POLL_S = 0.02
+_IDLE_S = 0.1
 
 
 class Streaming(ScriptedConversation):
@@ -65,6 +67,13 @@ class Streaming(ScriptedConversation):
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """No dialog waits until typing stops: a pilot presses keys faster than a person."""
     monkeypatch.setattr(choice_row, "QUIET_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pilot wait briefly for an idle processor: on a busy machine it would wait a second
+    after each key. That everything is handled, it awaits besides."""
+    monkeypatch.setattr(wait_for_idle, "__defaults__", (SLEEP_GRANULARITY, _IDLE_S))
 
 
 @pytest.fixture
