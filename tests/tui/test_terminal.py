@@ -218,8 +218,8 @@ async def test_the_title_shows_the_state_and_an_approval_rings_where_nobody_look
         )
         assert b"shop \xc2\xb7 working" in terminal.output
         terminal.type("\x1b[I")
-        await terminal.shows("Allow changing calc.py")
-        await terminal.answer("\x1b", "Allow changing calc.py")
+        await terminal.shows("enter confirms")
+        await terminal.answer("\x1b", "enter confirms")
         terminal.type("\x15")
         await terminal.shows("Fixed it.")
         rung = terminal.output.count(b"\x07\x07")
