@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ async def test_a_program_that_is_not_there_is_named(connect: Connect) -> None:
     connection._reach = reach
     with pytest.raises(ServerError, match="cannot be started: No such file"):
         await connection.listing()
+
+
+async def test_without_the_package_the_line_that_installs_it_is_named(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with pytest.raises(ServerError, match=r"needs the package `mcp`.*-m pip install 'mcp"):
+        await connect().listing()
 
 
 async def test_death_in_a_call_is_told_and_the_next_call_starts_it_again(

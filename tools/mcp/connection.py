@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cache
@@ -151,7 +152,8 @@ class Connection:
             await asyncio.to_thread(_import_package)
         except ImportError:
             self.state, self.problem = "failed", "the package `mcp` is not installed"
-            raise self._error("needs the package `mcp`: pip install 'laguna-agent[mcp]'") from None
+            how = f"{sys.executable} -m pip install 'mcp>=2.3'"
+            raise self._error(f"needs the package `mcp`; to install it: {how}") from None
         problem = ""
         # Some servers end at a request of the newer protocol that they do not know.
         for mode in ("auto", "legacy"):
