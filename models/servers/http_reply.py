@@ -73,7 +73,7 @@ class ReplyBuilder:
         found: list[ParserEvent] = []
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, Mapping) or choice.get("index", 0) != 0:
+            if not isinstance(choice, Mapping) or choice.get("index") not in (0, "0", None):
                 continue
             delta = choice.get("delta") or choice.get("message")
             if isinstance(delta, Mapping):
@@ -184,6 +184,7 @@ class ReplyBuilder:
             self._reasoning.append(thought)
             found.append(ThinkingDelta(text=thought))
         content = "".join(_text(part.get("text")) for part in parts if isinstance(part, Mapping))
+        content = content or _text(delta.get("refusal"))
         if content:
             found += self._shown(self._parser.feed(encodable(content)))
         calls = delta.get("tool_calls")

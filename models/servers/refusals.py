@@ -107,6 +107,8 @@ def refusal_in_stream(
     secrets from what it says."""
     # One server writes the message as the key and the reason as the value.
     key = next((k for k in event if str(k).startswith("error") and event[k]), None)
+    if key is None and event.get("detail") and "choices" not in event:
+        key, event = "error", {"error": event}
     if key is None:
         return None
     event = json.loads(hidden(json.dumps(event)))

@@ -42,30 +42,50 @@ async def events(
     if "text/html" in kind:
         raise NotAReplyError("a web page")
     if "json" in kind and "event-stream" not in kind:
-        body = b"".join([part async for part in _parts(response, silence)])
-        answer = _object(body)
-        if not any(key == "choices" or key.startswith("error") for key in answer):
-            raise NotAReplyError(_excerpt(body))
-        yield answer
+        yield _whole(b"".join([part async for part in _parts(response, silence)]))
         return
-    ended = False
-    async for line in _lines(response, silence):
-        if line.lstrip().startswith(b"<"):
-            raise NotAReplyError("a web page")
+    lines = _lines(response, silence)
+    ended, first, named, begun = False, True, b"", b""
+    async for line in lines:
+        if first and line.strip():
+            first, line = False, line.removeprefix(b"\xef\xbb\xbf")
+            if line.lstrip().startswith(b"<"):
+                raise NotAReplyError("a web page")
+            if line.lstrip().startswith(b"{"):  # a whole answer, whatever its type says
+                yield _whole(b"\n".join([line, *[rest async for rest in lines]]))
+                return
         name, _, value = line.partition(b":")
         value = value.strip()
+        if name == b"event":
+            named = value
         if name not in (b"data", b"error") or not value:
+            if not line and begun:
+                raise _bad_json(begun)
+            named = named if line else b""
             continue
         if value == b"[DONE]":
             ended = True
             break
-        event = _object(value)
-        if name == b"error" and "error" not in event:
+        begun = begun + b"\n" + value if begun else value
+        if not begun.endswith(b"}"):  # it goes on in the next line
+            continue
+        event, begun = _object(begun), b""
+        if (b"error" in (name, named)) and "error" not in event:
             event = {"error": event}
         yield event
         ended = ended or _has_finished(event)
+    if begun:
+        raise _bad_json(begun)
     if not ended:
         raise StreamBrokenError("the server closed the connection in the middle of a reply")
+
+
+def _whole(body: bytes) -> dict[str, Any]:
+    """The answer in a body that is no stream."""
+    answer = _object(body)
+    if not any(key == "choices" or key.startswith("error") for key in answer):
+        raise NotAReplyError(_excerpt(body))
+    return answer
 
 
 def _has_finished(event: Mapping[str, Any]) -> bool:
@@ -79,10 +99,14 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StreamBrokenError(f"the server sent bad JSON ({_excerpt(data)})") from error
+        raise _bad_json(data) from error
     if not isinstance(value, dict):
         raise StreamBrokenError(f"the server sent something that is not a reply ({_excerpt(data)})")
     return value
+
+
+def _bad_json(data: bytes) -> StreamBrokenError:
+    return StreamBrokenError(f"the server sent bad JSON ({_excerpt(data)})")
 
 
 def _excerpt(data: bytes) -> str:

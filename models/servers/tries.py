@@ -92,10 +92,17 @@ class Tries:
             return str(error)
         if isinstance(error, RefusedRequestError):
             return f"the server failed with HTTP {error.status}: {error}".removesuffix(": ")
-        return f"no connection to {self._url}: {reason_of(error)}"
+        place = f"the proxy {self._proxy}" if self._at_proxy(error) else self._url
+        return f"no connection to {place}: {reason_of(error)}"
+
+    def _at_proxy(self, error: Exception) -> bool:
+        """Whether the connection to the proxy failed, not that to the server."""
+        return bool(self._proxy) and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
 
     def _gave_up(self, error: Exception) -> ModelError:
         hint = "Is the server running? `url` of the provider in config.toml is its address."
+        if self._at_proxy(error):
+            hint = "If the server can be reached directly, name its host in NO_PROXY."
         if isinstance(error, StreamBrokenError | RefusedRequestError):
             hint = "The server's log may say why."
         return ModelError(f"the model server gave no reply: {self.reason(error)}", hint=hint)

@@ -247,6 +247,10 @@ ROWS: dict[str, Row] = {
     "overloaded": Row(
         [stream(end='data: {"error":{"message":"Overloaded","code":529}}\n\n')], pauses=1
     ),
+    "named-error": Row(
+        [stream(end='event: error\ndata: {"message":"Overloaded","code":529}\n\n')], pauses=1
+    ),
+    "detail": Row([stream(end='data: {"detail":"worker restarted"}\n\n')], pauses=1),
     "failure": waits("500 Internal Server Error", error("CUDA error")),
     "broken": Row([stream('{"content":"H"}', end="")], pauses=1),
     "bad-json": Row([stream(end='data: {"choices":[{\n\n')], pauses=1),
@@ -290,6 +294,21 @@ ROWS: dict[str, Row] = {
     ),
     "crlf": Row([HI.replace(b"\n\n", b"\r\n\r\n").replace(b"\r\r", b"\r")], requests=1),
     "comments": Row([HI.replace(b"data: {", b": OPENROUTER PROCESSING\n\ndata: {", 1)], requests=1),
+    "bom": Row([HI.replace(b"\r\n\r\n", b"\r\n\r\n\xef\xbb\xbf", 1)], requests=1),
+    "split-event": Row([HI.replace(b',"delta"', b',\ndata: "delta"')], requests=1),
+    "text-index": Row([HI.replace(b'"index":0', b'"index":"0"')], requests=1),
+    "null-index": Row([HI.replace(b'"index":0', b'"index":null,"logprobs":null')], requests=1),
+    "refusal": Row([HI.replace(b'"content"', b'"content":null,"refusal"')], requests=1),
+    "no-type": Row(
+        [
+            answer(
+                "200 OK",
+                '{\n "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]\n}',
+                "text/plain",
+            )
+        ],
+        requests=1,
+    ),
     "no-done": Row(
         [stream('{"content":"Hi."}', end=STOP.partition("data: [DONE]")[0])], requests=1
     ),
