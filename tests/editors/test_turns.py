@@ -485,3 +485,37 @@ def sleeping(folder: Path) -> bool:
         except OSError:
             continue
     return str(folder) in found
+
+
+def test_strange_texts_arrive_as_they_are(editor: Editor, folder: Path, model: PlayedModel) -> None:
+    """Control characters, lone surrogates, right-to-left marks and a name of a file with all."""
+    strange = 'a\u2028b\u202ec \\ud800 "q" \t😀 \x1b[31m'
+    model.play(says(f"You said: {strange}"), shell("printf 'a\\033[31mb\\rc\\000d'"), says("Done."))
+    session = editor.new(folder)
+    editor.write(
+        json.dumps({
+            "jsonrpc": "2.0", "id": "strange", "method": "session/prompt",
+            "params": {"sessionId": session, "prompt": [
+                {"type": "text", "text": strange + "\ud800"},
+                {"type": "resource_link", "uri": "file:///%FF%00/\u202e", "name": "\ud801"},
+            ]},
+        }).encode()
+    )  # fmt: skip
+    answer = editor.until(lambda m: m.get("id") == "strange" and "method" not in m)
+    assert answer["result"]["stopReason"] == "end_turn"
+    assert editor.text(session) == f"You said: {strange}"
+    editor.request("session/set_mode", {"sessionId": session, "modeId": "auto"})
+    model.play(shell("printf 'a\\033[31mb\\000d'"), says("Done."))
+    assert editor.prompt(session, "Run it")["stopReason"] == "end_turn"
+    shown = editor.updates(session, "tool_call_update")[-1]["content"][0]["content"]["text"]
+    assert "\x1b" not in shown
+    assert "\x00" not in shown
+
+
+def test_a_repeated_close_and_settings_of_a_closed_session_are_errors(
+    editor: Editor, folder: Path
+) -> None:
+    session = editor.new(folder)
+    numbers = [editor.send("session/close", {"sessionId": session}) for _ in range(2)]
+    answers = [editor.answer(number) for number in numbers]
+    assert ["error" in answer for answer in answers] == [False, True]

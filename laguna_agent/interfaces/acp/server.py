@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from laguna_agent import __version__
 from laguna_agent.agent.settings import Settings, make_settings
+from laguna_agent.config import load_config
 from laguna_agent.errors import LagunaError, UsageError
 from laguna_agent.interfaces.acp import options
 from laguna_agent.interfaces.acp.acp_session import CLOSING_S, AcpSession
@@ -121,8 +122,8 @@ class AcpServer:
     async def _authenticate(self, request: schema.AuthenticateRequest) -> None:
         if request.method_id != LOCAL:
             raise RequestError(-32602, f"there is no method `{request.method_id}`")
-        settings = await asyncio.to_thread(self._settings, None)
-        if not await asyncio.to_thread(options.current_model, settings.config):
+        config = await asyncio.to_thread(load_config, flags=self._flags)
+        if not await asyncio.to_thread(options.current_model, config):
             raise RequestError(-32000, "no model is installed\nlaguna models pull starter")
 
     # --- sessions ---------------------------------------------------------------------------
@@ -215,10 +216,9 @@ class AcpServer:
         session = self._sessions[session_id] = AcpSession(session_id, made, self._client)
         return session
 
-    def _settings(self, cwd: str | None, **settings: Any) -> Settings:
-        if cwd is not None:
-            _root(cwd)
-        return make_settings(cwd or Path.home(), flags=self._flags, interactive=True, **settings)
+    def _settings(self, cwd: str, **settings: Any) -> Settings:
+        _root(cwd)
+        return make_settings(cwd, flags=self._flags, interactive=True, **settings)
 
     def _open(self, session_id: str) -> AcpSession:
         session = self._sessions.get(session_id)

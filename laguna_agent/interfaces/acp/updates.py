@@ -92,10 +92,11 @@ class UpdateStream:
 
     def show(self, event: Event) -> None:
         """Send what an event changes."""
+        if isinstance(event, ModelLoading | PrefillProgress | RetryWait):
+            self._waiting.show(event)
+            return
+        self._waiting.end()
         match event:
-            case ModelLoading() | PrefillProgress() | RetryWait():
-                self._waiting.show(event)
-                return
             case UserMessage(text=text):
                 self._chunk(schema.UserMessageChunk, "user_message_chunk", text)
             case SystemNote(reason=reason):
@@ -131,8 +132,7 @@ class UpdateStream:
             case TurnFinished():
                 self._end(event)
             case _:
-                return
-        self._waiting.end()
+                pass
 
     # --- texts ------------------------------------------------------------------------------
 
