@@ -252,7 +252,7 @@ async def stalls(exchange: Exchange) -> None:
 )
 async def test_a_reply_that_breaks_is_asked_for_again(script: Script, reason: str) -> None:
     async with ModelServer(script, says_hi) as server:
-        conversation = await talk(server, timeouts(stall_s=0.2))
+        conversation = await talk(server, timeouts(stall_s=0.2 if script is stalls else 30.0))
         events = await collect(conversation)
         await conversation.aclose()
     restarts = [e for e in events if isinstance(e, EngineRestarted)]

@@ -24,6 +24,11 @@ endmacro()
 
 # Most of the time goes into reading the same headers again.
 cmake_language(DEFER CALL set_target_properties mtmd PROPERTIES UNITY_BUILD ON)
+foreach(file mtmd-helper.cpp mtmd-helper-gen.cpp)  # which may not see what is inside of mtmd
+  cmake_language(EVAL CODE "cmake_language(DEFER CALL set_source_files_properties
+    ${CMAKE_CURRENT_SOURCE_DIR}/tools/mtmd/${file} TARGET_DIRECTORY mtmd
+    PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)")
+endforeach()
 foreach(target llama-common server-context llama-server-impl)
   cmake_language(EVAL CODE "cmake_language(DEFER CALL target_precompile_headers ${target} PRIVATE
     <nlohmann/json.hpp> <functional> <map> <regex> <string> <vector>)")
