@@ -68,7 +68,7 @@ class PermissionsPage(Picker):
         row = Text.assemble((f"{_VERDICTS[rule.verdict]} ", colour), said)
         facts = [_SCOPES[permission.scope]]
         if rule.added is not None:
-            facts.append(f"since {rule.added:%-d %B %Y}")
+            facts.append(f"since {rule.added:%-d %b %Y}")
         used = self._uses.get(rules.rule_label(rule), 0)
         facts.append(f"used {counted(used, 'time')}" if used else "not used yet")
         return row.append(f"\n  {' · '.join(facts)}", p.muted)

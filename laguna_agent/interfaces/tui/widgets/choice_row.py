@@ -88,7 +88,10 @@ class ChoiceRow(Static, can_focus=True):
         self.compact = False
         """Show one choice at a time, in one line."""
         self._refusal = ""
-        self.on_typed: Callable[[events.Key], object] = lambda key: None
+        self._passed_on = False
+        """Whether the next keys are for `on_typed`: they follow one that began a message, or the
+        answer, and the focus has not moved yet."""
+        self.on_typed: Callable[[events.Key], object] | None = None
         """Takes a key that writes text, which never answers."""
 
     def offer(self, choices: Sequence[Choice], *, refusal: str = "") -> None:
@@ -101,6 +104,7 @@ class ChoiceRow(Static, can_focus=True):
 
     def wait_for_quiet(self) -> None:
         """Take no answer before the choices are painted and no key was pressed for a moment."""
+        self._passed_on = False
         self.quiet.hide()
         self.call_after_refresh(self.quiet.look)
 
@@ -164,7 +168,7 @@ class ChoiceRow(Static, can_focus=True):
     def _on_key(self, event: events.Key) -> None:  # type: ignore[override]  # not awaited
         key = event.key
         steps = {"right": 1, "tab": 1, "left": -1}
-        if not self.has_focus:  # the keys after one that began a message, or after the answer
+        if self._passed_on and self.on_typed is not None:
             event.stop()
             event.prevent_default()
             self.on_typed(event)
@@ -177,13 +181,17 @@ class ChoiceRow(Static, can_focus=True):
                 self._move(steps[key])
             elif self.selected is not None:
                 self.quiet.hide()
+                # A choice with an ellipsis opens a line of its own for what is typed next.
+                self._passed_on = not self.selected.label.endswith("…")
                 self.post_message(self.Chosen(self.selected.id))
         elif event.is_printable and event.character:
             event.stop()
             event.prevent_default()
             self.quiet.accepts(event)
             self.select(None)
-            self.on_typed(event)
+            if self.on_typed is not None:
+                self._passed_on = True
+                self.on_typed(event)
 
     def on_click(self, event: events.Click) -> None:
         """A click selects; it does not answer."""
