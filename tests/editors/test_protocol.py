@@ -127,13 +127,19 @@ def test_nothing_comes_before_the_answer_that_names_the_session(
     assert names == ["check", "compact", "init", "redo", "undo"]
 
 
-def test_mcp_servers_of_any_kind_are_taken(editor: Editor, folder: Path) -> None:
+def test_mcp_servers_of_any_kind_are_taken_and_offered_to_the_model(
+    editor: Editor, folder: Path, model: PlayedModel
+) -> None:
     servers = [
         {"name": "idea", "command": "/bin/true", "args": [], "env": [{"name": "A", "value": "1"}]},
         {"type": "http", "name": "web", "url": "http://127.0.0.1:1/mcp", "headers": []},
         {"type": "sse", "name": "old", "url": "http://127.0.0.1:1/sse", "headers": []},
     ]
-    assert editor.new(folder, mcpServers=servers)
+    session = editor.new(folder, mcpServers=servers)
+    model.play(says("Hi."))
+    editor.prompt(session, "Greet me")
+    [request] = model.server.requests
+    assert "mcp" in {tool["function"]["name"] for tool in request["tools"]}
 
 
 # --- sessions ----------------------------------------------------------------------------------
