@@ -278,6 +278,7 @@ def _run_agent(arguments: list[str]) -> int:
             lambda: make_settings(options),
             prompt=" ".join(options.prompt) or None,
             cwd=cwd if options.directory else None,
+            resumes=bool(options.resume or options.fork or options.continue_last),
         )
     )
 

@@ -44,15 +44,16 @@ _TRIED_TOKENS = 8
 
 
 async def find_local(
-    environment: Mapping[str, str] | None = None, *, usual: Sequence[tuple[int, str]] = USUAL
+    environment: Mapping[str, str] | None = None, *, usual: Sequence[tuple[int, str]] | None = None
 ) -> list[FoundServer]:
     """The servers that run at the usual ports of this machine's loopback addresses, and at the
     loopback address that OLLAMA_HOST names. All are asked at once, for a second at most."""
-    addresses = [f"http://{host}:{port}{path}" for host in _LOOPBACK for port, path in usual]
-    addresses = [*_ollama(os.environ if environment is None else environment), *addresses]
-    endpoints = [Endpoint(address) for address in dict.fromkeys(addresses)]
+    usual = USUAL if usual is None else usual
+    places = _ollama(os.environ if environment is None else environment)
+    places += [f"http://{host}:{port}{path}" for host in _LOOPBACK for port, path in usual]
+    endpoints = [Endpoint(address) for address in dict.fromkeys(places)]
 
-    async with endpoints[0].client() as client:
+    async with Endpoint(f"http://{_LOOPBACK[0]}").client() as client:
 
         async def look(endpoint: Endpoint) -> FoundServer | None:
             try:

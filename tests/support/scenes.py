@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from laguna_agent.actions import Decision, Risk, RunCommand, WritePath
+from laguna_agent.agent.model_speed import ModelSpeed
 from laguna_agent.events import (
     ApprovalRequested,
     Event,
@@ -36,6 +37,7 @@ from laguna_agent.interfaces.tui.messages import ApprovalAsked, SessionEvent, Tr
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
+from laguna_agent.models.conversation import ModelInfo
 from laguna_agent.policy.trust import Content
 
 Scene = Callable[["SceneApp", Pilot[int]], Awaitable[None]]
@@ -81,7 +83,13 @@ PLAN = [
 ]
 
 
-SERVERS = {"office": "http://10.0.0.7:8080/v1"}
+SERVED = [
+    model_picker.ServedRow("office/glm-4.7", "office/glm-4.7", "server", "vLLM at 10.0.0.7:8080"),
+    model_picker.ServedRow(
+        "attic/", "attic/…", "no answer", "nothing listens at http://attic:1234"
+    ),
+    model_picker.ServedRow("x", "qwen3:30b", "runs here", "Ollama at 127.0.0.1:11434"),
+]
 
 
 class SceneApp(LagunaApp):
@@ -92,12 +100,14 @@ class SceneApp(LagunaApp):
         self.theme = theme
         self.animation_level = "none"
         self.agent.start = lambda: None  # type: ignore[method-assign]
+        self._suggest = _nothing  # type: ignore[method-assign]
 
     def prepare(self) -> None:
         self.activity.still = True
         self.status.root = None
         self.activity.end()
         self.composer.cursor_blink = False
+        self.welcome.display = False
         self.status.change(
             mode="ask", model="laguna-xs-2.1", used=9_310, limit=32_768, directory="~/shop",
             branch="vouchers",
@@ -115,6 +125,10 @@ class SceneApp(LagunaApp):
     def happen(self, *events: Event) -> None:
         for event in events:
             self.post_message(SessionEvent(event))
+
+
+async def _nothing() -> None:
+    pass
 
 
 def tool(number: int, name: str, title: str, **result: Any) -> list[Event]:
@@ -154,6 +168,22 @@ END: list[Event] = [
 
 
 async def welcome(app: SceneApp, pilot: Pilot[int]) -> None:
+    app.transcript.replace([])
+    app.welcome.display = True
+    app.welcome.show_model(
+        ModelInfo(
+            name="laguna-xs-2.1", format="laguna", parameters=33_400_000_000,
+            quantization="Q4_K_M", context=32_768,
+        )
+    )  # fmt: skip
+    app.welcome.show_speed(ModelSpeed(reads=33, writes=16))
+    app.welcome.suggest(
+        [
+            "Fix what fails until `make test` passes",
+            "Review my changes in 2 files that are not committed",
+            "Explain this project to me: read @README.md, then the code",
+        ]
+    )
     await pilot.pause()
 
 
@@ -290,8 +320,9 @@ async def models(app: SceneApp, pilot: Pilot[int]) -> None:
         ("laguna-xs-2.1:q3_k_m", False, True, 17_405_000_000, 262_144),
         ("laguna-xs-2.1:bf16", False, False, 68_760_000_000, None),
     ]
-    choices = model_picker.model_choices([model_picker.ModelRow(*row) for row in rows], SERVERS)
-    app.push_screen(model_picker.picker_of(choices))
+    models = [model_picker.ModelRow(*row) for row in rows]
+    choices = model_picker.model_choices(models, SERVED, "laguna-xs-2.1")
+    app.push_screen(model_picker.picker_of(choices, in_use="laguna-xs-2.1"))
 
 
 async def trust(app: SceneApp, pilot: Pilot[int]) -> None:

@@ -17,7 +17,7 @@ from textual._wait import SLEEP_GRANULARITY, wait_for_idle
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from laguna_agent.agent.model_loading import LoadedModel, pack_directories
+from laguna_agent.agent.model_loading import LoadedModel, load_model, pack_directories
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
@@ -25,6 +25,7 @@ from laguna_agent.events import ModelEvent, PrefillProgress, Reply, TextDelta, T
 from laguna_agent.interfaces.tui.app import LagunaApp
 from laguna_agent.interfaces.tui.widgets import choice_row
 from laguna_agent.models.conversation import GenerateOptions
+from laguna_agent.models.store import Store, resolve
 from laguna_agent.prompts.loader.pack import load_pack
 from support.model_server import ModelServer
 from support.scripted import Script, ScriptedConversation
@@ -74,6 +75,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pilot wait briefly for an idle processor: on a busy machine it would wait a second
     after each key. That everything is handled, it awaits besides."""
     monkeypatch.setattr(wait_for_idle, "__defaults__", (SLEEP_GRANULARITY, _IDLE_S))
+
+
+@pytest.fixture(autouse=True)
+def no_servers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs at the usual ports of this machine is not found."""
+    monkeypatch.setattr("laguna_agent.models.servers.discovery.USUAL", ())
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
 
 
 @pytest.fixture
@@ -184,6 +192,20 @@ class Driven:
         height = self.app.size.height
         lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text.rstrip() for strip in lines[:height])
+
+
+@pytest.fixture
+def opening() -> Callable[..., Awaitable[Session]]:
+    """Opens sessions as laguna does; only the replies of a local model are scripted."""
+
+    async def open_session(settings: Settings, *, load: Any, **options: Any) -> Session:
+        if "/" in (settings.config.model or Store().default or ""):
+            load = load_model
+        else:
+            await asyncio.to_thread(resolve, None, settings.config)
+        return await Session.open(settings, load=load, **options)
+
+    return open_session
 
 
 Drive = Callable[..., Any]

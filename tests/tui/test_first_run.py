@@ -15,27 +15,11 @@ from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from laguna_agent.models import catalogue
-from laguna_agent.models.servers.providers import provider_of
-from laguna_agent.models.store import Store, resolve
+from laguna_agent.models.store import Store
 from support.file_server import serving
 from support.gguf_files import QWEN, gguf_bytes
-from support.model_server import ModelServer
 
 DATA = gguf_bytes(QWEN | {"general.name": "Served"}, data=bytes(300_000))
-
-
-@pytest.fixture
-def opening():
-    """Opens sessions as laguna does; only the replies of a local model are scripted."""
-
-    async def open_session(settings, *, load, **options):
-        if provider_of(settings.config.model or "", settings.config.providers):
-            load = load_model
-        else:
-            await asyncio.to_thread(resolve, None, settings.config)
-        return await Session.open(settings, load=load, **options)
-
-    return open_session
 
 
 @pytest.fixture
@@ -151,37 +135,6 @@ async def test_a_file_that_is_not_a_model_is_reported_and_not_imported(drive, op
         await ui.shows("notes.gguf")
         await ui.until(lambda: not ui.app.activity.busy, "reported")
         assert not Store().installed()
-
-
-async def test_a_server_is_added_to_the_configuration_and_used(drive, opening, laguna_home):
-    async def says(exchange):
-        await exchange.open()
-        await exchange.delta(content="hello from afar")
-        await exchange.delta(finish="stop")
-        await exchange.done(prompt_tokens=100, completion_tokens=5)
-
-    async with (
-        ModelServer(says) as server,
-        drive([Reply(text="x")], open_session=opening, size=(110, 30)) as ui,
-    ):
-        await ui.dialog(Picker)
-        await ui.pilot.press(*"openai", "enter")
-        for question, answer in (
-            ("Address of the server", server.url),
-            ("Name of the model on the server", "big-one"),
-            ("Environment variable", ""),
-        ):
-            await ui.shows(question)
-            ui.app.screen.query_one("Input").value = answer
-            await ui.pilot.press("enter")
-        await ui.idle()
-        await ui.send("hi")
-        await ui.shows("hello from afar")
-        text = (laguna_home / "config" / "config.toml").read_text()
-        assert tomllib.loads(text) == {
-            "model": "server/big-one",
-            "providers": {"server": {"url": server.url}},
-        }
 
 
 async def test_escape_postpones_the_choice_and_a_message_asks_again(drive, opening):

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 
 def run_tui(
-    start: Callable[[], Settings], *, prompt: str | None = None, cwd: Path | None = None
+    start: Callable[[], Settings],
+    *,
+    prompt: str | None = None,
+    cwd: Path | None = None,
+    resumes: bool = False,
 ) -> int:
     """Run the interface until the user exits; returns the exit code.
 
     `start` makes the settings, in a thread that the first paint does not wait for. `prompt` is the
-    first message and `cwd` the directory to work in. Raises what `start` raised, and UsageError
+    first message and `cwd` the directory to work in; `resumes` says that an earlier conversation
+    opens, so that no welcome is shown. Raises what `start` raised, and UsageError
     without a terminal that can show the interface.
     """
     import contextlib
@@ -36,7 +41,7 @@ def run_tui(
     latency.tune()
     from laguna_agent.interfaces.tui.app import LagunaApp
 
-    app = LagunaApp(start, prompt=prompt, cwd=cwd)
+    app = LagunaApp(start, prompt=prompt, cwd=cwd, resumes=resumes)
     code = app.run(mouse=app.preferences.mouse)
     if app.exit_message:
         with contextlib.suppress(OSError):  # the window is closed

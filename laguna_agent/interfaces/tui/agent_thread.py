@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from laguna_agent.errors import LagunaError, UsageError
+from laguna_agent.errors import LagunaError, ServerSettingsError, UsageError
 from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.shell_command import ShellCommand
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
@@ -200,6 +200,8 @@ class AgentThread:
         """Open the session of the command line; one that does not exist ends the interface."""
         try:
             await self._open()
+        except ServerSettingsError:  # another model can be chosen
+            raise
         except UsageError as error:
             self._post(messages.WorkFailed(error, fatal=True))
 

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.timer import Timer
 from textual.widgets import Input
 
-from laguna_agent.errors import LagunaError, ModelError
+from laguna_agent.errors import LagunaError, ModelError, ServerSettingsError
 from laguna_agent.interfaces.tui import messages, pack_watch, reference
 from laguna_agent.interfaces.tui.agent_thread import AgentThread, OpenSession
 from laguna_agent.interfaces.tui.clipboard import Clipboard
@@ -27,6 +27,7 @@ from laguna_agent.interfaces.tui.mentions.mention_source import MentionSource
 from laguna_agent.interfaces.tui.message_queue import MessageQueue
 from laguna_agent.interfaces.tui.model_setup import ModelSetup
 from laguna_agent.interfaces.tui.plan_review import PlanReview
+from laguna_agent.interfaces.tui.screens import pickers
 from laguna_agent.interfaces.tui.screens.trust_question import trust_question
 from laguna_agent.interfaces.tui.slash_commands import SlashCommands
 from laguna_agent.interfaces.tui.system import latency
@@ -40,7 +41,7 @@ from laguna_agent.interfaces.tui.transcript_search import TranscriptSearch
 from laguna_agent.interfaces.tui.widgets.composer import Composer
 from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
 from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery, QueuedMessages
-from laguna_agent.interfaces.tui.widgets.status_line import short_path
+from laguna_agent.interfaces.tui.widgets.status_line import Status, short_path
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ class LagunaApp(LayoutApp):
         *,
         prompt: str | None = None,
         cwd: Path | None = None,
+        resumes: bool = False,
         open_session: OpenSession | None = None,
     ) -> None:
         super().__init__(cwd or Path.cwd())
+        self.welcome.display = not (resumes or prompt)
         self.agent = AgentThread(start, self.post_message, open_session=open_session)
         self.mentions = MentionSource(self.root, self.cwd)
         self._work_began = 0.0
@@ -78,7 +81,7 @@ class LagunaApp(LayoutApp):
     def _create_parts(self) -> None:
         """Create what works behind the widgets."""
         self.transcript_model = TranscriptModel(
-            self.transcript.add, self._entry_changed, self.transcript.discard
+            self._entry_added, self._entry_changed, self.transcript.discard
         )
         model = self.transcript_model
         self.history_loader = HistoryLoader(self.transcript, model, self.side_panel)
@@ -110,7 +113,7 @@ class LagunaApp(LayoutApp):
             self.composer, self.completion_list, self.mentions, self.slash_commands
         )
         self.pack_watch = pack_watch.PackWatch(self.agent, model)
-        self.composer.on_completion_key = self.completion.handle_key
+        self.composer.on_completion_key = self._completion_key
         self.approval.on_closed = self._approval_closed
         self.approval.on_typed = self._write_over_approval
 
@@ -126,9 +129,11 @@ class LagunaApp(LayoutApp):
         self.exit_on_signals()
         self.set_interval(pack_watch.PERIOD_S, self.pack_watch.check)
         self.activity.begin("starting")
+        self.watch(self.status, "status", self._show_mode)
         if self._prompt:
             self.queue.send(Prompt(self._prompt), "steer")
         self.call_after_refresh(self.agent.start)
+        self.call_after_refresh(in_background, self.welcome, "suggestions", self._suggest)
         self.set_timer(_STARTUP_S, latency.startup_finished)
 
     async def on_unmount(self) -> None:
@@ -172,7 +177,9 @@ class LagunaApp(LayoutApp):
             model=session.info.name,
             warning="" if session.info.verified else "certificate not checked",
         )
+        self.welcome.show_model(session.info)
         self.show_session(session)
+        self._run_reporting_errors(self.models.session_opened())
         self.queue.send_next()
 
     def on_work_failed(self, message: messages.WorkFailed) -> None:
@@ -183,7 +190,7 @@ class LagunaApp(LayoutApp):
             return
         self.activity.end()
         self.transcript_model.end_live_entries()
-        if self.agent.session is None and isinstance(error, ModelError):
+        if self.agent.session is None and isinstance(error, ModelError | ServerSettingsError):
             self._run_reporting_errors(self.models.first_run(error))
         else:
             self.transcript_model.add_notice(str(error), "error")
@@ -252,6 +259,35 @@ class LagunaApp(LayoutApp):
             self.agent.cancel()
         finally:
             shell.detach()
+
+    # --- the welcome -----------------------------------------------------------------------
+
+    async def _suggest(self) -> None:
+        """Suggest first messages that fit the repository."""
+        from laguna_agent.interfaces.tui.suggestions import suggestions
+
+        self.welcome.suggest(await asyncio.to_thread(suggestions, self.root, self.cwd))
+
+    async def _measure(self, session: Session) -> None:
+        """Show how fast the session's model is."""
+        from laguna_agent.agent.model_speed import measured_speed
+
+        speed = await asyncio.to_thread(measured_speed, session.info, self.root)
+        if session is self.agent.session:
+            self.welcome.show_speed(speed)
+
+    def _show_mode(self, status: Status) -> None:
+        mode = "plan" if status.plan else status.mode
+        self.welcome.show_mode(mode, pickers.MODES.get(mode, ""))
+
+    def _completion_key(self, key: str) -> bool:
+        """Handle a key of the composer for the completion, or take the next suggestion by Tab."""
+        if self.completion.handle_key(key):
+            return True
+        suggestion = self.welcome.next_suggestion(self.composer.text) if key == "tab" else None
+        if suggestion is not None:
+            self.composer.put(suggestion)
+        return suggestion is not None
 
     # --- messages of the widgets -----------------------------------------------------------
 
@@ -361,6 +397,11 @@ class LagunaApp(LayoutApp):
         self.activity.report("working")
         self._update_title()
 
+    def _entry_added(self, entry: Entry) -> None:
+        self.transcript.add(entry)
+        if self.welcome.display and entry.kind != "notice":
+            self.welcome.display = False
+
     def _entry_changed(self, entry: Entry) -> None:
         self.transcript.change(entry)
         if entry.kind == "tool" and entry.diff and entry.state == "ok":
@@ -382,6 +423,9 @@ class LagunaApp(LayoutApp):
         self.history_loader.show(session)
         self.inline_plan.show(self.side_panel.plan)
         self.status.change(check=session.settings.check or "", check_passed=None)
+        self.welcome.display = not self.transcript.entries
+        if self.welcome.display:
+            in_background(self.welcome, "speed", self._measure, session)
         self._refresh_context()
         self._refresh_jobs()
         self.status.change(plan=session.gate.plan)

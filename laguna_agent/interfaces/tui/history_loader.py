@@ -41,7 +41,7 @@ class HistoryLoader:
         changed_files.clear()
         for entry in entries:
             changed_files.add(entry)
-        if not more:
+        if entries and not more:
             entries.insert(0, _banner(session))
         self._transcript.replace(entries, more_before=more)
         self._transcript_model.end_live_entries()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
 from textual.widgets import Input, Static
 
@@ -28,6 +28,7 @@ from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
 from laguna_agent.interfaces.tui.widgets.queued_messages import QueuedMessages
 from laguna_agent.interfaces.tui.widgets.side_panel import AUTO_SHOW_COLUMNS, SidePanel
 from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
+from laguna_agent.interfaces.tui.widgets.welcome import Welcome
 from laguna_agent.paths import repository_root
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class LayoutApp(TerminalApp):
             self.register_theme(theme)
         self.theme = self._theme_for(light=is_light_by_variable())
         palette = self.palette
+        self.welcome = Welcome(palette, id="welcome")
         self.transcript = Transcript(id="transcript")
         self.side_panel = SidePanel(palette, id="panel")
         self.inline_plan = InlinePlan(palette, id="plan")
@@ -80,7 +82,9 @@ class LayoutApp(TerminalApp):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="main"):
-            yield self.transcript
+            with Vertical(id="conversation"):
+                yield self.welcome
+                yield self.transcript
             yield self.side_panel
         yield self.search_line
         yield self.completion_list
@@ -105,6 +109,7 @@ class LayoutApp(TerminalApp):
         for widget in (
             *(self.activity, self.queued_messages, self.approval, self.plan_card),
             *(self.side_panel, self.inline_plan, self.status, self.completion_list),
+            self.welcome,
         ):
             widget.palette = palette
             widget.refresh()

@@ -139,10 +139,12 @@ class Picker(ModalScreen[str | None]):
         preview: Preview | None = None,
         search: Search | None = None,
         hint: str = "enter chooses · esc closes · type to search",
+        highlighted: str = "",
     ) -> None:
         super().__init__()
         self._heading, self._choices, self._hint = title, list(choices), hint
         self._preview, self._search = preview, search
+        self._first = highlighted
         self._shown: list[Choice] = []
         self._filtered = ""
 
@@ -159,8 +161,14 @@ class Picker(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         self.query_one("#choices", OptionList).can_focus = False
-        self._filter("")
+        self._filter("", highlighted=self._first)
         self.query_one(Input).focus()
+
+    def update_choices(self, choices: Sequence[Choice]) -> None:
+        """Show other choices; the highlighted one stays highlighted."""
+        self._choices = list(choices)
+        if self.is_mounted:
+            self._filter(self._filtered, highlighted=self.chosen or "")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -168,12 +176,11 @@ class Picker(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._filter(event.value, keep=True)  # also the letters typed just before Enter
+        if event.value != self._filtered:  # also the letters typed just before Enter
+            self._filter(event.value)
         self.action_choose()
 
-    def _filter(self, text: str, *, keep: bool = False) -> None:
-        if keep and text == self._filtered:
-            return
+    def _filter(self, text: str, *, highlighted: str = "") -> None:
         wanted = text.casefold().split()
         self._shown = [
             choice
@@ -185,7 +192,8 @@ class Picker(ModalScreen[str | None]):
         options.clear_options()
         options.add_options([Option(choice.row) for choice in self._shown])
         if self._shown:
-            options.highlighted = 0
+            ids = [choice.id for choice in self._shown]
+            options.highlighted = ids.index(highlighted) if highlighted in ids else 0
         self._preview_chosen()
         self._show_position()
         if self._search is not None and len(text.strip()) >= 2:

@@ -1,44 +1,40 @@
-"""The pickers of a model: what is installed, the catalogue with what fits, servers."""
+"""The pickers of a model: what is installed, what servers have, the catalogue with what fits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
 from laguna_agent.byte_sizes import gib, gigabytes
+from laguna_agent.clip import clip
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.interfaces.tui.widgets.fitted_row import columns, shorten_middle
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
     from laguna_agent.config import Config
+    from laguna_agent.errors import LagunaError
+    from laguna_agent.models.servers.model_list import FoundServer
 
 SERVER, FILE = "server:", "file:"
-"""Answers of a picker that are no model's name: ask for a server's address, for a file's path."""
+"""Answers of a picker that are no model's name: ask for a server's address, for a file's path.
+After `server:` may follow an address, and after a line break the model to use there."""
 _NAME_CELLS = 24
 """Cells of a model's name where there is no room for all of it."""
-
-
-def model_picker(config: Config) -> Picker:
-    """The picker of /model. Reads the store and measures this machine."""
-    from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
-    from laguna_agent.models.store import Store
-
-    store = Store()
-    installed = {model.name for model in store.installed() if model.present}
-    rows = fit_report(candidates(None, store), config.engine).rows
-    models = [
-        ModelRow(row.name, row.name in installed, row.fits, row.total, row.largest_context)
-        for row in sorted(rows, key=lambda row: row.name not in installed)
-    ]
-    servers = {name: provider.url for name, provider in config.providers.items()}
-    return picker_of([*model_choices(models, servers), *_other_choices()])
+_ABOUT_CHARS = (44, 36, 28, 20, 12)
+"""Of what a server's row says besides, where there is no room for all of it."""
+_MOST_FOUND = 40
+"""Models of servers that nobody configured which the first run offers."""
+_LIKE_AN_ADDRESS = re.compile(r"https?:.*|localhost.*|\[?[\da-f]*:[\da-f:]+.*|[\w.-]+:\d{2,5}.*"
+                              r"|\d{1,3}(?:\.\d{1,3}){3}.*|:?\d{4,5}|[\w-]+(?:\.[\w-]+)+/.*",
+                              re.IGNORECASE)  # fmt: skip
 
 
 class ModelRow(NamedTuple):
-    """A model of the list, which needs `total` bytes for up to `context` tokens."""
+    """A model file, which needs `total` bytes for up to `context` tokens."""
 
     name: str
     installed: bool
@@ -47,52 +43,147 @@ class ModelRow(NamedTuple):
     context: int | None
 
 
-def model_choices(models: Sequence[ModelRow], servers: Mapping[str, str]) -> list[Choice]:
-    """Rows for the models and for `servers` (names to addresses).
+class ServedRow(NamedTuple):
+    """A model of a server, or the server whose models are not known; `id` is the answer."""
+
+    id: str
+    name: str
+    state: str
+    about: str
+
+
+def model_rows(config: Config) -> list[ModelRow]:
+    """The installed models and those of the catalogue. Reads the store, measures this machine."""
+    from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
+    from laguna_agent.models.store import Store
+
+    store = Store()
+    installed = {model.name for model in store.installed() if model.present}
+    rows = fit_report(candidates(None, store), config.engine).rows
+    models = [
+        ModelRow(row.name, row.name in installed, row.fits, row.total, row.largest_context)
+        for row in rows
+    ]
+    return sorted(models, key=lambda row: not row.installed)
+
+
+def asked_rows(config: Config) -> list[ServedRow]:
+    """Rows for the configured servers, which are being asked for their models."""
+    return [
+        ServedRow(f"{name}/", f"{name}/…", "server", f"asking {provider.url}")
+        for name, provider in config.providers.items()
+    ]
+
+
+def served_rows(answers: Mapping[str, FoundServer | LagunaError]) -> list[ServedRow]:
+    """Rows for what each provider of the configuration answered."""
+    from laguna_agent.errors import LagunaError
+
+    rows = []
+    for name, answer in answers.items():
+        if isinstance(answer, LagunaError):
+            rows.append(ServedRow(f"{name}/", f"{name}/…", "no answer", answer.message))
+        elif not answer.models:
+            about = f"{answer.place} has no model yet"
+            rows.append(ServedRow(f"{name}/", f"{name}/…", "no model", about))
+        else:
+            rows += [
+                ServedRow(f"{name}/{model}", f"{name}/{model}", "server", answer.place)
+                for model in answer.models
+            ]
+    return rows
+
+
+def found_rows(servers: Iterable[FoundServer]) -> list[ServedRow]:
+    """Rows for servers that run on this machine and are not configured."""
+    rows = []
+    for server in servers:
+        at = f"{SERVER}{server.endpoint.address}"
+        if server.models:
+            rows += [
+                ServedRow(f"{at}\n{model}", model, "runs here", server.place)
+                for model in server.models
+            ]
+        else:
+            state = "wants a key" if server.wants_key else "no model"
+            rows.append(ServedRow(at, "a server", state, server.place))
+    return rows
+
+
+def model_choices(
+    models: Sequence[ModelRow], served: Sequence[ServedRow], in_use: str = ""
+) -> list[Choice]:
+    """Rows for model files, and behind the installed ones those of servers.
 
     In a narrow terminal all rows show less: the context goes first, then the size. Whether a model
     can be used matters more than the whole of its name.
     """
+    used = {row.name for row in models if row.name == in_use}
+    used |= {row.name for row in served if row.id == in_use}
+    here = sum(row.installed for row in models)
+    blank = [""] * len(served)
 
-    names = [*(row.name for row in models), *(f"{name}/…" for name in servers)]
-    where = ["installed" if row.installed else "download" for row in models] + ["server"] * len(
-        servers
+    def column(of_models: list[str], of_served: list[str]) -> list[str]:
+        return [*of_models[:here], *of_served, *of_models[here:]]
+
+    names = column([row.name for row in models], [row.name for row in served])
+    where = column(
+        ["installed" if row.installed else "download" for row in models],
+        [row.state for row in served],
     )
-    verdicts = ["fits" if row.fits else "too large" for row in models] + [""] * len(servers)
+    where = ["in use" if name in used else text for name, text in zip(names, where, strict=True)]
+    verdicts = column(["fits" if row.fits else "too large" for row in models], blank)
     short = [
-        verdict if verdict == "too large" else source
+        verdict if verdict == "too large" and source != "in use" else source
         for source, verdict in zip(where, verdicts, strict=True)
     ]
-    sizes = [gib(row.total) for row in models] + [""] * len(servers)
-    contexts = [f"{row.context // 1024}k" if row.context else "" for row in models]
-    contexts += [""] * len(servers)
+    sizes = column([gib(row.total) for row in models], blank)
+    contexts = column([f"{row.context // 1024}k" if row.context else "" for row in models], blank)
     long = [f"for {text} tokens" if text else "" for text in contexts]
+    shown = [visible(name, single_line=True) for name in names]
     forms = [
-        columns([*zip(names, where, verdicts, sizes, long, strict=True)], right=(3,)),
-        columns([*zip(names, short, sizes, [t[4:] for t in long], strict=True)], right=(2,)),
-        columns([*zip(names, short, sizes, contexts, strict=True)], right=(2,)),
-        columns([*zip(names, short, sizes, strict=True)], right=(2,)),
-        columns([*zip(names, short, strict=True)]),
-        columns([*zip((shorten_middle(name, _NAME_CELLS) for name in names), short, strict=True)]),
+        columns([*zip(shown, where, verdicts, sizes, long, strict=True)], right=(3,)),
+        columns([*zip(shown, short, sizes, [t[4:] for t in long], strict=True)], right=(2,)),
+        columns([*zip(shown, short, sizes, contexts, strict=True)], right=(2,)),
+        columns([*zip(shown, short, sizes, strict=True)], right=(2,)),
+        columns([*zip(shown, short, strict=True)]),
+        columns([*zip((shorten_middle(name, _NAME_CELLS) for name in shown), short, strict=True)]),
     ]
     rows = [list(row) for row in zip(*forms, strict=True)]
-    sources = columns([*zip(names, where, strict=True)])
-    for number, url in enumerate(servers.values(), len(models)):
-        row, address = rows[number], f"  {visible(url, single_line=True)}"
-        whole = sources[number].append(address)
+    sources = columns([*zip(shown, where, strict=True)])
+    for number, served_row in enumerate(served, here):
+        row, about = rows[number], visible(served_row.about, single_line=True)
+        whole = sources[number].append(f"  {about}")
         whole.pad_right(row[0].cell_len - whole.cell_len)
-        row[:-1] = [whole, row[-2].copy().append(address), row[-2]]
-    ids = [*(row.name for row in models), *(f"{name}/" for name in servers)]
-    return [Choice(id_, row[0], narrower=row[1:]) for id_, row in zip(ids, rows, strict=True)]
+        cut = [row[-2].copy().append(f"  {clip(about, chars)}") for chars in _ABOUT_CHARS]
+        row[:-1] = [whole, row[-2].copy().append(f"  {about}"), *cut, row[-2]]
+    for name, row in zip(names, rows, strict=True):
+        for text in row if name in used else ():
+            text.stylize("bold")
+    ids = column([row.name for row in models], [row.id for row in served])
+    words = column([""] * len(models), [row.about for row in served])
+    return [
+        Choice(id_, row[0], words=about, narrower=row[1:])
+        for id_, row, about in zip(ids, rows, words, strict=True)
+    ]
 
 
-def picker_of(choices: Sequence[Choice]) -> Picker:
-    """A picker of models."""
+def picker_of(choices: Sequence[Choice], *, title: str = "Models", in_use: str = "") -> Picker:
+    """A picker of models; the highlight begins at the one in use."""
     hint = "enter uses the model, and downloads it if needed · esc closes · type to search"
-    return Picker("Models", choices, hint=hint)
+    return Picker(title, choices, hint=hint, highlighted=in_use, search=address_typed)
 
 
-def _other_choices() -> list[Choice]:
+async def address_typed(text: str) -> list[Choice]:
+    """The choice of the server whose address was typed."""
+    if not _LIKE_AN_ADDRESS.fullmatch(text.strip()):
+        return []
+    label = Text(f"the server at {visible(text.strip(), single_line=True)}", no_wrap=True)
+    return [Choice(f"{SERVER}{text.strip()}", label)]
+
+
+def other_choices() -> list[Choice]:
+    """What may be used instead of the models that are listed."""
     server = "a server with an OpenAI-compatible API"
     return [
         Choice(
@@ -111,8 +202,11 @@ def available_memory() -> int:
     return machine_memory().total + sum(card.free for card in gpus())
 
 
-def first_run_picker(memory: int) -> tuple[Picker, str]:
-    """The picker for a machine without a model, and advice for its `memory` in bytes."""
+def first_run_picker(memory: int, found: Sequence[FoundServer] = ()) -> tuple[Picker, str]:
+    """The picker for a machine without a model, and advice for its `memory` in bytes.
+
+    Models of servers that were `found` running here come first: they need no download.
+    """
     from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
     from laguna_agent.models.sizing import fit
 
@@ -141,6 +235,11 @@ def first_run_picker(memory: int) -> tuple[Picker, str]:
         choices.reverse()
     name = names[0] if fits else names[1]
     advice = f"with {gib(memory)} of memory, {name} suits this machine"
+    if found:
+        running = ", ".join(dict.fromkeys(server.place for server in found))
+        advice = f"{visible(running, single_line=True)} runs here; or, {advice}"
     title = "Welcome to laguna. Which model should it use?"
     hint = f"{advice}\nenter chooses · esc: choose later with /model"
-    return Picker(title, [*choices, *_other_choices()], hint=hint), advice
+    rows = model_choices([], found_rows(found)[:_MOST_FOUND])
+    all_choices = [*rows, *choices, *other_choices()]
+    return Picker(title, all_choices, hint=hint, search=address_typed), advice
