@@ -64,7 +64,8 @@ class AsyncLaguna:
         """
         self._approve = options.get("approve")
         flags = dict(options.get("config") or {})
-        flags |= {name: options[name] for name in ("model", "mode") if options.get(name)}
+        given = {"model": options.get("model"), "mode": options.get("mode")}
+        flags |= {name: value for name, value in given.items() if value is not None}
         self._settings = make_settings(
             directory,
             flags=flags,

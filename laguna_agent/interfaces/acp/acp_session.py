@@ -15,6 +15,7 @@ from typing import Any
 
 from acp import RequestError, schema
 
+from laguna_agent.actions import Mode
 from laguna_agent.agent.approval import Approval
 from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
@@ -50,7 +51,7 @@ class AcpSession:
         self._work: asyncio.Task[schema.PromptResponse] | None = None
         self._cancelled = False
         self._titled = settings.resume is not None
-        self._mode = settings.mode
+        self._mode: Mode = settings.mode
         self._plan = settings.plan
         self._mode_given = False
         self._shown_config: Config | None = None
@@ -330,8 +331,9 @@ class AcpSession:
 def _response(finished: TurnFinished) -> schema.PromptResponse:
     reason: schema.StopReason = "end_turn"
     if finished.status == "limit":
-        words = (finished.error or "").split()
-        reason = next((_LIMITS[word] for word in words if word in _LIMITS), "max_turn_requests")
+        reason = "max_turn_requests"
+        for word in (finished.error or "").split():
+            reason = _LIMITS.get(word, reason)
     elif finished.status == "interrupted":
         reason = "cancelled"
     used = finished.usage

@@ -27,15 +27,12 @@ def options_for(request: ApprovalRequested) -> list[schema.PermissionOption]:
     choices: list[tuple[str, str, schema.PermissionOptionKind]] = [("once", "Allow", "allow_once")]
     rule = visible(request.rule_text, single_line=True)
     scopes = [(scope, where) for scope, where in _SCOPES.items() if scope in request.files]
-    choices += [
-        (f"always {scope}", f"Always {where}: {rule}", "allow_always") for scope, where in scopes
-    ]
+    for scope, where in scopes:
+        choices.append((f"always {scope}", f"Always {where}: {rule}", "allow_always"))
     choices.append(("no", "Reject", "reject_once"))
-    choices += [
-        (f"never {scope}", f"Never {where}: {rule}", "reject_always")
-        for scope, where in scopes
-        if scope != "everywhere"
-    ]
+    for scope, where in scopes:
+        if scope != "everywhere":
+            choices.append((f"never {scope}", f"Never {where}: {rule}", "reject_always"))
     return [
         schema.PermissionOption(option_id=option, name=name, kind=kind)
         for option, name, kind in choices
