@@ -13,7 +13,7 @@ TOUCH = call("shell", command="touch made")
 
 async def test_what_was_allowed_is_listed_and_taken_back(drive):
     script = [TOUCH, TOUCH, Reply(text="Made."), TOUCH, Reply(text="Again.")]
-    async with drive(script, size=(100, 30)) as ui:
+    async with drive(script, size=(140, 30)) as ui:
         await ui.idle()
         await ui.send("go")
         await ui.choose("this session")
@@ -22,7 +22,7 @@ async def test_what_was_allowed_is_listed_and_taken_back(drive):
         await ui.command("/permissions")
         await ui.dialog(PermissionsPage)
         await ui.shows("may run exactly: touch made")
-        await ui.shows("used 1")  # the rest may be on the next line
+        await ui.shows("used 1 time")
         await ui.pilot.press("enter")
         await ui.dialog(Page)
         await ui.shows("kept in the record of this session")
