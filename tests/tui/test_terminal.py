@@ -25,9 +25,9 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal = Terminal(*arguments)
         await terminal.shows("fake/tester")
         terminal.type("fix calc.py\r")
-        await terminal.shows("Allow changing calc.py")
+        await terminal.shows("enter confirms")
         assert "return a - b" in calc.read_text()
-        await terminal.answer("y", "Allow changing calc.py")
+        await terminal.answer("\x1b[C\r", "enter confirms")
         await terminal.until(lambda: len(server.requests) == 2, "the second request")
         assert "return a + b" in calc.read_text()
         await terminal.shows("❯")
@@ -83,8 +83,8 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
         terminal = Terminal(*configured(server))
         await terminal.shows("fake/tester")
         terminal.type("add them\r")
-        await terminal.shows("Allow this command")
-        await terminal.answer("y", "Allow this command")
+        await terminal.shows("Run this command?")
+        await terminal.answer("\x1b[C\r", "enter confirms")
         await terminal.shows("It is 42.")
         assert server.requests[1]["messages"][-1]["content"] == "sum 42"
         terminal.type("\x15")  # clears an answer that was typed twice

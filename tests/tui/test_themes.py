@@ -282,7 +282,7 @@ async def test_nothing_is_shown_by_colour_alone(theme, scene):
         shown = "\n".join(strip.text for strip in strips)
     wanted = {
         "finished": ["✓ edit shop/cart.py", "✗ pytest -q test_cart.py", "─ done", " ask "],
-        "asks_command": ["Allow this command", "y once", "n no"],
+        "asks_command": ["Run this command?", "❯", "enter confirms"],
         "running": ["● pytest -x", "before the next step:", "after this turn:"],
         "sessions": ["enter chooses", "Resume a conversation"],
     }
