@@ -6,7 +6,7 @@ JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal
 STAMP := $(VENV)/.laguna-dev
 
-.PHONY: help demo test test-slow starter lint format bench messages pictures architecture \
+.PHONY: help demo test test-slow starter llama-server lint format bench messages pictures architecture \
 	configuration keys clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
@@ -29,13 +29,17 @@ test: $(STAMP)
 	$(PYTEST) -m "not slow"
 
 # The starter takes all cores, so its tests run one after the other.
-test-slow: $(STAMP) starter
+test-slow: $(STAMP) starter llama-server
 	$(PYTEST) -m "slow and not starter"
 	$(BIN)/pytest -m starter
 
 # Fetched before the tests, whose time is limited, into ~/.cache/laguna-tests.
 starter: $(STAMP)
 	@PYTHONPATH=tests $(BIN)/python -m support.starter
+
+# Built once, into the same place, from the llama.cpp that is installed: some minutes.
+llama-server: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m support.llama_server
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import pytest
 
 from support.llama_server import build_llama_server, llama_server
 
-# The first run builds the server.
+# Without `make llama-server` the first of them builds the server.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 

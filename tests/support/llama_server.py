@@ -1,7 +1,8 @@
 """A real llama-server, built once from the llama.cpp that the installed llama-cpp-python vendors.
 
-The sources come from its source archive, and the libraries from its installation, so that only the
-server itself is compiled. It lies with the test models, under the version.
+`make llama-server` builds it before the tests run, whose time is limited. The sources come from the
+package's source archive and the libraries from its installation, so that only the server itself is
+compiled. It lies with the test models, under the version.
 """
 
 from __future__ import annotations
@@ -87,8 +88,10 @@ def _source(made: Path) -> Path:
 
 
 def _run(*command: str) -> None:
+    # cmake is one of the development tools, beside this Python.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["nice", "-n", "15", *command], capture_output=True, text=True, check=False
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
     )
     assert done.returncode == 0, f"{command[0]} failed:\n{(done.stdout + done.stderr)[-3000:]}"
 
@@ -118,3 +121,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path)
                 return
         time.sleep(0.2)
     raise AssertionError(f"llama-server did not load its model:\n{log.read_text()[-3000:]}")
+
+
+if __name__ == "__main__":
+    print(build_llama_server())

@@ -81,12 +81,17 @@ def write_rust(data: bytes, folder: Path) -> None:
             },
             files={"solution.rs": f"{head}\n    todo!()\n}}\n"},
             hidden={"tests.rs": f"\n{problem['test']}\n"},
-            solution={"solution.rs": f"{head}\n    {problem['canonical_solution']}\n"},
+            solution={"solution.rs": _closed(f"{head}\n    {problem['canonical_solution']}\n")},
         )
 
 
 def _problems(lines: bytes) -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in lines.splitlines() if line.strip()]
+
+
+def _closed(code: str) -> str:
+    """The code with the closing brace that some of the solutions lack."""
+    return code + "}\n" * (code.count("{") - code.count("}"))
 
 
 def _slug(name: str) -> str:
