@@ -452,6 +452,8 @@ class ToolFinished(_Event):
     diff: str = ""
     files_changed: list[str] = []
     duration_s: float = 0.0
+    denied: bool = False
+    """A rule, a hook or a person said no: it did not run. `summary` says who, and why."""
     truncated: bool = False
     output_file: str | None = None
     exit_code: int | None = None

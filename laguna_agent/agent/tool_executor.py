@@ -122,7 +122,8 @@ class ToolExecutor:
         hooked = await self.services.hooks.before_tool(call, actions)
         self._show(hooked.notices)
         if hooked.deny is not None:
-            denial = _Refusal(f"a hook said no: {hooked.deny}", "a hook said no")
+            said = f"a hook said no: {hooked.deny}"
+            denial = _Refusal(said, said)
             return self._denied(permitted, denial, call.name)
         self.hook_texts += hooked.add
         for action in actions:
@@ -141,7 +142,9 @@ class ToolExecutor:
         self.services.gate.uses[decision.rule] += 1
         refusal: _Refusal | None = None
         if decision.verdict == "deny":
-            refusal = _Refusal(f"{decision.rule}. {decision.reason}", "not allowed")
+            refusal = _Refusal(
+                f"{decision.rule}. {decision.reason}", f"not allowed: {decision.rule}"
+            )
         elif decision.verdict == "ask" and not self.check.is_approved(action):
             refusal = await self._ask_person(call, action, decision)
         if refusal is not None:
@@ -167,9 +170,8 @@ class ToolExecutor:
         )
         if approval.allows:
             return None
-        said = "The user said no"
-        reason = f"{said}: {approval.reason}" if approval.reason else said
-        return _Refusal(reason, "you said no")
+        why = f": {approval.reason}" if approval.reason else ""
+        return _Refusal(f"The user said no{why}", f"you said no{why}")
 
     def _note_denial(self, call: ToolCall, reason: str, action: str) -> str:
         reason = reason.strip().rstrip(".")
@@ -183,7 +185,8 @@ class ToolExecutor:
         call = permitted.call
         reason = self._note_denial(call, refusal.reason, action)
         why = self.services.pack.text("denied.md", tool=call.name, reason=reason)
-        return _refused(call, why, what=refusal.what, title=self._title(permitted))
+        what = clip(refusal.what, _TITLE_CHARS)
+        return _refused(call, why, what=what, title=self._title(permitted), denied=True)
 
     # --- running ----------------------------------------------------------------------------
 
@@ -305,7 +308,12 @@ class ToolExecutor:
 
 
 def _refused(
-    call: ToolCall, why: str, *, what: str = "not run", title: str | None = None
+    call: ToolCall,
+    why: str,
+    *,
+    what: str = "not run",
+    title: str | None = None,
+    denied: bool = False,
 ) -> ToolFinished:
     """The result of a call that did not run. The model reads `why`; a person, that it was `what`.
 
@@ -314,5 +322,11 @@ def _refused(
     given = next((str(value) for value in call.arguments.values()), "")
     shown = title or clip(f"{call.name} {given}", _TITLE_CHARS)
     return ToolFinished(
-        call_id=call.id, name=call.name, ok=False, content=why, title=shown, summary=what
+        call_id=call.id,
+        name=call.name,
+        ok=False,
+        content=why,
+        title=shown,
+        summary=what,
+        denied=denied,
     )

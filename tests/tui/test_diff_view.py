@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laguna_agent.interfaces.tui.themes import PALETTES
@@ -46,6 +46,7 @@ def test_a_file_starts_with_its_name_and_first_line():
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab \t日é\u0301🦙", min_size=1, max_size=90), st.integers(12, 60))
 def test_wrapping_loses_no_character(text, width):
     lines = drawn(f"+++ b/x\n@@ -0,0 +1 @@\n+{text}|\n", width, heading=False)

@@ -132,6 +132,7 @@ class LagunaApp(LayoutApp):
         self.watch(self.status, "status", self._show_mode)
         if self._prompt:
             self.queue.send(Prompt(self._prompt), "steer")
+        self.call_after_refresh(self.take_early_keys)
         self.call_after_refresh(self.agent.start)
         self.call_after_refresh(in_background, self.welcome, "suggestions", self._suggest)
         self.set_timer(_STARTUP_S, latency.startup_finished)

@@ -165,7 +165,7 @@ async def choose_session(
 
     by_id = {choice.id: choice for choice in choices}
     hits: dict[str, tuple[int, str]] = {}
-    renderer = EntryRenderer(themes.PALETTES[app.theme])
+    renderer = EntryRenderer(themes.PALETTES[app.theme], copy_key=False)
 
     def matching(text: str) -> list[Choice]:
         """Conversations with a message that matches, the best match first."""

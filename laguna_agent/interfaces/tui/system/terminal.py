@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -24,6 +25,7 @@ from textual.app import App
 from textual.drivers import linux_driver
 from textual.filter import Monochrome, NoColor
 from textual.geometry import Size
+from textual.message import Message
 from textual.timer import Timer
 
 from laguna_agent.errors import LagunaError
@@ -107,6 +109,23 @@ class TerminalDriver(linux_driver.LinuxDriver):
             self._file = sys.__stdout__  # standard error is redirected to a file
         self._file = cast("Any", TerminalOutput(cast("IO[str]", self._file)))
         self._answers = AnswerFilter(self._report_background)
+        self._early: list[Message] | None = []
+        self._early_lock = threading.Lock()
+
+    def send_message(self, message: Message) -> None:
+        """Give a message to the app; keys wait until it has something that takes them."""
+        with self._early_lock:
+            if self._early is not None and isinstance(message, events.Key | events.Paste):
+                self._early.append(message)
+                return
+        super().send_message(message)
+
+    def release_early_keys(self) -> None:
+        """Give the app what was typed while it started."""
+        with self._early_lock:
+            early, self._early = self._early or [], None
+        for message in early:
+            super().send_message(message)
 
     def start_application_mode(self) -> None:
         """Take the terminal, and ask for its background where that chooses the theme."""
@@ -196,6 +215,11 @@ class TerminalApp(App[int]):
 
     def on_app_blur(self) -> None:
         self._focus_is_known = True
+
+    def take_early_keys(self) -> None:
+        """Take what was typed while the app started; call it once a widget has the focus."""
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.release_early_keys()
 
     def show_title(self, title: str) -> None:
         """Show a title on the terminal's window; it has its own again when laguna exits."""

@@ -46,19 +46,19 @@ def code_blocks(text: str) -> list[CodeBlock]:
     ]
 
 
-def markdown(text: str, palette: Palette) -> RenderableType:
-    """A Markdown text for Rich to draw."""
-    drawn: RenderableType = _markdown_class()(visible(text), palette)
+def markdown(text: str, palette: Palette, *, copy_key: bool = True) -> RenderableType:
+    """A Markdown text for Rich to draw, its code with the key that copies it."""
+    drawn: RenderableType = _markdown_class()(visible(text), palette, copy_key=copy_key)
     return drawn
 
 
-def code_label(language: str, width: int, palette: Palette) -> Text:
+def code_label(language: str, width: int, palette: Palette, *, copy_key: bool = True) -> Text:
     """The line above a code block: its language, and the key that copies it."""
     ground = "default" if palette.ansi else palette.panel
     name = Text(f" {visible(language, single_line=True) or 'text'}", no_wrap=True)
     name.truncate(width, overflow="ellipsis")
     room = width - name.cell_len - len(COPY_HINT) - 1
-    if room >= 2:
+    if copy_key and room >= 2:
         name.append(" " * room + COPY_HINT + " ")
     name.pad_right(max(0, width - name.cell_len))
     name.stylize(f"{palette.muted} on {ground}")
@@ -108,7 +108,7 @@ def _markdown_class() -> type[Any]:
     from rich.rule import Rule
     from rich.table import Table
 
-    _current: list[Palette] = []
+    _current: list[LagunaMarkdown] = []
 
     class Heading(rich_markdown.Heading):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -135,9 +135,9 @@ def _markdown_class() -> type[Any]:
 
     class Code(rich_markdown.CodeBlock):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            palette = _current[-1]
+            palette, copy_key = _current[-1].palette, _current[-1].copy_key
             language = "" if self.lexer_name == "text" else self.lexer_name
-            yield code_label(language, options.max_width, palette)
+            yield code_label(language, options.max_width, palette, copy_key=copy_key)
             yield syntax(language, str(self.text).removesuffix("\n"), palette)
 
     class TableElement(rich_markdown.TableElement):
@@ -157,7 +157,7 @@ def _markdown_class() -> type[Any]:
                 yield from self._lists([head.content for head in heads], rows)
                 return
             table = Table(box=box.SIMPLE, pad_edge=False, style="markdown.table.border",
-                          show_edge=True, collapse_padding=True)  # fmt: skip
+                          show_edge=False, collapse_padding=True)  # fmt: skip
             for head, cells in zip(heads, least, strict=True):
                 title = head.content.copy()
                 title.stylize("markdown.table.header")
@@ -193,17 +193,17 @@ def _markdown_class() -> type[Any]:
             "table_open": TableElement,
         }
 
-        def __init__(self, text: str, palette: Palette) -> None:
+        def __init__(self, text: str, palette: Palette, *, copy_key: bool) -> None:
             super().__init__("", hyperlinks=False)
-            self.markup, self._palette = text, palette
+            self.markup, self.palette, self.copy_key = text, palette, copy_key
             self.parsed = _rules_for_headings(_parser().parse(text))
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             from rich.theme import Theme
 
-            _current.append(self._palette)
+            _current.append(self)
             try:
-                with console.use_theme(Theme(_styles(self._palette), inherit=True)):
+                with console.use_theme(Theme(_styles(self.palette), inherit=True)):
                     yield from super().__rich_console__(console, options)
             finally:
                 _current.pop()

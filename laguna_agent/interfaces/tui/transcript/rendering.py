@@ -44,10 +44,11 @@ OPEN_LIVE_LINES = 200
 class EntryRenderer:
     """Draws entries in the colours of one palette."""
 
-    def __init__(self, palette: Palette) -> None:
+    def __init__(self, palette: Palette, *, copy_key: bool = True) -> None:
+        """Without `copy_key`, code does not show the key that copies it, which works in answers."""
         from io import StringIO
 
-        self.palette = palette
+        self.palette, self._copy_key = palette, copy_key
         self._console = Console(
             file=StringIO(), force_terminal=True, color_system="truecolor", width=80,
             legacy_windows=False, markup=False, emoji=False, highlight=False,
@@ -89,14 +90,15 @@ class EntryRenderer:
             code = self._code.draw(visible(block.text), block.language, width)
             if not block.starts:
                 return code
-            return [[], *self.lines(code_label(block.language, width, self.palette), width), *code]
+            label = code_label(block.language, width, self.palette, copy_key=self._copy_key)
+            return [[], *self.lines(label, width), *code]
         drawn = self.lines(self._markdown(block.text), width)
         # Rich itself adds empty lines around some blocks.
         full = [number for number, line in enumerate(drawn) if not _is_empty(line)] or [0]
         return [[], *drawn[full[0] : full[-1] + 1]]
 
     def _markdown(self, text: str) -> RenderableType:
-        return markdown(text, self.palette)
+        return markdown(text, self.palette, copy_key=self._copy_key)
 
     # --- each kind of entry ----------------------------------------------------------------
 
@@ -206,20 +208,26 @@ class EntryRenderer:
         title = visible(entry.title or entry.name, single_line=True)
         if entry.name == "!":
             title = f"! {title}"
-        tail = ""
-        if entry.summary:
-            tail += f"  {visible(entry.summary, single_line=True)}"
+        summary, tail = visible(entry.summary, single_line=True), ""
+        if (
+            entry.state == "failed"
+            and entry.is_open is not False
+            and _begins_with(entry.body, entry.summary)
+        ):
+            summary = ""  # it is right below
         if entry.state != "running" and entry.duration_s >= 0.1:
             tail += f"  {seconds(entry.duration_s)}"
         if entry.body.strip() or entry.diff:
             tail += "  ▾" if entry.is_open else "  ▸"
         room = max(4, width - 2 - len(tail))
+        result = Text(f"  {summary}" if summary else "", no_wrap=True)
         name = Text(title, no_wrap=True)
-        name.truncate(room, overflow="ellipsis")
+        name.truncate(max(room - result.cell_len, room * 2 // 3), overflow="ellipsis")
+        result.truncate(max(0, room - name.cell_len), overflow="ellipsis")
         line = Text(no_wrap=True)
         line.append(f"{mark} ", style=colour)
         line.append_text(name)
-        line.append(tail, style=p.error if entry.state == "failed" else p.muted)
+        line.append(result.plain + tail, style=p.error if entry.state == "failed" else p.muted)
         line.truncate(width, overflow="ellipsis")
         return line
 
@@ -253,6 +261,13 @@ class EntryRenderer:
             return body
         hint = Text(note, style=f"italic {self.palette.muted}")
         return Group(body, hint) if head else Group(hint, body)
+
+
+def _begins_with(body: str, summary: str) -> bool:
+    """Whether an output of a few lines begins with its summary, which may be cut."""
+    start = summary.removesuffix("…")
+    few = 0 < body.strip().count("\n") < FAILURE_LINES
+    return bool(start) and few and body.lstrip().startswith(start)
 
 
 def _is_empty(line: list[Segment]) -> bool:

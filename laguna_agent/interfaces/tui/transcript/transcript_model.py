@@ -278,6 +278,8 @@ class TranscriptModel:
         entry.summary = short_summary(entry.title, event.summary)
         entry.state = "ok" if event.ok else "failed"
         entry.duration_s = event.duration_s
+        if event.denied:  # the summary says why; the rest is for the model
+            entry.is_open = False
         self._mark_changed(entry)
 
     def _check_ran(self, event: e.CheckRan) -> None:

@@ -20,8 +20,8 @@ from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 from laguna_agent.interfaces.tui.widgets.choice_row import Choice, ChoiceRow
 from laguna_agent.interfaces.tui.widgets.fitted_row import position
 
-_LOW = 16
-"""Lines of the terminal below which the card saves lines."""
+_LOW, _VERY_LOW = 16, 10
+"""Lines of the terminal below which the card saves lines, and its hint takes one line."""
 
 
 class PlanCard(Vertical):
@@ -65,6 +65,7 @@ class PlanCard(Vertical):
 
     def close(self) -> None:
         """Hide the card."""
+        self.screen.query_one("#main").display = True
         self.display = False
 
     def on_typed(self, take: Callable[[events.Key], object]) -> None:
@@ -75,21 +76,26 @@ class PlanCard(Vertical):
         """Lay the plan out for the current width."""
         if not self.display:
             return
-        p = self.palette
+        p, low = self.palette, self.screen.size.height < _LOW
         self.row.palette = p
-        self.row.compact = self.screen.size.height < _LOW
+        self.row.compact = low
+        self.screen.query_one("#main").display = not low  # the plan is what it ends with
         self.row.draw()
         self.query_one("#plan-heading", Static).update(Text(self._title, f"bold {p.accent}"))
         width = max(20, self.screen.size.width - self.gutter.width - 2)
-        shown = EntryRenderer(p).renderable(Entry("answer", body=self._plan), width)
+        renderer = EntryRenderer(p, copy_key=False)
+        shown = renderer.renderable(Entry("answer", body=self._plan), width)
         self.query_one("#plan-text", Static).update(shown)
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
         """Limit the part that scrolls: the choices, the composer and a line stay in view."""
         height = self.screen.size.height
-        beside = self.gutter.height + self.row.size.height + 2
-        most = height - 6 if height < _LOW else height * 2 // 3
+        hint = self.query_one("#plan-hint").size.height
+        beside = self.gutter.height + self.row.size.height + 1 + max(1, hint)
+        # In a low terminal, all but the composer, the activity line and the status line.
+        rest = self.screen.query_one("#composer-row").size.height + 2
+        most = height - rest if height < _LOW else height * 2 // 3
         self.query_one("#plan-scroll").styles.max_height = max(1, most - beside)
         self.call_after_refresh(self._show_hint)
 
@@ -99,8 +105,10 @@ class PlanCard(Vertical):
         parts = [f"{where}, pgup pgdn" if where else "", "←→ choose, or type what to change"]
         if selected is not None:
             parts = [selected.about, "enter confirms"]
-        hint = Text(" · ".join(filter(None, parts)), style=self.palette.muted, no_wrap=True)
-        hint.truncate(max(1, self.size.width - self.gutter.width), overflow="ellipsis")
+        hint = Text(" · ".join(filter(None, parts)), style=self.palette.muted)
+        if self.screen.size.height < _VERY_LOW:
+            hint.no_wrap = True
+            hint.truncate(max(1, self.size.width - self.gutter.width), overflow="ellipsis")
         self.query_one("#plan-hint", Static).update(hint)
 
     def scroll_plan(self, step: int) -> None:
@@ -115,6 +123,7 @@ class PlanCard(Vertical):
     def on_choice_row_moved(self, message: ChoiceRow.Moved) -> None:
         message.stop()
         self._show_hint()
+        self.call_after_refresh(self._fit)
 
     def on_choice_row_chosen(self, message: ChoiceRow.Chosen) -> None:
         message.stop()

@@ -115,9 +115,10 @@ class StatusLine(Widget):
         colour = {"ask": p.success, "accept-edits": p.warning, "auto": p.warning,
                   "allow-all": p.error}.get(s.mode, p.foreground)  # fmt: skip
         text = Text(no_wrap=True)
-        text.append(f" {s.mode} ", style=f"reverse bold {colour}")
-        if s.plan:
+        if s.plan:  # whatever the mode, nothing is changed
             text.append(" plan ", style=f"reverse bold {p.user}")
+        else:
+            text.append(f" {s.mode} ", style=f"reverse bold {colour}")
         if s.warning:  # what is unsafe is in view at every width, as the mode is
             text.append(f"  {visible(s.warning, single_line=True)}", style=f"bold {p.error}")
         return text
