@@ -98,7 +98,7 @@ def choose(
     if not turns:
         found = candidates[:number]
     if not found:
-        what = "there is no undo to redo" if redo else "no turn that changed files is left to undo"
+        what = "nothing to redo" if redo else "nothing to undo: no turn left that changed files"
         raise UsageError(what, hint="`laguna undo --list` lists the turns and what they changed.")
     return found
 

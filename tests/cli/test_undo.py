@@ -82,7 +82,7 @@ async def test_turns_go_back_one_by_one_and_the_persons_lines_stay(
     assert sorted(os.listdir(workspace)) == ["calc.py", "mine"]
     code, _, err = undo()
     assert code == 2
-    assert "no turn that changed files is left to undo" in err
+    assert "nothing to undo: no turn left that changed files" in err
     assert undo("--redo")[0] == 0
     assert "a = 10" in path.read_text()
     assert undo("--redo")[0] == 0

@@ -140,7 +140,7 @@ async def test_rewinding_before_the_acceptance_offers_the_plan_again(drive):
         await ui.shows("Fixed.")
         await ui.idle()
         await ui.command("/rewind")
-        await ui.shows("Rewind to before which message")
+        await ui.shows("Rewind to before which message?")
         await ui.pilot.press("enter")
         await ui.until(lambda: card_of(ui).is_open, "the plan again")
         assert ui.app.status.status.plan
@@ -156,7 +156,7 @@ async def test_a_long_plan_scrolls_and_the_choices_stay_in_view(drive):
     plan = "\n".join(f"{number}. step {number}" for number in range(1, 61))
     async with drive([call("done", summary=plan)], plan=True, size=(40, 12)) as ui:
         await planned(ui)
-        await ui.shows("of 61")
+        await ui.shows("of 60")
         assert "accept" in ui.shown
         await ui.pilot.press(*["pagedown"] * 40)
         await ui.shows("60 step 60")

@@ -113,7 +113,7 @@ async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_fro
     async with app.run_test(size=(130, 20)) as pilot:
         app.prepare()
         app.status.change(
-            mode="auto", plan=True, model="office/qwen3-coder-30b-a3b-instruct", used=30_000,
+            mode="auto", model="office/qwen3-coder-30b-a3b-instruct", used=30_000,
             check="make test", check_passed=False, jobs=2,
         )  # fmt: skip
 
@@ -124,18 +124,20 @@ async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_fro
             return str(app.status.render())
 
         full = "office/qwen3-coder-30b-a3b-instruct  92% of 32k  check: make test ✗  2 jobs"
-        assert f" auto  plan   {full}  " in await shown(130)
+        assert f" auto   {full}  " in await shown(130)
         assert (await shown(130)).endswith("~/shop  vouchers  f1 help")
-        assert (await shown(100)).endswith("2 jobs   f1 help")
-        assert (await shown(90)).endswith(full)
-        assert (await shown(80)).endswith("b-instruct  92% of 32k  check ✗  2 jobs")
-        assert (await shown(78)).endswith("30b-a3b-instruct  92%  check ✗  2 jobs")
-        assert (await shown(62)).endswith("  qwen3-cod…b-instruct  92%  check ✗  2 jobs")
-        assert (await shown(52)).endswith("92%  check ✗")
-        assert (await shown(44)).endswith("92%")
-        assert (await shown(36)).count("…") == 1
+        assert (await shown(94)).endswith("2 jobs   f1 help")
+        assert (await shown(84)).endswith(full)
+        assert (await shown(74)).endswith("b-instruct  92% of 32k  check ✗  2 jobs")
+        assert (await shown(72)).endswith("30b-a3b-instruct  92%  check ✗  2 jobs")
+        assert (await shown(56)).endswith("  qwen3-cod…b-instruct  92%  check ✗  2 jobs")
+        assert (await shown(46)).endswith("92%  check ✗")
+        assert (await shown(38)).endswith("92%")
+        assert (await shown(30)).count("…") == 1
         for width in range(20, 131, 3):
             assert len(await shown(width)) <= width
+        app.status.change(plan=True)
+        assert (await shown(130)).startswith(f" plan   {full}  ")
 
 
 async def test_the_check_and_background_commands_are_shown(drive):

@@ -103,9 +103,9 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
 async def test_a_signal_restores_the_terminal_and_keeps_the_draft(configured, laguna_home, number):
     async with ModelServer(says("hello")) as server:
         terminal = Terminal(*configured(server))
+        terminal.type("half a thought")  # before laguna has the terminal
         await terminal.shows("fake/tester")
-        terminal.type("half a thought")
-        await terminal.shows("half a thought")
+        await terminal.shows("❯ half a thought")
         os.kill(terminal.child.pid, number)
         await terminal.ended()
         assert terminal.was_restored()

@@ -17,7 +17,7 @@ async def test_undo_shows_what_it_does_and_redo_makes_it_again(drive, repository
     async with drive([EDIT, FIXED, FIXED], mode="accept-edits") as ui:
         await ui.idle()
         await ui.command("/undo")
-        await ui.shows("no turn that changed files is left to undo")
+        await ui.shows("nothing to undo")
         await ui.turn("fix add", "Fixed.")
         path.write_text(f"# mine\n{path.read_text()}")
         await ui.command("/undo")
@@ -39,7 +39,7 @@ async def test_undo_shows_what_it_does_and_redo_makes_it_again(drive, repository
         await ui.command("/redo")
         await ui.dialog(Question)
         await ui.choose("redo")
-        await ui.shows("restored calc.py; /undo takes them back")
+        await ui.shows("made the changes in calc.py again; /undo takes them back")
         assert ui.app.side_panel.changed_files.counts == {"calc.py": (1, 1)}
         assert "return a + b" in path.read_text()
         prompt = ui.conversations[-1].prompt
@@ -73,7 +73,7 @@ async def test_several_turns_are_picked_at_once_or_an_older_one_alone(drive, rep
         await ui.command("/redo")
         await ui.dialog(Question)
         await ui.choose("redo")
-        await ui.shows("restored new.py; /undo takes them back")
+        await ui.shows("made the changes in new.py again; /undo takes them back")
         await ui.command("/undo")
         await ui.dialog(Picker)
         await ui.pilot.press("down", "enter")
@@ -114,7 +114,7 @@ async def test_rewind_goes_back_with_the_files_or_without(drive, repository):
         await ui.pilot.press("enter")
         await ui.dialog(Question)
         await ui.choose("conversation and files")
-        await ui.shows("restored: calc.py; /redo makes these changes again")
+        await ui.shows("restored calc.py; /redo makes the changes again")
         assert "return a - b" in path.read_text()
         assert "Fixed." not in ui.shown
         assert "fix add" not in ui.conversations[-1].prompt

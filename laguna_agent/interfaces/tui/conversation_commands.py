@@ -100,7 +100,7 @@ class ConversationCommands:
         self._show_session(self._session)
         if choice.text:
             self._composer.put(choice.text)
-        files = f"; restored: {', '.join(restored)}; /redo makes these changes again"
+        files = f"; restored {', '.join(restored)}; /redo makes the changes again"
         text = "rewound to before this message" + (files if restored else "")
         self._transcript_model.add_notice(text)
 
@@ -116,8 +116,9 @@ class ConversationCommands:
         self._side_panel.draw()
         names = ", ".join(item.path for item in taken.done)
         if names:
-            back = "/undo takes them back" if redo else "/redo makes the changes again"
-            self._transcript_model.add_notice(f"restored {names}; {back}")
+            redone = f"made the changes in {names} again; /undo takes them back"
+            undone = f"restored {names}; /redo makes the changes again"
+            self._transcript_model.add_notice(redone if redo else undone)
         elif not taken.left:
             self._transcript_model.add_notice("the files are already as they should be")
         for name, reason in taken.left.items():

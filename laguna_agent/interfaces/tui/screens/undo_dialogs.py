@@ -67,7 +67,7 @@ def _picker(app: App[Any], session: Session, found: Sequence[Step], *, redo: boo
         return _shown(app, _what(steps, redo=redo), plan)(_preview_columns(app))
 
     choices = [Choice(str(number), row(step)) for number, step in enumerate(found)]
-    what = "Redo which undo" if redo else "Undo back to before which turn"
+    what = "Redo which undo?" if redo else "Undo back to before which turn?"
     return Picker(what, choices, preview=preview)
 
 
@@ -86,7 +86,7 @@ async def _question(
 
 def _what(steps: Sequence[Step], *, redo: bool) -> str:
     """The turns, in words."""
-    title = visible(steps[-1].origin.title, single_line=True) or f"turn {steps[-1].origin.number}"
+    title = _one_line(steps[-1].origin.title) or f"turn {steps[-1].origin.number}"
     if len(steps) == 1:
         return f"“{title}”"
     return f"{counted(len(steps), 'undo' if redo else 'turn')}, back to before “{title}”"
@@ -96,7 +96,11 @@ def _row(when: str, files: int, title: str) -> Text:
     """A turn: when, how many files it changed, and what was asked for."""
     count = counted(files, "file") if files else ""
     label = Text(f"{when:>4}  {count:<8}  ", no_wrap=True, overflow="ellipsis")
-    return label.append(visible(title, single_line=True), "bold")
+    return label.append(_one_line(title), "bold")
+
+
+def _one_line(text: str) -> str:
+    return visible(" ".join(text.split()), single_line=True)
 
 
 def _shown(app: App[Any], heading: str, plan: Sequence[Planned]) -> Callable[[int], RenderableType]:
@@ -119,6 +123,8 @@ def _file_list(plan: Sequence[Planned], palette: themes.Palette) -> Text:
         return Text("The files are in that state already.", style=palette.muted)
     going = [item for item in plan if item.outcome != "conflict"]
     added, removed = sum(i.added for i in going), sum(i.removed for i in going)
+    if len(plan) == 1:  # the file's own line has its counts
+        return Text(described(plan[0]), style=palette.warning if not going else "")
     text = Text(f"{counted(len(going), 'file')}  +{added} -{removed}", style=palette.muted)
     if yours := sum(item.yours for item in plan):
         text.append(f", {counted(yours, 'line')} of yours stay" + ("s" if yours == 1 else ""))
@@ -182,7 +188,7 @@ async def choose_rewind(
         for m in reversed(messages)
     ]
     picked = await app.push_screen_wait(
-        Picker("Rewind to before which message", rows, preview=preview)
+        Picker("Rewind to before which message?", rows, preview=preview)
     )
     if picked is None:
         return None
