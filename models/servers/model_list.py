@@ -67,10 +67,11 @@ class FoundServer:
 
 
 async def list_models(
-    endpoint: Endpoint, *, limit_s: float = _LIMIT_S, client: httpx.AsyncClient | None = None
+    endpoint: Endpoint, *, limit_s: float | None = None, client: httpx.AsyncClient | None = None
 ) -> FoundServer:
     """Ask a server for its models. Raises ModelError in words for a person, among them
     KeyNeededError and NotAnApiError."""
+    limit_s = _LIMIT_S if limit_s is None else limit_s
     if client is None:
         async with endpoint.client() as own:
             return await list_models(endpoint, limit_s=limit_s, client=own)
@@ -199,7 +200,7 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> ModelError:
     host = urlsplit(endpoint.address).hostname
     text = reason_of(error)
     if _NO_HOST.search(text):
-        return ModelError(f"there is no host {host}: {text}", hint="Is the name spelled right?")
+        return ModelError(f"there is no host {host}", hint="Is the name spelled right?")
     if "refused" in text.lower() or "all connection attempts failed" in text.lower():
         return ModelError(
             f"nothing listens at {endpoint.shown}", hint="Is the server running, at this port?"

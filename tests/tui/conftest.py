@@ -79,7 +79,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_servers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever runs at the usual ports of this machine is not found."""
+    """Whatever runs at the usual ports of this machine is not found, and no server of a test is
+    given up because the machine is busy."""
+    monkeypatch.setattr("laguna_agent.models.servers.discovery._LOCAL_S", 60.0)
+    monkeypatch.setattr("laguna_agent.models.servers.model_list._LIMIT_S", 60.0)
     monkeypatch.setattr("laguna_agent.models.servers.discovery.USUAL", ())
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
 

@@ -89,7 +89,7 @@ class ModelSetup:
 
         await asyncio.to_thread(import_client)
         here = asyncio.ensure_future(find_servers())
-        rows = model_picker.served_rows(await list_configured(config))
+        rows = model_picker.served_rows(await list_configured(config), self._in_use)
         picker.update_choices(choices(rows))
         known = config.providers
         found = [server for server in await here if provider_name(server, known) not in known]
@@ -152,7 +152,8 @@ class ModelSetup:
     async def session_opened(self) -> None:
         """Keep the choice that was made, now that its model is loaded; check its server."""
         chosen, self._chosen = self._chosen, ""
-        if chosen and chosen == self._in_use:
+        settings = self._agent.settings
+        if chosen and settings is not None and settings.config.model == chosen:
             await self._remember(chosen)
         await self._check_server()
 

@@ -39,7 +39,7 @@ def suggestions(root: Path, cwd: Path) -> list[str]:
     if command := test_command(root):
         found.append(f"Fix what fails until `{visible(command, single_line=True)}` passes")
     if changed and not conflicts:
-        found.append(f"Review my changes in {counted(changed, 'file')} that are not committed")
+        found.append(f"Review my uncommitted changes ({counted(changed, 'file')})")
     readme = next((name for name in sorted(names) if _README.fullmatch(name)), None)
     if readme:
         at = visible(os.path.relpath(root / readme, cwd), single_line=True)

@@ -161,8 +161,9 @@ class Picker(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         self.query_one("#choices", OptionList).can_focus = False
-        self._filter("", highlighted=self._first)
-        self.query_one(Input).focus()
+        line = self.query_one(Input)
+        self._filter(line.value, highlighted=self._first)  # it may be typed in already
+        line.focus()
 
     def update_choices(self, choices: Sequence[Choice]) -> None:
         """Show other choices; the highlighted one stays highlighted."""
@@ -172,10 +173,13 @@ class Picker(ModalScreen[str | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._filter(event.value)
+        if self.is_mounted:
+            self._filter(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        if not self.is_mounted:
+            return
         if event.value != self._filtered:  # also the letters typed just before Enter
             self._filter(event.value)
         self.action_choose()

@@ -75,22 +75,29 @@ def asked_rows(config: Config) -> list[ServedRow]:
     ]
 
 
-def served_rows(answers: Mapping[str, FoundServer | LagunaError]) -> list[ServedRow]:
-    """Rows for what each provider of the configuration answered."""
+def served_rows(
+    answers: Mapping[str, FoundServer | LagunaError], in_use: str = ""
+) -> list[ServedRow]:
+    """Rows for what each provider of the configuration answered.
+
+    The model in use has one, whether its server answers and lists it or not.
+    """
     from laguna_agent.errors import LagunaError
 
     rows = []
     for name, answer in answers.items():
         if isinstance(answer, LagunaError):
-            rows.append(ServedRow(f"{name}/", f"{name}/…", "no answer", answer.message))
-        elif not answer.models:
-            about = f"{answer.place} has no model yet"
-            rows.append(ServedRow(f"{name}/", f"{name}/…", "no model", about))
+            served, state, about = [], "no answer", answer.message
         else:
-            rows += [
-                ServedRow(f"{name}/{model}", f"{name}/{model}", "server", answer.place)
-                for model in answer.models
-            ]
+            served, state, about = list(answer.models), "server", answer.place
+        names = [f"{name}/{model}" for model in served]
+        if in_use.startswith(f"{name}/") and in_use not in names:
+            names.insert(0, in_use)
+        if not served and not isinstance(answer, LagunaError):
+            state, about = "no model", f"{answer.place} has no model yet"
+        rows += [ServedRow(each, each, state, about) for each in names]
+        if not names:
+            rows.append(ServedRow(f"{name}/", f"{name}/…", state, about))
     return rows
 
 
