@@ -20,6 +20,7 @@ from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import read_page
+from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
@@ -131,8 +132,7 @@ def prompt_picker(prompts: PromptHistory) -> Picker:
     choices = [
         Choice(
             str(number),
-            Text(visible(text.partition("\0")[0], single_line=True), no_wrap=True,
-                 overflow="ellipsis"),
+            Text(one_line(text.partition("\0")[0]), no_wrap=True, overflow="ellipsis"),
         )
         for text, number in sorted(latest.items(), key=lambda item: -item[1])
     ]  # fmt: skip
@@ -202,7 +202,7 @@ def _session_choice(meta: Meta) -> Choice:
     turns = counted(meta.turns, "turn")
     label = Text(f"{age(meta.updated, datetime.now(UTC)):>4}  ")
     label.no_wrap, label.overflow = True, "ellipsis"
-    label.append(visible(meta.title or "(no messages yet)", single_line=True), "bold")
+    label.append(one_line(meta.title) or "(no messages yet)", "bold")
     label.append(f"  {turns}" + (f"  {meta.branch}" if meta.branch else ""))
     words = " ".join([meta.id, meta.model, meta.status, *meta.files_changed[:50]])
     return Choice(meta.id, label, words)

@@ -19,6 +19,7 @@ from laguna_agent.interfaces.phrases import age
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
+from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
@@ -86,7 +87,7 @@ async def _question(
 
 def _what(steps: Sequence[Step], *, redo: bool) -> str:
     """The turns, in words."""
-    title = _one_line(steps[-1].origin.title) or f"turn {steps[-1].origin.number}"
+    title = one_line(steps[-1].origin.title) or f"turn {steps[-1].origin.number}"
     if len(steps) == 1:
         return f"“{title}”"
     return f"{counted(len(steps), 'undo' if redo else 'turn')}, back to before “{title}”"
@@ -96,11 +97,7 @@ def _row(when: str, files: int, title: str) -> Text:
     """A turn: when, how many files it changed, and what was asked for."""
     count = counted(files, "file") if files else ""
     label = Text(f"{when:>4}  {count:<8}  ", no_wrap=True, overflow="ellipsis")
-    return label.append(_one_line(title), "bold")
-
-
-def _one_line(text: str) -> str:
-    return visible(" ".join(text.split()), single_line=True)
+    return label.append(one_line(title), "bold")
 
 
 def _shown(app: App[Any], heading: str, plan: Sequence[Planned]) -> Callable[[int], RenderableType]:

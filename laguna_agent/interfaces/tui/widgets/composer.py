@@ -105,7 +105,7 @@ class Composer(TextArea):
 
     def _chip_of(self, pasted: str) -> str:
         """A new chip for a pasted text."""
-        lines = pasted.count("\n") + 1
+        lines = pasted.rstrip("\n").count("\n") + 1
         size = f"{lines:,} lines" if lines > 1 else f"{len(pasted):,} characters"
         number = len(self._pastes) + 1
         while (chip := f"[pasted #{number}: {size}]") in self._pastes:

@@ -11,6 +11,8 @@ from rich.measure import Measurement
 from rich.text import Text
 from textual.containers import ScrollableContainer
 
+from laguna_agent.policy.sanitize import visible
+
 
 @dataclass(frozen=True)
 class FittedRow:
@@ -27,6 +29,11 @@ class FittedRow:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, max(1, min(self.forms[0].cell_len, options.max_width)))
+
+
+def one_line(text: str) -> str:
+    """A text of several lines as one line of a list: its words, with single spaces."""
+    return visible(" ".join(text.split()), single_line=True)
 
 
 def shorten_middle(text: str, cells: int) -> str:

@@ -11,13 +11,15 @@ from textual.widget import Widget
 
 from laguna_agent.interfaces.tui.reference import keys_of
 from laguna_agent.interfaces.tui.themes import Palette
-from laguna_agent.policy.sanitize import visible
+from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
 
 Delivery = Literal["steer", "queue", "held"]
 """When a message is used: before the next step of this turn, after the turn, or when the user sends
 it on."""
 _KEYS = keys_of("Waiting messages") | {"alt+up"}
 _ROWS = 4
+_HINT_COLUMNS = 60
+"""Columns below which the messages have the room of the keys."""
 _WHEN = {
     "steer": "↳ before the next step: ",
     "queue": "⋯ after this turn: ",
@@ -75,13 +77,16 @@ class QueuedMessages(Widget, can_focus=True):
         rows = max(1, min(_ROWS, self.size.height or _ROWS))
         shown = count if count <= rows else max(1, rows - 1)
         first = max(0, min(self.selected - shown // 2, count - shown)) if self.has_focus else 0
-        lines = [self._line(number) for number in range(first, min(first + shown, count))]
+        hint = self._hint if self.size.width >= _HINT_COLUMNS else ""
+        end = min(first + shown, count)
+        beside = hint if shown == count else ""  # right of the last message, else below it
+        lines = [self._line(n, beside if n == end - 1 else "") for n in range(first, end)]
         if shown < count and rows > 1:
             before, after = first, count - first - shown
             parts = [f"{before} above"] * bool(before) + [f"{after} more"] * bool(after)
-            lines.append(Text(f"  {' · '.join(parts)} of {count}{self._hint}", style=p.muted))
+            lines.append(Text(f"  {' · '.join(parts)} of {count}{hint}", style=p.muted))
         elif lines:
-            lines[-1].append(self._hint, style=p.muted)
+            lines[-1].append(beside, style=p.muted)
         for line in lines:
             line.truncate(self.size.width, overflow="ellipsis")
         return Text("\n").join(lines)
@@ -89,19 +94,19 @@ class QueuedMessages(Widget, can_focus=True):
     @property
     def _hint(self) -> str:
         if self.has_focus:
-            return " · enter edits · del removes · alt+↑↓ moves · esc"
+            return " · enter edits · del removes · alt+↑↓ moves it · esc returns"
         held = any(delivery == "held" for delivery, _ in self._items)
         return " · enter on an empty line sends · alt+up edits" if held else " · alt+up edits"
 
-    def _line(self, number: int) -> Text:
+    def _line(self, number: int, hint: str) -> Text:
         p = self.palette
         delivery, message = self._items[number]
         chosen = self.has_focus and number == self.selected
         style = {"steer": p.accent, "queue": p.muted, "held": p.warning}[delivery]
         line = Text(no_wrap=True)
         line.append(_WHEN[delivery], style=style)
-        room = max(8, self.size.width - line.cell_len - len(self._hint) - 2)
-        text = Text(visible(message, single_line=True), style=p.foreground)
+        room = max(8, self.size.width - line.cell_len - len(hint))
+        text = Text(one_line(message), style=p.foreground)
         text.truncate(room, overflow="ellipsis")
         if chosen:
             text.stylize(f"reverse bold {p.accent}")
