@@ -234,7 +234,7 @@ class TerminalApp(App[int]):
 
     fatal: LagunaError | None = None
     """The error to report after the interface has ended."""
-    _resize_timer: Timer | None = None
+    _redraw_timer: Timer | None = None
 
     def save_draft(self) -> None:
         """Save the typed text; called before the app ends with an error."""
@@ -250,12 +250,12 @@ class TerminalApp(App[int]):
 
         During many resizes a widget may have drawn itself for an earlier size.
         """
-        if self._resize_timer is not None:
-            self._resize_timer.stop()
-        self._resize_timer = self.set_timer(_RESIZE_QUIET_S, self._redraw_at_current_size)
+        if self._redraw_timer is not None:
+            self._redraw_timer.stop()
+        self._redraw_timer = self.set_timer(_RESIZE_QUIET_S, self._redraw_at_current_size)
 
     def _redraw_at_current_size(self) -> None:
-        self._resize_timer = None
+        self._redraw_timer = None
         if not self.screen_stack:  # the app is exiting
             return
         with contextlib.suppress(OSError, ValueError):
