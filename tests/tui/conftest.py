@@ -145,6 +145,8 @@ class Driven:
     async def send(self, text: str) -> None:
         """Type a message and send it."""
         self.app.composer.insert(text)
+        if text.startswith("/"):  # the list of completions opens, and would take the Enter
+            await self.pilot.pause()
         await self.pilot.press("escape") if self.app.completion_list.is_open else None
         await self.pilot.press("enter")
 

@@ -18,7 +18,7 @@ SLEEP = calls("shell", '{"command": "echo begun; sleep 1000"}')
 PLAIN = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 STATES = {
     "stream": ([stalls("I will now think for ever")], "I will now think for ever", "ask"),
-    "approval": ([EDIT], "Allow changing calc.py", "ask"),
+    "approval": ([EDIT], "Change calc.py?", "ask"),
     "tool": ([SLEEP], "begun", "allow-all"),
 }
 
@@ -211,7 +211,7 @@ async def test_without_utf8_symbols_are_substituted(configured, variables):
         terminal = Terminal(*configured(server), **variables)
         await terminal.shows("fake/tester")
         terminal.type("go\r")
-        await terminal.shows("Allow changing calc.py")
+        await terminal.shows("Change calc.py?")
         terminal.type("\x1b")
         await terminal.shows("???? + fertig")
         await terminal.shows("- done")
