@@ -139,10 +139,11 @@ async def test_each_edit_is_reported_once_and_a_reverted_one_not_at_all(drive, p
 
 
 async def test_an_invalid_pack_is_reported_with_file_line_and_fix(drive, prompts):
-    async with drive([Reply(text="hello")], size=(220, 30)) as ui:
+    async with drive([Reply(text="hello")], size=(110, 30)) as ui:
         await ui.idle()
         write_files(prompts, {"base/system.md": "x\n{{ modle }}"})
-        await ui.shows("base/system.md:2: unknown variable `modle`")
+        problem = "base/system.md:2: unknown variable `modle`"
+        await ui.until(lambda: problem in " ".join(ui.shown.split()), "the problem, wrapped")
         assert "Did you mean `model`?" in ui.shown
         await ui.send("hi")
         await ui.shows("hello")

@@ -52,7 +52,9 @@ async def test_a_whole_task_from_the_prompt_to_the_exit(configured, repository):
         terminal.type("\x1b")
         await terminal.shows("stopped; the work so far is kept")
         await terminal.shows("held: do it faster")
-        terminal.type("\x1b[1;3A\x7f")  # alt+up, backspace
+        terminal.type("\x1b[1;3A")  # alt+up
+        await terminal.shows("del removes")
+        terminal.type("\x7f")
         await terminal.hides("held: do it faster")
         terminal.type("\x04")
         assert await terminal.ended() == 0

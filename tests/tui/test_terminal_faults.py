@@ -55,7 +55,10 @@ async def test_control_c_stops_any_state_and_the_second_one_exits(configured, re
         await terminal.shows("fake/tester")
         terminal.type("go\r")
         await terminal.shows(seen)
-        terminal.type("\x03")
+        if state == "approval":
+            await terminal.answer("\x03", "enter confirms")
+        else:
+            terminal.type("\x03")
         await terminal.shows("Then not." if state == "approval" else "stopped; the work so far")
         await terminal.hides("esc stops")
         assert "return a - b" in (repository / "calc.py").read_text()
@@ -211,8 +214,8 @@ async def test_without_utf8_symbols_are_substituted(configured, variables):
         terminal = Terminal(*configured(server), **variables)
         await terminal.shows("fake/tester")
         terminal.type("go\r")
-        await terminal.shows("Change calc.py?")
-        terminal.type("\x1b")
+        await terminal.shows("Change calc.py?  +1 -1")
+        await terminal.answer("\x1b", "<> choose")
         await terminal.shows("???? + fertig")
         await terminal.shows("- done")
         assert "> go" in terminal.text

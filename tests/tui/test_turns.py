@@ -343,10 +343,12 @@ async def test_a_command_that_cannot_be_undone_is_red_and_offers_no_rule(drive):
 async def test_shift_tab_switches_the_mode_and_the_status_line_shows_it(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
-        for mode in ("accept-edits", "auto", "ask"):
+        gate = ui.app.agent.session.gate
+        for mode in ("accept-edits", "auto", "plan", "ask"):
             await ui.pilot.press("shift+tab")
-            await ui.shows(f" {mode} ")
-            assert ui.app.agent.session.gate.mode == mode
+            await ui.shows(f"\n {mode} ")
+            assert gate.plan == (mode == "plan")
+            assert mode in ("plan", gate.mode)
 
 
 async def test_enter_steers_a_running_turn_and_alt_enter_queues(drive):

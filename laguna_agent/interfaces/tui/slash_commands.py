@@ -212,10 +212,8 @@ class SlashCommands:
     # --- modes and settings ----------------------------------------------------------------
 
     def _mode(self, name: str) -> None:
-        if name in pickers.MODES:
+        if name:
             self.set_mode(name)
-        elif name:
-            self._notice(f"there is no mode {name}: {', '.join(pickers.MODES)}", "warning")
         else:
             self._app.push_screen(
                 pickers.mode_picker(), lambda chosen: self.set_mode(chosen) if chosen else None

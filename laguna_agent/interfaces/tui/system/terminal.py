@@ -41,10 +41,11 @@ from laguna_agent.log import log_error, log_path
 from laguna_agent.policy.sanitize import visible
 
 SUBSTITUTES = {
-    **dict.fromkeys("❯▸↳→", ">"), **dict.fromkeys("─–—⋯━", "-"), **dict.fromkeys("│▌▏▎▐", "|"),
+    **dict.fromkeys("❯▸↳→›", ">"), **dict.fromkeys("─–—−⋯━", "-"), **dict.fromkeys("│▌▏▎▐", "|"),
     **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼▲▼", "+"), "✓": "+", "✗": "x", "●": "*", "○": "o", "•": "*",
-    "·": ".", "…": ".", "∴": ":", "▾": "v", "≈": "~", "↑": "^", "↓": "v",
-    **dict.fromkeys("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"), **dict.fromkeys("“”", '"'), **dict.fromkeys("‘’", "'"),
+    "·": ".", "…": ".", "∴": ":", "▾": "v", "≈": "~", "↑": "^", "↓": "v", "←": "<",
+    "‹": "<", "⚠": "!", **dict.fromkeys("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"),
+    **dict.fromkeys("“”", '"'), **dict.fromkeys("‘’", "'"),
 }  # fmt: skip
 """Symbols of the same width for those that an encoding lacks."""
 _RESIZE_QUIET_S = 0.25
@@ -234,7 +235,7 @@ class TerminalApp(App[int]):
 
     fatal: LagunaError | None = None
     """The error to report after the interface has ended."""
-    _redraw_timer: Timer | None = None
+    _redraw_timer: Timer | None = None  # textual has a `_resize_timer` of its own
 
     def save_draft(self) -> None:
         """Save the typed text; called before the app ends with an error."""

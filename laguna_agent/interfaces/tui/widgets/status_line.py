@@ -88,7 +88,10 @@ class StatusLine(Widget):
             self.flashed = ""
 
     def render(self) -> Text:
-        width = self.size.width
+        return self.line(self.size.width)
+
+    def line(self, width: int) -> Text:
+        """What is shown in `width` cells."""
         left = self._modes()
         if self.flashed:
             flashed = visible(self.flashed, single_line=True)
