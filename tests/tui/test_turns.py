@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future
 
 import pytest
 from textual import events
 
-from laguna_agent.events import Reply
+from laguna_agent.actions import Decision, RunCommand
+from laguna_agent.events import ApprovalRequested, Reply
+from support.scenes import SCENES, SceneApp
 from support.scripted import call
 
 EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + b")
@@ -189,11 +192,42 @@ async def test_while_an_approval_is_open_the_activity_line_shows_that_escape_den
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
         await ui.send("fix it")
-        await ui.shows("waiting for your answer")
+        await ui.shows("waiting for you")
         assert "esc denies" in ui.shown
         await ui.choose("no")
         await ui.shows("Then not.")
         assert "esc denies" not in ui.shown
+
+
+async def test_a_list_of_completions_leaves_the_room_to_an_approval():
+    app = SceneApp()
+    async with app.run_test(size=(40, 12)) as pilot:
+        app.composer.focus()
+        await pilot.press("/")
+        await pilot.pause()
+        assert app.completion_list.is_open
+        await SCENES["asks_edit"](app, pilot)
+        await pilot.pause()
+        app.on_composer_word_changed(app.composer.WordChanged("/"))  # came late
+        assert app.approval.is_open
+        assert not app.completion_list.display
+        assert app.composer.text == "/"
+
+
+async def test_the_question_changes_together_with_what_is_asked(drive):
+    async with drive([EDIT, Reply(text="Then not.")]) as ui:
+        await ui.idle()
+        await ui.send("fix it")
+        await ui.shows("Change calc.py?")
+        card = ui.app.approval
+        decision = Decision(verdict="ask", rule="mode ask", reason="")
+        action = RunCommand(command="ls", cwd="/")
+        request = ApprovalRequested(call_id="b", tool="shell", action=action, decision=decision)
+        card.answer("no")
+        card.open(request, Future())
+        assert "Run this command?" in str(card.query_one("#approval-heading").render())
+        card.withdraw()
+        await ui.shows("Then not.")
 
 
 async def test_a_long_path_is_cut_in_the_heading_and_whole_in_the_scrolling_part(drive):

@@ -13,6 +13,7 @@ from textual import events
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Input
 
 from laguna_agent.errors import LagunaError, ModelError, ServerSettingsError
@@ -219,7 +220,8 @@ class LagunaApp(LayoutApp):
 
     def on_approval_asked(self, message: messages.ApprovalAsked) -> None:
         self.activity.await_approval()
-        self.screen_stack[0].query_one("#composer-row").display = False
+        self.completion.close()
+        self._composer_row.display = False
         self.approval.open(message.request, message.future)
         self._update_title()
         self.alert(f"{self.root.name}: laguna asks for your approval")
@@ -319,7 +321,8 @@ class LagunaApp(LayoutApp):
             self.queue.send(prompt, delivery)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
-        self.completion.complete(message.word)
+        if self._composer_row.display:  # it gives way to an approval
+            self.completion.complete(message.word)
 
     def on_text_area_changed(self) -> None:
         self._save_draft_soon()
@@ -368,9 +371,13 @@ class LagunaApp(LayoutApp):
         if event.input is self.search_line:
             self.search.search(event.value)
 
+    @property
+    def _composer_row(self) -> Widget:
+        return self.screen_stack[0].query_one("#composer-row")
+
     def _write_over_approval(self, event: events.Key | events.Paste) -> None:
         """Write a message below an approval, which stays open: what is typed is no answer."""
-        self.screen_stack[0].query_one("#composer-row").display = True
+        self._composer_row.display = True
         self.composer.focus()
         self.composer.post_message(
             events.Paste(event.text)
@@ -381,7 +388,8 @@ class LagunaApp(LayoutApp):
 
     def _return_to_approval(self) -> None:
         """Hide the composer and return to the open approval."""
-        self.screen_stack[0].query_one("#composer-row").display = False
+        self.completion.close()
+        self._composer_row.display = False
         self.approval.resume()
         self.approval.draw()
 
@@ -393,7 +401,7 @@ class LagunaApp(LayoutApp):
 
     def _approval_closed(self) -> None:
         """Focus the composer at once: the next key may already be on its way."""
-        self.screen_stack[0].query_one("#composer-row").display = True
+        self._composer_row.display = True
         self.screen_stack[0].set_focus(self.composer)
         self.activity.report("working")
         self._update_title()

@@ -6,6 +6,7 @@ Its height is fixed. It redraws only itself, four times a second, and only while
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _BAR_CELLS = 12
-_STOP_HINT, _DENY_HINT = " · esc stops", " · esc denies"
+_STOP_HINT = " · esc stops"
+_DENY_HINTS = (" · ←→ choose · esc denies", " · ←→ · esc denies")
+"""The longest first."""
 _RESERVED_CELLS = len("⠋  · 12 min 05 s") + len(_STOP_HINT)
 """Cells that a long activity name leaves for the clock and the key."""
 
@@ -44,7 +47,7 @@ class ActivityLine(Widget):
         """Whether something runs: loading, a turn, a command, a download."""
         self._what = ""
         self._detail = ""
-        self._key_hint = _STOP_HINT
+        self._key_hints: Sequence[str] = (_STOP_HINT,)
         self._share: float | None = None
         self._prefill: tuple[e.PrefillProgress, float] | None = None
         """The last report of prompt processing, and when it came."""
@@ -61,7 +64,7 @@ class ActivityLine(Widget):
         """Something starts to run; `hint` names the keys for it."""
         self.busy = True
         self._restart(what)
-        self._key_hint = hint
+        self._key_hints = (hint,)
         self.post_message(self.Begun())
 
     def end(self) -> None:
@@ -86,12 +89,12 @@ class ActivityLine(Widget):
 
     def await_approval(self) -> None:
         """Show that the agent waits for the user."""
-        self.report("waiting for your answer")
-        self._key_hint = _DENY_HINT
+        self.report("waiting for you")
+        self._key_hints = _DENY_HINTS
 
     def _restart(self, what: str) -> None:
         self._what, self._detail, self._share, self._prefill = what, "", None, None
-        self._key_hint = _STOP_HINT
+        self._key_hints = (_STOP_HINT,)
         self._since = time.monotonic()
         if self._timer is None and not self.still:
             self._timer = self.set_interval(0.25, self._tick)
@@ -181,8 +184,9 @@ class ActivityLine(Widget):
         forms.append(([*short[:1], *short[1:][-1:]], 0.0, 0))
         for shown, clock, bar in forms:
             line = self._line(shown, clock, bar)
-            if line.cell_len + len(self._key_hint) <= width:
-                return line.append(self._key_hint, style=self.palette.muted)
+            for hint in self._key_hints:
+                if line.cell_len + len(hint) <= width:
+                    return line.append(hint, style=self.palette.muted)
         line.truncate(width, overflow="ellipsis")
         return line
 

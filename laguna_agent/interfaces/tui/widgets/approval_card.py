@@ -90,6 +90,9 @@ class ApprovalCard(Vertical):
         self.set_class(bool(request.risks), "risky")
         self.choices.offer(approval_text.choices(request), refusal="no")
         self.draw()
+        # Its position comes after the layout; until then no question of an earlier request shows.
+        self.query_one("#approval-heading", Static).update(self._question)
+        self.border_title = ""
         self._scroll.scroll_home(animate=False)
         self.choices.focus()
 
