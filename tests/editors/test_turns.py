@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import asyncio
 import json
 import os
@@ -125,6 +126,13 @@ def test_a_tool_call_goes_from_pending_to_its_end(
     assert command[-1]["content"][0]["content"]["text"] == "```console\nout\n[exit 3]\n```"
     asked = {call["toolCall"]["toolCallId"] for call in editor.asked()}
     assert asked <= set(ids)
+    kinds = [update["sessionUpdate"] for update in editor.updates(session)]
+    between = kinds[kinds.index("tool_call") : len(kinds) - kinds[::-1].index("tool_call")]
+    assert between.count("usage_update") == 2  # each after its call: there a step ends
+    shown = [u for u in editor.updates(session) if "tool" in u["sessionUpdate"] or "used" in u]
+    for before, usage in itertools.pairwise(shown):
+        if "used" in usage and "used" not in before:
+            assert before["status"] in ("completed", "failed")
 
 
 def test_a_plan_is_shown_whole_and_without_what_was_dropped(

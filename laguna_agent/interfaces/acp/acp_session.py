@@ -21,7 +21,14 @@ from laguna_agent.agent.session import Session
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import Config
 from laguna_agent.errors import LagunaError
-from laguna_agent.events import ApprovalRequested, Event, TurnFinished, UserMessage
+from laguna_agent.events import (
+    ApprovalRequested,
+    Event,
+    Reply,
+    ToolFinished,
+    TurnFinished,
+    UserMessage,
+)
 from laguna_agent.interfaces.acp import commands, options, permissions
 from laguna_agent.interfaces.acp.client import Client, shows_terminal_output
 from laguna_agent.interfaces.acp.content import Block, prompt_text
@@ -50,6 +57,8 @@ class AcpSession:
         self._opening: asyncio.Task[Session] | None = None
         self._work: asyncio.Task[schema.PromptResponse] | None = None
         self._cancelled = False
+        self._calls_left = 0
+        """Calls of the last reply that have not ended."""
         self._titled = settings.resume is not None
         self._mode: Mode = settings.mode
         self._plan = settings.plan
@@ -148,7 +157,7 @@ class AcpSession:
 
     async def prompt(self, blocks: list[Block]) -> schema.PromptResponse:
         """Take a turn. Raises RequestError, LagunaError when it ends with an error."""
-        if self._work is not None and not self._work.done():
+        while self._work is not None and not self._work.done():
             if not self._cancelled:
                 raise RequestError(-32600, "a turn is running in this session: cancel it first")
             await asyncio.wait([self._work])
@@ -228,7 +237,15 @@ class AcpSession:
                 )
             return
         self.updates.show(event)
-        if event.type == "reply" and self._session is not None:
+        match event:
+            case Reply():
+                self._calls_left = len(event.tool_calls)
+            case ToolFinished():
+                self._calls_left -= 1
+            case _:
+                return
+        # Clients that write trajectories take this for the end of a step.
+        if self._calls_left <= 0 and self._session is not None:
             self._send_usage(self._session)
 
     def _send_usage(self, session: Session) -> None:
