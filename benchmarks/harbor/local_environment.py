@@ -1,6 +1,6 @@
 """An environment for Harbor without a container, on this machine: for trusted tasks only.
 
-bubblewrap gives each trial its own `/app`, `/logs`, `/tests`, `/tmp` and home directory. The rest of
+bubblewrap gives each trial its own `/app`, `/logs`, `/tests`, `/tmp` and home. The rest of
 the machine is there read-only, with its network: a task can read whatever you can. A Dockerfile is
 not built; `environment/` is copied to the working directory as it is.
 """

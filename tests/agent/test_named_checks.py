@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.agent.check.detection import named_check
+from laguna_agent.agent.context.first_message import _named
 from support.packs import write_files
 
 UNIT = "python3 -m unittest -q test_calc.py"
@@ -245,3 +246,11 @@ def test_long_pasted_text_is_looked_through_quickly(workspace: Path) -> None:
     log = "test_calc.py::test_add FAILED and then the errors of it «x» and fix the the the\n" * 5000
     assert named_check(f"What is this? {log}", workspace).command is None
     assert named_check("make " * 50_000 + "`npm test", workspace).command is None
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("unit", ["x", "-", "a/", "a.", "é", "`"])
+def test_a_line_without_end_is_read_and_does_not_hide_the_check(tmp_path: Path, unit: str) -> None:
+    task = f"See {unit * 100_000}\nMake `pytest -q` pass."
+    assert named_check(task, tmp_path).command == "pytest -q"
+    assert _named(task, ["a.py"]) == []

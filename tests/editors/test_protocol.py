@@ -107,7 +107,7 @@ def test_unknown_keys_and_meta_are_tolerated(
         ("session/set_config_option", {"configId": "mode", "value": "auto"}),
     ],
 )
-@pytest.mark.parametrize("name", ["261128-000000-none", "../../../etc", "", "."])
+@pytest.mark.parametrize("name", ["261128-000000-none", "../../../etc", "", ".", "x" * 5000])
 def test_an_unknown_session_is_an_error(
     editor: Editor, folder: Path, method: str, more: dict[str, Any], name: str
 ) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import asyncio
+import itertools
 import json
 import os
 from pathlib import Path
@@ -230,6 +230,19 @@ def test_an_editor_that_cannot_ask_denies(editor: Editor, folder: Path, model: P
     session = editor.new(folder)
     assert editor.prompt(session, "Change it")["stopReason"] == "end_turn"
     assert "could not ask" in model.messages[1][-1]["content"]
+
+
+def test_an_error_of_any_shape_denies_and_the_agent_stays(
+    editor: Editor, folder: Path, model: PlayedModel
+) -> None:
+    editor.answers["session/request_permission"] = lambda params: None
+    model.play(EDIT, says("Then not."))
+    session = editor.new(folder)
+    number = editor.send_prompt(session, "Change it")
+    asked = editor.until(lambda m: m.get("method") == "session/request_permission")
+    editor.write(b'{"jsonrpc": "2.0", "id": %d, "error": "no"}' % asked["id"])
+    assert editor.answer(number)["result"]["stopReason"] == "end_turn"
+    assert "two" in (folder / "a.txt").read_text()
 
 
 # --- stopping -----------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from laguna_agent.clip import clip_middle
+
 _RUNNERS = (
     r"(?:(?:python3?|uv run|poetry run) -m |uv run |poetry run )?(?:pytest|unittest)\b",
     r"python3? \S*test\S*\.py\b",
@@ -47,6 +49,9 @@ _PASTED = re.compile(
     r"|\n\nI ran `[^\n]*` \([^\n]*\):\n.*",  # the output of the person's own `!` commands
     re.MULTILINE | re.DOTALL,
 )
+_LONG_WORD = re.compile(r"(?<!\S)\S{400,}")  # no command; the patterns are slow on it
+_MOST_READ = 50_000
+"""Characters of a task that are looked at."""
 
 # In a sentence, «c0» stands for a test runner, «p1» for another program, «t2» for a test file.
 _TESTS = r"(?:(?:the|all|every|both) )*(?:tests? (?:in|of|from) )?"
@@ -137,7 +142,7 @@ class NamedCheck(NamedTuple):
 
 def named_check(task: str, workspace: Path) -> NamedCheck:
     """The command that the task names as its check, or one that is too doubtful to be it."""
-    typed = _PASTED.sub("", task)
+    typed = _typed(task)
     for line in typed.split("\n"):
         label = _LABEL.match(line.strip()) or _LABEL.match(re.split(r"[.;!?]\s", line)[-1].strip())
         if label and (command := _labelled(label[1].strip())):
@@ -164,8 +169,13 @@ def named_check(task: str, workspace: Path) -> NamedCheck:
 
 def is_question(task: str) -> bool:
     """Whether a task only asks for words."""
-    sentences = _sentences(_PASTED.sub("", task))
+    sentences = _sentences(_typed(task))
     return all(_is_question(sentence) or _NO_ASK.match(sentence) for sentence in sentences)
+
+
+def _typed(task: str) -> str:
+    """What a person wrote of a task, without what is pasted."""
+    return _PASTED.sub("", _LONG_WORD.sub("…", clip_middle(task, _MOST_READ)))
 
 
 def _sentences(text: str) -> list[str]:

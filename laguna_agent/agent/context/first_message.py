@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 64_000
 SMALL_REPOSITORY_FILES = 12
 TREE_LINES = 60
 _CHANGES = 20
-_PATHLIKE = re.compile(r"[\w.@+-]*(?:[/.][\w@+-]+)+")
+_PATHLIKE = re.compile(r"(?<![\w.@+-])[\w.@+-]*(?:[/.][\w@+-]+)+")
 _LANGUAGES = {
     ".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".rs": "rust",
     ".c": "c", ".h": "c", ".cpp": "cpp", ".java": "java", ".rb": "ruby", ".sh": "bash",

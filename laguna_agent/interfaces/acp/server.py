@@ -7,6 +7,7 @@ that of the package has no `session/delete` and keeps others behind a flag.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,8 @@ class AcpServer:
 
     async def _make(self, session_id: str, request: Any, **settings: Any) -> AcpSession:
         made = await asyncio.to_thread(self._settings, request.cwd, **settings)
+        if session_id in self._sessions:  # opened by another request meanwhile
+            return self._sessions[session_id]
         made.mcp = options.mcp_servers(request.mcp_servers or [])
         session = self._sessions[session_id] = AcpSession(session_id, made, self._client)
         return session
@@ -266,6 +269,6 @@ def _root(cwd: str) -> Path:
     from laguna_agent.paths import repository_root
 
     path = Path(cwd)
-    if not path.is_absolute() or not path.is_dir():
+    if not path.is_absolute() or not os.path.isdir(path):
         raise RequestError(-32602, f"`cwd` is no directory by its absolute path: {cwd[:200]}")
     return repository_root(path)

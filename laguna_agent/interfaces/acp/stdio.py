@@ -63,6 +63,8 @@ class StdioTransport:
                 self._refuse(-32700, "Parse error")
                 continue
             if _is_message(message):
+                if not isinstance(message.get("error", {}), dict | None):
+                    message["error"] = {"message": str(message["error"])}
                 return message
             self._refuse(-32600, "Invalid request")
         return None

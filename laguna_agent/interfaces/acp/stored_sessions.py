@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def find_session(session_id: str, cwd: str | None = None) -> Path | None:
     else:
         places = sorted(state_dir().glob("*/sessions"))
     found = (place / session_id for place in places)
-    return next((path for path in found if (path / "events.jsonl").is_file()), None)
+    return next((path for path in found if os.path.isfile(path / "events.jsonl")), None)
 
 
 def replay(directory: Path, show: Callable[[Event], None] | None) -> KeptSettings | None:
