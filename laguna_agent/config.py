@@ -29,7 +29,7 @@ from pydantic import (
 
 from laguna_agent.actions import Mode, Verdict
 from laguna_agent.errors import UsageError, did_you_mean
-from laguna_agent.mcp_json import MCP_JSON, read_mcp_json
+from laguna_agent.mcp_json import MCP_JSON, MOST_SERVERS, read_mcp_json
 from laguna_agent.paths import config_dir
 from laguna_agent.toml_errors import key_line, readable, syntax_mistake, toml_line
 
@@ -253,7 +253,9 @@ class McpServerConfig(_Section):
     """Variables for it, which gets no others but `PATH`, `HOME` and the like. `${NAME}` is a
     variable of yours, `${NAME:-text}` one with a default; so in `args`, `url` and `headers`."""
     cwd: str | None = None
-    """The directory it starts in; by default the repository."""
+    """The directory it starts in, relative to the repository. By default the repository, but your
+    home for a server of yours with `network`, `env` or without the sandbox: many load what lies
+    where they start."""
     url: str | None = None
     """Where a server with streamable HTTP is."""
     headers: dict[str, str] = {}
@@ -529,6 +531,8 @@ def _refuse_forbidden(path: Path, text: str, data: Mapping[str, Any]) -> None:
                 hint=f"Put one that runs outside into {config_dir() / 'config.toml'}.",
             )
     servers = data.get("mcp")
+    if isinstance(servers, Mapping) and len(servers) > MOST_SERVERS:
+        raise UsageError(f"{path} names more than {MOST_SERVERS} MCP servers")
     for name, server in servers.items() if isinstance(servers, Mapping) else ():
         for key in MCP_OWN if isinstance(server, Mapping) else ():
             if key in server:

@@ -10,6 +10,7 @@ from typing import Any
 from laguna_agent.errors import UsageError
 
 MCP_JSON = ".mcp.json"
+MOST_SERVERS = 100
 _KEYS = ("command", "args", "env", "cwd", "url", "headers")
 """The keys that all agents share; what else they write into it is theirs."""
 
@@ -30,6 +31,8 @@ def read_mcp_json(path: Path) -> dict[str, dict[str, Any]]:
     servers = data.get("mcpServers", {}) if isinstance(data, Mapping) else None
     if not isinstance(servers, Mapping):
         raise UsageError(f"{path}: `mcpServers` is not an object")
+    if len(servers) > MOST_SERVERS:
+        raise UsageError(f"{path} names more than {MOST_SERVERS} servers")
     found: dict[str, dict[str, Any]] = {}
     for name, given in servers.items():
         if not isinstance(given, Mapping):

@@ -88,7 +88,7 @@ def make_services(
     notices += unusable
     notices += unknown_tools(config.hooks, {*builtin_tools(), *pack.tool_files})
     thinking = bool(pack.thinking if config.thinking is None else config.thinking)
-    servers = make_mcp_servers(settings, root, sandbox)
+    servers = make_mcp_servers(settings, root, sandbox, lambda: gate.mode != "allow-all")
     tools, unapproved = _make_tools(config, model, skills, servers, thinking=thinking)
     notices += unapproved_notice(unapproved)
     tool_context = ToolContext(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from laguna_agent.actions import McpPlace
@@ -12,7 +13,7 @@ from laguna_agent.config import McpServerConfig
 from laguna_agent.errors import UsageError
 from laguna_agent.policy.environment import OFFLINE, Inheritance, is_inherited
 from laguna_agent.policy.sandbox import NoSandbox, SandboxKind
-from laguna_agent.programs import search_path
+from laguna_agent.programs import find_program, search_path
 
 _BASE = frozenset(
     {"HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"}
@@ -43,13 +44,8 @@ def place_of(sandbox: SandboxKind, config: McpServerConfig) -> McpPlace:
     return "network" if sandbox.network else "sandbox"
 
 
-def server_environment(
-    sandbox: SandboxKind,
-    config: McpServerConfig,
-    source: Mapping[str, str],
-    inheritance: Inheritance,
-) -> dict[str, str]:
-    """Exactly the variables of a server. Raises UsageError for one that may not be passed on."""
+def server_environment(sandbox: SandboxKind) -> dict[str, str]:
+    """The variables that every server in this sandbox gets."""
     inherited = sandbox.environment()
     kept = {
         name: value
@@ -62,8 +58,35 @@ def server_environment(
         # npm has a cache of its own, where the sandbox lets nobody write.
         cache = kept.get("XDG_CACHE_HOME") or os.path.join(kept.get("HOME", "/tmp"), ".cache")
         kept["NPM_CONFIG_CACHE"] = os.path.join(cache, "npm")
-    given = {name: filled(value, config, source, inheritance) for name, value in config.env.items()}
-    return {**kept, **given}
+    return kept
+
+
+def given_variables(
+    config: McpServerConfig, source: Mapping[str, str], inheritance: Inheritance
+) -> dict[str, str]:
+    """The variables that its definition gives a server. Raises UsageError for one that cannot be
+    set or may not be passed on."""
+    for name, value in config.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise UsageError(f"its variable `{name[:40]}` cannot be set")
+    return {name: filled(value, config, source, inheritance) for name, value in config.env.items()}
+
+
+def set_inside(argv: Sequence[str], given: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """A command for the sandbox that sets the `given` variables and then runs `argv`, and the
+    variables that carry them there.
+
+    Under their own names, LD_PRELOAD and the like would have the programs that set the sandbox up
+    load code outside of it.
+    """
+    if not given:
+        return list(argv), {}
+    carried = {f"LAGUNA_MCP_{number}": value for number, value in enumerate(given.values())}
+    script = ["exec /usr/bin/env", *(f"-u {name}" for name in carried)]
+    pairs = zip(given, carried, strict=True)
+    script += [f'{shlex.quote(name)}="${carrier}"' for name, carrier in pairs]
+    bash = find_program("bash") or "/bin/bash"
+    return [bash, "-p", "-c", f'{" ".join(script)} "$@"', "bash", *argv], carried
 
 
 def filled(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import shlex
 import stat
 import tomllib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ _RUNS_ANOTHER = re.compile(
 _MOST_FOLDERS = 5_000
 """Folders that are searched for instruction files, those nearest to the root first."""
 _MOST_FILES = 2_000
+_MOST_PLACES = 8
+"""Directories in which a file that a command names is looked for."""
 _MOST_BYTES = 64 << 20
 
 
@@ -227,14 +230,24 @@ def _programs(root: Path, settings: list[Path]) -> set[Path]:
 
 def named_files(command: str, root: Path) -> set[str]:
     """Names, relative to `root`, of the files of a repository that a command names."""
-    found = set()
-    for word in _words(command):
+    found: set[str] = set()
+    words = _words(command)
+    places = [root]
+    for before, word in itertools.pairwise(words):
+        if before == "cd" and len(places) < _MOST_PLACES:
+            places.append(places[-1] / word)
+    for word in dict.fromkeys(words):
         if any(character.isspace() for character in word):  # bash -c 'scripts/x.sh -v'
             found |= named_files(word, root) if word != command else set()
         for part in (word, word.rpartition("=")[2]):
-            if name := _name_below(part, root):
-                found.add(name)
+            found.update(name for place in places if (name := _name_below(part, root, place)))
     return found
+
+
+def server_command(command: str, arguments: Sequence[str], cwd: str | None) -> str:
+    """The command line of an MCP server that starts in `cwd`, relative to the repository."""
+    line = shlex.join([command, *arguments])
+    return f"cd {shlex.quote(cwd)} && {line}" if cwd and cwd != "." else line
 
 
 def run_files(command: str, root: Path) -> set[str]:
@@ -262,9 +275,9 @@ def run_files(command: str, root: Path) -> set[str]:
     return found
 
 
-def _name_below(word: str, root: Path) -> str | None:
-    """The name of the file that a word names, if there is one below `root`."""
-    target = Path(os.path.normpath(root / re.sub(r"^\$(PWD|\{PWD\})/", "", word)))
+def _name_below(word: str, root: Path, place: Path | None = None) -> str | None:
+    """The name of the file that a word names, read at a place, if there is one below `root`."""
+    target = Path(os.path.normpath((place or root) / re.sub(r"^\$(PWD|\{PWD\})/", "", word)))
     below = sensitive_paths.is_under(target, root) and _is_file(target)
     return os.path.relpath(target, root) if below else None
 
@@ -290,9 +303,11 @@ def _commands_of(data: bytes, suffix: str) -> Iterator[str]:
 
 def _strings(node: Any, key: str) -> Iterator[str]:
     if isinstance(node, dict):
-        command, arguments = node.get("command"), node.get("args")
+        command, arguments, cwd = node.get("command"), node.get("args"), node.get("cwd")
+        arguments = [] if arguments is None and isinstance(cwd, str) else arguments
         if isinstance(command, str) and isinstance(arguments, list):  # an MCP server
-            yield shlex.join([command, *map(str, arguments)])
+            cwd = cwd if isinstance(cwd, str) else None
+            yield server_command(command, [*map(str, arguments)], cwd)
             node = {**node, "command": None}
         for name, value in node.items():
             yield from _strings(value, name)

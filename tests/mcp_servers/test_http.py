@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from laguna_agent.tools.mcp.connection import Connection
 from laguna_agent.tools.mcp.launch import ServerError
-from laguna_agent.tools.mcp.login import Callback, login_file, new_login, stored_login
+from laguna_agent.tools.mcp.login import Callback, new_login, stored_login
+from laguna_agent.tools.mcp.login_file import login_file
 
 Make = Callable[..., Connection]
 
@@ -180,7 +181,7 @@ class Guarded(Legacy):
         super().__init__()
         self.url = ""
         self.given: list[dict[str, str]] = []
-        self.valid = "token1"
+        self.valid, self.refresh = "token1", "refresh1"
 
     @property
     def app(self) -> Starlette:
@@ -190,7 +191,7 @@ class Guarded(Legacy):
                 Route("/.well-known/oauth-protected-resource/mcp", self.resource),
                 Route("/.well-known/oauth-authorization-server", self.metadata),
                 Route("/register", self.register, methods=["POST"]),
-                Route("/token", self.token, methods=["POST"]),
+                Route("/give/token", self.token, methods=["POST"]),
             ]
         )
 
@@ -207,7 +208,7 @@ class Guarded(Legacy):
             {
                 "issuer": self.url,
                 "authorization_endpoint": f"{self.url}/authorize",
-                "token_endpoint": f"{self.url}/token",
+                "token_endpoint": f"{self.url}/give/token",
                 "registration_endpoint": f"{self.url}/register",
                 "response_types_supported": ["code"],
                 "code_challenge_methods_supported": ["S256"],
@@ -221,9 +222,12 @@ class Guarded(Legacy):
         form = {key: str(value) for key, value in (await request.form()).items()}
         self.given.append(form)
         if form["grant_type"] == "refresh_token":
-            self.valid = "token2"
-        token = {"access_token": self.valid, "token_type": "Bearer", "refresh_token": "refresh"}
-        return JSONResponse({**token, "expires_in": 3600})
+            if form["refresh_token"] != self.refresh:  # an old one, which ends the login
+                self.valid = self.refresh = "ended"
+                return JSONResponse({"error": "invalid_grant"}, status_code=400)
+            self.valid, self.refresh = f"{self.valid}+", f"{self.refresh}+"
+        token = {"access_token": self.valid, "token_type": "Bearer", "expires_in": 3600}
+        return JSONResponse({**token, "refresh_token": self.refresh})
 
 
 async def _never() -> str:
@@ -285,3 +289,74 @@ async def test_without_a_login_or_with_one_that_ended_the_way_to_log_in_is_named
     login_file(url).write_text(json.dumps({"tokens": ended, "client": {"client_id": "x"}}))
     with pytest.raises(ServerError, match="laguna mcp login test"):
         await _call(reach_url(url, login=stored_login))
+
+
+async def _logged_in(server: Guarded, serve: Any, reach_url: Make) -> str:
+    """Log in at a server; returns its address."""
+    server.url = await serve(server.app)
+    url = f"{server.url}/mcp"
+    pasted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    callback = Callback(lambda address: pasted.set_result("c1"), lambda: _wait(pasted))
+    provider = new_login(url, await callback.start(), callback)
+    assert await _call(reach_url(url, login=lambda address: provider)) == "3"
+    await callback.stop()
+    return url
+
+
+@pytest.mark.parametrize("how", ["it says so", "the server refuses it", "twice at once"])
+async def test_a_token_that_has_ended_is_renewed_once_where_the_login_named(
+    serve: Any, reach_url: Make, how: str
+) -> None:
+    server = Guarded()
+    url = await _logged_in(server, serve, reach_url)
+    kept = json.loads(login_file(url).read_text())
+    assert kept["renewal"]["endpoint"] == f"{server.url}/give/token"
+    if how == "it says so":
+        login_file(url).write_text(json.dumps({**kept, "until": 1}))
+    else:
+        server.valid = "token2"
+
+    connections = [reach_url(url, login=stored_login) for _ in range(3 if "twice" in how else 1)]
+    answers = await asyncio.gather(*map(_call, connections))
+
+    assert set(answers) == {"3"}
+    assert [form["grant_type"] for form in server.given[1:]] == ["refresh_token"]
+    tokens = json.loads(login_file(url).read_text())["tokens"]
+    assert (tokens["access_token"], tokens["refresh_token"]) == (server.valid, "refresh1+")
+    assert stat.S_IMODE(login_file(url).stat().st_mode) == 0o600
+
+
+async def test_a_login_that_has_ended_asks_nobody_and_looks_nowhere_else(
+    serve: Any, reach_url: Make
+) -> None:
+    server = Guarded()
+    url = await _logged_in(server, serve, reach_url)
+    server.valid = server.refresh = "ended"
+    asked = [0]
+
+    async def resource(request: Request) -> Response:
+        asked[0] += 1
+        return JSONResponse({})
+
+    server.resource = resource  # type: ignore[method-assign]
+    with pytest.raises(ServerError, match="laguna mcp login test"):
+        await _call(reach_url(url, login=stored_login))
+    assert asked == [0]
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    serve: Any, reach_url: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = []
+
+    async def answer(request: Request, error: Exception) -> Response:
+        hosts.append(request.headers["host"])
+        return Response(status_code=404)
+
+    proxy = Starlette(exception_handlers={404: answer})
+    monkeypatch.setenv("HTTP_PROXY", await serve(proxy))
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ServerError, match="HTTP status 404"):
+        await _call(reach_url("http://mcp.invalid/mcp"))
+    assert set(hosts) == {"mcp.invalid"}

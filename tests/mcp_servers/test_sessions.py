@@ -14,6 +14,7 @@ from laguna_agent.agent.approval import Approval
 from laguna_agent.config import McpServerConfig
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ApprovalRequested, Notice, Reply
+from laguna_agent.paths import state_dir
 from laguna_agent.policy.environment import Inheritance
 from laguna_agent.policy.mcp_servers import filled
 from support.scripted import call, calls, end_of, open_scripted, results_of, take
@@ -45,7 +46,8 @@ def workspace(root: Path) -> Path:
 def servers(*faults: str, **settings: Any) -> dict[str, Any]:
     """The configuration of one server, as flags."""
     arguments = ["-I", "-S", "server.py", *faults]
-    return {"mcp": {"test": {"command": sys.executable, "args": arguments, **settings}}}
+    server = {"command": sys.executable, "args": arguments, "cwd": ".", **settings}
+    return {"mcp": {"test": server}}
 
 
 def mcp(op: str, **arguments: Any) -> Reply:
@@ -348,3 +350,9 @@ async def test_answers_are_bounded_and_what_is_no_text_is_named(run: Any) -> Non
     assert (failed.ok, failed.content) == (False, "no such issue")
     assert "gave no usable answer" in nonsense.content
     assert "whole text" in saved.content
+
+
+async def test_what_nobody_was_asked_about_is_not_approved_for_later(run: Any) -> None:
+    events, _ = await run(ADD, mode="allow-all")
+    assert results_of(events)[0].content == "3"
+    assert not list((state_dir() / "mcp").glob("*.json"))

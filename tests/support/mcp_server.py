@@ -113,8 +113,17 @@ def serve(request: dict) -> None:
             reply(request, {"tools": found, "nextCursor": str(cursor + 1)})
         else:
             reply(request, {"tools": tools()})
+            if "deaf" in FAULTS:
+                time.sleep(60)
     elif method == "tools/call":
         params = request["params"]
+        if progress := params["arguments"].get("progress"):
+            token = params["_meta"]["progressToken"]
+            about = {"progressToken": token, "progress": 1, "message": progress}
+            send({"jsonrpc": "2.0", "method": "notifications/progress", "params": about})
+        if error := params["arguments"].get("error"):
+            send({"jsonrpc": "2.0", "id": request["id"], "error": error})
+            return
         if params["name"] == "echo" and params["arguments"].get("change"):
             with open(FAULTS["describe"], "w", encoding="utf-8") as file:
                 file.write(params["arguments"]["change"])

@@ -22,6 +22,7 @@ from laguna_agent.clip import clip
 from laguna_agent.config import McpServerConfig
 from laguna_agent.tools.mcp.launch import Address, Launch, ServerError, Traces
 from laguna_agent.tools.mcp.offers import Offer, make_offer
+from laguna_agent.tools.terminal.ansi import clean_text
 
 if TYPE_CHECKING:
     import httpx2
@@ -38,6 +39,7 @@ Login = Callable[[str], "httpx2.Auth | None"]
 _MOST_TOOLS, _MOST_PAGES = 500, 50
 _CLOSE_S = 5.0
 _MOST_TEXT = 700
+_MOST_PROGRESS = 1_000
 
 
 class Listing(NamedTuple):
@@ -98,13 +100,20 @@ class Connection:
             client = await self._connected()
             self._traces.problem, self._traces.status = "", None
             try:
-                return await self._call_once(client, tool, arguments, on_progress)
+                # The package counts the time from when a request was sent, which may be never.
+                async with asyncio.timeout(self.config.timeout + _CLOSE_S):
+                    return await self._call_once(client, tool, arguments, on_progress)
+            except TimeoutError:
+                await self.stop()
+                raise self._lost("", timed_out=True) from None
             except MCPError as error:
-                timed_out = error.code == REQUEST_TIMEOUT
-                if timed_out or error.code == CONNECTION_CLOSED or self._ended.is_set():
+                # Servers send these codes too.
+                timed_out = error.code == REQUEST_TIMEOUT and error.message.endswith("timed out")
+                closed = error.code == CONNECTION_CLOSED and error.message == "Connection closed"
+                if timed_out or closed or self._ended.is_set():
                     raise self._lost(error.message, timed_out=timed_out) from None
                 # It has forgotten the session, so it did not run the call.
-                forgotten = error.code == INVALID_REQUEST and "session" in error.message.lower()
+                forgotten = error.code == INVALID_REQUEST and self._traces.status == 404
                 if forgotten and not last:
                     await self.stop()
                     continue
@@ -118,9 +127,15 @@ class Connection:
     ) -> CallToolResult:
         import mcp_types
 
+        shown = 0
+
         async def show(progress: float, total: float | None, message: str | None) -> None:
-            of = f"/{total:g}" if total else ""
-            on_progress(f"{message[:200] if message else ''} {progress:g}{of}".strip() + "\n")
+            nonlocal shown
+            shown += 1
+            if shown <= _MOST_PROGRESS:
+                of = f"/{total:g}" if total else ""
+                said = clip(clean_text((message or "")[:_MOST_TEXT]), 200)
+                on_progress(f"{said} {progress:g}{of}".strip() + "\n")
 
         # Not `Client.call_tool`, which compiles the patterns of the server's own output schema.
         result = await client.session.send_request(
@@ -280,7 +295,7 @@ class Connection:
     # --- what went wrong ------------------------------------------------------------------------
 
     def _error(self, problem: str) -> ServerError:
-        return ServerError(clip(f"the MCP server {self.name} {problem}", _MOST_TEXT))
+        return ServerError(clip(clean_text(f"the MCP server {self.name} {problem}"), _MOST_TEXT))
 
     def _within_start(self) -> str:
         return f" within {self.config.startup_timeout:g} s"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
@@ -30,12 +30,7 @@ async def http_transport(
     # How long an answer may take is the business of the call.
     timeout = httpx2.Timeout(_CONNECT_S, read=None)
     async with (
-        httpx2.AsyncClient(
-            headers=address.headers,
-            auth=auth,
-            timeout=timeout,
-            transport=_Bounded(httpx2.AsyncHTTPTransport(trust_env=True), traces),
-        ) as client,
+        _Client(traces, headers=address.headers, auth=auth, timeout=timeout) as client,
         streamable_http_client(
             address.url, http_client=client, max_sse_event_size=MOST_BYTES
         ) as streams,
@@ -43,31 +38,30 @@ async def http_transport(
         yield streams
 
 
-class _Bounded(httpx2.AsyncBaseTransport):
-    """Passes requests on, bounds their answers, and notes errors."""
+class _Client(httpx2.AsyncClient):
+    """Bounds answers and notes errors. It uses the proxies that the environment names."""
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, traces: Traces) -> None:
-        self._inner, self._traces = inner, traces
+    def __init__(self, traces: Traces, **options: Any) -> None:
+        super().__init__(event_hooks={"response": [self._bound]}, **options)
+        self._traces = traces
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request."""
         try:
-            response = await self._inner.handle_async_request(request)
+            return await super().send(request, **options)
         except httpx2.TransportError as error:
-            self._traces.problem = f"{request.url.host} cannot be reached: {error}"
+            self._traces.problem = f"{error.request.url.host} cannot be reached: {error}"
             raise
+
+    async def _bound(self, response: httpx2.Response) -> None:
         status = response.status_code
-        if request.method == "POST":
+        # Not what a login asks of others.
+        if "text/event-stream" in response.request.headers.get("accept", ""):
             self._traces.problem = ""
             self._traces.status = status if status >= 400 else None
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _BoundedStream(response.stream, self._traces)
-        return response
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._inner.aclose()
 
 
 class _BoundedStream(httpx2.AsyncByteStream):

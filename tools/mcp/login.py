@@ -3,98 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import html
-import json
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from laguna_agent.atomic_write import atomic_write
-from laguna_agent.paths import make_private, state_dir
 from laguna_agent.tools.mcp.launch import ServerError
+from laguna_agent.tools.mcp.login_file import LoginFile, login_file
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
-    from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
-_MOST_BYTES = 1 << 20
 _MOST_REQUEST = 16 << 10
 ReadLine = Callable[[], Awaitable[str]]
 """Reads a line that a person enters; never answers where nobody can."""
 
 
-def login_file(url: str) -> Path:
-    """Where the login at an address is kept."""
-    digest = hashlib.sha256(url.encode()).hexdigest()
-    return state_dir() / "mcp" / f"login-{digest[:24]}.json"
+def stored_login(url: str) -> httpx2.Auth | None:
+    """The login at an address as it was stored, renewed when it must be; None without one.
 
-
-class LoginFile:
-    """The tokens of one address, in a file that only this user can read.
-
-    Implements `TokenStorage` of the package `mcp`. With `fresh`, what is there is not used, and is
-    replaced once a login has succeeded.
-    """
-
-    def __init__(
-        self, url: str, *, fresh: bool = False, client: dict[str, Any] | None = None
-    ) -> None:
-        self.path = login_file(url)
-        self._data: dict[str, Any] = {} if fresh else self._read()
-        if client is not None:
-            self._data["client"] = client
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            if self.path.stat().st_size > _MOST_BYTES:
-                return {}
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    def _write(self) -> None:
-        make_private(self.path.parent)
-        atomic_write(self.path, json.dumps({"schema": "laguna.mcp-login/1", **self._data}))
-
-    async def get_tokens(self) -> OAuthToken | None:
-        """The tokens, or None."""
-        from mcp.shared.auth import OAuthToken
-
-        with suppress(ValueError):
-            return OAuthToken.model_validate(self._data.get("tokens"))
-        return None
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Keep new tokens."""
-        self._data["tokens"] = tokens.model_dump(mode="json", exclude_none=True)
-        self._write()
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """What the server knows laguna as, or None."""
-        from mcp.shared.auth import OAuthClientInformationFull
-
-        with suppress(ValueError):
-            return OAuthClientInformationFull.model_validate(self._data.get("client"))
-        return None
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep it; it is written with the tokens."""
-        self._data["client"] = client_info.model_dump(mode="json", exclude_none=True)
-
-
-def stored_login(url: str) -> OAuthClientProvider | None:
-    """The login at an address as it was stored, refreshed when it must be; None without one.
-
-    It asks nobody: where it holds no longer, the server's refusal stands.
+    It asks nobody, and nothing but the place that the login named: where it holds no longer, the
+    server's refusal stands.
     """
     if not login_file(url).exists():
         return None
-    return _provider(url, LoginFile(url), "http://127.0.0.1/callback", None, None)
+    from laguna_agent.tools.mcp.renewal import StoredLogin
+
+    return StoredLogin(LoginFile(url))
 
 
 class Callback:
@@ -190,20 +127,11 @@ def new_login(
             "redirect_uris": [redirect],
             "token_endpoint_auth_method": "none",
         }
-    storage = LoginFile(url, fresh=True, client=client)
-    return _provider(url, storage, redirect, callback.show, callback.wait)
-
-
-def _provider(
-    url: str,
-    storage: LoginFile,
-    redirect: str,
-    show: Callable[[str], Awaitable[None]] | None,
-    wait: Callable[[], Awaitable[AuthorizationCodeResult]] | None,
-) -> OAuthClientProvider:
-    from mcp.client.auth import OAuthClientProvider
     from mcp.shared.auth import OAuthClientMetadata
 
+    from laguna_agent.tools.mcp.renewal import NewLogin
+
+    storage = LoginFile(url, client=client)
     metadata = OAuthClientMetadata.model_validate(
         {
             "client_name": "laguna",
@@ -212,12 +140,4 @@ def _provider(
             "token_endpoint_auth_method": "none",
         }
     )
-    return OAuthClientProvider(url, metadata, storage, show, wait)
-
-
-def forget_login(url: str) -> bool:
-    """Remove the login at an address; says whether there was one."""
-    with suppress(FileNotFoundError):
-        os.unlink(login_file(url))
-        return True
-    return False
+    return NewLogin(url, metadata, storage, callback.show, callback.wait)

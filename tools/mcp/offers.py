@@ -88,15 +88,18 @@ def plain_name(name: str) -> str:
 
 
 def unique_names(names: Iterable[str], taken: Callable[[str], bool]) -> dict[str, str]:
-    """A plain name for each of these, none of them twice or `taken`."""
+    """A plain name for each of these, none of them `taken`, or twice but for its case.
+
+    What is plain already keeps its name, so that no other one can take it.
+    """
     found: dict[str, str] = {}
     used: set[str] = set()
-    for name in sorted(set(names)):
-        base, number = plain_name(name), 1
-        plain = base
-        while plain in used or taken(plain):
-            number += 1
+    numbers: dict[str, int] = {}
+    for name in sorted(set(names), key=lambda name: (plain_name(name) != name, name)):
+        base = plain = plain_name(name)
+        while plain.casefold() in used or taken(plain):
+            number = numbers[base] = numbers.get(base, 1) + 1
             plain = f"{base[: _MOST_NAME - 4]}_{number}"
-        used.add(plain)
+        used.add(plain.casefold())
         found[name] = plain
     return found

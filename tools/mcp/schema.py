@@ -8,6 +8,7 @@ was left out, never something else; the server checks what it gets.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,9 +152,12 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, str | int | float | bool) and len(str(value)) <= _MOST_TEXT
-    )
+    """Whether a value can be shown as it is, and is equal to itself once it is stored."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return len(value) <= _MOST_TEXT and clean_text(value) == value
+    return value is None or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _is_bound(key: str, value: Any) -> bool:

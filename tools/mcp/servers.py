@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from laguna_agent.actions import Action, ApproveMcpTools, CallMcpTool, McpPlace, Network
+from laguna_agent.actions import Action, ApproveMcpTools, CallMcpTool, McpPlace
 from laguna_agent.config import McpServerConfig
 from laguna_agent.tools.mcp.connection import Connection, Login, Reach
 from laguna_agent.tools.mcp.launch import ServerError
@@ -27,6 +27,7 @@ from laguna_agent.tools.mcp.offers import (
 from laguna_agent.tools.tool import Permit
 
 _MOST_FOUND = 12
+_MOST_STARTING = 8
 _WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -42,9 +43,11 @@ class ServerSetup:
     """The command line or the address, for people."""
     reach: Reach
     approved: ApprovedTools
-    host: str = ""
-    """The host that must be permitted first, for a server that a project names."""
+    starts: tuple[Action, ...] = ()
+    """What must be permitted before it is started."""
     login: Login | None = None
+    is_kept: Callable[[], bool] = lambda: True
+    """Whether what is permitted now is kept: not where nobody is asked."""
 
 
 class McpServer:
@@ -99,7 +102,7 @@ class McpServer:
 
     async def refresh_permitted(self, permit: Permit, wanted: str | None = None) -> None:
         """`refresh`, once its host is permitted where a project names it."""
-        refused = await permitted(self.start_actions(), permit)
+        refused = await permitted(self.setup.starts, permit)
         if refused is not None:
             raise ServerError(f"the MCP server {self.name} may not be used: {refused}")
         await self.refresh(permit, wanted)
@@ -121,7 +124,8 @@ class McpServer:
         if (refused := await permit(action)) is not None:
             raise ServerError(f"the tools of the MCP server {self.name} may not be used: {refused}")
         self.allowed.update((offer.name, offer) for offer in new)
-        await asyncio.to_thread(approve, self.setup.approved, new)
+        if self.setup.is_kept():
+            await asyncio.to_thread(approve, self.setup.approved, new)
 
     def offer(self, tool: str) -> Offer:
         """The tool with this plain name. Raises ServerError, with what there is."""
@@ -144,18 +148,18 @@ class McpServer:
     def actions(self, tool: str, arguments: str) -> list[Action]:
         """The side effects of a call."""
         call = CallMcpTool(server=self.name, tool=tool, arguments=arguments, place=self.setup.place)
-        return [*self.start_actions(), call]
-
-    def start_actions(self) -> list[Action]:
-        """What must be permitted before it is started."""
-        return [Network(host=self.setup.host)] if self.setup.host else []
+        return [*self.setup.starts, call]
 
 
 class McpServers:
     """All servers of a session. Closed with `aclose`."""
 
     def __init__(self, setups: Sequence[ServerSetup]) -> None:
-        names = unique_names([setup.name for setup in setups], lambda name: False)
+        # A server that a project or an editor names takes no name away from the person's.
+        own = unique_names([one.name for one in setups if one.config.origin == "user"], _never)
+        theirs = [one.name for one in setups if one.name not in own]
+        used = {name.casefold() for name in own.values()}
+        names = {**own, **unique_names(theirs, lambda name: name.casefold() in used)}
         self.by_name = {
             names[setup.name]: McpServer(names[setup.name], setup)
             for setup in sorted(setups, key=lambda setup: setup.name)
@@ -194,15 +198,19 @@ class McpServers:
         unknown = [server for server in self.by_name.values() if not server.is_known]
         problems, allowed = [], []
         for server in unknown:
-            refused = await permitted(server.start_actions(), permit)
+            refused = await permitted(server.setup.starts, permit)
             if refused is None:
                 allowed.append(server)
             else:
                 problems.append(f"the MCP server {server.name} may not be used: {refused}")
-        # They start at the same time; people are asked one after the other.
-        listed = await asyncio.gather(
-            *(server.connection.listing() for server in allowed), return_exceptions=True
-        )
+        # Several start at the same time; people are asked one after the other.
+        room = asyncio.Semaphore(_MOST_STARTING)
+
+        async def start(server: McpServer) -> None:
+            async with room:
+                await server.connection.listing()
+
+        listed = await asyncio.gather(*map(start, allowed), return_exceptions=True)
         for server, outcome in zip(allowed, listed, strict=True):
             try:
                 if isinstance(outcome, BaseException):
@@ -226,6 +234,10 @@ async def permitted(actions: Sequence[Action], permit: Permit) -> str | None:
     return None
 
 
+def _never(name: str) -> bool:
+    return False
+
+
 def _score(words: set[str], name: str, description: str) -> float:
     """How well a tool fits: words of its name count more than those of its description."""
     named, described = set(_WORD.findall(name.lower())), set(_WORD.findall(description.lower()))
@@ -242,9 +254,9 @@ def _score(words: set[str], name: str, description: str) -> float:
 def declared_names(servers: McpServers, taken: Callable[[str], bool]) -> dict[str, tuple[str, str]]:
     """Of the tools to declare, the name that the model calls each by: (server, tool) by name."""
     wanted = {
-        f"{server.name}_{plain_name(tool)}": (server.name, plain_name(tool))
+        f"{server.name}_{plain_name(tool)}".replace(".", "_"): (server.name, plain_name(tool))
         for server in servers.by_name.values()
         for tool in server.setup.config.declare
     }
     names = unique_names(wanted, taken)
-    return {names[full].replace(".", "_"): pair for full, pair in wanted.items()}
+    return {names[full]: pair for full, pair in wanted.items()}

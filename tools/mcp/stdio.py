@@ -32,6 +32,8 @@ MOST_BYTES = 8 << 20
 """Bytes of one message."""
 _MOST_REQUESTS = 64
 """Requests of a server that wait for an answer, which it must read."""
+_MOST_UNREAD_S = 60.0
+"""Seconds that a message may wait until the program reads it."""
 _GRACE_S = 1.0
 _CHUNK = 1 << 16
 
@@ -159,9 +161,14 @@ class _Program:
                 message = item.message
                 text = message.model_dump_json(by_alias=True, exclude_unset=True)
                 stdin.write(text.encode() + b"\n")
-                await stdin.drain()
+                async with asyncio.timeout(_MOST_UNREAD_S):
+                    await stdin.drain()
                 if isinstance(message, mcp_types.JSONRPCResponse | mcp_types.JSONRPCError):
                     self._unanswered.discard(str(message.id))
+        except TimeoutError:
+            self._traces.problem = "it does not read what it is sent"
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         except OSError:
             reading.close()
 

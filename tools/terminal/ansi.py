@@ -19,10 +19,12 @@ _ESCAPE = re.compile(
     "|\x9b[0-?]*[ -/]*[@-~]"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
-_STEERING = re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_STEERING = re.compile(
+    "[\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"  # the last are letters that nobody sees but a model
+)
 _SPECIAL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
-    "\ud800-\udfff]"
+    f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_STEERING.pattern[1:]}",
 )
 _OVERSTRUCK = re.compile("[^\x08\n]\x08")
 _PENDING_LIMIT = 1 << 16
@@ -43,7 +45,12 @@ def clean_line(line: str) -> str:
         if not count:
             break
     line = _CONTROL.sub("", line)
-    return _STEERING.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
+    return _STEERING.sub(_escaped, line)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def clean_text(text: str) -> str:

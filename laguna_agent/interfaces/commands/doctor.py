@@ -167,11 +167,13 @@ def _directories(root: Path) -> Iterator[Finding]:
 def _rules(config: Config, root: Path) -> Iterator[Finding]:
     from laguna_agent.policy.permissions import repository_rules
 
-    for rules, where in (
-        (config.policy.rules, "your configuration"),
-        (repository_rules(root), "permissions.toml of this repository"),
+    kept = repository_rules(root)
+    for name, rules, where in (
+        ("rules", config.policy.rules, "your configuration"),
+        ("", kept, "permissions.toml of this repository"),
     ):
-        yield Finding("rules", "ok", f"{counted(len(rules), 'rule')} in {where}")
+        if name or rules:
+            yield Finding(name, "ok", f"{counted(len(rules), 'rule')} in {where}")
         for rule in rules:
             about = rule.tool or rule.path or rule.command or rule.host or rule.mcp
             yield Finding("", "ok", f"{rule.verdict}: {about}{' (write)' if rule.write else ''}")

@@ -12,6 +12,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laguna_agent.actions import RunCommand
 from laguna_agent.config import Config, McpServerConfig, load_config
 from laguna_agent.config_file import edit_config
 from laguna_agent.errors import ExitCode, LagunaError, UsageError, did_you_mean
@@ -93,7 +94,7 @@ def _config(root: Path) -> Config:
 
 def _list(options: argparse.Namespace) -> int:
     from laguna_agent.policy.approved_tools import ApprovedToolsFile
-    from laguna_agent.tools.mcp.login import login_file
+    from laguna_agent.tools.mcp.login_file import login_file
 
     root = repository(options)
     config = _config(root)
@@ -109,7 +110,7 @@ def _list(options: argparse.Namespace) -> int:
                 "sandbox": server.sandbox if server.command else None,
                 "network": server.network if server.command else None,
                 "approved_tools": len(ApprovedToolsFile(name, server, root).tools()),
-                "login": bool(server.url) and login_file(server.url or "").exists(),
+                "login": bool(server.url) and login_file(_url(server, config)).exists(),
             }
         )
     if options.json:
@@ -127,6 +128,17 @@ def _list(options: argparse.Namespace) -> int:
     if not found:
         write_line("no MCP servers; `laguna mcp add --help` shows how to add one")
     return ExitCode.DONE
+
+
+def _url(server: McpServerConfig, config: Config) -> str:
+    """The address of a server with its variables filled in, or as it is where that cannot be."""
+    from laguna_agent.agent.mcp_setup import address_of
+    from laguna_agent.policy.environment import Inheritance
+
+    try:
+        return address_of(server, Inheritance.of(config))
+    except UsageError:
+        return server.url or ""
 
 
 def _pairs(given: Sequence[str], separator: str, what: str) -> dict[str, str]:
@@ -181,7 +193,7 @@ def _add(options: argparse.Namespace) -> int:
 
 def _remove(options: argparse.Namespace) -> int:
     from laguna_agent.policy.approved_tools import ApprovedToolsFile
-    from laguna_agent.tools.mcp.login import forget_login
+    from laguna_agent.tools.mcp.login_file import forget_login
 
     config = load_config()
     server = config.mcp.get(options.name)
@@ -197,7 +209,7 @@ def _remove(options: argparse.Namespace) -> int:
     edit_config(config_dir() / "config.toml", change)
     ApprovedToolsFile(options.name, server, Path("/")).forget()
     if server.url is not None:
-        forget_login(server.url)
+        forget_login(_url(server, config))
     write_line(f"removed {options.name}")
     return ExitCode.DONE
 
@@ -231,7 +243,16 @@ def _setup(options: argparse.Namespace, name: str) -> ServerSetup:
 def _test(options: argparse.Namespace) -> int:
     code = ExitCode.DONE
     for name in options.names:
-        server = asyncio.run(_start_and_show(_setup(options, name)))
+        setup = _setup(options, name)
+        if any(isinstance(action, RunCommand) for action in setup.starts):
+            question = f"Run it with your rights, as there is no sandbox: {setup.about}?"
+            if not (sys.stdin.isatty() and confirm(question, hint="")):
+                raise UsageError(
+                    f"{name} is not started, as there is no sandbox for it",
+                    hint="`laguna doctor` says what is missing; `sandbox = false` under "
+                    f"[mcp.{name}] of your config.toml runs your own servers without one.",
+                )
+        server = asyncio.run(_start_and_show(setup))
         if server is None:
             code = ExitCode.FAILED
         elif new := server.unapproved():
@@ -281,19 +302,20 @@ async def _start_and_show(setup: ServerSetup) -> McpServer | None:
 
 
 def _login(options: argparse.Namespace) -> int:
-    from laguna_agent.tools.mcp.login import forget_login
+    from laguna_agent.tools.mcp.login_file import forget_login
 
-    server = _config(repository(options)).mcp.get(options.name)
+    config = _config(repository(options))
+    server = config.mcp.get(options.name)
     if server is None or server.url is None:
         raise UsageError(
             f"there is no MCP server `{options.name}` with a `url`",
             hint="A server with a command gets its keys by `env`.",
         )
     if options.forget:
-        had = forget_login(server.url)
+        had = forget_login(_url(server, config))
         write_line(f"logged out of {options.name}" if had else "there was no login")
         return ExitCode.DONE
-    asyncio.run(_log_in(_setup(options, options.name), server.url, options))
+    asyncio.run(_log_in(_setup(options, options.name), _url(server, config), options))
     return ExitCode.DONE
 
 
@@ -301,7 +323,8 @@ async def _log_in(setup: ServerSetup, url: str, options: argparse.Namespace) -> 
     from dataclasses import replace
 
     from laguna_agent.tools.mcp.launch import ServerError
-    from laguna_agent.tools.mcp.login import Callback, login_file, new_login
+    from laguna_agent.tools.mcp.login import Callback, new_login
+    from laguna_agent.tools.mcp.login_file import login_file
     from laguna_agent.tools.mcp.servers import McpServer
 
     def show(address: str) -> None:
