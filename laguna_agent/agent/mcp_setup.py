@@ -33,6 +33,7 @@ from laguna_agent.policy.sandbox import NoSandbox, SandboxKind
 from laguna_agent.policy.sensitive_paths import home, is_under, real
 from laguna_agent.programs import find_program
 from laguna_agent.prompts.loader.pack import PackTool
+from laguna_agent.tools.mcp.connection import Reach
 from laguna_agent.tools.mcp.launch import Address, Launch, ServerError
 from laguna_agent.tools.mcp.login import stored_login
 from laguna_agent.tools.mcp.servers import McpServers, ServerSetup
@@ -78,6 +79,7 @@ def server_setup(
     place = place_of(own, config)
     about = config.url or " ".join([config.command or "", *config.args])
     starts: list[Action] = []
+    reach: Reach
     if config.url is not None:
         reach = partial(_reach_address, config, inheritance, offline)
         # One that cannot be known is not reached either.
