@@ -342,7 +342,7 @@ def in_words(rule: RuleConfig, workspace: str = "") -> str:
         words = command_words(rule.command)
         if words[-1:] == ("*",):
             return f"run {shlex.join(words[:-1])} with any arguments"
-        return f"run exactly: {rule.command}"
+        return f"run exactly “{rule.command}”"
     if rule.path is not None:
         allows = rule.verdict == "allow"
         verb = "change" if rule.write else "read" if allows else "read or change"

@@ -160,7 +160,7 @@ async def test_a_request_says_what_is_risky_and_offers_no_rule_for_it(
     assert [(risk.part, risk.lasting) for risk in risky.risks] == [("rm -rf .git", True)]
     assert (risky.rule, risky.files) == (None, {})
     assert plain.risks == []
-    assert plain.rule_text == "run exactly: touch made"
+    assert plain.rule_text == "run exactly “touch made”"
     assert set(plain.files) == {"session", "repository", "everywhere"}
     assert plain.sandboxed == session.gate.sandboxed
 

@@ -21,7 +21,7 @@ async def test_what_was_allowed_is_listed_and_taken_back(drive):
         await ui.idle()
         await ui.command("/permissions")
         await ui.dialog(PermissionsPage)
-        await ui.shows("may run exactly: touch made")
+        await ui.shows("may run exactly “touch made”")
         await ui.shows("used 1 time")
         await ui.pilot.press("enter")
         await ui.dialog(Page)
