@@ -343,7 +343,7 @@ async def test_copy_copies_the_last_answer_or_its_last_code(drive):
         await ui.command("/copy code")
         await ui.dialog(Picker)
         await ui.pilot.press("down", "enter")
-        await ui.until(lambda: ui.app.clipboard == "x = 2", "the code is copied")
+        await ui.until(lambda: ui.app.clipboard == "x = 2\n", "the code is copied")
 
 
 async def test_model_switches_by_name_and_the_conversation_continues(drive, laguna_home):
@@ -351,6 +351,7 @@ async def test_model_switches_by_name_and_the_conversation_continues(drive, lagu
     path.parent.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         near = await stack.enter_async_context(ModelServer(says("ok")))
+        near.gets["/v1/models"] = {"object": "list", "data": [{"id": "qwen", "object": "model"}]}
         path.write_text(f'[providers.near]\nurl = "{near.url}"\ncontext = 32768\n')
         ui = await stack.enter_async_context(drive([Reply(text="first answer")]))
         await ui.turn("remember seven", "first answer")

@@ -197,7 +197,8 @@ class Picker(ModalScreen[str | None]):
         options.add_options([Option(choice.row) for choice in self._shown])
         if self._shown:
             ids = [choice.id for choice in self._shown]
-            options.highlighted = ids.index(highlighted) if highlighted in ids else 0
+            known = highlighted and highlighted in ids  # rows that answer nothing have no id
+            options.highlighted = ids.index(highlighted) if known else 0
         self._preview_chosen()
         self._show_position()
         if self._search is not None and len(text.strip()) >= 2:
