@@ -77,6 +77,7 @@ async def load_model(
 async def _remote(
     config: Config, wanted: str, pack_name: str | None, directories: list[Path]
 ) -> LoadedModel:
+    from laguna_agent.models.chat.fenced import FencedFormat
     from laguna_agent.models.servers.providers import open_provider
 
     conversation = await open_provider(wanted, config)
@@ -86,6 +87,8 @@ async def _remote(
         parameters=conversation.info.parameters,
         directories=directories,
     )
+    if pack.chat_format == FencedFormat.name:  # the others are the server's own affair
+        conversation.write_calls_as(FencedFormat())
     return LoadedModel(conversation, conversation.info, pack)
 
 

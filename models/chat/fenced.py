@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from laguna_agent.events import (
     FinishReason,
+    Reply,
     TextDelta,
     ToolCall,
     ToolCallDelta,
@@ -42,24 +43,11 @@ class FencedFormat:
 
     def render_start(self, system: str, tools: Sequence[ToolSpec]) -> list[Segment]:
         """See ChatFormat."""
-        text = system.rstrip()
-        if tools:
-            text += "\n\nTools, one in each reply, written exactly so:\n"
-            text += "".join(f"\n{Form.of(tool).declaration()}\n" for tool in tools)
-        return self.turns.system(text.rstrip())
+        return self.turns.system(self.system_text(system, tools))
 
     def render_messages(self, messages: Sequence[Message], *, after_reply: bool) -> list[Segment]:
-        """See ChatFormat. Messages appended together are one user turn: small models lose the
-        thread between several."""
-        merged: list[Message] = []
-        for message in messages:
-            role = "user" if message.role == "tool" else message.role
-            if merged and merged[-1].role == role:
-                joined = f"{merged[-1].content}\n\n{message.content}"
-                merged[-1] = Message(role=role, content=joined)
-            else:
-                merged.append(Message(role=role, content=message.content))
-        return self.turns.messages(merged, after_reply=after_reply)
+        """See ChatFormat."""
+        return self.turns.messages(self.in_turns(messages), after_reply=after_reply)
 
     def render_generation(self, options: GenerateOptions) -> list[Segment]:
         """See ChatFormat."""
@@ -102,6 +90,46 @@ class FencedFormat:
     def think_close(self) -> list[Segment]:
         """See ChatFormat."""
         return []
+
+    # --- the content of turns, which servers put between the markers of their model -------------
+
+    @staticmethod
+    def system_text(system: str, tools: Sequence[ToolSpec]) -> str:
+        """The system prompt, with the tools and how each is called."""
+        text = system.rstrip()
+        if tools:
+            text += "\n\nTools, one in each reply, written exactly so:\n"
+            text += "".join(f"\n{Form.of(tool).declaration()}\n" for tool in tools)
+        return text.rstrip()
+
+    @staticmethod
+    def in_turns(messages: Sequence[Message]) -> list[Message]:
+        """The messages as turns, results as the user's. Messages appended together are one user
+        turn: small models lose the thread between several."""
+        merged: list[Message] = []
+        for message in messages:
+            role = "user" if message.role == "tool" else message.role
+            content = message.content
+            if message.role == "tool" and not content.strip():
+                content = "(nothing)"
+            if merged and merged[-1].role == role:
+                content = f"{merged[-1].content}\n\n{content}"
+                merged[-1] = Message(role=role, content=content)
+            else:
+                merged.append(Message(role=role, content=content))
+        return merged
+
+    @staticmethod
+    def reply_text(reply: Reply, tools: Sequence[ToolSpec]) -> str:
+        """A reply of an earlier epoch as text; calls made in another format in this one."""
+        known = {tool.name: tool for tool in tools}
+        parts = [reply.text]
+        for call in reply.tool_calls:
+            if call.raw.startswith(MARK) or call.name not in known:
+                parts.append(call.raw)
+            else:
+                parts.append(Form.of(known[call.name]).written(call.arguments))
+        return "\n\n".join(part.rstrip() for part in parts if part.strip())
 
 
 class FencedParser:

@@ -60,6 +60,27 @@ class Form:
         fence = f"\n{FENCE}\n{self.body.upper()}\n{FENCE}" if self.body else ""
         return f"{MARK}{self.tool.name}{argument}{fence}"
 
+    def written(self, arguments: Mapping[str, Any]) -> str:
+        """A call with these arguments, as far as the form has them."""
+        given = {name: arguments[name] for name in self.line if name in arguments}
+        argument = ""
+        if len(self.line) > 1:
+            argument = f" {json.dumps(given, ensure_ascii=False)}"
+        elif given:
+            plain = _spell(next(iter(given.values())))
+            # A text of several lines fits on this one as JSON alone.
+            argument = json.dumps(given, ensure_ascii=False) if plain[:1] == '"' else plain
+            argument = f" {argument}"
+        text = f"{MARK}{self.tool.name}{argument}"
+        if self.body is None:
+            return text
+        body = str(arguments.get(self.body, ""))
+        fence = FENCE
+        while fence in body:
+            fence += "`"
+        end = "" if not body or body.endswith("\n") else "\n"
+        return f"{text}\n{fence}\n{body}{end}{fence}"
+
     def declaration(self) -> str:
         """The text that declares the tool to the model."""
         notes = [self._note(name) for name in (*self.line, *([self.body] if self.body else []))]

@@ -57,6 +57,7 @@ _FORMS = {
         "mistral_list": r"\[TOOL_CALLS\]\s*(?=[\[{])",
         "firefunction": r"(?<![\w.])functools(?=\[\s*\{\s*\")",
         "gigachat": r"function call<\|role_sep\|>\s*(?=\{)",
+        "heading": r"(?m:^)###[ \t]+(?=\{\s*\"name\"\s*:\s*\"(?P<name_heading>[^\"\n]+)\")",
     },
     "named": {"apertus": r"<\|tools_prefix\|>\s*(?=\[)"},
     "python": {
@@ -127,7 +128,7 @@ CALL_MARKS = (
     "<｜DSML｜", "<｜｜DSML", "<|DSML|", "<‖DSML", "<tool_calls", "<tool_call:", "<TOOLCALL>",
     "<function name=", "<|python_start|>", "<|START_ACTION|>", "<|action_start|>",
     "<|tools_prefix|>", "functools[", "]<]minimax[>[", "<|function_call|>",
-    "function call<|role_sep|>", "<steptml:", "<atem:",
+    "function call<|role_sep|>", "<steptml:", "<atem:", "### {",
 )  # fmt: skip
 """Texts with which calls in tags begin: what follows one is not shown before it is understood."""
 
@@ -212,8 +213,10 @@ def _read(form: str, match: re.Match[str], text: str, tools: Sequence[ToolSpec])
     if kind in ("python", "gemma"):
         return _read_unquoted(form, match, text, tools)
     name = match[f"name_{form}"] if kind == "arguments" else None
-    if form == "functionary" and all(tool.name != name for tool in tools):
-        return [], None, at  # a prompt of Python
+    if form in ("functionary", "heading"):
+        named = match[f"name_{form}"]
+        if all(tool.name != named for tool in tools):
+            return [], None, at  # a prompt of Python, or a heading
     try:
         values: list[Any] = []
         while not values or (kind == "object" and text[at:].lstrip().startswith("{")):

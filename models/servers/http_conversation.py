@@ -31,6 +31,8 @@ from laguna_agent.events import (
 )
 from laguna_agent.log import logger
 from laguna_agent.models.chat.call_parsers import malformed
+from laguna_agent.models.chat.chat_format import ReplyParser
+from laguna_agent.models.chat.fenced import FencedFormat
 from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
 from laguna_agent.models.http_client import proxy_for, without_password
 from laguna_agent.models.servers.credentials import hidden
@@ -119,6 +121,7 @@ class HttpConversation:
             context_known,
             users=1,
         )
+        self._form: FencedFormat | None = None
         self._tools: list[ToolSpec] = []
         self._declared: list[dict[str, Any]] = []
         self._messages = Messages()
@@ -129,25 +132,39 @@ class HttpConversation:
 
     # --- growing ----------------------------------------------------------------------------
 
+    def write_calls_as(self, form: FencedFormat) -> None:
+        """Have tools and calls in the text, in the form that the pack describes. Before `start`."""
+        self._form, self.info.format = form, form.name
+
     async def start(self, system: str, tools: Sequence[ToolSpec]) -> int:
         """See Conversation. The length is an estimate."""
         self._tools = list(tools)
-        self._declared = [tool.model_dump() for tool in tools]
+        if self._form is not None:
+            system = self._form.system_text(system, tools)
+        else:
+            self._declared = [tool.model_dump() for tool in tools]
         await self.append([Message(role="system", content=system)])
         return self.used
 
     async def append(self, messages: Sequence[Message]) -> int:
         """See Conversation. The number of tokens is an estimate."""
         before = self.used
-        for message in messages:
+        for message in messages if self._form is None else self._form.in_turns(messages):
             self._messages.append(message)
         return self.used - before
 
     async def append_reply(self, reply: Reply) -> int:
         """See Conversation. The number of tokens is an estimate."""
         before = self.used
-        self._messages.append_reply(reply)
+        self._append_reply(reply)
         return self.used - before
+
+    def _append_reply(self, reply: Reply, written: str = "") -> None:
+        """Append a reply, which came as the text `written`."""
+        if self._form is not None:
+            text = written if written.strip() else self._form.reply_text(reply, self._tools)
+            reply = reply.model_copy(update={"text": text, "tool_calls": []})
+        self._messages.append_reply(reply)
 
     # --- generating -------------------------------------------------------------------------
 
@@ -170,8 +187,10 @@ class HttpConversation:
         tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
             partial = self._unfinished = Reply(finish_reason="cancelled")
-            builder = ReplyBuilder(self._tools, options, native=dialect.native_calls)
-            body = dialect.request(self._model, self._messages.items, self._tools, options)
+            builder = ReplyBuilder(
+                self._tools, options, native=dialect.native_calls, reader=self._reader(options)
+            )
+            body = dialect.request(self._model, self._messages.items, *self._asked(options))
             try:
                 async with aclosing(self._attempt(body, builder)) as attempt:
                     async for event in attempt:
@@ -231,7 +250,7 @@ class HttpConversation:
         notice = self._notice_cut(reply, options)
         if notice is not None:
             yield notice
-        self._messages.append_reply(reply)
+        self._append_reply(reply, builder.written)
         self._learn(reply)
         notice = await self._ask_context()
         if notice is not None:
@@ -246,6 +265,18 @@ class HttpConversation:
             return None
         self._messages.append_reply(reply)
         return reply
+
+    def _reader(self, options: GenerateOptions) -> Callable[[], ReplyParser] | None:
+        """Makes parsers of a reply in the form that the pack describes."""
+        form = self._form
+        return None if form is None else lambda: form.parser(self._tools, options)
+
+    def _asked(self, options: GenerateOptions) -> tuple[Sequence[ToolSpec], GenerateOptions]:
+        """The tools to declare natively, and the options; with the grammar of calls in the text."""
+        if self._form is None:
+            return self._tools, options
+        grammar = self._form.grammar(self._tools, options)
+        return (), replace(options, grammar=grammar.gbnf if grammar is not None else None)
 
     async def _renew_key(self, new_key: Callable[[], str | None]) -> bool:
         """Read the key again: it may have expired. False when it is the same."""

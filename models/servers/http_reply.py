@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from laguna_agent.encodable import encodable
@@ -23,7 +23,7 @@ from laguna_agent.events import (
     Usage,
 )
 from laguna_agent.models.chat.call_parsers import partial_suffix
-from laguna_agent.models.chat.chat_format import Parsed, ParserEvent
+from laguna_agent.models.chat.chat_format import Parsed, ParserEvent, ReplyParser
 from laguna_agent.models.chat.parsing import ReplyShape, StreamParser, new_call_id
 from laguna_agent.models.chat.text_calls import CALL_MARKS, tagged_calls, trailing_calls
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
@@ -42,18 +42,28 @@ class ReplyBuilder:
     """One reply under construction. `sent` is when it was requested (monotonic seconds).
 
     `native` says whether the server is known to parse calls by itself: then JSON in the text of a
-    reply is shown and not meant. None: nothing is known yet.
+    reply is shown and not meant. None: nothing is known yet. `reader` parses calls in the text that
+    are written in the chat format of the pack; None where the pack has no form of its own.
     """
 
     def __init__(
-        self, tools: Sequence[ToolSpec], options: GenerateOptions, *, native: bool | None = None
+        self,
+        tools: Sequence[ToolSpec],
+        options: GenerateOptions,
+        *,
+        native: bool | None = None,
+        reader: Callable[[], ReplyParser] | None = None,
     ) -> None:
         self.sent = time.monotonic()
         self.native = native
+        self.written = ""
+        """The text as it came, with calls in it."""
         self._tools = tools if options.tool_choice != "none" else ()
         self._required = options.tool_choice == "required"
         # Calls are looked for in the whole text, at the end: this one splits off thoughts.
         self._parser = StreamParser(ReplyShape(call_parser=None, names=frozenset()))
+        self._new_reader = reader if self._tools else None
+        self._reader = self._new_reader() if self._new_reader is not None else None
         self._reasoning: list[str] = []
         self._calls = NativeCalls({tool.name for tool in tools})
         self._held: list[str] | None = None
@@ -109,14 +119,19 @@ class ReplyBuilder:
         found, self._parsed = self._parser.finish()
         self._ended = time.monotonic()
         found = self._shown(found)
+        read: Parsed | None = None
+        if self._reader is not None:
+            events, read = self._reader.finish()
+            found += self._without_calls(events)
         parsed = self._parsed
         parsed.thinking = "".join(self._reasoning) or parsed.thinking
         if not parsed.thinking and (unopened := _UNOPENED_THOUGHT.fullmatch(parsed.text)):
             parsed.thinking, parsed.text = (part.strip() for part in unopened.groups())
+            read = None
         parsed.tool_calls, self._errors = self._calls.finish(cut=self._finish == "length")
         if self._calls:
             self.native = True
-        elif self._tools:
+        elif self._tools and not self._read_calls(read):
             self._find_calls_in_text()
         left = self._unsure if self._held is None else "".join(self._held)
         if left and not parsed.tool_calls:
@@ -143,6 +158,26 @@ class ReplyBuilder:
             seed=options.sampling.seed,
             temperature=options.sampling.temperature,
         )
+
+    def _read_calls(self, read: Parsed | None) -> bool:
+        """Take the calls in the form of the pack, if there are any. `read` is what the text was
+        read as while it came; None when a thought was split off from it."""
+        if self._new_reader is None:
+            return False
+        parsed, in_thought = self._parsed, not self._parsed.text
+        if read is None or in_thought:
+            reader = self._new_reader()
+            reader.feed(parsed.thinking if in_thought else parsed.text)
+            _, read = reader.finish()
+        self._errors += [read.error] if read.error and not in_thought else []
+        if not read.tool_calls:
+            return bool(self._errors)
+        parsed.tool_calls = read.tool_calls
+        if in_thought:  # a model may forget to end its thought
+            parsed.thinking = read.text
+        else:
+            parsed.text = read.text
+        return True
 
     def _find_calls_in_text(self) -> None:
         parsed, tools = self._parsed, self._tools
@@ -197,6 +232,18 @@ class ReplyBuilder:
         return found
 
     def _shown(self, events: list[ParserEvent]) -> list[ParserEvent]:
+        """The events of a text, with what belongs to calls held back."""
+        read: list[ParserEvent] = []
+        for event in events:
+            if isinstance(event, TextDelta):
+                self.written += event.text
+            if isinstance(event, TextDelta) and self._reader is not None:
+                read += self._reader.feed(event.text)
+            else:
+                read.append(event)
+        return self._without_calls(read)
+
+    def _without_calls(self, events: list[ParserEvent]) -> list[ParserEvent]:
         """The events, with text held back from where a call seems to begin in it."""
         shown: list[ParserEvent] = []
         for event in events:

@@ -7,6 +7,7 @@ from typing import Any
 
 from laguna_agent.events import PrefillProgress, Reply
 from laguna_agent.models.conversation import GenerateOptions
+from laguna_agent.models.servers.native_calls import is_strict
 
 
 def size(value: Any) -> int:
@@ -75,7 +76,10 @@ def reply_message(reply: Reply) -> dict[str, Any] | None:
                 "type": "function",
                 "function": {
                     "name": call.name,
-                    "arguments": call.raw or json.dumps(call.arguments, ensure_ascii=False),
+                    # A record may have it in the form of another chat format.
+                    "arguments": call.raw
+                    if is_strict(call.raw)
+                    else json.dumps(call.arguments, ensure_ascii=False),
                 },
             }
             for call in reply.tool_calls

@@ -36,7 +36,7 @@ class _Call:
 
     def is_whole(self) -> bool:
         """Whether the arguments are one complete object."""
-        return bool(self.parts) and self.parts[-1].rstrip().endswith("}") and _is_strict(self.raw)
+        return bool(self.parts) and self.parts[-1].rstrip().endswith("}") and is_strict(self.raw)
 
 
 class NativeCalls:
@@ -115,7 +115,7 @@ class NativeCalls:
                 continue
             for number, arguments in enumerate(found):
                 call_id = call.id if number == 0 else new_call_id()
-                kept = call.raw if len(found) == 1 and _is_strict(call.raw) else ""
+                kept = call.raw if len(found) == 1 and is_strict(call.raw) else ""
                 raw = kept or json.dumps(arguments, ensure_ascii=False)
                 calls.append(ToolCall(id=call_id, name=name, arguments=clean(arguments), raw=raw))
         return calls, errors
@@ -164,7 +164,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
     return [value for value in found if value] or found[:1]
 
 
-def _is_strict(raw: str) -> bool:
+def is_strict(raw: str) -> bool:
     """True when the text can be sent back as it came: servers parse it again."""
     try:
         return isinstance(json.loads(raw), dict)

@@ -208,6 +208,22 @@ def _examples(text: ToolText, tool: Tool) -> list[Problem]:
     return problems
 
 
+def _other_form(text: str, path: Path, pack: Pack, names: Sequence[str]) -> list[Problem]:
+    """A form of calls that the prompt shows and that the chat format does not read."""
+    if pack.chat_format == "fenced":
+        form = r"<tool_call>"
+    else:  # three marks before a tool's name, or before no heading
+        tools = "|".join(map(re.escape, names)) or "done"
+        form = rf"(?<!#)###(?: (?:{tools})\b|(?![\w\s#])|$)"
+    found = re.search(form, text, re.MULTILINE)
+    if found is None:
+        return []
+    used = f"the chat format `{pack.chat_format}`" if pack.chat_format else "the model's own format"
+    message = f"the prompt shows calls as `{found.group()}`, and {used} has others"
+    fix = "Leave the form of calls out: the chat format declares it with the tools."
+    return [Problem(path, None, message, fix)]
+
+
 def _rendered(
     pack: Pack,
     builtin: Mapping[str, Tool],
@@ -217,12 +233,14 @@ def _rendered(
     exact: bool,
 ) -> list[Problem]:
     names = tuple(pack.tool_names(builtin))
-    variables = static or StaticVariables(model="", format="", tools=names)
+    form = pack.chat_format or ""
+    variables = static or StaticVariables(model="", format=form, tools=names)
     problems: list[Problem] = []
     try:
-        if pack.system(variables) != pack.reload().system(variables):
-            path = pack.stack.find(SYSTEM)[0]
+        system, path = pack.system(variables), pack.stack.find(SYSTEM)[0]
+        if system != pack.reload().system(variables):
             problems.append(Problem(path, None, "the static prefix differs between two renderings"))
+        problems += _other_form(system, path, pack, names)
         pack.tools(builtin, variables)
         for name, values in DYNAMIC.items():
             pack.text(name, **values)

@@ -88,6 +88,24 @@ def test_calls_are_allowed_and_read(
 
 
 @pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *((name, arguments) for _, name, arguments in CALLS),
+        ("write", {"path": "a.py", "content": ""}),
+        ("write", {"path": "a.py", "content": "```\nx\n````\n"}),
+        ("done", {"summary": "Two\nlines"}),
+        ("done", {"summary": " spaces "}),
+    ],
+)
+def test_a_call_written_from_its_arguments_is_read_as_them(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    [form] = [Form.of(tool) for tool in TOOLS if tool.name == name]
+    [call] = parse(form.written(arguments)).tool_calls
+    assert (call.name, call.arguments) == (name, arguments)
+
+
+@pytest.mark.parametrize(
     "reply",
     [
         "### done SUMMARY",

@@ -119,6 +119,7 @@ FORMS = {
     "internlm": '<|action_start|><|plugin|>\n{"name": "read", "parameters": {"path": "a.py", '
     '"lines": 3}}<|action_end|>',
     "gemma4": '<|tool_call>call:read{lines:3,path:<|"|>a.py<|"|>}<tool_call|>',
+    "heading": f"### {JSON_CALL}",
     "gigachat": f"<|function_call|>{JSON_CALL}",
     "gigachat3": f"function call<|role_sep|>\n{JSON_CALL}",
     "solar": '<|tool_calls|><|tool_call:begin|>c1<|tool_call:name|>read<|tool_call:args|>{"path": '
@@ -172,6 +173,21 @@ def test_a_quoted_call_is_only_shown(form: str) -> None:
     for quote in QUOTES:
         text = quote.replace("{}", FORMS[form].replace("\n", " ").replace("```", "'''"))
         assert made(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '### {"name": "unknown", "arguments": {}}',
+        '### {"title": "read", "arguments": {}}',
+        'Write ### {"name": "read", "arguments": {}} to read.',
+        '#### {"name": "read", "arguments": {}}',
+        "### read\n\nIt reads a file.",
+    ],
+)
+def test_a_heading_is_not_a_call(text: str) -> None:
+    for native in (None, True):
+        assert made(text, native=native) == []
 
 
 def test_marks_around_a_call_are_not_shown() -> None:

@@ -44,6 +44,22 @@ def test_a_problem_is_reported_with_file_line_and_fix(tmp_path: Path, case: dict
     assert case["says"] in found[0], found
 
 
+def test_a_prompt_shows_no_calls_in_a_form_that_is_not_in_use(tmp_path: Path) -> None:
+    headings = "Rules\n### Reading files\n### `read` and others\n#### read\nx #### y"
+    write_files(tmp_path, {"mine/system.md": headings})
+    assert lint(tmp_path, "mine") == []
+    files = {
+        "mine/pack.toml": 'extends = "small"\nchat_format = "chatml"',
+        "mine/system.md": "{{ super() }}",
+    }
+    write_files(tmp_path, files)
+    assert lint(tmp_path, "mine") == []
+    text = "{{ super() }}\nCall in <tool_call>."
+    write_files(tmp_path, {"mine/pack.toml": 'extends = "small"', "mine/system.md": text})
+    [problem] = lint(tmp_path, "mine")
+    assert "shows calls as `<tool_call>`, and the chat format `fenced` has others" in problem
+
+
 def test_a_file_that_the_prefix_includes_is_checked_like_it(tmp_path: Path) -> None:
     write_files(
         tmp_path,

@@ -45,7 +45,7 @@ async def _verify(trajectory: Trajectory) -> int:
     if state.started is None or state.system is None:
         raise UsageError(f"session {trajectory.id} has no record of its model and prompt")
     recorded = state.started.model
-    if recorded.get("format") == "openai":
+    if recorded.get("format") == "openai" or str(recorded.get("engine")).startswith("server "):
         raise UsageError(
             f"{recorded.get('name')} answered on a server: its replies cannot be computed here",
             hint="Sessions of models on this machine can be verified.",
