@@ -123,11 +123,14 @@ def test_prompts_are_shown_for_it(capsys: Captured) -> None:
     assert "* is the pack of fake/fake" in capsys.readouterr().out
 
 
-def test_what_needs_a_model_file_says_so(configured: Path, capsys: Captured) -> None:
+@pytest.mark.parametrize("form", [{"format": "openai"}, {"format": "fenced", "engine": "server x"}])
+def test_what_needs_a_model_file_says_so(
+    configured: Path, capsys: Captured, form: dict[str, str]
+) -> None:
     assert main(["bench"]) == 3
     assert "fake/fake is on a server, and this needs a model file" in capsys.readouterr().err
     with Trajectory.create(configured, session_id="one") as trajectory:
-        model = {"name": "fake/fake", "format": "openai"}
+        model = {"name": "fake/fake", **form}
         trajectory.append(started("one").model_copy(update={"model": model}))
         trajectory.append(SystemPrompt(text="", tools=[], tokens=0))
         trajectory.append(Reply(text="hello"))
