@@ -186,7 +186,7 @@ class EntryRenderer:
                                          heading=heading, whole=bool(entry.is_open)))  # fmt: skip
             if entry.is_open and not entry.title:
                 parts.append(self._output(entry, OPEN_LINES))
-        elif not entry.body.strip():
+        elif entry.body.strip() in ("", "(no output)"):
             pass
         elif entry.is_open:
             running = entry.state == "running"
@@ -217,7 +217,7 @@ class EntryRenderer:
             summary = ""  # it is right below
         if entry.state != "running" and entry.duration_s >= 0.1:
             tail += f"  {seconds(entry.duration_s)}"
-        if entry.body.strip() or entry.diff:
+        if entry.body.strip() not in ("", "(no output)") or entry.diff:
             tail += "  ▾" if entry.is_open else "  ▸"
         room = max(4, width - 2 - len(tail))
         result = Text(f"  {summary}" if summary else "", no_wrap=True)

@@ -37,6 +37,7 @@ _HINTS = (
     "←→ choose · enter confirms · esc no · pgup pgdn scroll",
     "←→ choose · enter confirms · esc no",
 )
+_WRITING_HINT = "enter sends · esc returns to the choices"
 
 
 class ApprovalCard(Vertical):
@@ -200,6 +201,8 @@ class ApprovalCard(Vertical):
         bordered = bool(self.styles.border_top[0])
         self.border_title = where if bordered else ""
         hints = _HINTS if where else _HINTS[1:]
+        if not self.choices.has_focus:  # a message or a reason is written
+            hints = (_WRITING_HINT,)
         fitting = next((hint for hint in hints if len(hint) < self._columns), "")
         self.border_subtitle = fitting if bordered else ""
         heading = self._question
@@ -217,6 +220,12 @@ class ApprovalCard(Vertical):
 
     def on_resize(self) -> None:
         self.draw()
+
+    def on_descendant_focus(self) -> None:
+        self.call_after_refresh(self._show_position)
+
+    def on_descendant_blur(self) -> None:
+        self.call_after_refresh(self._show_position)
 
     # --- scrolling -------------------------------------------------------------------------
 
