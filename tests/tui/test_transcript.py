@@ -143,9 +143,7 @@ async def test_an_expanded_running_call_shows_its_end_and_all_of_it_once_it_ende
         app.prepare()
         app.transcript.replace([])
         app.transcript_model.start_shell_command("k", "count")
-        app.transcript_model.add_shell_output(
-            "k", "".join(f"line {n}\n" for n in range(1_000)), None
-        )
+        app.transcript_model.add_shell_output("k", "".join(f"line {n}\n" for n in range(1_000)), "")
         app.transcript.redraw()
         await pilot.pause()
         assert "line 999" in shown(app)
@@ -153,7 +151,7 @@ async def test_an_expanded_running_call_shows_its_end_and_all_of_it_once_it_ende
         app.transcript.redraw()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "… 800 more lines"
-        app.transcript_model.add_shell_output("k", "", 0)
+        app.transcript_model.end_shell_command("k", 0, drew_screen=False)
         app.transcript.redraw()
         await pilot.pause()
         assert shown(app).splitlines()[1].strip() == "line 0"
@@ -161,6 +159,18 @@ async def test_an_expanded_running_call_shows_its_end_and_all_of_it_once_it_ende
         app.transcript.redraw()
         await pilot.pause()
         assert "line 999" in shown(app)
+        app.transcript_model.start_shell_command("k", "endless")
+        for _ in range(2):
+            app.transcript_model.add_shell_output("k", "y\n" * 15_000, "")
+        app.transcript.redraw()
+        await pilot.pause()
+        app.transcript_model.end_shell_command("k", 0, drew_screen=False)
+        app.transcript.redraw()
+        await pilot.pause()
+        app.transcript.go_to_end()
+        app.transcript.redraw()
+        await pilot.pause()
+        assert "more lines; what came before is not kept" in shown(app)
 
 
 async def test_memory_of_the_transcript_is_bounded_while_messages_stream():
@@ -312,7 +322,7 @@ def test_the_end_of_a_turn_ends_running_entries():
     model.start_shell_command("k", "sleep 9")
     model.apply(TurnFinished(status="interrupted", error="interrupted"))
     assert [entry.state for entry in entries[:2]] == ["failed", "failed"]
-    assert model.add_shell_output("k", "late", None) is None
+    assert model.add_shell_output("k", "late", "") is None
 
 
 def test_the_tries_of_one_request_to_a_server_are_one_line():

@@ -251,6 +251,8 @@ class EntryRenderer:
         lines = entry.body.rstrip("\n").split("\n")
         hidden = len(lines) - most
         note = diff_view.more_lines(hidden) if hidden > 0 else ""
+        if entry.is_cut:  # the number of them all is not known
+            note = f"{note or '…'}; what came before is not kept"
         lines = (lines[:most] if head else lines[-most:]) if hidden > 0 else lines
         # One very long line must not fill the screen.
         lines = [one if len(one) <= _OUTPUT_LINE else one[:_OUTPUT_LINE] + " …" for one in lines]

@@ -42,6 +42,8 @@ class Entry:
     duration_s: float = 0.0
     is_open: bool | None = None
     """Whether the user expanded or collapsed it; None: the default of its kind."""
+    is_cut: bool = False
+    """Whether the start of its body was left out: there was too much of it."""
     spaced: bool = False
     """Whether an empty line separates it from the entry above."""
     version: int = 0
@@ -303,6 +305,7 @@ class TranscriptModel:
         if entry is None:
             return
         whole = entry.body[: len(entry.body) - self._unfinished.get(key, 0)]
+        entry.is_cut |= len(whole) + len(text) > LIVE_CHARS
         entry.body = (whole + text)[-LIVE_CHARS:] + unfinished
         self._unfinished[key] = len(unfinished)
         self._mark_changed(entry)
