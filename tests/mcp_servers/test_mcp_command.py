@@ -34,7 +34,7 @@ def test_a_server_is_added_tested_approved_and_removed_and_comments_stay(
     config = config_dir() / "config.toml"
     config.parent.mkdir(parents=True)
     config.write_text("# mine\nmode = 'ask' # always\n")
-    command = [sys.executable, "-I", "-S", "server.py", "banner"]
+    command = [sys.executable, "-I", "-S", str(here / "server.py"), "banner"]
     add = ["add", "test", "--env", "A=${B:-c}", "--declare", "add", "--", *command]
 
     assert run(capsys, *add)[0] == 0
@@ -71,6 +71,8 @@ def test_what_does_not_work_is_said_in_lines_with_what_to_do(
     assert "ended while it started: it printed: cannot find my configuration" in err
     assert "It ran in the sandbox, without the network" in err
     assert "no-such-program is not found" in err
+    run(capsys, "add", "home", "--env", "A=b", "--", sys.executable, "-I", "-S", "server.py")
+    assert 'It started in your home; `cwd = "."`' in run(capsys, "test", "home")[2]
     code, _, err = run(capsys, "test", "daed")
     assert (code, "Did you mean `dead`?" in err) == (2, True)
     assert run(capsys, "login", "dead")[0] == 2

@@ -276,6 +276,13 @@ async def _start_and_show(setup: ServerSetup) -> McpServer | None:
         listing = await server.connection.listing()
     except ServerError as error:
         sys.stderr.write(f"laguna: {error}\n")
+        config = setup.config
+        gets_more = setup.place != "sandbox" or bool(config.env)
+        if config.command and config.cwd is None and config.origin == "user" and gets_more:
+            sys.stderr.write(
+                f'It started in your home; `cwd = "."` under [mcp.{setup.name}] starts it in the '
+                "repository.\n"
+            )
         if setup.place == "sandbox":
             sys.stderr.write(
                 f"It ran in the sandbox, without the network; [mcp.{setup.name}] in config.toml "
