@@ -20,6 +20,7 @@ _BASE = frozenset(
 ) | frozenset({"XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"})
 """Variables that every server gets."""
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"})
+_WHO = {"project": "a project", "editor": "an editor"}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -94,17 +95,18 @@ def filled(
 ) -> str:
     """A text with the variables that it names. Raises UsageError for one that is not set.
 
-    What a project defines does not get the person's secrets.
+    What a project defines, or an editor, which may pass on a project's servers, does not get the
+    person's secrets.
     """
 
     def value(match: re.Match[str]) -> str:
         name, default = match.group(1), match.group(2)
         found = source.get(name)
-        if found is not None and config.origin == "project":
+        if found is not None and config.origin != "user":
             secret = inheritance.is_secret(name, found, source) or not is_inherited(name, found)
             if secret and not inheritance.passes(name):
                 raise UsageError(
-                    f"a project may not read your variable {name}",
+                    f"{_WHO[config.origin]} may not read your variable {name}",
                     hint="Define the server in your own config.toml to give it that.",
                 )
         if found is None and default is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from laguna_agent.agent.approval import Approval
-from laguna_agent.config import McpServerConfig
+from laguna_agent.config import McpOrigin, McpServerConfig
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ApprovalRequested, Notice, Reply
 from laguna_agent.paths import state_dir
@@ -254,11 +254,14 @@ async def test_a_server_gets_only_the_variables_that_it_is_given(
         assert {"PATH", "HOME"} <= set(got)
 
 
-def test_a_project_gets_none_of_the_persons_secrets() -> None:
-    server = McpServerConfig(command="x").defined_by("project")
+@pytest.mark.parametrize(("origin", "who"), [("project", "a project"), ("editor", "an editor")])
+def test_a_project_and_an_editor_get_none_of_the_persons_secrets(
+    origin: McpOrigin, who: str
+) -> None:
+    server = McpServerConfig(command="x").defined_by(origin)
     own = {"GITHUB_TOKEN": "ghp_secretsecret1", "PLAIN": "p"}
 
-    with pytest.raises(UsageError, match="a project may not read your variable GITHUB_TOKEN"):
+    with pytest.raises(UsageError, match=f"{who} may not read your variable GITHUB_TOKEN"):
         filled("${GITHUB_TOKEN}", server, own, Inheritance())
     assert filled("-${PLAIN}-", server, own, Inheritance()) == "-p-"
     assert filled("${GITHUB_TOKEN}", McpServerConfig(command="x"), own, Inheritance()).startswith(
