@@ -86,6 +86,15 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-c", start, module, *arguments]
 
 
+def laguna_command() -> str:
+    """The absolute path of the command `laguna`, the one that runs if it has that name."""
+    beside = Path(sys.executable).with_name("laguna")
+    started = Path(sys.argv[0])
+    if started.name == "laguna" and started.is_file():
+        return str(started.resolve() if not started.is_absolute() else started)
+    return str(beside) if beside.is_file() else find_program("laguna") or "laguna"
+
+
 def _untrusted_places() -> set[str]:
     places = {*_distrusted, os.path.realpath(state_dir())}
     try:

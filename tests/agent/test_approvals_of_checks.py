@@ -66,12 +66,14 @@ async def test_the_check_is_approved_once_and_runs_before_and_after(opened: Open
     assert [a.tool for a in asked].count("done") == 2  # in another turn again
 
 
-async def test_always_writes_a_rule_for_the_check(opened: Opened, laguna_home: Path) -> None:
+async def test_always_allows_the_check_for_the_session(opened: Opened, laguna_home: Path) -> None:
     session, _, asked = await opened({"done": "always"}, [Reply(text="ok"), Reply(text="ok")])
     await take(session, TASK)
     await take(session, TASK)
     assert [a.tool for a in asked] == ["done"]
-    assert CHECK in (laguna_home / "config/config.toml").read_text()
+    [rule] = session.permissions()
+    assert rule.scope == "session"
+    assert not (laguna_home / "config/config.toml").exists()
 
 
 async def test_a_denied_check_is_asked_about_again_only_at_the_end(opened: Opened) -> None:

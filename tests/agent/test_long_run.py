@@ -46,6 +46,7 @@ def holds(run: LongRun) -> None:
         assert first.reused_tokens == prefix
 
 
+@pytest.mark.slow
 async def test_a_run_longer_than_its_context_continues_in_epochs(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=30, context=8_192)):
         assert len(run.compactions) >= 3

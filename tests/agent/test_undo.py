@@ -136,7 +136,7 @@ async def test_a_session_undoes_no_turn_of_another(opened: Opened, workspace: Pa
     await take(session, "Fix it")
     await session.aclose()
     other, _ = await opened([OK])
-    with pytest.raises(UsageError, match="no turn that changed files"):
+    with pytest.raises(UsageError, match="no turn left that changed files"):
         await other.undo()
     assert (workspace / "code.txt").read_text() == "fixed\n"
 

@@ -118,7 +118,7 @@ def test_a_prompt_stays_a_prompt(
 ) -> None:
     prompts: list[str | None] = []
 
-    def run_tui(start: object, *, prompt: str | None, cwd: Path | None) -> int:
+    def run_tui(start: object, *, prompt: str | None, cwd: Path | None, resumes: bool) -> int:
         prompts.append(prompt)
         return 0
 

@@ -69,6 +69,12 @@ ARGUMENTS: dict[tuple[str, str], list[list[str]]] = {
     ("undo", ""): [["--list"], [HOSTILE], ["--session", HOSTILE]],
     ("bench", ""): [["--model", HOSTILE]],
     ("eval", ""): [[HOSTILE]],
+    ("acp", ""): [["--print-config", HOSTILE]],
+    ("mcp", "list"): [[]],
+    ("mcp", "add"): [[HOSTILE, HOSTILE]],
+    ("mcp", "remove"): [[HOSTILE]],
+    ("mcp", "test"): [[HOSTILE]],
+    ("mcp", "login"): [[HOSTILE]],
 }
 
 

@@ -180,6 +180,7 @@ class History:
         return min(max(marks, default=0), keep)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

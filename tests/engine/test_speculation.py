@@ -237,6 +237,7 @@ def test_on_a_real_model_drafts_part_replies_only_where_batches_alone_would(
     model.close()
 
 
+@pytest.mark.slow
 def test_sampled_replies_draw_the_same_with_and_without_drafts(context: Context) -> None:
     """Every row is sampled from its own logits by the same sampler with the same random numbers,
     drafted or not, so that only the noise of batch sizes makes replies diverge. How soon it does

@@ -154,8 +154,7 @@ async def test_a_long_task_needs_every_answer_in_order(tmp_path: Path) -> None:
     with open_suite("long") as suite:
         steps = {f"steps-{n}" for n in (50, 120, 300)}
         assert {tag for task in suite.tasks for tag in task.file.tags} >= steps
-        short = suite.chosen([], ["steps-50"])
-        assert [task.name for task in short.tasks] == ["facts-50", "orders-50", "settings-50"]
+        short = suite.chosen(["facts-50"], [])
         found: dict[str, str] = {}
         await check_suite(short, found.__setitem__)
         assert found == dict.fromkeys(found, "")

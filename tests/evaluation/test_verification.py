@@ -152,7 +152,8 @@ async def test_a_suite_shows_nothing_that_its_links_lead_to(part: str, tmp_path:
         read_suite(suite)
 
 
-@pytest.mark.parametrize("name", ["smoke", pytest.param("repo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smoke", "repo"])
 async def test_every_task_fails_at_the_start_and_passes_when_solved(name: str) -> None:
     found: dict[str, str] = {}
     await check_suite(read_suite(BUILT_IN / name), found.__setitem__)

@@ -114,6 +114,7 @@ def test_a_defect_is_an_error_of_one_line(tmp_path, data, why):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_file_cut_anywhere_is_refused(tmp_path):
     whole = gguf_bytes()
     path = tmp_path / "cut.gguf"

@@ -104,6 +104,7 @@ class Terminal:
 
     async def answer(self, key: str, what: str) -> None:
         """Press a key until the approval closes: an early key goes to the composer."""
+        await self.shows(what)
         deadline, again = time.monotonic() + 60, 0.0
         while what in self.text:
             assert time.monotonic() < deadline, f"{key} did not answer:\n{self.text}"

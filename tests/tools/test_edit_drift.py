@@ -63,6 +63,7 @@ def sample(package: str, count: int) -> list[Edit]:
     return edits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 async def test_drifted_edits_are_applied_correctly_or_refused(tmp_path: Path, package: str) -> None:
     box = Toolbox.at(tmp_path)

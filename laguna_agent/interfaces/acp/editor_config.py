@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-from pathlib import Path
+
+from laguna_agent.programs import laguna_command
 
 
 def editor_config(editor: str) -> str:
     """The lines for one of `EDITORS`, with this laguna's absolute path: editors that were not
     started from a shell have another PATH."""
-    command = _command()
+    command = laguna_command()
     match editor:
         case "zed":
             server = {"type": "custom", "command": command, "args": ["acp"], "env": {}}
@@ -28,15 +27,6 @@ def editor_config(editor: str) -> str:
             return _AVANTE.replace("COMMAND", json.dumps(command))
         case _:
             return _AGENT_SHELL.replace("COMMAND", json.dumps(command))
-
-
-def _command() -> str:
-    """The absolute path of the command `laguna`."""
-    beside = Path(sys.executable).with_name("laguna")
-    started = Path(sys.argv[0])
-    if started.name == "laguna" and started.is_file():
-        return str(started.resolve() if not started.is_absolute() else started)
-    return str(beside) if beside.is_file() else shutil.which("laguna") or "laguna"
 
 
 def _json(value: object) -> str:

@@ -321,7 +321,7 @@ class LagunaApp(LayoutApp):
             self.queue.send(prompt, delivery)
 
     def on_composer_word_changed(self, message: Composer.WordChanged) -> None:
-        if self._composer_row.display:  # it gives way to an approval
+        if self.is_running and self._composer_row.display:  # it gives way to an approval
             self.completion.complete(message.word)
 
     def on_text_area_changed(self) -> None:
