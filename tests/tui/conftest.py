@@ -16,6 +16,7 @@ import pytest
 from textual._wait import SLEEP_GRANULARITY, wait_for_idle
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 
 from laguna_agent.agent.model_loading import LoadedModel, load_model, pack_directories
 from laguna_agent.agent.session import Session
@@ -163,8 +164,21 @@ class Driven:
         await self.pilot.pause()
 
     async def dialog(self, kind: type[Screen[Any]]) -> None:
-        """Wait for a dialog."""
-        await self.until(lambda: isinstance(self.app.screen, kind), kind.__name__)
+        """Wait for a dialog, and until it takes keys."""
+
+        def ready() -> bool:
+            screen = self.app.screen
+            if not isinstance(screen, kind) or not screen.is_mounted:
+                return False
+            lines = screen.query(Input)
+            return not lines or (lines.first().has_focus and self.accepts_enter(lines.first()))
+
+        await self.until(ready, kind.__name__)
+
+    @staticmethod
+    def accepts_enter(line: Input) -> bool:
+        """Whether a line takes Enter already."""
+        return getattr(line, "quiet", None) is None or line.quiet.over
 
     async def choose(self, label: str) -> None:
         """Move to a choice and confirm it."""

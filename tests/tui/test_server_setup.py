@@ -39,8 +39,8 @@ def written(path: Path, text: str) -> None:
 
 async def enter(ui: Any, field: str, text: str) -> None:
     """Fill a field of the dialog, and press Enter in it."""
+    await ui.until(lambda: ui.app.screen.query_one(f"#{field}").has_focus, field)
     line = ui.app.screen.query_one(f"#{field}")
-    assert line.has_focus
     line.value = text
     await ui.pilot.press("enter")
 

@@ -98,7 +98,7 @@ async def test_the_lines_in_view_stay_when_entries_are_added_below():
         before = shown(app)
         app.transcript.add(Entry("answer", body=ANSWER))
         await pilot.pause(0.1)
-        assert shown(app) == before
+        assert shown(app).replace("↓ new output below · ctrl+end", "").split() == before.split()
         app.transcript.go_to_end()
         await pilot.pause()
         assert "voucher of 10 %" in shown(app)
