@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -243,7 +243,7 @@ class Connection:
         self._ended.set()
 
     @contextlib.asynccontextmanager
-    async def _listening(self, client: Client) -> Any:
+    async def _listening(self, client: Client) -> AsyncIterator[None]:
         """Hear of changed tools; in the newer protocol a client must ask for that."""
         from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
