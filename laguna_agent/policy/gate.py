@@ -2,6 +2,8 @@
 
 Order: rules that deny; plan mode; `allow-all`; protected and secret paths; rules that ask; rules
 that allow; then the mode. Each decision names what decided.
+
+Over 400 lines because that order is best read in one place.
 """
 
 from __future__ import annotations

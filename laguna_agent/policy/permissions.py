@@ -6,7 +6,7 @@ in the sandbox cannot see, and not in the repository, where a command could writ
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -126,11 +126,7 @@ def write_rule(rule: RuleConfig, path: Path) -> None:
         elif not any(_is(item, rule) for item in kept):
             kept.append(fields)
 
-    try:
-        edit_config(path, add)
-    except UsageError as error:
-        hint = f"Add this to it yourself: {rules.inline(rule)}"
-        raise UsageError(error.message, hint=hint) from error
+    _edit(path, add, f"Add this to it yourself: {rules.inline(rule)}")
 
 
 def remove_rule(rule: RuleConfig, path: Path) -> None:
@@ -147,10 +143,13 @@ def remove_rule(rule: RuleConfig, path: Path) -> None:
         if "policy" in config and not policy:
             del config["policy"]
 
+    _edit(path, remove, f"Remove this from it yourself: {rules.inline(rule)}")
+
+
+def _edit(path: Path, change: Callable[[MutableMapping[str, Any]], None], hint: str) -> None:
     try:
-        edit_config(path, remove)
+        edit_config(path, change)
     except UsageError as error:
-        hint = f"Remove this from it yourself: {rules.inline(rule)}"
         raise UsageError(error.message, hint=hint) from error
 
 

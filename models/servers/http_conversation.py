@@ -4,6 +4,8 @@ Messages are only ever appended, so that the server's own prefix cache works: re
 they came, reasoning included. What the server refuses of a request is changed from then on
 (`dialect`). A reply that breaks off is requested again (`tries`); `EngineRestarted` means that the
 part shown so far is void.
+
+Over 400 lines because a request, its further tries and what they teach share one state.
 """
 
 from __future__ import annotations

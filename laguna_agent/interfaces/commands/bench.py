@@ -74,13 +74,15 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError("--provider goes with depths from 1, and not with --no-speculation")
         from laguna_agent.interfaces.commands.bench_server import bench_server
 
-        return bench_server(
-            options.provider,
-            config,
-            depths=depths,
-            tokens=options.tokens,
-            rounds=options.rounds,
-            as_json=options.json,
+        return asyncio.run(
+            bench_server(
+                options.provider,
+                config,
+                depths=depths,
+                tokens=options.tokens,
+                rounds=options.rounds,
+                as_json=options.json,
+            )
         )
 
     from laguna_agent.models.engine.bench import measure

@@ -30,7 +30,7 @@ _PREFIX_CACHE = {
 """How a server is made to reuse a prefix, where that is known."""
 
 
-def bench_server(
+async def bench_server(
     wanted: str,
     config: Config,
     *,
@@ -40,17 +40,6 @@ def bench_server(
     as_json: bool,
 ) -> int:
     """Measure the model `NAME[/MODEL]` and print the result; returns the exit code."""
-    return asyncio.run(_bench(wanted, config, depths, tokens, rounds, as_json))
-
-
-async def _bench(
-    wanted: str,
-    config: Config,
-    depths: Sequence[int],
-    tokens: int,
-    rounds: int,
-    as_json: bool,
-) -> int:
     from laguna_agent.models.servers.bench import ServerBench, measure_server
 
     name = await _model(wanted, config)

@@ -1,4 +1,8 @@
-"""The app: creates the widgets and the parts behind them, and passes messages between them."""
+"""The app: creates the widgets and the parts behind them, and passes messages between them.
+
+Over 400 lines because Textual looks for the handlers of messages and the actions of keys in the
+app's own class.
+"""
 
 from __future__ import annotations
 
