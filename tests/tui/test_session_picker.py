@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from rich.text import Text
+
 from laguna_agent.events import Reply, UserMessage
-from laguna_agent.interfaces.tui.screens.dialogs import Picker
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from laguna_agent.trajectory.store import Trajectory
 from support.sessions import started, system
 
@@ -39,3 +43,22 @@ async def test_the_picker_searches_messages_and_shows_the_match(drive, repositor
         await ui.until(
             lambda: ui.app.agent.session and ui.app.agent.session.trajectory.id == wanted, "opened"
         )
+
+
+async def test_a_search_that_ends_while_the_picker_closes_is_no_error(drive):
+    async def search(_text):
+        picker.dismiss(None)
+        while picker.query("#choices"):
+            await asyncio.sleep(0)
+        searched.append(True)
+        return []
+
+    searched = []
+    async with drive([Reply(text="x")]) as ui:
+        await ui.idle()
+        picker = Picker("conversations", [Choice("a", Text("one"))], search=search)
+        ui.app.push_screen(picker)
+        await ui.dialog(Picker)
+        await ui.pilot.press("o", "n")
+        await ui.until(lambda: searched, "the search's end")
+        await ui.turn("go on", "x")
