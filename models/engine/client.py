@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError, ModelError
@@ -33,6 +33,7 @@ from laguna_agent.models.engine.interface import (
     EngineEvent,
     EngineModel,
     EngineRequest,
+    Examined,
     Finished,
     Score,
     Tokens,
@@ -47,6 +48,9 @@ from laguna_agent.models.engine.spawn import (
     socket_path,
     start_lock,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RESTARTS = 3
 """How often an engine that dies is restarted for one request."""
@@ -296,6 +300,36 @@ class EngineClient:
                     found.append(Score(wanted[len(found)], event.ids[0], event.logprobs[0]))
         raise self._gave_up(EngineLostError(await connection.reason()))
 
+    async def examine(
+        self, request: EngineRequest, *, on_progress: Callable[[int], None] | None = None
+    ) -> Examined:
+        """See Engine. Raises ContextFullError and ModelError like `generate`."""
+        limit = self.model.context
+        if len(request.tokens) > limit:
+            raise ContextFullError(len(request.tokens), 0, limit)
+        connection = await self._connected()
+        layers: tuple[int, ...] = ()
+        parts: list[dict[str, NDArray[Any]]] = []
+        finished = False
+        with connection.request() as (number, queue):
+            try:
+                header, payload = encode_request(replace(request, task="examine"))
+                await connection.send({**header, "id": number}, payload)
+                while (frame := await queue.get()) is not None:
+                    if frame.header["type"] != "examined":
+                        finished = True
+                        _event(frame)  # raises when it failed
+                        return Examined(layers, _joined(parts))
+                    layers = tuple(frame.header["layers"])
+                    parts.append(wire.unpack_arrays(frame.header, frame.payload))
+                    if on_progress:
+                        on_progress(frame.header["done"])
+                finished = True
+            finally:
+                if not finished:
+                    await self._cancel(connection, number, queue)
+        raise self._gave_up(EngineLostError(await connection.reason()))
+
     async def baseline(
         self, tokens: Sequence[int], count: int, *, kept: int = 0, time_states: bool = False
     ) -> Finished:
@@ -338,6 +372,13 @@ def _find_or_start(spec: EngineSpec) -> Started:
     except OSError:
         pass
     return find_or_start(spec)
+
+
+def _joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    import numpy as np  # not needed by those who only generate
+
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _event(frame: Frame) -> EngineEvent:

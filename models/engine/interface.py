@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import SkipValidation
 
@@ -19,6 +19,9 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.chat.chat_format import Grammar, Segment
 from laguna_agent.models.conversation import Sampling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TIE = 0.15
 """Logits closer than this are a tie: llama.cpp's arithmetic differs by about as much between batch
@@ -75,10 +78,14 @@ class EngineRequest:
     drafts change no greedy reply, not even where two tokens are equally good."""
     resume: int = 0
     """Tokens at the end of `tokens` that belong to the reply: generated before the engine died,
-    or, with `score`, recorded earlier."""
-    task: Literal["generate", "score", "baseline"] = "generate"
+    or, with `score`, recorded earlier; with `examine`, those to report on."""
+    task: Literal["generate", "score", "baseline", "examine"] = "generate"
     """`score` compares the last `resume` tokens with the model's choices; `baseline` times
-    llama.cpp alone."""
+    llama.cpp alone; `examine` reports the experts that the last `resume` tokens choose."""
+    logits_to: str = ""
+    """Of `examine`: a file to append the logits of all tokens to."""
+    logits_from: str = ""
+    """Of `examine`: a file written through `logits_to` by another model, to compare with."""
     kept: int = 0
     """Of `baseline`: tokens at the beginning that the cache holds already and that are not
     timed."""
@@ -107,6 +114,19 @@ class Score(NamedTuple):
     wanted: int
     choice: int
     gap: float
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a model did with the tokens that it was asked to read, the first one first."""
+
+    layers: tuple[int, ...]
+    """The layers with experts, in order; none in a dense model."""
+    arrays: dict[str, NDArray[Any]]
+    """With experts: `experts` (uint16) and `weights` (float16, a token's sum to 1 per layer), both
+    tokens x layers x chosen experts. With `logits_to` or `logits_from`: `logprobs` (float32) of
+    the token that follows each but the last, and `top` (int32), the likeliest one. With
+    `logits_from`: `divergence` (float32), KL in nats from the other model's prediction."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,13 @@ class Engine(Protocol):
     async def score(self, request: EngineRequest, wanted: Sequence[int]) -> list[Score]:
         """Compare the recorded greedy reply `wanted` with what the model chooses now, token by
         token under the same grammar. Ends after a token that the grammar refuses.
+        """
+
+    async def examine(
+        self, request: EngineRequest, *, on_progress: Callable[[int], None] | None = None
+    ) -> Examined:
+        """Read the last `resume` tokens of a request in a context of their own, with the router
+        observed. `on_progress` gets the number of tokens read so far.
         """
 
     async def aclose(self) -> None:

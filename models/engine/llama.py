@@ -206,9 +206,12 @@ class Model:
 
 
 class Context:
-    """A KV cache for one sequence and the graph that fills it. Used by one thread at a time."""
+    """A KV cache for one sequence and the graph that fills it. Used by one thread at a time.
 
-    def __init__(self, model: Model, options: ContextOptions) -> None:
+    `on_tensor` is a callback of `tensor_reader`; without one, llama.cpp calls nothing.
+    """
+
+    def __init__(self, model: Model, options: ContextOptions, on_tensor: Any = None) -> None:
         self.model = model
         self.options = options
         params = lib.llama_context_default_params()
@@ -231,6 +234,8 @@ class Context:
         strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p)
         params.abort_callback = lib.ggml_abort_callback(strlen.value or 0)
         params.abort_callback_data = ctypes.cast(self._abort, ctypes.c_void_p)
+        if on_tensor is not None:
+            self._on_tensor = params.cb_eval = on_tensor
         self.handle = lib.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise ModelError(
@@ -336,6 +341,15 @@ class Context:
             self.handle = None
 
 
+def ggml_base() -> ctypes.CDLL:
+    """The library with ggml's tensors and buffers, which llama_cpp has no bindings for."""
+    directory = Path(lib.__file__).parent / "lib"
+    name = (
+        "libggml-base.dylib" if (directory / "libggml-base.dylib").exists() else "libggml-base.so"
+    )
+    return ctypes.CDLL(str(directory / name))
+
+
 def encode(text: str) -> bytes:
     """UTF-8 bytes. Surrogate escapes become their bytes again, other surrogates `?`."""
     try:
@@ -356,11 +370,7 @@ def _expert_overrides(layers: int) -> Any:
     class Override(ctypes.Structure):
         _fields_ = (("pattern", ctypes.c_char_p), ("type", ctypes.c_void_p))
 
-    directory = Path(lib.__file__).parent / "lib"
-    name = (
-        "libggml-base.dylib" if (directory / "libggml-base.dylib").exists() else "libggml-base.so"
-    )
-    base = ctypes.CDLL(str(directory / name))
+    base = ggml_base()
     base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
     kind = base.ggml_backend_cpu_buffer_type()
     rows = (Override * (layers + 1))()

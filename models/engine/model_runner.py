@@ -15,6 +15,7 @@ from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.baseline import Baseline
 from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.cache import Cache, CacheLimits
+from laguna_agent.models.engine.examination import Examination, Report
 from laguna_agent.models.engine.generation import Generation, Sinks
 from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import (
@@ -130,6 +131,7 @@ class ModelRunner:
         self.cache.batch_sizer = self._batch_sizer()
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
+        self._examination: Examination | None = None
         self.load_s = time.perf_counter() - started
 
     def _tune(self, known: Tuning | None, cores: int, gain: float, *, others: bool) -> Tuning:
@@ -188,13 +190,22 @@ class ModelRunner:
         """The frame that tells a client that the model is loaded."""
         return {"type": "ready", "model": describe(self)}
 
-    def start(self, request: EngineRequest, sinks: Sinks) -> Generation | Baseline:
+    def start(
+        self, request: EngineRequest, sinks: Sinks, report: Report
+    ) -> Generation | Baseline | Examination:
         """A generation to advance."""
         match request.task:
             case "baseline":
                 return Baseline(self.cache, request, self.snapshots)
             case "score":
                 return Scoring(self.model, self.cache, request, sinks)
+            case "examine":
+                tuning = self.tuning
+                options = replace(
+                    self.options, threads=tuning.threads, threads_batch=tuning.threads_batch
+                )
+                self._examination = Examination(self.model, self.cache, options, request, report)
+                return self._examination
         if request.snapshot:
             sinks.at_static = self._at_static
         longest = LONGEST
@@ -203,6 +214,13 @@ class ModelRunner:
                 self._learned(exact=measure_exact(self.model, self.options))
             longest = self.tuning.exact - 1
         return Generation(self.model, self.cache, request, sinks, longest=longest)
+
+    def abort(self) -> None:
+        """Abort the current decode, from any thread."""
+        self.cache.context.abort()
+        examination = self._examination
+        if examination is not None and examination.context is not None:
+            examination.context.abort()
 
     # --- snapshots --------------------------------------------------------------------------
 
@@ -229,7 +247,7 @@ class ModelRunner:
 
     def finish(self, request: EngineRequest) -> None:
         """Do what can wait until the client has its answer."""
-        if request.task == "baseline":
+        if request.task in ("baseline", "examine"):
             return
         self.cache.checkpoint()
         if request.snapshot:

@@ -20,6 +20,7 @@ from typing import Any
 from laguna_agent.errors import LagunaError
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.baseline import Baseline
+from laguna_agent.models.engine.examination import Arrays, Examination, Report
 from laguna_agent.models.engine.generation import Generation, Sinks
 from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import DecodeAbortedError
@@ -105,7 +106,7 @@ class Job:
     client: Client
     id: int
     request: EngineRequest
-    generation: Generation | Baseline | None = None
+    generation: Generation | Baseline | Examination | None = None
     cancelled: bool = False
     queued: float = dataclasses.field(default_factory=time.perf_counter)
     waited_s: float = 0.0
@@ -213,7 +214,7 @@ class EngineServer:
         if job.generation is not None:
             job.generation.cancelled = True
             if job is self._running:
-                self._loaded.cache.context.abort()
+                self._loaded.abort()
 
     def broadcast(self, header: wire.Header) -> None:
         """Send all clients the progress of loading; clients that connect later get it too."""
@@ -257,7 +258,7 @@ class EngineServer:
         """Like `stop`, for a signal handler, which must not wait for a lock."""
         self._stopping = True
         if self.runner is not None:
-            self.runner.cache.context.abort()
+            self.runner.abort()
 
     @property
     def _loaded(self) -> ModelRunner:
@@ -312,7 +313,7 @@ class EngineServer:
                 self._finish_unstarted(job)
                 return
             job.waited_s = time.perf_counter() - job.queued
-            job.generation = self._loaded.start(job.request, _sinks(job))
+            job.generation = self._loaded.start(job.request, _sinks(job), _report(job))
         generation = job.generation
         generation.cancelled = job.cancelled
         until = time.perf_counter() + TURN_S
@@ -369,6 +370,14 @@ class EngineServer:
     def _forget(self, job: Job) -> None:
         with self._lock:
             job.client.jobs.pop(job.id, None)
+
+
+def _report(job: Job) -> Report:
+    def report(facts: wire.Header, arrays: Arrays) -> None:
+        described, payload = wire.pack_arrays(arrays)
+        job.client.send({"type": "examined", "id": job.id, **facts, **described}, payload)
+
+    return report
 
 
 def _sinks(job: Job) -> Sinks:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-VERSION = 2
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VERSION = 3
 _HEAD = struct.Struct("<II")
 _MAX_HEADER = 64 << 20
 _MAX_PAYLOAD = 64 << 20
@@ -49,6 +53,24 @@ def unpack_tokens(payload: bytes) -> array[int]:
     if sys.byteorder == "big":
         data.byteswap()
     return data
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Header, bytes]:
+    """Header field `arrays` and payload for arrays of little-endian numbers."""
+    facts = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+    return {"arrays": facts}, b"".join(array.tobytes() for array in arrays.values())
+
+
+def unpack_arrays(header: Header, payload: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of a frame."""
+    import numpy as np  # not needed by those who only generate
+
+    arrays, at = {}, 0
+    for name, (kind, shape) in header["arrays"].items():
+        found = np.frombuffer(payload, kind, math.prod(shape), at).reshape(shape)
+        at += found.nbytes
+        arrays[name] = found
+    return arrays
 
 
 def _lengths(head: bytes) -> tuple[int, int]:
