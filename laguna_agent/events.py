@@ -211,7 +211,8 @@ class Denied(BaseModel):
 class TurnFinished(_Event):
     """A turn ended. `files_changed` are paths relative to the repository; `checkpoint` is the id of
     a record of the files as the turn left them, if one was made; with `plan`, the summary is a plan
-    that waits for the user's decision."""
+    that waits for the user's decision. `waited_s` is the part of `duration_s` in which a person
+    was asked."""
 
     type: Literal["turn_finished"] = "turn_finished"
     status: Status
@@ -219,12 +220,18 @@ class TurnFinished(_Event):
     error: str | None = None
     steps: int = 0
     duration_s: float = 0.0
+    waited_s: float = 0.0
     usage: Usage = Usage()
     files_changed: list[str] = []
     checkpoint: str = ""
     plan: bool = False
     check: CheckResult | None = None
     denied: list[Denied] = []
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds without those that waited for a person."""
+        return max(0.0, self.duration_s - self.waited_s)
 
 
 class Compacted(_Event):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
@@ -39,6 +40,27 @@ class Approval(NamedTuple):
     def allows(self) -> bool:
         """Whether the action may run now."""
         return self.answer in ("once", "always")
+
+
+class WaitingTime:
+    """The time in which a person is being asked. What is asked at the same time counts once."""
+
+    def __init__(self) -> None:
+        self._asked, self._since, self._seconds = 0, 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds up to now."""
+        return self._seconds + (time.monotonic() - self._since if self._asked else 0.0)
+
+    def __enter__(self) -> None:
+        if not self._asked:
+            self._since = time.monotonic()
+        self._asked += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds, self._since = self.seconds, time.monotonic()
+        self._asked -= 1
 
 
 Approver = Callable[[ApprovalRequested], Awaitable[Approval]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from laguna_agent.actions import Action, Decision
-from laguna_agent.agent.approval import Approval, Approver, request_approval
+from laguna_agent.agent.approval import Approval, Approver, WaitingTime, request_approval
 from laguna_agent.agent.hooks import Hooks
 from laguna_agent.agent.instructions import Instructions
 from laguna_agent.agent.recorder import Recorder
@@ -56,6 +56,7 @@ class Services:
     """The MCP servers, if there are any."""
     approver: Approver | None = None
     """None: nobody can be asked, so what needs approval is denied."""
+    waiting: WaitingTime = field(default_factory=WaitingTime)
     thinking: bool = False
     logprobs: bool = False
     """Whether the log-probabilities of generated tokens are recorded."""
@@ -85,6 +86,7 @@ class Services:
         """Ask a person whether `action` may run; without a person the answer is no."""
         if self.approver is None:
             return Approval("no")
-        return await request_approval(
-            self.approver, self.gate, self.emit, action, decision, call_id=call_id, tool=tool
-        )
+        with self.waiting:
+            return await request_approval(
+                self.approver, self.gate, self.emit, action, decision, call_id=call_id, tool=tool
+            )

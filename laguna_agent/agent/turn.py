@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from laguna_agent.agent.approval import WaitingTime
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
@@ -35,8 +36,11 @@ class Turn:
     check: CheckRunner
     retries: Retries
     reminders: TurnReminders
+    waiting: WaitingTime
     loop_detector: LoopDetector = field(default_factory=LoopDetector)
     started: float = field(default_factory=time.monotonic)
+    waited_before: float = 0.0
+    """Seconds that earlier turns waited for a person."""
     steps: int = 0
     usage: Usage = field(default_factory=Usage)
     unfinished: Usage = field(default_factory=Usage)
@@ -63,7 +67,8 @@ class Turn:
         plan = services.gate.plan
         check = CheckRunner(services, files, "" if plan else task, None if plan else state.check)
         retries = Retries(services, window, files, check)
-        return cls(files, check, retries, TurnReminders(services, check))
+        waiting, reminders = services.waiting, TurnReminders(services, check)
+        return cls(files, check, retries, reminders, waiting, waited_before=waiting.seconds)
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""
@@ -123,6 +128,7 @@ class Turn:
             error=error,
             steps=self.steps,
             duration_s=round(time.monotonic() - self.started, 3),
+            waited_s=round(self.waiting.seconds - self.waited_before, 3),
             usage=self.usage.plus(self.unfinished),
             files_changed=self.changed,
             check=check,

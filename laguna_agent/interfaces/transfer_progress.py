@@ -89,7 +89,7 @@ def describe(progress: DownloadProgress) -> str:
     if progress.phase == "checking":
         parts.append("checking")
     if progress.total:
-        parts.append(f"{100 * progress.done // progress.total} %")
+        parts.append(f"{100 * progress.done // progress.total}%")
         parts.append(f"{gigabytes(progress.done)} of {gigabytes(progress.total)}")
     else:
         parts.append(gigabytes(progress.done))

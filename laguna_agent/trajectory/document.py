@@ -126,7 +126,7 @@ def blocks_of(event: Event) -> tuple[str, str, list[DocumentBlock]] | None:
             kind = "good" if event.status == "done" else "bad"
             usage = event.usage
             numbers = (
-                f"{counted(event.steps, 'step')}, {event.duration_s:g} s, "
+                f"{counted(event.steps, 'step')}, {round(event.worked_s, 3):g} s, "
                 f"{counted(usage.prefilled_tokens, 'token')} read, {usage.reused_tokens} reused, "
                 f"{usage.completion_tokens} written"
             )

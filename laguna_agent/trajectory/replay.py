@@ -120,6 +120,17 @@ class ConversationState:
         return self.history if self.token_ids is None else self.history[self._pending_from :]
 
     @property
+    def tokens(self) -> int:
+        """Tokens of the prompt after the last reply, as recorded; 0 when no reply told."""
+        for stored in reversed(self.history):
+            event = stored.event
+            if isinstance(event, Reply) and stored.seq > self.epoch_seq:
+                return event.usage.prompt_tokens + event.usage.completion_tokens
+            if isinstance(event, Compacted):
+                return event.tokens_after
+        return self.system.tokens if self.system is not None else 0
+
+    @property
     def missing_results(self) -> list[ToolFinished]:
         """Results for the calls without one. They are not on record yet: whoever resumes the
         session records them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from laguna_agent.events import (
     PermissionsChanged,
     Reply,
     ToolFinished,
+    TurnFinished,
 )
 from laguna_agent.policy.permissions import rules_file
 from support.packs import write_files
@@ -72,6 +74,20 @@ async def test_for_this_session_lasts_until_another_session_begins(
     session, _ = await opened([TOUCH, DONE], mode="ask", approver=person)
     await take(session, "Again")
     assert len(person.asked) == 2
+
+
+async def test_the_time_of_a_turn_tells_how_long_a_person_was_asked(opened: Opened) -> None:
+    class Slow(Person):
+        async def __call__(self, request: ApprovalRequested) -> Approval:
+            await asyncio.sleep(0.2)
+            return await super().__call__(request)
+
+    session, _ = await opened([TOUCH, DONE, TOUCH, DONE], mode="ask", approver=Slow(Approval("once")))
+    for _ in range(2):
+        finished = (await take(session, "Go"))[-1]
+        assert isinstance(finished, TurnFinished)
+    assert 0.2 <= finished.waited_s <= finished.duration_s, "of this turn only"
+    assert finished.worked_s == finished.duration_s - finished.waited_s
 
 
 async def test_for_this_repository_is_kept_in_the_users_own_state(

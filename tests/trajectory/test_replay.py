@@ -15,6 +15,7 @@ from laguna_agent.events import (
     SystemNote,
     TurnFinished,
     TurnStarted,
+    Usage,
     UserMessage,
 )
 from laguna_agent.trajectory.codec import StoredEvent
@@ -52,6 +53,14 @@ def test_the_state_from_disk_is_the_same(trajectory: Trajectory) -> None:
     state = conversation_state(trajectory)
     assert state.token_ids == conversation_state(stored(*samples.session())).token_ids
     assert state.last_seq == trajectory.last_seq
+
+
+def test_the_tokens_of_the_prompt_are_those_after_the_last_reply() -> None:
+    system = samples.system()
+    assert conversation_state(stored()).tokens == 0
+    assert conversation_state(stored(system)).tokens == system.tokens
+    said = Reply(text="a", usage=Usage(prompt_tokens=120, completion_tokens=7))
+    assert conversation_state(stored(system, UserMessage(text="go"), said)).tokens == 127
 
 
 def test_messages_after_the_last_reply_are_pending() -> None:
@@ -135,6 +144,7 @@ def test_an_epoch_begins_with_its_opening_and_the_kept_steps() -> None:
         [*events, StoredEvent(10, "t", reply(text="on", prompt=[30, 31], ids=[32]))]
     )
     assert later.token_ids == [60, 61, 7, 30, 31, 32]
+    assert state.tokens == 10, "the kept reply was counted in the epoch before"
     assert later.pending == []
 
 

@@ -33,7 +33,7 @@ async def test_help_opens_in_every_way_and_lists_every_key_and_command(drive):
         for way in ("/help", "help", "?", "f1"):
             await (ui.pilot.press(way) if way in ("?", "f1") else ui.command(way))
             await ui.dialog(Help)
-            listed = "\n".join(choice.label.plain for choice in ui.app.screen._choices)
+            listed = "\n".join(f"{one.words}\n{one.label.plain}" for one in ui.app.screen._choices)
             for one in (*COMMANDS, *KEYS):
                 assert one.shown in listed
             assert "At the beginning of a word or message" in listed
@@ -225,6 +225,7 @@ async def test_mcp_lists_servers_with_their_state(drive):
         await ui.command("/mcp")
         await ui.dialog(Page)
         await ui.shows("No MCP servers. `laguna mcp add --help` shows how to add one.")
+        await ui.until(lambda: ui.app.screen.query_one(".dialog").size.height < 8, "a low box")
 
 
 async def test_usage_adds_up_the_turns(drive):

@@ -106,15 +106,30 @@ def test_output_that_the_summary_repeats_is_not_shown_twice():
 
 
 def test_a_pasted_message_is_folded_and_copied_whole():
-    body = "why?\n" + "\n".join(f"line {n}" for n in range(500))
+    body = "look:\n" + "\n".join(f"line {n}" for n in range(500)) + "\nwhy does it stop?"
     entry = Entry("user", body=body)
     shown = drawn(entry)
     assert len(shown) == 12
-    assert shown[1] == "❯ why?"
-    assert shown[-1] == "  … 491 more lines  ▸"
+    assert shown[1] == "❯ look:"
+    assert "  … 492 more lines  ▸" in shown
+    assert shown[-1] == "  why does it stop?", "a question is often typed after a paste"
     assert entry.text == body
     entry.is_open = True
-    assert len(drawn(entry)) == 502
+    assert len(drawn(entry)) == 503
+
+
+def test_the_end_of_one_long_line_is_shown_too():
+    shown = drawn(Entry("user", body="x" * 9_000 + " and why?"))
+    assert shown[-1].endswith("and why?")
+    assert "  … 1 more line  ▸" in shown
+
+
+def test_what_failed_is_whole_at_any_width():
+    body = "E   assert Decimal('3.00') == Decimal('6.00'), the voucher is not taken off\n[exit 1]"
+    entry = Entry("tool", title="pytest", name="shell", body=body, summary="exit 1", state="failed")
+    assert "the voucher is not taken off" in " ".join(" ".join(drawn(entry, 40)).split())
+    entry.state = "ok"
+    assert len(drawn(entry, 40)) == 2, "a line of other output is cut"
 
 
 @pytest.mark.parametrize("body", ["x" * 100_000, "y " * 50_000, "\n".join(["z" * 9_000] * 9)])
@@ -148,7 +163,7 @@ async def test_a_click_on_the_count_expands_and_keys_do_too():
         assert await pilot.click("#transcript", offset=(6, rows().index("… 6 more lines")))
         await pilot.pause()
         assert "step 0" in rows()
-        assert "line 19" not in rows()
+        assert "line 16" not in rows()
         app.transcript.select(0)
         await pilot.press("enter")
         await pilot.pause()

@@ -54,6 +54,8 @@ async def test_accepting_goes_on_in_the_mode_that_is_chosen(drive, repository):
     async with drive([PLANNED, EDIT, FIXED], plan=True) as ui:
         await planned(ui)
         await ui.shows("Plan: nothing is changed yet")
+        await ui.shows("the plan is below")
+        assert ui.shown.count("Run the tests.") == 1
         await ui.pilot.press("enter")
         assert card_of(ui).is_open, "Enter alone accepts nothing"
         await ui.choose("accept (accept-edits)")

@@ -120,12 +120,12 @@ async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_fro
         def shown(width: int) -> str:
             return str(app.status.line(width))
 
-        full = "office/qwen3-coder-30b-a3b-instruct  92% of 32k  check: make test ✗  2 jobs"
+        full = "office/qwen3-coder-30b-a3b-instruct  92% of 32k context  check: make test ✗  2 jobs"
         assert f" auto   {full}  " in shown(130)
         assert shown(130).endswith("~/shop  vouchers  f1 help")
-        assert shown(94).endswith("2 jobs   f1 help")
-        assert shown(84).endswith(full)
-        assert shown(74).endswith("b-instruct  92% of 32k  check ✗  2 jobs")
+        assert shown(102).endswith("2 jobs   f1 help")
+        assert shown(92).endswith(full)
+        assert shown(82).endswith("b-instruct  92% of 32k context  check ✗  2 jobs")
         assert shown(72).endswith("30b-a3b-instruct  92%  check ✗  2 jobs")
         assert shown(56).endswith("  qwen3-cod…b-instruct  92%  check ✗  2 jobs")
         assert shown(46).endswith("92%  check ✗")

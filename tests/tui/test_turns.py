@@ -263,7 +263,7 @@ async def test_allow_for_the_session_adds_the_rule_that_was_shown(drive, laguna_
         await ui.idle()
         await ui.send("make it")
         await ui.shows("$ touch made")
-        await ui.shows("for longer: laguna may run exactly “touch made” without asking")
+        await ui.shows("Longer than once: laguna may run exactly “touch made” without asking")
         await ui.choose("this session")
         await ui.shows("Done so.")
         [rule] = ui.app.agent.session.gate.rule_set.of("session")

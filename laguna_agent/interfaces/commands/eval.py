@@ -262,12 +262,12 @@ def _figures(found: Sequence[Result]) -> list[dict[str, Any]]:
 def _rate_line(rate: Rate) -> str:
     low, high = rate.interval
     line = f"  {rate.name:14} {rate.passed:3} of {rate.total:3}"
-    line += f"  {100 * rate.passed / rate.total:3.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    line += f"  {100 * rate.passed / rate.total:3.0f}% ({100 * low:.0f} to {100 * high:.0f})"
     for word, value in (("passed", rate.seconds_passed), ("failed", rate.seconds_failed)):
         if value is not None:
             line += f"  {word} in {value:.0f} s"
     if rate.waste is not None:
-        line += f"  {100 * rate.waste:.0f} % of {rate.tokens} tokens discarded"
+        line += f"  {100 * rate.waste:.0f}% of {rate.tokens} tokens discarded"
     return line
 
 

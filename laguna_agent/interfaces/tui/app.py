@@ -105,7 +105,7 @@ class LagunaApp(LayoutApp):
         )  # fmt: skip
         self.models = ModelSetup(self, self.agent, model, self.activity, self.status, conversation)
         self.review = PlanReview(
-            self.agent, self.plan_card, self.composer, self.status, self.activity
+            self.agent, self.plan_card, self.composer, self.status, self.activity, self.transcript
         )
         self.slash_commands = SlashCommands(
             self, self.agent, model, self.activity, self.status,
@@ -227,6 +227,7 @@ class LagunaApp(LayoutApp):
         self.completion.close()
         self._composer_row.display = False
         self.approval.open(message.request, message.future)
+        self._fit_side_panel(self.size)
         self._update_title()
         self.alert(f"{self.root.name}: laguna asks for your approval")
 
@@ -406,6 +407,7 @@ class LagunaApp(LayoutApp):
     def _approval_closed(self) -> None:
         """Focus the composer at once: the next key may already be on its way."""
         self._composer_row.display = True
+        self._fit_side_panel(self.size)
         self.screen_stack[0].set_focus(self.composer)
         self.activity.report("working")
         self._update_title()
@@ -446,11 +448,12 @@ class LagunaApp(LayoutApp):
         self.review.offer()
 
     def _refresh_context(self) -> None:
-        """Show how full the context is."""
+        """Show how full the context is; of a resumed session that no turn has begun, as it was."""
         session = self.agent.session
         if session is None:
             return
         used, limit = session.conversation.used, session.conversation.limit
+        used = used or session.conversation_state.tokens
         self.status.change(used=used, limit=limit)
         if (used, limit) != (self.side_panel.used, self.side_panel.limit):
             self.side_panel.used, self.side_panel.limit = used, limit

@@ -128,7 +128,8 @@ class LayoutApp(TerminalApp):
         if self.preferences.panel is not None:
             shown = self.preferences.panel and width >= 70 and height >= 8
         self.side_panel.set_class(shown, "shown")
-        self.inline_plan.adapt(height, allowed=not shown)
+        asked = self.approval.is_open and height < 24  # which takes the room
+        self.inline_plan.adapt(height, allowed=not shown and not asked)
 
     def show_plan(self, steps: Sequence[PlanStep]) -> None:
         """Show the model's plan: in the side panel, or without it above the composer."""

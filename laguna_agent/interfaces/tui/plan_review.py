@@ -13,6 +13,7 @@ from laguna_agent.interfaces.tui.widgets.choice_row import Choice
 if TYPE_CHECKING:
     from laguna_agent.actions import Mode
     from laguna_agent.interfaces.tui.agent_thread import AgentThread
+    from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
     from laguna_agent.interfaces.tui.widgets.activity_line import ActivityLine
     from laguna_agent.interfaces.tui.widgets.composer import Composer
     from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
@@ -33,15 +34,17 @@ class PlanReview:
         composer: Composer,
         status: StatusLine,
         activity: ActivityLine,
+        transcript: Transcript,
     ) -> None:
         self._agent = agent
         self._card = card
         self._composer = composer
         self._status = status
         self._activity = activity
+        self._transcript = transcript
         self.editing = False
         """Whether the composer holds the plan."""
-        self._plan = ""
+        self._plan = self._folded = ""
         self._draft = Prompt("")
         """What was typed before the plan came into the composer."""
         card.on_typed(self._type)
@@ -74,6 +77,8 @@ class PlanReview:
         ]
         title = "Plan, as you edited it" if edited else "Plan: nothing is changed yet"
         self._card.open(title, self._plan, choices, focus=not self._composer.text)
+        self._folded = session.proposed_plan
+        self._transcript.fold_answer(self._folded, folded=True)
 
     def decide(self, choice: str) -> None:
         """Do what was decided."""
@@ -112,6 +117,7 @@ class PlanReview:
         if self._card.is_open:
             self._composer.focus()
             self._card.close()
+            self._transcript.fold_answer(self._folded, folded=False)
 
     def _end_editing(self) -> None:
         self.editing = False

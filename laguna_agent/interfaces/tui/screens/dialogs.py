@@ -15,17 +15,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from laguna_agent.interfaces.tui import themes
+from laguna_agent.interfaces.tui.screens.fitted_dialog import FittedDialog, ListDialog
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.widgets.choice_row import Choice as RowChoice
 from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow, Quiet
 from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow, position
 
 
-class Page(ModalScreen[None]):
+class Page(FittedDialog[None]):
     """Shows something to read; Escape closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,11 +53,16 @@ class Page(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._show)
+        self.watch(self.query_one(VerticalScroll), "virtual_size", self.fit_soon)
         for changing in ("virtual_size", "scroll_y"):
             self.watch(self.query_one(VerticalScroll), changing, self._show_position)
 
     def on_resize(self) -> None:
+        super().on_resize()
         self.call_after_refresh(self._show)
+
+    def wanted(self) -> int:
+        return self.query_one("#page").outer_size.height
 
     def _show(self) -> None:
         page = self.query_one("#page", Static)
@@ -88,10 +95,14 @@ class Choice:
     words: str = ""
     narrower: Sequence[Text] = ()
     """Shorter labels for narrow terminals, the longest first."""
+    drawn: RenderableType | None = None
+    """How the row looks, where it is more than its label."""
 
     @property
     def row(self) -> RenderableType:
-        """The longest label that fits."""
+        """How the row looks: as it is drawn, or the longest label that fits."""
+        if self.drawn is not None:
+            return self.drawn
         return FittedRow([self.label, *self.narrower]) if self.narrower else self.label
 
 
@@ -120,16 +131,8 @@ class _SearchLine(Input):
         await super()._on_key(event)
 
 
-class Picker(ModalScreen[str | None]):
+class Picker(ListDialog[str]):
     """A list that typing filters; Enter chooses, Escape closes it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("pagedown", "page(1)", show=False, priority=True),
-        Binding("pageup", "page(-1)", show=False, priority=True),
-    ]
 
     def __init__(
         self,
@@ -159,8 +162,17 @@ class Picker(ModalScreen[str | None]):
                         yield Static(id="preview")
             yield Static(classes="dialog-hint")
 
+    @property
+    def body(self) -> Widget:
+        return self.query_one(".dialog Horizontal", Horizontal)
+
+    def wanted(self) -> int:
+        beside = [preview.outer_size.height for preview in self.query("#preview")]
+        return max(self.options.virtual_size.height, *beside, 1)
+
     def on_mount(self) -> None:
-        self.query_one("#choices", OptionList).can_focus = False
+        self.options.can_focus = False
+        self.watch(self.options, "virtual_size", self.fit_soon)
         line = self.query_one(Input)
         self._filter(line.value, highlighted=self._first)  # it may be typed in already
         line.focus()
@@ -192,7 +204,7 @@ class Picker(ModalScreen[str | None]):
             if all(word in f"{choice.label.plain} {choice.words}".casefold() for word in wanted)
         ]
         self._filtered = text
-        options = self.query_one("#choices", OptionList)
+        options = self.options
         options.clear_options()
         options.add_options([Option(choice.row) for choice in self._shown])
         if self._shown:
@@ -206,7 +218,7 @@ class Picker(ModalScreen[str | None]):
 
     def replace_choices(self, choices: Sequence[Choice]) -> None:
         """Show other choices, filtered as before; the highlight stays where it is."""
-        options = self.query_one("#choices", OptionList)
+        options = self.options
         index = options.highlighted or 0
         self._choices = list(choices)
         self._filter(self._filtered)
@@ -220,7 +232,7 @@ class Picker(ModalScreen[str | None]):
             return
         known = {choice.id for choice in self._shown}
         more = [choice for choice in found if choice.id not in known]
-        options = self.query_one("#choices", OptionList)
+        options = self.options
         self._shown += more
         options.add_options([Option(choice.row) for choice in more])
         if more and options.highlighted is None:
@@ -233,7 +245,7 @@ class Picker(ModalScreen[str | None]):
         self._show_position()
 
     def _show_position(self) -> None:
-        index, total = self.query_one("#choices", OptionList).highlighted, len(self._shown)
+        index, total = self.options.highlighted, len(self._shown)
         where = f"{index + 1} of {total:,}" if index is not None else "nothing matches"
         self.query_one(".dialog-hint", Static).update(Text(f"{where} · {self._hint}"))
 
@@ -243,7 +255,7 @@ class Picker(ModalScreen[str | None]):
     @property
     def chosen(self) -> str | None:
         """The id of the highlighted row."""
-        index = self.query_one("#choices", OptionList).highlighted
+        index = self.options.highlighted
         return self._shown[index].id if index is not None and index < len(self._shown) else None
 
     def _preview_chosen(self) -> None:
@@ -255,26 +267,12 @@ class Picker(ModalScreen[str | None]):
         self.query_one("#preview", Static).update(
             await shown if inspect.isawaitable(shown) else shown
         )
-
-    def action_move(self, step: int) -> None:
-        """Highlight the row `step` rows below."""
-        options = self.query_one("#choices", OptionList)
-        if self._shown:
-            index = (options.highlighted or 0) + step
-            options.highlighted = max(0, min(index, len(self._shown) - 1))
-
-    def action_page(self, step: int) -> None:
-        """Highlight the row a page below."""
-        self.action_move(step * max(1, self.query_one("#choices", OptionList).size.height - 1))
+        self.fit_soon()
 
     def action_choose(self) -> None:
         """Close with the highlighted row."""
         if (chosen := self.chosen) is not None:
             self.dismiss(chosen)
-
-    def action_cancel(self) -> None:
-        """Close without a choice."""
-        self.dismiss(None)
 
 
 class Question(ModalScreen[str | None]):

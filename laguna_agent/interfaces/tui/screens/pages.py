@@ -141,7 +141,7 @@ async def usage_page(directory: Path) -> Page:
     rows = [
         ("turns", f"{len(turns)}"),
         ("steps", f"{sum(turn.steps for turn in turns)}"),
-        ("time", seconds(sum(turn.duration_s for turn in turns))),
+        ("time", seconds(sum(turn.worked_s for turn in turns))),
         ("prompt tokens", f"{total.get('prompt_tokens', 0):,.0f}"),
         ("  reused from the cache", f"{total.get('reused_tokens', 0):,.0f}"),
         ("  of those, restored from disk", f"{total.get('restored_tokens', 0):,.0f}"),

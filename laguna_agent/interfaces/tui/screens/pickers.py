@@ -20,7 +20,7 @@ from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer
 from laguna_agent.interfaces.tui.transcript.stored_entries import read_page
-from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
+from laguna_agent.interfaces.tui.widgets.fitted_row import Explained, one_line
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
 
@@ -67,12 +67,16 @@ def _help_choices(skills: Sequence[reference.SlashCommand]) -> list[Choice]:
     choices = []
     for group, rows in reference.groups(skills).items():
         for number, (name, about) in enumerate(rows):
-            label = Text()
-            if number == 0:
-                label.append(group + "\n", style="bold underline")
-            label.append(f"{name:<{_HELP_CELLS}}  {about}")
             word = name.split()[0]
-            choices.append(Choice(word if word.startswith("/") else "", label, words=group))
+            heading = group if number == 0 else ""
+            choices.append(
+                Choice(
+                    word if word.startswith("/") else "",
+                    Text(f"{name}  {about}"),
+                    words=group,
+                    drawn=Explained(name, about, _HELP_CELLS, heading=heading),
+                )
+            )
     return choices
 
 

@@ -10,17 +10,16 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.interfaces.tui.screens.fitted_dialog import ListDialog
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.log import unexpected
 from laguna_agent.plurals import counted
@@ -46,16 +45,8 @@ class TriedServer(NamedTuple):
     key: str = ""
 
 
-class ServerDialog(ModalScreen[TriedServer | None]):
+class ServerDialog(ListDialog[TriedServer]):
     """Asks for a server and a model until one answers; Escape goes back by a step, and closes."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("pagedown", "move(10)", show=False, priority=True),
-        Binding("pageup", "move(-10)", show=False, priority=True),
-    ]
 
     def __init__(self, config: Config, *, address: str = "", model: str = "") -> None:
         """With `address` that server is asked at once, and with `model` that model is tried."""
@@ -81,8 +72,16 @@ class ServerDialog(ModalScreen[TriedServer | None]):
             yield Static(id="server-state")
             yield Static(Text(_HINT), classes="dialog-hint")
 
+    @property
+    def body(self) -> OptionList:
+        return self.options
+
+    def wanted(self) -> int:
+        return self.options.virtual_size.height
+
     def on_mount(self) -> None:
-        self.query_one("#choices", OptionList).can_focus = False
+        self.options.can_focus = False
+        self.watch(self.options, "virtual_size", self.fit_soon)
         self._show_part("address")
         if self._address:
             self._ask()
@@ -93,7 +92,7 @@ class ServerDialog(ModalScreen[TriedServer | None]):
         """Show the fields up to one, which gets the focus: address, key, or search."""
         key, search = self.query_one("#key", Input), self.query_one("#search", Input)
         key.display = part == "key" or (part == "search" and bool(self._key))
-        search.display = self.query_one("#choices").display = part == "search"
+        search.display = self.options.display = part == "search"
         self.query_one(f"#{part}", Input).focus()
 
     def _tell(self, text: str, style: str = "") -> None:
@@ -187,7 +186,7 @@ class ServerDialog(ModalScreen[TriedServer | None]):
         words = text.casefold().split()
         models = self._found.models if self._found else ()
         self._shown = [m for m in models if all(word in m.casefold() for word in words)]
-        options = self.query_one("#choices", OptionList)
+        options = self.options
         options.clear_options()
         options.add_options([Option(visible(m, single_line=True)) for m in self._shown])
         options.highlighted = 0 if self._shown else None
@@ -258,19 +257,12 @@ class ServerDialog(ModalScreen[TriedServer | None]):
         self._choose("")
 
     def _choose(self, typed: str) -> None:
-        index = self.query_one("#choices", OptionList).highlighted
+        index = self.options.highlighted
         model = self._shown[index] if index is not None and index < len(self._shown) else typed
         if model and self._found is not None:
             in_background(self, _GROUP, self._guarded, self._try, model)
 
-    def action_move(self, step: int) -> None:
-        """Highlight the model `step` rows below."""
-        options = self.query_one("#choices", OptionList)
-        if self._shown:
-            index = (options.highlighted or 0) + step
-            options.highlighted = max(0, min(index, len(self._shown) - 1))
-
-    def action_back(self) -> None:
+    def action_cancel(self) -> None:
         """Stop what is being asked; go back to the address; close."""
         if self._trying:
             self.workers.cancel_group(self, _GROUP)

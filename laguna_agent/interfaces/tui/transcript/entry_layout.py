@@ -83,7 +83,7 @@ class EntryLayout:
 
     def draw(self, entry: Entry, renderer: EntryRenderer, width: int) -> None:
         """Draw the entry."""
-        if entry.kind == "answer":
+        if entry.kind == "answer" and entry.is_open is not False:
             self.lines = self._draw_answer(entry, renderer, width)
         else:
             self.lines = renderer.entry(entry, width)

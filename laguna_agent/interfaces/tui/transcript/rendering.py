@@ -33,8 +33,10 @@ DIFF_LINES, LIVE_LINES, FAILURE_LINES, OPEN_LINES = 24, 8, 16, 4_000
 """Most lines shown of a diff, of running output, of a failure and of an expanded entry."""
 FOLDED_LINES, MESSAGE_LINES = 3, 10
 """Lines shown of other output, and of a long message of the user's."""
-_MESSAGE_LINE, _OUTPUT_LINE = 500, 2_000
-"""Most characters shown of one line of a folded message, and of one line of output."""
+_MESSAGE_END = 3
+"""Lines of those of a folded message that are its last ones: a question often follows a paste."""
+_MESSAGE_LINE, _FAILURE_LINE, _OUTPUT_LINE = 500, 300, 2_000
+"""Most characters shown of one line of a folded message, of a failure and of other output."""
 _QUIET = frozenset({"read", "search", "symbols", "recall", "plan", "edit", "write"})
 """Tools whose result is for the model: their summary says what a person wants to know."""
 OPEN_LIVE_LINES = 200
@@ -112,13 +114,17 @@ class EntryRenderer:
         p = self.palette
         mark = {"steer": "↳ ", "queue": "❯ "}.get(entry.name, "❯ ")
         room = (OPEN_LINES, _OUTPUT_LINE) if entry.is_open else (MESSAGE_LINES, _MESSAGE_LINE)
-        text, hidden = _folded_message(entry.body.rstrip(), *room)
-        body = Text(visible(text), style=f"bold {p.user}")
+        start, hidden, end = _folded_message(entry.body.rstrip(), *room)
+        body = Text(visible(start), style=f"bold {p.user}")
         if hidden:
             body.append(f"\n{diff_view.more_lines(hidden)}  ▸", style=f"not bold {p.muted}")
+        if end:
+            body.append(f"\n{visible(end)}")
         return Group(Text(), _Hanging(Text(mark, style=f"bold {p.accent}"), body))
 
     def _answer(self, entry: Entry, width: int) -> RenderableType:
+        if entry.is_open is False:
+            return Text("\n· the plan is below", style=self.palette.muted)
         lines = [line for block in blocks_of(entry.body) for line in self.block(block, width)]
         return Segments(segment for line in lines for segment in (*line, Segment.line()))
 
@@ -241,8 +247,10 @@ class EntryRenderer:
             shown = telling_lines(lines, most)
         if [lines[number].strip() for number in shown] == [entry.summary]:
             return Group()
-        body = Text("\n".join(visible(lines[number][:_OUTPUT_LINE]) for number in shown))
-        body.style, body.no_wrap, body.overflow = self.palette.muted, True, "ellipsis"
+        failed = entry.state == "failed"  # what failed is whole in a narrow terminal, too
+        longest = _FAILURE_LINE if failed else _OUTPUT_LINE
+        body = Text("\n".join(_cut(visible(lines[number]), longest) for number in shown))
+        body.style, body.no_wrap, body.overflow = self.palette.muted, not failed, "ellipsis"
         if not (hidden := len(lines) - len(shown)):
             return body
         return Group(body, Text(diff_view.more_lines(hidden), style=f"italic {self.palette.muted}"))
@@ -255,7 +263,7 @@ class EntryRenderer:
             note = f"{note or '…'}; what came before is not kept"
         lines = (lines[:most] if head else lines[-most:]) if hidden > 0 else lines
         # One very long line must not fill the screen.
-        lines = [one if len(one) <= _OUTPUT_LINE else one[:_OUTPUT_LINE] + " …" for one in lines]
+        lines = [_cut(one, _OUTPUT_LINE) for one in lines]
         body = Text(visible(_after_carriage_returns("\n".join(lines))), style=self.palette.muted)
         if most <= LIVE_LINES:
             body.no_wrap, body.overflow = True, "ellipsis"
@@ -286,14 +294,23 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-def _folded_message(text: str, most: int, longest: int) -> tuple[str, int]:
-    """The first `most` lines of a message and `longest` characters of each, and how many lines of
-    it are left out, in whole or in part."""
+def _cut(line: str, longest: int) -> str:
+    return line if len(line) <= longest else line[:longest] + " …"
+
+
+def _folded_message(text: str, most: int, longest: int) -> tuple[str, int, str]:
+    """The first lines of a message, how many are left out after them, in whole or in part, and its
+    last lines: `most` lines together, and `longest` characters of each."""
     lines = text.split("\n")
-    shown = lines if len(lines) <= most + 2 else lines[:most]
-    cut = [one if len(one) <= longest else one[:longest] + " …" for one in shown]
-    left_out = len(lines) - len(shown)
-    return "\n".join(cut), left_out or (len(lines) == 1 and cut != lines)
+    if len(lines) > most + 2:
+        start, end = lines[: most - _MESSAGE_END], lines[-_MESSAGE_END:]
+        hidden = len(lines) - most
+    elif len(lines) == 1 and len(text) > longest:
+        start, end, hidden = [text[: longest // 2] + " …"], ["… " + text[-longest // 2 :]], 1
+    else:
+        start, end, hidden = lines, [], 0
+    cut = ["\n".join(_cut(one, longest) for one in part) for part in (start, end)]
+    return cut[0], hidden, cut[1]
 
 
 def _after_carriage_returns(text: str) -> str:

@@ -195,7 +195,7 @@ class TranscriptModel:
         ok = event.status == "done"
         entry = Entry("end", title=event.status, state="ok" if ok else "failed")
         entry.body = "" if ok or event.status == "interrupted" else (event.error or "")
-        entry.duration_s = event.duration_s
+        entry.duration_s = event.worked_s
         parts = [counted(event.steps, "step")] if event.steps else []
         if event.files_changed:
             parts.append(f"{counted(len(event.files_changed), 'file')} changed")
@@ -204,7 +204,7 @@ class TranscriptModel:
             parts.append(f"{usage.completion_tokens:,} tokens")
         if usage.prompt_tokens and usage.reused_tokens:
             share = round(100 * usage.reused_tokens / usage.prompt_tokens)
-            parts.append(f"{share} % reused")
+            parts.append(f"{share}% reused")
         entry.summary = " · ".join(parts)
         # An answer may end with a table or code, which the line must not seem to belong to.
         entry.spaced = not self._latest or self._latest[-1].kind == "answer"

@@ -142,6 +142,14 @@ class Transcript(ScrollView, can_focus=True):
         entry.version += 1
         self.redraw()
 
+    def fold_answer(self, text: str, *, folded: bool) -> None:
+        """Show the last answer as one line, or whole again, if it is `text`: a card shows it."""
+        last = next((one for one in reversed(self.entries) if one.kind == "answer"), None)
+        if last is not None and last.body.strip() == text.strip():
+            last.is_open = False if folded else None
+            last.version += 1
+            self.redraw()
+
     def go_to_end(self) -> None:
         """Scroll to the end and follow new entries."""
         self._following, self.cursor = True, None

@@ -145,7 +145,7 @@ class ApprovalCard(Vertical):
             return Text(selected.about, style=self.palette.foreground)
         if not request.rule_text:
             return Text()
-        return Text(f"for longer: {approval_text.rule(request)}", style=self.palette.muted)
+        return Text(f"Longer than once: {approval_text.rule(request)}.", style=self.palette.muted)
 
     def _detail(self, request: ApprovalRequested) -> RenderableType:
         p = self.palette

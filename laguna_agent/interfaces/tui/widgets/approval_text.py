@@ -24,6 +24,8 @@ _SCOPES = {
     "everywhere": ("everywhere", "in every repository"),
 }
 
+_ALLOW, _REFUSE = "Allow", "or"
+
 
 _PLACES: dict[McpPlace, str] = {
     "sandbox": "in the sandbox",
@@ -36,14 +38,16 @@ _PLACES: dict[McpPlace, str] = {
 def choices(request: ApprovalRequested) -> list[Choice]:
     """The answers: once, the scopes of the rule if there is one, no, and no with a reason."""
     risky = bool(request.risks)
-    found = [Choice("once", "once", "Allows this one time.", risky)]
+    found = [Choice("once", "once", "Allows this one time.", risky, _ALLOW)]
     for scope, file in request.files.items():
         label, where = _SCOPES[scope]
         kept = f"Kept in {_from_home(file)}." if file else "Ends with the session."
         about = f"From now on, {where}: {rule(request)}. {kept}"
-        found.append(Choice(scope, label, about, risky))
-    found.append(Choice("no", "no", "Does not allow it, and tells the model that you said no."))
-    found.append(Choice("because", "no, because…", "Does not allow it; the model reads why."))
+        found.append(Choice(scope, label, about, risky, _ALLOW))
+    refusal = "Does not allow it, and tells the model that you said no."
+    found.append(Choice("no", "no", refusal, group=_REFUSE))
+    found.append(Choice("because", "no, because…", "Does not allow it; the model reads why.",
+                        group=_REFUSE))  # fmt: skip
     return found
 
 
@@ -91,7 +95,7 @@ def _append_totals(text: Text, diff: str, palette: Palette) -> None:
     rows = diff_view.parse(diff)
     added, removed = (sum(row.kind == kind for row in rows) for kind in ("added", "removed"))
     if added or removed:
-        text.append(f"  +{added:,}", palette.success).append(f" −{removed:,}", palette.error)
+        text.append(f"  +{added:,}", palette.success).append(f" -{removed:,}", palette.error)
     if (files := sum(row.kind == "file" for row in rows)) > 1:
         text.append(f"  {files:,} files", palette.muted)
 

@@ -58,12 +58,14 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice. `about` says what it does, for when it is selected; `risky` shows it in red."""
+    """A choice. `about` says what it does, for when it is selected; `risky` shows it in red. The
+    choices of a `group` have lines of their own, which its name begins."""
 
     id: str
     label: str
     about: str = ""
     risky: bool = False
+    group: str = ""
 
 
 class ChoiceRow(Static, can_focus=True):
@@ -126,12 +128,19 @@ class ChoiceRow(Static, can_focus=True):
         return min((self._broken(width, separator) for separator in _SEPARATORS), key=len)
 
     def _broken(self, width: int, separator: str) -> list[Text]:
-        found = [Text(no_wrap=True)]
+        indent = max((len(choice.group) + 1 for choice in self.choices if choice.group), default=0)
+        found: list[Text] = []
+        group: str | None = None
         for index, choice in enumerate(self.choices):
             label = self._label(index, choice)
-            if found[-1] and found[-1].cell_len + len(separator) + label.cell_len > width:
-                found.append(Text(no_wrap=True))
-            found[-1].append(separator if found[-1] else "", self.palette.muted).append_text(label)
+            if choice.group != group:
+                group = choice.group
+                found.append(Text(no_wrap=True).append(group.ljust(indent), self.palette.muted))
+            elif found[-1].cell_len + len(separator) + label.cell_len > width:
+                found.append(Text(" " * indent, no_wrap=True))
+            else:
+                found[-1].append(separator, self.palette.muted)
+            found[-1].append_text(label)
         return found
 
     def _label(self, index: int, choice: Choice) -> Text:

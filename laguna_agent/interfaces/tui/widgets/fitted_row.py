@@ -13,6 +13,9 @@ from textual.containers import ScrollableContainer
 
 from laguna_agent.policy.sanitize import visible
 
+_LEAST_BESIDE = 30
+"""Cells below which an explanation stands below its name."""
+
 
 @dataclass(frozen=True)
 class FittedRow:
@@ -29,6 +32,33 @@ class FittedRow:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, max(1, min(self.forms[0].cell_len, options.max_width)))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A name and what it means beside it, in a column of its own; below it, indented, where that
+    leaves too little room. `heading` begins a group of them."""
+
+    name: str
+    about: str
+    cells: int
+    heading: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.heading:
+            yield Text(self.heading, style="bold underline", no_wrap=True, overflow="ellipsis")
+        beside = options.max_width - self.cells - 2 >= _LEAST_BESIDE
+        column = self.cells + 2 if beside else 2
+        lines = Text(self.about).wrap(console, max(1, options.max_width - column))
+        if beside and cell_len(self.name) <= self.cells:
+            yield Text(self.name.ljust(column), no_wrap=True) + (lines.pop(0) if lines else Text())
+        else:
+            yield from Text(self.name).wrap(console, options.max_width)
+        for line in lines:
+            yield Text(" " * column) + line
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, options.max_width)
 
 
 def one_line(text: str) -> str:

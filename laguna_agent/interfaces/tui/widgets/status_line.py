@@ -137,7 +137,8 @@ class StatusLine(Widget):
         if s.limit:
             share = s.used / s.limit
             colour = p.error if share > 0.85 else p.warning if share > 0.6 else p.muted
-            parts.append(_Part(f"{share:.0%} of {s.limit // 1000}k", colour, f"{share:.0%}"))
+            whole = f"{share:.0%} of {s.limit // 1024}k context"
+            parts.append(_Part(whole, colour, f"{share:.0%}"))
         if s.check:
             mark = {True: " ✓", False: " ✗", None: ""}[s.check_passed]
             colour = {True: p.success, False: p.error, None: p.muted}[s.check_passed]

@@ -182,7 +182,7 @@ class Welcome(Widget):
 
     def _keys(self) -> list[_Line]:
         p = self.palette
-        keys = (("tab", "takes one of these"), *_KEYS) if self.suggestions else _KEYS
+        keys = (("tab", "fills in one of these"), *_KEYS) if self.suggestions else _KEYS
 
         def row(shown: Sequence[tuple[str, str]]) -> Text:
             text = Text("  ")
@@ -192,6 +192,6 @@ class Welcome(Widget):
                 text.append(f" {about}", style=p.muted)
             return text
 
-        few = (("tab", "takes one"),) if self.suggestions else ()
+        few = (("tab", "fills one in"),) if self.suggestions else ()
         chosen = [keys, [*few, *_KEYS[1:]], [*few, *_KEYS[2:3], _KEYS[-1]], _KEYS[-1:]]
         return [_Line(2, [row(shown) for shown in chosen], gap=True)]

@@ -1,0 +1,96 @@
+"""What dialogs share: a box as high as its content, and the keys of those with a list."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import OptionList
+
+Answer = TypeVar("Answer")
+_SHARE = 0.85
+"""Of the terminal's height that a dialog takes at most, where there is room around it."""
+_BORDER = 2
+
+
+class FittedDialog(ModalScreen[Answer]):
+    """A dialog of which one part, the body, scrolls. It never shrinks while it is open, so that
+    typing and moving in a list do not move it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tallest = 0
+        """The most lines that the body wanted, at this size of the terminal."""
+
+    @property
+    def body(self) -> Widget:
+        """The part that scrolls."""
+        return self.query_one(".dialog VerticalScroll", VerticalScroll)
+
+    def wanted(self) -> int:
+        """Lines of the whole body."""
+        return self.body.virtual_size.height
+
+    def fit(self) -> None:
+        """Make the box as high as its content; call it when there is more of it."""
+        if not self.is_mounted or not self.query(".dialog"):
+            return
+        dialog, body = self.query_one(".dialog"), self.body
+        self._tallest = max(self._tallest, self.wanted(), 1)
+        beside = _BORDER + sum(
+            child.outer_size.height + child.styles.margin.height
+            for child in dialog.children
+            if child is not body and child.display
+        )
+        low = self.has_class("-low") or self.has_class("-tiny")
+        # In a low terminal the box has a border only where it saves no line.
+        fits = self._tallest + beside <= self.size.height
+        dialog.set_class(low and fits, "boxed")
+        most = int(self.size.height * _SHARE) - beside
+        if low:
+            body.styles.height = self._tallest if fits else "1fr"
+        else:
+            body.styles.height = max(1, min(self._tallest, most))
+
+    def fit_soon(self) -> None:
+        """Fit when what was just changed has been laid out."""
+        self.call_after_refresh(self.fit)
+
+    def on_resize(self) -> None:
+        self._tallest = 0
+        self.fit_soon()
+
+
+class ListDialog(FittedDialog[Answer | None]):
+    """A dialog with a list, which has the id `choices`. Escape goes back or closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("pagedown", "page(1)", show=False, priority=True),
+        Binding("pageup", "page(-1)", show=False, priority=True),
+    ]
+
+    @property
+    def options(self) -> OptionList:
+        """The list."""
+        return self.query_one("#choices", OptionList)
+
+    def action_move(self, step: int) -> None:
+        """Highlight the row `step` rows below."""
+        options = self.options
+        if options.option_count:
+            index = (options.highlighted or 0) + step
+            options.highlighted = max(0, min(index, options.option_count - 1))
+
+    def action_page(self, step: int) -> None:
+        """Highlight the row a page below."""
+        self.action_move(step * max(1, self.options.size.height - 1))
+
+    def action_cancel(self) -> None:
+        """Close without a choice."""
+        self.dismiss(None)
