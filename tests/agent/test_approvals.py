@@ -82,7 +82,8 @@ async def test_the_time_of_a_turn_tells_how_long_a_person_was_asked(opened: Open
             await asyncio.sleep(0.2)
             return await super().__call__(request)
 
-    session, _ = await opened([TOUCH, DONE, TOUCH, DONE], mode="ask", approver=Slow(Approval("once")))
+    script, person = [TOUCH, DONE, TOUCH, DONE], Slow(Approval("once"))
+    session, _ = await opened(script, mode="ask", approver=person)
     for _ in range(2):
         finished = (await take(session, "Go"))[-1]
         assert isinstance(finished, TurnFinished)

@@ -118,10 +118,13 @@ class ApprovalCard(Vertical):
         self.choices.draw()
         brief = height < _VERY_LOW
         self.screen.query_one("#main").display = not brief
-        question = approval_text.question(request, self._root, p, brief=brief)
+        selected = self.choices.selected is not None
+        # The meaning of a choice may fill the part that scrolls: what it is about stays in view.
+        about_first = brief or (selected and height < _LOW)
+        question = approval_text.question(request, self._root, p, brief=about_first)
         parts: list[RenderableType] = [*approval_text.risks(request, p), self._detail(request)]
         self._question, whole = self._cut(question, 1 if height < _LOW else 2)
-        if not whole and not brief:
+        if not whole and not about_first:
             parts.insert(0, question)
         about = self._about(request)
         columns, lines = self._columns, 0
@@ -129,7 +132,6 @@ class ApprovalCard(Vertical):
             lines = len(about.wrap(self.app.console, columns))
         # The explanation of a choice goes to the part that scrolls where it leaves no room.
         room = self._most_lines() - len(self.choices.lines(columns)) - 2
-        selected = self.choices.selected is not None
         outside = lines <= room and (selected or height >= _LOW)
         if about and not outside:
             parts.insert(0 if selected else len(parts), about)
