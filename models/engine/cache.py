@@ -308,6 +308,12 @@ class Cache:
         ):
             self._parked.popitem(last=False)
 
+    def replace_context(self, context: Context) -> None:
+        """Use another, empty context of the same model."""
+        self.context = context
+        self.tokens = array("i")
+        self.owner = None
+
     # --- explaining -------------------------------------------------------------------------
 
     def _explain(

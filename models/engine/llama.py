@@ -78,8 +78,13 @@ def build_info() -> str:
     import importlib.metadata
 
     version = importlib.metadata.version("llama-cpp-python")
-    features = lib.llama_print_system_info().decode("ascii", "replace")
-    return f"llama-cpp-python {version} ({features.strip(' |')})"
+    return f"llama-cpp-python {version} ({instruction_sets()})"
+
+
+def instruction_sets() -> str:
+    """Instruction sets and backends that llama.cpp uses here, as `NAME = 1`."""
+    text: bytes = lib.llama_print_system_info()
+    return text.decode("ascii", "replace").strip(" |")
 
 
 def gpu_backend() -> bool:

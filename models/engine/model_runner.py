@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from array import array
 from collections.abc import Callable
@@ -27,10 +28,13 @@ from laguna_agent.models.engine.llama import (
     gpu_backend,
 )
 from laguna_agent.models.engine.prompt_lookup import LONGEST
+from laguna_agent.models.engine.quiet_moments import QuietMoments
+from laguna_agent.models.engine.repack_probe import Gain
 from laguna_agent.models.engine.scoring import Scoring
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.tuning import (
     SLOWER,
+    StoppedError,
     Tuning,
     busy,
     choose_layout,
@@ -38,7 +42,9 @@ from laguna_agent.models.engine.tuning import (
     measure,
     measure_exact,
     measure_flash,
+    measured_gain,
     physical_cores,
+    repacked_is_faster,
 )
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
@@ -96,21 +102,18 @@ class ModelRunner:
             layout += f" {config.repack} {config.flash_attention}"
         self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"
         known = None if config.threads else load_tuning(self._tuning_key)
-        room = header.size < _PRIVATE * machine_memory().available
-        others = busy(cores)
         self._repack, gain = choose_layout(
-            header, config, known, cores, room=room, others=others, on_measuring=on_measuring
+            header, config, known, cores, room=self._room_for_copy(), on_measuring=on_measuring
         )
-        self.model = Model(
-            path,
-            LoadOptions(
-                gpu_layers=needed.gpu_layers,
-                cpu_experts=experts,
-                mmap=config.mmap,
-                repack=self._repack,
-            ),
-            on_progress,
+        self._loading = LoadOptions(
+            gpu_layers=needed.gpu_layers,
+            cpu_experts=experts,
+            mmap=config.mmap,
+            repack=self._repack,
         )
+        self.model = Model(path, self._loading, on_progress)
+        self.model_lock = threading.Lock()
+        """Held while another thread uses the vocabulary and while the weights are laid out anew."""
         _check_ends(self.model)
         self.options = ContextOptions(
             context=size,
@@ -121,7 +124,8 @@ class ModelRunner:
             flash_attention=config.flash_attention,
             kv_type=config.kv_type,
         )
-        self.tuning = self._tune(known, cores, gain, others=others)
+        self.tuning = self._tune(known, cores, gain)
+        self._quiet = QuietMoments()
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
@@ -134,20 +138,23 @@ class ModelRunner:
         self._examination: Examination | None = None
         self.load_s = time.perf_counter() - started
 
-    def _tune(self, known: Tuning | None, cores: int, gain: float, *, others: bool) -> Tuning:
+    def _room_for_copy(self) -> bool:
+        return self.header.size < _PRIVATE * machine_memory().available
+
+    def _tune(self, known: Tuning | None, cores: int, gain: Gain) -> Tuning:
         """Create the context as configured, as measured before, or as measured now."""
         if self.config.threads is not None:
             self.context = Context(self.model, self.options)
             return Tuning(cores, cores)
-        if known is not None and known.repack_gain == gain and (known.measured or others):
+        if known is not None and known.repack_gain == gain.value:
             self._apply(known)
             return known
         self._on_measuring()
         self.context = Context(self.model, self.options)
-        # On a busy machine the result is kept until a start on a quiet one measures again. The
-        # choice of flash attention stays: with the other one, no snapshot would match.
         tuning = measure(self.context, cores)
-        tuning = replace(tuning, measured=not others, repack_gain=gain)
+        tuning = replace(
+            tuning, measured=not busy(cores), repack_gain=gain.value, repack_error=gain.error
+        )
         if known is not None:
             tuning = replace(
                 tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
@@ -159,6 +166,64 @@ class ModelRunner:
         self._apply(tuning)
         store_tuning(self._tuning_key, tuning)
         return tuning
+
+    def wants_measuring(self) -> bool:
+        """Whether something was measured beside other work, and now the machine is quiet.
+
+        Asked every second while the engine is idle.
+        """
+        if self.config.threads is not None or self.tuning.measured:
+            return False
+        return self._quiet.lasts()
+
+    def measure_again(self, stopped: Callable[[], bool]) -> None:
+        """Measure the layout and the threads on the quiet machine, and change to what is better.
+
+        Ends without a result once `stopped`. Flash attention stays as it is: with the other choice
+        no snapshot would match.
+        """
+        cores = self.options.threads
+        known, gain, repack = self.tuning, Gain(), self._repack
+        if self.config.repack is None and not gpu_backend():
+            gain = measured_gain(self.header, cores, stopped)
+            repack = repacked_is_faster(gain)
+        self.tuning = replace(known, measured=True)  # not again should one of these fail
+        small = replace(self.options, context=256, batch=64, micro_batch=64)
+        spare = Context(self.model, small)
+        try:
+            found = measure(spare, cores, stopped)
+        except StoppedError:
+            self.tuning = known
+            return
+        finally:
+            spare.close()
+        self.tuning = replace(
+            known,
+            threads=found.threads,
+            threads_batch=found.threads_batch,
+            decode_rate=found.decode_rate,
+            batch_rate=found.batch_rate,
+            measured=True,
+            repack_gain=gain.value,
+            repack_error=gain.error,
+        )
+        store_tuning(self._tuning_key, self.tuning)
+        if repack != self._repack and (not repack or self._room_for_copy()):
+            self._lay_out(repack=repack)
+        self.context.set_threads(found.threads, found.threads_batch)
+
+    def _lay_out(self, *, repack: bool) -> None:
+        """Load the weights in the other layout. What the cache holds stays valid."""
+        self.cache.park()
+        loading = replace(self._loading, repack=repack)
+        model = Model(self.model.path, loading)
+        old = self.model, self.context
+        self.context = Context(model, self.options)
+        with self.model_lock:
+            self.model, self._loading, self._repack = model, loading, repack
+            self.cache.replace_context(self.context)
+            old[1].close()
+            old[0].close()
 
     def _apply(self, tuning: Tuning) -> None:
         """Create the context, with flash attention where it is faster or saves much memory."""
@@ -295,6 +360,7 @@ class ModelRunner:
             "context": asdict(self.options),
             "repack": self._repack,
             "tuning": asdict(self.tuning),
+            "layout_clear": Gain(self.tuning.repack_gain, self.tuning.repack_error).clear,
             "load_s": self.load_s,
             "resident": resident(),
             "cache": self.cache.describe(),

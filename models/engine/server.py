@@ -15,9 +15,10 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from laguna_agent.errors import LagunaError
+from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.baseline import Baseline
 from laguna_agent.models.engine.examination import Arrays, Examination, Report
@@ -171,11 +172,13 @@ class EngineServer:
                 self._hello(client, header)
             case "tokenize":
                 tokens: array[int] = array("i")
-                for text, special in header["segments"]:
-                    tokens += self._loaded.model.tokenize(text, special=special)
+                with self._loaded.model_lock:
+                    for text, special in header["segments"]:
+                        tokens += self._loaded.model.tokenize(text, special=special)
                 client.send({"type": "done", "id": header["id"]}, wire.pack_tokens(tokens))
             case "detokenize":
-                data = b"".join(map(self._loaded.model.piece, wire.unpack_tokens(payload)))
+                with self._loaded.model_lock:
+                    data = b"".join(map(self._loaded.model.piece, wire.unpack_tokens(payload)))
                 text = data.decode("utf-8", "replace")
                 client.send({"type": "done", "id": header["id"], "text": text})
             case "generate":
@@ -274,6 +277,12 @@ class EngineServer:
             job = self._next(may_end)
             if job is None:
                 return
+            if job == "measure":
+                try:
+                    self._loaded.measure_again(lambda: bool(self._jobs) or self._stopping)
+                except LagunaError as error:
+                    logger.warning("measuring again: %s", error)
+                continue
             try:
                 self._advance(job)
             except LagunaError as error:
@@ -284,7 +293,8 @@ class EngineServer:
                 self._running = None
                 self._idle_since = time.monotonic()
 
-    def _next(self, may_end: Callable[[], bool]) -> Job | None:
+    def _next(self, may_end: Callable[[], bool]) -> Job | Literal["measure"] | None:
+        """The next job; "measure" at a quiet moment, None when the engine is to end."""
         with self._lock:
             while True:
                 if self._stopping:
@@ -295,6 +305,8 @@ class EngineServer:
                     return self._running
                 used = any(client.greeted for client in self._clients)
                 self._loaded.idle(alone=not used)
+                if self._loaded.wants_measuring():
+                    return "measure"
                 self._work.wait(min(_WATCH_S, max(0.02, self.keep_alive)))
                 if self._jobs or any(client.greeted for client in self._clients):
                     continue

@@ -1,8 +1,9 @@
 """Finds the best threads, flash attention and weight layout for a model on this machine.
 
-Measured once and remembered. Decoding single tokens is bound by memory bandwidth and batches by
-arithmetic, so they are measured separately. The default is one thread per physical core; another
-number must be clearly faster to be chosen.
+Measured once and remembered; what was measured beside other work is measured again when the machine
+is quiet. Decoding single tokens is bound by memory bandwidth and batches by arithmetic, so they are
+measured separately. The default is one thread per physical core; another number must be clearly
+faster to be chosen.
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ from typing import Any
 
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.config import EngineConfig
-from laguna_agent.models.engine.llama import Context, ContextOptions, Model, gpu_backend
-from laguna_agent.models.engine.repack_probe import repack_gain
+from laguna_agent.models.engine.llama import (
+    Context,
+    ContextOptions,
+    Model,
+    gpu_backend,
+    instruction_sets,
+)
+from laguna_agent.models.engine.repack_probe import FASTER, Gain, repack_gain
 from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.paths import data_dir
 
@@ -40,8 +47,6 @@ SLOWER = 0.98
 _EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
 """Tokens before those compared, the batches they are decoded in, and tokens compared."""
 _EXACT_SIZES = (8, 7, 6, 5, 4, 3, 2)
-_FASTER = 1.03
-"""Gain of repacked weights above which they are worth a private copy in memory."""
 _UNKNOWN = -1.0
 """Gain that cannot be measured."""
 
@@ -55,7 +60,7 @@ class Tuning:
     decode_rate: float = 0.0
     batch_rate: float = 0.0
     measured: bool = False
-    """False also when measured on a busy machine: measured again on a quiet one."""
+    """False also when measured on a busy machine: measured again when it is quiet."""
     step: int = 0
     """Batch size for prompts, in tokens; 0 while it is being learnt."""
     flash_gain: float = 0.0
@@ -64,6 +69,8 @@ class Tuning:
     repack_gain: float = 0.0
     """Speed of a turn with repacked weights relative to weights as in the file (0: not measured,
     negative: cannot be measured)."""
+    repack_error: float = 0.0
+    """Half of the interval in which `repack_gain` lies with 95 % probability."""
     exact: int = 0
     """Largest batch that gives bit-identical logits to single tokens (0: not measured)."""
 
@@ -80,24 +87,39 @@ def choose_layout(
     cores: int,
     *,
     room: bool,
-    others: bool,
     on_measuring: Callable[[], None] = lambda: None,
-) -> tuple[bool, float]:
+) -> tuple[bool, Gain]:
     """Whether to repack the weights, and the gain measured before or now.
 
-    Where nothing is known, llama.cpp's default applies: repack. That copies the weights into
-    private memory, for which there must be `room`. Nothing is measured while `others` load the
-    machine; `on_measuring` is called before measuring.
+    Repacking copies the weights into private memory, for which there must be `room`.
+    `on_measuring` is called before measuring.
     """
-    gain = known.repack_gain if known else 0.0
+    gain = Gain(known.repack_gain, known.repack_error) if known else Gain()
     if config.repack is not None:
         return config.repack, gain
     if not room:
         return False, gain
-    if not gain and config.threads is None and not gpu_backend() and not others:
+    if not gain.value and config.threads is None and not gpu_backend():
         on_measuring()
-        gain = repack_gain(header, cores) or _UNKNOWN
-    return gain <= 0 or gain > _FASTER, gain
+        gain = measured_gain(header, cores)
+    return repacked_is_faster(gain), gain
+
+
+def measured_gain(
+    header: GgufHeader, cores: int, stopped: Callable[[], bool] = lambda: False
+) -> Gain:
+    """The gain of repacked weights, measured now; negative when it cannot be measured."""
+    gain = repack_gain(header, cores, stopped)
+    return gain if gain.value else Gain(_UNKNOWN)
+
+
+def repacked_is_faster(gain: Gain) -> bool:
+    """By the gain where it is clear, else by what is known of the processor.
+
+    llama.cpp repacks wherever it can. With AVX-512 its kernels for weights as they are in the file
+    have been faster (docs/engine.md).
+    """
+    return gain.value > FASTER if gain.clear else "AVX512 = 1" not in instruction_sets()
 
 
 def physical_cores() -> int:
@@ -125,8 +147,15 @@ def candidates(cores: int) -> list[int]:
     return found
 
 
-def measure(context: Context, cores: int) -> Tuning:
-    """Measure the candidate numbers of threads. Leaves the context empty."""
+class StoppedError(Exception):
+    """Measuring was stopped."""
+
+
+def measure(context: Context, cores: int, stopped: Callable[[], bool] = lambda: False) -> Tuning:
+    """Measure the candidate numbers of threads. Leaves the context empty.
+
+    Raises StoppedError when `stopped`, which is asked before each number, is true.
+    """
     decode: dict[int, float] = {}
     batch: dict[int, float] = {}
     began = time.perf_counter()
@@ -134,6 +163,8 @@ def measure(context: Context, cores: int) -> Tuning:
     context.clear()
     context.decode(tokens[:2], 0)
     for threads in candidates(cores):
+        if stopped():
+            raise StoppedError
         if decode and time.perf_counter() - began > _BUDGET_S:
             break
         context.set_threads(threads, threads)
@@ -155,8 +186,8 @@ def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
     """Speed of a token with flash attention relative to without, some hundred tokens deep.
 
     0 when measuring would take too long at `rate` tokens per second. On CPUs flash attention is
-    often slower, the more so the longer the context. Both ways alternate, so that other load on
-    the machine slows both.
+    often slower, the more so the longer the context. Both ways alternate and processor time is
+    compared, so that other work on the machine decides nothing.
     """
     if _FLASH_BUDGET_S * rate < 2 * _DEPTH:
         return 0.0
@@ -171,9 +202,9 @@ def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
         for index in range(_FLASH_PAIRS):
             seconds = []
             for context in both:
-                start = time.perf_counter()
+                start = time.process_time()
                 context.decode([200 + index], _DEPTH + index)
-                seconds.append(time.perf_counter() - start)
+                seconds.append(time.process_time() - start)
             ratios.append(seconds[1] / seconds[0])
     finally:
         for context in both:

@@ -75,14 +75,16 @@ def describe(state: dict[str, Any]) -> list[str]:
         measured = (
             f"measured: {tuning['decode_rate']:.1f} tokens/s one by one, "
             f"{tuning['batch_rate']:.1f} in batches"
-            + ("" if tuning["measured"] else ", while the machine was busy")
+            + ("" if tuning["measured"] else " beside other work: again when the machine is quiet")
         )
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]
     if tuning["flash_gain"]:
         flash += f" ({tuning['flash_gain']:.2f} × the speed without)"
     layout = "repacked" if state["repack"] else "as in the file"
     if tuning["repack_gain"] > 0:
-        layout += f" (repacked: {tuning['repack_gain']:.2f} × the speed)"
+        gain, error = tuning["repack_gain"], tuning["repack_error"]
+        unclear = "" if state["layout_clear"] else ", not clearly different"
+        layout += f" (repacked: {gain:.2f} ± {error:.2f} × the speed{unclear})"
     exact = f"; exact in batches of {tuning['exact']}" if tuning["exact"] else ""
     step = tuning["step"] or "a size not measured yet"
     work = "busy" if state["busy"] else "idle"
