@@ -1,7 +1,7 @@
 """The app: creates the widgets and the parts behind them, and passes messages between them.
 
 Over 400 lines because Textual looks for the handlers of messages and the actions of keys in the
-app's own class.
+app: each is a few lines here, and what takes more is a part that `_create_parts` names.
 """
 
 from __future__ import annotations

@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
     from laguna_agent.interfaces.tui.history_loader import HistoryLoader
+    from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
     from laguna_agent.interfaces.tui.transcript.transcript_view import Transcript
     from laguna_agent.interfaces.tui.widgets.composer import Composer
     from laguna_agent.interfaces.tui.widgets.status_line import StatusLine
+
+_FOLDED = ("tool", "thinking", "user")
+"""Kinds of entries of which only a part may be shown."""
 
 
 class TranscriptSearch:
@@ -60,7 +64,7 @@ class TranscriptSearch:
         self._go_to_match(self._transcript.query_text, backward=backward)
 
     def _go_to_match(self, text: str, *, backward: bool) -> None:
-        if not text or self._transcript.find(text, backward=backward):
+        if not text or self._find(text, backward=backward):
             return
         if backward and self._transcript.more_before:
             self._status.flash("searching the whole conversation…", 30)
@@ -77,5 +81,38 @@ class TranscriptSearch:
         self._status.flash("")
         if not found:
             transcript.cursor = before
-        if not found or not transcript.find(text):
+        if not found or not self._find(text):
             self._status.flash(f"no earlier match: {text}")
+
+    def _find(self, text: str, *, backward: bool = True) -> bool:
+        """Select the next entry that contains `text`, towards the start or the end."""
+        transcript = self._transcript
+        transcript.mark(text)
+        if not transcript.query_text:
+            return False
+        step = -1 if backward else 1
+        start = transcript.cursor if transcript.cursor is not None else len(transcript.entries)
+        index = start + step
+        while 0 <= index < len(transcript.entries):
+            if transcript.query_text in transcript.entries[index].text.casefold():
+                transcript.select(index)
+                self._show_match(index)
+                return True
+            index += step
+        return False
+
+    def _show_match(self, index: int) -> None:
+        """Scroll the matching line into view; expand the entry if it hides the line."""
+        entry = self._transcript.entries[index]
+        folds = not entry.is_open and (entry.kind in _FOLDED or entry.is_open is False)
+        if (line := self._matching_line(entry)) is None and folds:
+            self._transcript.toggle(entry)
+            line = self._matching_line(entry)
+        self._transcript.show_line(index, line or 0)
+
+    def _matching_line(self, entry: Entry) -> int | None:
+        """The first drawn line of an entry that contains the query; None if the match is wrapped
+        over two lines."""
+        query = self._transcript.query_text
+        lines = enumerate(self._transcript.drawn(entry))
+        return next((number for number, line in lines if query in line.casefold()), None)

@@ -23,9 +23,7 @@ from textual.strip import Strip
 
 from laguna_agent.interfaces.tui.reference import keys_of
 from laguna_agent.interfaces.tui.themes import DEFAULT, PALETTES
-from laguna_agent.interfaces.tui.transcript.entry_layout import (
-    EntryLayout,
-)
+from laguna_agent.interfaces.tui.transcript.entry_layout import EntryLayout
 from laguna_agent.interfaces.tui.transcript.rendering import EntryRenderer, Lines, mark_matches
 from laguna_agent.interfaces.tui.transcript.transcript_model import Entry
 
@@ -34,8 +32,6 @@ MAX_ENTRIES, TRIMMED_ENTRIES = 1_200, 800
 FRAME_S, MAX_SHARE = 0.05, 0.25
 """Seconds between two frames, and the share of time that drawing may take."""
 _CACHED_STRIPS = 1_000
-_FOLDED = ("tool", "thinking", "user")
-"""Kinds of which only a part may be shown."""
 _BELOW = " ↓ new output below · ctrl+end "
 KEYS = keys_of("Selected message")
 _GUTTER = 2
@@ -179,45 +175,24 @@ class Transcript(ScrollView, can_focus=True):
         if index == 0 and self.more_before:
             self.post_message(self.EarlierNeeded())
 
-    def find(self, text: str, *, backward: bool = True) -> bool:
-        """Select the next entry that contains `text`, towards the start or the end."""
+    def mark(self, text: str) -> None:
+        """Mark `text` in the selected entry."""
         if text.casefold() != self.query_text:
             self.query_text = text.casefold()
             self._strips.clear()
-        if not self.query_text:
-            return False
-        step = -1 if backward else 1
-        start = self.cursor if self.cursor is not None else len(self.entries)
-        index = start + step
-        while 0 <= index < len(self.entries):
-            if self.query_text in self.entries[index].text.casefold():
-                self.select(index)
-                self._show_match(index)
-                return True
-            index += step
-        return False
 
-    def _show_match(self, index: int) -> None:
-        """Scroll the matching line into view; expand the entry if it hides the line."""
-        entry = self.entries[index]
-        if (line := self._matching_line(entry)) is None and entry.kind in _FOLDED:
-            entry.is_open = True
-            entry.version += 1
-            self.redraw()
-            line = self._matching_line(entry)
-        at, offset, height = self._tops[index] + (line or 0), self.scroll_offset.y, self.size.height
+    def drawn(self, entry: Entry) -> list[str]:
+        """The text of an entry's lines as they were last drawn."""
+        lines = self._layouts[entry].lines or []
+        return ["".join(part.text for part in line) for line in lines]
+
+    def show_line(self, index: int, line: int) -> None:
+        """Scroll a line of an entry into view."""
+        at, offset, height = self._tops[index] + line, self.scroll_offset.y, self.size.height
         if not offset <= at < offset + height:
             self._following = False
             self.scroll_to(y=at - height // 2, animate=False, immediate=True, force=True)
             self.redraw()
-
-    def _matching_line(self, entry: Entry) -> int | None:
-        """The first drawn line of an entry that contains the query; None if the match is wrapped
-        over two lines."""
-        for number, line in enumerate(self._layouts[entry].lines or []):
-            if self.query_text in "".join(part.text for part in line).casefold():
-                return number
-        return None
 
     # --- drawing ---------------------------------------------------------------------------
 
@@ -394,8 +369,8 @@ class Transcript(ScrollView, can_focus=True):
         if self.entries and line < self._tops[-1]:
             index = self._index_at(line)
             self.cursor = index
-            drawn, row = self._layouts[self.entries[index]].lines or [], line - self._tops[index]
-            text = "".join(part.text for part in drawn[row]) if row < len(drawn) else ""
+            drawn, row = self.drawn(self.entries[index]), line - self._tops[index]
+            text = drawn[row] if row < len(drawn) else ""
             if row <= 1 or text.lstrip().startswith("…"):
                 self.toggle(self.entries[index])
 

@@ -176,13 +176,13 @@ class Welcome(Widget):
             return []
         about = self._about_mode
         key = " · shift+tab changes it"
-        word = Text(f"  {self._mode}", style=f"bold {p.foreground}")
+        word = Text().append(f"  {self._mode}", f"bold {p.foreground}")
         texts = [f": {about}{key}", f": {about}", ""]
         return [_Line(4, [word.copy().append(text, style=p.muted) for text in texts])]
 
     def _keys(self) -> list[_Line]:
         p = self.palette
-        keys = (("tab", "fills in one of these"), *_KEYS) if self.suggestions else _KEYS
+        keys = (("tab", "fills one in"), *_KEYS) if self.suggestions else _KEYS
 
         def row(shown: Sequence[tuple[str, str]]) -> Text:
             text = Text("  ")
@@ -192,6 +192,6 @@ class Welcome(Widget):
                 text.append(f" {about}", style=p.muted)
             return text
 
-        few = (("tab", "fills one in"),) if self.suggestions else ()
+        few = (("tab", "fills in"),) if self.suggestions else ()
         chosen = [keys, [*few, *_KEYS[1:]], [*few, *_KEYS[2:3], _KEYS[-1]], _KEYS[-1:]]
         return [_Line(2, [row(shown) for shown in chosen], gap=True)]
