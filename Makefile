@@ -10,7 +10,7 @@ STAMP := $(VENV)/.laguna-dev
 	configuration keys clean
 help:
 	@echo "make demo       install laguna, fetch the starter model, and let it fix a failing test"
-	@echo "make test       run the test suite          make test-slow     with a real model, and soaks"
+	@echo "make test       run the test suite          make test-slow     longer tests, a real model"
 	@echo "make lint       check style, types, imports make format        fix what ruff can fix"
 	@echo "make bench      measure speed and memory    make architecture  draw the packages for docs/"
 	@echo "make messages   list user-visible strings   make pictures      draw the README's pictures"

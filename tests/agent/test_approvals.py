@@ -54,6 +54,7 @@ def answers(answer: str, scope: str = "session") -> Person:
     return Person(Approval(answer, scope=scope))  # type: ignore[arg-type]  # literals
 
 
+@pytest.mark.slow
 async def test_for_this_session_lasts_until_another_session_begins(
     opened: Opened, workspace: Path
 ) -> None:

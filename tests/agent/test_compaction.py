@@ -196,6 +196,7 @@ async def test_a_new_epoch_holds_all_user_messages_and_the_last_steps_whole(smal
     assert any("replies of the model" in line for line in compacted.dropped)
 
 
+@pytest.mark.slow
 async def test_the_request_is_appended_and_processes_nothing_again(small: Script) -> None:
     number = 0
     while not small.compactions:
@@ -238,6 +239,7 @@ async def test_after_a_kill_the_same_tokens_come_back(small: Script) -> None:
     await other.aclose()
 
 
+@pytest.mark.slow
 async def test_after_a_kill_right_after_a_compaction_the_epoch_is_entered_again(
     small: Script,
 ) -> None:
@@ -255,6 +257,7 @@ async def test_after_a_kill_right_after_a_compaction_the_epoch_is_entered_again(
     await other.aclose()
 
 
+@pytest.mark.slow
 async def test_results_too_large_to_append_are_compacted_before(small: Script) -> None:
     await small.step(0, words=100)
     await small.step(1, words=420)
@@ -263,6 +266,7 @@ async def test_results_too_large_to_append_are_compacted_before(small: Script) -
     assert small.highest <= small.talk.limit
 
 
+@pytest.mark.slow
 async def test_without_room_to_ask_the_summary_comes_from_the_record(small: Script) -> None:
     await small.step(0, words=100)
     while small.talk.used < small.talk.limit - 80:
@@ -275,6 +279,7 @@ async def test_without_room_to_ask_the_summary_comes_from_the_record(small: Scri
     assert compacted.tokens_after < small.talk.limit // 2
 
 
+@pytest.mark.slow
 async def test_cancelling_a_compaction_leaves_the_conversation_as_it_was(small: Script) -> None:
     await small.step(0)
     before = small.talk.tokens

@@ -250,6 +250,7 @@ def expected(way: Way) -> dict[str, Any]:
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
     [*NEW_PROCESS, *SAME_INTERFACE, by_slash_new, *SAME_SESSION],

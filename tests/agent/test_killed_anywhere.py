@@ -81,6 +81,7 @@ async def test_a_real_record_cut_at_every_byte_loses_no_whole_event(
                 (path.parent / name).unlink()
 
 
+@pytest.mark.slow
 async def test_a_real_record_cut_after_any_event_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

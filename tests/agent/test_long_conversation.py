@@ -107,6 +107,7 @@ async def test_a_conversation_longer_than_the_context_is_answered_at_every_turn(
     assert "messages left out, e" in server.prompts[-1]
 
 
+@pytest.mark.slow
 async def test_a_message_too_long_for_the_context_is_cut_and_the_next_are_answered(
     laguna_home: Path, tmp_path: Path
 ) -> None:

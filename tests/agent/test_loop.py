@@ -160,6 +160,7 @@ async def test_a_small_model_starts_over_after_a_failed_check(
     assert (workspace / "doubling.py").read_text() == FIXED
 
 
+@pytest.mark.slow
 async def test_a_check_that_never_passes_ends_as_failed(opened: Opened) -> None:
     numbers = iter(range(2, 100))
 
@@ -219,6 +220,7 @@ async def test_a_model_that_only_repeats_is_stopped(opened: Opened) -> None:
     assert "repeats" in (finished.error or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [2, 4, 8])
 async def test_a_cycle_of_commands_is_stopped(opened: Opened, length: int) -> None:
     numbers = itertools.cycle(range(length))
@@ -238,6 +240,7 @@ async def test_a_cycle_of_commands_is_stopped(opened: Opened, length: int) -> No
     assert f"Going in circles: {circle}" in conversation.prompt  # it was told, and could turn
 
 
+@pytest.mark.slow
 async def test_repeated_calls_with_new_results_are_no_loop(opened: Opened) -> None:
     script = [call("shell", command="echo x >> log; wc -l < log") for _ in range(30)]
     session, _ = await opened([*script, call("done", summary="30 lines")])
@@ -454,6 +457,7 @@ async def test_rewinding_removes_messages_and_restores_files(
     assert end_of(events).status == "done"
 
 
+@pytest.mark.slow
 async def test_a_full_context_is_compacted_and_the_turn_continues(opened: Opened) -> None:
     numbers = iter(range(1000))
 
@@ -497,6 +501,7 @@ async def test_instructions_of_a_folder_are_added_when_the_agent_works_there(
     assert conversation.prompt.count("In here, tabs only.") == 1
 
 
+@pytest.mark.slow
 async def test_instructions_stay_word_for_word_in_every_epoch(
     opened: Opened, workspace: Path
 ) -> None:

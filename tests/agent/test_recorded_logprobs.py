@@ -15,6 +15,7 @@ from support.forced import called, open_forced
 from support.scripted import take
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 async def test_log_probabilities_are_recorded_only_when_asked_for(
     tmp_path: Path, asked: bool

@@ -132,6 +132,7 @@ async def test_a_note_says_that_the_check_passed_when_the_model_ran_it(opened: O
     assert events[-1].status == "done"
 
 
+@pytest.mark.slow
 async def test_restored_tests_are_named(opened: Opened, workspace: Path) -> None:
     write_files(workspace, {"test_it.sh": "grep -q fixed code.txt\n"})
     packs = {"base/check_failed.md": "<put back: {{ tests_changed | join(' ') }}>"}

@@ -108,6 +108,7 @@ async def test_an_honest_run_is_the_same_again_grammars_included(
     assert "differ" not in out
 
 
+@pytest.mark.slow
 async def test_a_changed_token_is_found_in_whichever_reply_it_stands(
     engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_changed_token_is_found_in_whichever_reply_it_stands(
         assert "the first at token 3" in line
 
 
+@pytest.mark.slow
 async def test_a_changed_text_is_found_though_the_tokens_are_the_models(
     engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +145,7 @@ async def test_a_changed_text_is_found_though_the_tokens_are_the_models(
         assert "1 reply with changed text" in out
 
 
+@pytest.mark.slow
 async def test_without_its_grammar_a_reply_cannot_be_verified(
     engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.messages import messages
 
 UNDO = "laguna_agent/interfaces/commands/undo.py"
 
 
+@pytest.mark.slow
 def test_messages_of_every_kind_are_listed_with_their_place() -> None:
     found = list(messages(("laguna_agent", "models/catalogue.toml")))
     shown = {(message.path, message.kind, message.text) for message in found}

@@ -106,6 +106,7 @@ async def test_what_overlaps_is_left_and_named_and_the_rest_goes_back(
     assert "a = 11" in path.read_text()
 
 
+@pytest.mark.slow
 async def test_an_undo_takes_back_one_session_of_several(
     run: Run, undo: Run, workspace: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_dotted_names_can_be_imported(document):
             assert hasattr(importlib.import_module(module), last), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["architecture.md", "AGENTS.md", "CONTRIBUTING.md"])
 def test_classes_and_functions_are_defined(name):
     (document,) = (path for path in DOCUMENTS if path.name == name)
@@ -121,6 +122,7 @@ def test_commands_and_their_flags_exist(document):
             assert re.search(rf"(?<![\w-]){re.escape(flag.partition('=')[0])}\b", text), words
 
 
+@pytest.mark.slow
 def test_each_promise_about_an_attempt_names_its_tests():
     text = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
     _, _, table = text.partition("| attempt | what happens | tests |\n|---|---|---|\n")

@@ -133,6 +133,7 @@ def test_nothing_is_asked_that_was_not_announced(
     assert editor.asked() == []
 
 
+@pytest.mark.slow
 def test_output_is_shown_in_a_terminal_of_the_editor_that_runs_nothing(
     editor: Editor, folder: Path, model: PlayedModel
 ) -> None:

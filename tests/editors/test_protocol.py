@@ -94,6 +94,7 @@ def test_unknown_keys_and_meta_are_tolerated(
     assert editor.request("session/prompt", params)["stopReason"] == "end_turn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "more"),
     [

@@ -387,6 +387,7 @@ def test_planning_is_a_mode(editor: Editor, folder: Path, model: PlayedModel) ->
     assert (folder / "a.txt").read_text() == "one\ntwo\nthree\n"
 
 
+@pytest.mark.slow
 def test_a_proposed_plan_is_carried_out_when_it_is_accepted(
     editor: Editor, folder: Path, model: PlayedModel
 ) -> None:
@@ -482,6 +483,7 @@ def test_two_sessions_work_at_once(editor: Editor, tmp_path: Path, model: Played
         assert editor.text(session) == "Done."
 
 
+@pytest.mark.slow
 def test_the_end_of_the_input_ends_the_agent_and_its_children(
     shared_home: Path, model: PlayedModel, folder: Path
 ) -> None:

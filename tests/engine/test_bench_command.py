@@ -11,6 +11,7 @@ from laguna_agent.errors import UsageError
 from laguna_agent.interfaces.commands.bench import main
 
 
+@pytest.mark.slow
 def test_the_tiny_model_is_written_and_measured(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ class _NeverReads(Cache):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "history", "why"),
     [
@@ -252,6 +253,7 @@ def test_a_broken_rule_does_not_pass(
         run(kind)
 
 
+@pytest.mark.slow
 def test_the_noise_is_small_and_a_trim_beyond_the_window_stands_out(
     context: Context, fresh_context: Context, noise: float
 ) -> None:

@@ -68,6 +68,7 @@ async def test_twenty_turns_decode_every_token_once(engine: EngineClient) -> Non
         assert await decoded(engine) == in_cache, f"turn {turn}"
 
 
+@pytest.mark.slow
 async def test_fifty_turns_with_tools_thinking_and_steering_prefill_only_what_is_new(
     engine: EngineClient,
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_fork_shares_what_came_before_and_leaves_the_other_alone(
     assert (await reply_of(talk, options(3))).usage.reused_tokens >= len(before) - 2
 
 
+@pytest.mark.slow
 async def test_a_mark_of_another_conversation_is_refused(engine: EngineClient) -> None:
     talk = conversation(engine)
     await talk.start("Be brief.", [])
@@ -190,6 +192,7 @@ async def stopped(talk: LocalConversation, opts: GenerateOptions, after: int) ->
     return await talk.keep_unfinished()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thinking", [False, True])
 async def test_a_cancelled_reply_stays_with_the_tokens_it_had(
     engine: EngineClient, thinking: bool
@@ -228,6 +231,7 @@ async def test_a_call_that_had_begun_is_not_kept_of_a_cancelled_reply(
     assert await talk.keep_unfinished() is None
 
 
+@pytest.mark.slow
 async def test_nothing_is_kept_of_a_reply_that_is_whole(engine: EngineClient) -> None:
     talk = conversation(engine)
     await talk.start("Be brief.", [])

@@ -41,6 +41,7 @@ def text_of(events: Sequence[EngineEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, Tokens))
 
 
+@pytest.mark.slow
 async def test_a_reply_has_progress_then_tokens_then_its_end(engine: EngineClient) -> None:
     tokens = await prompt(engine)
     events, finished = await run(engine, EngineRequest(tokens, GREEDY, 12))
@@ -388,6 +389,7 @@ async def test_a_killed_engine_is_restarted_and_the_reply_continues(
     assert text_of(events) == await engine.detokenize(undisturbed.ids)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_always_dies_is_given_up_after_three_restarts(
     engine: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +405,7 @@ async def test_an_engine_that_always_dies_is_given_up_after_three_restarts(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_an_engine_ends_with_its_last_client(home: Path, config: EngineConfig) -> None:
     client = await open_engine(tiny_laguna(), config=config)
     process = client.process
@@ -412,6 +415,7 @@ async def test_an_engine_ends_with_its_last_client(home: Path, config: EngineCon
     assert not socket_path(client.spec.key).exists()
 
 
+@pytest.mark.slow
 async def test_a_warm_engine_is_found_again(home: Path, config: EngineConfig) -> None:
     warm = config.model_copy(update={"keep_alive": 60})
     client = await open_engine(tiny_laguna(), config=warm)
@@ -454,6 +458,7 @@ async def test_llama_cpp_logs_to_a_file(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_not_a_model_is_an_error_of_one_line(
     tmp_path: Path, config: EngineConfig
 ) -> None:

@@ -17,6 +17,7 @@ from laguna_agent.models.engine.spawn import socket_path
 from support.synthetic import tiny_laguna
 
 
+@pytest.mark.slow
 async def test_status_and_stop(config: EngineConfig, capsys: pytest.CaptureFixture[str]) -> None:
     warm = config.model_copy(update={"keep_alive": 60})
     client = await open_engine(tiny_laguna(), config=warm)

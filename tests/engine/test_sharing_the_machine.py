@@ -91,6 +91,7 @@ def test_the_uid_of_the_peer_comes_from_the_system(listener: socket.socket) -> N
         assert spawn.peer_uid(one) == os.getuid()
 
 
+@pytest.mark.slow
 async def test_a_socket_of_another_user_is_not_trusted(
     engine: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ async def test_an_engine_sleeps_at_barriers_instead_of_spinning(engine: EngineCl
     assert b"GOMP_SPINCOUNT=1000" in environment.split(b"\0")
 
 
+@pytest.mark.slow
 async def test_what_the_user_says_of_openmp_counts(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ async def question(client: EngineClient, text: str) -> list[int]:
     return await client.tokenize([Segment(text)])
 
 
+@pytest.mark.slow
 async def test_a_new_process_restores_the_static_prefix(config: EngineConfig) -> None:
     client = await open_engine(tiny_laguna(), config=config)
     static = await prefix(client)
@@ -77,6 +78,7 @@ async def test_a_new_process_resumes_a_session_where_it_ended(config: EngineConf
     await client.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "garbage"])
 async def test_a_damaged_snapshot_is_ignored_and_removed(config: EngineConfig, damage: str) -> None:
     client = await open_engine(tiny_laguna(), config=config)

@@ -86,6 +86,7 @@ def generated(
     return generation.result.ids, cache.counters
 
 
+@pytest.mark.slow
 def test_greedy_replies_are_the_same_with_and_without_drafts(context: Context) -> None:
     """They can diverge only where two tokens are closer than the noise of batch sizes: a tie."""
     same = 0
@@ -137,6 +138,7 @@ def exact_and_plain(
     return counted
 
 
+@pytest.mark.slow
 def test_exact_drafts_never_change_a_greedy_reply() -> None:
     model = Model(dense_laguna(), LoadOptions(repack=False))
     grammar = Grammar('root ::= ("a" | "b"){400}')
@@ -155,6 +157,7 @@ def test_exact_drafts_never_change_a_greedy_reply() -> None:
     model.close()
 
 
+@pytest.mark.slow
 def test_batches_that_differ_from_single_tokens_are_detected() -> None:
     """With flash attention over f16, llama.cpp divides the context of a single token only; without
     it, and for the router of a mixture of experts, it has another kernel for several tokens."""
@@ -351,6 +354,7 @@ def test_drafts_are_as_long_as_they_may_be() -> None:
     assert not drafter.propose(5)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 2), max_size=200), st.integers(0, 200))
 def test_a_draft_is_always_what_followed_an_equal_run(tokens: list[int], cut: int) -> None:

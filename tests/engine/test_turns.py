@@ -44,6 +44,7 @@ def alone(context: Context, number: int) -> list[int]:
     return job.result.ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_replies_are_as_if_each_were_alone(context: Context, seed: int) -> None:
     expected = [alone(context, number) for number in range(3)]

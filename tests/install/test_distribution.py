@@ -68,6 +68,7 @@ def test_the_source_archive_holds_files_instead_of_links(archive):
     assert names >= package_files() | set(METADATA)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = {name for name in file.namelist() if ".dist-info/" not in name}

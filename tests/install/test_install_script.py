@@ -152,6 +152,7 @@ def test_a_full_disk_is_one_line(environment, bare):
     assert "100 MB are free" in line
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="Macs have no AMX of Intel's kind")
 @pytest.mark.parametrize(
     ("compiled", "noted"),
@@ -187,6 +188,7 @@ def test_an_impossible_backend_is_refused(environment, bare):
     assert "--vulkan needs the Vulkan SDK" in refusal(environment, "--vulkan")
 
 
+@pytest.mark.slow
 def test_no_network_is_one_line(environment, prefix, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -202,6 +204,7 @@ def test_no_network_is_one_line(environment, prefix, tmp_path):
     assert not (prefix / "bin/laguna").exists()
 
 
+@pytest.mark.slow
 def test_an_index_that_lacks_a_package_is_one_line(environment, prefix):
     for name in [name for name in environment if name.startswith("PIP_")]:
         del environment[name]

@@ -271,6 +271,7 @@ async def test_a_closed_one_says_so_and_closing_twice_is_nothing(folder: Path) -
         await use(server, work)
 
 
+@pytest.mark.slow
 async def test_one_that_nobody_holds_ends_its_thread(folder: Path) -> None:
     async with ModelServer(says("Hi.")) as server:
         laguna = Laguna(folder, **options(server))

@@ -46,6 +46,7 @@ async def test_what_is_printed_beside_messages_is_passed_over(connect: Connect) 
     assert await _call(connection) == "3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "said"),
     [

@@ -24,6 +24,7 @@ def found(facts: list[Fact], events: list[Event]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 async def test_recall_finds_what_was_seen_in_any_turn_of_a_session_that_goes_on(
     tmp_path: Path,
 ) -> None:

@@ -338,6 +338,7 @@ def test_an_edited_week_keeps_the_edit_and_gets_new_sessions(
     assert store.get("2026-W02").edited
 
 
+@pytest.mark.slow
 def test_many_weeks_of_work_stay_small(root: Path, store: MemoryStore) -> None:
     template = backdated(store, root, "template", MONDAY)
     text, written = template.read_text(), f"{MONDAY:%Y-%m-%dT%H:%M:%S}"

@@ -181,6 +181,7 @@ async def test_a_copy_does_not_remember_what_its_origin_did(root: Path) -> None:
 # --- short ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_memory_of_much_work_says_what_was_wanted_done_and_holds(root: Path) -> None:
     for number in range(12):
         (root / f"part{number}.py").write_text("x = 1\n")

@@ -115,6 +115,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(
     assert resolve(done.name, Config(), store=store).header.tensors == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "data", "why"),
     [
@@ -135,6 +136,7 @@ def test_a_wrong_part_is_refused_before_the_next_one(
     assert sorted(path.name for path in store.directory.glob("*.gguf*")) == NAMES[:part]
 
 
+@pytest.mark.slow
 def test_each_part_must_stay_what_it_was(store: Store, server: FileServer) -> None:
     done = pull(address(server), store)
     store.remove(done.name)

@@ -235,6 +235,7 @@ def armed(workspace: Path) -> Path:
     return workspace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "commands"), ATTACKS, ids=[name for name, _ in ATTACKS])
 def test_an_attack_is_asked_about_and_leaves_no_canary(
     name: str,

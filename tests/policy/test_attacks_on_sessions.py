@@ -55,6 +55,7 @@ def notices_of(events: list[Any]) -> str:
 # --- secrets ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["kill -9 -1", "kill -9 $PPID", "check", "saved"])
 async def test_a_secret_that_is_carried_away_stays_hidden(
     end: str, opened: Opened, workspace: Path
@@ -401,6 +402,7 @@ async def test_the_tools_run_nothing_of_a_hostile_repository(
     assert not canary.exists()
 
 
+@pytest.mark.slow
 def test_the_command_runs_nothing_of_the_directory_it_is_started_in(
     workspace: Path, canary: Path, home: Path
 ) -> None:

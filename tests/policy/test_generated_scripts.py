@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +155,7 @@ def state(*roots: Path) -> dict[str, tuple[int, bytes | None]]:
     }
 
 
+@pytest.mark.slow
 @settings(
     max_examples=400,
     deadline=None,
@@ -234,6 +236,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=400,
     deadline=None,

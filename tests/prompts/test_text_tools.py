@@ -155,6 +155,7 @@ commands = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(commands, st.sampled_from([" ", " ", " ", ""]))
 @example(["echo", "{v}"], " ")

@@ -405,6 +405,7 @@ async def test_context_around_a_match_that_spans_lines(box: Toolbox) -> None:
     assert result.content.endswith("1- def first(\n2:     a,\n3:     b,\n4- ):")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
 async def test_a_match_in_a_long_line_is_shown(box: Toolbox, encoding: str) -> None:
     long = "é" * 5_000 + "function needle(){return 1}" + "b" * 3_000 + "needle()" + "c" * 9_000

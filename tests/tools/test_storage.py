@@ -285,6 +285,7 @@ def test_a_file_that_is_a_mount_is_edited(box: Toolbox, tmp_path: Path) -> None:
     assert not list((box.context.state_dir / "unfinished-writes").iterdir())
 
 
+@pytest.mark.slow
 def test_a_writable_file_in_a_read_only_folder_is_edited(box: Toolbox) -> None:
     box.add({"d/a.txt": "1\n", "d/b.txt": "1\n"})
     folder, file = str(box.workspace / "d"), str(box.workspace / "d/a.txt")

@@ -137,6 +137,7 @@ def test_a_lost_blob_is_reported_and_the_rest_loads(trajectory: Trajectory, dama
     assert len(trajectory.problems) == 2
 
 
+@pytest.mark.slow
 def test_a_single_line_of_80_mb_is_read(trajectory: Trajectory) -> None:
     trajectory.append(Notice(text="before"))
     line = codec._line(2, "2026-01-01T00:00:00.000Z", Notice(text="w" * 80_000_000).model_dump())

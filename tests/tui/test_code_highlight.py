@@ -103,6 +103,7 @@ async def test_only_lines_that_changed_are_painted_while_nothing_scrolls(monkeyp
         assert len(painted) == 1, "what did not change is not painted"
 
 
+@pytest.mark.slow
 async def test_a_streaming_answer_is_laid_out_again_only_when_the_scroll_bar_appears(monkeypatch):
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:

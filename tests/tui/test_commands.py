@@ -27,6 +27,7 @@ EDIT = call("edit", path="calc.py", old="    return a - b", new="    return a + 
 # --- help, exit, unknown commands -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_help_opens_in_every_way_and_lists_every_key_and_command(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -116,6 +117,7 @@ async def test_words_that_are_commands_alone_are_messages_in_a_sentence(drive):
         await ui.turn("help me to exit vim", "I see")
 
 
+@pytest.mark.slow
 async def test_clear_starts_a_new_conversation_in_the_same_mode(drive):
     async with drive([Reply(text="hello")]) as ui:
         await ui.turn("hi", "hello")
@@ -160,6 +162,7 @@ async def test_plan_mode_refuses_changes_until_it_ends(drive, repository):
         assert not ui.app.agent.session.gate.plan
 
 
+@pytest.mark.slow
 async def test_check_sets_what_must_succeed_before_a_task_is_done(drive, repository):
     done = call("done", summary="Done now.")
     async with drive([Reply(text="It adds."), done, done], mode="auto") as ui:
@@ -201,6 +204,7 @@ async def test_diff_outside_a_repository_is_reported(drive, repository):
         await ui.shows("git cannot list the changes here")
 
 
+@pytest.mark.slow
 async def test_context_shows_parts_that_add_up_to_the_tokens_used(drive):
     read = call("read", path="calc.py")
     async with drive([read, Reply(text="an answer")], size=(110, 40)) as ui:
@@ -243,6 +247,7 @@ async def test_usage_adds_up_the_turns(drive):
         assert "tokens written 20" in shown
 
 
+@pytest.mark.slow
 async def test_memory_lists_memories_and_opens_one(drive, repository):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -266,6 +271,7 @@ async def test_memory_lists_memories_and_opens_one(drive, repository):
         await ui.shows("vouchers apply twice at last")
 
 
+@pytest.mark.slow
 async def test_prompts_shows_files_and_costs_and_reload_uses_the_edited_files(drive, laguna_home):
     async with drive([Reply(text="hello")], size=(140, 50)) as ui:
         await ui.turn("hi", "hello")
@@ -291,6 +297,7 @@ async def test_prompts_shows_files_and_costs_and_reload_uses_the_edited_files(dr
         assert ui.conversations[0].system.strip() != "You are terse."
 
 
+@pytest.mark.slow
 async def test_doctor_shows_the_output_of_the_command(drive):
     async with drive([Reply(text="x")], size=(110, 40)) as ui:
         await ui.idle()
@@ -313,6 +320,7 @@ async def test_init_asks_the_model_for_an_agents_file(drive, repository):
 # --- settings -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_theme_is_set_by_name_and_saved_and_escape_ends_a_preview(drive, laguna_home):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -330,6 +338,7 @@ async def test_theme_is_set_by_name_and_saved_and_escape_ends_a_preview(drive, l
         await ui.shows("there is no theme nonsense")
 
 
+@pytest.mark.slow
 async def test_copy_copies_the_last_answer_or_its_last_code(drive):
     answer = "Two ways:\n\n```python\nx = 1\n```\n\n```python\nx = 2\n```\n"
     async with drive([Reply(text=answer)]) as ui:
@@ -347,6 +356,7 @@ async def test_copy_copies_the_last_answer_or_its_last_code(drive):
         await ui.until(lambda: ui.app.clipboard == "x = 2\n", "the code is copied")
 
 
+@pytest.mark.slow
 async def test_model_switches_by_name_and_the_conversation_continues(drive, laguna_home):
     path = laguna_home / "config" / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -381,6 +391,7 @@ async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(dr
         assert len(ui.conversations) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (40, 12)], ids=["80", "40"])
 async def test_a_narrow_model_picker_shows_less_of_each_model_and_cuts_none(drive, size):
     async with drive([Reply(text="x")], size=size) as ui:

@@ -103,6 +103,7 @@ async def test_a_backslash_or_shift_enter_makes_a_new_line():
         assert app.composer.text == "a\nb\nc\nd"
 
 
+@pytest.mark.slow
 async def test_at_completes_files_and_leaves_ignored_ones_out(drive, repository):
     (repository / ".gitignore").write_text("build/\n")
     (repository / "build").mkdir()
@@ -118,6 +119,7 @@ async def test_at_completes_files_and_leaves_ignored_ones_out(drive, repository)
         assert ui.app.composer.text == "see @calc.py now"
 
 
+@pytest.mark.slow
 async def test_at_completes_a_symbol_to_its_definition(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()

@@ -77,6 +77,7 @@ async def test_the_first_run_explains_the_choices_and_downloads_the_starter(driv
         assert Store().default == catalogue.STARTER
 
 
+@pytest.mark.slow
 async def test_escape_stops_the_download_and_choosing_again_continues_it(drive, opening, server):
     server.hold = threading.Event()
     async with drive([Reply(text="hello")], open_session=opening, size=(110, 30)) as ui:
@@ -158,6 +159,7 @@ async def test_the_first_run_picker_is_readable_in_a_small_terminal(drive, openi
         assert "Qwen2.5 Coder" in ui.shown
 
 
+@pytest.mark.slow
 async def test_escape_stops_an_import(drive, opening, tmp_path):
     path = tmp_path / "large.gguf"
     path.write_bytes(DATA)
@@ -176,6 +178,7 @@ async def test_escape_stops_an_import(drive, opening, tmp_path):
         assert not Store().installed()
 
 
+@pytest.mark.slow
 async def test_escape_and_exit_stop_the_loading_of_a_new_model(drive, tmp_path):
     path = tmp_path / "large.gguf"
     path.write_bytes(DATA)

@@ -145,6 +145,7 @@ def test_the_exit_code_is_not_shown_twice():
     assert drawn(entry)[1:] == ["  no"]
 
 
+@pytest.mark.slow
 async def test_a_click_on_the_count_expands_and_keys_do_too():
     app = SceneApp()
     async with app.run_test(size=(80, 30)) as pilot:

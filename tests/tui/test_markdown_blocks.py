@@ -83,6 +83,7 @@ def test_blocks_drawn_one_by_one_look_like_the_whole_text(text, width):
     assert plain(drawn) == plain(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @given(data=st.data())
 def test_the_pieces_a_text_arrives_in_make_no_difference(text, data):

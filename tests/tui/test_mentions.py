@@ -36,6 +36,7 @@ def offered(app) -> list[str]:
     return [name for name, _ in app.completion_list.choices]
 
 
+@pytest.mark.slow
 async def test_the_list_fills_while_files_are_read_and_shows_the_progress(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -64,6 +65,7 @@ async def test_a_closed_list_stays_closed_while_files_are_read(drive):
         assert not ui.app.completion_list.display
 
 
+@pytest.mark.slow
 async def test_tab_accepts_the_best_match_when_it_is_found_later(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -80,6 +82,7 @@ async def search(names: MentionSource, query: str) -> list[Matches]:
     return found
 
 
+@pytest.mark.slow
 async def test_new_files_and_changed_definitions_are_found_the_next_time(
     repository: Path, laguna_home: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from laguna_agent.events import Reply
 from laguna_agent.models.conversation import Message
 
@@ -49,6 +51,7 @@ async def test_messages_typed_while_the_model_loads_keep_their_order(drive):
         await ui.idle()
 
 
+@pytest.mark.slow
 async def test_a_command_runs_between_the_messages_that_it_was_typed_between(drive):
     async with drive([Reply(text="one, two"), Reply(text="fine")], gated=True) as ui:
         await ui.idle()
@@ -94,6 +97,7 @@ async def test_the_list_counts_what_it_cannot_show_and_scrolls_to_it(drive):
         assert "message 7" in ui.shown
 
 
+@pytest.mark.slow
 async def test_what_waits_is_removed_moved_and_edited(drive):
     script = [Reply(text="one, two"), Reply(text="fine")]
     async with drive(script, gated=True, size=(90, 24)) as ui:
@@ -145,6 +149,7 @@ async def test_a_command_taken_back_is_not_joined_to_what_is_typed(drive):
         ui.gate.set()
 
 
+@pytest.mark.slow
 async def test_what_waited_at_the_end_waits_for_the_user_at_the_next_start(drive):
     async with drive([Reply(text="one, two")], gated=True) as ui:
         await ui.idle()

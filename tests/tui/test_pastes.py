@@ -88,6 +88,7 @@ async def test_a_message_taken_back_beside_another_paste_keeps_its_own(drive):
         assert "[pasted" not in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "left"),
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laguna_agent.events import Reply
 
 TASK = "fix it until `sh check.sh` passes"
 
 
+@pytest.mark.slow
 async def test_a_message_shows_above_the_check_that_runs_first(drive, repository):
     (repository / "check.sh").write_text("echo not yet; exit 1\n")
     async with drive([Reply(text="I see."), Reply(text="I see.")]) as ui:
@@ -24,6 +27,7 @@ async def test_a_message_shows_above_the_check_that_runs_first(drive, repository
         assert shown_entry.seq == message.seq
 
 
+@pytest.mark.slow
 async def test_a_message_stopped_during_its_check_returns_to_the_composer(drive, repository):
     (repository / "check.sh").write_text("echo begun; sleep 1000\n")
     async with drive([Reply(text="Hello."), Reply(text="Yes.")]) as ui:

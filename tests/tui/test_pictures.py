@@ -11,6 +11,7 @@ SIZES = [(40, 12), (80, 24), (140, 40)]
 OTHER_THEMES = sorted(PALETTES.keys() - {"laguna", "laguna-light"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("scene", SCENES)
 def test_picture(snap_compare, scene, size):
@@ -18,6 +19,7 @@ def test_picture(snap_compare, scene, size):
     assert snap_compare(app, terminal_size=size, run_before=settled(app, SCENES[scene]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES)
 def test_picture_in_the_light_theme(snap_compare, scene):
     app = SceneApp("laguna-light")

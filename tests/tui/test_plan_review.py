@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laguna_agent.events import Reply
 from support.scripted import call
 
@@ -68,6 +70,7 @@ async def test_accepting_goes_on_in_the_mode_that_is_chosen(drive, repository):
         assert ui.app.composer.has_focus
 
 
+@pytest.mark.slow
 async def test_the_plan_is_edited_in_the_composer(drive):
     async with drive([PLANNED, OK], plan=True) as ui:
         await planned(ui)
@@ -135,6 +138,7 @@ async def test_a_queued_message_goes_before_the_plan_is_shown(drive):
         assert not card_of(ui).is_open
 
 
+@pytest.mark.slow
 async def test_rewinding_before_the_acceptance_offers_the_plan_again(drive):
     async with drive([PLANNED, FIXED], plan=True) as ui:
         await planned(ui)

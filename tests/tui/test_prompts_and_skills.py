@@ -92,6 +92,7 @@ def prompts(laguna_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return laguna_home / "config" / "prompts"
 
 
+@pytest.mark.slow
 async def test_an_edited_pack_is_noticed_and_used_after_reload(drive, prompts):
     async with drive([Reply(text="hello")], size=(160, 30)) as ui:
         await ui.idle()
@@ -149,6 +150,7 @@ async def test_an_invalid_pack_is_reported_with_file_line_and_fix(drive, prompts
         await ui.shows("hello")
 
 
+@pytest.mark.slow
 async def test_changed_packs_of_a_repository_need_trust_before_they_are_read(
     drive, prompts, repository
 ):

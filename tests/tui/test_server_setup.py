@@ -138,6 +138,7 @@ async def test_escape_stops_a_server_that_does_not_answer(drive, opening, config
         assert config_file.exists()
 
 
+@pytest.mark.slow
 async def test_a_running_server_is_offered_at_the_first_run(
     drive, opening, config_file, monkeypatch
 ) -> None:
@@ -157,6 +158,7 @@ async def test_a_running_server_is_offered_at_the_first_run(
         }
 
 
+@pytest.mark.slow
 async def test_a_key_is_asked_for_and_taken_from_a_variable(
     drive, opening, config_file, monkeypatch
 ) -> None:
@@ -189,6 +191,7 @@ async def test_a_key_is_asked_for_and_taken_from_a_variable(
         assert server.headers[0]["authorization"] == "Bearer right"
 
 
+@pytest.mark.slow
 async def test_a_typed_key_is_kept_in_a_file_that_only_the_user_reads(
     drive, opening, config_file
 ) -> None:
@@ -255,6 +258,7 @@ async def test_a_server_that_is_down_is_said_at_the_start(drive, opening, config
         assert "/model chooses another model" in ui.shown
 
 
+@pytest.mark.slow
 async def test_the_picker_marks_the_model_in_use_and_keeps_it_when_another_fails(
     drive, opening, config_file
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from rich.text import Text
 
 from laguna_agent.events import Reply, UserMessage
@@ -22,6 +23,7 @@ def conversation(root, first, *later):
         return trajectory.id
 
 
+@pytest.mark.slow
 async def test_the_picker_searches_messages_and_shows_the_match(drive, repository):
     filler = [f"step {number} is done" for number in range(60)]
     wanted = conversation(

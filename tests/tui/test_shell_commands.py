@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui import messages
 from laguna_agent.interfaces.tui.transcript.transcript_model import LIVE_CHARS
@@ -30,6 +32,7 @@ class Counted:
         self._taken()
 
 
+@pytest.mark.slow
 async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive):
     word = f"endless-{os.getpid()}"
     async with drive([Reply(text="x")]) as ui:
@@ -53,6 +56,7 @@ async def test_endless_output_waits_for_the_interface_and_escape_stops_it(drive)
         assert ui.app.transcript.entries[-1].body == "still here\n"
 
 
+@pytest.mark.slow
 async def test_no_output_is_posted_until_the_last_one_is_shown(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()
@@ -68,6 +72,7 @@ async def test_no_output_is_posted_until_the_last_one_is_shown(drive):
         await ui.shows("all of it")
 
 
+@pytest.mark.slow
 async def test_characters_stay_whole_where_output_is_split(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()

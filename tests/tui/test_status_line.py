@@ -62,6 +62,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path):
     assert current_branch(tmp_path) == ""
 
 
+@pytest.mark.slow
 async def test_the_branch_follows_the_users_commands_and_the_models(drive):
     script = [call("shell", command="git checkout -q -b by-model"), Reply(text="Switched.")]
     async with drive(script, size=(110, 24), mode="allow-all") as ui:
@@ -137,6 +138,7 @@ async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_fro
         assert shown(130).startswith(f" plan   {full}  ")
 
 
+@pytest.mark.slow
 async def test_the_check_and_background_commands_are_shown(drive):
     script = [
         call("shell", command="sleep 300 &"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from laguna_agent.agent.session import Session
 from laguna_agent.events import ModelLoading, Reply
 from support.scripted import call
@@ -99,6 +101,7 @@ async def test_escape_stops_writing_and_keeps_what_was_written(drive):
         assert "first half" in ui.shown
 
 
+@pytest.mark.slow
 async def test_escape_stops_a_tool_and_its_children(drive):
     seconds = unique()
     command = f"sleep {seconds} & echo begun; wait"
@@ -117,6 +120,7 @@ async def test_escape_stops_a_tool_and_its_children(drive):
         await ui.shows("then not")
 
 
+@pytest.mark.slow
 async def test_escape_holds_what_waits_each_for_itself(drive):
     script = [Reply(text="first half, second half"), Reply(text="fine")]
     async with drive(script, gated=True) as ui:
@@ -148,6 +152,7 @@ async def test_escape_holds_what_waits_each_for_itself(drive):
         assert "then this" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_escape_changes_nothing_when_idle(drive):
     async with drive([Reply(text="x")]) as ui:
         await ui.idle()

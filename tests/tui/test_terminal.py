@@ -101,6 +101,7 @@ async def test_commands_run_and_their_results_reach_the_model(configured, reposi
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 async def test_a_signal_restores_the_terminal_and_keeps_the_draft(configured, laguna_home, number):
     async with ModelServer(says("hello")) as server:
@@ -115,6 +116,7 @@ async def test_a_signal_restores_the_terminal_and_keeps_the_draft(configured, la
         assert json.loads(draft.read_text())["typed"] == "half a thought"
 
 
+@pytest.mark.slow
 async def test_a_tiny_terminal_works_and_can_grow(configured):
     async with ModelServer(says("a word or two")) as server:
         terminal = Terminal(*configured(server), size=(20, 5))
@@ -129,6 +131,7 @@ async def test_a_tiny_terminal_works_and_can_grow(configured):
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["laguna-light", "terminal"])
 async def test_no_color_leaves_the_terminals_own_colours(configured, laguna_home, theme):
     preferences = laguna_home / "state" / "interface.json"
@@ -154,6 +157,7 @@ async def test_no_color_leaves_the_terminals_own_colours(configured, laguna_home
         assert await terminal.ended() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "variables", "shown"),
     [
@@ -185,6 +189,7 @@ async def test_without_a_terminal_the_error_says_what_to_do(repository):
     assert "--task" in err.decode()
 
 
+@pytest.mark.slow
 async def test_a_command_that_reads_keys_gets_the_terminal_and_gives_it_back(configured):
     async with ModelServer(says("I see.")) as server:
         terminal = Terminal(*configured(server))
@@ -207,6 +212,7 @@ async def test_a_command_that_reads_keys_gets_the_terminal_and_gives_it_back(con
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 async def test_the_title_shows_the_state_and_an_approval_rings_where_nobody_looks(configured):
     async with ModelServer(EDIT, says("Fixed it.")) as server:
         terminal = Terminal(*configured(server), TERM_PROGRAM="")

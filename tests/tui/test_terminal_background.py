@@ -103,6 +103,7 @@ def test_what_is_typed_after_a_broken_answer_is_not_lost():
     assert [event.key for event in parser.feed("b\r")] == ["b", "enter"]
 
 
+@pytest.mark.slow
 async def test_the_theme_follows_the_terminal_and_the_answer_is_not_typed(configured):
     async with ModelServer(says("plain words")) as server:
         terminal = Terminal(*configured(server))
@@ -124,6 +125,7 @@ async def test_the_theme_follows_the_terminal_and_the_answer_is_not_typed(config
         assert await terminal.ended() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "linux"}, {}])
 async def test_who_chose_a_theme_or_no_colour_is_not_asked(configured, laguna_home, variables):
     if not variables:

@@ -29,6 +29,7 @@ def drafts(laguna_home):
     return [[one["typed"], *one["waiting"]] for one in saved]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_in_any_state_restores_the_terminal_and_changes_nothing(
@@ -47,6 +48,7 @@ async def test_a_signal_in_any_state_restores_the_terminal_and_changes_nothing(
         assert "return a - b" in (repository / "calc.py").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 async def test_control_c_stops_any_state_and_the_second_one_exits(configured, repository, state):
     scripts, seen, mode = STATES[state]
@@ -69,6 +71,7 @@ async def test_control_c_stops_any_state_and_the_second_one_exits(configured, re
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["signal", "key"])
 async def test_a_stop_releases_the_terminal_and_fg_takes_it_again(configured, way):
     async with ModelServer(says("still here")) as server:
@@ -125,6 +128,7 @@ async def test_sigkill_loses_no_typed_text(configured, laguna_home):
         assert await again.ended() == 0
 
 
+@pytest.mark.slow
 async def test_a_crash_is_reported_in_two_lines_and_loses_no_text(configured, laguna_home):
     fault = (
         "import sys\n"
@@ -152,6 +156,7 @@ async def test_a_crash_is_reported_in_two_lines_and_loses_no_text(configured, la
         assert "<string>:4 <lambda>\n" in log
 
 
+@pytest.mark.slow
 async def test_a_closed_window_ends_laguna_and_keeps_the_draft(configured, laguna_home):
     async with ModelServer(stalls("I will now think")) as server:
         terminal = Terminal(*configured(server))
@@ -166,6 +171,7 @@ async def test_a_closed_window_ends_laguna_and_keeps_the_draft(configured, lagun
         assert drafts(laguna_home) == [["half a thought"]]
 
 
+@pytest.mark.slow
 async def test_many_resizes_during_streaming_lose_nothing(configured):
     flowing = asyncio.Event()
 
@@ -201,6 +207,7 @@ async def test_many_resizes_during_streaming_lose_nothing(configured):
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [
@@ -226,6 +233,7 @@ async def test_without_utf8_symbols_are_substituted(configured, variables):
         assert (b"Gr\xf6\xdfe" in terminal.output) == ("PYTHONIOENCODING" in variables)
 
 
+@pytest.mark.slow
 async def test_an_invalid_byte_is_shown_as_one_and_does_no_harm(configured):
     async with ModelServer(says("well")) as server:
         terminal = Terminal(*configured(server))
@@ -262,6 +270,7 @@ async def test_a_closed_or_redirected_stream_is_reported_in_two_lines(
         assert "Exception" not in written
 
 
+@pytest.mark.slow
 async def test_the_interface_is_drawn_with_standard_error_redirected(configured, repository):
     async with ModelServer(says("well then")) as server:
         command = " ".join(["exec", *LAGUNA, *configured(server), "2> errors.txt"])
@@ -275,6 +284,7 @@ async def test_the_interface_is_drawn_with_standard_error_redirected(configured,
         assert (repository / "errors.txt").read_text() == ""
 
 
+@pytest.mark.slow
 async def test_the_external_editor_edits_the_typed_text(configured, tmp_path):
     editor = tmp_path / "my editor"
     editor.write_text('#!/bin/sh\ncat "$1" > "$(dirname "$0")/seen"\necho edited >> "$1"\n')
@@ -294,6 +304,7 @@ async def test_the_external_editor_edits_the_typed_text(configured, tmp_path):
         assert terminal.was_restored()
 
 
+@pytest.mark.slow
 async def test_an_editor_that_fails_leaves_the_typed_text(configured):
     async with ModelServer(says("x")) as server:
         terminal = Terminal(*configured(server), VISUAL="no-such-editor -w")
@@ -309,6 +320,7 @@ async def test_an_editor_that_fails_leaves_the_typed_text(configured):
         assert await terminal.ended() == 0
 
 
+@pytest.mark.slow
 async def test_a_key_gives_the_mouse_to_the_terminal_and_takes_it_back(configured):
     on, off = b"\x1b[?1000h", b"\x1b[?1000l"
     async with ModelServer(says("x")) as server:
@@ -330,6 +342,7 @@ async def test_a_key_gives_the_mouse_to_the_terminal_and_takes_it_back(configure
         await again.ended()
 
 
+@pytest.mark.slow
 async def test_copying_writes_the_clipboard_escape_sequence(configured):
     async with ModelServer(says("the last answer")) as server:
         terminal = Terminal(*configured(server))

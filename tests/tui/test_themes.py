@@ -178,6 +178,7 @@ def unreadable(
             yield f"{pair:.2f} {text!r} {style}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", sorted(n for n, palette in PALETTES.items() if not palette.ansi))
 async def test_all_that_is_painted_is_readable(theme):
     shown, p = await everything(theme), PALETTES[theme]
@@ -188,6 +189,7 @@ async def test_all_that_is_painted_is_readable(theme):
     assert not sorted(unreadable(shown, terminal, ColorSystem.EIGHT_BIT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", TERMINALS)
 async def test_the_terminals_own_colours_are_readable_in_common_terminals(theme):
     shown = await everything(theme)
@@ -271,6 +273,7 @@ async def test_without_colour_nothing_is_coloured_and_marks_are_reversed(monkeyp
         assert text in marked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["laguna", "terminal"])  # one with colours, one without
 @pytest.mark.parametrize("scene", ["finished", "asks_command", "running", "sessions"])
 async def test_nothing_is_shown_by_colour_alone(theme, scene):

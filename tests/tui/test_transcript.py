@@ -107,6 +107,7 @@ async def test_the_lines_in_view_stay_when_entries_are_added_below():
         assert "voucher of 10 %" in shown(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 async def test_the_end_is_followed_through_many_resizes(seed):
     chance = random.Random(seed)

@@ -39,6 +39,7 @@ async def test_the_commands_to_trust_are_shown(drive, repository):
         await ui.choose("continue without them")
 
 
+@pytest.mark.slow
 async def test_escape_and_enter_trust_nothing(drive, repository):
     (repository / "AGENTS.md").write_text("Always say moo.\n")
     async with drive([Reply(text="hello")]) as ui:
@@ -78,6 +79,7 @@ async def test_without_files_to_trust_there_is_no_question(drive):
         assert len(ui.app.screen_stack) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 12), (40, 7), (80, 24), (140, 40)])
 async def test_the_keys_that_answer_stay_in_view_with_many_files(size):
     app = SceneApp()

@@ -92,6 +92,7 @@ async def test_an_edit_asks_with_its_diff_and_is_made_after_allow_once(drive, re
         assert "✓" in ui.shown
 
 
+@pytest.mark.slow
 async def test_enter_does_not_answer_an_approval_and_escape_denies(drive, repository):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
@@ -141,6 +142,7 @@ SIZES = [(140, 40), (80, 24), (40, 12), (30, 8), (40, 6)]
 """One for each way in which the card saves lines."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
@@ -163,6 +165,7 @@ async def test_all_of_a_long_command_can_be_read_while_the_answers_stay_in_view(
         assert "The user said no" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(140, 40), (80, 24), (40, 12)], ids=str)
 async def test_all_of_a_long_line_of_a_change_can_be_read(drive, size):
     line = f"    return a + b{' ' * 200}# the-end-of-the-line"
@@ -173,6 +176,7 @@ async def test_all_of_a_long_line_of_a_change_can_be_read(drive, size):
         assert "end-of-the-line" in await all_that_is_asked(ui)
 
 
+@pytest.mark.slow
 async def test_an_approval_keeps_its_answers_in_view_when_the_terminal_shrinks(drive):
     command = LONG["lines"]
     async with drive([call("shell", command=command), Reply(text="x")], size=(120, 40)) as ui:
@@ -248,6 +252,7 @@ async def test_a_long_path_is_cut_in_the_heading_and_whole_in_the_scrolling_part
         assert "end.txt" in seen
 
 
+@pytest.mark.slow
 async def test_the_model_gets_the_reason_of_a_denial(drive):
     async with drive([EDIT, Reply(text="I see.")]) as ui:
         await ui.idle()
@@ -258,6 +263,7 @@ async def test_the_model_gets_the_reason_of_a_denial(drive):
         assert "The user said no: add a test first" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_allow_for_the_session_adds_the_rule_that_was_shown(drive, laguna_home):
     async with drive([call("shell", command="touch made"), Reply(text="Done so.")]) as ui:
         await ui.idle()
@@ -271,6 +277,7 @@ async def test_allow_for_the_session_adds_the_rule_that_was_shown(drive, laguna_
         assert not (laguna_home / "config" / "config.toml").exists()
 
 
+@pytest.mark.slow
 async def test_keys_pressed_just_before_or_after_an_approval_appeared_do_not_answer_it(drive):
     async with drive([EDIT, Reply(text="later")]) as ui:
         await ui.idle()
@@ -285,6 +292,7 @@ async def test_keys_pressed_just_before_or_after_an_approval_appeared_do_not_ans
         await ui.idle()
 
 
+@pytest.mark.slow
 async def test_a_key_that_waited_while_the_card_was_drawn_does_not_answer_it(drive):
     async with drive([EDIT, Reply(text="later")]) as ui:
         await ui.idle()
@@ -298,6 +306,7 @@ async def test_a_key_that_waited_while_the_card_was_drawn_does_not_answer_it(dri
         await ui.idle()
 
 
+@pytest.mark.slow
 async def test_a_message_written_while_an_approval_is_open_is_sent_and_answers_nothing(
     drive, repository
 ):
@@ -324,6 +333,7 @@ async def test_a_message_written_while_an_approval_is_open_is_sent_and_answers_n
         assert "are you sure?" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_an_approval_behind_a_dialog_takes_nothing_that_was_typed_into_it(drive):
     async with drive([Reply(text="first half, second half"), EDIT, Reply(text="x")]) as ui:
         await ui.idle()
@@ -340,6 +350,7 @@ async def test_an_approval_behind_a_dialog_takes_nothing_that_was_typed_into_it(
         await ui.idle()
 
 
+@pytest.mark.slow
 async def test_the_rule_and_its_file_are_whole_at_forty_columns(drive):
     script = [call("shell", command=f"touch {'x' * 60}"), Reply(text="Then not.")]
     async with drive(script, size=(40, 12)) as ui:
