@@ -120,6 +120,8 @@ class Examination:
                 self._report({"done": read, "layers": layers}, arrays)
         except DecodeAbortedError:
             pass
+        except (OSError, ValueError) as error:
+            raise ModelError(f"the predictions cannot be kept on disk: {error}") from error
         finally:
             context.close()
         done = read == self._request.resume

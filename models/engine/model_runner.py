@@ -159,7 +159,7 @@ class ModelRunner:
             tuning = replace(
                 tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
             )
-        elif self.config.flash_attention is None and not gpu_backend():
+        elif self._flash_is_open():
             flash = measure_flash(self.model, self.options, tuning.batch_rate)
             tuning = replace(tuning, flash_gain=flash)
         self.context.close()
@@ -224,6 +224,11 @@ class ModelRunner:
             self.cache.replace_context(self.context)
             old[1].close()
             old[0].close()
+
+    def _flash_is_open(self) -> bool:
+        """Whether flash attention may be on or off: llama.cpp needs it for a quantised cache."""
+        config = self.config
+        return config.flash_attention is None and config.kv_type == "f16" and not gpu_backend()
 
     def _apply(self, tuning: Tuning) -> None:
         """Create the context, with flash attention where it is faster or saves much memory."""

@@ -156,6 +156,13 @@ def test_what_is_unclear_is_decided_by_the_processor(
     assert tuning.repacked_is_faster(gain) is repacked
 
 
+def test_a_quantised_cache_is_tuned_without_trying_what_llama_refuses(home: Path) -> None:
+    runner = ModelRunner(tiny_laguna(), LEARNING.model_copy(update={"kv_type": "q4_0"}), None)
+    assert runner.tuning.flash_gain == 0
+    assert runner.tuning.decode_rate > 0
+    runner.close()
+
+
 async def test_configured_settings_are_not_measured(config: EngineConfig) -> None:
     client = await open_engine(tiny_laguna(), config=config)
     status = await client.status()

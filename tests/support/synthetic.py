@@ -39,6 +39,11 @@ def dense_laguna() -> Path:
     return _made(replace(TINY, name="laguna-dense", dense_layers=TINY.layers))
 
 
+def deep_laguna() -> Path:
+    """The tiny Laguna with 8 layers, so that there is a layer before and behind another."""
+    return _made(replace(TINY, name="laguna-deep", layers=8))
+
+
 def _made(geometry: Geometry) -> Path:
     import laguna_agent.models.engine.synthetic as writer
 

@@ -12,7 +12,7 @@ from typing import Any
 from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.config import Config, load_config
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.interfaces.commands import experts
+from laguna_agent.interfaces.commands import compare, experts
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
 from laguna_agent.interfaces.transfer_progress import TransferLine
@@ -46,6 +46,8 @@ def make_parser() -> Parser:
             "laguna models import ~/Downloads/model.gguf --name mine",
             "laguna models default mine",
             "laguna models experts laguna-xs src/app.py README.md",
+            "laguna models compare q4.gguf q6.gguf",
+            "laguna models compare starter --kv f16,q8_0",
         ),
     )
     parser.set_defaults(offline=False)
@@ -84,6 +86,7 @@ def make_parser() -> Parser:
     action.add_argument("--context", type=int, metavar="N", help="tokens of context")
     action.add_json()
     experts.declare(actions)
+    compare.declare(actions)
     return parser
 
 
