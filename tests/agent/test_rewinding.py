@@ -13,6 +13,7 @@ from support.forced import called, open_forced
 from support.scripted import take
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [True, False])
 async def test_rewinding_goes_back_to_the_same_tokens(tmp_path: Path, code: bool) -> None:
     root = tmp_path / "repo"
@@ -61,6 +62,7 @@ async def test_rewinding_goes_back_to_the_same_tokens(tmp_path: Path, code: bool
     await session.aclose()
 
 
+@pytest.mark.slow
 async def test_rewinding_across_a_compaction_brings_the_old_epoch_back(tmp_path: Path) -> None:
     root = tmp_path / "repo"
     root.mkdir()

@@ -66,6 +66,7 @@ def write(chat: ChatFormat, given_arguments: dict[str, Any]) -> str:
     return f"<tool_call>mix{line}{body}</tool_call>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chat", [LagunaFormat("v4"), LagunaFormat("v8"), ChatMLFormat()], ids=["v4", "v8", "chatml"]
 )

@@ -43,6 +43,7 @@ def messages_of(result: dict[str, Any]) -> list[str]:
     return [e["text"] for e in events_of(result) if e["type"] == "user_message"]
 
 
+@pytest.mark.slow
 def test_sessions_are_continued_resumed_and_forked(task: Any) -> None:
     first = task("Say one")
     second = task("Say two")
@@ -70,6 +71,7 @@ def test_sessions_are_continued_resumed_and_forked(task: Any) -> None:
     assert meta["parent"].startswith(f"{second['session']}:")
 
 
+@pytest.mark.slow
 def test_continuing_a_missing_session_is_wrong_usage(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -84,6 +86,7 @@ def test_continuing_a_missing_session_is_wrong_usage(
         assert "Traceback" not in run.err
 
 
+@pytest.mark.slow
 def test_after_a_kill_a_session_continues_and_one_in_use_is_refused(
     laguna: Any, tiny: list[str], task: Any
 ) -> None:
@@ -114,6 +117,7 @@ def test_after_a_kill_a_session_continues_and_one_in_use_is_refused(
     assert messages_of(again) == ["Say one", "Say two"]
 
 
+@pytest.mark.slow
 def test_a_new_task_remembers_unless_memory_is_off(
     task: Any, laguna: Any, laguna_home: Path
 ) -> None:
@@ -145,6 +149,7 @@ def test_a_new_task_remembers_unless_memory_is_off(
     assert f"[{first['session']}]" not in context(fourth)
 
 
+@pytest.mark.slow
 def test_a_recorded_run_is_verified_and_exported_with_log_probabilities(
     laguna: Any, tmp_path: Path, laguna_home: Path, short_pack: Path
 ) -> None:

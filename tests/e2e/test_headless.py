@@ -45,6 +45,7 @@ def limited(laguna: Any, *arguments: str, cwd: Path) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_json_is_exactly_one_object_and_a_limit_exits_with_5(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_json_is_exactly_one_object_and_a_limit_exits_with_5(
     assert run.result["model"]["format"] == "laguna"
 
 
+@pytest.mark.slow
 def test_stream_json_ends_with_the_same_object(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -68,6 +70,7 @@ def test_stream_json_ends_with_the_same_object(
     assert run.err == ""
 
 
+@pytest.mark.slow
 def test_text_puts_progress_on_standard_error_only(
     laguna: Any, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -76,6 +79,7 @@ def test_text_puts_progress_on_standard_error_only(
     assert "\x1b" not in run.err
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_the_repository(
     laguna: Any, tiny: list[str], repository: Callable[[str], Path]
 ) -> None:
@@ -87,6 +91,7 @@ def test_nothing_is_written_into_the_repository(
     assert status.stdout == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +112,7 @@ def test_wrong_usage_exits_with_2_and_says_why(
     assert "Traceback" not in run.err
 
 
+@pytest.mark.slow
 def test_a_bad_configuration_names_file_and_key(laguna: Any, laguna_home: Path) -> None:
     (laguna_home / "config").mkdir(parents=True)
     (laguna_home / "config" / "config.toml").write_text("[engine]\ncontexts = 3\n")
@@ -116,6 +122,7 @@ def test_a_bad_configuration_names_file_and_key(laguna: Any, laguna_home: Path) 
     assert "engine.contexts" in run.err
 
 
+@pytest.mark.slow
 def test_without_a_model_the_error_says_how_to_get_one(laguna: Any, tmp_path: Path) -> None:
     run = laguna("--task", "x", "--output", "json", cwd=tmp_path)
     assert run.code == 3
@@ -123,6 +130,7 @@ def test_without_a_model_the_error_says_how_to_get_one(laguna: Any, tmp_path: Pa
     assert "laguna models pull" in run.result["error"]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_a_model_exits_with_3(laguna: Any, tmp_path: Path) -> None:
     path = tmp_path / "not.gguf"
     path.write_text("nothing of the kind")
@@ -132,6 +140,7 @@ def test_a_file_that_is_not_a_model_exits_with_3(laguna: Any, tmp_path: Path) ->
     assert "not.gguf" in run.err
 
 
+@pytest.mark.slow
 def test_an_interrupt_exits_with_130_and_is_on_record(tmp_path: Path, laguna: Any) -> None:
     arguments = ["--task", "Say hello", "--output", "stream-json", "--max-tokens", "100000"]
     process = subprocess.Popen(
@@ -151,6 +160,7 @@ def test_an_interrupt_exits_with_130_and_is_on_record(tmp_path: Path, laguna: An
     assert "turn_finished" in Path(lines[-1]["trajectory"]).read_text()
 
 
+@pytest.mark.slow
 def test_a_closed_output_pipe_is_no_error(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
     command = [sys.executable, "-m", "laguna_agent.cli", "--task", "x", "--output", "stream-json"]
     process = subprocess.Popen(
@@ -182,6 +192,7 @@ print(f"peak {peak}")
 """
 
 
+@pytest.mark.slow
 def test_the_client_stays_small(tmp_path: Path, tiny: list[str], laguna: Any) -> None:
     command = [sys.executable, "-c", PEAK, "--task", "Say hello", *tiny]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -89,6 +89,7 @@ def test_a_run_killed_ten_times_has_the_results_of_one_that_was_not(
     )
 
 
+@pytest.mark.slow
 async def test_laguna_is_judged_with_its_trajectory_and_its_tokens(
     suite: Path, tmp_path: Path, laguna_home: Path
 ) -> None:

@@ -77,6 +77,7 @@ def facts(dice: random.Random) -> list[tuple[str, str]]:
     return made
 
 
+@pytest.mark.slow
 def test_forty_planted_facts_are_all_found_with_their_events(root: Path) -> None:
     dice = random.Random(11)
     planted = facts(dice)
@@ -253,6 +254,7 @@ NOUNS = ["empty input", "unicode names", "nested lists", "file handles", "timest
          "long lines", "negative numbers", "stale entries", "trailing commas", "dates"]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_follow_up_task_begins_with_the_right_memory(root: Path) -> None:
     dice = random.Random(5)
     store = MemoryStore(root)

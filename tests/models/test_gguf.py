@@ -133,6 +133,7 @@ def test_a_cut_file_says_how_much_is_there(tmp_path):
         read_header(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_never_gives_anything_but_a_header_or_a_model_error(tmp_path, data):

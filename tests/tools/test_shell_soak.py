@@ -122,6 +122,7 @@ async def soak(tmp_path: Path, *, confined: bool, commands: int, seed: int) -> N
     assert not list((tmp_path / "state" / "shell").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("confined", [False, True], ids=["bare", "bubblewrap"])
 async def test_a_short_session_of_nasty_commands(tmp_path: Path, confined: bool) -> None:
     await soak(tmp_path, confined=confined, commands=60, seed=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from laguna_agent.config import RuleConfig
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
@@ -57,6 +59,7 @@ async def test_compact_without_messages_is_a_warning(drive):
         assert not ui.conversations[-1].options
 
 
+@pytest.mark.slow
 async def test_new_starts_an_empty_conversation_and_keeps_the_old_one(drive):
     async with drive([Reply(text="old answer")]) as ui:
         await ui.turn("old question", "old answer")
@@ -90,6 +93,7 @@ async def test_a_new_conversation_and_another_model_keep_what_a_person_has_set(d
             assert (ui.app.status.status.mode, ui.app.status.status.plan) == ("auto", True)
 
 
+@pytest.mark.slow
 async def test_resume_by_id_shows_the_conversation_and_the_model_knows_it(drive):
     async with drive([Reply(text="old answer")]) as ui:
         await ui.turn("old question", "old answer")
@@ -106,6 +110,7 @@ async def test_resume_by_id_shows_the_conversation_and_the_model_knows_it(drive)
         assert "old question" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_resume_of_an_unknown_id_is_reported_and_keeps_the_conversation(drive):
     async with drive([Reply(text="first answer"), Reply(text="here again")]) as ui:
         await ui.turn("first question", "first answer")
@@ -118,6 +123,7 @@ async def test_resume_of_an_unknown_id_is_reported_and_keeps_the_conversation(dr
         await ui.shows("here again")
 
 
+@pytest.mark.slow
 async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive):
     async with drive([Reply(text="first answer"), Reply(text="another way")]) as ui:
         await ui.idle()
@@ -139,6 +145,7 @@ async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive)
         assert (original.directory / "events.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 async def test_rename_sets_the_title_that_the_picker_shows(drive):
     async with drive([Reply(text="hello")]) as ui:
         await ui.turn("hi", "hello")
@@ -170,6 +177,7 @@ async def test_export_writes_the_format_of_the_extension(drive, repository):
         assert any(step["message"] == "the question" for step in steps)
 
 
+@pytest.mark.slow
 async def test_export_asks_for_a_name_and_before_it_replaces_a_file(drive, repository):
     notes = repository / "notes.md"
     notes.write_text("mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Picker, Question
 from support.scripted import call
@@ -12,6 +14,7 @@ MAKE = call("write", path="new.py", content="x = 1\ny = 2\n")
 FIXED, MADE = Reply(text="Fixed."), Reply(text="Made.")
 
 
+@pytest.mark.slow
 async def test_undo_shows_what_it_does_and_redo_makes_it_again(drive, repository):
     path = repository / "calc.py"
     async with drive([EDIT, FIXED, FIXED], mode="accept-edits") as ui:
@@ -48,6 +51,7 @@ async def test_undo_shows_what_it_does_and_redo_makes_it_again(drive, repository
         assert "took changes back" in ui.conversations[-1].prompt.removeprefix(prompt)
 
 
+@pytest.mark.slow
 async def test_several_turns_are_picked_at_once_or_an_older_one_alone(drive, repository):
     path = repository / "calc.py"
     async with drive([MAKE, MADE, EDIT, FIXED], mode="accept-edits", size=(100, 30)) as ui:
@@ -84,6 +88,7 @@ async def test_several_turns_are_picked_at_once_or_an_older_one_alone(drive, rep
         assert not (repository / "new.py").exists()
 
 
+@pytest.mark.slow
 async def test_rewind_goes_back_with_the_files_or_without(drive, repository):
     path = repository / "calc.py"
     async with drive([EDIT, FIXED, EDIT, FIXED], mode="accept-edits", size=(100, 30)) as ui:
