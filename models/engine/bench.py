@@ -6,6 +6,7 @@ Figures that vary with the machine's load are ratios of two measurements taken s
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -32,18 +33,30 @@ _SHALLOW = 16
 _STEP = 512
 """Tokens of a prompt where prefill is measured."""
 
+_DEEPER = 0.6
+"""Speed at some thousand tokens of depth that is assumed, relative to that at depth 0."""
+_WORKLOADS = (
+    ("quote a passage", QUOTE + FILE, 500),
+    ("free prose", PROSE, 200),
+    ("rewrite a file with three changes", REWRITE + FILE, 1400),
+)
+"""Of speculation: name, task, and most tokens written."""
+
 Say = Callable[[str], None]
 
 
 @dataclass
 class Figure:
-    """One measurement. `ratio` is relative to `against`."""
+    """One measurement, the median of several rounds. `ratio` is relative to `against`."""
 
     name: str
     value: float
     unit: str
     ratio: float | None = None
     against: str = "bare llama.cpp"
+    low: float | None = None
+    high: float | None = None
+    """The smallest and the largest round; None when measured once."""
 
 
 @dataclass
@@ -54,6 +67,12 @@ class BenchReport:
     figures: list[Figure] = field(default_factory=list)
     show: Callable[[BenchReport, Figure], None] | None = None
     """Called with each figure as soon as it is measured."""
+    left_out: list[str] = field(default_factory=list)
+    """What would have taken longer than the limit."""
+
+    def rate(self, name: str) -> float:
+        """Tokens per second of a figure that was measured."""
+        return next(figure.value for figure in self.figures if figure.name == name)
 
     def add(self, *values: Any, **named: Any) -> None:
         """Add a figure."""
@@ -72,10 +91,22 @@ async def measure(
     speculation: bool,
     say: Say,
     show: Callable[[BenchReport, Figure], None] | None = None,
+    limit_s: float = math.inf,
 ) -> BenchReport:
-    """Run all measurements; at each of `depths`, decode `tokens` tokens `rounds` times."""
+    """Run all measurements; at each of `depths`, decode `tokens` tokens `rounds` times.
+
+    `depths` begin with 0. What would not end within `limit_s` is left out: deeper prompts, then
+    speculation.
+    """
     config = config.model_copy(update={"keep_alive": 0})
     started = time.perf_counter()
+
+    def fits(name: str, seconds: float) -> bool:
+        if time.perf_counter() - started + seconds <= limit_s:
+            return True
+        report.left_out.append(name)
+        return False
+
     # Drafts would flatter the comparison: they have figures of their own.
     client = await open_engine(path, config=config.model_copy(update={"speculation": False}))
     loaded = time.perf_counter() - started
@@ -107,10 +138,21 @@ async def measure(
                 await _prefill(client, chat, report, rounds)
             if depth + tokens + 600 > model.context:
                 continue
+            if depth and limit_s < math.inf:
+                reads = report.rate(f"prefill of {_STEP} tokens") * _DEEPER
+                writes = report.rate("decode at depth 0") * _DEEPER
+                read, written = depth + 2 * rounds * _STEP, 2 * rounds * tokens
+                if not fits(f"depth {depth}", read / reads + written / writes):
+                    continue
             say(f"depth {depth}")
             await _depth(client, chat, report, depth, tokens, rounds)
         if speculation:
-            await _speculation(client, chat, report, path, config, say)
+            for name, task, limit in _WORKLOADS:
+                if limit_s < math.inf:
+                    expected = 2 * limit / report.rate("decode at depth 0")
+                    if not fits(name, expected):
+                        continue
+                await _speculation(chat, report, path, config, say, name, task, limit)
         report.add("memory of the engine", (await client.status())["resident"] / 1e9, "GB")
         say("first token, cold and from a snapshot")
         client = await _first_token(client, report, path, config)
@@ -199,7 +241,8 @@ def _add_pair(
     """Add a rate, from seconds of the whole stack and of the baseline side by side."""
     ours = statistics.median(full for full, _ in pairs)
     ratio = statistics.median(alone / full for full, alone in pairs)
-    report.add(name, tokens / ours, "tokens/s", ratio)
+    rates = [tokens / full for full, _ in pairs]
+    report.add(name, tokens / ours, "tokens/s", ratio, low=min(rates), high=max(rates))
 
 
 async def _full(
@@ -223,52 +266,49 @@ async def _full(
 
 
 async def _speculation(
-    client: EngineClient,
     chat: ChatFormat,
     report: BenchReport,
     path: Path,
     config: EngineConfig,
     say: Say,
+    name: str,
+    task: str,
+    limit: int,
 ) -> None:
-    """Three workloads on the same engine, each with drafts and without."""
+    """A workload on the same engine, with drafts and without."""
     plain = await open_engine(path, config=config.model_copy(update={"speculation": False}))
     drafting = await open_engine(
         path, config=config.model_copy(update={"speculation": config.speculation or True})
     )
     try:
-        for name, task, limit in (
-            ("rewrite a file with three changes", REWRITE + FILE, 1400),
-            ("quote a passage", QUOTE + FILE, 500),
-            ("free prose", PROSE, 200),
-        ):
-            say(f"speculation: {name}")
-            segments = [
-                *chat.render_start("You are a careful programmer.", []),
-                *chat.render_messages([Message(role="user", content=task)], after_reply=False),
-                *chat.render_generation(GenerateOptions()),
-            ]
-            prompt = await client.tokenize(segments)
-            results: list[Finished] = []
-            # Both continue from the very same state of the prompt.
-            async for _ in plain.generate(EngineRequest(prompt, GREEDY, 1, session=name)):
-                pass
-            for number, engine in enumerate((plain, drafting)):
-                request = EngineRequest(
-                    prompt, GREEDY, limit, stops=chat.stops(), session=f"{name} {number}"
-                )
-                events = [event async for event in engine.generate(request)]
-                assert isinstance(events[-1], Finished)
-                results.append(events[-1])
-            rates = [len(r.ids) / r.timings.decode_s for r in results]
-            report.add(
-                f"{name} ({len(results[1].ids)} tokens)",
-                rates[1],
-                "tokens/s",
-                rates[1] / rates[0],
-                against="without drafts",
+        say(f"speculation: {name}")
+        segments = [
+            *chat.render_start("You are a careful programmer.", []),
+            *chat.render_messages([Message(role="user", content=task)], after_reply=False),
+            *chat.render_generation(GenerateOptions()),
+        ]
+        prompt = await plain.tokenize(segments)
+        results: list[Finished] = []
+        # Both continue from the very same state of the prompt.
+        async for _ in plain.generate(EngineRequest(prompt, GREEDY, 1, session=name)):
+            pass
+        for number, engine in enumerate((plain, drafting)):
+            request = EngineRequest(
+                prompt, GREEDY, limit, stops=chat.stops(), session=f"{name} {number}"
             )
-            alike = common_prefix(results[0].ids, results[1].ids)
-            report.add("  tokens before the first difference", float(alike), "")
+            events = [event async for event in engine.generate(request)]
+            assert isinstance(events[-1], Finished)
+            results.append(events[-1])
+        rates = [len(r.ids) / r.timings.decode_s for r in results]
+        report.add(
+            f"{name} ({len(results[1].ids)} tokens)",
+            rates[1],
+            "tokens/s",
+            rates[1] / rates[0],
+            against="without drafts",
+        )
+        alike = common_prefix(results[0].ids, results[1].ids)
+        report.add("  tokens before the first difference", float(alike), "")
     finally:
         await plain.aclose()
         await drafting.aclose()

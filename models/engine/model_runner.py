@@ -43,7 +43,6 @@ from laguna_agent.models.engine.tuning import (
     measure_exact,
     measure_flash,
     measured_gain,
-    physical_cores,
     repacked_is_faster,
 )
 from laguna_agent.models.engine.tuning import load as load_tuning
@@ -56,7 +55,7 @@ from laguna_agent.models.sizing.fit import (
     copies_limit,
     require_fit,
 )
-from laguna_agent.models.sizing.hardware import gpus, machine_memory, resident
+from laguna_agent.models.sizing.hardware import gpus, machine_memory, physical_cores, resident
 from laguna_agent.paths import snapshots_dir
 
 _REST_S = 1.0

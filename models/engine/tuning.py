@@ -122,23 +122,6 @@ def repacked_is_faster(gain: Gain) -> bool:
     return gain.value > FASTER if gain.clear else "AVX512 = 1" not in instruction_sets()
 
 
-def physical_cores() -> int:
-    """Cores that this process may use, without counting hyper-threads."""
-    allowed = (
-        os.sched_getaffinity(0)
-        if hasattr(os, "sched_getaffinity")
-        else set(range(os.cpu_count() or 1))
-    )
-    cores = set()
-    for cpu in allowed:
-        try:
-            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-            cores.add(topology.read_text())
-        except OSError:
-            cores.add(str(cpu))
-    return max(1, len(cores))
-
-
 def candidates(cores: int) -> list[int]:
     """Numbers of threads to try, the likeliest first."""
     found = [cores]

@@ -52,6 +52,23 @@ def machine_memory(root: Path = Path("/")) -> MemorySize:
     return MemorySize(total, available)
 
 
+def physical_cores() -> int:
+    """Cores that this process may use, without counting hyper-threads."""
+    allowed = (
+        os.sched_getaffinity(0)
+        if hasattr(os, "sched_getaffinity")
+        else set(range(os.cpu_count() or 1))
+    )
+    cores = set()
+    for cpu in allowed:
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            cores.add(topology.read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
+
+
 def backend() -> str:
     """The backend that the installed llama.cpp was built for: `cuda`, `vulkan`, `metal` or `cpu`.
 

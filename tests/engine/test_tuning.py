@@ -24,6 +24,7 @@ from laguna_agent.models.engine.repack_probe import Gain
 from laguna_agent.models.engine.tuning import Tuning, fingerprint
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing.fit import MICRO_BATCH
+from laguna_agent.models.sizing.hardware import physical_cores
 from support.synthetic import tiny_laguna
 
 LEARNING = EngineConfig(context=8192, keep_alive=60)
@@ -64,7 +65,7 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
 async def test_another_engine_of_the_model_measures_nothing_again(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
+    layout = f"{physical_cores()} {MICRO_BATCH} None 0 f16"
     key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
     known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5, repack_gain=0.9)
     known = replace(known, repack_error=0.02)
@@ -85,7 +86,7 @@ async def test_another_engine_of_the_model_measures_nothing_again(
 
 def stored_tuning() -> Tuning:
     """A tuning that was measured beside other work, stored as that of the tiny model."""
-    layout = f"{tuning.physical_cores()} {MICRO_BATCH} None 0 f16"
+    layout = f"{physical_cores()} {MICRO_BATCH} None 0 f16"
     known = Tuning(1, 1, 5.0, 6.0, step=256, flash_gain=0.5, repack_gain=0.9, repack_error=0.1)
     tuning.store(f"{fingerprint(tiny_laguna())} {build_info()} {layout}", known)
     return known

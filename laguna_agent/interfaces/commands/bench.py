@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode, UsageError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _NAME_WIDTH = 44
 """Columns of a figure's name."""
+_LIMIT_S = 300
+"""Seconds in which a run without --depths ends."""
 
 
 def make_parser() -> Parser:
@@ -29,6 +31,8 @@ def make_parser() -> Parser:
         "reuse, first token and rates of a model server.",
         examples=(
             "laguna bench",
+            "laguna bench --save",
+            "laguna bench --against",
             "laguna bench --model starter --depths 0,4096 --json",
             "laguna bench --provider box/qwen3-coder",
         ),
@@ -43,14 +47,19 @@ def make_parser() -> Parser:
     group.add_argument("--provider", metavar="NAME[/MODEL]",
                        help="a provider of config.toml; default: its first model")  # fmt: skip
     parser.add_argument("--depths", metavar="N,N",
-                        help="tokens already in the context (default: 0,4096,16384; of a server "
-                        "1024,4096,16384)")  # fmt: skip
+                        help="tokens already in the context (default: of 0,1024,4096,16384 what "
+                        "fits five minutes; of a server 1024,4096,16384)")  # fmt: skip
     parser.add_argument("--tokens", type=int, default=64, metavar="N",
                         help="tokens to decode at each depth (default: 64)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, metavar="N",
                         help="repetitions, of which the median counts (default: 3)")  # fmt: skip
     parser.add_argument("--no-speculation", action="store_true",
                         help="leave out the speculation figures")  # fmt: skip
+    parser.add_argument("--save", action="store_true",
+                        help="keep the result, one per model, machine and build")  # fmt: skip
+    parser.add_argument("--against", nargs="?", const="", metavar="FILE",
+                        help="compare with the result saved last, or with a file; exits with 1 "
+                        "when something is slower by more than the spread")  # fmt: skip
     parser.add_json()
     return parser
 
@@ -59,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     """Run `laguna bench ARGV`; returns the exit code."""
     options = make_parser().parse_args(argv)
     try:
-        given = options.depths or ("1024,4096,16384" if options.provider else "0,4096,16384")
+        given = options.depths or ("1024,4096,16384" if options.provider else "0,1024,4096,16384")
         depths = [int(part) for part in given.split(",")]
     except ValueError as error:
         raise UsageError("--depths must be numbers separated by commas") from error
@@ -72,6 +81,8 @@ def main(argv: Sequence[str]) -> int:
     if options.provider:
         if min(depths) < 1 or options.no_speculation:
             raise UsageError("--provider goes with depths from 1, and not with --no-speculation")
+        if options.save or options.against is not None:
+            raise UsageError("--save and --against are for models on this machine")
         from laguna_agent.interfaces.commands.bench_server import bench_server
 
         return asyncio.run(
@@ -85,9 +96,14 @@ def main(argv: Sequence[str]) -> int:
             )
         )
 
+    from laguna_agent.models.engine import saved_bench
     from laguna_agent.models.engine.bench import measure
 
     path = _model(options.model, options.synthetic, config)
+    before: dict[str, Any] | None = None
+    if options.against is not None:
+        against = Path(options.against) if options.against else saved_bench.last(path)
+        before = saved_bench.load(against)
     engine = config.engine
     if engine.context is None:
         # Room for the deepest prompt, a reply and a rewritten file.
@@ -99,7 +115,9 @@ def main(argv: Sequence[str]) -> int:
         if not options.json:
             if len(report.figures) == 1:
                 write_line(_heading(report))
-            write_line(_line(figure))
+                if before is not None:
+                    write_line(_compared(report, before))
+            write_line(_line(figure, before))
 
     report = asyncio.run(
         measure(
@@ -111,12 +129,23 @@ def main(argv: Sequence[str]) -> int:
             speculation=not options.no_speculation and options.synthetic is None,
             say=_progress,
             show=show,
+            limit_s=math.inf if options.depths else _LIMIT_S,
         )
     )
+    slower = [figure.name for figure in report.figures if _change(figure, before)[1]]
     if options.json:
-        figures = [asdict(figure) for figure in report.figures]
-        write_json({"model": report.model, "figures": figures})
-    return ExitCode.DONE
+        write_json(saved_bench.content(report) | ({} if before is None else {"slower": slower}))
+    else:
+        if report.left_out:
+            write_line(f"left out, to end within five minutes: {', '.join(report.left_out)}; "
+                       "--depths measures what it names")  # fmt: skip
+        if slower:
+            write_line(f"slower by more than the spread: {', '.join(slower)}")
+        elif before is not None:
+            write_line("nothing is slower by more than the spread")
+    if options.save:
+        _progress(f"saved as {saved_bench.save(report)}")
+    return ExitCode.FAILED if slower else ExitCode.DONE
 
 
 def _progress(text: str) -> None:
@@ -156,8 +185,33 @@ def _heading(report: BenchReport) -> str:
     )
 
 
-def _line(figure: Figure) -> str:
+def _compared(report: BenchReport, before: dict[str, Any]) -> str:
+    from laguna_agent.models.engine.saved_bench import machine
+
+    differs = []
+    if before["build"] != report.model["build"]:
+        differs.append(f"with {before['build'].split(' (')[0]}, other build")
+    if (other := before.get("machine")) != machine():
+        differs.append(f"on {other}, another machine")
+    return ", ".join([f"before: {before.get('time', 'at an unknown time')}", *differs])
+
+
+def _change(figure: Figure, before: dict[str, Any] | None) -> tuple[float, bool]:
+    from laguna_agent.models.engine.saved_bench import change
+
+    return (before and change(figure, before["figures"].get(figure.name))) or (0.0, False)
+
+
+def _line(figure: Figure, before: dict[str, Any] | None) -> str:
     line = f"  {figure.name:<{_NAME_WIDTH}}  {figure.value:10.3f} {figure.unit:<9}"
+    spread = ""
+    if figure.low is not None and figure.high is not None and figure.value:
+        spread = f"± {(figure.high - figure.low) / 2 / figure.value:.0%}"
+    line += f" {spread:<6}"
     if figure.ratio is not None:
         line += f" {figure.ratio:6.3f} × {figure.against}"
+    old = before["figures"].get(figure.name) if before else None
+    if old is not None:
+        relative, worse = _change(figure, before)
+        line = f"{line:<98} was {old.value:.3f} ({relative:+.0%}{', slower' if worse else ''})"
     return line.rstrip()
