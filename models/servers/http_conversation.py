@@ -42,7 +42,7 @@ from laguna_agent.models.servers.dialect import Dialect
 from laguna_agent.models.servers.endpoint import Endpoint
 from laguna_agent.models.servers.http_messages import Messages
 from laguna_agent.models.servers.http_reply import ReplyBuilder
-from laguna_agent.models.servers.http_request import progress, reply_message, size
+from laguna_agent.models.servers.http_request import progress, reply_message, size, unstreamed
 from laguna_agent.models.servers.lessons import Lessons
 from laguna_agent.models.servers.refusals import (
     BusyError,
@@ -184,7 +184,7 @@ class HttpConversation:
         self._messages.close_calls()
         shared, dialect = self._shared, self._shared.dialect
         options = self._with_room_for_thought(options)
-        shortened = learned = False
+        shortened = learned = unexplained = False
         new_key = shared.endpoint.new_key
         tries = Tries(self._timeouts, without_password(self._url), shared.proxy)
         while True:
@@ -193,6 +193,8 @@ class HttpConversation:
                 self._tools, options, native=dialect.native_calls, reader=self._reader(options)
             )
             body = dialect.request(self._model, self._messages.items, *self._asked(options))
+            if unexplained and tries.last:
+                body = unstreamed(body)
             try:
                 async with aclosing(self._attempt(body, builder)) as attempt:
                     async for event in attempt:
@@ -234,6 +236,7 @@ class HttpConversation:
                 failed: Exception = error
             except (BusyError, StreamBrokenError, httpx.HTTPError) as error:
                 failed = error
+            unexplained = isinstance(failed, StreamBrokenError) and not builder.begun
             pause = tries.pause_after(failed, begun=builder.begun)
             reason = tries.reason(failed)
             yield EngineRestarted(reason=reason, attempt=tries.count, server=True, wait_s=pause)

@@ -9,6 +9,8 @@ from laguna_agent.events import PrefillProgress, Reply
 from laguna_agent.models.conversation import GenerateOptions
 from laguna_agent.models.servers.native_calls import is_strict
 
+_OF_STREAMS = ("stream_options", "return_progress")
+
 
 def size(value: Any) -> int:
     """Characters of a message or a list of declarations, without its keys."""
@@ -36,6 +38,13 @@ def extras(options: GenerateOptions) -> dict[str, Any]:
     if options.grammar:
         extras["grammar"] = options.grammar
     return extras
+
+
+def unstreamed(body: dict[str, Any]) -> dict[str, Any]:
+    """A request for the whole reply at once: servers that break a stream off before it begins (the
+    one of llama-cpp-python, at a full context) say then why."""
+    kept = {key: value for key, value in body.items() if key not in _OF_STREAMS}
+    return {**kept, "stream": False}
 
 
 def progress(event: dict[str, Any]) -> PrefillProgress | None:

@@ -73,6 +73,11 @@ class Tries:
             raise self._gave_up(error) from error
         return float(0.5 * 2 ** (self._failures - 1))
 
+    @property
+    def last(self) -> bool:
+        """Whether a failure of the next request is the last one."""
+        return self._failures == _RETRIES
+
     def _pause_of_busy(self, error: BusyError) -> float:
         pause = error.wait_s or min(2.0 * 1.5 ** (self.count - 1), _LONGEST_PAUSE_S)
         self._waited += pause

@@ -197,6 +197,30 @@ async def test_options_that_a_strict_server_refuses_are_left_out_from_then_on() 
 # --- servers that fail ------------------------------------------------------------------------
 
 
+async def test_a_stream_that_breaks_unexplained_is_asked_for_whole_at_last() -> None:
+    """As at the server of llama-cpp-python, whose streams break off at a full context."""
+
+    async def unexplained(exchange: Exchange) -> None:
+        if exchange.body["stream"]:
+            await exchange.open()
+            exchange.abort()
+            return
+        error = (
+            "This model's maximum context length is 700 tokens. However, you requested 5000 tokens"
+        )
+        code = {"message": error, "code": "context_length_exceeded"}
+        await exchange.answer("400 Bad Request", {"error": code})
+
+    async with ModelServer(unexplained) as server:
+        conversation = await talk(server)
+        with pytest.raises(ContextFullError) as raised:
+            await collect(conversation)
+        await conversation.aclose()
+    assert (raised.value.limit, conversation.limit) == (700, 700)
+    assert [request["stream"] for request in server.requests] == [True, True, True, False]
+    assert "stream_options" not in server.requests[-1]
+
+
 async def breaks_off(exchange: Exchange) -> None:
     head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n"
     await exchange.send(head.encode())
