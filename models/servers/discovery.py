@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from laguna_agent.config import Config, ProviderConfig
 from laguna_agent.errors import LagunaError, ServerSettingsError, UsageError
 from laguna_agent.models.servers.endpoint import Endpoint, endpoint_of
+from laguna_agent.models.servers.lessons import keep_served
 from laguna_agent.models.servers.model_list import (
     FoundServer,
     NotAnApiError,
@@ -95,9 +96,11 @@ async def list_configured(config: Config) -> dict[str, FoundServer | LagunaError
         try:
             # A key command may take a while.
             endpoint = await asyncio.to_thread(endpoint_of, name, settings, offline=config.offline)
-            return await list_models(endpoint)
+            found = await list_models(endpoint)
         except LagunaError as error:
             return error
+        await asyncio.to_thread(keep_served, name, settings.url, found.models)
+        return found
 
     names = list(config.providers)
     answers = await asyncio.gather(*(ask(name, config.providers[name]) for name in names))

@@ -1,4 +1,5 @@
-"""What a server refused is remembered across sessions, so that it is not asked in vain each time.
+"""What a server refused, and which models it served, is remembered across sessions: it is not asked
+in vain each time, and an editor can offer its models without asking.
 
 One file for all servers. A lesson belongs to a provider, its address, the model and the server's
 version: another one of them knows nothing of it. It is forgotten after a month too, since not every
@@ -10,16 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.file_lock import locked
 from laguna_agent.paths import make_private, state_dir
 
 _KEPT_S = 30 * 24 * 3600.0
-_MOST_SERVERS = 200
+_MOST_SERVERS, _MOST_MODELS = 200, 500
 _MOST_BYTES = 1 << 20
 _FILE = "servers.json"
 
@@ -61,6 +63,28 @@ class Lessons:
                 }
                 kept = dict(list(entries.items())[-_MOST_SERVERS:])
                 atomic_write(folder / _FILE, json.dumps(kept, indent=1))
+
+
+def keep_served(provider: str, url: str, models: Sequence[str]) -> None:
+    """Remember the models that the provider at `url` serves."""
+    told = _of_provider(provider, url)
+    served = {"models": list(models[:_MOST_MODELS])}
+    if models and told.known() != served:
+        told.keep(served)
+
+
+def served_models(provider: str, url: str) -> list[str]:
+    """The models that the provider at `url` served last; empty where that is not known."""
+    models = _of_provider(provider, url).known().get("models")
+    return [model for model in models if isinstance(model, str)] if isinstance(models, list) else []
+
+
+def _of_provider(provider: str, url: str) -> Lessons:
+    """What is known of all of a provider's models. A password in its address is left out."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return Lessons(provider, url, "", "")
 
 
 def _read() -> dict[str, Any]:

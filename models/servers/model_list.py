@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 _LIMIT_S = 5.0
 """Seconds that the whole answer may take."""
-_MOST_BYTES, _MOST_MODELS = 8 << 20, 2_000
-_MOST_CHARS = 300
-"""Of a model's name that is believed."""
-_NO_CHAT = re.compile(
-    r"embed|rerank|whisper|(?:^|[/_-])(?:tts|bge|clip|mmproj)[-_:.]", re.IGNORECASE
-)
+_MOST_BYTES = 8 << 20
 _NO_HOST = re.compile(
     r"name or service|nodename nor|name resolution|no address|getaddrinfo", re.IGNORECASE
 )
@@ -78,7 +73,12 @@ async def list_models(
     import httpx
 
     from laguna_agent.models.servers.credentials import hidden
-    from laguna_agent.models.servers.server_facts import UNKNOWN, entries_of, server_of
+    from laguna_agent.models.servers.server_facts import (
+        UNKNOWN,
+        entries_of,
+        model_names,
+        server_of,
+    )
 
     answered = False
     try:
@@ -103,7 +103,7 @@ async def list_models(
         raise _no_api(endpoint, "with a web page" if _is_page(response, body) else "otherwise")
     entries = entries_of(value)
     server = server_of(entries, response.headers.get("server", ""))
-    return FoundServer(endpoint, "" if server is UNKNOWN else server.name, _names(entries))
+    return FoundServer(endpoint, "" if server is UNKNOWN else server.name, model_names(entries))
 
 
 # --- answers --------------------------------------------------------------------------------
@@ -126,31 +126,16 @@ def _json(body: bytes) -> Any:
 
 
 def _lists_models(value: Any) -> bool:
+    from laguna_agent.models.servers.server_facts import name_of
+
     listed = value
     if isinstance(value, Mapping):
         listed = value.get("data", value.get("models"))
         if listed is None and "data" in value:  # Ollama without a model
             listed = []
     return isinstance(listed, list) and all(
-        isinstance(entry, Mapping) and isinstance(_name(entry), str) for entry in listed
+        isinstance(entry, Mapping) and isinstance(name_of(entry), str) for entry in listed
     )
-
-
-def _name(entry: Mapping[str, Any]) -> Any:
-    return entry.get("id") or entry.get("name") or entry.get("model")
-
-
-def _names(entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names, those that are loaded first, without those that cannot chat."""
-
-    def unloaded(entry: Mapping[str, Any]) -> bool:
-        status = entry.get("status")
-        return isinstance(status, Mapping) and status.get("value") == "unloaded"
-
-    names = [str(_name(entry)) for entry in sorted(entries, key=unloaded)]
-    names = [name for name in dict.fromkeys(names) if name.isprintable() and name == name.strip()]
-    names = [name for name in names if len(name) <= _MOST_CHARS][:_MOST_MODELS]
-    return tuple([name for name in names if not _NO_CHAT.search(name)] or names)
 
 
 def _is_page(response: httpx.Response, body: bytes) -> bool:

@@ -41,7 +41,7 @@ async def open_provider(
     from laguna_agent.models.servers.dialect import Dialect
     from laguna_agent.models.servers.endpoint import endpoint_of
     from laguna_agent.models.servers.http_conversation import HttpConversation
-    from laguna_agent.models.servers.lessons import Lessons
+    from laguna_agent.models.servers.lessons import Lessons, keep_served
     from laguna_agent.models.servers.server_facts import ask
 
     found = provider_of(name, config.providers)
@@ -58,6 +58,7 @@ async def open_provider(
     )
     async with endpoint.client() as client:
         facts = await ask(client, endpoint.address, model)
+    await asyncio.to_thread(keep_served, provider, settings.url, facts.models)
     assumed = min(DEFAULT_CONTEXT, facts.most or DEFAULT_CONTEXT)
     context = settings.context or facts.context or assumed
     info = ModelInfo(

@@ -7,7 +7,7 @@ address. `SERVERS` has what differs between them; docs/servers.md shows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -79,6 +79,12 @@ _MOST_BYTES = 16 << 20
 """Bytes of an answer that is read: OpenRouter's list of models has a few hundred entries."""
 _SMALLEST = 512
 """Tokens of a context that is believed."""
+_MOST_MODELS = 2_000
+_MOST_CHARS = 300
+"""Of a model's name that is believed."""
+_NO_CHAT = re.compile(
+    r"embed|rerank|whisper|(?:^|[/_-])(?:tts|bge|clip|mmproj)[-_:.]", re.IGNORECASE
+)
 UNKNOWN = Server("unknown", more=(_PROPS, _LOADED))
 
 
@@ -93,6 +99,8 @@ class ServerFacts:
     """Tokens of the largest context that the model can have: of one that is not loaded."""
     parameters: int = 0
     version: str = ""
+    models: tuple[str, ...] = ()
+    """The models that it lists."""
 
 
 async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFacts:
@@ -103,7 +111,8 @@ async def ask(client: httpx.AsyncClient, address: str, model: str) -> ServerFact
         answer, header = await _get(client, f"{address}/models")
         entries = entries_of(answer)
         mine = of_model(entries, model)
-        facts = _with_entry(ServerFacts(server_of(entries, header)), mine)
+        facts = ServerFacts(server_of(entries, header), models=model_names(entries))
+        facts = _with_entry(facts, mine)
         for place in facts.server.more:
             if facts.context and (facts.parameters or facts.version):
                 break
@@ -166,6 +175,25 @@ def entries_of(answer: Any) -> list[Mapping[str, Any]]:
     """The models that an answer lists."""
     listed = answer.get("data") or answer.get("models") if isinstance(answer, Mapping) else answer
     return [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+
+
+def name_of(entry: Mapping[str, Any]) -> Any:
+    """The name of a model as the server has it, which may be of any type."""
+    return entry.get("id") or entry.get("name") or entry.get("model")
+
+
+def model_names(entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names of models, those that are loaded first, without those that cannot chat."""
+
+    def unloaded(entry: Mapping[str, Any]) -> bool:
+        status = entry.get("status")
+        return isinstance(status, Mapping) and status.get("value") == "unloaded"
+
+    named = [name_of(entry) for entry in sorted(entries, key=unloaded)]
+    once = dict.fromkeys(name for name in named if isinstance(name, str))
+    names = [name for name in once if name.isprintable() and name == name.strip()]
+    names = [name for name in names if len(name) <= _MOST_CHARS][:_MOST_MODELS]
+    return tuple([name for name in names if not _NO_CHAT.search(name)] or names)
 
 
 def of_model(entries: list[Mapping[str, Any]], model: str) -> Mapping[str, Any]:

@@ -10,7 +10,9 @@ from acp import schema
 from laguna_agent.actions import Mode
 from laguna_agent.byte_sizes import gigabytes
 from laguna_agent.config import Config, McpServerConfig
+from laguna_agent.errors import UsageError
 from laguna_agent.log import logger
+from laguna_agent.mcp_json import MOST_SERVERS
 
 ConfigOption = schema.SessionConfigOptionSelect | schema.SessionConfigOptionBoolean
 PLAN = "plan"
@@ -88,7 +90,9 @@ def current_model(config: Config) -> str:
 
 
 def _models(config: Config) -> dict[str, str]:
-    """The models that can be chosen, each with a few words about it."""
+    """The models that can be chosen, each with a few words about it. Servers are not asked: of them
+    it is what they served when they were asked last."""
+    from laguna_agent.models.servers.lessons import served_models
     from laguna_agent.models.servers.providers import provider_of
     from laguna_agent.models.store import Store
 
@@ -98,6 +102,9 @@ def _models(config: Config) -> dict[str, str]:
         provider = provider_of(name or "", config.providers)
         if name and provider is not None:
             found.setdefault(name, f"on {provider[0]}")
+    for name, settings in config.providers.items():
+        for model in served_models(name, settings.url):
+            found.setdefault(f"{name}/{model}", f"on {name}")
     return found
 
 
@@ -113,7 +120,11 @@ def changed(config: Config, key: str, value: str) -> Config | None:
 def mcp_servers(
     given: Sequence[schema.McpServerStdio | schema.HttpMcpServer | object],
 ) -> dict[str, McpServerConfig]:
-    """The MCP servers that an editor hands over, but for kinds that laguna does not speak."""
+    """The MCP servers that an editor hands over, but for kinds that laguna does not speak.
+
+    Raises UsageError for more than a project may name."""
+    if len(given) > MOST_SERVERS:
+        raise UsageError(f"the editor names more than {MOST_SERVERS} MCP servers")
     servers: dict[str, McpServerConfig] = {}
     for one in given:
         try:
