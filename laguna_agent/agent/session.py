@@ -46,6 +46,9 @@ from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.replay import ConversationState
 from laguna_agent.trajectory.store import Trajectory
 
+MOST_MESSAGE_CHARS = 1_000_000
+"""Characters of a message: more than any context holds."""
+
 
 class Session:
     """Open with `Session.open()`, close with `aclose()`."""
@@ -194,8 +197,9 @@ class Session:
         `context` is what the model reads before the text: what the user did since the last turn.
 
         When the caller is cancelled, the turn ends as interrupted, on record; when its time is up,
-        as having reached a limit.
+        as having reached a limit. Raises UsageError for a text that no context holds.
         """
+        _must_fit(text)
         return await self._take_turn(lambda: self._user_message(text, context))
 
     async def accept_plan(self, plan: str, mode: Mode) -> TurnFinished:
@@ -235,8 +239,9 @@ class Session:
     def steer(self, text: str) -> UserMessage:
         """Queue a message for the running turn, before its next reply; returns the message.
 
-        Raises UsageError when it calls a skill that can no longer be read.
+        Raises UsageError for one that no context holds, or whose skill can no longer be read.
         """
+        _must_fit(text)
         message = self._user_message(text).model_copy(update={"origin": "steer"})
         self._state.steering.append(message)
         return message
@@ -445,6 +450,14 @@ class Session:
         for result in self._recorder.state.missing_results:
             self._recorder.record(result)
             self._window.add_recorded(result)
+
+
+def _must_fit(text: str) -> None:
+    if len(text) > MOST_MESSAGE_CHARS:
+        raise UsageError(
+            f"the message has {len(text):,} characters, and {MOST_MESSAGE_CHARS:,} is the most",
+            hint="Put it into a file, and name the file in the message.",
+        )
 
 
 def _interrupted() -> TurnFinished:

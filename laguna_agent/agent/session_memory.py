@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from laguna_agent.clip import clip_middle
 from laguna_agent.config import MemoryConfig
 from laguna_agent.events import Event, Reply, ToolFinished
 from laguna_agent.memory.memory_store import MemoryStore
@@ -14,6 +15,9 @@ from laguna_agent.models.conversation import Conversation
 from laguna_agent.policy import sensitive_paths
 from laguna_agent.tools.tool import RecallSearch
 from laguna_agent.trajectory.store import Trajectory
+
+_QUERY_CHARS = 10_000
+"""Characters of a task that memories are searched by."""
 
 
 class SessionMemory:
@@ -40,7 +44,7 @@ class SessionMemory:
             return ""
         origin = (self._trajectory.meta.parent or "").partition(":")[0]
         return await self._recall.for_task(
-            task,
+            clip_middle(task, _QUERY_CHARS),
             budget=min(self._budget, conversation.limit // 16),
             count=conversation.count,
             without={self._trajectory.id, origin},

@@ -22,6 +22,7 @@ class Settings:
     mode: Mode
     plan: bool = False
     interactive: bool = False
+    """Whether the caller may end planning."""
     trusted: bool = False
     check: str | None = None
     session: str | None = None

@@ -103,7 +103,7 @@ class Meta(BaseModel):
 
 def title_of(text: str) -> str:
     """The first line of a text that is not blank, cut to the length of a title."""
-    line = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    line = text.lstrip()[: 4 * TITLE_CHARS].partition("\n")[0].rstrip()
     line = "".join(character if character.isprintable() else " " for character in line)
     return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
