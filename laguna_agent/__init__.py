@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval as Approval
     from laguna_agent.errors import LagunaError as LagunaError
+    from laguna_agent.interfaces.library import AcceptPlan as AcceptPlan
     from laguna_agent.interfaces.library import AsyncLaguna as AsyncLaguna
     from laguna_agent.interfaces.library import Laguna as Laguna
 
 __version__ = "0.1.0"
-__all__ = ["Approval", "AsyncLaguna", "Laguna", "LagunaError", "__version__"]
+__all__ = ["AcceptPlan", "Approval", "AsyncLaguna", "Laguna", "LagunaError", "__version__"]
 
 _MODULES = {
+    "AcceptPlan": "laguna_agent.interfaces.library",
     "Approval": "laguna_agent.agent.approval",
     "AsyncLaguna": "laguna_agent.interfaces.library",
     "Laguna": "laguna_agent.interfaces.library",

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
@@ -43,7 +44,7 @@ class Options(TypedDict, total=False):
     check: str | None
     """A command that succeeds once the task is done."""
     plan: bool
-    """Plan only; change nothing."""
+    """Plan, and change nothing, until `AcceptPlan`."""
     resume: str | None
     """Id of a session to continue."""
     fork: str | None
@@ -52,6 +53,16 @@ class Options(TypedDict, total=False):
     """Trust the repository's `.laguna/` for this session."""
     config: Mapping[str, Any] | None
     """Overrides the configuration file, in its shape: `{"limits": {"steps": 20}}`."""
+
+
+@dataclass(frozen=True)
+class AcceptPlan:
+    """A task: end planning, and carry out the plan that the last task proposed."""
+
+    plan: str = ""
+    """The plan to carry out; by default `proposed_plan` as it is."""
+    mode: Mode | None = None
+    """What runs without asking from then on; by default the mode of the conversation."""
 
 
 class AsyncLaguna:
@@ -66,7 +77,7 @@ class AsyncLaguna:
         flags = dict(options.get("config") or {})
         given = {"model": options.get("model"), "mode": options.get("mode")}
         flags |= {name: value for name, value in given.items() if value is not None}
-        self._settings = make_settings(
+        settings = make_settings(
             directory,
             flags=flags,
             interactive=self._approve is not None,
@@ -76,6 +87,8 @@ class AsyncLaguna:
             resume=options.get("resume"),
             fork=options.get("fork"),
         )
+        # Whoever calls may end planning, which takes all tools.
+        self._settings = replace(settings, interactive=True)
         self._session: Session | None = None
         self._opening: asyncio.Task[Session] | None = None
         self._running: asyncio.Task[TurnFinished] | None = None
@@ -87,15 +100,22 @@ class AsyncLaguna:
         """The session's id, for `resume` and `laguna sessions`; None before it is open."""
         return self._session.trajectory.id if self._session is not None else None
 
+    @property
+    def proposed_plan(self) -> str:
+        """The plan that the last task proposed in plan mode, which `AcceptPlan` carries out; empty
+        when there is none."""
+        return self._session.proposed_plan if self._session is not None else ""
+
     async def open(self) -> None:
         """Load the model and open the session, if that has not happened. Raises LagunaError."""
         await self._open()
 
-    async def run(self, task: str) -> TurnFinished:
+    async def run(self, task: str | AcceptPlan) -> TurnFinished:
         """Run a task to its end and return how it ended: `status`, `summary`, `files_changed`, ….
 
         A task that fails raises nothing, see `status`. Raises LagunaError when it cannot begin,
-        UsageError while another one runs. Cancelling stops it and keeps what was done.
+        UsageError while another one runs, or when there is no plan to accept. Cancelling stops it
+        and keeps what was done.
         """
         async with self.stream(task) as events:
             last: Event | None = None
@@ -104,7 +124,7 @@ class AsyncLaguna:
             return _ended(last)
 
     @asynccontextmanager
-    async def stream(self, task: str) -> AsyncIterator[AsyncIterator[Event]]:
+    async def stream(self, task: str | AcceptPlan) -> AsyncIterator[AsyncIterator[Event]]:
         """Run a task and iterate over its events, which end with a `TurnFinished`.
 
         The iterator raises what `run` raises. Leaving the block stops a task that still runs.
@@ -156,9 +176,12 @@ class AsyncLaguna:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _run(self, task: str, listener: Callable[[Event], None]) -> TurnFinished:
+    async def _run(self, task: str | AcceptPlan, listener: Callable[[Event], None]) -> TurnFinished:
         self._listener = listener
         session = await self._open()
+        if isinstance(task, AcceptPlan):
+            plan = task.plan or session.proposed_plan
+            return await session.accept_plan(plan, task.mode or session.gate.mode)
         return await session.turn(task)
 
     async def _open(self) -> Session:
@@ -212,6 +235,11 @@ class Laguna:
         """The session's id, for `resume` and `laguna sessions`; None before it is open."""
         return self._laguna.session_id
 
+    @property
+    def proposed_plan(self) -> str:
+        """The plan that the last task proposed; see `AsyncLaguna.proposed_plan`."""
+        return self._laguna.proposed_plan
+
     def open(self) -> None:
         """Load the model and open the session, if that has not happened. Raises LagunaError."""
         self._must_be_open()
@@ -222,13 +250,13 @@ class Laguna:
             future.cancel()
             raise
 
-    def run(self, task: str) -> TurnFinished:
+    def run(self, task: str | AcceptPlan) -> TurnFinished:
         """Run a task to its end and return how it ended; see `AsyncLaguna.run`."""
         with self.stream(task) as events:
             return _ended(deque(events, maxlen=1).pop())
 
     @contextmanager
-    def stream(self, task: str) -> Iterator[Iterator[Event]]:
+    def stream(self, task: str | AcceptPlan) -> Iterator[Iterator[Event]]:
         """Run a task and iterate over its events; see `AsyncLaguna.stream`."""
         self._must_be_open()
         if not self._running.acquire(blocking=False):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from laguna_agent import Approval, AsyncLaguna, Laguna, LagunaError
+from laguna_agent import AcceptPlan, Approval, AsyncLaguna, Laguna, LagunaError
 from laguna_agent.errors import UsageError
 from laguna_agent.events import ApprovalRequested, Event, TextDelta, TurnFinished
 from support.model_server import Exchange, ModelServer, Script, calls, says
@@ -122,6 +122,27 @@ async def test_a_no_and_its_reason_reach_the_model(
         told = [request["messages"][-1]["content"] for request in server.requests[1::2]]
     assert ["not write" in text for text in told] == [True, True]
     assert not (folder / "hello.txt").exists()
+
+
+@pytest.mark.parametrize("approve", [None, lambda request: Approval("once")])
+async def test_a_plan_is_carried_out_only_once_it_is_accepted(folder: Path, approve: Any) -> None:
+    plan = says("1. Write hello.txt\n2. Say so")
+    async with ModelServer(plan, WRITE, says("Done.")) as server:
+
+        def work() -> None:
+            with Laguna(folder, **options(server, plan=True, approve=approve)) as laguna:
+                with pytest.raises(UsageError, match="no plan to accept"):
+                    laguna.run(AcceptPlan())
+                laguna.run("Greet")
+                assert laguna.proposed_plan == "1. Write hello.txt\n2. Say so"
+                assert not (folder / "hello.txt").exists()
+                with laguna.stream(AcceptPlan(mode="accept-edits")) as events:
+                    seen = [event.type for event in events]
+                assert "tool_finished" in seen
+                assert laguna.proposed_plan == ""
+
+        await use(server, work)
+    assert (folder / "hello.txt").read_text() == "hello\n"
 
 
 async def test_without_anybody_to_ask_it_is_denied(folder: Path) -> None:
