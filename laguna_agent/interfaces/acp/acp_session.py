@@ -57,6 +57,9 @@ class AcpSession:
         self._opening: asyncio.Task[Session] | None = None
         self._work: asyncio.Task[schema.PromptResponse] | None = None
         self._cancelled = False
+        self._changing = asyncio.Lock()
+        """Held while settings change, or the session closes: what was sent later comes later."""
+        self._closed = False
         self._calls_left = 0
         """Calls of the last reply that have not ended."""
         self._titled = settings.resume is not None
@@ -87,12 +90,15 @@ class AcpSession:
     def go_on(self, directory: Path, *, replayed: bool) -> None:
         """Take over from the record of a session, and send all of it if `replayed`.
 
-        It is read at once: the updates must be out before the answer. Raises LagunaError.
+        It is read at once: the updates must be out before the answer. Raises LagunaError, and
+        RequestError where the updates of a turn would come in between.
         """
         if replayed:
+            self._must_be_idle()
             self.updates = self._new_updates()
         kept = replay(directory, self.updates.show if replayed else None)
-        self.updates.settle()
+        if replayed:
+            self.updates.settle()
         if kept is None or self._session is not None:
             return
         config = self._settings.config
@@ -106,12 +112,11 @@ class AcpSession:
 
     async def aclose(self) -> None:
         """Stop what runs and close the session."""
+        self._closed = True
         self.cancel()
-        for task in (self._work, self._opening):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=CLOSING_S)
-        await self._close()
+        await _stopped(self._work)
+        async with self._changing:
+            await self._close()
 
     def _open(self) -> asyncio.Task[Session]:
         if self._opening is None:
@@ -145,10 +150,11 @@ class AcpSession:
 
     async def _close(self) -> None:
         session, self._session = self._session, None
-        if session is None and self._opening is not None:
+        opening, self._opening = self._opening, None
+        await _stopped(opening)
+        if session is None and opening is not None:
             with suppress(BaseException):
-                session = self._opening.result()
-        self._opening = None
+                session = opening.result()
         if session is not None:
             with suppress(Exception):
                 await asyncio.wait_for(session.aclose(), CLOSING_S)
@@ -159,7 +165,7 @@ class AcpSession:
         """Take a turn. Raises RequestError, LagunaError when it ends with an error."""
         while self._work is not None and not self._work.done():
             if not self._cancelled:
-                raise RequestError(-32600, "a turn is running in this session: cancel it first")
+                self._must_be_idle()
             await asyncio.wait([self._work])
         self._cancelled = False
         work = self._work = asyncio.create_task(self._take(blocks))
@@ -185,12 +191,17 @@ class AcpSession:
     def _prompting(self) -> bool:
         return self._work is not None and not self._work.done()
 
+    def _must_be_idle(self) -> None:
+        if self._prompting:
+            raise _busy()
+
     async def _take(self, blocks: list[Block]) -> schema.PromptResponse:
         text = prompt_text(blocks, self._settings.cwd)
         if not text:
             raise RequestError(-32602, "the prompt is empty")
         try:
-            session = await self._opened()
+            async with self._changing:
+                session = await self._opened()
             if (command := commands.command_of(text)) is not None:
                 message = commands.message_of(command[0])
                 if message is None:
@@ -296,22 +307,23 @@ class AcpSession:
         if key == "mode":
             self.set_mode(value)
             return self.config_options
-        present = self._shown_config or self._settings.config
-        config = await asyncio.to_thread(options.changed, present, key, value)
-        if config is None:
-            raise RequestError(-32602, f"`{value}` is no value of `{key}`")
-        if config == present:
+        idle = not self._prompting  # a prompt that comes later waits
+        async with self._changing:
+            if self._closed:
+                raise RequestError(-32600, "the session is closed")
+            present = self._shown_config or self._settings.config
+            config = await asyncio.to_thread(options.changed, present, key, value)
+            if config is None:
+                raise RequestError(-32602, f"`{value}` is no value of `{key}`")
+            if config == present:
+                return self.config_options
+            if not idle:
+                raise _busy()
+            await self._reopen(config, key)
             return self.config_options
-        if self._prompting:
-            raise RequestError(-32600, "a turn is running in this session: cancel it first")
-        await self._reopen(config, key)
-        return self.config_options
 
     async def _reopen(self, config: Config, key: str) -> None:
         """Close the session and open it again with another configuration."""
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
         settings = self._settings
         changes: dict[str, Any] = {"config": config, "given": settings.given | {key}}
         if self._session is not None:
@@ -343,6 +355,17 @@ class AcpSession:
                 session_update="config_option_update", config_options=self.config_options
             )
         )
+
+
+async def _stopped(task: asyncio.Task[Any] | None) -> None:
+    """Stop what is not done yet."""
+    if task is not None and not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CLOSING_S)
+
+
+def _busy() -> RequestError:
+    return RequestError(-32600, "a turn is running in this session: cancel it first")
 
 
 def _response(finished: TurnFinished) -> schema.PromptResponse:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from acp import schema
 
 from laguna_agent.clip import clip_middle
+from laguna_agent.paths import repository_root
+from laguna_agent.policy.sensitive_paths import secret_reason
 
 Block = (
     schema.TextContentBlock
@@ -29,7 +31,8 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 
 def prompt_text(blocks: Sequence[Block], start: Path) -> str:
     """A prompt as the text of a user's message. Links stand where they were made, as paths that the
-    tools take; what is embedded follows at the end. `start` is where relative paths start."""
+    tools take; what is embedded follows at the end, but for files that may hold secrets: editors
+    attach what is open by themselves. `start` is where relative paths start."""
     text, attached = "", list[str]()
     for block in blocks:
         match block:
@@ -40,7 +43,9 @@ def prompt_text(blocks: Sequence[Block], start: Path) -> str:
             case schema.EmbeddedResourceContentBlock():
                 where = _mention(block.resource.uri, start) or block.resource.uri
                 text += where
-                if isinstance(block.resource, schema.TextResourceContents):
+                if secret := _secret(block.resource.uri, start):
+                    attached.append(f"[{where} is left out: {secret}]")
+                elif isinstance(block.resource, schema.TextResourceContents):
                     attached.append(_attachment(where, block.resource.text))
                 else:
                     attached.append(f"[{where} is not text and is left out]")
@@ -57,10 +62,10 @@ def _attachment(where: str, text: str) -> str:
 
 def _mention(uri: str, start: Path) -> str:
     """The path that a link names, with its lines; other addresses as they are."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("file", ""):
+    parts = _file_link(uri)
+    if parts is None:
         return uri
-    path = unquote(parts.path)
+    path = _path(parts)
     if not path:
         return ""
     if os.path.isabs(path) and Path(path).is_relative_to(start):
@@ -69,6 +74,28 @@ def _mention(uri: str, start: Path) -> str:
     if lines is None:
         return path
     return f"{path}:{lines[1]}" + (f"-{lines[2]}" if lines[2] and lines[2] != lines[1] else "")
+
+
+def _secret(uri: str, start: Path) -> str | None:
+    """Why a resource may hold secrets, if it is such a file."""
+    parts = _file_link(uri)
+    path = _path(parts).replace("\0", "") if parts is not None else ""
+    return secret_reason(start / path, os.fspath(repository_root(start))) if path else None
+
+
+def _file_link(uri: str) -> SplitResult | None:
+    """The parts of a link to a file; None for other addresses."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("file", "") else None
+
+
+def _path(link: SplitResult) -> str:
+    """The path of a link: with two slashes at the start it would be another one."""
+    path = unquote(link.path)
+    return "/" + path.lstrip("/") if path.startswith("/") else path
 
 
 # --- for tool calls -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from laguna_agent.trajectory.store import Trajectory, delete_session, new_sessio
 
 Method = Callable[[Any], Awaitable[BaseModel | None]]
 _NOT_FOUND = -32002
+_MOST_ERRORS = 8
+"""Mistakes of one request that are named."""
 LOCAL = "local"
 
 
@@ -70,6 +73,7 @@ class AcpServer:
             result = await answer(model.model_validate({} if params is None else params))
         except ValidationError as error:
             errors = error.errors(include_context=False, include_input=False, include_url=False)
+            del errors[_MOST_ERRORS:]
             raise RequestError.invalid_params({"errors": errors}) from None
         except LagunaError as error:
             log_error(f"{method} failed", error)
@@ -101,7 +105,7 @@ class AcpServer:
             agent_capabilities=schema.AgentCapabilities(
                 load_session=True,
                 prompt_capabilities=schema.PromptCapabilities(embedded_context=True),
-                mcp_capabilities=schema.McpCapabilities(http=True),
+                mcp_capabilities=schema.McpCapabilities(http=find_spec("mcp") is not None),
                 session_capabilities=schema.SessionCapabilities(
                     list=schema.SessionListCapabilities(),
                     delete=schema.SessionDeleteCapabilities(),
@@ -192,7 +196,7 @@ class AcpServer:
 
     async def _go_on(self, session_id: str, request: Any, *, replayed: bool) -> AcpSession:
         """Open a session that is on disk, or take the one that is open."""
-        session = self._sessions.get(session_id)
+        opened = session = self._sessions.get(session_id)
         if session is None:
             directory = _stored(session_id, request.cwd)
             session = await self._make(session_id, request, resume=session_id)
@@ -205,7 +209,7 @@ class AcpServer:
         try:
             session.go_on(directory, replayed=replayed)
         except BaseException:
-            if self._sessions.get(session_id) is session:
+            if opened is None and self._sessions.get(session_id) is session:
                 await self._sessions.pop(session_id).aclose()
             raise
         session.start()

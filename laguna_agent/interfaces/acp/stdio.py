@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
@@ -17,6 +18,8 @@ from typing import Any
 MOST_BYTES = 64 << 20
 """Bytes of the longest message that is read."""
 _READ = 1 << 16
+_HEAD = 1_000
+"""Bytes in which a message has its id, if at the beginning."""
 
 
 class StdioTransport:
@@ -55,7 +58,8 @@ class StdioTransport:
             if not line.strip():
                 continue
             if len(line) > MOST_BYTES:
-                self._refuse(-32600, f"a message has more than {MOST_BYTES >> 20} MiB")
+                text = f"the message has more than {MOST_BYTES >> 20} MiB"
+                self._refuse(-32600, text, _id_in(line))
                 continue
             try:
                 message: dict[str, Any] = json.loads(line)
@@ -74,8 +78,8 @@ class StdioTransport:
         self._outgoing.put(None)
         await asyncio.to_thread(self._writer.join, 1.0)
 
-    def _refuse(self, code: int, text: str) -> None:
-        self.post({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": text}})
+    def _refuse(self, code: int, text: str, request: int | str | None = None) -> None:
+        self.post({"jsonrpc": "2.0", "id": request, "error": {"code": code, "message": text}})
 
     # --- in threads -------------------------------------------------------------------------
 
@@ -120,6 +124,15 @@ def _resolve(written: asyncio.Future[None]) -> None:
 
 def _line(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def _id_in(line: bytes) -> int | str | None:
+    """The id of a request that is too long to be read, if it stands before the parameters: without
+    it the client would wait for ever."""
+    head = line[:_HEAD].partition(b'"params"')[0]
+    found = re.search(rb'"id"\s*:\s*(-?\d{1,18}|"[ !#-\[\]-~]{0,200}")', head)
+    value: int | str | None = json.loads(found[1]) if found is not None else None
+    return value
 
 
 def _is_message(message: Any) -> bool:
