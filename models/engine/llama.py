@@ -78,13 +78,8 @@ def build_info() -> str:
     import importlib.metadata
 
     version = importlib.metadata.version("llama-cpp-python")
-    return f"llama-cpp-python {version} ({instruction_sets()})"
-
-
-def instruction_sets() -> str:
-    """Instruction sets and backends that llama.cpp uses here, as `NAME = 1`."""
-    text: bytes = lib.llama_print_system_info()
-    return text.decode("ascii", "replace").strip(" |")
+    features = lib.llama_print_system_info().decode("ascii", "replace")
+    return f"llama-cpp-python {version} ({features.strip(' |')})"
 
 
 def gpu_backend() -> bool:

@@ -5,8 +5,9 @@ while it loads them. Which are faster depends on the processor and the shapes, a
 Loading a model both ways would take minutes and twice the memory; a probe with two layers of its
 shape and random weights gives the same answer in seconds, however large the model is.
 
-Time is the processor time of all threads, and both layouts alternate: beside eight other busy
-processes the result stays within a few percent of that of a quiet machine.
+Time is the processor time of all threads, which hardly spin while they wait, and both layouts
+alternate: beside other busy processes the result stays within a few percent of that of a quiet
+machine.
 
 The probe runs in a process of its own, so that a kernel that fails on a shape ends nothing else:
 
@@ -30,6 +31,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from laguna_agent.models.engine.spawn import engine_environment
 from laguna_agent.models.engine.synthetic import Geometry, write_model
 from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.programs import python_command
@@ -116,6 +118,7 @@ def repack_gain(
                 stdout=results,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env=engine_environment(),
             )
         except OSError:
             return Gain()

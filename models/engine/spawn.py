@@ -153,7 +153,7 @@ def _start(spec: EngineSpec, key: str) -> Started:
                 stderr=descriptor,
                 cwd="/",
                 pass_fds=[listener.fileno()],
-                env=_environment(),
+                env=engine_environment(),
                 start_new_session=True,
             )
         except OSError as error:
@@ -171,7 +171,7 @@ def _start(spec: EngineSpec, key: str) -> Started:
         listener.close()
 
 
-def _environment() -> dict[str, str]:
+def engine_environment() -> dict[str, str]:
     """The environment of an engine process; the user's OpenMP settings take precedence."""
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     return dict(os.environ) if chosen else {**os.environ, "GOMP_SPINCOUNT": str(_SPINS)}

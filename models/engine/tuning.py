@@ -14,6 +14,7 @@ import hashlib
 import json
 import operator
 import os
+import platform
 import statistics
 import time
 from array import array
@@ -30,7 +31,6 @@ from laguna_agent.models.engine.llama import (
     ContextOptions,
     Model,
     gpu_backend,
-    instruction_sets,
 )
 from laguna_agent.models.engine.repack_probe import FASTER, Gain, repack_gain
 from laguna_agent.models.gguf import GgufHeader
@@ -116,10 +116,12 @@ def measured_gain(
 def repacked_is_faster(gain: Gain) -> bool:
     """By the gain where it is clear, else by what is known of the processor.
 
-    llama.cpp repacks wherever it can. With AVX-512 its kernels for weights as they are in the file
-    have been faster (docs/engine.md).
+    llama.cpp repacks wherever it can. On x86 its kernels for weights as they are in the file have
+    been faster (docs/engine.md).
     """
-    return gain.value > FASTER if gain.clear else "AVX512 = 1" not in instruction_sets()
+    if gain.clear:
+        return gain.value > FASTER
+    return platform.machine().lower() not in ("x86_64", "amd64")
 
 
 def candidates(cores: int) -> list[int]:
