@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel
 
 from laguna_agent.encodable import encodable
 from laguna_agent.events import ModelEvent, Reply
+
+if TYPE_CHECKING:
+    from laguna_agent.models.routing import Routing
 
 
 class ToolSpec(BaseModel):
@@ -155,6 +158,12 @@ class Conversation(Protocol):
     @property
     def tokens(self) -> tuple[int, ...] | None:
         """Token ids of the prompt so far; None where only a server knows them."""
+
+    async def routing(self, ids: Sequence[int]) -> Routing | None:
+        """The experts that the tokens of a reply in the prompt chose, read once more, at most the
+        last 1,024 of them. None for a model without experts, where only a server knows, and when
+        the prompt does not hold the reply any more.
+        """
 
     @property
     def template_notes(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import (
@@ -23,9 +24,20 @@ from laguna_agent.events import (
     ToolCallDelta,
 )
 from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
-from laguna_agent.models.conversation import GenerateOptions, Message, ModelInfo, ToolSpec
+from laguna_agent.models.conversation import (
+    GenerateOptions,
+    Message,
+    ModelInfo,
+    Sampling,
+    ToolSpec,
+)
 from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens
 
+if TYPE_CHECKING:
+    from laguna_agent.models.routing import Routing
+
+_EXAMINED = 1024
+"""Tokens of a reply whose routing is read."""
 _HELD_BACK = 48
 """Pieces at the end of a cancelled reply that a parser may hold back."""
 
@@ -328,6 +340,27 @@ class LocalConversation:
     def tokens(self) -> tuple[int, ...]:
         """Token ids of the prompt so far."""
         return tuple(self._tokens)
+
+    async def routing(self, ids: Sequence[int]) -> Routing | None:
+        """See Conversation."""
+        from laguna_agent.models.routing import Routing  # numpy, only when somebody asks
+
+        reply, held = list(ids), self._tokens
+        ends = range(len(held), len(reply) - 1, -1)
+        end = next((at for at in ends if held[at - len(reply) : at] == reply), 0)
+        if not end or not reply:
+            return None
+        last = min(len(reply), _EXAMINED)
+        greedy = Sampling(temperature=0)
+        found = await self._engine.examine(EngineRequest(held[:end], greedy, 0, resume=last))
+        if not found.layers:
+            return None
+        model = self._engine.model
+        experts = int(model.metadata.get(f"{model.architecture}.expert_count", 0))
+        arrays, name = found.arrays, "the last reply"
+        return Routing(
+            name, found.layers, arrays["experts"], arrays["weights"], experts, model.path
+        )
 
     @property
     def template_notes(self) -> Sequence[str]:

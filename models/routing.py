@@ -7,7 +7,7 @@ that a layer's shares sum to 1. The even share is 1 divided by the number of exp
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Routing:
     """How much each chosen expert counted, of the same shape; a token's sum to 1 in each layer."""
     experts: int
     """Experts of a layer, chosen or not."""
+    file: str = ""
+    """The model's file."""
 
     @property
     def tokens(self) -> int:
@@ -50,7 +52,7 @@ class Routing:
     def half(self, number: int) -> Routing:
         """The first (0) or second (1) half of the text."""
         part = slice(0, self.tokens // 2) if number == 0 else slice(self.tokens // 2, None)
-        return Routing(self.name, self.layers, self.chosen[part], self.weights[part], self.experts)
+        return replace(self, chosen=self.chosen[part], weights=self.weights[part])
 
     def _summed(self, amounts: NDArray[np.floating]) -> Shares:
         result = np.zeros((len(self.layers), self.experts))

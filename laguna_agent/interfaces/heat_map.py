@@ -36,7 +36,7 @@ class HeatMap(NamedTuple):
 
     def legend(self) -> str:
         """What the shades mean, in a line of at most 40 columns."""
-        return "up to × even: · ½  ░ 1  ▒ 2  ▓ 3  █ more"
+        return "× even: · ½  ░ 1  ▒ 2  ▓ 3  █ more"
 
 
 def shade(share: float, even: float) -> int:

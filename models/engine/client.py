@@ -17,18 +17,15 @@ from typing import TYPE_CHECKING, Any
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import (
-    CacheMiss,
     EngineRestarted,
     ModelLoading,
-    PrefillProgress,
-    Timings,
-    Usage,
 )
 from laguna_agent.log import logger
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.connection import EngineConnection, EngineLostError, Frame
+from laguna_agent.models.engine.frames import event_of, joined
 from laguna_agent.models.engine.interface import (
     EngineEvent,
     EngineModel,
@@ -240,7 +237,7 @@ class EngineClient:
                     if frame is None:
                         finished = True
                         raise EngineLostError(await connection.reason())
-                    event = _event(frame)
+                    event = event_of(frame)
                     finished = isinstance(event, Finished)
                     yield event
                     if request.halt and not halted and not finished:
@@ -293,7 +290,7 @@ class EngineClient:
         with connection.request() as (number, queue):
             await self._send(connection, number, replace(request, task="score"), wanted)
             while (frame := await queue.get()) is not None:
-                event = _event(frame)
+                event = event_of(frame)
                 if isinstance(event, Finished):
                     return found
                 if isinstance(event, Tokens):
@@ -318,8 +315,8 @@ class EngineClient:
                 while (frame := await queue.get()) is not None:
                     if frame.header["type"] != "examined":
                         finished = True
-                        _event(frame)  # raises when it failed
-                        return Examined(layers, _joined(parts))
+                        event_of(frame)  # raises when it failed
+                        return Examined(layers, joined(parts))
                     layers = tuple(frame.header["layers"])
                     parts.append(wire.unpack_arrays(frame.header, frame.payload))
                     if on_progress:
@@ -351,7 +348,7 @@ class EngineClient:
                 time_states=time_states,
             )
         )
-        event = _event(await self._call(header, payload))
+        event = event_of(await self._call(header, payload))
         assert isinstance(event, Finished)
         return event
 
@@ -372,43 +369,6 @@ def _find_or_start(spec: EngineSpec) -> Started:
     except OSError:
         pass
     return find_or_start(spec)
-
-
-def _joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    import numpy as np  # not needed by those who only generate
-
-    names = parts[0] if parts else ()
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
-
-
-def _event(frame: Frame) -> EngineEvent:
-    header = frame.header
-    match header["type"]:
-        case "progress":
-            rate = header["rate"]
-            left = header["total"] - header["done"]
-            return PrefillProgress(
-                done=header["done"],
-                total=header["total"],
-                reused=header["reused"],
-                rate=rate,
-                eta_s=left / rate if rate else 0.0,
-            )
-        case "tokens":
-            return Tokens(tuple(header["ids"]), header["text"], tuple(header["logprobs"]))
-        case "failed":
-            raise ModelError(header["message"], hint=header["hint"])
-    miss = header.get("miss")
-    return Finished(
-        reason=header["reason"],
-        usage=Usage(**header.get("usage", {})),
-        timings=Timings(**header.get("timings", {})),
-        ids=tuple(wire.unpack_tokens(frame.payload)),
-        ended=header.get("ended", False),
-        miss=CacheMiss(**miss) if miss else None,
-        counters=header.get("counters", {}),
-        measured=header.get("measured", {}),
-    )
 
 
 async def open_engine(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.config import EngineConfig
-from laguna_agent.errors import ModelError
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.baseline import Baseline
 from laguna_agent.models.engine.batch_size import BatchSizer
@@ -27,6 +26,7 @@ from laguna_agent.models.engine.llama import (
     build_info,
     gpu_backend,
 )
+from laguna_agent.models.engine.model_facts import check_ends, describe
 from laguna_agent.models.engine.prompt_lookup import LONGEST
 from laguna_agent.models.engine.quiet_moments import QuietMoments
 from laguna_agent.models.engine.repack_probe import Gain
@@ -113,7 +113,7 @@ class ModelRunner:
         self.model = Model(path, self._loading, on_progress)
         self.model_lock = threading.Lock()
         """Held while another thread uses the vocabulary and while the weights are laid out anew."""
-        _check_ends(self.model)
+        check_ends(self.model)
         self.options = ContextOptions(
             context=size,
             batch=config.batch or micro,
@@ -255,9 +255,12 @@ class ModelRunner:
         if self.config.threads is None and not busy(2 * known.threads_batch):
             store_tuning(self._tuning_key, self.tuning)
 
+    def _facts(self) -> dict[str, Any]:
+        return describe(self.model, self.header, self.sha256, self.context.size)
+
     def ready_message(self) -> wire.Header:
         """The frame that tells a client that the model is loaded."""
-        return {"type": "ready", "model": describe(self)}
+        return {"type": "ready", "model": self._facts()}
 
     def start(
         self, request: EngineRequest, sinks: Sinks, report: Report
@@ -360,7 +363,7 @@ class ModelRunner:
     def status(self) -> dict[str, Any]:
         """Fields for `laguna engine status`."""
         return {
-            "model": describe(self),
+            "model": self._facts(),
             "context": asdict(self.options),
             "repack": self._repack,
             "tuning": asdict(self.tuning),
@@ -377,37 +380,6 @@ class ModelRunner:
 class _Unsaved:
     session: str
     since: float
-
-
-def describe(runner: ModelRunner) -> dict[str, Any]:
-    """The fields of EngineModel."""
-    model, header = runner.model, runner.header
-    return {
-        "path": str(model.path),
-        "sha256": runner.sha256,
-        "architecture": model.architecture,
-        "quantization": header.quantization,
-        "parameters": model.parameters,
-        "size_bytes": header.size,
-        "context": runner.context.size,
-        "template": model.template,
-        "metadata": model.metadata,
-        "bos": model.bos,
-        "eos": model.eos,
-        "build": build_info(),
-    }
-
-
-def _check_ends(model: Model) -> None:
-    """Refuse a Laguna whose `</assistant>` is not an end token: its replies would never end."""
-    if model.architecture != "laguna":
-        return
-    token = model.token_of("</assistant>")
-    if token is None or not model.is_end(token):
-        raise ModelError(
-            f"{model.path} does not mark `</assistant>` as an end-of-generation token",
-            hint="Its replies would never end. Use another file of this model.",
-        )
 
 
 def _cache_limits() -> CacheLimits:

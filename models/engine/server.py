@@ -21,11 +21,12 @@ from laguna_agent.errors import LagunaError
 from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.baseline import Baseline
-from laguna_agent.models.engine.examination import Arrays, Examination, Report
-from laguna_agent.models.engine.generation import Generation, Sinks
+from laguna_agent.models.engine.examination import Examination
+from laguna_agent.models.engine.generation import Generation
 from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import DecodeAbortedError
 from laguna_agent.models.engine.model_runner import ModelRunner
+from laguna_agent.models.engine.progress_frames import examined, sinks
 from laguna_agent.models.engine.requests import decode_request
 from laguna_agent.models.engine.spawn import peer_uid
 
@@ -325,7 +326,9 @@ class EngineServer:
                 self._finish_unstarted(job)
                 return
             job.waited_s = time.perf_counter() - job.queued
-            job.generation = self._loaded.start(job.request, _sinks(job), _report(job))
+            job.generation = self._loaded.start(
+                job.request, sinks(job.client.send, job.id), examined(job.client.send, job.id)
+            )
         generation = job.generation
         generation.cancelled = job.cancelled
         until = time.perf_counter() + TURN_S
@@ -382,34 +385,3 @@ class EngineServer:
     def _forget(self, job: Job) -> None:
         with self._lock:
             job.client.jobs.pop(job.id, None)
-
-
-def _report(job: Job) -> Report:
-    def report(facts: wire.Header, arrays: Arrays) -> None:
-        described, payload = wire.pack_arrays(arrays)
-        job.client.send({"type": "examined", "id": job.id, **facts, **described}, payload)
-
-    return report
-
-
-def _sinks(job: Job) -> Sinks:
-    client, number = job.client, job.id
-
-    def progress(done: int, total: int, reused: int, rate: float) -> None:
-        client.send(
-            {
-                "type": "progress",
-                "id": number,
-                "done": done,
-                "total": total,
-                "reused": reused,
-                "rate": round(rate, 3),
-            }
-        )
-
-    def tokens(ids: list[int], text: str, logprobs: list[float]) -> None:
-        client.send(
-            {"type": "tokens", "id": number, "ids": ids, "text": text, "logprobs": logprobs}
-        )
-
-    return Sinks(progress, tokens)

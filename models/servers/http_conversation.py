@@ -484,6 +484,10 @@ class HttpConversation:
         """None: the server tokenises."""
         return None
 
+    async def routing(self, ids: Sequence[int]) -> None:
+        """None: a server does not tell."""
+        return
+
     @property
     def template_notes(self) -> Sequence[str]:
         """Empty: the server applies the template."""

@@ -293,3 +293,24 @@ async def test_two_hundred_replies_in_a_row_are_valid_calls(
             assert call.name in ("shell", "read")
             required = "command" if call.name == "shell" else "path"
             assert isinstance(call.arguments[required], str)
+
+
+async def test_the_experts_of_a_reply_are_read_on_demand_and_cost_no_later_turn(
+    engine: EngineClient,
+) -> None:
+    talk = conversation(engine)
+    await talk.start("You are a coding agent. " * 10, [SHELL])
+    await talk.append([Message(role="user", content="What is 1 + 1?")])
+    first = await reply_of(talk, options(1))
+    assert first.token_ids
+    await talk.append([Message(role="user", content="And 2 + 2?")])
+    last = await reply_of(talk, options(2))
+    for reply in (first, last):
+        routing = await talk.routing(reply.token_ids or [])
+        assert routing is not None
+        assert (routing.tokens, routing.layers) == (len(reply.token_ids or []), (1, 2, 3))
+        assert (routing.experts, routing.file) == (16, engine.model.path)
+    assert await talk.routing([1, 2, 3]) is None, "no reply of this conversation"
+    assert await talk.routing([]) is None
+    await talk.append([Message(role="user", content="And 3 + 3?")])
+    assert (await reply_of(talk, options(3))).miss is None

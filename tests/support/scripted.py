@@ -106,6 +106,9 @@ class ScriptedConversation:
         self.entries.append(reply)
         return reply
 
+    async def routing(self, ids: Sequence[int]) -> None:
+        return None
+
     def mark(self) -> int:
         return len(self.entries)
 

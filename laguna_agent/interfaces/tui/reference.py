@@ -149,6 +149,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("/redo", "make again what an undo took back", when="idle"),
     SlashCommand("/diff", "changes since the last commit", when="any"),
     SlashCommand("/context", "what fills the context, by part"),
+    SlashCommand("/experts", "which experts the last reply chose, and what that says of placement",
+            when="idle"),
     SlashCommand("/usage", "tokens and time of this conversation", aliases=("/cost", "/stats")),
     SlashCommand("/memory", "what laguna remembers of earlier work", when="any"),
     SlashCommand("/mcp", "the MCP servers: their state and their tools"),

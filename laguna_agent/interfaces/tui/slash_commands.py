@@ -168,6 +168,8 @@ class SlashCommands:
                 return self._diff()
             case "/context":
                 return self._context()
+            case "/experts":
+                return self._experts()
             case "/usage":
                 return self._usage()
             case "/memory":
@@ -331,6 +333,26 @@ class SlashCommands:
         if (session := self._agent.session) is not None:
             limit = session.conversation.limit
             self._app.push_screen(pages.context_page(parts, limit, self._palette))
+
+    async def _experts(self) -> None:
+        from laguna_agent.interfaces.tui.screens.experts_page import experts_page, last_reply
+
+        if not (reply := last_reply(self._session)):
+            self._notice("no reply yet: /experts shows what the last one chose")
+            return
+        self._status.flash("reading the last reply once more…", 600)
+        try:
+            routing = await self._agent.run(lambda s: s.conversation.routing(reply.token_ids or ()))
+        finally:
+            self._status.flash("")
+        if routing is None:
+            self._notice(
+                "nothing to show: the model has no experts, is on a server, which does not tell, "
+                "or no longer holds its last reply"
+            )
+            return
+        limit = self._session.conversation.limit
+        self._app.push_screen(await experts_page(reply, routing, self._palette, limit))
 
     async def _usage(self) -> None:
         page = await pages.usage_page(self._session.trajectory.directory)

@@ -1,0 +1,39 @@
+"""What an engine tells of its model, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laguna_agent.errors import ModelError
+from laguna_agent.models.engine.llama import Model, build_info
+from laguna_agent.models.gguf import GgufHeader
+
+
+def describe(model: Model, header: GgufHeader, sha256: str | None, context: int) -> dict[str, Any]:
+    """The fields of EngineModel. `context` is in tokens."""
+    return {
+        "path": str(model.path),
+        "sha256": sha256,
+        "architecture": model.architecture,
+        "quantization": header.quantization,
+        "parameters": model.parameters,
+        "size_bytes": header.size,
+        "context": context,
+        "template": model.template,
+        "metadata": model.metadata,
+        "bos": model.bos,
+        "eos": model.eos,
+        "build": build_info(),
+    }
+
+
+def check_ends(model: Model) -> None:
+    """Refuse a Laguna whose `</assistant>` is not an end token: its replies would never end."""
+    if model.architecture != "laguna":
+        return
+    token = model.token_of("</assistant>")
+    if token is None or not model.is_end(token):
+        raise ModelError(
+            f"{model.path} does not mark `</assistant>` as an end-of-generation token",
+            hint="Its replies would never end. Use another file of this model.",
+        )
