@@ -82,7 +82,7 @@ async def test_an_edit_asks_with_its_diff_and_is_made_after_allow_once(drive, re
     async with drive([EDIT, Reply(text="Fixed.")]) as ui:
         await ui.idle()
         await ui.send("fix it")
-        await ui.shows("Change calc.py?  +1 −1")
+        await ui.shows("Change calc.py?  +1 -1")
         assert "return a - b" in ui.shown
         assert "return a + b" in ui.shown
         assert "return a - b" in (repository / "calc.py").read_text()
@@ -184,10 +184,10 @@ async def test_an_approval_keeps_its_answers_in_view_when_the_terminal_shrinks(d
         await ui.send("go")
         await ui.shows("no, because…")
         await ui.pilot.resize_terminal(40, 12)
-        await ui.shows("once · no · no, because…")
+        await ui.shows("or     no · no, because…")
         await ui.choose("no, because…")
         await ui.shows("why not? the model reads it")
-        assert "once · no ·❯no, because…" in ui.shown
+        assert "or     no ·❯no, because…" in ui.shown
         await ui.pilot.press(*"later", "enter")
         await ui.until(lambda: "The user said no: later" in ui.conversations[-1].prompt, "prompt")
 
