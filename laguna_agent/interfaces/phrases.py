@@ -20,6 +20,7 @@ _NOTES = {
     "again": "asked the model to start over",
     "plan": "asked the model to plan and change nothing",
     "act": "told the model that planning has ended",
+    "plan ended": "told the model that planning has ended",
     "instructions": "gave the model the instructions of this folder",
     "check": "told the model that the check passes",
     "limit": "told the model how many steps are left",

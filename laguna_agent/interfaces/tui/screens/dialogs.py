@@ -16,11 +16,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 
 from laguna_agent.interfaces.tui import themes
-from laguna_agent.interfaces.tui.screens.fitted_dialog import FittedDialog, ListDialog
+from laguna_agent.interfaces.tui.screens.fitted_dialog import FittedDialog, ListDialog, Rows
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.widgets.choice_row import Choice as RowChoice
 from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow, Quiet
@@ -53,7 +53,6 @@ class Page(FittedDialog[None]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._show)
-        self.watch(self.query_one(VerticalScroll), "virtual_size", self.fit_soon)
         for changing in ("virtual_size", "scroll_y"):
             self.watch(self.query_one(VerticalScroll), changing, self._show_position)
 
@@ -61,17 +60,24 @@ class Page(FittedDialog[None]):
         super().on_resize()
         self.call_after_refresh(self._show)
 
-    def wanted(self) -> int:
-        return self.query_one("#page").outer_size.height
+    @property
+    def body(self) -> Widget:
+        return self.query_one(VerticalScroll)
+
+    @property
+    def contents(self) -> Sequence[Widget]:
+        return [self.query_one("#page")]
 
     def _show(self) -> None:
         page = self.query_one("#page", Static)
         page.update(self._draw(max(20, page.container_size.width - 2)))
+        self.fit()
 
     def _show_position(self) -> None:
         where = position(self.query_one(VerticalScroll))
         hint = f"{where} · ↑↓ pgup pgdn scroll · esc closes" if where else "esc closes"
         self.query_one(".dialog-hint", Static).update(Text(hint))
+        self.fit()
 
     def action_close(self) -> None:
         """Close the page."""
@@ -156,7 +162,7 @@ class Picker(ListDialog[str]):
             yield Static(Text(self._heading), classes="dialog-title")
             yield _SearchLine()
             with Horizontal():
-                yield OptionList(id="choices", markup=False)
+                yield Rows()
                 if self._preview is not None:
                     with VerticalScroll(id="preview-scroll", can_focus=False):
                         yield Static(id="preview")
@@ -166,13 +172,12 @@ class Picker(ListDialog[str]):
     def body(self) -> Widget:
         return self.query_one(".dialog Horizontal", Horizontal)
 
-    def wanted(self) -> int:
-        beside = [preview.outer_size.height for preview in self.query("#preview")]
-        return max(self.options.virtual_size.height, *beside, 1)
+    @property
+    def contents(self) -> Sequence[Widget]:
+        return [self.options, *self.query("#preview")]
 
     def on_mount(self) -> None:
         self.options.can_focus = False
-        self.watch(self.options, "virtual_size", self.fit_soon)
         line = self.query_one(Input)
         self._filter(line.value, highlighted=self._first)  # it may be typed in already
         line.focus()
@@ -213,6 +218,7 @@ class Picker(ListDialog[str]):
             options.highlighted = ids.index(highlighted) if known else 0
         self._preview_chosen()
         self._show_position()
+        self.fit()
         if self._search is not None and len(text.strip()) >= 2:
             in_background(self, "search", self._find, self._search, text)
 
@@ -239,6 +245,7 @@ class Picker(ListDialog[str]):
             options.highlighted = 0
         self._preview_chosen()
         self._show_position()
+        self.fit()
 
     def on_option_list_option_highlighted(self) -> None:
         self._preview_chosen()
@@ -267,7 +274,7 @@ class Picker(ListDialog[str]):
         self.query_one("#preview", Static).update(
             await shown if inspect.isawaitable(shown) else shown
         )
-        self.fit_soon()
+        self.fit()
 
     def action_choose(self) -> None:
         """Close with the highlighted row."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
+from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
+from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 
 Answer = TypeVar("Answer")
 _SHARE = 0.85
@@ -28,20 +31,25 @@ class FittedDialog(ModalScreen[Answer]):
     @property
     def body(self) -> Widget:
         """The part that scrolls."""
-        return self.query_one(".dialog VerticalScroll", VerticalScroll)
+        raise NotImplementedError
 
-    def wanted(self) -> int:
-        """Lines of the whole body."""
-        return self.body.virtual_size.height
+    @property
+    def contents(self) -> Sequence[Widget]:
+        """What stands side by side in the body."""
+        raise NotImplementedError
 
     def fit(self) -> None:
         """Make the box as high as its content; call it when there is more of it."""
         if not self.is_mounted or not self.query(".dialog"):
             return
         dialog, body = self.query_one(".dialog"), self.body
-        self._tallest = max(self._tallest, self.wanted(), 1)
+        if not body.size.width:  # not laid out yet, or hidden
+            return
+        if self._tallest < self.size.height:
+            shown = [one for one in self.contents if one.size.width]
+            self._tallest = max(self._tallest, 1, *(self._height(one) for one in shown))
         beside = _BORDER + sum(
-            child.outer_size.height + child.styles.margin.height
+            self._height(child) + child.styles.margin.height
             for child in dialog.children
             if child is not body and child.display
         )
@@ -55,13 +63,36 @@ class FittedDialog(ModalScreen[Answer]):
         else:
             body.styles.height = max(1, min(self._tallest, most))
 
-    def fit_soon(self) -> None:
-        """Fit when what was just changed has been laid out."""
-        self.call_after_refresh(self.fit)
+    def _height(self, widget: Widget) -> int:
+        """Lines that a widget wants at its width. What is laid out already may be of before."""
+        if not isinstance(widget, Static | OptionList):
+            return widget.outer_size.height
+        width = widget.scrollable_content_region.width
+        return widget.get_content_height(self.size, self.size, width) + widget.gutter.height
 
     def on_resize(self) -> None:
         self._tallest = 0
-        self.fit_soon()
+        self.call_after_refresh(self.fit)
+
+
+class Rows(OptionList):
+    """The rows of a list. The colours of what is marked in a row give way to the highlight's."""
+
+    def __init__(self) -> None:
+        super().__init__(id="choices", markup=False)
+
+    def on_resize(self) -> None:
+        if isinstance(self.screen, FittedDialog):
+            self.screen.fit()
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        line = y + self.scroll_offset.y
+        if line >= len(self._lines) or self._lines[line][0] != self.highlighted:
+            return strip
+        color = self.get_component_rich_style("option-list--option-highlighted").color
+        post = Style(color=color)
+        return Strip(Segment.apply_style(strip, post_style=post), strip.cell_length)
 
 
 class ListDialog(FittedDialog[Answer | None]):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
@@ -59,19 +60,27 @@ class PermissionsPage(Picker):
         )
 
     def _rows(self) -> list[Choice]:
-        return [Choice(id_, self._row(one)) for id_, one in self._permissions.items()]
+        return [
+            Choice(id_, Text(self._said(one).plain), drawn=self._row(one))
+            for id_, one in self._permissions.items()
+        ]
 
-    def _row(self, permission: Permission) -> Text:
+    def _said(self, permission: Permission) -> Text:
+        """What a rule says, in a sentence."""
         p, rule = self._palette, permission.rule
         colour = {"allow": p.success, "ask": p.warning, "deny": p.error}[rule.verdict]
         said = visible(rules.in_words(rule, self._root), single_line=True)
-        row = Text.assemble((f"{_VERDICTS[rule.verdict]} ", colour), said)
+        return Text.assemble((f"{_VERDICTS[rule.verdict]} ", colour), said)
+
+    def _row(self, permission: Permission) -> RenderableType:
+        rule = permission.rule
         facts = [_SCOPES[permission.scope]]
         if rule.added is not None:
             facts.append(f"since {rule.added:%-d %b %Y}")
         used = self._uses.get(rules.rule_label(rule), 0)
         facts.append(f"used {counted(used, 'time')}" if used else "not used yet")
-        return row.append(f"\n  {' · '.join(facts)}", p.muted)
+        below = Padding(Text(" · ".join(facts), self._palette.muted), (0, 0, 0, 2))
+        return Group(self._said(permission), below)
 
     def _more(self, chosen: str) -> RenderableType:
         """The whole rule, and where it is kept."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from laguna_agent.errors import LagunaError
-from laguna_agent.interfaces.tui.screens.fitted_dialog import ListDialog
+from laguna_agent.interfaces.tui.screens.fitted_dialog import ListDialog, Rows
 from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.log import unexpected
 from laguna_agent.plurals import counted
@@ -68,7 +69,7 @@ class ServerDialog(ListDialog[TriedServer]):
                 password=True, id="key",
             )  # fmt: skip
             yield Input(placeholder="search its models", id="search")
-            yield OptionList(id="choices", markup=False)
+            yield Rows()
             yield Static(id="server-state")
             yield Static(Text(_HINT), classes="dialog-hint")
 
@@ -76,12 +77,12 @@ class ServerDialog(ListDialog[TriedServer]):
     def body(self) -> OptionList:
         return self.options
 
-    def wanted(self) -> int:
-        return self.options.virtual_size.height
+    @property
+    def contents(self) -> Sequence[Widget]:
+        return [self.options]
 
     def on_mount(self) -> None:
         self.options.can_focus = False
-        self.watch(self.options, "virtual_size", self.fit_soon)
         self._show_part("address")
         if self._address:
             self._ask()
@@ -97,6 +98,7 @@ class ServerDialog(ListDialog[TriedServer]):
 
     def _tell(self, text: str, style: str = "") -> None:
         self.query_one("#server-state", Static).update(Text(visible(text), style=style))
+        self.call_after_refresh(self.fit)
 
     def _fail(self, error: Exception) -> None:
         text = str(error) if isinstance(error, LagunaError) else unexpected(error)
@@ -190,6 +192,7 @@ class ServerDialog(ListDialog[TriedServer]):
         options.clear_options()
         options.add_options([Option(visible(m, single_line=True)) for m in self._shown])
         options.highlighted = 0 if self._shown else None
+        self.fit()
 
     async def _try(self, model: str) -> None:
         """Let the model write a few tokens; then close with it."""

@@ -52,6 +52,7 @@ class ApprovalCard(Vertical):
         self.display = False
         self._root = root
         self._question = Text()
+        self._shown_about = Text()
         self.choices = ChoiceRow(palette, id="approval-choices")
         self.on_closed: Callable[[], None] = lambda: None
         """Called when the request is answered or withdrawn; gives the focus back."""
@@ -68,7 +69,8 @@ class ApprovalCard(Vertical):
 
     def on_mount(self) -> None:
         self.choices.on_typed = lambda event: self.on_typed(event)
-        self.watch(self._scroll, "scroll_y", self._show_position, init=False)
+        for changing in ("scroll_y", "virtual_size"):
+            self.watch(self._scroll, changing, self._show_position, init=False)
 
     @property
     def is_open(self) -> bool:
@@ -135,7 +137,8 @@ class ApprovalCard(Vertical):
         outside = lines <= room and (selected or height >= _LOW)
         if about and not outside:
             parts.insert(0 if selected else len(parts), about)
-        self.query_one("#approval-about", Static).update(about if outside else Text())
+        self._shown_about = about if outside else Text()
+        self.query_one("#approval-about", Static).update(self._shown_about)
         self.query_one("#approval-about").display = bool(about) and outside
         self.query_one("#approval-detail", Static).update(Group(*parts))
         self.call_after_refresh(self._limit_height)
@@ -191,9 +194,12 @@ class ApprovalCard(Vertical):
 
     def _limit_height(self) -> None:
         """Limit the part that scrolls, so that the choices stay in view."""
-        shown = ("#approval-heading", "#approval-choices", "#approval-about", "#approval-reason")
-        taken = self.choices.styles.margin.top
-        taken += sum(w.size.height for name in shown if (w := self.query_one(name)).display)
+        columns, console = self._columns, self.app.console
+        # As they will be drawn: what is below the screen now was not laid out.
+        taken = len(self._question.wrap(console, columns)) + self.choices.styles.margin.top
+        taken += len(self.choices.lines(columns)) + self._reason.display
+        if self.query_one("#approval-about").display:
+            taken += len(self._shown_about.wrap(console, columns))
         self._scroll.styles.max_height = max(1, self._most_lines() - taken)
         self.call_after_refresh(self._show_position)
 
