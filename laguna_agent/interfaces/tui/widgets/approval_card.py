@@ -121,20 +121,18 @@ class ApprovalCard(Vertical):
         brief = height < _VERY_LOW
         self.screen.query_one("#main").display = not brief
         selected = self.choices.selected is not None
-        # The meaning of a choice may fill the part that scrolls: what it is about stays in view.
-        about_first = brief or (selected and height < _LOW)
+        about = self._about(request)
+        lines = len(about.wrap(self.app.console, self._columns)) if about else 0
+        # The explanation of a choice goes to the part that scrolls where it leaves no room.
+        room = self._most_lines() - len(self.choices.lines(self._columns)) - 2
+        outside = lines <= room and (selected or height >= _LOW)
+        # There it may hide what it is about, which then stands in the heading.
+        about_first = brief or (selected and not outside)
         question = approval_text.question(request, self._root, p, brief=about_first)
         parts: list[RenderableType] = [*approval_text.risks(request, p), self._detail(request)]
         self._question, whole = self._cut(question, 1 if height < _LOW else 2)
         if not whole and not about_first:
             parts.insert(0, question)
-        about = self._about(request)
-        columns, lines = self._columns, 0
-        if about:
-            lines = len(about.wrap(self.app.console, columns))
-        # The explanation of a choice goes to the part that scrolls where it leaves no room.
-        room = self._most_lines() - len(self.choices.lines(columns)) - 2
-        outside = lines <= room and (selected or height >= _LOW)
         if about and not outside:
             parts.insert(0 if selected else len(parts), about)
         self._shown_about = about if outside else Text()

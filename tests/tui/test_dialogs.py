@@ -1,0 +1,26 @@
+"""Boxes of dialogs and the rows of their lists."""
+
+from __future__ import annotations
+
+import pytest
+from rich.text import Text
+
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
+from support.scenes import SceneApp
+
+
+@pytest.mark.parametrize(("count", "body"), [(4, 4), (400, 18)])
+async def test_a_box_is_as_high_as_its_rows_and_keeps_its_height_in_a_search(count, body):
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        rows = [Choice(str(n), Text(f"row {n}", "red"), f"word{n}") for n in range(count)]
+        app.push_screen(picker := Picker("Rows", rows))
+        for text in ("", "word3"):
+            await pilot.press(*text)
+            for _ in range(4):
+                await pilot.pause()
+            assert picker.body.size.height == body
+        assert picker.chosen == "3"
+        [colour] = {part.style.color for part in picker.options.render_line(0) if part.text.strip()}
+        style = picker.options.get_component_rich_style("option-list--option-highlighted")
+        assert colour == style.color, "marked words have the colour of the highlight"
