@@ -9,7 +9,7 @@ from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
 from support.scenes import SceneApp
 
 
-@pytest.mark.parametrize(("count", "body"), [(4, 4), (400, 18)])
+@pytest.mark.parametrize(("count", "body"), [(4, 4), (400, 17)])
 async def test_a_box_is_as_high_as_its_rows_and_keeps_its_height_in_a_search(count, body):
     app = SceneApp()
     async with app.run_test(size=(100, 30)) as pilot:
