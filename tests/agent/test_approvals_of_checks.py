@@ -85,6 +85,7 @@ async def test_a_denied_check_is_asked_about_again_only_at_the_end(opened: Opene
     assert "The user said no" in conversation.prompt
 
 
+@pytest.mark.slow
 async def test_another_command_still_needs_approval(opened: Opened) -> None:
     script = [call("shell", command=f"{CHECK}; touch y"), Reply(text="ok")]
     session, _, asked = await opened({}, script)

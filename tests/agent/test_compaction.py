@@ -208,6 +208,7 @@ async def test_the_request_is_appended_and_processes_nothing_again(small: Script
     assert summary.miss is None
 
 
+@pytest.mark.slow
 async def test_a_summary_has_every_section_and_points_to_events(small: Script) -> None:
     number = 0
     while not small.compactions:

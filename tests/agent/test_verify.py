@@ -154,6 +154,7 @@ async def test_without_its_grammar_a_reply_cannot_be_verified(
     assert "is not on record" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_replies_that_were_drawn_are_not_judged(
     engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

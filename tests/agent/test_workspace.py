@@ -62,6 +62,7 @@ def test_a_repository_that_is_the_home_is_not_that_of_a_folder_below(
     assert passed_over(folder) == (None if folder == home / "project" else home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["", "..", "/"])
 def test_a_home_is_a_workspace_only_where_it_is_named(
     home: Path, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

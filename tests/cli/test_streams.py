@@ -39,6 +39,7 @@ def test_an_object_is_one_in_any_encoding(encoding: str, monkeypatch: pytest.Mon
     assert err.getvalue().startswith(b"laguna: there is no directory /na")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252:strict"])
 def test_marks_that_a_terminal_lacks_are_escaped(encoding: str, tmp_path: Path) -> None:
     line = f"cd {shlex.quote(str(tmp_path))}; {LAGUNA} --help; {LAGUNA} prompts list"

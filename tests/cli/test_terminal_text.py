@@ -51,6 +51,8 @@ ARGUMENTS: dict[tuple[str, str], list[list[str]]] = {
     ("models", "remove"): [[HOSTILE]],
     ("models", "default"): [[HOSTILE]],
     ("models", "fit"): [[HOSTILE]],
+    ("models", "experts"): [[HOSTILE, HOSTILE]],
+    ("models", "compare"): [[HOSTILE, HOSTILE], [HOSTILE, "--kv", HOSTILE]],
     ("prompts", "list"): [[]],
     ("prompts", "show"): [[HOSTILE], ["--file", "system.md", "mine"]],
     ("prompts", "new"): [[HOSTILE]],

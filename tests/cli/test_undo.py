@@ -55,6 +55,7 @@ def edit(old: str, new: str) -> Reply:
     return call("edit", path="calc.py", old=old, new=new)
 
 
+@pytest.mark.slow
 async def test_turns_go_back_one_by_one_and_the_persons_lines_stay(
     run: Run, undo: Run, workspace: Path
 ) -> None:

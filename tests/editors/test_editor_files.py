@@ -95,6 +95,7 @@ def test_a_change_that_the_editor_refuses_is_never_made_behind_its_unsaved_text(
     assert (folder / "a.txt").read_text() == "one\ntwo\nthree\n"
 
 
+@pytest.mark.slow
 def test_approval_comes_before_the_editor_writes(
     editor: Editor, folder: Path, model: PlayedModel, buffers: Buffers
 ) -> None:

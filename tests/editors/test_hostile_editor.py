@@ -23,6 +23,7 @@ def embedded(uri: str, text: str = "TOKEN=hunter2") -> schema.EmbeddedResourceCo
     return schema.EmbeddedResourceContentBlock(type="resource", resource=resource)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".env", "%2eenv", "notes.txt", "x/../.env", "keys/id_ed25519"])
 @pytest.mark.parametrize("form", ["file://{}/{}", "file:///{}/{}", "{}/{}", "{}/{}#L1"])
 def test_files_with_secrets_are_named_and_not_attached(

@@ -30,6 +30,7 @@ def test_authenticating_needs_nothing_where_there_is_a_model(editor: Editor) -> 
     assert editor.error("authenticate", {"methodId": "oauth"})["code"] == -32602
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "code"),
     [

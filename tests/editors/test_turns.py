@@ -535,6 +535,7 @@ def test_strange_texts_arrive_as_they_are(editor: Editor, folder: Path, model: P
     assert "\x00" not in shown
 
 
+@pytest.mark.slow
 def test_a_repeated_close_and_settings_of_a_closed_session_are_errors(
     editor: Editor, folder: Path
 ) -> None:

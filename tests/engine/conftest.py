@@ -26,7 +26,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def config() -> EngineConfig:
-    return EngineConfig(context=CONTEXT, micro_batch=64, keep_alive=0, threads=1)
+    # One layout on all processors: in another one, equally good tokens are chosen otherwise.
+    return EngineConfig(context=CONTEXT, micro_batch=64, keep_alive=0, threads=1, repack=True)
 
 
 @pytest.fixture

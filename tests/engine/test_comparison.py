@@ -84,6 +84,7 @@ def run(*arguments: str) -> int:
     return cli.main(["models", "compare", *arguments])
 
 
+@pytest.mark.slow
 def test_types_of_the_cache_are_compared_at_depth(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -108,6 +109,7 @@ def test_types_of_the_cache_are_compared_at_depth(
     assert text["divergence_mean"]["value"] > 1e-4
 
 
+@pytest.mark.slow
 def test_other_vocabularies_leave_speed_to_compare(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -99,6 +99,7 @@ async def test_fifty_turns_with_tools_thinking_and_steering_prefill_only_what_is
     assert known > static
 
 
+@pytest.mark.slow
 async def test_the_replies_put_together_are_the_prompt(engine: EngineClient) -> None:
     talk = conversation(engine)
     static = await talk.start("Be brief.", [])
@@ -116,6 +117,7 @@ async def test_the_replies_put_together_are_the_prompt(engine: EngineClient) -> 
     assert other.tokens == talk.tokens
 
 
+@pytest.mark.slow
 async def test_a_rewound_reply_can_be_drawn_again_for_one_token(engine: EngineClient) -> None:
     talk = conversation(engine)
     await talk.start("Be brief.", [])
@@ -131,6 +133,7 @@ async def test_a_rewound_reply_can_be_drawn_again_for_one_token(engine: EngineCl
     assert other.token_ids != first.token_ids
 
 
+@pytest.mark.slow
 async def test_a_fork_shares_what_came_before_and_leaves_the_other_alone(
     engine: EngineClient,
 ) -> None:
@@ -157,6 +160,7 @@ async def test_a_mark_of_another_conversation_is_refused(engine: EngineClient) -
         talk.rewind(3)
 
 
+@pytest.mark.slow
 async def test_closing_a_generation_leaves_the_prompt_as_it_was(engine: EngineClient) -> None:
     talk = conversation(engine)
     await talk.start("Be brief.", [])
@@ -217,6 +221,7 @@ async def test_a_cancelled_reply_stays_with_the_tokens_it_had(
     assert talk.tokens[: other.used] == other.tokens
 
 
+@pytest.mark.slow
 async def test_a_call_that_had_begun_is_not_kept_of_a_cancelled_reply(
     engine: EngineClient,
 ) -> None:
@@ -295,6 +300,7 @@ async def test_two_hundred_replies_in_a_row_are_valid_calls(
             assert isinstance(call.arguments[required], str)
 
 
+@pytest.mark.slow
 async def test_the_experts_of_a_reply_are_read_on_demand_and_cost_no_later_turn(
     engine: EngineClient,
 ) -> None:

@@ -62,6 +62,7 @@ async def test_text_of_users_cannot_forge_a_token(warm_engine: EngineClient) -> 
     assert await warm_engine.detokenize(forged) == await warm_engine.detokenize(real)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["naïve 🦙 日本", "a\x00b", "\ud800 lone", "", "\r\n\t "])
 async def test_any_text_survives_the_tokenizer(warm_engine: EngineClient, text: str) -> None:
     ids = await warm_engine.tokenize([Segment(text)])
@@ -116,6 +117,7 @@ async def test_a_lazy_grammar_applies_from_its_trigger_on(warm_engine: EngineCli
     assert triggered
 
 
+@pytest.mark.slow
 async def test_a_lazy_grammar_is_triggered_by_a_pattern(warm_engine: EngineClient) -> None:
     tokens = await prompt(warm_engine)
     # Any letter triggers, and digits must follow.

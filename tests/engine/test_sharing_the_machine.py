@@ -42,6 +42,9 @@ class ShortOfMemory:
     def idle(self, *, alone: bool) -> None:
         pass
 
+    def wants_measuring(self) -> bool:
+        return False
+
     def short_of_memory(self) -> bool:
         self.looks += 1
         return self.looks >= 3
@@ -100,6 +103,7 @@ async def test_a_socket_of_another_user_is_not_trusted(
         connect(engine.spec.key)
 
 
+@pytest.mark.slow
 async def test_another_protocol_is_refused(engine: EngineClient) -> None:
     connection = connect(engine.spec.key)
     assert connection is not None
@@ -134,6 +138,7 @@ async def test_an_engine_of_another_protocol_is_left_alone_and_one_of_ours_start
     await client.aclose()
 
 
+@pytest.mark.slow
 async def test_only_idle_engines_are_evicted(
     home: Path, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

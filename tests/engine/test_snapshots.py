@@ -116,6 +116,7 @@ async def test_a_damaged_snapshot_is_ignored_and_removed(config: EngineConfig, d
     await client.aclose()
 
 
+@pytest.mark.slow
 async def test_snapshots_can_be_switched_off(config: EngineConfig) -> None:
     off = config.model_copy(update={"snapshots": False})
     client = await open_engine(tiny_laguna(), config=off)

@@ -157,6 +157,7 @@ def test_what_is_unclear_is_decided_by_the_processor(
     assert tuning.repacked_is_faster(gain) is repacked
 
 
+@pytest.mark.slow
 def test_a_quantised_cache_is_tuned_without_trying_what_llama_refuses(home: Path) -> None:
     runner = ModelRunner(tiny_laguna(), LEARNING.model_copy(update={"kv_type": "q4_0"}), None)
     assert runner.tuning.flash_gain == 0
@@ -164,6 +165,7 @@ def test_a_quantised_cache_is_tuned_without_trying_what_llama_refuses(home: Path
     runner.close()
 
 
+@pytest.mark.slow
 async def test_configured_settings_are_not_measured(config: EngineConfig) -> None:
     client = await open_engine(tiny_laguna(), config=config)
     status = await client.status()
@@ -180,6 +182,7 @@ def test_flash_attention_is_not_measured_where_that_takes_long() -> None:
     model.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gain", "kept"), [(0.8, False), (1.0, False), (1.5, True)])
 def test_weights_are_rearranged_where_that_is_faster(
     home: Path, monkeypatch: pytest.MonkeyPatch, gain: float, kept: bool
@@ -218,6 +221,7 @@ def test_no_layout_is_measured_without_need(
     assert chosen == (rearranged, Gain())
 
 
+@pytest.mark.slow
 def test_layouts_are_compared_with_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     header = read_header(tiny_laguna())
     geometry = repack_probe.shape(header)

@@ -83,6 +83,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageData:
     return PackageData("ten-set", "1.0", "ten_set/ten.jsonl", hashlib.sha256(data).hexdigest())
 
 
+@pytest.mark.slow
 def test_a_data_set_is_downloaded_once_and_checked(package: PackageData, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--offline forbids"):
         package.read(offline=True)

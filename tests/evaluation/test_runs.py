@@ -27,6 +27,7 @@ from .conftest import CODE, FIX, Evaluate
 Captured = pytest.CaptureFixture[str]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_with_the_attempts_that_are_missing(
     evaluate: Evaluate, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -91,6 +91,7 @@ def test_an_agent_cannot_reach_the_suite_or_what_runs_it(evaluate: Evaluate, sui
     assert hidden.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_work_that_never_ends_is_stopped_and_judged(evaluate: Evaluate, tmp_path: Path) -> None:
     [result] = evaluate(f"{FIX}; sleep 600", "--timeout", "1")
     assert result.passed

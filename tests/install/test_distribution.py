@@ -60,6 +60,7 @@ def wheel(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", source, tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.slow
 def test_the_source_archive_holds_files_instead_of_links(archive):
     with tarfile.open(archive) as file:
         members = file.getmembers()
@@ -82,6 +83,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):
     }
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_runs_and_finds_its_packs_and_catalogue(wheel, tmp_path):
     venv.create(tmp_path / "venv", with_pip=False)
     binaries = tmp_path / "venv" / "bin"

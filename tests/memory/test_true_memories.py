@@ -288,6 +288,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.fact[:24])
 async def test_the_second_task_of_a_pair_is_told_the_fact_that_it_needs(
     root: Path, pair: Pair

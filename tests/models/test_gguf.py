@@ -28,6 +28,7 @@ def test_header_of_a_small_file(tmp_path):
     assert header.files == (str(path),)
 
 
+@pytest.mark.slow
 def test_header_agrees_with_the_reference_reader():
     from gguf import GGUFReader
 

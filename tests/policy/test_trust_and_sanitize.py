@@ -36,6 +36,7 @@ def test_nothing_is_trusted_at_first(project: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_folders_below_folders_are_covered_to_any_depth(project: Path) -> None:
     before = os.getcwd()
     os.chdir(project / ".laguna")

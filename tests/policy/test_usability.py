@@ -248,6 +248,7 @@ def test_in_auto_with_a_sandbox_ordinary_commands_do_not_ask(
     assert asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ask", "accept-edits", "auto"])
 def test_read_only_commands_do_not_ask_without_a_sandbox(
     mode: str, make_gate: Callable[..., Gate], workspace: Path

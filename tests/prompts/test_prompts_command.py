@@ -284,6 +284,7 @@ def test_a_projects_packs_are_read_only_when_it_is_trusted(
     assert "from the project" in out
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m laguna_agent.cli prompts show laguna | head -1",

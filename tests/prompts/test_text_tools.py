@@ -115,6 +115,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
         runner.run(bench.close())
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(a=values, b=values, c=values)
 @example(a="$(touch canary)", b="'; touch canary; '", c="-rf")

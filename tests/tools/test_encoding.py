@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ def test_any_bytes_survive(data: bytes) -> None:
         assert "\r\n" not in document.text
 
 
+@pytest.mark.slow
 @given(
     st.text(max_size=100), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252"])
 )

@@ -466,6 +466,7 @@ async def test_the_users_own_filters_run_and_those_of_the_repository_are_refused
     assert git(context.workspace, *again) == "?? a.down\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registered", [False, True])
 async def test_a_nested_repository_is_not_entered(
     context: ToolContext, tmp_path: Path, registered: bool

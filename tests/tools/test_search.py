@@ -264,6 +264,7 @@ async def test_runaway_expression_is_stopped(box: Toolbox, monkeypatch: pytest.M
     assert "stopped after 1 s" in result.content
 
 
+@pytest.mark.slow
 async def test_more_matches_than_are_read_do_not_block_the_search(box: Toolbox) -> None:
     box.add({f"d{n}/f.txt": f"needle {'x' * 300}\n" * 2_000 for n in range(10)})
     async with asyncio.timeout(60):

@@ -343,6 +343,7 @@ def test_a_failing_sync_is_an_error_and_a_failing_close_is_not(
 # --- two processes --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_with_the_hint_to_fork(trajectory: Trajectory) -> None:
     fill(trajectory)
     code = (

@@ -42,6 +42,7 @@ async def test_help_opens_in_every_way_and_lists_every_key_and_command(drive):
             await ui.until(lambda: len(ui.app.screen_stack) == 1, "closed")
 
 
+@pytest.mark.slow
 async def test_typing_searches_the_help_and_enter_takes_a_command(drive):
     async with drive([Reply(text="x")], size=(60, 16)) as ui:
         await ui.idle()
@@ -64,6 +65,7 @@ async def test_a_question_mark_within_a_text_is_typed(drive):
         assert len(ui.app.screen_stack) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["/exit", "/quit", "exit", "Quit", ":q"])
 async def test_exit_ends_laguna_and_says_how_to_resume(drive, word):
     async with drive([Reply(text="hello")]) as ui:
@@ -86,6 +88,7 @@ async def test_an_unknown_command_does_not_reach_the_model(drive):
         assert not ui.app.agent.session.conversation_state.user_messages
 
 
+@pytest.mark.slow
 async def test_commands_that_need_an_idle_agent_are_refused_during_a_turn(drive):
     async with drive([Reply(text="one, two")], gated=True) as ui:
         await ui.idle()
@@ -232,6 +235,7 @@ async def test_mcp_lists_servers_with_their_state(drive):
         await ui.until(lambda: ui.app.screen.query_one(".dialog").size.height < 8, "a low box")
 
 
+@pytest.mark.slow
 async def test_usage_adds_up_the_turns(drive):
     async with drive([Reply(text="one"), Reply(text="two")], size=(100, 30)) as ui:
         await ui.idle()
@@ -375,6 +379,7 @@ async def test_model_switches_by_name_and_the_conversation_continues(drive, lagu
         assert "remember seven" in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_the_model_picker_lists_catalogue_and_servers_with_fit_and_size(drive, laguna_home):
     path = laguna_home / "config" / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ async def test_a_long_paste_becomes_a_chip_and_is_sent_whole(drive):
         assert pasted in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_keys_that_arrive_together_are_handled_in_order(drive):
     async with drive([]) as ui:
         await ui.idle()
@@ -199,6 +200,7 @@ def test_fuzzy_search_prefers_the_file_name_and_finds_scattered_letters():
     assert found(names, "") == listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "cells"),
     [("日本語のテスト", 14), ("e\u0301te\u0301", 3), ("a👍b", 4), ("ｆｕｌｌ", 8), ("한글", 4)],

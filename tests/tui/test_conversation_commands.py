@@ -14,6 +14,7 @@ from laguna_agent.trajectory.store import Trajectory
 SUMMARY = "## Goal\n- fix add\n\n## Decisions\n- add keeps its name\n"
 
 
+@pytest.mark.slow
 async def test_compact_summarises_by_the_guidance_and_the_conversation_continues(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
@@ -32,6 +33,7 @@ async def test_compact_summarises_by_the_guidance_and_the_conversation_continues
         await ui.shows("going on")
 
 
+@pytest.mark.slow
 async def test_escape_stops_a_compaction_and_leaves_the_conversation_unchanged(drive):
     script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
@@ -73,6 +75,7 @@ async def test_new_starts_an_empty_conversation_and_keeps_the_old_one(drive):
         assert old.directory.is_dir()
 
 
+@pytest.mark.slow
 async def test_a_new_conversation_and_another_model_keep_what_a_person_has_set(drive):
     async with drive([Reply(text="old answer")]) as ui:
         await ui.turn("old question", "old answer")

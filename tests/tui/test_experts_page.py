@@ -20,6 +20,7 @@ ROUTING = Routing(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 30), (40, 40)])
 async def test_the_last_reply_is_shown_as_a_map(drive, monkeypatch, size):
     asked = []

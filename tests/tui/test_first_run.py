@@ -53,6 +53,7 @@ def server(monkeypatch):
     catalogue.load_catalogue.cache_clear()
 
 
+@pytest.mark.slow
 async def test_the_first_run_explains_the_choices_and_downloads_the_starter(drive, opening, server):
     server.hold = threading.Event()
     async with drive([Reply(text="hello there")], open_session=opening, size=(110, 30)) as ui:

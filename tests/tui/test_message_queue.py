@@ -78,6 +78,7 @@ async def test_a_page_opens_at_once_while_messages_wait(drive):
         ui.gate.set()
 
 
+@pytest.mark.slow
 async def test_the_list_counts_what_it_cannot_show_and_scrolls_to_it(drive):
     async with drive([Reply(text="one, two")], gated=True, size=(90, 24)) as ui:
         await ui.idle()

@@ -71,6 +71,7 @@ async def test_a_search_of_earlier_prompts_recalls_the_right_paste():
         assert sent(app) == rows("one")
 
 
+@pytest.mark.slow
 async def test_a_message_taken_back_beside_another_paste_keeps_its_own(drive):
     async with drive([Reply(text="one, two"), Reply(text="fine")], gated=True) as ui:
         await ui.idle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laguna_agent.config import load_config
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Question
@@ -37,6 +39,7 @@ async def test_what_was_allowed_is_listed_and_taken_back(drive):
         await ui.idle()
 
 
+@pytest.mark.slow
 async def test_a_rule_that_protects_is_removed_after_a_question(drive, laguna_home):
     path = laguna_home / "config" / "config.toml"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ def test_picture_in_the_light_theme(snap_compare, scene):
     assert snap_compare(app, terminal_size=(80, 24), run_before=settled(app, SCENES[scene]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", OTHER_THEMES)
 @pytest.mark.parametrize("scene", ["finished", "asks_edit", "sessions"])
 def test_picture_in_another_theme(snap_compare, scene, theme):

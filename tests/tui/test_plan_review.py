@@ -52,6 +52,7 @@ async def test_shift_tab_goes_through_the_modes_to_plan_and_never_to_allow_all(d
         assert "Plan mode" not in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_accepting_goes_on_in_the_mode_that_is_chosen(drive, repository):
     async with drive([PLANNED, EDIT, FIXED], plan=True) as ui:
         await planned(ui)
@@ -94,6 +95,7 @@ async def test_the_plan_is_edited_in_the_composer(drive):
         assert "Carry out this plan:\n\n1. Delete calc.py." in ui.conversations[-1].prompt
 
 
+@pytest.mark.slow
 async def test_typing_keeps_planning_and_the_new_plan_is_shown(drive):
     other = call("done", summary="1. Another way.")
     async with drive([PLANNED, other], plan=True) as ui:
@@ -114,6 +116,7 @@ async def test_typing_keeps_planning_and_the_new_plan_is_shown(drive):
         assert not ui.app.agent.session.gate.plan
 
 
+@pytest.mark.slow
 async def test_leaving_plan_mode_and_an_answer_are_no_consent(drive):
     async with drive([Reply(text="It adds."), PLANNED, OK], plan=True) as ui:
         await ui.turn("what does add do?", "It adds.")
@@ -158,6 +161,7 @@ async def test_rewinding_before_the_acceptance_offers_the_plan_again(drive):
         await ui.until(lambda: card_of(ui).is_open, "the plan in the resumed conversation")
 
 
+@pytest.mark.slow
 async def test_a_long_plan_scrolls_and_the_choices_stay_in_view(drive):
     plan = "\n".join(f"{number}. step {number}" for number in range(1, 61))
     async with drive([call("done", summary=plan)], plan=True, size=(40, 12)) as ui:

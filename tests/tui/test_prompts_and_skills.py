@@ -24,6 +24,7 @@ def skills(laguna_home: Path) -> Path:
     return write_files(folder, {"release/SKILL.md": SKILL, "help/SKILL.md": helped})
 
 
+@pytest.mark.slow
 async def test_a_skill_is_completed_and_called_by_its_name(drive, skills):
     async with drive([Reply(text="tagged")]) as ui:
         await ui.idle()

@@ -79,6 +79,7 @@ async def test_a_server_is_added_once_its_model_has_answered(drive, opening, con
         await ui.shows("hello from afar")
 
 
+@pytest.mark.slow
 async def test_what_does_not_work_is_said_and_never_written(drive, opening, config_file) -> None:
     async def refuses(exchange: Exchange) -> None:
         await exchange.answer("400 Bad", {"error": {"message": "model is broken"}})

@@ -163,6 +163,7 @@ async def test_the_check_and_background_commands_are_shown(drive):
 PLAN_STEPS = [PlanStep(text=f"step {n}", status="done" if n < 6 else "pending") for n in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

@@ -62,6 +62,7 @@ async def test_messages_are_held_when_loading_is_stopped_and_enter_loads_and_sen
         assert loading.times == 2
 
 
+@pytest.mark.slow
 async def test_escape_stops_the_reading_of_a_prompt(drive):
     async with drive([Reply(text="too late"), Reply(text="here I am")], size=(100, 24)) as ui:
         await ui.idle()
@@ -79,6 +80,7 @@ async def test_escape_stops_the_reading_of_a_prompt(drive):
         await ui.shows("here I am")
 
 
+@pytest.mark.slow
 async def test_escape_stops_writing_and_keeps_what_was_written(drive):
     async with drive([Reply(text="first half, second half"), Reply(text="on")], gated=True) as ui:
         await ui.idle()
@@ -177,6 +179,7 @@ async def test_control_c_stops_a_turn_and_pressed_twice_exits(drive):
         await ui.until(lambda: ui.app._exit, "left")
 
 
+@pytest.mark.slow
 async def test_exiting_while_a_tool_runs_ends_its_children(drive):
     seconds = unique()
     script = [call("shell", command=f"sleep {seconds} & echo begun; wait")]

@@ -256,6 +256,7 @@ async def test_one_of_several_code_blocks_is_picked_by_a_key_or_a_command():
         assert app.status.flashed == "the last answer has no code"
 
 
+@pytest.mark.slow
 async def test_a_tool_call_is_folded_and_expands():
     app = SceneApp()
     async with app.run_test(size=(60, 20)) as pilot:
@@ -342,6 +343,7 @@ def test_the_tries_of_one_request_to_a_server_are_one_line():
     assert entries[-1].title == "the engine restarted: it was killed"
 
 
+@pytest.mark.slow
 async def test_edits_are_counted_in_the_side_panel(drive):
     edit = call("edit", path="calc.py", old="a - b", new="a + b")
     async with drive([edit, Reply(text="ok")], size=(140, 30), mode="accept-edits") as ui:

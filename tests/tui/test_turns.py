@@ -27,6 +27,7 @@ async def test_an_answer_is_shown_as_rendered_markdown(drive):
         assert "```" not in ui.shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", ["Done so.", "```python\nx = 1\n```", "| a | b |\n|---|---|\n| 1 | 2 |", "- a\n- b"]
 )
@@ -192,6 +193,7 @@ async def test_an_approval_keeps_its_answers_in_view_when_the_terminal_shrinks(d
         await ui.until(lambda: "The user said no: later" in ui.conversations[-1].prompt, "prompt")
 
 
+@pytest.mark.slow
 async def test_while_an_approval_is_open_the_activity_line_shows_that_escape_denies(drive):
     async with drive([EDIT, Reply(text="Then not.")]) as ui:
         await ui.idle()
@@ -234,6 +236,7 @@ async def test_the_question_changes_together_with_what_is_asked(drive):
         await ui.shows("Then not.")
 
 
+@pytest.mark.slow
 async def test_a_long_path_is_cut_in_the_heading_and_whole_in_the_scrolling_part(drive):
     path = "/".join(f"folder-{n:02}" for n in range(20)) + "/end.txt"
     script = [call("write", path=path, content="x\n"), Reply(text="Then not.")]
@@ -463,6 +466,7 @@ async def test_escape_ends_a_shell_command_and_its_children(drive):
         await ui.shows("interrupted")
 
 
+@pytest.mark.slow
 async def test_keys_typed_right_after_an_answer_go_to_the_composer_in_order(drive):
     async with drive([EDIT, Reply(text="first half, second half")], gated=True) as ui:
         await ui.idle()
