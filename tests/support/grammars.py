@@ -12,6 +12,7 @@ from typing import Any, Literal
 import llama_cpp.llama_cpp as lib
 
 from laguna_agent.models.chat.chat_format import Grammar
+from support.llama_log import silence
 
 Verdict = Literal["complete", "partial", "refused", "invalid"]
 
@@ -20,7 +21,7 @@ class Vocabulary:
     """The tokens of a model file; its weights are not loaded."""
 
     def __init__(self, path: Path) -> None:
-        lib.llama_log_set(_quiet, ctypes.c_void_p(0))
+        silence()
         parameters = lib.llama_model_default_params()
         parameters.vocab_only = True
         self._model = lib.llama_model_load_from_file(str(path).encode(), parameters)
@@ -96,8 +97,3 @@ def verdict(
 @functools.cache
 def vocabulary_of(path: Path) -> Vocabulary:
     return Vocabulary(path)
-
-
-@lib.llama_log_callback
-def _quiet(level: int, text: bytes, data: Any) -> None:
-    del level, text, data

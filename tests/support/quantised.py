@@ -11,6 +11,8 @@ from pathlib import Path
 import llama_cpp.llama_cpp as lib
 from gguf import GGUFReader
 
+from support.llama_log import silence
+
 Q2_K, Q3_K_M, Q4_K_S, Q5_K_M, Q6_K, Q8_0 = 10, 12, 14, 17, 18, 7
 
 
@@ -18,8 +20,7 @@ def requantise(source: Path, target: Path, kind: int) -> Path:
     """A copy whose weights llama.cpp has quantised again."""
     params = lib.llama_model_quantize_default_params()
     params.ftype, params.allow_requantize, params.nthread = kind, True, 2
-    silent = lib.llama_log_callback(lambda *_: None)
-    lib.llama_log_set(silent, ctypes.c_void_p(0))
+    silence()
     code = lib.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params))
     assert code == 0
     return target

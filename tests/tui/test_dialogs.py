@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from rich.text import Text
+from textual import events
+from textual.widgets import Input
 
-from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
 from support.scenes import SceneApp
 
 
@@ -24,3 +26,18 @@ async def test_a_box_is_as_high_as_its_rows_and_keeps_its_height_in_a_search(cou
         [colour] = {part.style.color for part in picker.options.render_line(0) if part.text.strip()}
         style = picker.options.get_component_rich_style("option-list--option-highlighted")
         assert colour == style.color, "marked words have the colour of the highlight"
+
+
+@pytest.mark.parametrize("kind", [Question, Picker])
+async def test_keys_that_arrive_together_in_a_line_are_handled_in_order(drive, kind):
+    dialog = Question("Why?") if kind is Question else Picker("All", [Choice("a", Text("a"))])
+    async with drive([]) as ui:
+        await ui.idle()
+        ui.app.push_screen(dialog)
+        await ui.until(lambda: dialog.query(Input), "the line")
+        line = dialog.query_one(Input)
+        for key, character in (("a", "a"), ("b", "b"), ("backspace", "\x7f"), ("c", "c")):
+            line.post_message(events.Key(key, character))
+        for key, character in (("home", None), ("d", "d")):
+            line.post_message(events.Key(key, character))
+        await ui.until(lambda: line.value == "dac", "the keys")

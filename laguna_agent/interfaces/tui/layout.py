@@ -10,7 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Size
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pickers
@@ -24,6 +24,7 @@ from laguna_agent.interfaces.tui.widgets.approval_card import ApprovalCard
 from laguna_agent.interfaces.tui.widgets.completion_list import CompletionList
 from laguna_agent.interfaces.tui.widgets.composer import Composer
 from laguna_agent.interfaces.tui.widgets.inline_plan import InlinePlan
+from laguna_agent.interfaces.tui.widgets.line_input import LineInput
 from laguna_agent.interfaces.tui.widgets.plan_card import PlanCard
 from laguna_agent.interfaces.tui.widgets.queued_messages import QueuedMessages
 from laguna_agent.interfaces.tui.widgets.side_panel import AUTO_SHOW_COLUMNS, SidePanel
@@ -58,7 +59,7 @@ class LayoutApp(TerminalApp):
         self.transcript = Transcript(id="transcript")
         self.side_panel = SidePanel(palette, id="panel")
         self.inline_plan = InlinePlan(palette, id="plan")
-        self.search_line = Input(placeholder="search the transcript", id="search-line")
+        self.search_line = LineInput(placeholder="search the transcript", id="search-line")
         self.completion_list = CompletionList(palette, id="completion")
         self.activity = ActivityLine(palette, id="activity")
         self.queued_messages = QueuedMessages(palette, id="queue")

@@ -25,6 +25,7 @@ from laguna_agent.interfaces.tui.system.background import in_background
 from laguna_agent.interfaces.tui.widgets.choice_row import Choice as RowChoice
 from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow, Quiet
 from laguna_agent.interfaces.tui.widgets.fitted_row import FittedRow, position
+from laguna_agent.interfaces.tui.widgets.line_input import LineInput
 
 
 class Page(FittedDialog[None]):
@@ -119,7 +120,7 @@ Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 """Draws more about the choice with this id."""
 
 
-class _SearchLine(Input):
+class _SearchLine(LineInput):
     """The search of a picker: Enter chooses only after the list could be read."""
 
     def __init__(self) -> None:
@@ -322,7 +323,7 @@ class Question(ModalScreen[str | None]):
                 yield ChoiceRow(themes.PALETTES[self.app.theme], id="answers")
                 yield Static(classes="dialog-hint")
             else:
-                yield Input(self._value)
+                yield LineInput(self._value)
 
     def on_mount(self) -> None:
         if self._choices:

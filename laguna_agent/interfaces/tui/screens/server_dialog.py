@@ -22,6 +22,7 @@ from textual.widgets.option_list import Option
 from laguna_agent.errors import LagunaError
 from laguna_agent.interfaces.tui.screens.fitted_dialog import ListDialog, Rows
 from laguna_agent.interfaces.tui.system.background import in_background
+from laguna_agent.interfaces.tui.widgets.line_input import LineInput
 from laguna_agent.log import unexpected
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
@@ -61,14 +62,14 @@ class ServerDialog(ListDialog[TriedServer]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog server"):
             yield Static(Text("A server with an OpenAI-compatible API"), classes="dialog-title")
-            yield Input(
+            yield LineInput(
                 self._address, placeholder="its address, such as 192.168.1.20:8080", id="address"
             )
-            yield Input(
+            yield LineInput(
                 placeholder="its API key, or $NAME of a variable that holds it",
                 password=True, id="key",
             )  # fmt: skip
-            yield Input(placeholder="search its models", id="search")
+            yield LineInput(placeholder="search its models", id="search")
             yield Rows()
             yield Static(id="server-state")
             yield Static(Text(_HINT), classes="dialog-hint")

@@ -24,6 +24,7 @@ from laguna_agent.interfaces.tui.transcript import diff_view
 from laguna_agent.interfaces.tui.widgets import approval_text
 from laguna_agent.interfaces.tui.widgets.choice_row import ChoiceRow
 from laguna_agent.interfaces.tui.widgets.fitted_row import position
+from laguna_agent.interfaces.tui.widgets.line_input import LineInput
 
 if TYPE_CHECKING:
     from laguna_agent.agent.approval import Approval
@@ -65,7 +66,9 @@ class ApprovalCard(Vertical):
             yield Static(id="approval-detail")
         yield self.choices
         yield Static(id="approval-about")
-        yield Input(placeholder="why not? the model reads it; enter sends", id="approval-reason")
+        yield LineInput(
+            placeholder="why not? the model reads it; enter sends", id="approval-reason"
+        )
 
     def on_mount(self) -> None:
         self.choices.on_typed = lambda event: self.on_typed(event)

@@ -16,6 +16,7 @@ from textual.widgets import TextArea
 
 from laguna_agent.interfaces.tui.system.preferences import PromptHistory
 from laguna_agent.interfaces.tui.system.prompt import CHIP, Prompt, expand, fold
+from laguna_agent.interfaces.tui.widgets.line_input import run_own_binding
 from laguna_agent.interfaces.tui.widgets.queued_messages import Delivery
 
 BLINK_S = 10.0
@@ -189,17 +190,8 @@ class Composer(TextArea):
         elif event.character == "?" and not self.text:
             self._consume(event)
             await self.app.run_action("help")
-        elif not await self._run_binding(event):
+        elif not await run_own_binding(self, event):
             await super()._on_key(event)
-
-    async def _run_binding(self, event: events.Key) -> bool:
-        """Run the text area's own action for a key now. Textual would run it only after the key
-        bubbled up to the screen, when letters typed after it are already inserted."""
-        for binding in self._bindings.key_to_bindings.get(event.key, ()):
-            if await self.app.run_action(binding.action, self):
-                self._consume(event)
-                return True
-        return False
 
     def _restart_blink(self) -> None:
         self._last_key = time.monotonic()
