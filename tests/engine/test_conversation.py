@@ -258,7 +258,7 @@ async def test_a_full_context_is_reported_in_tokens(engine: EngineClient) -> Non
 
 
 @pytest.mark.slow
-async def test_two_hundred_replies_in_a_row_are_valid_calls(
+async def test_many_replies_in_a_row_are_valid_calls(
     engine: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Random weights do not open a call by themselves.
@@ -282,7 +282,7 @@ async def test_two_hundred_replies_in_a_row_are_valid_calls(
     await talk.start("You are a coding agent.", tools)
     await talk.append([Message(role="user", content="Do something.")])
     mark = talk.mark()
-    for seed in range(200):
+    for seed in range(60):
         talk.rewind(mark)
         reply = await reply_of(
             talk,
