@@ -311,7 +311,7 @@ async def test_cancelling_a_compaction_leaves_the_conversation_as_it_was(small: 
 
 
 @pytest.mark.slow
-async def test_hundreds_of_steps_in_8k(large: Script) -> None:
+async def test_many_steps_in_8k(large: Script) -> None:
     for number in range(STEPS):
         await large.step(number)
     assert len(large.compactions) >= STEPS // 50

@@ -60,7 +60,7 @@ async def test_a_run_longer_than_its_context_continues_in_epochs(tmp_path: Path)
 
 
 @pytest.mark.slow
-async def test_hundreds_of_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
+async def test_many_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=STEPS, context=8_192)):
         assert run.finished is not None
         assert run.finished.steps == STEPS

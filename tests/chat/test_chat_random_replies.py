@@ -161,11 +161,11 @@ def check(reply: Reply) -> None:
     ],
     ids=["laguna", "laguna-v8-thinking", "chatml", "fenced"],
 )
-async def test_two_hundred_random_replies_are_valid_calls(
+async def test_random_replies_are_valid_calls(
     engine: EngineClient, chat: ChatFormat, options: dict[str, Any]
 ) -> None:
     names: set[str] = set()
-    async for reply in replies(engine, chat, 200, **options):
+    async for reply in replies(engine, chat, 50, **options):
         check(reply)
         names |= {call.name for call in reply.tool_calls}
     assert names == set(MODELS)
