@@ -64,7 +64,7 @@ async def test_many_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
     async for run in ended(await long_run(tmp_path / "repo", steps=STEPS, context=8_192)):
         assert run.finished is not None
         assert run.finished.steps == STEPS
-        assert len(run.compactions) >= 10
+        assert len(run.compactions) >= STEPS // 10
         holds(run)
         talk = run.session.conversation
         prompt = await talk._engine.detokenize(talk.tokens)  # type: ignore[attr-defined]  # a local one
@@ -72,8 +72,8 @@ async def test_many_steps_in_8k_lose_nothing(tmp_path: Path) -> None:
         for text in run.messages:
             assert text in prompt
         # Memory does not grow with the steps, beyond what the allocator keeps.
-        assert run.engine_kib[-1] < run.engine_kib[100] * 1.1
-        assert run.client_kib[-1] < run.client_kib[100] * 1.15
+        assert run.engine_kib[-1] < run.engine_kib[2 * STEPS // 3] * 1.1
+        assert run.client_kib[-1] < run.client_kib[2 * STEPS // 3] * 1.15
         # Every planted fact is found again, in the event in which it was seen.
         trajectory = run.session.trajectory
         where = {

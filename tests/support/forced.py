@@ -31,7 +31,7 @@ from laguna_agent.prompts.loader.pack import load_pack
 from support.scripted import open_watched, take
 from support.synthetic import tiny_laguna
 
-STEPS = int(os.environ.get("LAGUNA_TEST_STEPS", "60"))
+STEPS = int(os.environ.get("LAGUNA_TEST_STEPS", "90"))
 """Of the longest runs in the suite; a soak takes 500."""
 FACTS = 40
 COLOURS = "amber birch cedar delta ember fjord grove heron ivory jade".split()  # noqa: SIM905 - shorter
