@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode, UsageError
-from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    write_json,
+    write_line,
+    write_progress,
+)
 
 if TYPE_CHECKING:
     from laguna_agent.config import Config, EngineConfig
@@ -127,7 +131,7 @@ def main(argv: Sequence[str]) -> int:
             tokens=options.tokens,
             rounds=options.rounds,
             speculation=not options.no_speculation and options.synthetic is None,
-            say=_progress,
+            say=write_progress,
             show=show,
             limit_s=math.inf if options.depths else _LIMIT_S,
         )
@@ -144,19 +148,15 @@ def main(argv: Sequence[str]) -> int:
         elif before is not None:
             write_line("nothing is slower by more than the spread")
     if options.save:
-        _progress(f"saved as {saved_bench.save(report)}")
+        write_progress(f"saved as {saved_bench.save(report)}")
     return ExitCode.FAILED if slower else ExitCode.DONE
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(f"… {text}\n")
 
 
 def _model(name: str | None, synthetic: str | None, config: Config) -> Path:
     if synthetic is not None:
         from laguna_agent.models.engine.synthetic import cached_model
 
-        return cached_model(synthetic, on_write=_progress)
+        return cached_model(synthetic, on_write=write_progress)
     from laguna_agent.models.store import resolve
 
     return resolve(name, config).path
@@ -169,7 +169,7 @@ def _report_plan(path: Path, engine: EngineConfig) -> None:
 
     assert engine.context is not None
     needed = plan(read_header(path), engine.context, engine, gpus())
-    _progress(
+    write_progress(
         f"memory plan: {gib(needed.total)} (weights {gib(needed.weights)}, "
         f"KV cache {gib(needed.kv)}, work space {gib(needed.compute)})"
         + (f", of which {gib(needed.gpu)} on the graphics card" if needed.gpu else "")

@@ -4,13 +4,12 @@ what that means for laguna."""
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ExitCode, UsageError, did_you_mean
-from laguna_agent.interfaces.commands.command_line import write_json, write_line
+from laguna_agent.interfaces.commands.command_line import write_json, write_line, write_progress
 from laguna_agent.policy.sanitize import visible
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ async def bench_server(
             write_line(_title(conversation))
             write_line(_HEAD)
 
-    sys.stderr.write(f"… {len(depths)} lengths of the prompt, {rounds} rounds each\n")
+    write_progress(f"{len(depths)} lengths of the prompt, {rounds} rounds each")
     found: list[DepthFigures] = []
     async for figures in measure_server(
         name, config, depths=depths, tokens=tokens, rounds=rounds, started=started

@@ -162,6 +162,11 @@ def write_line(text: str = "") -> None:
     sys.stdout.flush()
 
 
+def write_progress(text: str) -> None:
+    """Tell on standard error what is being done."""
+    sys.stderr.write(f"… {text}\n")
+
+
 def write_json(data: Any) -> None:
     """Write one JSON value to standard output."""
     import json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from laguna_agent.interfaces.commands.command_line import (
     whole_number,
     write_json,
     write_line,
+    write_progress,
 )
 from laguna_agent.interfaces.commands.experts import read_text
 
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace, config: Config, store: Store) -> int:
             tokens=options.tokens,
             depths=depths,
             rounds=options.rounds,
-            say=_progress,
+            say=write_progress,
         )
     )
     if options.json:
@@ -148,7 +148,3 @@ def _reference(wanted: str | None, variants: Sequence[Variant]) -> Variant:
         names = ", ".join(variant.name for variant in variants)
         raise UsageError(f"--reference must be one of {names}")
     return min(variants, key=lambda one: (-one.header.size, _KV_TYPES.index(one.config.kv_type)))
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(f"… {text}\n")

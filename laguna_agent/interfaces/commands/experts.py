@@ -17,6 +17,7 @@ from laguna_agent.interfaces.commands.command_line import (
     whole_number,
     write_json,
     write_line,
+    write_progress,
 )
 from laguna_agent.policy.sanitize import visible
 
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace, config: Config, store: Store) -> int:
             Path(options.html).expanduser().write_text(page(report), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{options.html} cannot be written: {error.strerror}") from error
-        sys.stderr.write(f"… wrote {options.html}\n")
+        write_progress(f"wrote {options.html}")
     if options.json:
         write_json(report)
     elif not options.html:
@@ -151,7 +152,7 @@ async def _measure(
             tokens = await engine.tokenize([Segment(text)])
             whole, tokens = len(tokens), tokens[: min(limit, context)]
             part = f" of {whole:,}" if whole > len(tokens) else ""
-            sys.stderr.write(f"… {visible(name)}: {len(tokens):,}{part} tokens\n")
+            write_progress(f"{visible(name)}: {len(tokens):,}{part} tokens")
             request = EngineRequest(tokens, Sampling(temperature=0), 0, resume=len(tokens))
             found = await engine.examine(request)
             if not found.layers:
