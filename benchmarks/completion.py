@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -84,7 +83,7 @@ def inside(log: Path) -> int:
     from laguna_agent.interfaces.tui.system import latency
 
     latency.tune()
-    from tui_messages import open_session
+    from tui_messages import open_session, settings
 
     from laguna_agent.interfaces.tui.app import LagunaApp
 
@@ -111,8 +110,7 @@ def inside(log: Path) -> int:
                         out.write(json.dumps({"at": now, "blocked": blocked}) + "\n")
                     before = now
 
-        settings: Any = SimpleNamespace(trusted=True, cwd=Path.cwd())
-        return Measured(lambda: settings, open_session=open_session).run() or 0
+        return Measured(settings, open_session=open_session).run() or 0
 
 
 def measure(root: Path, log: Path) -> dict[str, Any]:
@@ -122,7 +120,7 @@ def measure(root: Path, log: Path) -> dict[str, Any]:
     os.chdir(root)
     machine = subprocess.Popen([sys.executable, "-c", TICKER], stdout=subprocess.PIPE, text=True)
     terminal = Terminal(sys.executable, os.fspath(HERE / "completion.py"), "--inside", str(log))
-    terminal.until(b"bench/server")
+    terminal.until(b"scripted")
     terminal.drain(1.5)
     figures: dict[str, Any] = {"memory_before_mib": terminal.resident_mib()}
 

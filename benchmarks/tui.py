@@ -213,7 +213,7 @@ def memory(quick: bool) -> dict[str, float]:
     """Resident MiB after each number of streamed messages."""
     found: dict[str, float] = {}
     terminal = Terminal(sys.executable, str(HERE / "tui_messages.py"))
-    terminal.until(b"bench/server")
+    terminal.until(b"scripted")
     sent = 0
     for total in (500, 1_000, 2_000) if quick else (1_000, 2_500, 5_000, 7_500, 10_000):
         terminal.seen = b""

@@ -1,47 +1,49 @@
-"""The interface with a session that streams 10,000 messages; `tui.py memory` runs it."""
+"""The interface with a session that streams as many messages as asked for.
+
+`tui.py memory` runs it; the session is a real one whose model says nothing, so nothing leaves here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from laguna_agent.events import Event, Reply, TextDelta, TurnFinished, UserMessage
 from laguna_agent.interfaces.tui.system import latency
 
 latency.tune()
-from laguna_agent.interfaces.tui.app import LagunaApp  # noqa: E402 (after its settings)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from laguna_agent.agent.model_loading import LoadedModel, pack_directories  # noqa: E402
+from laguna_agent.agent.recorder import OnEvent  # noqa: E402
+from laguna_agent.agent.session import Session  # noqa: E402
+from laguna_agent.agent.settings import Settings  # noqa: E402
+from laguna_agent.config import load_config  # noqa: E402
+from laguna_agent.events import Reply, TextDelta, TurnFinished, UserMessage  # noqa: E402
+from laguna_agent.interfaces.tui.app import LagunaApp  # noqa: E402
+from laguna_agent.prompts.loader.pack import load_pack  # noqa: E402
+from support.scripted import ScriptedConversation  # noqa: E402
 
 WORDS = "the cart adds **each price** times its `count` and takes the voucher off\n\n- it rounds\n"
+MODEL = "scripted"
 
 
-class Talker:
-    """As much of a session as the interface needs."""
+async def load(config: Any, *, root: Path, trusted: bool, **_: Any) -> LoadedModel:
+    """A model that is there at once."""
+    directories = pack_directories(root, trusted=trusted)
+    conversation = ScriptedConversation([])
+    return LoadedModel(
+        conversation, conversation.info, load_pack("base", model_name=MODEL, directories=directories)
+    )
 
-    busy = False
 
-    def __init__(self, root: Path, on_event: Callable[[Event], None]) -> None:
-        meta = SimpleNamespace(title="")
-        self.root = root
-        self.on_event = on_event
-        self.trajectory = SimpleNamespace(id="talker", directory=root, last_seq=0, meta=meta)
-        self.gate = SimpleNamespace(mode="ask", plan=False)
-        self.conversation_state = SimpleNamespace(plan=[], user_messages=[])
-        self.info = SimpleNamespace(name="bench/server", parameters=0, quantization="", context=1)
-        self.pack = SimpleNamespace(stamp=lambda: None)
-        self.conversation = SimpleNamespace(used=1, limit=32_768)
+class Talker(Session):
+    """A session whose turns stream without a model."""
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+    on_event: OnEvent
 
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-    async def turn(self, text: str) -> TurnFinished:
-        """As many messages as asked for, each in pieces."""
+    async def turn(self, text: str, *_: Any, **__: Any) -> TurnFinished:
+        """As many messages as `text` says, each in pieces."""
         self.on_event(UserMessage(text=text))
         for number in range(int(text)):
             message = f"message {number}: {WORDS}"
@@ -54,11 +56,18 @@ class Talker:
         return finished
 
 
-async def open_session(settings: Any, *, on_event: Callable[[Event], None], **_: Any) -> Any:
+async def open_session(settings: Settings, *, on_event: OnEvent, **options: Any) -> Talker:
     """In the place of `Session.open`."""
-    return Talker(Path.cwd(), on_event)
+    session = await Talker.open(settings, on_event=on_event, **{**options, "load": load})
+    assert isinstance(session, Talker)
+    session.on_event = on_event
+    return session
+
+
+def settings() -> Settings:
+    """Those of a session in the working directory."""
+    return Settings(cwd=Path.cwd(), config=load_config(), mode="ask", interactive=True)
 
 
 if __name__ == "__main__":
-    settings: Any = SimpleNamespace(trusted=True, cwd=Path.cwd())
-    sys.exit(LagunaApp(lambda: settings, open_session=open_session).run())
+    sys.exit(LagunaApp(settings, open_session=open_session).run())
