@@ -32,9 +32,8 @@ async def load(config: Any, *, root: Path, trusted: bool, **_: Any) -> LoadedMod
     """A model that is there at once."""
     directories = pack_directories(root, trusted=trusted)
     conversation = ScriptedConversation([])
-    return LoadedModel(
-        conversation, conversation.info, load_pack("base", model_name=MODEL, directories=directories)
-    )
+    pack = load_pack("base", model_name=MODEL, directories=directories)
+    return LoadedModel(conversation, conversation.info, pack)
 
 
 class Talker(Session):
