@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from laguna_agent.errors import ModelError
+from laguna_agent.models.model_files import split_files
 
+Format = Literal["laguna", "chatml", "generic", "fenced"]
+"""The chat formats that read a model; `models/chat` has them."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.gguf$")]
@@ -33,11 +38,13 @@ class HubSource(_Entry):
 
     hub: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: str = "main"
+    folder: Annotated[str, StringConstraints(pattern=r"^(\w[\w.-]*/)*$")] = ""
+    """The folder of the file in the repository, with a slash at its end."""
 
     def url(self, file: str) -> str:
         """Address of `file`. `HF_ENDPOINT` in the environment names a mirror of the hub."""
         endpoint = os.environ.get("HF_ENDPOINT") or HUB
-        return f"{endpoint.rstrip('/')}/{self.hub}/resolve/{self.revision}/{file}"
+        return f"{endpoint.rstrip('/')}/{self.hub}/resolve/{self.revision}/{self.folder}{file}"
 
 
 class UrlSource(_Entry):
@@ -79,14 +86,33 @@ class ModelMemory(_Entry):
     work: int = Field(ge=0)
 
 
+class ModelQuality(_Entry):
+    """A published figure of a model's quality, in percent, and who measured it where.
+
+    `date` is when it was published, empty where the source does not say.
+    """
+
+    test: str = Field(min_length=1)
+    percent: float = Field(ge=0, le=100)
+    by: Literal["its maker", "others"]
+    source: Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
+    date: Annotated[str, StringConstraints(pattern=r"^(\d{4}-\d{2}(-\d{2})?)?$")] = ""
+
+    def __str__(self) -> str:
+        when = f", {self.date}" if self.date else ""
+        return f"{self.test} {self.percent:g} % (by {self.by}{when})"
+
+
 class ModelFile(_Entry):
-    """One quantisation of a model."""
+    """One quantisation of a model. `bytes` are those of all files where it is split."""
 
     quantization: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]+$")]
     file: FileName
     bytes: int | None = Field(default=None, gt=0)
     about_gib: float | None = Field(default=None, gt=0)
     sha256: Sha256 | None = None
+    part_sha256: tuple[Sha256, ...] = ()
+    """The digest of each file of a split model, of which `file` is the first."""
     note: Literal["", "community"] = ""
     sources: tuple[Source, ...] = Field(min_length=1)
 
@@ -97,6 +123,11 @@ class ModelFile(_Entry):
         for source in self.sources:
             if isinstance(source, PartsSource) and (self.bytes is None or self.sha256 is None):
                 raise ValueError("a file in parts needs its `bytes` and its `sha256`")
+        parts = len(split_files(Path(self.file)))
+        if self.part_sha256 and (len(self.part_sha256) != parts or parts == 1):
+            raise ValueError("each file of a split model has one digest in `part_sha256`")
+        if self.sha256 and parts > 1:
+            raise ValueError("a split model has `part_sha256`, not `sha256`")
         return self
 
     @property
@@ -106,7 +137,12 @@ class ModelFile(_Entry):
 
 
 class ModelEntry(_Entry):
-    """A model of the catalogue. `active` are the parameters used per token."""
+    """A model of the catalogue. `active` are the parameters used per token.
+
+    `tried` tells whether laguna itself has run these weights, rather than others of their geometry
+    or none. Figures of `quality` are of the model as its maker published it, not of a
+    quantisation.
+    """
 
     name: ModelName
     aliases: tuple[ModelName, ...] = ()
@@ -117,9 +153,20 @@ class ModelEntry(_Entry):
     active: int = Field(gt=0)
     context: int = Field(gt=0)
     licence: str
+    format: Format
+    tried: bool
+    quality: tuple[ModelQuality, ...] = ()
     sampling: ModelSampling
     memory: ModelMemory
     files: tuple[ModelFile, ...] = Field(min_length=1)
+
+    @property
+    def terms(self) -> str:
+        """What a search looks at, in small letters, a term a line."""
+        kinds = [file.quantization for file in self.files]
+        about = [self.title, self.about, self.licence, self.architecture, self.format]
+        state = [] if self.tried else ["untried"]
+        return "\n".join([self.name, *self.aliases, *about, *kinds, *state]).casefold()
 
 
 class Catalogued(NamedTuple):
@@ -130,9 +177,19 @@ class Catalogued(NamedTuple):
     file: ModelFile
 
 
-class Catalogue(_Entry):
-    """All models known by name."""
+class QuantisationLoss(_Entry):
+    """What quantisations lose, measured on one model: the mean Kullback-Leibler divergence of a
+    quantisation's predictions from those of the full model, in nats a token."""
 
+    model: str
+    source: str
+    divergence: dict[str, float]
+
+
+class Catalogue(_Entry):
+    """All models known by name, and what their quantisations lose."""
+
+    loss: QuantisationLoss | None = None
     models: tuple[ModelEntry, ...]
 
     @model_validator(mode="after")
@@ -154,6 +211,21 @@ class Catalogue(_Entry):
             for entry in self.models
             for file in entry.files
         ]
+
+    def variants(self, name: str) -> list[Catalogued]:
+        """Every file of the model of this name or alias, if it names no quantisation; else none."""
+        return [
+            Catalogued(_qualified(entry, file), entry, file)
+            for entry in self.models
+            if name.strip().lower() in (entry.name, *entry.aliases)
+            for file in entry.files
+        ]
+
+    def search(self, words: Sequence[str]) -> list[ModelEntry]:
+        """The models of which each word is in the name, an alias, the title, the description, the
+        licence, the architecture, the chat format or a quantisation, in any case."""
+        wanted = [word.casefold() for given in words for word in given.split()]
+        return [entry for entry in self.models if all(word in entry.terms for word in wanted)]
 
     def find(self, name: str) -> Catalogued | None:
         """The file that `name`, an alias, or either with `:QUANTIZATION` names; None if none."""

@@ -4,7 +4,15 @@ import pytest
 from pydantic import ValidationError
 
 from laguna_agent.errors import ModelError
-from laguna_agent.models.catalogue import Catalogue, HubSource, PartsSource, load_catalogue
+from laguna_agent.models.catalogue import (
+    STARTER,
+    Catalogue,
+    HubSource,
+    PartsSource,
+    load_catalogue,
+)
+from laguna_agent.models.chat import FORMATS
+from laguna_agent.models.ggml import ARCHITECTURES
 from laguna_agent.models.gguf import read_header
 from laguna_agent.models.sizing import fit
 from support.synthetic import tiny_laguna
@@ -17,15 +25,19 @@ ENTRY = {
     "active": 1,
     "context": 4096,
     "licence": "MIT",
+    "format": "generic",
+    "tried": False,
     "sampling": {"temperature": 0.7},
     "memory": {"token": 1, "fixed": 0, "work": 0},
 }
+OURS = ("laguna-xs", "qwen2.5-coder-1.5b")
 FILE = {"quantization": "Q4_K_M", "file": "m.gguf", "bytes": 1, "sources": [{"hub": "a/b"}]}
 
 
 def test_published_files_are_pinned_as_published():
     files = {one.name: one.file for one in load_catalogue().all_files()}
-    assert {name: (file.bytes, file.sha256) for name, file in files.items()} == {
+    ours = {name: file for name, file in files.items() if name.startswith(OURS)}
+    assert {name: (file.bytes, file.sha256) for name, file in ours.items()} == {
         "laguna-xs-2.1": (
             20_274_300_032,
             "1ac7079101fca5a6df8c5a7523a3c30ea7d1c0e4b1258090e7d6d4039287f6cb",
@@ -82,6 +94,11 @@ def test_addresses(monkeypatch):
         {"sources": []},
         {"sources": [{"hub": "a/b/../../c"}]},
         {"surprise": 1},
+        {"sha256": "0" * 64, "part_sha256": ["0" * 64]},
+        {"file": "m-00001-of-00002.gguf", "part_sha256": ["0" * 64]},
+        {"file": "m-00001-of-00002.gguf", "sha256": "0" * 64},
+        {"sources": [{"hub": "a/b", "folder": "../c/"}]},
+        {"sources": [{"hub": "a/b", "folder": "c"}]},
         {
             "sources": [
                 {
@@ -114,6 +131,54 @@ def test_memory_of_the_starter_is_what_its_header_says(starter_model):
     for context in (4096, 32768):
         assert memory.token * context + memory.fixed == fit.kv_bytes(header, context)
     assert memory.work == fit.compute_bytes(header, 32768)
+
+
+def test_each_entry_can_be_read_here_and_has_its_sources():
+    catalogue = load_catalogue()
+    assert catalogue.loss
+    for entry in catalogue.models:
+        assert entry.architecture in ARCHITECTURES
+        assert entry.format in FORMATS
+        assert entry.licence
+        assert entry.title
+        assert entry.active <= entry.parameters
+        for figure in entry.quality:
+            assert figure.source.startswith("https://")
+            assert figure.by in str(figure)
+        kinds = [file.quantization for file in entry.files]
+        assert len(set(kinds)) == len(kinds)
+        # Which of its quantisations suits is told by how they differ in size.
+        assert len({file.size for file in entry.files}) == len(kinds)
+    assert [entry.name for entry in catalogue.models if entry.tried] == [STARTER]
+    names = [one.name for one in catalogue.all_files()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["qwen3-CODER-next"], ["qwen3-coder-next"]),
+        (["starter"], [STARTER]),
+        (["Devstral"], ["devstral-small-2-24b-instruct"]),
+        (["openmdw"], ["laguna-xs-2.1"]),
+        (["mxfp4"], ["gpt-oss-20b"]),
+        (["laguna", "bf16"], ["laguna-xs-2.1"]),
+        (["chatml 14b"], ["qwen2.5-coder-14b-instruct"]),
+        (["nonsense"], []),
+        (["starter", "nonsense"], []),
+    ],
+)
+def test_a_search_finds_what_has_every_word(words, found):
+    assert [entry.name for entry in load_catalogue().search(words)] == found
+
+
+def test_a_search_finds_all_of_a_format_and_all_that_are_untried():
+    catalogue = load_catalogue()
+    for word, of in (("chatml", "format"), ("apache-2.0", "licence")):
+        names = {one.name for one in catalogue.models if getattr(one, of).lower() == word}
+        assert len(names) > 2
+        assert names <= {one.name for one in catalogue.search([word])}
+    assert STARTER not in {one.name for one in catalogue.search(["untried"])}
 
 
 def test_the_synthetic_laguna_is_of_the_catalogues_architecture():
