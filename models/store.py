@@ -297,9 +297,10 @@ def _locate(wanted: str | None, store: Store) -> tuple[Path, str, Catalogued | N
         found = store.find(wanted)
     if found is None:
         known = load_catalogue().get(wanted or "")
+        quantisation = f":{known.file.quantization.lower()}" if ":" in (wanted or "") else ""
         raise ModelError(
             f"{known.name} is not installed",
-            hint=f"Fetch it ({gigabytes(known.file.size)}): laguna models pull {known.name}",
+            hint=f"Fetch it: laguna models pull {known.entry.name}{quantisation}",
         )
     parts = split_files(found.path)
     there = sum(part.exists() for part in parts)
@@ -319,15 +320,18 @@ def _locate(wanted: str | None, store: Store) -> tuple[Path, str, Catalogued | N
 def _best(store: Store) -> Installed | None:
     installed = [one for one in store.installed() if one.present]
     order = {DEFAULT: 0, STARTER: 2}
-    return min(installed, key=lambda one: (order.get(one.name, 1), one.name), default=None)
+
+    def rank(one: Installed) -> tuple[int, str]:
+        return order.get(one.known.entry.name if one.known else one.name, 1), one.name
+
+    return min(installed, key=rank, default=None)
 
 
 def _none_installed() -> ModelError:
-    catalogue = load_catalogue()
-    large, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
+    starter = load_catalogue().get(STARTER)
     return ModelError(
         "no model is installed",
-        hint=f"laguna models pull {large.name} ({gigabytes(large.file.size)}, recommended)  or  "
+        hint=f"laguna models pull {DEFAULT} (recommended; fetches the quantisation that fits)  or  "
         f"laguna models pull starter ({gigabytes(starter.file.size)}, for a first try)",
     )
 

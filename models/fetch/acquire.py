@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from laguna_agent.byte_sizes import gigabytes
+from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.errors import ModelError, UsageError
 from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
@@ -23,6 +23,7 @@ from laguna_agent.models.fetch.partial_download import (
 from laguna_agent.models.fetch.pypi_source import PyPiSource
 from laguna_agent.models.gguf import read_header, require_part, require_supported
 from laguna_agent.models.model_files import OnHashed, first_part, slug, split_files
+from laguna_agent.models.sizing.quant_choice import choose_quant, machine_room, require_quant
 from laguna_agent.models.store import IndexEntry, Installed, Store, catalogue_name
 
 
@@ -39,10 +40,12 @@ def pull(
 ) -> Installed:
     """Fetch a model of the catalogue, or the GGUF file at an address.
 
-    `origin` is a path or address to fetch from instead of the model's own sources. `trust_new`
-    replaces the digest recorded at an earlier download by the new one. Raises ModelError.
+    Of a model whose name gives no quantisation, the one that suits this machine is fetched, unless
+    one is there already. `origin` is a path or address to fetch from instead of the model's own
+    sources. `trust_new` replaces the digest recorded at an earlier download by the new one. Raises
+    ModelError.
     """
-    known = None if _is_url(name) else load_catalogue().get(name)
+    known = None if _is_url(name) else _known(name, store, origin, trust_new, on_notice)
     file = known.file.file if known else first_part(_file_of(name))
     called = known.name if known else catalogue_name(file) or slug(Path(file).stem)
     installed = store.find(called)
@@ -59,17 +62,18 @@ def pull(
     sources = [_sources(known, origin or (None if known else name), part.name) for part in parts]
     sizes = [known.file.bytes if known else None]
     if len(parts) > 1:
-        sizes = _sizes_of_parts(called, parts, sources)
+        sizes = _sizes_of_parts(called, parts, sources, sizes[0])
         if on_notice:
             total = gigabytes(sum(size or 0 for size in sizes))
             on_notice(f"{called} is split into {len(parts)} files, {total} in all")
+    digests = known.file.part_sha256 if known else ()
     sha256 = known.file.sha256 if known else None
     for number, part in enumerate(parts, 1):
         if len(parts) > 1 and not trust_new and _is_there(part, sizes[number - 1]):
             continue
         label = called if len(parts) == 1 else f"{called} {number}/{len(parts)}"
         key = called if len(parts) == 1 else part.name
-        pinned = known.file.sha256 if known else None
+        pinned = digests[number - 1] if digests else known.file.sha256 if known else None
         recorded = None if pinned or trust_new else store.recorded(key)
         try:
             fetched = fetch(
@@ -107,11 +111,43 @@ def pull(
     return store.add(called, IndexEntry(file=file, sha256=sha256, source=source))
 
 
+def _known(
+    name: str, store: Store, origin: str | None, trust_new: bool, on_notice: OnNotice | None
+) -> Catalogued:
+    """The file of the catalogue that `name` means on this machine. Raises ModelError."""
+    catalogue = load_catalogue()
+    known = catalogue.get(name)
+    files = catalogue.variants(name)
+    if not files:
+        if on_notice and choose_quant(known.entry, room := machine_room(), [known]) is None:
+            on_notice(f"{known.name} will not fit in this machine's {gib(room)} of memory")
+        return known
+    there = store.find(known.name)
+    if there and there.present and there.known:
+        return there.known
+    if origin and not _is_url(origin):
+        path = Path(origin).expanduser()
+        have = [
+            one for one in files if path.name == one.file.file or (path / one.file.file).exists()
+        ]
+        if len(have) == 1 and not trust_new:
+            return have[0]
+        files = have or files
+    choice = require_quant(known.entry, machine_room(), files)
+    for line in choice.reasons() if on_notice else ():
+        assert on_notice is not None
+        on_notice(line)
+    return choice.chosen
+
+
 def _sizes_of_parts(
-    called: str, parts: Sequence[Path], sources: Sequence[Sequence[Fetcher]]
+    called: str,
+    parts: Sequence[Path],
+    sources: Sequence[Sequence[Fetcher]],
+    expected: int | None,
 ) -> list[int | None]:
-    """The size of each part of a split model, once all are known to be there and to fit on the
-    disk: nothing is fetched before."""
+    """The size of each part of a split model, once all are known to be there, to be `expected`
+    bytes in all and to fit on the disk: nothing is fetched before."""
     sizes = []
     for number, (part, (source, *_)) in enumerate(zip(parts, sources, strict=True), 1):
         try:
@@ -122,6 +158,13 @@ def _sizes_of_parts(
                 f"({part.name}) is missing: {source.label} {error}",
                 hint="Nothing was fetched.",
             ) from None
+    total = sum(size or 0 for size in sizes)
+    if expected is not None and None not in sizes and total != expected:
+        raise ModelError(
+            f"{called} cannot be fetched: {sources[0][0].label} has other files, {total} bytes in "
+            f"all instead of {expected}",
+            hint="Nothing was fetched.",
+        )
     parts[0].parent.mkdir(parents=True, exist_ok=True)
     missing = [
         (size or 0) - partial_size(part)

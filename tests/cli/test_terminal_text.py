@@ -45,6 +45,7 @@ ARGUMENTS: dict[tuple[str, str], list[list[str]]] = {
     ("memory", "forget"): [[HOSTILE]],
     ("memory", "path"): [[HOSTILE]],
     ("models", "list"): [[]],
+    ("models", "search"): [[HOSTILE]],
     ("models", "show"): [[HOSTILE]],
     ("models", "pull"): [[HOSTILE]],
     ("models", "import"): [[HOSTILE]],

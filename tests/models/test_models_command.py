@@ -145,7 +145,7 @@ def test_pulling_from_a_disk(starter_model, tmp_path, capsys):
 
 def test_a_hub_that_is_a_mirror_is_asked_first(server, capsys, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/model.gguf"))
-    assert main(["pull", "laguna"]) == 3
+    assert main(["pull", "laguna:q4_k_m"]) == 3
     assert server.asked[0]["path"] == (
         "/poolside/Laguna-XS-2.1-GGUF/resolve/main/Laguna-XS-2.1-Q4_K_M.gguf"
     )
@@ -184,6 +184,9 @@ def test_fit_covers_installed_models_and_the_catalogue(model, capsys):
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
     assert rows["mine"]["fits"] is True
     assert rows["mine"]["estimated"] is False
+    assert len({name.partition(":")[0] for name in rows}) == len(rows)
+    assert main(["fit", "laguna", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["models"]}
     assert rows["laguna-xs-2.1"]["weights"] == 20_274_300_032
     assert rows["laguna-xs-2.1"]["estimated"] is True
     assert main(["fit", "mine", "--context", "1024", "--json"]) == 0

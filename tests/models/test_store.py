@@ -104,6 +104,10 @@ def test_flag_then_configuration_then_default_then_the_best_there(store):
     store.remove("b")
     store.remove("laguna-xs-2.1")
     assert resolve(None, Config()).name == "c"
+    other = load_catalogue().get("laguna-xs-2.1:q8_0")
+    write_gguf(store.directory / other.file.file)
+    assert resolve(None, Config()).name == "laguna-xs-2.1:q8_0"
+    store.remove("laguna-xs-2.1:q8_0")
     store.remove("c")
     assert resolve(None, Config()).name == "qwen2.5-coder-1.5b-instruct"
 
@@ -111,8 +115,9 @@ def test_flag_then_configuration_then_default_then_the_best_there(store):
 def test_a_known_model_that_is_not_there_says_how_to_get_it(store):
     with pytest.raises(ModelError, match="is not installed") as caught:
         resolve("laguna", Config())
-    assert "20.3 GB" in str(caught.value)
-    assert "laguna models pull laguna-xs-2.1" in str(caught.value)
+    assert str(caught.value).endswith("laguna models pull laguna-xs-2.1")
+    with pytest.raises(ModelError, match=r"laguna models pull laguna-xs-2\.1:q4_k_m$"):
+        resolve("laguna:q4_k_m", Config())
     with pytest.raises(ModelError, match="there is no model 'nonsense'"):
         resolve("nonsense", Config())
 

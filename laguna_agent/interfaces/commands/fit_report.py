@@ -13,6 +13,7 @@ from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.hardware import Gpu, MemorySize, gpus, machine_memory
+from laguna_agent.models.sizing.quant_choice import choose_quant, machine_room
 from laguna_agent.models.store import Store, is_path
 
 
@@ -144,18 +145,27 @@ def _row(name: str, plan: fit.MemoryPlan, largest: int, fits: bool, *, estimated
 
 
 def candidates(wanted: str | None, store: Store) -> list[Candidate]:
-    """The model called `wanted`, or all that are installed or in the catalogue."""
+    """The model called `wanted`, with each of its quantisations if it is not installed and no one
+    is named; without `wanted`, all that are installed, and those of the catalogue by the
+    quantisation that suits this machine, or else the smallest."""
     if wanted is not None:
         installed = None if is_path(wanted) else store.find(wanted)
         if installed is None and not is_path(wanted):
             known = load_catalogue().get(wanted)
-            return [Candidate(known.name, None, known)]
+            variants = load_catalogue().variants(wanted) or [known]
+            return [Candidate(one.name, None, one) for one in variants]
         path = installed.path if installed else Path(wanted).expanduser()
         header = read_header(path)
         require_supported(header, path)
         return [Candidate(installed.name if installed else path.name, header, None)]
     present = [one for one in store.installed() if one.present]
-    names = {one.name for one in present}
+    have = {one.known.entry.name for one in present if one.known}
     found = [Candidate(one.name, read_header(one.path), one.known) for one in present]
-    others = [one for one in load_catalogue().all_files() if one.name not in names]
-    return [*found, *(Candidate(one.name, None, one) for one in others)]
+    room = machine_room()
+    for entry in load_catalogue().models:
+        if entry.name not in have:
+            choice = choose_quant(entry, room)
+            variants = load_catalogue().variants(entry.name)
+            one = choice.chosen if choice else min(variants, key=lambda one: one.file.size)
+            found.append(Candidate(one.name, None, one))
+    return found

@@ -1,4 +1,4 @@
-"""`laguna models`: list, fetch, import, remove and choose models, and see what fits."""
+"""`laguna models`: list, find, fetch, import, remove and choose models, and see what fits."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from typing import Any
 
 from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.config import Config, load_config
-from laguna_agent.errors import ExitCode, LagunaError, UsageError
-from laguna_agent.interfaces.commands import compare, experts
+from laguna_agent.errors import ExitCode, LagunaError, ModelError, UsageError
+from laguna_agent.interfaces.commands import compare, experts, model_search
 from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
 from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
 from laguna_agent.interfaces.transfer_progress import TransferLine
-from laguna_agent.models.catalogue import DEFAULT, STARTER, Catalogued, load_catalogue
+from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.fetch.acquire import import_file, pull
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.servers.providers import provider_of
 from laguna_agent.models.sizing import fit
-from laguna_agent.models.sizing.hardware import gpus, machine_memory
+from laguna_agent.models.sizing.quant_choice import machine_room, recommended
 from laguna_agent.models.store import Installed, Store, is_path, resolve
 from laguna_agent.policy.sanitize import visible
-
-_RECOMMENDED_CONTEXT = 32768
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +41,7 @@ def make_parser() -> Parser:
         examples=(
             "laguna models pull            # the one that suits this machine",
             "laguna models pull starter    # 1.1 GB, for a first try",
+            "laguna models search coder apache",
             "laguna models import ~/Downloads/model.gguf --name mine",
             "laguna models default mine",
             "laguna models experts laguna-xs src/app.py README.md",
@@ -57,12 +56,14 @@ def make_parser() -> Parser:
     )
     action.add_argument("--installed", action="store_true", help="only what is installed")
     action.add_json()
+    model_search.declare(actions)
     action = actions.add("show", _show, "Print what is known of a model.")
     action.add_argument("model", metavar="NAME|PATH")
     action.add_json()
     action = actions.add("pull", _pull, "Fetch a model. Continues an interrupted download.")
     action.add_argument("model", metavar="NAME|URL", nargs="?",
-                        help="default: the recommended model for this machine")  # fmt: skip
+                        help="default: the model that suits this machine; of NAME, the "
+                        "quantisation that does, unless it is NAME:QUANTISATION")  # fmt: skip
     action.add_argument("--from", dest="origin", metavar="PATH|URL",
                         help="fetch from this mirror or directory")  # fmt: skip
     action.add_argument("--offline", action="store_true", help="use no network")
@@ -120,10 +121,16 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
         mark = "*" if row["name"] == chosen else ""
         what = row["about"] + (f" (also: {names})" if names else "")
         size = gigabytes(row["size"]) if row["size"] else ""
-        table.append((mark, row["name"], size, row["state"], what))
+        if row["state"] == "not installed" and ":" in row["name"]:
+            continue
+        table.append((mark, row["name"], size, row["state"], what + row["also"]))
     _print_table(table)
     if chosen:
         write_line("\n* is used when no model is named.")
+    if not options.installed:
+        write_line(
+            "\nuntried: laguna has not run these weights. `laguna models show NAME` says more."
+        )
     for name, error in problems.items():
         sys.stderr.write(f"laguna: provider {name}: {visible(str(error))}\n")
     return ExitCode.DONE
@@ -170,14 +177,22 @@ def _row(
         "size": size,
         "state": state,
         "about": about or (f"from {installed.linked}" if installed and installed.linked else ""),
+        "also": _also(known) if known and recommended and installed is None else "",
         "sha256": sha256,
         "path": str(installed.path) if installed else None,
     }
 
 
+def _also(known: Catalogued) -> str:
+    """What a row says of a model's quantisations, its own first, and whether it was tried."""
+    kinds = [file.quantization.lower() for file in known.entry.files]
+    others = f"; {', '.join(kinds)}" if len(kinds) > 1 else ""
+    return others + ("" if known.entry.tried else "; untried")
+
+
 def _server_row(name: str, about: str) -> dict[str, Any]:
     return {"name": name, "aliases": [], "size": 0, "state": "on a server", "about": about,
-            "sha256": None, "path": None}  # fmt: skip
+            "also": "", "sha256": None, "path": None}  # fmt: skip
 
 
 def _chosen(config: Config, store: Store) -> str | None:
@@ -198,7 +213,7 @@ def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
         if options.json:
             write_json(facts)
         else:
-            _print_table([(key, _text(value)) for key, value in facts.items() if value])
+            _print_table(_rows(facts))
         return ExitCode.DONE
     installed = None if is_path(name) else store.find(name)
     known = None if is_path(name) else load_catalogue().find(name)
@@ -214,10 +229,17 @@ def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
             "parameters": f"{entry.parameters / 1e9:.1f} billion",
             "active": f"{entry.active / 1e9:.1f} billion a token",
             "context": entry.context,
+            "format": entry.format,
+            "tried": entry.tried,
+            "quality": [figure.model_dump() for figure in entry.quality],
+            "quantizations": model_search.quants_text(entry),
             "quantization": file.quantization,
             "file": file.file,
             "size": gigabytes(file.size),
-            "sha256": file.sha256 or store.recorded(known.name) or "recorded at first download",
+            "sha256": file.sha256
+            or list(file.part_sha256)
+            or store.recorded(known.name)
+            or "unknown: recorded at first download",
             "sampling": entry.sampling.model_dump(),
             "sources": [source.model_dump(exclude_none=True) for source in file.sources],
         }
@@ -231,8 +253,11 @@ def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
     if options.json:
         write_json(facts)
         return ExitCode.DONE
-    shown = [(key, _text(value)) for key, value in facts.items() if value not in ("", None)]
-    _print_table(shown)
+    if known:
+        facts["tried"] = "yes" if known.entry.tried else "no: laguna is untried with these weights"
+        figures = [f"{figure}: {figure.source}" for figure in known.entry.quality]
+        facts["quality"] = figures or "unknown"
+    _print_table(_rows(facts))
     return ExitCode.DONE
 
 
@@ -256,11 +281,7 @@ def _header_facts(header: GgufHeader) -> dict[str, Any]:
 
 def _pull(options: argparse.Namespace, config: Config, store: Store) -> int:
     with TransferLine(quiet=options.quiet) as line:
-        name = options.model or _recommended(line)
-        known = load_catalogue().find(name)
-        if known and not _fits(known):
-            memory = gib(machine_memory().total)
-            line.notice(f"{known.name} will not fit in this machine's {memory} of memory")
+        name = options.model or _recommended()
         try:
             done = pull(
                 name,
@@ -278,16 +299,15 @@ def _pull(options: argparse.Namespace, config: Config, store: Store) -> int:
     return ExitCode.DONE
 
 
-def _recommended(line: TransferLine) -> str:
-    best = load_catalogue().get(DEFAULT)
-    name = DEFAULT if _fits(best) else STARTER
-    line.notice(f"{name} suits this machine ({gib(machine_memory().total)} of memory)")
-    return name
-
-
-def _fits(known: Catalogued) -> bool:
-    room = machine_memory().total + sum(card.free for card in gpus())
-    return fit.estimate(known, min(_RECOMMENDED_CONTEXT, known.entry.context)).total <= room
+def _recommended() -> str:
+    room = machine_room()
+    choice = recommended(room)
+    if choice is None:
+        raise ModelError(
+            f"no model suits this machine: a model can take {gib(room)} of its memory",
+            hint="Use a server's model: docs/servers.md. Or name one: laguna models pull starter",
+        )
+    return choice.chosen.entry.name
 
 
 def _import(options: argparse.Namespace, config: Config, store: Store) -> int:
@@ -359,9 +379,18 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         write_line("  ".join(cells).rstrip())
 
 
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """A row for each fact that is known, and one for each item of a list."""
+    rows = []
+    for key, value in facts.items():
+        items = value if isinstance(value, list) else [value]
+        names = [key, *[""] * len(items)]
+        rows += [(name, _text(item)) for name, item in zip(names, items, strict=False)
+                 if item not in ("", None)]  # fmt: skip
+    return rows
+
+
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
-    if isinstance(value, list):
-        return "; ".join(_text(item) for item in value)
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item != "")
     return str(value)

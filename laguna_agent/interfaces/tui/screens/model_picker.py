@@ -204,9 +204,9 @@ def other_choices() -> list[Choice]:
 
 def available_memory() -> int:
     """Bytes of memory that a model could use on this machine."""
-    from laguna_agent.models.sizing.hardware import gpus, machine_memory
+    from laguna_agent.models.sizing.quant_choice import machine_room
 
-    return machine_memory().total + sum(card.free for card in gpus())
+    return machine_room()
 
 
 def first_run_picker(memory: int, found: Sequence[FoundServer] = ()) -> tuple[Picker, str]:
@@ -215,11 +215,13 @@ def first_run_picker(memory: int, found: Sequence[FoundServer] = ()) -> tuple[Pi
     Models of servers that were `found` running here come first: they need no download.
     """
     from laguna_agent.models.catalogue import DEFAULT, STARTER, load_catalogue
-    from laguna_agent.models.sizing import fit
+    from laguna_agent.models.sizing.quant_choice import choose_quant
 
     catalogue = load_catalogue()
     best, starter = catalogue.get(DEFAULT), catalogue.get(STARTER)
-    fits = fit.estimate(best, 32_768).total <= memory
+    choice = choose_quant(best.entry, memory)
+    fits = choice is not None
+    best = choice.chosen if choice else best
     models, abouts = (best, starter), ("the model laguna is made for", "small, for a first try")
     titles = [model.entry.title for model in models]
     names = [title.partition(", by ")[0] for title in titles]
