@@ -75,12 +75,7 @@ def report_lines(report: dict[str, Any], width: int, *, colour: bool) -> list[st
         lines += ["", *textwrap.wrap(visible(about), width)]
         drawn = map_of(text, layers, width)
         lines += [drawn.heading.rstrip(), *_drawn(drawn, colour=colour)]
-        lines.append(drawn.legend())
-        if drawn.experts_per_column > 1:
-            lines += textwrap.wrap(
-                f"A column is {drawn.experts_per_column} experts, shown as the busiest of them.",
-                width,
-            )
+        lines += [drawn.legend(), *textwrap.wrap(drawn.note(), width)]
     if report["agreement"]:
         lines += ["", "How much the texts' routing agrees:"]
     for pair in report["agreement"]:

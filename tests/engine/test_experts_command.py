@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from laguna_agent import cli
@@ -62,7 +64,9 @@ def test_a_narrow_terminal_without_colour_shows_the_map(
     shown = capsys.readouterr()
     assert max(map(len, shown.out.splitlines())) <= 40
     assert "\x1b" not in shown.out
-    assert len(re.findall(r"^ [123] [ ·░▒▓█]{16} +\d+% +\d+$", shown.out, re.MULTILINE)) == 6
+    assert (
+        len(re.findall(r"^ [123] [ ·░▒▓█]{16} +\d+% +\d+ +[\d.]+$", shown.out, re.MULTILINE)) == 6
+    )
     assert "40 of" in shown.err
 
 
@@ -100,4 +104,23 @@ def test_a_map_of_many_experts_fits_and_keeps_the_busiest() -> None:
     drawn = heat_map([1, 20, 300], load, [("9%", "0")] * 3, ("tenth", "unused"), 40)
     assert all(len(f"{row.layer:>3} {row.cells}{row.figures}") <= 40 for row in drawn.rows)
     assert [max(row.shades) for row in drawn.rows] == [2, 5, 2]
-    assert drawn.rows[1].shades.index(5) == 100 // drawn.experts_per_column
+    assert drawn.rows[1].shades.index(5) == 100 * len(drawn.rows[1].shades) // 256
+    assert "░ 1" in drawn.legend()
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 160, 300])
+def test_columns_of_many_experts_still_differ(width: int) -> None:
+    """As in a real model: a few of 256 experts get many times the even share, many get little."""
+    load = np.random.default_rng(1).dirichlet(np.full(256, 0.6), 39).tolist()
+    figures = [("40%", "50", "7.00")] * 39
+    drawn = heat_map(range(1, 40), load, figures, ("tenth", "unused", "bits"), width)
+    assert all(len(f"{row.layer:>2} {row.cells}{row.figures}") <= width for row in drawn.rows)
+    assert len(drawn.legend()) <= 40
+    cells = "".join(row.cells for row in drawn.rows)
+    assert len(drawn.rows[0].cells) >= min(256, 2 * width // 3)
+    assert cells.count("█") <= len(cells) / 10
+    assert max(Counter(cells).values()) <= 0.6 * len(cells)
+    # No column holds so few experts that it is always lighter than the others.
+    last = [row.shades[-1] for row in drawn.rows]
+    assert sum(last) / 39 > 0.8 * sum(sum(row.shades) for row in drawn.rows) / len(cells)
+    assert ("up to" in drawn.note()) == (width < 256)

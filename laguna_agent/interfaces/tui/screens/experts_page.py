@@ -63,8 +63,7 @@ def _map(
             line.append(cell, colours[shade])
         lines.append(line.append(row.figures))
     lines.append(Text(drawn.legend(), style=p.muted))
-    if drawn.experts_per_column > 1:
-        note = f"A column is {drawn.experts_per_column} experts, shown as the busiest of them."
+    if note := drawn.note():
         lines.append(Text(note, style=p.muted))
     return lines
 
