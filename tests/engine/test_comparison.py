@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 from laguna_agent import cli
 from laguna_agent.config import EngineConfig
+from laguna_agent.interfaces.commands.command_line import run_async
 from laguna_agent.models.comparison import comparison
 from laguna_agent.models.comparison.comparison import Variant, built_in_texts, compare
 from laguna_agent.models.comparison.estimates import (
@@ -22,6 +26,7 @@ from laguna_agent.models.comparison.estimates import (
     straying,
 )
 from laguna_agent.models.gguf import read_header
+from laguna_agent.paths import data_dir
 from support.quantised import Q5_K_M, requantise, shuffle_experts
 from support.synthetic import deep_laguna, dense_laguna, tiny_laguna
 
@@ -157,6 +162,37 @@ def test_what_cannot_be_compared_is_named(
     shown = capsys.readouterr()
     assert message in shown.err
     assert not shown.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_folder_behind(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    folders: list[Path] = []
+
+    async def load(*_: object, **__: object) -> None:
+        folders.extend(data_dir().glob("compare-*"))
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(comparison, "open_engine", load)
+    assert run(str(tiny_laguna()), str(dense_laguna())) == 130
+    assert len(folders) == 1
+    assert not folders[0].exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        return "done"
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_async(work()) == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_intervals_hold_what_they_promise() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from laguna_agent.byte_sizes import gib
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
+    run_async,
     write_json,
     write_line,
     write_progress,
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError("--save and --against are for models on this machine")
         from laguna_agent.interfaces.commands.bench_server import bench_server
 
-        return asyncio.run(
+        return run_async(
             bench_server(
                 options.provider,
                 config,
@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
                     write_line(_compared(report, before))
             write_line(_line(figure, before))
 
-    report = asyncio.run(
+    report = run_async(
         measure(
             path,
             config=engine,

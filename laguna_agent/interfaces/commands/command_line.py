@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from laguna_agent.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,6 +106,38 @@ def repository(options: argparse.Namespace) -> Path:
     root = repository_root(directory)
     distrust(root)
     return root
+
+
+def run_async(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` like asyncio.run, but SIGTERM and SIGHUP end it as Ctrl+C does: KeyboardInterrupt
+    is raised once it has cleaned up."""
+    import asyncio
+    import signal
+    from contextlib import suppress
+
+    stopped = False
+
+    async def run() -> _T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            if task is not None:
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                with suppress(NotImplementedError, RuntimeError):
+                    loop.add_signal_handler(number, stop)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def confirm(question: str, *, hint: str) -> bool:

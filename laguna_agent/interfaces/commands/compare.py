@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Actions,
+    run_async,
     whole_number,
     write_json,
     write_line,
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, config: Config, store: Store) -> int:
         texts = dict(read_text(given, number) for number, given in enumerate(options.text, 1))
     depths = options.depths or ([0, 4096] if options.kv else [0])
     variants = _variants(options, config, store, depths)
-    report = asyncio.run(
+    report = run_async(
         compare(
             variants,
             _reference(options.reference, variants),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import load_config
 from laguna_agent.errors import ExitCode
-from laguna_agent.interfaces.commands.command_line import Parser, write_line
+from laguna_agent.interfaces.commands.command_line import Parser, run_async, write_line
 from laguna_agent.interfaces.headless import run_task
 from laguna_agent.paths import repository_state_dir
 from laguna_agent.policy.environment import Inheritance
@@ -43,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     options = make_parser().parse_args(argv)
     directory = Path(tempfile.mkdtemp(prefix="laguna-demo-")).resolve()
     try:
-        return int(asyncio.run(_demo(directory, options.model)))
+        return int(run_async(_demo(directory, options.model)))
     finally:
         if options.keep:
             write_line(f"\nThe copy is kept in {directory}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import platform
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from laguna_agent.errors import ExitCode, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Parser,
+    run_async,
     whole_number,
     write_json,
     write_line,
@@ -124,7 +124,7 @@ def _run(options: argparse.Namespace, suite: Suite) -> int:
             _say(f"{task.name} is left out: {', '.join(task.missing)} is missing")
     progress = _Progress(total=len(plan.attempts()), done=list(done), jobs=plan.jobs)
     try:
-        asyncio.run(run_suite(plan, folder, done, progress.show))
+        run_async(run_suite(plan, folder, done, progress.show))
     except KeyboardInterrupt:
         _say(f"interrupted; the same command with --out {folder} goes on")
         return ExitCode.INTERRUPTED
@@ -220,7 +220,7 @@ def _check_suite(suite: Suite) -> int:
             wrong.append(name)
         write_line(f"{name}: {visible(problem) or 'fails at the start, passes when solved'}")
 
-    asyncio.run(check_suite(suite, on_problem))
+    run_async(check_suite(suite, on_problem))
     if wrong:
         _say(f"{len(wrong)} of {len(suite.tasks)} tasks are wrong: {', '.join(wrong)}")
         return ExitCode.FAILED

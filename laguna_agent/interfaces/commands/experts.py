@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from laguna_agent.errors import ExitCode, LagunaError, UsageError
 from laguna_agent.interfaces.commands.command_line import (
     Actions,
+    run_async,
     whole_number,
     write_json,
     write_line,
@@ -55,9 +55,7 @@ def _run(options: argparse.Namespace, config: Config, store: Store) -> int:
     model = resolve(options.model, config, store=store)
     header = read_header(model.path)
     require_experts(model.name, header)
-    routings = asyncio.run(
-        _measure(model.path, model.sha256, header, config, texts, options.tokens)
-    )
+    routings = run_async(_measure(model.path, model.sha256, header, config, texts, options.tokens))
     report = make_report(model.name, routings)
     if options.html:
         from laguna_agent.interfaces.commands.experts_page import page
