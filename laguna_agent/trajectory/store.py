@@ -10,6 +10,8 @@ Appending costs the same however long the session is. One process appends at a t
 directory, or `lock` in it where the file system has no locks);
 others may read meanwhile. When a line cannot be written whole (disk full, read-only), its bytes
 are removed again and LagunaError is raised: a turn that cannot be recorded stops.
+
+Over 400 lines because what is written and what a reader may then rely on are one promise.
 """
 
 from __future__ import annotations
