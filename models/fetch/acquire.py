@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.errors import ModelError, UsageError
-from laguna_agent.models.catalogue import Catalogued, HubSource, UrlSource, load_catalogue
+from laguna_agent.models.catalogue import HUB, Catalogued, HubSource, UrlSource, load_catalogue
 from laguna_agent.models.fetch.download import Fetcher, HttpSource, OnNotice, PathSource, fetch
 from laguna_agent.models.fetch.local_models import find_local
 from laguna_agent.models.fetch.partial_download import (
@@ -45,6 +45,7 @@ def pull(
     sources. `trust_new` replaces the digest recorded at an earlier download by the new one. Raises
     ModelError.
     """
+    name = _of_file(name)
     known = None if _is_url(name) else _known(name, store, origin, trust_new, on_notice)
     file = known.file.file if known else first_part(_file_of(name))
     called = known.name if known else catalogue_name(file) or slug(Path(file).stem)
@@ -155,7 +156,7 @@ def _sizes_of_parts(
         except SourceError as error:
             raise ModelError(
                 f"{called} cannot be fetched: of its {len(parts)} files, number {number} "
-                f"({part.name}) is missing: {source.label} {error}",
+                f"({part.name}) cannot be had: {source.label} {error}",
                 hint="Nothing was fetched.",
             ) from None
     total = sum(size or 0 for size in sizes)
@@ -283,6 +284,18 @@ def _address(origin: str, file: str) -> str:
 
 def _is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
+
+
+def _of_file(name: str) -> str:
+    """The address of a file of the model hub where that of its page is given; else `name`."""
+    for hub in (os.environ.get("HF_ENDPOINT") or HUB, HUB, "https://hf.co"):
+        start = hub.rstrip("/") + "/"
+        if name.startswith(start):
+            owner, _, rest = name.removeprefix(start).partition("/")
+            repository, _, rest = rest.partition("/")
+            if rest.startswith("blob/"):
+                return f"{start}{owner}/{repository}/resolve/{rest.removeprefix('blob/')}"
+    return name
 
 
 def _file_of(url: str) -> str:

@@ -170,6 +170,7 @@ class HttpSource:
                     with client.stream(method, self.url, headers=self._headers()) as response:
                         length = response.headers.get("content-length", "")
                         if response.status_code == 200:
+                            _refuse_page(response)
                             return int(length) if length.isdigit() else None
                 raise SourceError(_refusal(response.status_code))
         except httpx.TransportError as error:
@@ -223,6 +224,7 @@ class HttpSource:
             return None
         if status not in (200, 206):
             raise SourceError(_refusal(status))
+        _refuse_page(response)
         length = response.headers.get("content-length", "")
         total = int(length) if length.isdigit() else None
         if status == 206:
@@ -288,6 +290,12 @@ def _client(url: str) -> httpx.Client:
         verify=certificates(),
         trust_env=False,
     )
+
+
+def _refuse_page(response: httpx.Response) -> None:
+    """Raise SourceError for a web page, as a site has for a file or where one must sign in."""
+    if response.headers.get("content-type", "").startswith("text/html"):
+        raise SourceError("sends a web page, not a file")
 
 
 def _refusal(status: int) -> str:

@@ -31,6 +31,8 @@ class FileServer:
     asked: list[dict[str, str]] = field(default_factory=list)
     redirect: str = ""
     """The target of a redirect for every request."""
+    redirects: dict[str, str] = field(default_factory=dict)
+    """Targets of redirects by the name that a path ends in."""
     url: str = ""
 
 
@@ -50,9 +52,10 @@ def serving(data: bytes) -> Iterator[FileServer]:
                     **{k.lower(): v for k, v in self.headers.items()},
                 }
             )
-            if state.redirect:
+            name = self.path.partition("?")[0].rpartition("/")[2]
+            if target := state.redirect or state.redirects.get(name):
                 self.send_response(302)
-                self.send_header("Location", state.redirect)
+                self.send_header("Location", target)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -64,7 +67,7 @@ def serving(data: bytes) -> Iterator[FileServer]:
                 return
             data = state.data
             if state.files:
-                data = state.files.get(self.path.partition("?")[0].rpartition("/")[2], b"")
+                data = state.files.get(name, b"")
             if not data:
                 self.send_error(404)
                 return
