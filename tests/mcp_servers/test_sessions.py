@@ -97,6 +97,14 @@ async def test_a_tool_is_found_described_and_called(run: Any) -> None:
     assert forms[-1]["properties"]["arguments"]["required"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["test_add", "test.add", "add", " TEST / add"])
+async def test_a_tool_is_meant_by_its_name_with_other_marks(run: Any, name: str) -> None:
+    found = mcp("search", name="numbers to add")
+    called = mcp("call", name=name, arguments={"a": 1, "b": 2})
+    events, _ = await run(found, called, approver=Person())
+    assert [result.content for result in results_of(events)][1:] == ["3"]
+
+
 async def test_servers_add_one_short_declaration_and_none_without_servers(run: Any) -> None:
     _, without = await run(flags={"memory": {"enabled": True}})
     _, one = await run()

@@ -167,7 +167,8 @@ class McpServers:
 
     def named(self, tool: str) -> tuple[McpServer, str]:
         """The server and the tool that `SERVER/TOOL` names; the server may be left out where only
-        one has such a tool. Raises ServerError, with what there is."""
+        one has such a tool, and the slash may be another mark, as in the names of declared tools.
+        Raises ServerError, with what there is."""
         server, slash, name = tool.strip().partition("/")
         if slash and server in self.by_name:
             return self.by_name[server], name
@@ -175,6 +176,14 @@ class McpServers:
             found = [one for one in self.by_name.values() if server in one.offers]
             if len(found) == 1:
                 return found[0], server
+        meant = [
+            (one, name)
+            for one in self.by_name.values()
+            for name in one.offers
+            if _folded(f"{one.name}/{name}") == _folded(tool)
+        ]
+        if len(meant) == 1:
+            return meant[0]
         known = [f"{one.name}/{name}" for one in self.by_name.values() for name in one.offers]
         near = difflib.get_close_matches(tool, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"the servers are: {', '.join(self.by_name)}"
@@ -236,6 +245,11 @@ async def permitted(actions: Sequence[Action], permit: Permit) -> str | None:
 
 def _never(name: str) -> bool:
     return False
+
+
+def _folded(name: str) -> str:
+    """A name without its marks, which models confuse."""
+    return re.sub(r"[\W_]+", " ", name).strip().casefold()
 
 
 def _score(words: set[str], name: str, description: str) -> float:
