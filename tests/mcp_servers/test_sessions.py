@@ -105,6 +105,14 @@ async def test_a_tool_is_meant_by_its_name_with_other_marks(run: Any, name: str)
     assert [result.content for result in results_of(events)][1:] == ["3"]
 
 
+async def test_a_search_with_arguments_is_told_how_to_call(run: Any) -> None:
+    search = mcp("search", name="numbers to add", arguments={"a": 1, "b": 2})
+    events, _ = await run(search, approver=Person())
+    [found] = results_of(events)
+    call = '{"op":"call","name":"test/add","arguments":{"a":1,"b":2}}'
+    assert found.content.splitlines()[-1] == f"Nothing was called. To call test/add: {call}"
+
+
 async def test_servers_add_one_short_declaration_and_none_without_servers(run: Any) -> None:
     _, without = await run(flags={"memory": {"enabled": True}})
     _, one = await run()

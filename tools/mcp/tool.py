@@ -67,7 +67,7 @@ class McpTool:
         try:
             match arguments.op:
                 case "search":
-                    return await self._search(arguments.name, context)
+                    return await self._search(arguments.name, arguments.arguments, context)
                 case "describe":
                     return await self._describe(arguments.name, context)
                 case "call":
@@ -76,7 +76,7 @@ class McpTool:
         except ServerError as error:
             return ToolResult(ok=False, content=str(error), summary="failed")
 
-    async def _search(self, query: str, context: ToolContext) -> ToolResult:
+    async def _search(self, query: str, given: dict[str, Any], context: ToolContext) -> ToolResult:
         problems = await self.servers.start_unknown(context.permit)
         found, count = self.servers.search(query)
         lines = [f"{name}: {offer.first_line}" for name, offer in found]
@@ -88,6 +88,10 @@ class McpTool:
             lines.insert(0, "No tool has these words. The servers:")
         elif count > len(found):
             lines.append(f"[{count - len(found)} more fit; use other words]")
+        if found and given:  # small models search when they mean to call
+            name = found[0][0]
+            wanted = schema_text({"op": "call", "name": name, "arguments": given})
+            lines.append(f"Nothing was called. To call {name}: {wanted}")
         return ToolResult(
             ok=bool(found) or not problems,
             content="\n".join([*lines, *problems]),
