@@ -137,9 +137,8 @@ def _gain(chosen: Catalogued, larger: Catalogued) -> str:
     if loss and all(kind in loss.divergence for kind in kinds):
         now, then = (loss.divergence[kind] for kind in kinds)
         return (
-            f"its replies would stray {now / then:.1f} times less from the full model's, by a "
-            f"divergence of {then:.3f}, not {now:.3f} (llama.cpp's measurement of {loss.model}; "
-            "untried on this model)"
+            f"in llama.cpp's measurement of {loss.model} its predictions stray by {then:g} from "
+            f"the full model's, not {now:g} (KL divergence); untried on this model"
         )
     bits = [8 * one.file.size / one.entry.parameters for one in (chosen, larger)]
     return f"{bits[1]:.1f} bits a weight, not {bits[0]:.1f}; what that brings is untried"

@@ -110,6 +110,7 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
     rows.sort(key=lambda row: row["name"] != chosen)
     if options.json:
         shown = {name: str(error) for name, error in problems.items()}
+        rows = [{key: row[key] for key in row if key != "also"} for row in rows]
         write_json({"models": rows, "default": chosen, "problems": shown})
         return ExitCode.DONE
     if not rows:
@@ -131,6 +132,7 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
         write_line(
             "\nuntried: laguna has not run these weights. `laguna models show NAME` says more."
         )
+        write_line("laguna models pull NAME  fetches the quantisation that suits this machine.")
     for name, error in problems.items():
         sys.stderr.write(f"laguna: provider {name}: {visible(str(error))}\n")
     return ExitCode.DONE
@@ -184,8 +186,9 @@ def _row(
 
 
 def _also(known: Catalogued) -> str:
-    """What a row says of a model's quantisations, its own first, and whether it was tried."""
-    kinds = [file.quantization.lower() for file in known.entry.files]
+    """What a row says of a model's quantisations, the smallest first, and whether it was tried."""
+    files = sorted(known.entry.files, key=lambda file: file.size)
+    kinds = [file.quantization.lower() for file in files]
     others = f"; {', '.join(kinds)}" if len(kinds) > 1 else ""
     return others + ("" if known.entry.tried else "; untried")
 
