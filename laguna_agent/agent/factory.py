@@ -176,7 +176,6 @@ def make_gate(
         sandboxed=False,
         network=network,
         trusted=settings.trusted,
-        interactive=settings.interactive,
         state_dirs=[session_dir],
         offline=config.offline,
         repository_rules=repository_rules(root),

@@ -257,7 +257,7 @@ def _program(command: str, cwd: Path, *, confined: bool) -> str:
     if not os.path.isfile(found):
         raise UsageError(
             f"{command} is not found",
-            hint=f"PATH is {os.environ.get('PATH', '')}. An absolute path always works.",
+            hint="Install it, or name it by its absolute path.",
         )
     return found
 

@@ -70,7 +70,6 @@ class Gate:
         sandboxed: bool,
         network: bool,
         trusted: bool,
-        interactive: bool,
         state_dirs: Sequence[Path] = (),
         offline: bool = False,
         search_path: str | None = None,
@@ -83,7 +82,6 @@ class Gate:
         self.sandboxed = sandboxed
         self.network = network
         self.trusted = trusted
-        self.interactive = interactive
         self.offline = offline
         self._root = os.fspath(self.workspace)
         self.rule_set = RuleSet(rules, repository_rules, session_rules)

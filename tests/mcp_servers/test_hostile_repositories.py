@@ -107,7 +107,6 @@ def test_without_a_sandbox_a_server_is_asked_about_before_it_starts(
         sandboxed=False,
         network=False,
         trusted=True,
-        interactive=True,
     )
     assert gate.decide(action, tool="mcp").verdict == "ask"
     own = make(command="python3", sandbox=False, origin="user", inside=none)

@@ -73,7 +73,6 @@ def make_gate(workspace: Path) -> Callable[..., Gate]:
     ) -> Gate:
         options: dict[str, object] = {
             "trusted": False,
-            "interactive": False,
             "search_path": os.environ["PATH"],
             **more,
         }

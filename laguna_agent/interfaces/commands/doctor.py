@@ -103,7 +103,6 @@ def explain(options: argparse.Namespace) -> int:
             sandboxed=choice.confined,
             network=network,
             trusted=trusted,
-            interactive=True,
             offline=config.offline,
             repository_rules=repository_rules(root),
         )
