@@ -430,5 +430,5 @@ if [ "$demo" = yes ]; then
     "$venv/bin/laguna" models pull starter
     "$venv/bin/laguna" demo
 elif [ "$dev" = no ]; then
-    say "Next: laguna models pull starter (1.1 GB, any machine) or laguna models pull laguna-xs-2.1 (20 GB)"
+    say "Next: laguna models pull starter (1.1 GB, any machine) or laguna models pull laguna-xs-2.1 (16 to 36 GB, as fits)"
 fi
