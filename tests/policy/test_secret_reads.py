@@ -49,7 +49,7 @@ bat .env
 less .env
 vim -es .env
 cp .env notes.txt
-cp .env /tmp/x
+cp .env /tmp/copy-of-a-secret
 mv .env notes.txt
 install -m 644 .env notes.txt
 tar czf x.tgz .env
