@@ -175,7 +175,7 @@ def _no_api(endpoint: Endpoint, how: str) -> NotAnApiError:
 def _unreachable(endpoint: Endpoint, error: Exception) -> ModelError:
     from laguna_agent.models.http_client import proxy_for, without_password
     from laguna_agent.models.servers.sse import reason_of
-    from laguna_agent.models.servers.tries import hopeless
+    from laguna_agent.models.servers.tries import hopeless, unreachable
 
     proxy = proxy_for(endpoint.address)
     known = hopeless(error, endpoint.shown, without_password(proxy) if proxy else None)
@@ -186,13 +186,11 @@ def _unreachable(endpoint: Endpoint, error: Exception) -> ModelError:
     text = reason_of(error)
     if _NO_HOST.search(text):
         return ModelError(f"there is no host {host}", hint="Is the name spelled right?")
-    if "refused" in text.lower() or "all connection attempts failed" in text.lower():
-        return ModelError(
-            f"nothing listens at {endpoint.shown}", hint="Is the server running, at this port?"
-        )
     if "disconnected" in text.lower() or "illegal" in text.lower():
         return OtherSchemeError(
             f"{endpoint.shown} does not speak http: {text}",
             hint="Its address may begin with https://, or it is another program.",
         )
-    return ModelError(f"no connection to {endpoint.shown}: {text}")
+    why = unreachable(endpoint.shown, text)
+    hint = "Is the server running, at this port?" if why.startswith("nothing listens") else None
+    return ModelError(why, hint=hint)

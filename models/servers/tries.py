@@ -98,7 +98,7 @@ class Tries:
         if isinstance(error, RefusedRequestError):
             return f"the server failed with HTTP {error.status}: {error}".removesuffix(": ")
         place = f"the proxy {self._proxy}" if self._at_proxy(error) else self._url
-        return f"no connection to {place}: {reason_of(error)}"
+        return unreachable(place, reason_of(error))
 
     def _at_proxy(self, error: Exception) -> bool:
         """Whether the connection to the proxy failed, not that to the server."""
@@ -111,6 +111,13 @@ class Tries:
         if isinstance(error, StreamBrokenError | RefusedRequestError):
             hint = "The server's log may say why."
         return ModelError(f"the model server gave no reply: {self.reason(error)}", hint=hint)
+
+
+def unreachable(place: str, reason: str) -> str:
+    """Why nothing could be sent to `place`, in a clause; `reason` is the client's word for it."""
+    if "refused" in reason.lower() or "all connection attempts failed" in reason.lower():
+        return f"nothing listens at {place}"
+    return f"no connection to {place}: {reason}"
 
 
 def hopeless(error: Exception, url: str, proxy: str | None) -> LagunaError | None:

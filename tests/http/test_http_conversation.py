@@ -347,7 +347,7 @@ async def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_used() 
     conversation = await talk(server)
     with pytest.raises(ModelError) as raised:
         await collect(conversation)
-    assert f"no connection to {server.url}" in str(raised.value)
+    assert f"nothing listens at {server.url}" in str(raised.value)
     assert "Is the server running?" in str(raised.value)
 
     back = ModelServer(says_hi)

@@ -257,7 +257,7 @@ async def test_a_proxy_that_refuses_the_tunnel_is_named(monkeypatch: pytest.Monk
 async def test_a_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
     failure = await failure_of("http://box.example:8080/v1")
-    assert "no connection to the proxy http://127.0.0.1:9: " in failure
+    assert "nothing listens at the proxy http://127.0.0.1:9" in failure
     assert "NO_PROXY" in failure
     assert "secret" not in failure
 
