@@ -198,8 +198,11 @@ async def test_a_command_that_reads_keys_gets_the_terminal_and_gives_it_back(con
         await terminal.until(lambda: b"\x1b[?1049l\x1b[?25h" in terminal.output, "the release")
         await terminal.until(lambda: "$ read -rsn1 key" in terminal.left or
                              b"$ read -rsn1 key" in terminal.output, "its heading")  # fmt: skip
+        heading = terminal.output.rindex(b"$ read -rsn1 key")
         terminal.type("z")
         await terminal.shows("✓ ! read -rsn1 key")
+        begun = terminal.output.index(b"\x1b[?1049h", heading)
+        assert b"\x1b[?1049l" not in terminal.output[heading:begun], "moves the shell's cursor"
         terminal.type("half a thought")
         await terminal.shows("❯ half a thought")
         terminal.type("\x15and?\r")

@@ -49,8 +49,9 @@ _END_S, _QUIET_S, _BACKGROUND_S = 1.0, 0.02, 0.5
 _CURSOR_MOVED = re.compile(rb"\x1b\[[0-9;]*[Hf]")
 """To a place on the screen: a program such as `top` draws without another screen."""
 _SCREEN = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
+_MAIN_SCREEN = "\x1b[?1049l"
 _RESET = (
-    "\x1b[?1049l\x1b[?1l\x1b>\x1b[?25h\x1b[0m\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l"
+    "\x1b[?1l\x1b>\x1b[?25h\x1b[0m\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l"
     "\x1b[?1004l\x1b[?2004l\x1b[r\r\n"
 )
 """Undoes what a program that was killed may have left in the terminal."""
@@ -70,7 +71,7 @@ class ShellCommand:
         self._replay = b""
         self._unshown = ""
         self._attached = False
-        self._full_screen = False
+        self._full_screen = self._other_screen = False
         self.drew_screen = False
         """Whether it used the whole screen, of which nothing is recorded."""
         self._begun_keys: float | None = None
@@ -180,7 +181,7 @@ class ShellCommand:
         kept, at = b"", 0
         for switch in _SCREEN.finditer(data):
             kept += b"" if self._full_screen else data[at : switch.start()]
-            self._full_screen = switch[1] == b"h"
+            self._full_screen = self._other_screen = switch[1] == b"h"
             self.drew_screen = True
             at = switch.end()
         kept += b"" if self._full_screen else data[at:]
@@ -275,9 +276,11 @@ class ShellCommand:
             while not pending and self._exchange(stdin, stdout):
                 pass
         finally:
-            self._attached = self._full_screen = False
+            # On the main screen already, it would take the cursor back to an older place.
+            left = _MAIN_SCREEN if self._other_screen else ""
+            self._attached = self._full_screen = self._other_screen = False
             with contextlib.suppress(OSError):
-                _write(stdout, _RESET.encode())
+                _write(stdout, (left + _RESET).encode())
             termios.tcsetattr(stdin, termios.TCSADRAIN, before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
