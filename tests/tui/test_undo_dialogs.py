@@ -35,7 +35,7 @@ async def test_undo_shows_what_it_does_and_redo_makes_it_again(drive, repository
         await ui.command("/undo")
         await ui.dialog(Question)
         await ui.choose("undo")
-        await ui.shows("restored calc.py; /redo makes the changes again")
+        await ui.shows("took back the changes in calc.py; /redo makes them again")
         assert ui.app.side_panel.changed_files.counts == {}
         assert path.read_text().startswith("# mine\n")
         assert "return a - b" in path.read_text()
@@ -71,7 +71,7 @@ async def test_several_turns_are_picked_at_once_or_an_older_one_alone(drive, rep
         await ui.shows("Undo “make new.py”")
         assert "calc.py" not in ui.shown
         await ui.choose("undo")
-        await ui.shows("restored new.py")
+        await ui.shows("took back the changes in new.py")
         assert not (repository / "new.py").exists()
         assert "return a + b" in path.read_text()
         await ui.command("/redo")
@@ -83,9 +83,15 @@ async def test_several_turns_are_picked_at_once_or_an_older_one_alone(drive, rep
         await ui.pilot.press("down", "enter")
         await ui.dialog(Question)
         await ui.choose("undo all 2")
-        await ui.shows("restored calc.py, new.py")
+        await ui.shows("took back the changes in calc.py, new.py")
         assert "return a - b" in path.read_text()
         assert not (repository / "new.py").exists()
+        await ui.command("/redo")
+        await ui.dialog(Picker)
+        await ui.pilot.press("enter")
+        await ui.dialog(Question)
+        await ui.shows("Redo “fix add” and 1 earlier turn")
+        await ui.pilot.press("escape")
 
 
 @pytest.mark.slow
@@ -119,7 +125,7 @@ async def test_rewind_goes_back_with_the_files_or_without(drive, repository):
         await ui.pilot.press("enter")
         await ui.dialog(Question)
         await ui.choose("conversation and files")
-        await ui.shows("restored calc.py; /redo makes the changes again")
+        await ui.shows("took back the changes in calc.py; /redo makes them again")
         assert "return a - b" in path.read_text()
         assert "Fixed." not in ui.shown
         assert "fix add" not in ui.conversations[-1].prompt

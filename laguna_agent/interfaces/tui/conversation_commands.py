@@ -100,7 +100,7 @@ class ConversationCommands:
         self._show_session(self._session)
         if choice.text:
             self._composer.put(choice.text)
-        files = f"; restored {', '.join(restored)}; /redo makes the changes again"
+        files = f"; took back the changes in {', '.join(restored)}; /redo makes them again"
         text = "rewound to before this message" + (files if restored else "")
         self._transcript_model.add_notice(text)
 
@@ -117,7 +117,7 @@ class ConversationCommands:
         names = ", ".join(item.path for item in taken.done)
         if names:
             redone = f"made the changes in {names} again; /undo takes them back"
-            undone = f"restored {names}; /redo makes the changes again"
+            undone = f"took back the changes in {names}; /redo makes them again"
             self._transcript_model.add_notice(redone if redo else undone)
         elif not taken.left:
             self._transcript_model.add_notice("the files are already as they should be")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from laguna_agent.agent.session import Session
-    from laguna_agent.tools.checkpoints.change import Planned, Step
+    from laguna_agent.tools.checkpoints.change import Origin, Planned, Step
 
 _FILES = 60
 """Files that a preview names."""
@@ -60,7 +60,8 @@ def _picker(app: App[Any], session: Session, found: Sequence[Step], *, redo: boo
 
     def row(step: Step) -> Text:
         when = datetime.fromtimestamp(step.time, UTC).isoformat()
-        return _row(age(when, now), len(step.files), step.origin.title)
+        title = step.origin.title + _earlier(step.origin)
+        return _row(age(when, now), len(step.files), title)
 
     async def preview(chosen: str) -> RenderableType:
         steps = found[: int(chosen) + 1]
@@ -87,10 +88,16 @@ async def _question(
 
 def _what(steps: Sequence[Step], *, redo: bool) -> str:
     """The turns, in words."""
-    title = one_line(steps[-1].origin.title) or f"turn {steps[-1].origin.number}"
+    origin = steps[-1].origin
+    title = one_line(origin.title) or f"turn {origin.number}"
     if len(steps) == 1:
-        return f"“{title}”"
+        return f"“{title}”{_earlier(origin)}"
     return f"{counted(len(steps), 'undo' if redo else 'turn')}, back to before “{title}”"
+
+
+def _earlier(origin: Origin) -> str:
+    """How many turns an undo took back besides the latest, whose title it has."""
+    return f" and {counted(len(origin.of) - 1, 'earlier turn')}" if len(origin.of) > 1 else ""
 
 
 def _row(when: str, files: int, title: str) -> Text:
