@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 from rich.text import Text
 from textual import events
 from textual.widgets import Input
 
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
+from laguna_agent.interfaces.tui.screens.pages import context_page
+from laguna_agent.interfaces.tui.themes import PALETTES
 from support.scenes import SceneApp
 
 
@@ -41,3 +46,15 @@ async def test_keys_that_arrive_together_in_a_line_are_handled_in_order(drive, k
         for key, character in (("home", None), ("d", "d")):
             line.post_message(events.Key(key, character))
         await ui.until(lambda: line.value == "dac", "the keys")
+
+
+@pytest.mark.parametrize("width", [36, 60, 100])
+def test_the_context_page_cuts_no_figure(width):
+    page = context_page(
+        {"instructions and context": 12_345, "chat format": 775}, 32_768, PALETTES["laguna"]
+    )
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(page._draw(width))
+    shown = console.export_text()
+    assert all(figure in shown for figure in ("12,345", "775", "19,648"))
+    assert max(map(len, shown.splitlines())) <= width

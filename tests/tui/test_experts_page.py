@@ -43,13 +43,17 @@ async def test_the_last_reply_is_shown_as_a_map(drive, monkeypatch, size):
 
 
 async def test_without_experts_or_a_reply_there_is_a_sentence(drive):
-    async with drive([Reply(text="an answer")], size=(100, 30)) as ui:
+    replies = [Reply(text="an answer"), Reply(text="another", token_ids=[7])]
+    async with drive(replies, size=(100, 30)) as ui:
         await ui.idle()
         await ui.command("/experts")
         await ui.shows("no reply yet")
         await ui.turn("look", "an answer")
         await ui.command("/experts")
-        await ui.shows("nothing to show")
+        await ui.shows("the model is on a server, which does not tell")
+        await ui.turn("look again", "another")
+        await ui.command("/experts")
+        await ui.shows("the model has no experts, or its last reply is no longer in the prompt")
 
 
 async def test_rates_are_those_of_the_reply_times_what_a_card_saves():

@@ -148,6 +148,7 @@ async def test_escape_postpones_the_choice_and_a_message_asks_again(drive, openi
         await ui.dialog(Picker)
         await ui.pilot.press("escape")
         await ui.shows("hello?")
+        assert ui.shown.count("no model yet") == 1
         assert ui.app.is_running
 
 

@@ -65,8 +65,8 @@ def test_output_is_folded_to_three_lines_and_a_count():
     entry = Entry("tool", title="make", name="shell", body="\n".join(OUTPUTS["compiler"][0]))
     entry.state = "ok"
     assert drawn(entry)[1:] == [
-        "  a.c:3:5: error: 'x' undeclared", "  cc -c y.c", "  make: *** [Makefile:2: a.o] Error 1",
-        "  … 39 more lines",
+        "  … 39 more lines", "  a.c:3:5: error: 'x' undeclared", "  cc -c y.c",
+        "  make: *** [Makefile:2: a.o] Error 1",
     ]  # fmt: skip
     entry.is_open = True
     assert len(drawn(entry)) == 1 + 42
@@ -89,8 +89,15 @@ def test_a_long_error_shows_its_first_errors_and_its_end():
     entry = Entry("tool", title="x", name="shell", body="\n".join(output), state="failed")
     shown = drawn(entry)
     assert len(shown) == 18
-    assert "a.c:1: error: first" in shown[1]
-    assert shown[-2:] == ["  make: Error 1", "  … 167 more lines"]
+    assert "a.c:1: error: first" in shown[2]
+    assert shown[-1] == "  make: Error 1"
+    assert shown.count("  … 167 more lines") == 1
+
+
+def test_the_count_stands_where_most_lines_are_left_out():
+    numbers = "\n".join(map(str, range(1, 201)))
+    entry = Entry("tool", title="seq", name="shell", body=numbers, state="ok")
+    assert drawn(entry)[1:] == ["  … 197 more lines", "  198", "  199", "  200"]
 
 
 @pytest.mark.parametrize("name", ["read", "search", "symbols"])

@@ -58,7 +58,7 @@ async def test_a_command_runs_between_the_messages_that_it_was_typed_between(dri
         await ui.send("alpha")
         await ui.shows("writing")
         await burst(ui, "!echo first", "/check true", "/new", "beta")
-        await ui.shows("after this turn: /new")
+        await ui.shows("after this: /new")
         assert not ui.app.agent.session.settings.check
         ui.gate.set()
         await ui.until(lambda: len(ui.conversations) == 2, "a new conversation")
@@ -157,7 +157,7 @@ async def test_what_waited_at_the_end_waits_for_the_user_at_the_next_start(drive
         await ui.send("go")
         await ui.shows("writing")
         await burst(ui, "!touch made", "beta")
-        await ui.shows("after this turn: beta")
+        await ui.shows("after this: beta")
     async with drive([Reply(text="fine")]) as ui:
         await ui.idle()
         await ui.shows("held: beta")

@@ -61,7 +61,7 @@ async def test_accepting_goes_on_in_the_mode_that_is_chosen(drive, repository):
         assert ui.shown.count("Run the tests.") == 1
         await ui.pilot.press("enter")
         assert card_of(ui).is_open, "Enter alone accepts nothing"
-        await ui.choose("accept (accept-edits)")
+        await ui.choose("accept-edits")
         await ui.shows("Fixed.")
         await ui.idle()
         assert not card_of(ui).is_open
@@ -90,7 +90,7 @@ async def test_the_plan_is_edited_in_the_composer(drive):
         assert ui.app.composer.text == "a draft"
         assert not ui.app.activity.busy, "an edited plan is not accepted yet"
         card_of(ui).row.focus()
-        await ui.choose("accept (ask)")
+        await ui.choose("ask")
         await ui.idle()
         assert "Carry out this plan:\n\n1. Delete calc.py." in ui.conversations[-1].prompt
 
@@ -145,7 +145,7 @@ async def test_a_queued_message_goes_before_the_plan_is_shown(drive):
 async def test_rewinding_before_the_acceptance_offers_the_plan_again(drive):
     async with drive([PLANNED, FIXED], plan=True) as ui:
         await planned(ui)
-        await ui.choose("accept (ask)")
+        await ui.choose("ask")
         await ui.shows("Fixed.")
         await ui.idle()
         await ui.command("/rewind")

@@ -118,6 +118,25 @@ async def test_what_does_not_work_is_said_and_never_written(drive, opening, conf
     assert Store().default is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("127.0.0.1:9", "nothing listens at http://127.0.0.1:9/v1"),
+        ("htp://127.0.0.1:9", "htp://127.0.0.1:9 is no address of a model server"),
+    ],
+)
+async def test_an_address_is_taken_from_the_search_with_enter_right_behind_it(
+    drive, opening, typed, told
+) -> None:
+    async with drive([Reply(text="x")], open_session=opening, size=WIDE) as ui:
+        await ui.dialog(Picker)
+        line = ui.app.screen.query_one("#search")
+        await ui.until(lambda: line.quiet.over, "the list was seen")
+        line.value = typed
+        await ui.pilot.press("enter")  # the list knows the address only a moment later
+        await ui.shows(told)
+
+
 async def test_escape_stops_a_server_that_does_not_answer(drive, opening, config_file) -> None:
     async def silent(exchange: Exchange) -> None:
         await asyncio.Event().wait()
@@ -274,7 +293,10 @@ async def test_the_picker_marks_the_model_in_use_and_keeps_it_when_another_fails
             await ui.idle()
             await ui.command("/model")
             await ui.dialog(Picker)
+            picker = ui.app.screen
+            assert picker.chosen == "box/m", "before its server has answered"
             await ui.shows("box/n")
+            assert picker.chosen == "box/m"
             [row] = [line for line in ui.shown.split("\n") if "box/m" in line and "in use" in line]
             assert "127.0.0.1" in row
             assert "attic/…" in ui.shown

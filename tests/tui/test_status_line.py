@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from laguna_agent.events import PlanStep, PlanUpdated, Reply
+from laguna_agent.interfaces.tui.widgets.choice_row import Choice
 from laguna_agent.interfaces.tui.widgets.status_line import current_branch
 from support.scenes import SceneApp
 from support.scripted import call
@@ -181,6 +182,7 @@ async def test_the_plan_is_above_the_composer_where_there_is_no_side_panel(size,
     app = SceneApp()
     async with app.run_test(size=size) as pilot:
         app.prepare()
+        app.activity.begin("working")
         app.happen(PlanUpdated(steps=PLAN_STEPS))
         await pilot.pause(0.1)
         shown = str(app.inline_plan.render()).splitlines() if app.inline_plan.display else []
@@ -195,3 +197,22 @@ async def test_the_plan_is_above_the_composer_where_there_is_no_side_panel(size,
         app.happen(PlanUpdated(steps=[PlanStep(text="a", status="done")]))
         await pilot.pause(0.1)
         assert not app.inline_plan.display, "a plan without open steps takes no room"
+
+
+async def test_a_plan_is_one_line_while_nothing_runs_and_none_beside_a_proposed_plan():
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.prepare()
+        app.activity.begin("working")
+        app.happen(PlanUpdated(steps=PLAN_STEPS))
+        await pilot.pause(0.1)
+        assert app.inline_plan.size.height == 6
+        app.activity.end()
+        await pilot.pause(0.1)
+        assert str(app.inline_plan.render()) == "Plan  6 of 12 done  ○ step 6"
+        app.plan_card.open("Plan", "1. Rest.", [Choice("keep", "keep planning")], focus=True)
+        await pilot.pause(0.1)
+        assert not app.inline_plan.display
+        app.plan_card.close()
+        await pilot.pause(0.1)
+        assert app.inline_plan.size.height == 1

@@ -113,7 +113,7 @@ async def test_sigkill_loses_no_typed_text(configured, laguna_home):
         terminal.type("go\r")
         await terminal.shows("I will now think")
         terminal.type("a first thing\x1b\r")
-        await terminal.shows("after this turn: a first thing")
+        await terminal.shows("after this: a first thing")
         terminal.type("half a thought")
         kept = ["half a thought", "a first thing"]
         await terminal.until(lambda: drafts(laguna_home) == [kept], "the draft")

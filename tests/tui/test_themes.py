@@ -286,7 +286,7 @@ async def test_nothing_is_shown_by_colour_alone(theme, scene):
     wanted = {
         "finished": ["✓ edit shop/cart.py", "✗ pytest -q test_cart.py", "─ done", " ask "],
         "asks_command": ["Run this command?", "❯", "enter confirms"],
-        "running": ["● pytest -x", "before the next step:", "after this turn:"],
+        "running": ["● pytest -x", "before the next step:", "after this:"],
         "sessions": ["enter chooses", "Resume a conversation"],
     }
     for text in wanted[scene]:

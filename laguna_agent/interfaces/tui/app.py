@@ -343,10 +343,12 @@ class LagunaApp(LayoutApp):
 
     def on_activity_line_begun(self) -> None:
         self._work_began = time.monotonic()
+        self._fit_inline_plan()
         self._update_title()
 
     def on_activity_line_ended(self) -> None:
         self.status.refresh_branch()
+        self._fit_inline_plan()
         self._update_title()
 
     def on_transcript_earlier_needed(self) -> None:

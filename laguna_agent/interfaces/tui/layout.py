@@ -65,6 +65,7 @@ class LayoutApp(TerminalApp):
         self.queued_messages = QueuedMessages(palette, id="queue")
         self.composer = Composer(self.prompt_history, id="composer")
         self.plan_card = PlanCard(palette, id="plan-card")
+        self.plan_card.on_shown = self._fit_inline_plan
         self.approval = ApprovalCard(palette, cwd, id="approval")
         self.status = StatusLine(palette, self.root, id="status")
 
@@ -129,8 +130,13 @@ class LayoutApp(TerminalApp):
         if self.preferences.panel is not None:
             shown = self.preferences.panel and width >= 70 and height >= 8
         self.side_panel.set_class(shown, "shown")
+        self._fit_inline_plan(height)
+
+    def _fit_inline_plan(self, height: int = 0) -> None:
+        height = height or self.size.height
         asked = self.approval.is_open and height < 24  # which takes the room
-        self.inline_plan.adapt(height, allowed=not shown and not asked)
+        beside = self.side_panel.has_class("shown") or self.plan_card.is_open
+        self.inline_plan.adapt(height, allowed=not beside and not asked, working=self.activity.busy)
 
     def show_plan(self, steps: Sequence[PlanStep]) -> None:
         """Show the model's plan: in the side panel, or without it above the composer."""

@@ -56,6 +56,8 @@ class ModelSetup:
         self._stop_transfer: Callable[[], None] | None = None
         self._chosen = ""
         """The model that was chosen and is being loaded."""
+        self._advised = False
+        """Whether the transcript says which model suits this machine."""
 
     async def choose(self, title: str = "Models") -> None:
         """Let the user pick a model, and use it. Servers are asked while the picker is open."""
@@ -68,7 +70,7 @@ class ModelSetup:
             listed = model_picker.model_choices(models, served, in_use)
             return [*listed, *model_picker.other_choices()]
 
-        first = choices(model_picker.asked_rows(config))
+        first = choices(model_picker.asked_rows(config, in_use))
         picker = model_picker.picker_of(first, title=title, in_use=in_use)
         asking = asyncio.ensure_future(self._ask_servers(config, picker, choices))
         try:
@@ -111,7 +113,9 @@ class ModelSetup:
         )
         self._status.flash("")
         picker, advice = model_picker.first_run_picker(memory, found)
-        self._transcript_model.add_notice(f"no model yet; {advice}")
+        if not self._advised:  # each message without a model comes here again
+            self._advised = True
+            self._transcript_model.add_notice(f"no model yet; {advice}")
         while chosen := await self._app.push_screen_wait(picker):
             if await self._use(chosen):
                 return

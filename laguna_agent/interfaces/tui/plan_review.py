@@ -67,13 +67,13 @@ class PlanReview:
         if mode not in modes:
             modes.insert(0, mode)
         choices = [
-            Choice(f"{_ACCEPT}{one}", f"accept ({one})", f"laguna {MODES[one]}",
-                   risky=one == "allow-all")
+            Choice(f"{_ACCEPT}{one}", one, f"laguna {MODES[one]}", risky=one == "allow-all",
+                   group="Accept in mode", alone=f"accept ({one})")
             for one in modes
         ]  # fmt: skip
         choices += [
-            Choice("edit", "edit", "in the composer, or in your editor"),
-            Choice("keep", "keep planning", "nothing is accepted; say what to change"),
+            Choice("edit", "edit", "in the composer, or in your editor", group="or"),
+            Choice("keep", "keep planning", "nothing is accepted; say what to change", group="or"),
         ]
         title = "Plan, as you edited it" if edited else "Plan: nothing is changed yet"
         self._card.open(title, self._plan, choices, focus=not self._composer.text)

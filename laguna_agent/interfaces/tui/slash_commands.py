@@ -340,16 +340,16 @@ class SlashCommands:
         if not (reply := last_reply(self._session)):
             self._notice("no reply yet: /experts shows what the last one chose")
             return
+        if not (ids := reply.token_ids):
+            self._notice("the model is on a server, which does not tell what its experts do")
+            return
         self._status.flash("reading the last reply once more…", 600)
         try:
-            routing = await self._agent.run(lambda s: s.conversation.routing(reply.token_ids or ()))
+            routing = await self._agent.run(lambda s: s.conversation.routing(ids))
         finally:
             self._status.flash("")
         if routing is None:
-            self._notice(
-                "nothing to show: the model has no experts, is on a server, which does not tell, "
-                "or no longer holds its last reply"
-            )
+            self._notice("the model has no experts, or its last reply is no longer in the prompt")
             return
         limit = self._session.conversation.limit
         self._app.push_screen(await experts_page(reply, routing, self._palette, limit))

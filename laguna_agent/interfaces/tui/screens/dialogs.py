@@ -123,8 +123,8 @@ Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 class _SearchLine(LineInput):
     """The search of a picker: Enter chooses only after the list could be read."""
 
-    def __init__(self) -> None:
-        super().__init__(placeholder="search", id="search")
+    def __init__(self, placeholder: str) -> None:
+        super().__init__(placeholder=placeholder, id="search")
         self.quiet = Quiet()
 
     def on_mount(self) -> None:
@@ -148,20 +148,23 @@ class Picker(ListDialog[str]):
         *,
         preview: Preview | None = None,
         search: Search | None = None,
-        hint: str = "enter chooses · esc closes · type to search",
+        hint: str = "enter chooses · esc closes",
+        placeholder: str = "type to search",
         highlighted: str = "",
     ) -> None:
         super().__init__()
         self._heading, self._choices, self._hint = title, list(choices), hint
         self._preview, self._search = preview, search
-        self._first = highlighted
+        self._placeholder, self._first = placeholder, highlighted
         self._shown: list[Choice] = []
         self._filtered = ""
+        self._entered: str | None = None
+        """The text that Enter followed before its search had found anything."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self._heading), classes="dialog-title")
-            yield _SearchLine()
+            yield _SearchLine(self._placeholder)
             with Horizontal():
                 yield Rows()
                 if self._preview is not None:
@@ -200,6 +203,7 @@ class Picker(ListDialog[str]):
             return
         if event.value != self._filtered:  # also the letters typed just before Enter
             self._filter(event.value)
+        self._entered = event.value if self.chosen is None else None
         self.action_choose()
 
     def _filter(self, text: str, *, highlighted: str = "") -> None:
@@ -247,6 +251,8 @@ class Picker(ListDialog[str]):
         self._preview_chosen()
         self._show_position()
         self.fit()
+        if text == self._entered:
+            self.action_choose()
 
     def on_option_list_option_highlighted(self) -> None:
         self._preview_chosen()

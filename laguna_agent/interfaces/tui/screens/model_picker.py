@@ -26,10 +26,11 @@ _NAME_CELLS = 24
 """Cells of a model's name where there is no room for all of it."""
 _ABOUT_CHARS = (44, 36, 28, 20, 12)
 """Of what a server's row says besides, where there is no room for all of it."""
+_SEARCH = "type to search, or the address of a server"
 _MOST_FOUND = 40
 """Models of servers that nobody configured which the first run offers."""
-_LIKE_AN_ADDRESS = re.compile(r"https?:.*|localhost.*|\[?[\da-f]*:[\da-f:]+.*|[\w.-]+:\d{2,5}.*"
-                              r"|\d{1,3}(?:\.\d{1,3}){3}.*|:?\d{4,5}|[\w-]+(?:\.[\w-]+)+/.*",
+_LIKE_AN_ADDRESS = re.compile(r"https?:.*|\w+:/.*|localhost.*|\[?[\da-f]*:[\da-f:]+.*"
+                              r"|[\w.-]+:\d{2,5}.*|\d{1,3}(?:\.\d{1,3}){3}.*|:?\d{4,5}|[\w-]+(?:\.[\w-]+)+/.*",
                               re.IGNORECASE)  # fmt: skip
 
 
@@ -67,12 +68,15 @@ def model_rows(config: Config) -> list[ModelRow]:
     return sorted(models, key=lambda row: not row.installed)
 
 
-def asked_rows(config: Config) -> list[ServedRow]:
-    """Rows for the configured servers, which are being asked for their models."""
-    return [
-        ServedRow(f"{name}/", f"{name}/…", "server", f"asking {provider.url}")
-        for name, provider in config.providers.items()
-    ]
+def asked_rows(config: Config, in_use: str = "") -> list[ServedRow]:
+    """Rows for the configured servers, which are being asked for their models; the model in use
+    has its own already, where the highlight begins."""
+    rows = []
+    for name, provider in config.providers.items():
+        known = in_use if in_use.startswith(f"{name}/") else ""
+        about = f"asking {provider.url}"
+        rows.append(ServedRow(known or f"{name}/", known or f"{name}/…", "server", about))
+    return rows
 
 
 def served_rows(
@@ -177,8 +181,9 @@ def model_choices(
 
 def picker_of(choices: Sequence[Choice], *, title: str = "Models", in_use: str = "") -> Picker:
     """A picker of models; the highlight begins at the one in use."""
-    hint = "enter uses the model, and downloads it if needed · esc closes · type to search"
-    return Picker(title, choices, hint=hint, highlighted=in_use, search=address_typed)
+    hint = "enter uses the model, and downloads it if needed · esc closes"
+    return Picker(title, choices, hint=hint, highlighted=in_use, search=address_typed,
+                  placeholder=_SEARCH)  # fmt: skip
 
 
 async def address_typed(text: str) -> list[Choice]:
@@ -251,4 +256,5 @@ def first_run_picker(memory: int, found: Sequence[FoundServer] = ()) -> tuple[Pi
     hint = f"{advice}\nenter chooses · esc: choose later with /model"
     rows = model_choices([], found_rows(found)[:_MOST_FOUND])
     all_choices = [*rows, *choices, *other_choices()]
-    return Picker(title, all_choices, hint=hint, search=address_typed), advice
+    picker = Picker(title, all_choices, hint=hint, search=address_typed, placeholder=_SEARCH)
+    return picker, advice

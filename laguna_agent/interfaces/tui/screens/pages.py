@@ -70,14 +70,16 @@ def context_page(parts: dict[str, int], limit: int, palette: Palette) -> Page:
     p, used = palette, sum(parts.values())
 
     def draw(width: int) -> RenderableType:
-        bar = max(10, min(50, width - 44))
+        # The figures are whole at any width, the names and the bars where there is room.
+        names = max(8, min(24, width - 12))
+        bar = min(50, width - names - 14)
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=names)
+        table.add_column(justify="right", no_wrap=True, min_width=len(f"{limit:,}"))
         table.add_column(no_wrap=True)
         for name, tokens in [*parts.items(), ("free", max(0, limit - used))]:
             colour = p.muted if name == "free" else p.accent
-            filled = "━" * round(bar * tokens / max(1, limit))
+            filled = "━" * round(max(0, bar) * tokens / max(1, limit)) if bar >= 8 else ""
             table.add_row(Text(name), Text(f"{tokens:,}"), Text(filled, style=colour))
         share = used / max(1, limit)
         total = Text(f"{used:,} of {limit:,} tokens used ({share:.0%})", style="bold")

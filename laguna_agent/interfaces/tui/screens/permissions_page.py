@@ -56,7 +56,7 @@ class PermissionsPage(Picker):
             "Permissions: what laguna may and may not do",
             self._rows(),
             preview=self._more,
-            hint="del removes it · enter shows it · esc closes · type to search",
+            hint="del removes it · enter shows it · esc closes",
         )
 
     def _rows(self) -> list[Choice]:

@@ -59,7 +59,7 @@ class Help(Picker):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f1", "cancel", show=False, priority=True)]
 
     def __init__(self, skills: Sequence[reference.SlashCommand]) -> None:
-        hint = "enter uses a command · esc closes · type to search"
+        hint = "enter uses a command · esc closes"
         super().__init__("Help", _help_choices(skills), hint=hint)
 
 
@@ -124,7 +124,7 @@ def code_picker(blocks: Sequence[CodeBlock], palette: themes.Palette) -> Picker:
         start = next((line.strip() for line in lines if line.strip()), "")
         choices.append(Choice(str(number), _row(label, start, 24), block.code[:2_000]))
     return Picker("Copy a code block", choices, preview=preview,
-                  hint="enter copies · esc closes · type to search")  # fmt: skip
+                  hint="enter copies · esc closes")  # fmt: skip
 
 
 def prompt_picker(prompts: PromptHistory) -> Picker:
@@ -192,8 +192,9 @@ async def choose_session(
         return Group(Text(f"… {line} …", style=renderer.palette.accent), shown)
 
     index = RecallIndex(root)
-    hint = "enter resumes · esc closes · type to search titles and messages"
-    picker = Picker("Resume a conversation", choices, preview=preview, search=search, hint=hint)
+    picker = Picker("Resume a conversation", choices, preview=preview, search=search,
+                    hint="enter resumes · esc closes",
+                    placeholder="type to search titles and messages")  # fmt: skip
     try:
         return await app.push_screen_wait(picker)
     finally:
@@ -247,7 +248,7 @@ async def show_memories(app: App[Any], notify: Notify, root: Path) -> None:
     def preview(chosen: str) -> RenderableType:
         return Text(visible(by_id[chosen].body))
 
-    hint = "enter opens · esc closes · type to search · remove one: laguna memory forget ID"
+    hint = "enter opens · esc closes · remove one: laguna memory forget ID"
     chosen = await app.push_screen_wait(Picker("Memory", choices, preview=preview, hint=hint))
     if chosen:
         memory = by_id[chosen]

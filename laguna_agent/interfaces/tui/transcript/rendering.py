@@ -249,11 +249,15 @@ class EntryRenderer:
             return Group()
         failed = entry.state == "failed"  # what failed is whole in a narrow terminal, too
         longest = _FAILURE_LINE if failed else _OUTPUT_LINE
-        body = Text("\n".join(_cut(visible(lines[number]), longest) for number in shown))
-        body.style, body.no_wrap, body.overflow = self.palette.muted, not failed, "ellipsis"
-        if not (hidden := len(lines) - len(shown)):
-            return body
-        return Group(body, Text(diff_view.more_lines(hidden), style=f"italic {self.palette.muted}"))
+        texts = [_cut(visible(lines[number]), longest) for number in shown]
+        gap = _widest_gap(shown, len(lines))
+        parts = [Text("\n".join(part)) for part in (texts[:gap], texts[gap:]) if part]
+        for body in parts:
+            body.style, body.no_wrap, body.overflow = self.palette.muted, not failed, "ellipsis"
+        if hidden := len(lines) - len(shown):
+            note = Text(diff_view.more_lines(hidden), style=f"italic {self.palette.muted}")
+            parts.insert(min(gap, 1), note)
+        return Group(*parts)
 
     def _output(self, entry: Entry, most: int, *, head: bool = False) -> RenderableType:
         lines = entry.body.rstrip("\n").split("\n")
@@ -271,6 +275,13 @@ class EntryRenderer:
             return body
         hint = Text(note, style=f"italic {self.palette.muted}")
         return Group(body, hint) if head else Group(hint, body)
+
+
+def _widest_gap(shown: list[int], total: int) -> int:
+    """Before which of the `shown` lines, by its place among them, most others are left out."""
+    after = [*shown, total]
+    gaps = [number - before for before, number in zip([-1, *shown], after, strict=True)]
+    return gaps.index(max(gaps))
 
 
 def _begins_with(body: str, summary: str) -> bool:

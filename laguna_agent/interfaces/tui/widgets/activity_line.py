@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 
@@ -26,9 +27,13 @@ _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _BAR_CELLS = 12
 _STOP_HINT = " · esc stops"
 _DENY_HINTS = (" · ←→ choose · esc denies", " · ←→ · esc denies")
-"""The longest first."""
+"""For a card without a border, which else names its keys; the longest first."""
 _RESERVED_CELLS = len("⠋  · 12 min 05 s") + len(_STOP_HINT)
 """Cells that a long activity name leaves for the clock and the key."""
+
+
+def _is_low(screen: Screen[object]) -> bool:
+    return screen.has_class("-low") or screen.has_class("-tiny")
 
 
 class ActivityLine(Widget):
@@ -182,9 +187,11 @@ class ActivityLine(Widget):
         forms += [([*parts[:n], *parts[-1:]], 0.0, 0) for n in range(len(parts) - 1, 0, -1)]
         short = [part.replace(" of ", "/").replace(" tokens", "") for part in parts]
         forms.append(([*short[:1], *short[1:][-1:]], 0.0, 0))
+        named = self._key_hints == _DENY_HINTS and not _is_low(self.screen)
+        hints = ("",) if named else self._key_hints
         for shown, clock, bar in forms:
             line = self._line(shown, clock, bar)
-            for hint in self._key_hints:
+            for hint in hints:
                 if line.cell_len + len(hint) <= width:
                     return line.append(hint, style=self.palette.muted)
         line.truncate(width, overflow="ellipsis")

@@ -59,13 +59,15 @@ class Quiet:
 @dataclass(frozen=True)
 class Choice:
     """A choice. `about` says what it does, for when it is selected; `risky` shows it in red. The
-    choices of a `group` have lines of their own, which its name begins."""
+    choices of a `group` have lines of their own, which its name begins; `alone` is the label where
+    no group is shown."""
 
     id: str
     label: str
     about: str = ""
     risky: bool = False
     group: str = ""
+    alone: str = ""
 
 
 class ChoiceRow(Static, can_focus=True):
@@ -143,23 +145,24 @@ class ChoiceRow(Static, can_focus=True):
             found[-1].append_text(label)
         return found
 
-    def _label(self, index: int, choice: Choice) -> Text:
-        p = self.palette
+    def _label(self, index: int, choice: Choice, alone: str = "") -> Text:
+        p, shown = self.palette, alone or choice.label
         colour = p.error if choice.risky else p.accent
         chosen = choice == self.selected
         # Without colours nothing is reversed: the mark tells.
         style = f"bold reverse {colour}" if chosen else p.foreground
-        label = Text(f"❯{choice.label} " if chosen else f" {choice.label} ", style=style)
+        label = Text(f"❯{shown} " if chosen else f" {shown} ", style=style)
         label.stylize(Style(meta={"choice": index}))
         return label
 
     def _one(self, width: int) -> Text:
         if self.selected is None:
             refusal = next(choice for choice in self.choices if choice.id == self._refusal)
-            text = Text(f"‹{refusal.label} · {self.choices[0].label}›")
+            first = self.choices[0]
+            text = Text(f"‹{refusal.label} · {first.alone or first.label}›")
         else:
             index = self.choices.index(self.selected)
-            text = self._label(index, self.selected)
+            text = self._label(index, self.selected, self.selected.alone)
             text.append(f" {index + 1}/{len(self.choices)}", self.palette.muted)
         text.no_wrap = True
         text.truncate(width, overflow="ellipsis")

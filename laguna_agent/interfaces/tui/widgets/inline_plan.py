@@ -20,12 +20,12 @@ _OPEN = ("pending", "active")
 
 
 class InlinePlan(Widget):
-    """The steps around the active one; a single line in a low terminal."""
+    """The steps around the active one; a single line in a low terminal, or while nothing runs."""
 
     def __init__(self, palette: Palette, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.palette = palette
-        self._allowed = False
+        self._allowed = self._working = False
         self._height = 0
         self._steps: list[PlanStep] = []
         self.display = False
@@ -35,9 +35,10 @@ class InlinePlan(Widget):
         self._steps = list(steps)
         self._fit()
 
-    def adapt(self, height: int, *, allowed: bool) -> None:
-        """Adapt to the lines of the terminal; `allowed`: the plan is not in view elsewhere."""
-        self._height, self._allowed = height, allowed
+    def adapt(self, height: int, *, allowed: bool, working: bool) -> None:
+        """Adapt to the lines of the terminal; `allowed`: it is in view nowhere else, and no dialog
+        takes the room. The steps are for who follows the work: without it, one line is left."""
+        self._height, self._allowed, self._working = height, allowed, working
         self._fit()
 
     def _fit(self) -> None:
@@ -53,6 +54,8 @@ class InlinePlan(Widget):
 
     @property
     def _rows(self) -> int:
+        if not self._working:
+            return 0
         return 0 if self._height < _LOW else 3 if self._height < _TALL else 5
 
     def render(self) -> Text:

@@ -40,6 +40,8 @@ class PlanCard(Vertical):
         self.row = ChoiceRow(palette, id="plan-choices")
         self.display = False
         self._title, self._plan = "", ""
+        self.on_shown: Callable[[], None] = lambda: None
+        """Called when the card opens or closes: it takes the room of other widgets."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="plan-heading")
@@ -57,6 +59,7 @@ class PlanCard(Vertical):
         """Show a plan; without `focus`, the keys stay where they are."""
         self._title, self._plan = title, plan
         self.display = True
+        self.on_shown()
         self.row.offer(choices)
         self.query_one("#plan-scroll").scroll_home(animate=False)
         self.draw()
@@ -67,6 +70,7 @@ class PlanCard(Vertical):
         """Hide the card."""
         self.screen.query_one("#main").display = True
         self.display = False
+        self.on_shown()
 
     def on_typed(self, take: Callable[[events.Key], object]) -> None:
         """Give keys that write text to `take`."""

@@ -22,7 +22,7 @@ _HINT_COLUMNS = 60
 """Columns below which the messages have the room of the keys."""
 _WHEN = {
     "steer": "↳ before the next step: ",
-    "queue": "⋯ after this turn: ",
+    "queue": "⋯ after this: ",
     "held": "• held: ",
 }
 

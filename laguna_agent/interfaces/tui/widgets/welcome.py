@@ -152,8 +152,8 @@ class Welcome(Widget):
         if info is None:
             return []
         context, short = f"{info.context:,} tokens of context", f"{info.context // 1024}k context"
-        parts = [f"reads {speed.reads:.0f}"] if speed and speed.reads else []
-        parts += [f"writes {speed.writes:.0f}"] if speed and speed.writes else []
+        parts = [f"reads {speed.reads:,.0f}"] if speed and speed.reads else []
+        parts += [f"writes {speed.writes:,.0f}"] if speed and speed.writes else []
         texts = [context, short]
         if speed and parts:
             rates = f"{' and '.join(parts)} tokens/s"
