@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from laguna_agent.errors import ModelError
+from laguna_agent.models.gguf import GgufHeader
 from laguna_agent.models.model_files import split_files
 
 Format = Literal["laguna", "chatml", "generic", "fenced"]
@@ -24,6 +25,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.gguf$")]
 
+_NEEDED = {"block_count", "embedding_length", "vocab_size"}
 HUB = "https://huggingface.co"
 DEFAULT = "laguna-xs-2.1"
 STARTER = "qwen2.5-coder-1.5b-instruct"
@@ -157,8 +159,19 @@ class ModelEntry(_Entry):
     tried: bool
     quality: tuple[ModelQuality, ...] = ()
     sampling: ModelSampling
-    memory: ModelMemory
+    geometry: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """The shape, by the names of a GGUF header: `block_count`, `attention.head_count`, …"""
+    memory: ModelMemory | None = None
+    """Given where the geometry is not."""
     files: tuple[ModelFile, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelEntry:
+        if bool(self.geometry) == bool(self.memory):
+            raise ValueError("exactly one of `geometry` and `memory` must be given")
+        if self.geometry and _NEEDED - self.geometry.keys():
+            raise ValueError(f"`geometry` needs {', '.join(sorted(_NEEDED))}")
+        return self
 
     @property
     def terms(self) -> str:
@@ -175,6 +188,42 @@ class Catalogued(NamedTuple):
     name: str
     entry: ModelEntry
     file: ModelFile
+
+    @property
+    def header(self) -> GgufHeader | None:
+        """What the header of the file says, as far as the catalogue knows: all tensors take as many
+        bits per weight as the file does on average. None without a geometry."""
+        entry, size = self.entry, self.file.size
+        shape = entry.geometry
+        if not shape:
+            return None
+        each = size / entry.parameters
+        hidden, layers = shape["embedding_length"], shape["block_count"]
+        embedding = int(shape["vocab_size"] * hidden * each)
+        experts, part = shape.get("expert_count", 0), shape.get("expert_feed_forward_length", 0)
+        routed = int(3 * hidden * part * experts * each)
+        dense = shape.get("leading_dense_block_count", 0)
+        by_layer = dict.fromkeys(range(dense, layers), routed) if routed else {}
+        kind = self.file.quantization
+        main = kind[:-2] if kind.endswith(("_S", "_M", "_L")) else kind
+        parts = {
+            "embedding": {main: embedding},
+            "output": {main: embedding},
+            "experts": {main: sum(by_layer.values())},
+        }
+        parts["rest"] = {main: size - sum(sum(one.values()) for one in parts.values())}
+        metadata = {f"{entry.architecture}.{key}": value for key, value in shape.items()}
+        metadata[f"{entry.architecture}.context_length"] = entry.context
+        return GgufHeader(
+            metadata={**metadata, "general.architecture": entry.architecture},
+            tensors=layers,
+            parameters=entry.parameters,
+            weights=size,
+            expert_bytes=by_layer,
+            types={main: layers},
+            size=size,
+            parts=parts,
+        )
 
 
 class QuantisationLoss(_Entry):

@@ -56,6 +56,7 @@ _SCALARS = {
 }
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(?:up|down|gate|gate_up)_(?:ch|)exps")
+_PARTS = {"token_embd.weight": "embedding", "output.weight": "output"}
 _SPLIT = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
@@ -82,6 +83,9 @@ class GgufHeader:
     size: int
     files: tuple[str, ...] = field(default=())
     """Every file of the model; one unless it is split."""
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Bytes by storage type of each part: `embedding`, `output`, `experts` (routed) and `rest`.
+    A model whose embedding is its output matrix too has no `embedding`."""
 
     @property
     def architecture(self) -> str:
@@ -183,9 +187,12 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
     headers = [header, *(_read_one(part, complete) for part in parts[1:])]
     experts: Counter[int] = Counter()
     types: Counter[str] = Counter()
+    contents: dict[str, Counter[str]] = {}
     for one in headers:
         experts.update(one.expert_bytes)
         types.update(one.types)
+        for name, sizes in one.parts.items():
+            contents.setdefault(name, Counter()).update(sizes)
     return GgufHeader(
         metadata=header.metadata,
         tensors=sum(one.tensors for one in headers),
@@ -195,6 +202,7 @@ def read_header(path: str | os.PathLike[str], *, complete: bool = True) -> GgufH
         types=dict(types),
         size=sum(one.size for one in headers),
         files=tuple(str(part) for part in parts),
+        parts=_tie(contents),
     )
 
 
@@ -230,6 +238,13 @@ def require_supported(header: GgufHeader, path: str | os.PathLike[str]) -> None:
         )
     if not header.tensors or not header.layers:
         raise ModelError(f"{path} has no layers", hint="Give the file of the model itself.")
+
+
+def _tie(parts: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """Without an output matrix, the embedding is one."""
+    if "output" not in parts and "embedding" in parts:
+        parts["output"] = parts.pop("embedding")
+    return parts
 
 
 def _upto(count: int) -> range:
@@ -298,6 +313,7 @@ class _Reader:
         parameters = weights = end = 0
         experts: Counter[int] = Counter()
         types: Counter[str] = Counter()
+        parts: dict[str, Counter[str]] = {}
         for _ in range(tensors):
             name = self.text(_MAX_KEY)
             dimensions = self.number(_U32)
@@ -316,6 +332,8 @@ class _Reader:
             match = _EXPERTS.match(name)
             if match:
                 experts[int(match[1])] += size
+            part = "experts" if match else _PARTS.get(name, "rest")
+            parts.setdefault(part, Counter())[TENSOR_TYPES[kind].name] += size
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
             raise _FormatError(f"is damaged: its alignment is {str(alignment)[:20]}")
@@ -334,6 +352,7 @@ class _Reader:
             types=dict(types),
             size=self._size,
             files=(path,),
+            parts=parts if "split.count" in metadata else _tie(parts),
         )
 
     def take(self, count: int) -> bytes:

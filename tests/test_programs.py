@@ -16,7 +16,6 @@ from laguna_agent import programs
 from laguna_agent.errors import UsageError
 from laguna_agent.interfaces.tui.clipboard import copy_with_program
 from laguna_agent.memory.commits import commits_between
-from laguna_agent.models.sizing.hardware import nvidia_cards
 from laguna_agent.policy.sandbox import make_sandbox
 from laguna_agent.programs import find_program, python_command, search_path, user_command
 from laguna_agent.tools.repository.git_command import git_output
@@ -32,7 +31,6 @@ NAMES = [
     "env",
     "sh",
     "true",
-    "nvidia-smi",
     "wl-copy",
     "git-lfs",
     "ps",
@@ -79,7 +77,6 @@ async def test_nothing_planted_in_the_workspace_runs(
     assert git_output(workspace, "rev-parse", "HEAD")
     head = GitRepository(workspace).text("rev-parse", "HEAD").strip()
     assert commits_between(workspace, "", head) == [head[:12]]
-    nvidia_cards()
     copy_with_program("x")
     box = Toolbox(workspace, tmp_path)
     (workspace / "a.txt").write_text("needle\n")

@@ -32,10 +32,12 @@ class DecodeAbortedError(Exception):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How the weights are loaded. `gpu_layers` None is all of them."""
+    """How the weights are loaded. `gpu_layers` None is all; the output matrix goes with them."""
 
     gpu_layers: int | None = None
     cpu_experts: int = 0
+    split: tuple[int, ...] = ()
+    """Layers on each card, the output matrix counted as one; llama.cpp decides when empty."""
     mmap: bool = True
     repack: bool = True
     vocabulary_only: bool = False
@@ -98,7 +100,12 @@ class Model:
     ) -> None:
         self.path = path
         params = lib.llama_model_default_params()
-        params.n_gpu_layers = 999 if options.gpu_layers is None else options.gpu_layers
+        layers = options.gpu_layers
+        # llama.cpp counts the output matrix as a layer.
+        params.n_gpu_layers = 999 if layers is None else layers + 1 if layers else 0
+        split = _tensor_split(options.split)
+        if split is not None:
+            params.tensor_split = split
         params.load_mode = _LOAD_MMAP if options.mmap else _LOAD_NONE
         params.use_extra_bufts = options.repack
         params.vocab_only = options.vocabulary_only
@@ -114,7 +121,7 @@ class Model:
             params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
         lib.llama_backend_init()
         self.handle = lib.llama_model_load_from_file(os.fsencode(path), params)
-        del callback, overrides
+        del callback, overrides, split
         if not self.handle:
             raise ModelError(
                 f"llama.cpp cannot load {path}", hint="Its log says why; see `laguna doctor`."
@@ -360,6 +367,17 @@ def encode(text: str) -> bytes:
 
 def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+def _tensor_split(layers: tuple[int, ...]) -> Any:
+    """The shares of cards, for llama_model_params: the borders lie between two layers, so that
+    rounding moves none."""
+    if not layers:
+        return None
+    shares = (ctypes.c_float * max(len(layers), int(lib.llama_max_devices())))(*layers)
+    shares[0] -= 0.5
+    shares[len(layers) - 1] += 0.5
+    return shares
 
 
 def _expert_overrides(layers: int) -> Any:

@@ -36,7 +36,6 @@ from laguna_agent.models.engine.tuning import (
     SLOWER,
     StoppedError,
     Tuning,
-    busy,
     choose_layout,
     fingerprint,
     measure,
@@ -48,14 +47,15 @@ from laguna_agent.models.engine.tuning import (
 from laguna_agent.models.engine.tuning import load as load_tuning
 from laguna_agent.models.engine.tuning import store as store_tuning
 from laguna_agent.models.gguf import read_header
+from laguna_agent.models.sizing.devices import query
 from laguna_agent.models.sizing.fit import (
     COPIES,
+    affords_plain_attention,
     choose_context,
-    compute_bytes,
     copies_limit,
     require_fit,
 )
-from laguna_agent.models.sizing.hardware import gpus, machine_memory, physical_cores, resident
+from laguna_agent.models.sizing.hardware import busy, machine_memory, physical_cores, resident
 from laguna_agent.paths import snapshots_dir
 
 _REST_S = 1.0
@@ -65,8 +65,6 @@ _WORTH_SAVING = 64
 _PRIVATE = 0.7
 """Share of the free memory that a private copy of the weights may take. Mapped files can be
 evicted and read again."""
-_WORK = 0.06
-"""Share of main memory that compute buffers may take without flash attention."""
 _LEAST_FREE = 0.04
 """Share of main memory that must be free for an idle engine to stay."""
 
@@ -88,7 +86,7 @@ class ModelRunner:
         self.sha256 = sha256
         header = read_header(path)
         self.header = header
-        cards = gpus() if config.gpu_layers != 0 and gpu_backend() else []
+        cards = query() if config.gpu_layers != 0 and gpu_backend() else []
         size = choose_context(header, config, cards=cards)
         needed = require_fit(
             path.stem, header, config.model_copy(update={"context": size}), cards=cards
@@ -107,6 +105,7 @@ class ModelRunner:
         self._loading = LoadOptions(
             gpu_layers=needed.gpu_layers,
             cpu_experts=experts,
+            split=needed.split,
             mmap=config.mmap,
             repack=self._repack,
         )
@@ -232,12 +231,10 @@ class ModelRunner:
     def _apply(self, tuning: Tuning) -> None:
         """Create the context, with flash attention where it is faster or saves much memory."""
         if self.config.flash_attention is None and 0 < tuning.flash_gain < SLOWER:
-            options, header = self.options, self.header
-            work = compute_bytes(
-                header, options.context, options.micro_batch, flash_attention=False
-            )
-            memory = machine_memory()
-            if work < min(_WORK * memory.total, memory.available):
+            options = self.options
+            if affords_plain_attention(
+                self.header, options.context, options.micro_batch, machine_memory()
+            ):
                 self.options = replace(options, flash_attention=False)
         self.context = Context(self.model, self.options)
         self.context.set_threads(tuning.threads, tuning.threads_batch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 from laguna_agent.atomic_write import atomic_write
 from laguna_agent.errors import LagunaError
 from laguna_agent.models.engine.bench import BenchReport, Figure
-from laguna_agent.models.sizing.hardware import physical_cores
+from laguna_agent.models.sizing.hardware import machine
 from laguna_agent.paths import data_dir
 
 _LESS_IS_BETTER = {"s", "GB"}
@@ -29,17 +28,6 @@ def content(report: BenchReport) -> dict[str, Any]:
         "figures": [asdict(figure) for figure in report.figures],
         "left_out": report.left_out,
     }
-
-
-def machine() -> str:
-    """The processor's name and the number of its cores."""
-    name = platform.machine()
-    try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        name = found[1] if found else name
-    except OSError:
-        pass
-    return f"{name}, {physical_cores()} cores"
 
 
 def save(report: BenchReport) -> Path:

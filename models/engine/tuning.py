@@ -13,7 +13,6 @@ import ctypes
 import hashlib
 import json
 import operator
-import os
 import platform
 import statistics
 import time
@@ -73,11 +72,6 @@ class Tuning:
     """Half of the interval in which `repack_gain` lies with 95 % probability."""
     exact: int = 0
     """Largest batch that gives bit-identical logits to single tokens (0: not measured)."""
-
-
-def busy(cores: int) -> bool:
-    """True while other processes load the machine, so that measuring would mislead."""
-    return os.getloadavg()[0] > cores
 
 
 def choose_layout(

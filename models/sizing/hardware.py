@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -10,9 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from laguna_agent.programs import find_program
+from laguna_agent.log import logger
+from laguna_agent.programs import python_command
 
 _UNLIMITED = 1 << 60
+_DEVICES_S = 60
+"""Seconds that llama.cpp may take to list its devices: the first start of a driver is slow."""
 
 
 class MemorySize(NamedTuple):
@@ -23,11 +28,15 @@ class MemorySize(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A GPU with memory of its own."""
+    """A graphics card, as llama.cpp's backend reports it."""
 
     name: str
     total: int
     free: int
+    shared: bool = False
+    """Its memory is main memory: an integrated card, or a Mac."""
+    bandwidth: float = 0.0
+    """Bytes per second that it reads; 0 when it is not known."""
 
 
 def machine_memory(root: Path = Path("/")) -> MemorySize:
@@ -52,6 +61,22 @@ def machine_memory(root: Path = Path("/")) -> MemorySize:
     return MemorySize(total, available)
 
 
+def machine() -> str:
+    """The processor's name and the number of its cores."""
+    name = platform.machine()
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = found[1] if found else name
+    except OSError:
+        pass
+    return f"{name}, {physical_cores()} cores"
+
+
+def busy(cores: int) -> bool:
+    """True while other processes load the machine, so that measuring would mislead."""
+    return os.getloadavg()[0] > cores
+
+
 def physical_cores() -> int:
     """Cores that this process may use, without counting hyper-threads."""
     allowed = (
@@ -69,47 +94,67 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
+_BACKENDS = ("cuda", "hip", "vulkan", "metal", "sycl")
+
+
 def backend() -> str:
-    """The backend that the installed llama.cpp was built for: `cuda`, `vulkan`, `metal` or `cpu`.
+    """The backend that the installed llama.cpp was built for: `cuda`, `hip` (ROCm), `vulkan`,
+    `metal`, `sycl` or `cpu`.
 
     Found by the names of its libraries, without loading them.
     """
-    spec = find_spec("llama_cpp")
-    for directory in (spec.submodule_search_locations or ()) if spec else ():
-        for name in ("cuda", "vulkan", "metal"):
-            if any(Path(directory, "lib").glob(f"libggml-{name}.*")):
-                return name
+    directory = library_directory()
+    for name in _BACKENDS if directory else ():
+        if directory and any(directory.glob(f"libggml-{name}.*")):
+            return name
     return "cpu"
 
 
+def library_directory() -> Path | None:
+    """The directory of llama.cpp's libraries; None when they are not installed."""
+    spec = find_spec("llama_cpp")
+    for directory in (spec.submodule_search_locations or ()) if spec else ():
+        return Path(directory, "lib")
+    return None
+
+
 def gpus() -> list[Gpu]:
-    """GPUs with memory of their own that the installed llama.cpp can use."""
-    return nvidia_cards() if backend() in ("cuda", "vulkan") else []
+    """The cards that llama.cpp would use, with the memory that is free now.
 
-
-def nvidia_cards() -> list[Gpu]:
-    """NVIDIA GPUs that `nvidia-smi` lists."""
-    program = find_program("nvidia-smi")
-    if program is None:
+    llama.cpp is asked in a process of its own: its drivers take time and memory, and may crash. One
+    built for the processor is not asked.
+    """
+    if backend() == "cpu":
         return []
-    query = [program, "--query-gpu=name,memory.total,memory.free"]
     try:
         done = subprocess.run(
-            [*query, "--format=csv,noheader,nounits"],
+            python_command("laguna_agent.models.sizing.devices"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=5,
-            check=False,
+            timeout=_DEVICES_S,
+            check=True,
+            cwd="/",
         )
-    except (OSError, subprocess.TimeoutExpired):
+        return [Gpu(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError) as error:
+        logger.warning("llama.cpp does not tell its devices: %s", error)
         return []
-    found = []
-    for line in done.stdout.split("\n") if done.returncode == 0 else []:
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
-            found.append(Gpu(fields[0], int(fields[1]) << 20, int(fields[2]) << 20))
-    return found
+
+
+def unused_card(root: Path = Path("/")) -> str | None:
+    """The maker of a graphics card in this machine: `NVIDIA`, `AMD` or `Intel`, the first of them
+    that is there. Found on the PCI bus of Linux; None elsewhere and without one."""
+    makers = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
+    found = set()
+    for device in root.glob("sys/bus/pci/devices/*"):
+        try:
+            kind, vendor = (device / "class").read_text(), (device / "vendor").read_text()
+        except OSError:
+            continue
+        if kind.startswith("0x03"):
+            found.add(vendor.strip())
+    return next((name for code, name in makers.items() if code in found), None)
 
 
 def _fields(path: Path) -> dict[str, int]:

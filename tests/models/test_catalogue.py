@@ -28,9 +28,9 @@ ENTRY = {
     "format": "generic",
     "tried": False,
     "sampling": {"temperature": 0.7},
-    "memory": {"token": 1, "fixed": 0, "work": 0},
+    "geometry": {"block_count": 1, "embedding_length": 1, "vocab_size": 1},
 }
-OURS = ("laguna-xs", "qwen2.5-coder-1.5b")
+OURS = ("laguna", "qwen2.5-coder-1.5b")
 FILE = {"quantization": "Q4_K_M", "file": "m.gguf", "bytes": 1, "sources": [{"hub": "a/b"}]}
 
 
@@ -49,6 +49,8 @@ def test_published_files_are_pinned_as_published():
         "laguna-xs-2.1:q8_0": (35_597_116_480, None),
         "laguna-xs-2.1:bf16": (66_930_226_304, None),
         "laguna-xs.2": (None, None),
+        "laguna-s-2.1": (None, None),
+        "laguna-m.1": (None, None),
         "qwen2.5-coder-1.5b-instruct": (
             1_117_320_768,
             "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
@@ -125,12 +127,13 @@ def test_two_models_of_one_name_are_a_mistake():
         Catalogue.model_validate({"models": [one, other]})
 
 
-def test_memory_of_the_starter_is_what_its_header_says(starter_model):
-    header = read_header(starter_model)
-    memory = load_catalogue().get("starter").entry.memory
+def test_the_catalogue_knows_the_geometry_of_the_starter(starter_model):
+    header, known = read_header(starter_model), load_catalogue().get("starter").header
     for context in (4096, 32768):
-        assert memory.token * context + memory.fixed == fit.kv_bytes(header, context)
-    assert memory.work == fit.compute_bytes(header, 32768)
+        assert fit.kv_bytes(known, context) == fit.kv_bytes(header, context)
+        assert fit.compute_bytes(known, context) == fit.compute_bytes(header, context)
+    assert known.weights == pytest.approx(header.weights, rel=0.01)
+    assert header.parts.keys() == known.parts.keys() - {"experts"}
 
 
 def test_each_entry_can_be_read_here_and_has_its_sources():
@@ -160,7 +163,7 @@ def test_each_entry_can_be_read_here_and_has_its_sources():
         (["qwen3-CODER-next"], ["qwen3-coder-next"]),
         (["starter"], [STARTER]),
         (["Devstral"], ["devstral-small-2-24b-instruct"]),
-        (["openmdw"], ["laguna-xs-2.1"]),
+        (["openmdw"], ["laguna-xs-2.1", "laguna-s-2.1"]),
         (["mxfp4"], ["gpt-oss-20b"]),
         (["laguna", "bf16"], ["laguna-xs-2.1"]),
         (["chatml 14b"], ["qwen2.5-coder-14b-instruct"]),

@@ -10,14 +10,15 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import load_catalogue
 from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
-from laguna_agent.models.sizing import fit
+from laguna_agent.models.sizing import fit, hardware
+from laguna_agent.models.sizing.devices import device_handles, query
 from laguna_agent.models.sizing.hardware import (
     Gpu,
     MemorySize,
     backend,
     gpus,
     machine_memory,
-    nvidia_cards,
+    unused_card,
 )
 from support.synthetic import tiny_laguna
 
@@ -32,7 +33,11 @@ def header(architecture: str, weights: int = GIB, experts: int = 0, **values) ->
     layers = values["block_count"]
     each = experts // (layers - 1) if experts else 0
     by_layer = dict.fromkeys(range(1, layers), each) if experts else {}
-    return GgufHeader(MappingProxyType(metadata), 1, 1, weights, by_layer, {"Q4_K": 1}, weights)
+    table = 100_352 * values.get("embedding_length", 0) * 9 // 16
+    parts = {"embedding": {"Q4_K": table}, "output": {"Q4_K": table}} if experts else {}
+    return GgufHeader(
+        MappingProxyType(metadata), 1, 1, weights, by_layer, {"Q4_K": 1}, weights, parts=parts
+    )
 
 
 def laguna_xs(weights: int | None = None, **more) -> GgufHeader:
@@ -68,11 +73,30 @@ def test_kv_of_laguna_xs():
     assert quantised / one == pytest.approx(0.53, abs=0.002)
 
 
-def test_the_catalogues_memory_of_laguna_is_its_geometrys():
-    memory = load_catalogue().get("laguna").entry.memory
+def test_the_catalogue_knows_the_geometry_of_laguna():
+    known = load_catalogue().get("laguna").header
     for context in (4096, 131_072):
-        assert memory.token * context + memory.fixed == fit.kv_bytes(laguna_xs(), context)
-    assert memory.work == pytest.approx(fit.compute_bytes(laguna_xs(), 4096), rel=0.1)
+        assert fit.kv_bytes(known, context) == fit.kv_bytes(laguna_xs(), context)
+    assert known.expert_bytes.keys() == laguna_xs().expert_bytes.keys()
+    assert sum(known.expert_bytes.values()) == pytest.approx(0.936 * known.weights, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "active"),
+    [("laguna-s-2.1", 117.6e9, 8.5e9), ("laguna-m.1", 225.8e9, 23.4e9)],
+)
+def test_the_catalogues_larger_lagunas_have_their_published_sizes(name, parameters, active):
+    """Parameters in experts and beside them, by geometry, against the published totals."""
+    entry = load_catalogue().get(name).entry
+    shape = entry.geometry
+    hidden, part = shape["embedding_length"], shape["expert_feed_forward_length"]
+    sparse = shape["block_count"] - shape["leading_dense_block_count"]
+    one = 3 * hidden * part * sparse
+    routed = one * shape["expert_count"]
+    assert entry.parameters == pytest.approx(parameters)
+    assert 0.93 < routed / parameters < 0.97
+    used = parameters - routed + one * shape["expert_used_count"]
+    assert used == pytest.approx(active, rel=0.05)
 
 
 def test_a_small_context_has_no_larger_window():
@@ -250,7 +274,7 @@ def test_what_can_never_fit_is_refused_in_one_line():
         fit.require_fit("m", laguna_xs(), EngineConfig(), MemorySize(8 * GIB, 8 * GIB), [])
     assert caught.value.exit_code == 3
     assert caught.value.message.count("\n") == 0
-    assert "19.5 GiB" in caught.value.message
+    assert "19.3 GiB" in caught.value.message
     assert "laguna models fit" in str(caught.value)
 
 
@@ -313,23 +337,90 @@ def test_memory_of_an_old_container(tmp_path, monkeypatch):
     assert machine(tmp_path, **limited) == (GIB, 3 * GIB // 4)
 
 
-def test_cards_are_read_from_nvidia_smi(tmp_path, monkeypatch):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA A, 24576, 24000'\necho 'odd line'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    card = Gpu("NVIDIA A", 24 * GIB, 24000 << 20)
-    assert nvidia_cards() == [card]
+def test_a_build_for_the_processor_has_no_cards():
+    assert (backend(), gpus()) == ("cpu", [])
+
+
+def test_cards_are_those_that_llama_cpp_lists(tmp_path, monkeypatch):
+    """The device query runs in a process of its own; here it is one that answers for a driver."""
     library = tmp_path / "llama_cpp/lib"
     library.mkdir(parents=True)
     (tmp_path / "llama_cpp/__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
-    (library / "libggml-cpu.so").touch()
-    assert (backend(), gpus()) == ("cpu", [])
-    (library / "libggml-cuda.so").touch()
-    assert (backend(), gpus()) == ("cuda", [card])
-    tool.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
+    (library / "libggml-hip.so").touch()
+    answer = '{"name": "Radeon", "total": 4, "free": 3, "shared": false, "bandwidth": 0.0}'
+
+    def command(*words: str) -> list[str]:
+        assert words == ("laguna_agent.models.sizing.devices",)
+        return [sys.executable, "-c", f"print('a driver speaks'); print('[{answer}]')"]
+
+    monkeypatch.setattr(hardware, "python_command", command)
+    assert backend() == "hip"
+    assert gpus() == [Gpu("Radeon", 4, 3)]
+    monkeypatch.setattr(hardware, "python_command", lambda *_: [sys.executable, "-c", "exit(1)"])
     assert gpus() == []
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert gpus() == []
+
+
+def test_the_installed_llama_cpp_answers_the_device_query():
+    """It is built for the processor, which is a device and no card."""
+    assert len(device_handles()) >= 1
+    assert query() == []
+
+
+def test_a_card_on_the_bus_is_named_by_its_maker(tmp_path):
+    assert unused_card(tmp_path) is None
+    for number, (kind, vendor) in enumerate(
+        [("0x020000", "0x8086"), ("0x030000", "0x1002"), ("0x030200", "0x10de")]
+    ):
+        device = tmp_path / f"sys/bus/pci/devices/{number}"
+        device.mkdir(parents=True)
+        (device / "class").write_text(f"{kind}\n")
+        (device / "vendor").write_text(f"{vendor}\n")
+    assert unused_card(tmp_path) == "NVIDIA"
+
+
+# --- several cards, and cards that share main memory -------------------------------------------
+
+
+def test_layers_are_spread_over_cards_by_their_room():
+    cards = [Gpu("a", 16 * GIB, 16 * GIB), Gpu("b", 8 * GIB, 8 * GIB)]
+    plan = fit.plan(laguna_xs(), 32768, cards=cards)
+    assert plan.kind == "card"
+    assert sum(plan.split) == 41, "40 layers and the output matrix"
+    assert all(used <= card.free for used, card in zip(plan.cards, cards, strict=True))
+    assert plan.split[0] / plan.split[1] == pytest.approx(2, rel=0.15)
+    assert sum(plan.cards) == plan.gpu
+
+
+def test_a_card_that_is_in_use_gets_fewer_layers():
+    cards = [Gpu("a", 24 * GIB, 20 * GIB), Gpu("b", 24 * GIB, 8 * GIB)]
+    plan = fit.plan(laguna_xs(), 32768, cards=cards)
+    assert plan.kind == "card"
+    assert plan.split[0] > 2 * plan.split[1]
+
+
+def test_memory_that_is_shared_is_counted_once():
+    xs = laguna_xs()
+    mac = [Gpu("M3", 24 * GIB, 24 * GIB, shared=True)]
+    plan = fit.plan(xs, 32768, cards=mac)
+    assert plan.kind == "card"
+    assert plan.host == plan.total < 24 * GIB
+    memory = MemorySize(18 * GIB, 16 * GIB)
+    with pytest.raises(ModelError, match="too large for this machine"):
+        fit.require_fit("m", xs, EngineConfig(), memory, mac)
+
+
+def test_all_ways_to_place_a_model_are_given_the_preferred_first():
+    card = [Gpu("c", 12 * GIB, 12 * GIB)]
+    found = list(fit.placements(laguna_xs(), 32768, cards=card))
+    assert [one.kind for one in found] == ["card", "experts", "layers", "processor"]
+    assert found[0].missing > 0
+    assert not any(one.missing for one in found[1:])
+    assert fit.plan(laguna_xs(), 32768, cards=card) == found[1]
+    dense = header("llama", 40 * GIB, block_count=40, embedding_length=4096)
+    assert [one.kind for one in fit.placements(dense, 4096, cards=card)] == [
+        "card",
+        "layers",
+        "processor",
+    ]

@@ -47,8 +47,8 @@ def hub(monkeypatch: pytest.MonkeyPatch):
         (500, "Q8_0", 32768),  # never the unquantised file
         (38, "Q8_0", 32768),
         (26, "Q4_K_M", 32768),
-        (20, "Q3_K_M", 32768),
-        (15.6, "Q3_K_M", 8192),
+        (19.3, "Q3_K_M", 32768),
+        (15.2, "Q3_K_M", 8192),
     ],
 )
 def test_the_largest_that_fits_with_a_useful_context(gibibytes, kind, context):

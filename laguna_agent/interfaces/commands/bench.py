@@ -186,7 +186,7 @@ def _heading(report: BenchReport) -> str:
 
 
 def _compared(report: BenchReport, before: dict[str, Any]) -> str:
-    from laguna_agent.models.engine.saved_bench import machine
+    from laguna_agent.models.sizing.hardware import machine
 
     differs = []
     if before["build"] != report.model["build"]:

@@ -196,6 +196,14 @@ def write_line(text: str = "") -> None:
     sys.stdout.flush()
 
 
+def write_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Write rows whose cells are aligned in columns."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        write_line("  ".join(cells).rstrip())
+
+
 def write_progress(text: str) -> None:
     """Tell on standard error what is being done."""
     sys.stderr.write(f"… {text}\n")

@@ -226,14 +226,15 @@ def _engine() -> Iterator[Finding]:
     from importlib.util import find_spec
 
     from laguna_agent.models.engine import selftest
-    from laguna_agent.models.sizing.hardware import backend, gpus, nvidia_cards
+    from laguna_agent.models.sizing.hardware import backend, gpus, unused_card
 
     if find_spec("llama_cpp") is None:
         fix = "Run install.sh again, or `pip install llama-cpp-python`."
         yield Finding("engine", "bad", "llama-cpp-python is not installed", fix)
         return
     built = backend()
-    kinds = {"cpu": "the processor", "cuda": "CUDA", "vulkan": "Vulkan", "metal": "Metal"}
+    kinds = {"cpu": "the processor", "cuda": "CUDA", "hip": "ROCm", "vulkan": "Vulkan",
+             "metal": "Metal", "sycl": "SYCL"}  # fmt: skip
     if wrong := selftest.fault():
         text = f"llama.cpp, built for {kinds[built]}, {wrong}"
         fix = "Use another compiler: ./install.sh --uninstall; CC=gcc-13 CXX=g++-13 ./install.sh"
@@ -243,9 +244,12 @@ def _engine() -> Iterator[Finding]:
     for card in gpus():
         text = f"{card.name}: {gib(card.free)} of {gib(card.total)} free"
         yield Finding("", "ok", text)
-    if built == "cpu" and (unused := nvidia_cards()):
-        text = f"{unused[0].name} is not used: llama.cpp was built for the processor"
-        yield Finding("", "note", text, "Install the CUDA toolkit, then ./install.sh --cuda")
+    if built == "cpu" and (maker := unused_card()):
+        text = f"the {maker} graphics card is not used: llama.cpp was built for the processor"
+        fix = "Install the Vulkan SDK, then ./install.sh --vulkan"
+        if maker == "NVIDIA":
+            fix = "Install the CUDA toolkit, then ./install.sh --cuda"
+        yield Finding("", "note", text, fix)
 
 
 def _sandbox(root: Path) -> Iterator[Finding]:

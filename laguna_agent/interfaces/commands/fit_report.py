@@ -1,9 +1,14 @@
-"""The report of `laguna models fit`: whether each model fits, and with how much context."""
+"""The report of `laguna models fit`: whether each model fits, and with how much context.
+
+For one model also every way to place it, with the speed to expect of each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +17,19 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
 from laguna_agent.models.sizing import fit
-from laguna_agent.models.sizing.hardware import Gpu, MemorySize, gpus, machine_memory
+from laguna_agent.models.sizing.hardware import Gpu, MemorySize
+from laguna_agent.models.sizing.placement import (
+    Placement,
+    Predictor,
+    Speeds,
+    machines,
+    placements,
+)
 from laguna_agent.models.sizing.quant_choice import choose_quant, machine_room
 from laguna_agent.models.store import Store, is_path
+
+_WIDTH, _NARROW = 80, 72
+_UNQUANTISED = (":bf16", ":f16", ":f32")
 
 
 class Candidate(NamedTuple):
@@ -40,6 +55,9 @@ class FitRow:
     gpu: int
     cpu_expert_layers: int
     estimated: bool
+    placements: list[Placement] = field(default_factory=list)
+    machines: list[tuple[str, Speeds]] = field(default_factory=list)
+    """Machines that would hold it, and their speeds; only where this one does not."""
 
 
 @dataclass(frozen=True)
@@ -49,80 +67,130 @@ class FitReport:
     memory: MemorySize
     cards: list[Gpu]
     rows: list[FitRow]
+    notes: list[str] = field(default_factory=list)
+    """What the speeds are based on."""
 
     def as_json(self) -> dict[str, Any]:
         """One object for scripts."""
         return {
             "memory": self.memory._asdict(),
             "gpus": [card._asdict() for card in self.cards],
-            "models": [asdict(row) for row in self.rows],
+            "models": [
+                asdict(row)
+                | {
+                    "placements": [one.as_json() for one in row.placements],
+                    "machines": [
+                        {"machine": name, **speeds.as_json()} for name, speeds in row.machines
+                    ],
+                }
+                for row in self.rows
+            ],
+            "notes": self.notes,
         }
 
     def heading(self) -> list[str]:
         """Lines that say how much memory is free."""
         pools = [("memory", self.memory.available, self.memory.total)]
         pools += [(card.name, card.free, card.total) for card in self.cards]
-        return [f"{name}: {gib(free)} of {gib(total)} free" for name, free, total in pools]
+        lines = [f"{name}: {gib(free)} of {gib(total)} free" for name, free, total in pools]
+        if any(card.shared for card in self.cards):
+            lines.append("The card's memory is main memory.")
+        return lines
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of a table, its heading first."""
-        heading = (
-            "NAME",
-            "FITS",
-            "CONTEXT",
-            "WEIGHTS",
-            "KV CACHE",
-            "WORK",
-            "TOTAL",
-            "MAX CONTEXT",
-        )
-        table: list[tuple[str, ...]] = [heading]
+        table: list[tuple[str, ...]] = [("NAME", "FITS", "WEIGHTS", "CONTEXT", "TOTAL", "MOST")]
         for row in self.rows:
-            sizes = [gib(size) for size in (row.weights, row.kv, row.compute, row.total)]
-            verdict = "yes" if row.fits else "no"
-            largest = str(row.largest_context) if row.largest_context else "-"
-            table.append((row.name, verdict, str(row.context), *sizes, largest))
+            sizes = [gib(size) for size in (row.weights, row.kv, row.total)]
+            most = f"{row.largest_context:,}" if row.largest_context else "-"
+            table.append((row.name, "yes" if row.fits else "no", *sizes, most))
         return table
 
+    def explanation(self) -> list[str]:
+        """Lines that say what the columns are."""
+        usual = max((row.context for row in self.rows), default=0)
+        return _filled(
+            f"CONTEXT is the memory of {usual:,} tokens of context, or of as many as a model is "
+            "trained for, and part of TOTAL; MOST is how many tokens fit."
+        )
+
     def remarks(self) -> list[str]:
-        """Lines that say what goes where, for models that use a graphics card."""
+        """Lines about placement: what goes where in short, or all ways for one model."""
         lines = []
         for row in self.rows:
-            if not row.gpu:
-                continue
-            experts = f", the experts of {row.cpu_expert_layers} layers in main memory"
-            where = f"{row.name}: {gib(row.gpu)} on the graphics card"
-            lines.append(where + (experts if row.cpu_expert_layers else ""))
+            if row.placements:
+                lines += ["", *placement_lines(row), *_machine_lines(row)]
+            elif row.gpu:
+                experts = f", the experts of {row.cpu_expert_layers} layers in main memory"
+                where = f"{row.name}: {gib(row.gpu)} on the graphics card"
+                lines += _filled(where + (experts if row.cpu_expert_layers else ""))
+        if self.notes:
+            lines += ["", *_filled(" ".join(self.notes))]
         return lines
 
 
-def fit_report(models: Iterable[Candidate], engine: EngineConfig) -> FitReport:
-    """Judge the candidates on this machine, with the memory that is free now."""
-    memory, cards = machine_memory(), gpus()
-    rows = []
+def fit_report(
+    models: Sequence[Candidate],
+    engine: EngineConfig,
+    memory: MemorySize,
+    cards: list[Gpu],
+    predictor: Predictor | None = None,
+) -> FitReport:
+    """Judge the candidates on a machine. With `predictor`, give all placements of the one model, or
+    of the quantisation that suits the machine."""
+    rows, headers = [], {}
     for model in models:
-        if model.header is not None:
-            rows.append(_judge(model.name, model.header, engine, memory, cards))
+        header = model.header or (model.known.header if model.known else None)
+        if header is not None:
+            if predictor and not cards:
+                context = _context(header, engine)
+                engine = predictor.attention(header, context, engine, memory)
+            rows.append(_judge(model, header, engine, memory, cards))
+            headers[model.name] = header
         elif model.known is not None:
             rows.append(_estimate(model.known, engine, memory, cards))
-    return FitReport(memory, cards, rows)
+    row = _shown([row for row in rows if row.name in headers])
+    if predictor and row is not None:
+        header = headers[row.name]
+        row.placements.extend(placements(header, row.context, engine, memory, cards, predictor))
+        if not row.fits:
+            row.machines.extend(machines(header, row.context, engine, predictor))
+    return FitReport(memory, cards, rows, predictor.notes(cards) if predictor else [])
+
+
+def _shown(rows: Sequence[FitRow]) -> FitRow | None:
+    """The one whose placements are given: the largest quantised that fits, else the smallest."""
+    by_size = sorted(rows, key=lambda row: row.weights)
+    fitting = [row for row in by_size if row.fits and not row.name.endswith(_UNQUANTISED)]
+    return (fitting or by_size[:1])[-1] if rows else None
+
+
+def _context(header: GgufHeader, engine: EngineConfig) -> int:
+    return engine.context or min(fit.USUAL_CONTEXT, header.context_length or fit.USUAL_CONTEXT)
 
 
 def _judge(
-    name: str, header: GgufHeader, engine: EngineConfig, memory: MemorySize, cards: list[Gpu]
+    model: Candidate,
+    header: GgufHeader,
+    engine: EngineConfig,
+    memory: MemorySize,
+    cards: Sequence[Gpu],
 ) -> FitRow:
     largest = fit.largest_context(header, memory, engine, cards)
-    context = engine.context or min(fit.USUAL_CONTEXT, header.context_length or fit.USUAL_CONTEXT)
-    plan = fit.plan(header, context, engine, cards)
-    return _row(name, plan, largest, plan.host <= memory.available, estimated=False)
+    context = _context(header, engine)
+    plan = fit.plan(header, context, engine, cards, memory.available)
+    fits = plan.host <= memory.available
+    return _row(model.name, plan, largest, fits, estimated=model.header is None)
 
 
 def _estimate(
-    known: Catalogued, engine: EngineConfig, memory: MemorySize, cards: list[Gpu]
+    known: Catalogued, engine: EngineConfig, memory: MemorySize, cards: Sequence[Gpu]
 ) -> FitRow:
-    room = memory.available + sum(card.free for card in cards)
+    """For a model of which neither a file nor a geometry is there."""
+    room = memory.available + sum(card.free for card in cards if not card.shared)
     spare = room - fit.estimate(known, 0).total
-    largest = min(spare // max(1, known.entry.memory.token), known.entry.context) // 256 * 256
+    token = max(1, fit.estimate(known, 1).total - fit.estimate(known, 0).total)
+    largest = min(spare // token, known.entry.context) // 256 * 256
     context = engine.context or min(fit.USUAL_CONTEXT, known.entry.context)
     plan = fit.estimate(known, context)
     return _row(known.name, plan, max(0, largest), plan.total <= room, estimated=True)
@@ -142,6 +210,75 @@ def _row(name: str, plan: fit.MemoryPlan, largest: int, fits: bool, *, estimated
         cpu_expert_layers=plan.cpu_experts,
         estimated=estimated,
     )
+
+
+# --- placements ---------------------------------------------------------------------------------
+
+
+def placement_lines(row: FitRow, width: int | None = None) -> list[str]:
+    """The placements of a model: a table, or on a narrow terminal a few lines each."""
+    width = width or shutil.get_terminal_size((_WIDTH, 24)).columns
+    title = f"{row.name} at {row.context:,} tokens of context, tokens/s:"
+    if width < _NARROW:
+        lines = _filled(title, width)
+        for one in row.placements:
+            mark = "*" if one.chosen else "-"
+            parts = [f"{gib(one.gpu)} on cards"] if one.gpu else []
+            parts += [f"{gib(one.host)} of main memory", one.reason]
+            if one.speeds:
+                parts.append(
+                    f"reads {_rate(one.speeds.prompt)}, writes {_rate(one.speeds.writing)}"
+                )
+            lines += _filled(f"{mark} {one.name}: {'; '.join(parts)}", width, "  ")
+        return lines + _filled(_deep(row), width)
+    table = [("", "PLACEMENT", "CARDS", "MEMORY", "READS", "WRITES", "")]
+    for one in row.placements:
+        speeds = (one.speeds.prompt, one.speeds.writing) if one.speeds else (0.0, 0.0)
+        reads, writes = (_rate(rate) for rate in speeds)
+        card = gib(one.gpu) if one.gpu else "-"
+        mark = "*" if one.chosen else ""
+        table.append((mark, one.name, card, gib(one.host), reads, writes, one.reason))
+    sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = _filled(title, width)
+    for line in table:
+        cells = [
+            cell.rjust(size) if 2 <= index <= 5 else cell.ljust(size)
+            for index, (cell, size) in enumerate(zip(line, sizes, strict=True))
+        ]
+        lines.append(" ".join(cells).rstrip())
+    return lines + _filled(_deep(row), width)
+
+
+def _deep(row: FitRow) -> str:
+    """What becomes of the chosen speeds when the context is full."""
+    chosen = next((one for one in row.placements if one.chosen), None)
+    if chosen is None or chosen.speeds is None or chosen.speeds.full is None:
+        return ""
+    prompt, writing = chosen.speeds.full
+    return (
+        f"* is what the engine does. With a full context it reads {_rate(prompt)} and writes "
+        f"{_rate(writing)}."
+    )
+
+
+def _machine_lines(row: FitRow) -> list[str]:
+    if not row.machines:
+        return []
+    lines = ["", "A machine that holds it, and the speed to expect (reads, writes):"]
+    for name, speeds in row.machines:
+        lines += _filled(f"- {name}: {_rate(speeds.prompt)}, {_rate(speeds.writing)}", None, "  ")
+    return [*lines, *_filled("Or use a server that runs it: docs/servers.md.")]
+
+
+def _rate(rate: float) -> str:
+    if not rate:
+        return "-"
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+
+
+def _filled(text: str, width: int | None = None, indent: str = "") -> list[str]:
+    width = width or shutil.get_terminal_size((_WIDTH, 24)).columns
+    return textwrap.wrap(text, max(20, min(width, 100)), subsequent_indent=indent)
 
 
 def candidates(wanted: str | None, store: Store) -> list[Candidate]:
@@ -169,3 +306,9 @@ def candidates(wanted: str | None, store: Store) -> list[Candidate]:
             one = choice.chosen if choice else min(variants, key=lambda one: one.file.size)
             found.append(Candidate(one.name, None, one))
     return found
+
+
+def headers_of(models: Iterable[Candidate]) -> list[GgufHeader]:
+    """The headers of the candidates that have one."""
+    found = [one.header or (one.known.header if one.known else None) for one in models]
+    return [header for header in found if header is not None]

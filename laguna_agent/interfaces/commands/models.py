@@ -12,9 +12,13 @@ from typing import Any
 from laguna_agent.byte_sizes import gib, gigabytes
 from laguna_agent.config import Config, load_config
 from laguna_agent.errors import ExitCode, LagunaError, ModelError, UsageError
-from laguna_agent.interfaces.commands import compare, experts, model_search
-from laguna_agent.interfaces.commands.command_line import Parser, write_json, write_line
-from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
+from laguna_agent.interfaces.commands import compare, experts, model_fit, model_search
+from laguna_agent.interfaces.commands.command_line import (
+    Parser,
+    write_json,
+    write_line,
+    write_table,
+)
 from laguna_agent.interfaces.transfer_progress import TransferLine
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.fetch.acquire import import_file, pull
@@ -82,10 +86,7 @@ def make_parser() -> Parser:
     action = actions.add("default", _default, "Show or choose the model used when none is named.")
     action.add_argument("model", metavar="NAME", nargs="?")
     action.add_argument("--reset", action="store_true", help="let laguna choose again")
-    action = actions.add("fit", _fit, "Show whether models fit in memory, with how much context.")
-    action.add_argument("model", metavar="NAME|PATH", nargs="?", help="default: all")
-    action.add_argument("--context", type=int, metavar="N", help="tokens of context")
-    action.add_json()
+    model_fit.declare(actions)
     experts.declare(actions)
     compare.declare(actions)
     return parser
@@ -125,7 +126,7 @@ def _list(options: argparse.Namespace, config: Config, store: Store) -> int:
         if row["state"] == "not installed" and ":" in row["name"]:
             continue
         table.append((mark, row["name"], size, row["state"], what + row["also"]))
-    _print_table(table)
+    write_table(table)
     if chosen:
         write_line("\n* is used when no model is named.")
     if not options.installed:
@@ -216,7 +217,7 @@ def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
         if options.json:
             write_json(facts)
         else:
-            _print_table(_rows(facts))
+            write_table(_rows(facts))
         return ExitCode.DONE
     installed = None if is_path(name) else store.find(name)
     known = None if is_path(name) else load_catalogue().find(name)
@@ -260,7 +261,7 @@ def _show(options: argparse.Namespace, config: Config, store: Store) -> int:
         facts["tried"] = "yes" if known.entry.tried else "no: laguna is untried with these weights"
         figures = [f"{figure}: {figure.source}" for figure in known.entry.quality]
         facts["quality"] = figures or "unknown"
-    _print_table(_rows(facts))
+    write_table(_rows(facts))
     return ExitCode.DONE
 
 
@@ -352,34 +353,7 @@ def _default(options: argparse.Namespace, config: Config, store: Store) -> int:
     return ExitCode.DONE
 
 
-# --- fit ------------------------------------------------------------------------------------
-
-
-def _fit(options: argparse.Namespace, config: Config, store: Store) -> int:
-    if options.context is not None and options.context < 256:
-        raise UsageError("--context must be 256 or more")
-    engine = config.engine
-    if options.context:
-        engine = engine.model_copy(update={"context": options.context})
-    report = fit_report(candidates(options.model, store), engine)
-    if options.json:
-        write_json(report.as_json())
-        return ExitCode.DONE
-    write_line("\n".join([*report.heading(), ""]))
-    _print_table(report.table())
-    for line in report.remarks():
-        write_line(line)
-    return ExitCode.DONE
-
-
 # --- printing -------------------------------------------------------------------------------
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        write_line("  ".join(cells).rstrip())
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laguna_agent.agent.session import Session
     from laguna_agent.models.gguf import GgufHeader
     from laguna_agent.models.routing import Routing
-    from laguna_agent.models.sizing.expert_placement import Placement
+    from laguna_agent.models.sizing.placement import CardGain
 
 
 def last_reply(session: Session) -> Reply | None:
@@ -68,27 +68,27 @@ def _map(
     return lines
 
 
-def _placed(file: str, context: int) -> tuple[GgufHeader | None, list[Placement]]:
+def _placed(file: str, context: int) -> tuple[GgufHeader | None, list[CardGain]]:
     from laguna_agent.config import load_config
     from laguna_agent.models.gguf import read_header
-    from laguna_agent.models.sizing.expert_placement import placements
+    from laguna_agent.models.sizing.placement import card_gains
 
     try:
         header = read_header(Path(file))
     except LagunaError:  # the file went away: the map is still worth seeing
         return None, []
-    return header, placements(header, load_config().engine, context)
+    return header, card_gains(header, load_config().engine, context)
 
 
 def _placement(
     reply: Reply,
     routing: Routing,
     header: GgufHeader,
-    cards: list[Placement],
+    cards: list[CardGain],
     palette: Palette,
 ) -> list[RenderableType]:
-    from laguna_agent.models.sizing.expert_placement import read_per_token
     from laguna_agent.models.sizing.hardware import gpus
+    from laguna_agent.models.sizing.placement import read_per_token
 
     whole = sum(header.expert_bytes.values())
     touched = int(whole * float((routing.load() > 0).mean()))

@@ -56,11 +56,12 @@ class ServedRow(NamedTuple):
 def model_rows(config: Config) -> list[ModelRow]:
     """The installed models and those of the catalogue. Reads the store, measures this machine."""
     from laguna_agent.interfaces.commands.fit_report import candidates, fit_report
+    from laguna_agent.models.sizing.hardware import gpus, machine_memory
     from laguna_agent.models.store import Store
 
     store = Store()
     installed = {model.name for model in store.installed() if model.present}
-    rows = fit_report(candidates(None, store), config.engine).rows
+    rows = fit_report(candidates(None, store), config.engine, machine_memory(), gpus()).rows
     models = [
         ModelRow(row.name, row.name in installed, row.fits, row.total, row.largest_context)
         for row in rows
