@@ -114,7 +114,7 @@ async def add_rule(
 ) -> Notice:
     """Put a rule in force and keep it where its scope says; returns a notice of it."""
     said = rules.in_words(rule, str(gate.workspace))
-    may = "Laguna may" if rule.verdict == "allow" else "Laguna may not"
+    may = "laguna may" if rule.verdict == "allow" else "laguna may not"
     path = rules_file(scope, gate.workspace)
     if path is not None:
         try:

@@ -143,7 +143,7 @@ async def test_mode_is_set_by_name_or_picker_and_a_wrong_name_is_reported(drive)
         assert gate.mode == "auto"
         await ui.shows(" auto ")
         await ui.command("/mode yolo")
-        await ui.shows("/mode takes ask or accept-edits or auto or plan or allow-all, not yolo")
+        await ui.shows("/mode takes ask, accept-edits, auto, plan or allow-all, not yolo")
         await ui.command("/mode")
         await ui.dialog(Picker)
         await ui.pilot.press(*"allow-all", "enter")

@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
 from laguna_agent.interfaces.tui.screens.pages import context_page
+from laguna_agent.interfaces.tui.screens.pickers import Help
 from laguna_agent.interfaces.tui.themes import PALETTES
 from support.scenes import SceneApp
 
@@ -58,3 +59,25 @@ def test_the_context_page_cuts_no_figure(width):
     shown = console.export_text()
     assert all(figure in shown for figure in ("12,345", "775", "19,648"))
     assert max(map(len, shown.splitlines())) <= width
+
+
+async def test_the_heading_of_a_group_is_not_highlighted_with_its_first_row():
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.push_screen(Help([]))
+        await pilot.pause()
+        options = app.screen.options
+        heading, row = (
+            {segment.style.bgcolor for segment in options.render_line(y) if segment.style}
+            for y in (0, 1)
+        )
+        assert options.highlighted == 0
+        assert not heading & row
+
+
+async def test_a_question_for_a_line_names_its_keys():
+    app = SceneApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(Question("Title of this conversation"))
+        await pilot.pause()
+        assert str(app.screen.query_one(".dialog-hint").render()) == "enter confirms · esc closes"

@@ -171,3 +171,16 @@ async def test_a_long_plan_scrolls_and_the_choices_stay_in_view(drive):
         await ui.pilot.press(*["pagedown"] * 40)
         await ui.shows("60 step 60")
         assert "accept" in ui.shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(40, 12), (40, 24), (100, 30)])
+async def test_what_a_choice_does_is_whole_when_the_terminal_becomes_narrower(drive, size):
+    async with drive([call("done", summary="Do it. " * 90)], plan=True, size=(100, 30)) as ui:
+        await planned(ui)
+        await ui.pilot.press("right")
+        await ui.pilot.resize_terminal(*size)
+        await ui.shows("confirms")
+        words = " ".join(ui.shown.replace("│", " ").split())
+        assert "asks before every side effect · enter confirms" in words
+        assert "❯ Ask laguna" in ui.shown

@@ -140,7 +140,7 @@ async def test_the_parts_stand_in_the_order_of_their_importance_and_give_way_fro
 
 
 @pytest.mark.slow
-async def test_the_check_and_background_commands_are_shown(drive):
+async def test_the_check_and_background_commands_are_shown(drive, tmp_path):
     script = [
         call("shell", command="sleep 300 &"),
         Reply(text="It runs."),
@@ -157,6 +157,11 @@ async def test_the_check_and_background_commands_are_shown(drive):
         await ui.send("end it")
         await ui.shows("It ended.")
         await ui.until(lambda: "1 job" not in ui.shown, "the job has ended")
+        pidfile = tmp_path / "pid"
+        await ui.send(f"!sleep 300 & echo $! > {pidfile}")
+        await ui.shows("1 job")
+        await ui.send(f"!kill $(cat {pidfile})")
+        await ui.until(lambda: "1 job" not in ui.shown, "what the user started has ended")
         await ui.command("/check off")
         await ui.until(lambda: "check: true  " not in ui.shown.splitlines()[-1], "no check")
 

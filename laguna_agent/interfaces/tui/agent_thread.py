@@ -48,6 +48,8 @@ class AgentThread:
         self.session: Session | None = None
         self._resumable: str | None = None
         self.shell_command: ShellCommand | None = None
+        self._left: list[ShellCommand] = []
+        """Commands of the user that have ended and may have left something in the background."""
         """The user's command that runs."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Task[Any] | None = None
@@ -308,6 +310,12 @@ class AgentThread:
         self._post(messages.ApprovalAsked(request, future))
         return await asyncio.wrap_future(future)
 
+    async def background_jobs(self) -> int:
+        """How many commands run in the background: the model's, and those of the user."""
+        jobs = await self.run(lambda session: session.background_jobs())
+        self._left = [shell for shell in self._left if shell.left_running]
+        return jobs + len(self._left)
+
     async def _shell(self, key: str, command: str, columns: int, rows: int) -> None:
         """Run a command as the user would in another terminal: without the sandbox.
 
@@ -329,6 +337,7 @@ class AgentThread:
             code = await shell.run(show, lambda: self._post(messages.TerminalNeeded(shell)))
         finally:
             self.shell_command = None
+            self._left.append(shell)
             ended = messages.ShellEnded(key, code, drew_screen=shell.drew_screen)
             self._post(ended)
             self._post(messages.WorkEnded())

@@ -257,6 +257,7 @@ class LagunaApp(LayoutApp):
         )
         if ended is not None:
             self.queue.add_shell_output(ended)
+        self._refresh_jobs()
 
     def on_terminal_needed(self, message: messages.TerminalNeeded) -> None:
         shell = message.shell
@@ -467,7 +468,7 @@ class LagunaApp(LayoutApp):
             in_background(self, "jobs", self._count_jobs)
 
     async def _count_jobs(self) -> None:
-        jobs = await self.agent.run(lambda session: session.background_jobs())
+        jobs = await self.agent.background_jobs()
         self.status.change(jobs=jobs)
         if jobs and self._jobs_timer is None:
             self._jobs_timer = self.set_interval(_JOBS_S, self._refresh_jobs)

@@ -67,7 +67,7 @@ class PlanReview:
         if mode not in modes:
             modes.insert(0, mode)
         choices = [
-            Choice(f"{_ACCEPT}{one}", one, f"laguna {MODES[one]}", risky=one == "allow-all",
+            Choice(f"{_ACCEPT}{one}", one, MODES[one], risky=one == "allow-all",
                    group="Accept in mode", alone=f"accept ({one})")
             for one in modes
         ]  # fmt: skip

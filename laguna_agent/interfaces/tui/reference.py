@@ -60,7 +60,8 @@ class SlashCommand:
             return f"{self.name} takes nothing after it, so it did not run: {argument[:60]}"
         choices = self.arguments.strip("[]")
         if choices == choices.lower() and argument not in choices.split("|"):
-            wanted = " or ".join(choices.split("|"))
+            *others, last = choices.split("|")
+            wanted = f"{', '.join(others)} or {last}" if others else last
             return f"{self.name} takes {wanted}, not {argument[:60]}"
         return ""
 

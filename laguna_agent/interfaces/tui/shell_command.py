@@ -122,6 +122,11 @@ class ShellCommand:
         """The terminal is laguna's again; safe to call from any thread."""
         self._loop.call_soon_threadsafe(self._returned.set)
 
+    @property
+    def left_running(self) -> bool:
+        """Whether something that the command left in the background still runs."""
+        return self._master >= 0 and bool(self._members())
+
     def resize(self, columns: int, rows: int) -> None:
         """Give the command's terminal another size."""
         self._size = columns, rows

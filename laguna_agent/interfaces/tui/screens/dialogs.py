@@ -327,9 +327,9 @@ class Question(ModalScreen[str | None]):
                     yield Static(self._text)
             if self._choices:
                 yield ChoiceRow(themes.PALETTES[self.app.theme], id="answers")
-                yield Static(classes="dialog-hint")
             else:
                 yield LineInput(self._value)
+            yield Static(classes="dialog-hint")
 
     def on_mount(self) -> None:
         if self._choices:
@@ -342,13 +342,10 @@ class Question(ModalScreen[str | None]):
         self._show_position()
 
     def _show_position(self) -> None:
-        hint = "←→ choose · enter confirms · esc closes"
+        hint = f"{'←→ choose · ' if self._choices else ''}enter confirms · esc closes"
         scroll = next(iter(self.query(VerticalScroll)), None)
-        if self._choices:
-            where = position(scroll) if scroll is not None else ""
-            self.query_one(".dialog-hint", Static).update(
-                Text(f"{where} · {hint}" if where else hint)
-            )
+        where = position(scroll) if scroll is not None else ""
+        self.query_one(".dialog-hint", Static).update(Text(f"{where} · {hint}" if where else hint))
 
     def action_scroll(self, lines: int) -> None:
         """Scroll the text by lines."""

@@ -90,6 +90,10 @@ class Rows(OptionList):
         line = y + self.scroll_offset.y
         if line >= len(self._lines) or self._lines[line][0] != self.highlighted:
             return strip
+        option, number = self._lines[line]
+        if number == 0 and getattr(self.options[option].prompt, "heading", ""):
+            plain = self.get_component_rich_style("option-list--option")
+            return Strip(Segment.apply_style(strip, post_style=plain), strip.cell_length)
         color = self.get_component_rich_style("option-list--option-highlighted").color
         post = Style(color=color)
         return Strip(Segment.apply_style(strip, post_style=post), strip.cell_length)

@@ -94,16 +94,24 @@ class PlanCard(Vertical):
 
     def _fit(self) -> None:
         """Limit the part that scrolls: the choices, the composer and a line stay in view."""
-        height = self.screen.size.height
-        hint = self.query_one("#plan-hint").size.height
-        beside = self.gutter.height + self.row.size.height + 1 + max(1, hint)
+        height, columns = self.screen.size.height, self._columns
+        # As they will be drawn: what is laid out may be of another width or choice.
+        hint = len(self._hint.wrap(self.app.console, columns))
+        beside = self.gutter.height + len(self.row.lines(columns)) + 1 + max(1, hint)
         # In a low terminal, all but the composer, the activity line and the status line.
         rest = self.screen.query_one("#composer-row").size.height + 2
         most = height - rest if height < _LOW else height * 2 // 3
         self.query_one("#plan-scroll").styles.max_height = max(1, most - beside)
         self.call_after_refresh(self._show_hint)
 
-    def _show_hint(self) -> None:
+    @property
+    def _columns(self) -> int:
+        """Cells of a line of the card."""
+        return max(1, self.screen.size.width - self.gutter.width)
+
+    @property
+    def _hint(self) -> Text:
+        """The keys, or what the selected choice does."""
         where = position(self.query_one("#plan-scroll", VerticalScroll))
         selected = self.row.selected
         parts = [f"{where}, pgup pgdn" if where else "", "←→ choose, or type what to change"]
@@ -112,8 +120,11 @@ class PlanCard(Vertical):
         hint = Text(" · ".join(filter(None, parts)), style=self.palette.muted)
         if self.screen.size.height < _VERY_LOW:
             hint.no_wrap = True
-            hint.truncate(max(1, self.size.width - self.gutter.width), overflow="ellipsis")
-        self.query_one("#plan-hint", Static).update(hint)
+            hint.truncate(self._columns, overflow="ellipsis")
+        return hint
+
+    def _show_hint(self) -> None:
+        self.query_one("#plan-hint", Static).update(self._hint)
 
     def scroll_plan(self, step: int) -> None:
         """Scroll the plan by pages."""
