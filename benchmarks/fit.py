@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 
 from laguna_agent.config import EngineConfig, load_config
-from laguna_agent.models.chat.chat_format import Grammar, Segment
+from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.client import open_engine
 from laguna_agent.models.engine.interface import EngineRequest, Finished
@@ -28,7 +28,6 @@ from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing import fit
 from laguna_agent.models.sizing.speed import Rates, machine_rates, predict, types_of
 
-_ENDLESS = Grammar('root ::= [^\\x00]+ "\\x00"')
 _PROMPT, _WRITTEN = 1536, 33
 
 
@@ -94,11 +93,11 @@ async def use(path: Path, config: EngineConfig, length: int) -> tuple[int, float
     client = await open_engine(path, config=config)
     try:
         tokens = (await client.tokenize([Segment(code(length * 6))]))[:length]
-        request = EngineRequest(tokens, Sampling(temperature=0), _WRITTEN, grammar=_ENDLESS)
-        timings = None
+        request = EngineRequest(tokens, Sampling(temperature=0), _WRITTEN)
+        timings, written = None, 0
         async for event in client.generate(request):
             if isinstance(event, Finished):
-                timings = event.timings
+                timings, written = event.timings, len(event.ids)
         assert timings is not None
         assert client.process is not None
         rollup = Path(f"/proc/{client.process.pid}/smaps_rollup").read_text()
@@ -106,7 +105,7 @@ async def use(path: Path, config: EngineConfig, length: int) -> tuple[int, float
         await client.aclose()
     resident = re.search(r"^Rss:\s+(\d+)", rollup, re.MULTILINE)
     assert resident is not None
-    rates = len(tokens) / timings.prefill_s, (_WRITTEN - 1) / timings.decode_s
+    rates = len(tokens) / timings.prefill_s, (written - 1) / max(1e-9, timings.decode_s)
     return 1024 * int(resident[1]), *rates
 
 

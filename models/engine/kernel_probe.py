@@ -5,8 +5,8 @@ So it measures, for each type of weights: a row (one token against a matrix that
 batch of 512 tokens, and a batch that is spread over experts; then attention at a depth, and a tiny
 model for what every layer costs besides. From these the speed of any model follows: `sizing.speed`.
 
-Times are wall times, the shortest of several, on a quiet machine; on a busy one the processor time
-of a thread, which other programs lengthen little.
+Times are medians: of wall times on a quiet machine, on a busy one of the processor time of a
+thread, which other programs lengthen little.
 
 It runs in a process of its own, so that a kernel that fails ends nothing else:
 
@@ -21,6 +21,7 @@ import ctypes
 import json
 import os
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -44,7 +45,7 @@ _EXPERTS, _PART = 64, 512
 _FEW, _MANY = 2, 8
 """Experts that each token of a batch chooses, so that each expert gets 16 tokens as in Laguna XS;
 and those that a single token chooses."""
-_ROWS, _COLUMNS = 2048, 4096
+_ROWS, _COLUMNS = 2048, 2048
 _HANDLE = ctypes.c_void_p
 _FILL = 0x11
 """Makes plausible numbers of every type of weights."""
@@ -98,7 +99,7 @@ class Device:
     def seconds(
         self, build: Callable[[Graph], Iterable[int]], times: int, *, loaded: bool
     ) -> float:
-        """The shortest time to compute what `build` builds."""
+        """The usual time to compute what `build` builds, of `times` measured."""
         context = self._init(_Parameters(1 << 20, None, True))
         graph = Graph(self, context)
         nodes = list(build(graph))
@@ -122,7 +123,7 @@ class Device:
                 found.append(clock.seconds())
         self._release(buffer)
         self._free(context)
-        return min(found)
+        return statistics.median(found)
 
     def tensor(self, context: int, kind: int, *sizes: int) -> int:
         """A new tensor of a context."""
@@ -203,13 +204,13 @@ def measure(device: Device, types: Iterable[str], *, loaded: bool) -> Rates:
         number = numbers[name]
         matrix = _bytes(number, _ROWS * _COLUMNS)
         copies = -(-_STREAM // matrix)
-        rates.row[name] = copies * matrix / device.seconds(row, 4, loaded=loaded)
+        rates.row[name] = copies * matrix / device.seconds(row, 7, loaded=loaded)
         work = 2 * _ROWS * _COLUMNS * _BATCH
-        rates.batch[name] = work / device.seconds(batch, 2, loaded=loaded)
+        rates.batch[name] = work / device.seconds(batch, 3, loaded=loaded)
         work = 2 * 2 * _ROWS * _PART * _FEW * _BATCH
-        rates.experts[name] = work / device.seconds(experts, 2, loaded=loaded)
+        rates.experts[name] = work / device.seconds(experts, 3, loaded=loaded)
         read = 4 * _MANY * _bytes(number, _ROWS * _PART)
-        rates.expert_row[name] = read / device.seconds(expert_row, 6, loaded=loaded)
+        rates.expert_row[name] = read / device.seconds(expert_row, 15, loaded=loaded)
     for name, cells, flash in (
         ("flash f16", _F16, True),
         ("plain f16", _F16, False),
@@ -218,7 +219,7 @@ def measure(device: Device, types: Iterable[str], *, loaded: bool) -> Rates:
         for tokens, copies, found in ((1, 8, rates.attend_row), (64, 1, rates.attend_batch)):
             work = _HEADS * _HEAD * _DEPTH * tokens * copies
             some = partial(_attention, cells=cells, tokens=tokens, flash=flash, copies=copies)
-            found[name] = device.seconds(some, 3, loaded=loaded) / work
+            found[name] = device.seconds(some, 5, loaded=loaded) / work
     return rates
 
 
@@ -263,20 +264,23 @@ def measure_rest(rates: Rates, *, layers: int | None, loaded: bool, threads: int
         clock = Stopwatch(share)
         context.decode(prompt, 0)
         batches.append(clock.seconds())
+    if share:
+        # Threads that wait for others that do not run take most of the time of so small a model.
+        context.set_threads(1, 1)
     for index in range(64):
-        clock = Stopwatch(share)
+        clock = Stopwatch(min(1, share))
         context.decode([200 + index], _BATCH + index)
         rows.append(clock.seconds())
     context.close()
     known = kernel_seconds(header, rates, _BATCH, 1, "flash f16")
-    rates.layer = max(0.0, min(rows) - known) / header.layers
+    rates.layer = max(0.0, statistics.median(rows) - known) / header.layers
     known = kernel_seconds(header, rates, _BATCH // 2, _BATCH, "flash f16")
-    hidden = header.integer("embedding_length")
-    rates.element = max(0.0, min(batches) - known) / (header.layers * hidden * _BATCH)
+    rates.token = max(0.0, statistics.median(batches) - known) / (header.layers * _BATCH)
 
 
 def main(types: list[str]) -> None:
-    """Measure all devices; print their rates."""
+    """Measure all devices; print their rates. The tiny model's types are always among them."""
+    types = sorted({*types, "F32", "Q4_K", "Q6_K"})
     threads = physical_cores()
     loaded = busy(threads)
     devices = [

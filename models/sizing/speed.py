@@ -55,8 +55,8 @@ class Rates:
     """The same per token of a batch."""
     layer: float = 0.0
     """Seconds that each layer takes besides, for one token."""
-    element: float = 0.0
-    """The same for each token of a batch, per element of the hidden state."""
+    token: float = 0.0
+    """The same for each token of a batch."""
 
 
 class Speed(NamedTuple):
@@ -83,7 +83,7 @@ def assumed(card: Gpu) -> Rates:
         attend_row=dict.fromkeys(flash, 1 / width),
         attend_batch=dict.fromkeys(flash, 4 / (60 * width)),
         layer=6e-5,
-        element=4 * 8 / width,
+        token=1e5 / width,
     )
 
 
@@ -171,14 +171,13 @@ def predict(
         "attention": 1 - inside / max(1, layers),
     }
     attention = attention_kind(processor, kv_type, flash)
-    hidden = header.integer("embedding_length")
     step = min(plan.micro_batch, 512) if not inside else plan.micro_batch
     row = kernel_seconds(header, processor, depth, 1, attention, here)
     row += processor.layer * (layers - inside)
     batch = 0.0
     if not inside:
         batch = kernel_seconds(header, processor, depth, step, attention, here)
-        batch += processor.element * layers * hidden * step
+        batch += processor.token * layers * step
     shares = [count / max(1, sum(plan.split)) for count in plan.split] or [1.0]
     for rates, share in zip(cards if inside else (), shares, strict=False):
         there = {name: (1 - part) * share for name, part in here.items()}
@@ -187,7 +186,7 @@ def predict(
         # A card reads prompts with all weights: those in main memory are copied to it.
         everything = dict.fromkeys(here, share)
         batch += kernel_seconds(header, rates, depth, step, attention, everything)
-        batch += rates.element * layers * hidden * step * share
+        batch += rates.token * layers * step * share
     if inside:
         sums = {name: sum(sizes.values()) for name, sizes in header.parts.items()}
         batch += sum(sums.get(name, 0) * here[name] for name in ("rest", "experts")) / BUS
@@ -223,28 +222,12 @@ def machine_rates(
         return known
     on_measuring()
     found = _measured(sorted({*types, *(known[0].row if known else ())}))
-    if len(known) == len(found) and not all(one.measured for one in found):
-        found = [_better(*both) for both in zip(known, found, strict=True)]
     if found:
         content = {**_stored(), key: [asdict(one) for one in found]}
         with contextlib.suppress(OSError):
             path().parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path(), json.dumps(content, indent=1))
     return found
-
-
-def _better(one: Rates, other: Rates) -> Rates:
-    """The faster of each rate: other programs only ever slow a kernel."""
-    best = Rates(measured=other.measured)
-    for name in ("row", "batch", "expert_row", "experts"):
-        both = getattr(one, name), getattr(other, name)
-        values = {kind: max(some.get(kind, 0.0) for some in both) for kind in both[0] | both[1]}
-        setattr(best, name, values)
-    for name in ("attend_row", "attend_batch"):
-        both = getattr(one, name), getattr(other, name)
-        setattr(best, name, {kind: min(some[kind] for some in both) for kind in both[1]})
-    best.layer, best.element = min(one.layer, other.layer), min(one.element, other.element)
-    return best
 
 
 def _measured(types: Sequence[str]) -> list[Rates]:
