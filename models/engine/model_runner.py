@@ -35,17 +35,17 @@ from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.tuning import (
     SLOWER,
     StoppedError,
-    Tuning,
     choose_layout,
-    fingerprint,
     measure,
     measure_exact,
     measure_flash,
     measured_gain,
     repacked_is_faster,
 )
-from laguna_agent.models.engine.tuning import load as load_tuning
-from laguna_agent.models.engine.tuning import store as store_tuning
+from laguna_agent.models.engine.tuning_store import Tuning, fingerprint
+from laguna_agent.models.engine.tuning_store import layout as tuning_layout
+from laguna_agent.models.engine.tuning_store import load as load_tuning
+from laguna_agent.models.engine.tuning_store import store as store_tuning
 from laguna_agent.models.gguf import read_header
 from laguna_agent.models.sizing.devices import query
 from laguna_agent.models.sizing.fit import (
@@ -94,7 +94,7 @@ class ModelRunner:
         experts = needed.cpu_experts if config.cpu_experts is None else config.cpu_experts
         cores = config.threads or physical_cores()
         micro = needed.micro_batch
-        layout = f"{cores} {micro} {needed.gpu_layers} {experts} {config.kv_type}"
+        layout = tuning_layout(cores, micro, needed.gpu_layers, experts, config.kv_type)
         if config.repack is not None:
             layout += f" {config.repack} {config.flash_attention}"
         self._tuning_key = f"{sha256 or fingerprint(path)} {build_info()} {layout}"

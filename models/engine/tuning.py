@@ -8,22 +8,16 @@ faster to be chosen.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import hashlib
-import json
 import operator
 import platform
 import statistics
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
-from laguna_agent.atomic_write import atomic_write
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine.llama import (
     Context,
@@ -32,8 +26,8 @@ from laguna_agent.models.engine.llama import (
     gpu_backend,
 )
 from laguna_agent.models.engine.repack_probe import FASTER, Gain, repack_gain
+from laguna_agent.models.engine.tuning_store import Tuning
 from laguna_agent.models.gguf import GgufHeader
-from laguna_agent.paths import data_dir
 
 _SINGLES = 4
 _BATCH = 32
@@ -48,30 +42,6 @@ _EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
 _EXACT_SIZES = (8, 7, 6, 5, 4, 3, 2)
 _UNKNOWN = -1.0
 """Gain that cannot be measured."""
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The chosen threads, and tokens per second measured with them (0: not measured)."""
-
-    threads: int
-    threads_batch: int
-    decode_rate: float = 0.0
-    batch_rate: float = 0.0
-    measured: bool = False
-    """False also when measured on a busy machine: measured again when it is quiet."""
-    step: int = 0
-    """Batch size for prompts, in tokens; 0 while it is being learnt."""
-    flash_gain: float = 0.0
-    """Speed of single tokens with flash attention relative to without, deep in a context (0: not
-    measured)."""
-    repack_gain: float = 0.0
-    """Speed of a turn with repacked weights relative to weights as in the file (0: not measured,
-    negative: cannot be measured)."""
-    repack_error: float = 0.0
-    """Half of the interval in which `repack_gain` lies with 95 % probability."""
-    exact: int = 0
-    """Largest batch that gives bit-identical logits to single tokens (0: not measured)."""
 
 
 def choose_layout(
@@ -227,42 +197,3 @@ def measure_exact(model: Model, options: ContextOptions) -> int:
 def _best(rates: dict[int, float], usual: int) -> int:
     fastest = max(rates, key=rates.__getitem__)
     return fastest if rates[fastest] > _CLEARLY * rates[usual] else usual
-
-
-def fingerprint(file: Path) -> str:
-    """Identifies a model file whose digest is unknown: size, modification time, both ends."""
-    info = file.stat()
-    with file.open("rb") as stream:
-        ends = stream.read(1 << 20)
-        stream.seek(max(0, info.st_size - (1 << 20)))
-        ends += stream.read(1 << 20)
-    return f"{info.st_size}-{info.st_mtime_ns}-{hashlib.sha256(ends).hexdigest()[:16]}"
-
-
-def path() -> Path:
-    """The file with all measurements."""
-    return data_dir() / "engine-tuning.json"
-
-
-def load(key: str) -> Tuning | None:
-    """The measurement stored under a key; None when there is none."""
-    try:
-        return Tuning(**_read()[key])
-    except (KeyError, TypeError):
-        return None
-
-
-def store(key: str, tuning: Tuning) -> None:
-    """Store a measurement; failing to is not an error."""
-    content = {**_read(), key: asdict(tuning)}
-    with contextlib.suppress(OSError):
-        path().parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path(), json.dumps(content, indent=1))
-
-
-def _read() -> dict[str, Any]:
-    try:
-        content = json.loads(path().read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

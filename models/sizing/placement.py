@@ -96,6 +96,7 @@ class Predictor:
 
     def __init__(self, rates: Sequence[Rates], *, imagined: bool = False) -> None:
         self.processor = rates[0]
+        self.imagined = imagined
         self._cards = [] if imagined else list(rates[1:])
 
     def attention(

@@ -13,7 +13,7 @@ from laguna_agent.events import ModelLoading
 from laguna_agent.interfaces.commands.engine import main as engine_command
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
-from laguna_agent.models.engine import repack_probe, tuning
+from laguna_agent.models.engine import repack_probe, tuning, tuning_store
 from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
@@ -21,7 +21,7 @@ from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model,
 from laguna_agent.models.engine.model_runner import ModelRunner
 from laguna_agent.models.engine.quiet_moments import QuietMoments
 from laguna_agent.models.engine.repack_probe import Gain
-from laguna_agent.models.engine.tuning import Tuning, fingerprint
+from laguna_agent.models.engine.tuning_store import Tuning, fingerprint
 from laguna_agent.models.gguf import GgufHeader, read_header
 from laguna_agent.models.sizing.fit import MICRO_BATCH
 from laguna_agent.models.sizing.hardware import physical_cores
@@ -69,7 +69,7 @@ async def test_another_engine_of_the_model_measures_nothing_again(
     key = f"{fingerprint(tiny_laguna())} {build_info()} {layout}"
     known = Tuning(1, 1, 5.0, 6.0, measured=True, step=256, flash_gain=0.5, repack_gain=0.9)
     known = replace(known, repack_error=0.02)
-    tuning.store(key, known)
+    tuning_store.store(key, known)
     events: list[EngineEvent] = []
     client = await open_engine(tiny_laguna(), config=LEARNING, on_event=events.append)
     assert not any(isinstance(event, ModelLoading) and event.measuring for event in events)
@@ -88,7 +88,7 @@ def stored_tuning() -> Tuning:
     """A tuning that was measured beside other work, stored as that of the tiny model."""
     layout = f"{physical_cores()} {MICRO_BATCH} None 0 f16"
     known = Tuning(1, 1, 5.0, 6.0, step=256, flash_gain=0.5, repack_gain=0.9, repack_error=0.1)
-    tuning.store(f"{fingerprint(tiny_laguna())} {build_info()} {layout}", known)
+    tuning_store.store(f"{fingerprint(tiny_laguna())} {build_info()} {layout}", known)
     return known
 
 

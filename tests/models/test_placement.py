@@ -14,10 +14,12 @@ from laguna_agent.interfaces.commands.fit_report import placement_lines
 from laguna_agent.interfaces.commands.models import main
 from laguna_agent.interfaces.commands.what_if import parse
 from laguna_agent.models.catalogue import load_catalogue
+from laguna_agent.models.engine.tuning_store import Tuning, fingerprint, layout, store
 from laguna_agent.models.sizing import fit, speed
-from laguna_agent.models.sizing.hardware import Gpu, MemorySize
+from laguna_agent.models.sizing.hardware import Gpu, MemorySize, physical_cores
 from laguna_agent.models.sizing.placement import Predictor, machines, placements
 from laguna_agent.models.sizing.speed import Rates, machine_rates, predict
+from support.synthetic import tiny_laguna
 
 GIB = 1 << 30
 HERE = MemorySize(24 * GIB, 22 * GIB)
@@ -225,3 +227,19 @@ def test_the_kernels_of_this_machine_are_measured():
     assert found.batch["Q4_K"] > found.experts["Q4_K"] > 1e8
     assert all(0 < seconds < 1e-6 for seconds in found.attend_row.values())
     assert found.layer >= 0
+
+
+def test_what_the_engine_measured_is_told(known, capsys):
+    path = tiny_laguna()
+    way = layout(physical_cores(), fit.MICRO_BATCH, None, 0, "f16")
+    key = f"{fingerprint(path)} llama-cpp-python 0.1 (AVX) {way}"
+    store(key, Tuning(1, 1, 123.4, measured=False))
+    assert main(["fit", str(path), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["models"]
+    assert row["engine_rate"] == 0, "measured beside other programs"
+    store(key, Tuning(1, 1, 123.4, measured=True))
+    assert main(["fit", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The engine itself measured 123 for writing." in shown
+    assert main(["fit", str(path), "--what-if", "ram=16"]) == 0
+    assert "The engine itself" not in capsys.readouterr().out

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from laguna_agent.config import EngineConfig
 from laguna_agent.models.catalogue import Catalogued, load_catalogue
 from laguna_agent.models.gguf import GgufHeader, read_header, require_supported
 from laguna_agent.models.sizing import fit
-from laguna_agent.models.sizing.hardware import Gpu, MemorySize
+from laguna_agent.models.sizing.hardware import Gpu, MemorySize, physical_cores
 from laguna_agent.models.sizing.placement import (
     Placement,
     Predictor,
@@ -38,6 +38,8 @@ class Candidate(NamedTuple):
     name: str
     header: GgufHeader | None
     known: Catalogued | None
+    identity: str = ""
+    """The digest or fingerprint of the file, by which engines keep what they measure."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class FitRow:
     placements: list[Placement] = field(default_factory=list)
     machines: list[tuple[str, Speeds]] = field(default_factory=list)
     """Machines that would hold it, and their speeds; only where this one does not."""
+    engine_rate: float = 0.0
+    """Tokens per second that the engine wrote when it measured the chosen placement; 0 unknown."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,10 @@ def fit_report(
     if predictor and row is not None:
         header = headers[row.name]
         row.placements.extend(placements(header, row.context, engine, memory, cards, predictor))
+        identity = next(model.identity for model in models if model.name == row.name)
+        if identity and not predictor.imagined:
+            rate = _measured(identity, engine, row.placements)
+            rows[rows.index(row)] = replace(row, engine_rate=rate)
         if not row.fits:
             row.machines.extend(machines(header, row.context, engine, predictor))
     return FitReport(memory, cards, rows, predictor.notes(cards) if predictor else [])
@@ -249,16 +257,32 @@ def placement_lines(row: FitRow, width: int | None = None) -> list[str]:
     return lines + _filled(_deep(row), width)
 
 
+def _measured(identity: str, engine: EngineConfig, placed: Sequence[Placement]) -> float:
+    """What an engine has measured of the chosen placement, in tokens written per second."""
+    from laguna_agent.models.engine.tuning_store import layout, measured_rate
+
+    chosen = next((one.plan for one in placed if one.chosen), None)
+    if chosen is None or not identity:
+        return 0.0
+    cores = engine.threads or physical_cores()
+    experts = chosen.cpu_experts if engine.cpu_experts is None else engine.cpu_experts
+    way = layout(cores, chosen.micro_batch, chosen.gpu_layers, experts, engine.kv_type)
+    return measured_rate(identity, way)
+
+
 def _deep(row: FitRow) -> str:
     """What becomes of the chosen speeds when the context is full."""
     chosen = next((one for one in row.placements if one.chosen), None)
     if chosen is None or chosen.speeds is None or chosen.speeds.full is None:
         return ""
     prompt, writing = chosen.speeds.full
-    return (
+    text = (
         f"* is what the engine does. With a full context it reads {_rate(prompt)} and writes "
         f"{_rate(writing)}."
     )
+    if row.engine_rate:
+        text += f" The engine itself measured {_rate(row.engine_rate)} for writing."
+    return text
 
 
 def _machine_lines(row: FitRow) -> list[str]:
@@ -294,7 +318,10 @@ def candidates(wanted: str | None, store: Store) -> list[Candidate]:
         path = installed.path if installed else Path(wanted).expanduser()
         header = read_header(path)
         require_supported(header, path)
-        return [Candidate(installed.name if installed else path.name, header, None)]
+        from laguna_agent.models.engine.tuning_store import fingerprint
+
+        identity = (installed.sha256 if installed else None) or fingerprint(path)
+        return [Candidate(installed.name if installed else path.name, header, None, identity)]
     present = [one for one in store.installed() if one.present]
     have = {one.known.entry.name for one in present if one.known}
     found = [Candidate(one.name, read_header(one.path), one.known) for one in present]
