@@ -12,7 +12,7 @@ It runs in a process of its own, so that a kernel that fails ends nothing else:
 
     python -m laguna_agent.models.engine.kernel_probe TYPE…
 
-prints one line of JSON, the fields of `Rates` for each device, the processor first.
+prints a line of JSON for each device, the fields of `Rates`, the processor first.
 """
 
 from __future__ import annotations
@@ -287,12 +287,11 @@ def main(types: list[str]) -> None:
         one for one in (Device(handle, threads) for handle in device_handles()) if one.usable
     ]
     devices.sort(key=lambda one: not one.processor)
-    found = []
     for device in devices:
         rates = measure(device, types, loaded=loaded)
         measure_rest(rates, layers=0 if device.processor else None, loaded=loaded, threads=threads)
-        found.append(asdict(rates))
-    sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json.dumps(asdict(rates)) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Model:
         layers = options.gpu_layers
         # llama.cpp counts the output matrix as a layer.
         params.n_gpu_layers = 999 if layers is None else layers + 1 if layers else 0
-        split = _tensor_split(options.split)
+        split = tensor_split(options.split)
         if split is not None:
             params.tensor_split = split
         params.load_mode = _LOAD_MMAP if options.mmap else _LOAD_NONE
@@ -369,7 +369,7 @@ def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
 
 
-def _tensor_split(layers: tuple[int, ...]) -> Any:
+def tensor_split(layers: tuple[int, ...]) -> Any:
     """The shares of cards, for llama_model_params: the borders lie between two layers, so that
     rounding moves none."""
     if not layers:

@@ -67,7 +67,7 @@ class QuantChoice(NamedTuple):
 def machine_room() -> int:
     """Bytes that a model may take here: main memory but for a tenth, which the rest of the machine
     needs, and the graphics cards."""
-    cards = sum(max(0, card.total - CARD_RUNTIME) for card in gpus())
+    cards = sum(max(0, card.total - CARD_RUNTIME) for card in gpus() if not card.shared)
     return machine_memory().total * 9 // 10 + cards
 
 

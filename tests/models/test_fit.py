@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bisect
 import sys
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +10,7 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import load_catalogue
+from laguna_agent.models.engine.llama import tensor_split
 from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
 from laguna_agent.models.sizing import fit, hardware
 from laguna_agent.models.sizing.devices import device_handles, query
@@ -391,6 +393,16 @@ def test_layers_are_spread_over_cards_by_their_room():
     assert all(used <= card.free for used, card in zip(plan.cards, cards, strict=True))
     assert plan.split[0] / plan.split[1] == pytest.approx(2, rel=0.15)
     assert sum(plan.cards) == plan.gpu
+
+
+@pytest.mark.parametrize("split", [(27, 14), (1, 40), (40, 1), (13, 14, 14), (20, 0, 21)])
+def test_llama_cpp_puts_as_many_layers_on_each_card_as_planned(split):
+    """By its arithmetic: a layer goes to the first card whose share of the sum is larger than the
+    layer's share of all layers (`llama_model::load_tensors`)."""
+    shares = list(tensor_split(split))[: len(split)]
+    borders = [sum(shares[: n + 1]) / sum(shares) for n in range(len(split))]
+    layers = [bisect.bisect_right(borders, layer / 41) for layer in range(41)]
+    assert tuple(layers.count(card) for card in range(len(split))) == split
 
 
 def test_a_card_that_is_in_use_gets_fewer_layers():

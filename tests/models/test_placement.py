@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -212,6 +213,15 @@ def test_a_damaged_file_of_rates_is_measured_anew(monkeypatch):
         speed.path().write_text(text)
         assert machine_rates(["Q4_K"]) == [rates()]
     assert list(json.loads(speed.path().read_text()).values())[-1] == [asdict(rates())]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(1)", "os.abort()", "time.sleep(60)"])
+def test_a_card_whose_driver_fails_leaves_the_processors_rates(monkeypatch, end):
+    line = json.dumps(asdict(rates()))
+    code = f"import os, sys, time; print({line!r}); print('half a li', flush=True); {end}"
+    monkeypatch.setattr(speed, "python_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(speed, "_LIMIT_S", 2)
+    assert machine_rates(["Q4_K"]) == [rates()]
 
 
 def test_without_llama_cpp_there_are_no_rates(monkeypatch, capsys):
