@@ -13,6 +13,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
+from laguna_agent.interfaces.tui.widgets.fitted_row import Explained
+
 Answer = TypeVar("Answer")
 _SHARE = 0.85
 """Of the terminal's height that a dialog takes at most, where there is room around it."""
@@ -91,7 +93,8 @@ class Rows(OptionList):
         if line >= len(self._lines) or self._lines[line][0] != self.highlighted:
             return strip
         option, number = self._lines[line]
-        if number == 0 and getattr(self.options[option].prompt, "heading", ""):
+        prompt = self.options[option].prompt
+        if number == 0 and isinstance(prompt, Explained) and prompt.heading:
             plain = self.get_component_rich_style("option-list--option")
             return Strip(Segment.apply_style(strip, post_style=plain), strip.cell_length)
         color = self.get_component_rich_style("option-list--option-highlighted").color
