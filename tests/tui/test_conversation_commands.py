@@ -140,6 +140,7 @@ async def test_fork_continues_in_a_copy_and_leaves_the_original_unchanged(drive)
         await ui.command("/fork")
         await ui.until(lambda: len(ui.conversations) == 2, "a copy")
         await ui.idle()
+        await ui.shows("a copy: the original stays as it is")
         assert ui.app.agent.session.trajectory.id != original.id
         assert "first answer" in ui.shown
         await ui.send("do it another way")

@@ -81,3 +81,15 @@ async def test_a_question_for_a_line_names_its_keys():
         app.push_screen(Question("Title of this conversation"))
         await pilot.pause()
         assert str(app.screen.query_one(".dialog-hint").render()) == "enter confirms · esc closes"
+
+
+async def test_no_preview_stays_when_nothing_matches():
+    app = SceneApp()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.push_screen(Picker("Rows", [Choice("a", Text("row"))], preview=lambda _: Text("about")))
+        await pilot.pause()
+        shown = app.screen.query_one("#preview")
+        assert str(shown.render()) == "about"
+        await pilot.press("x")
+        await pilot.pause()
+        assert str(shown.render()) == ""

@@ -47,6 +47,18 @@ async def test_the_picker_searches_messages_and_shows_the_match(drive, repositor
         )
 
 
+@pytest.mark.slow
+async def test_the_preview_of_a_conversation_wraps_in_its_column(drive, repository):
+    answer = " ".join(f"word{number}" for number in range(14))
+    conversation(repository, "port the importer", answer)
+    async with drive([Reply(text="x")], size=(80, 24)) as ui:
+        await ui.idle()
+        await ui.send("/resume")
+        await ui.until(lambda: isinstance(ui.app.screen, Picker), "the picker")
+        await ui.shows("word13")
+        assert all(f"word{number} " in ui.shown for number in range(14))
+
+
 async def test_a_search_that_ends_while_the_picker_closes_is_no_error(drive):
     async def search(_text):
         picker.dismiss(None)

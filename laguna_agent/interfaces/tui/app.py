@@ -185,6 +185,8 @@ class LagunaApp(LayoutApp):
         )
         self.welcome.show_model(session.info)
         self.show_session(session)
+        if session.settings.fork:
+            self.transcript_model.add_notice("a copy: the original stays as it is, see /resume")
         self._run_reporting_errors(self.models.session_opened())
         self.queue.send_next()
 

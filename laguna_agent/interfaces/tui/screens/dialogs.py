@@ -120,6 +120,11 @@ Preview = Callable[[str], RenderableType | Awaitable[RenderableType]]
 """Draws more about the choice with this id."""
 
 
+def preview_columns(width: int) -> int:
+    """Cells of a line of a preview, in a terminal of `width`."""
+    return max(20, min(110, width * 9 // 10) // 2 - 6)
+
+
 class _SearchLine(LineInput):
     """The search of a picker: Enter chooses only after the list could be read."""
 
@@ -273,7 +278,12 @@ class Picker(ListDialog[str]):
         return self._shown[index].id if index is not None and index < len(self._shown) else None
 
     def _preview_chosen(self) -> None:
-        if self._preview is not None and (chosen := self.chosen) is not None:
+        if self._preview is None:
+            return
+        if (chosen := self.chosen) is None:
+            self.workers.cancel_group(self, "preview")
+            self.query_one("#preview", Static).update("")
+        else:
             in_background(self, "preview", self._show_preview, self._preview, chosen)
 
     async def _show_preview(self, preview: Preview, chosen: str) -> None:

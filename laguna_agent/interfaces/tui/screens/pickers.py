@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 
 from laguna_agent.actions import Mode
 from laguna_agent.interfaces.tui import reference, themes
-from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Page, Picker, preview_columns
 from laguna_agent.interfaces.tui.system.prompt import CHIP
 from laguna_agent.interfaces.tui.transcript.code_highlight import syntax
 from laguna_agent.interfaces.tui.transcript.markdown import CodeBlock
@@ -185,7 +185,8 @@ async def choose_session(
 
     async def preview(name: str) -> RenderableType:
         seq, snippet = hits.get(name, (None, ""))
-        shown = await asyncio.to_thread(_session_preview, directory / name, renderer, seq)
+        columns = preview_columns(app.size.width)
+        shown = await asyncio.to_thread(_session_preview, directory / name, renderer, columns, seq)
         if not snippet:
             return shown
         line = " ".join(visible(snippet).split())
@@ -213,7 +214,9 @@ def _session_choice(meta: Meta) -> Choice:
     return Choice(meta.id, label, words)
 
 
-def _session_preview(directory: Path, renderer: EntryRenderer, seq: int | None) -> RenderableType:
+def _session_preview(
+    directory: Path, renderer: EntryRenderer, columns: int, seq: int | None
+) -> RenderableType:
     """The end of a conversation, or its entries from event `seq` on."""
     from laguna_agent.trajectory.store import Trajectory
 
@@ -224,7 +227,7 @@ def _session_preview(directory: Path, renderer: EntryRenderer, seq: int | None) 
         entries = [entry for entry in entries if entry.seq >= seq]
     return Group(
         *(
-            renderer.renderable(entry, 50)
+            renderer.renderable(entry, columns)
             for entry in entries[-_PREVIEW_ENTRIES:]
             if entry.kind in ("user", "answer", "tool", "end")
         )

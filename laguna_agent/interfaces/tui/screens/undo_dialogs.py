@@ -18,7 +18,7 @@ from laguna_agent.interfaces.commands.undo import described
 from laguna_agent.interfaces.phrases import age
 from laguna_agent.interfaces.tui import themes
 from laguna_agent.interfaces.tui.screens import pages
-from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question
+from laguna_agent.interfaces.tui.screens.dialogs import Choice, Picker, Question, preview_columns
 from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
 from laguna_agent.plurals import counted
 from laguna_agent.policy.sanitize import visible
@@ -66,7 +66,7 @@ def _picker(app: App[Any], session: Session, found: Sequence[Step], *, redo: boo
     async def preview(chosen: str) -> RenderableType:
         steps = found[: int(chosen) + 1]
         plan = await asyncio.to_thread(session.checkpoints.changes.plan, steps)
-        return _shown(app, _what(steps, redo=redo), plan)(_preview_columns(app))
+        return _shown(app, _what(steps, redo=redo), plan)(preview_columns(app.size.width))
 
     choices = [Choice(str(number), row(step)) for number, step in enumerate(found)]
     what = "Redo which undo?" if redo else "Undo back to before which turn?"
@@ -140,10 +140,6 @@ def _file_list(plan: Sequence[Planned], palette: themes.Palette) -> Text:
     return text
 
 
-def _preview_columns(app: App[Any]) -> int:
-    return max(20, min(110, app.size.width * 9 // 10) // 2 - 6)
-
-
 class RewindChoice(NamedTuple):
     """The message to rewind to, its text unless it accepted a plan, which is offered again, and
     whether its files are restored too."""
@@ -179,7 +175,7 @@ async def choose_rewind(
         if not plan:
             plan_text: RenderableType = Text("No file was changed since.", style="dim")
             return Group(Text(visible(texts[seq]), style="bold"), Text(), plan_text)
-        return _shown(app, visible(texts[seq]), plan)(_preview_columns(app))
+        return _shown(app, visible(texts[seq]), plan)(preview_columns(app.size.width))
 
     files: dict[int, set[str]] = {seq: set() for seq in texts}
     for step in steps:
