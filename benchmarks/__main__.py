@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 def commands() -> dict[str, list[str]]:
     """What is run, by name."""
-    scripts = ["policy", "codemap", "checkpoints", "edits", "trajectory", "tui", "completion"]
+    scripts = ["policy", "codemap", "checkpoints", "edits", "trajectory", "tui", "completion", "fit"]
     found = {name: [str(HERE / f"{name}.py")] for name in scripts}
     installed = any(one.name == STARTER and one.present for one in Store().installed())
     model = ["--model", STARTER] if installed else ["--synthetic", "tiny"]

@@ -60,7 +60,7 @@ def main() -> None:
                 full = options.full or name == "tiny"
                 length = context - 2 * _WRITTEN if full else min(_PROMPT, context - 2 * _WRITTEN)
                 row = asyncio.run(compare(path, headers[name], config, rates, length))
-                print(f"{name:14} {context:7}  {kv:5}  {row}", flush=True)
+                print(f"{path.stem[:14]:14} {context:7}  {kv:5}  {row}", flush=True)
 
 
 def _path(name: str) -> Path:

@@ -32,6 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from laguna_agent.models.engine.spawn import engine_environment
 from laguna_agent.models.ggml import TENSOR_TYPES
 from laguna_agent.models.sizing.devices import device_handles, function, libraries
 from laguna_agent.models.sizing.hardware import busy, physical_cores
@@ -281,6 +282,7 @@ def measure_rest(rates: Rates, *, layers: int | None, loaded: bool, threads: int
 def main(types: list[str]) -> None:
     """Measure all devices; print their rates. The tiny model's types are always among them."""
     types = sorted({*types, "F32", "Q4_K", "Q6_K"})
+    os.environ.update(engine_environment())  # OpenMP reads it when ggml is loaded, from here on
     threads = physical_cores()
     loaded = busy(threads)
     devices = [
