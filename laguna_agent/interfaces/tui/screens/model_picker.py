@@ -26,7 +26,7 @@ _NAME_CELLS = 24
 """Cells of a model's name where there is no room for all of it."""
 _ABOUT_CHARS = (44, 36, 28, 20, 12)
 """Of what a server's row says besides, where there is no room for all of it."""
-_SEARCH = "type to search, or the address of a server"
+_SEARCH = "search, or type a server's address"
 _MOST_FOUND = 40
 """Models of servers that nobody configured which the first run offers."""
 _LIKE_AN_ADDRESS = re.compile(r"https?:.*|\w+:/.*|localhost.*|\[?[\da-f]*:[\da-f:]+.*"
