@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 
 def commands() -> dict[str, list[str]]:
     """What is run, by name."""
-    scripts = ["policy", "codemap", "checkpoints", "edits", "trajectory", "tui", "completion", "fit"]
-    found = {name: [str(HERE / f"{name}.py")] for name in scripts}
+    scripts = ["policy", "codemap", "checkpoints", "edits", "trajectory", "tui", "completion"]
+    found = {name: [str(HERE / f"{name}.py")] for name in [*scripts, "fit"]}
     installed = any(one.name == STARTER and one.present for one in Store().installed())
     model = ["--model", STARTER] if installed else ["--synthetic", "tiny"]
     return {**found, "engine": ["-m", "laguna_agent.cli", "bench", "--depths", "0,4096", *model]}
