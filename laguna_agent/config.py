@@ -581,7 +581,11 @@ def _suggestion(location: Sequence[int | str]) -> str | None:
     sections = {"": Config.model_fields, **_sections()}
     for section, fields in sections.items():
         if name in fields:
-            return f"It belongs in [{section}]." if section else "It belongs above all sections."
+            return (
+                f"It belongs in [{section}]."
+                if section
+                else "It belongs above the first [section]."
+            )
     if hint := did_you_mean(name, sections.get(".".join(here), {}), list_all=False):
         return hint
     known = {key: section for section, fields in sections.items() for key in fields}

@@ -16,7 +16,7 @@ MISTAKES = [
     ("[engine]\ncontxt = 4096\n", "2: unknown key `engine.contxt`\nDid you mean `context`?"),
     ("quiet_please = true\n", "1: unknown key `quiet_please`"),
     ("\ntemperature = 0.5\n", "2: unknown key `temperature`\nIt belongs in [sampling]."),
-    ("[tui]\nmodel = 'x'\n", "2: unknown key `tui.model`\nIt belongs above all sections."),
+    ("[tui]\nmodel = 'x'\n", "2: unknown key `tui.model`\nIt belongs above the first [section]."),
     (
         "[engine]\ntemprature = 1\n",
         "2: unknown key `engine.temprature`\nDid you mean `temperature`, in [sampling]?",
