@@ -260,7 +260,8 @@ class Session:
 
     def permissions(self) -> list[Permission]:
         """The rules in force, and where each is kept. Reads files; raises UsageError."""
-        return permissions(self.gate.rule_set, self.root, trusted=self.settings.trusted)
+        readable = self.settings.trusted and not self.settings.project_problem
+        return permissions(self.gate.rule_set, self.root, trusted=readable)
 
     async def revoke(self, permission: Permission) -> None:
         """Take a rule out of force and out of its file. Raises LagunaError."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from laguna_agent.actions import Mode
 from laguna_agent.config import Config, McpServerConfig, load_config
+from laguna_agent.errors import UsageError
 from laguna_agent.paths import workspace
 
 
@@ -24,6 +25,9 @@ class Settings:
     interactive: bool = False
     """Whether the caller may end planning."""
     trusted: bool = False
+    project_problem: str = ""
+    """What to tell a person whose trusted repository has settings that cannot be read; else empty.
+    The rest of the repository is read."""
     check: str | None = None
     session: str | None = None
     """Id for a new session; by default one is made."""
@@ -52,7 +56,7 @@ def make_settings(
 
     `flags` is a tree like the configuration, with None for what was not given; `options` are other
     fields of `Settings`. `interactive`: a person can be asked. `trust_now` trusts the repository's
-    own settings for this session.
+    own settings for this session; with a person, mistakes in them end up in `project_problem`.
     """
     from laguna_agent.policy import trust
     from laguna_agent.programs import distrust
@@ -63,7 +67,14 @@ def make_settings(
         trust.content(root)  # raises when something there cannot be trusted
     trusted = trust_now or trust.is_trusted(root)
     project = root / ".laguna" / "config.toml" if trusted else None
-    config = load_config(flags=flags, project=project)
+    problem = ""
+    try:
+        config = load_config(flags=flags, project=project)
+    except UsageError as error:
+        if project is None or not interactive:  # unattended, its rules must not be missing
+            raise
+        config = load_config(flags=flags)
+        problem = f"The repository's own settings are not in force: {error}"
     sampling = flags.get("sampling") or {}
     named = {"model": flags.get("model") or os.environ.get("LAGUNA_MODEL"),
              "pack": flags.get("pack") or os.environ.get("LAGUNA_PACK"),
@@ -74,6 +85,7 @@ def make_settings(
         mode=config.mode or ("ask" if interactive else "auto"),
         interactive=interactive,
         trusted=trusted,
+        project_problem=problem,
         given=frozenset(name for name, value in named.items() if value is not None),
         **options,
     )

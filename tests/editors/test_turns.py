@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.policy import trust
 from support.editor import Editor, Message, PlayedModel, RequestFailedError
 from support.model_server import Exchange, Script, calls, says
+from support.packs import write_files
 
 EDIT = calls(("edit", '{"path": "a.txt", "old": "two", "new": "zwei"}'))
 WRITE = calls(("write", '{"path": "src/new.txt", "content": "new\\n"}'))
@@ -543,3 +545,19 @@ def test_a_repeated_close_and_settings_of_a_closed_session_are_errors(
     numbers = [editor.send("session/close", {"sessionId": session}) for _ in range(2)]
     answers = [editor.answer(number) for number in numbers]
     assert ["error" in answer for answer in answers] == [False, True]
+
+
+def test_an_editor_is_told_why_the_settings_of_a_trusted_repository_are_not_in_force(
+    editor: Editor,
+    shared_home: Path,
+    folder: Path,
+    model: PlayedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_files(folder, {".laguna/config.toml": "[policy\n"})
+    monkeypatch.setenv("LAGUNA_HOME", str(shared_home))
+    trust.trust(folder)
+    model.play(says("Hello."))
+    session = editor.new(folder)
+    assert editor.prompt(session, "Hi")["stopReason"] == "end_turn"
+    assert editor.text(session).count(".laguna/config.toml:1") == 1

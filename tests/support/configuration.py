@@ -27,7 +27,8 @@ Your configuration is `config.toml` in laguna's configuration directory (`~/.con
 Linux; `laguna config path` prints it). `laguna config edit` opens it and checks it, `laguna config
 show` prints each value and where it comes from: flags win over variables ({variables}), then comes
 `.laguna/config.toml` of a repository that you trust, then your own file, then the default. A
-mistake is reported with its line.
+mistake is reported with its line; one in a repository's file leaves that file out where a person is
+there, and ends a `--task`.
 
 A repository may not set {forbidden}; of rules, it may add those that ask or deny.
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from laguna_agent.agent.settings import make_settings
+from laguna_agent.errors import UsageError
 from laguna_agent.events import Reply
 from laguna_agent.interfaces.tui.messages import TrustNeeded
 from laguna_agent.interfaces.tui.screens.dialogs import Question
 from laguna_agent.policy import trust
+from support.packs import write_files
 from support.scenes import SceneApp
 
 
@@ -60,6 +63,31 @@ async def test_yes_trusts_this_content_and_starts_a_new_session(drive, repositor
         await ui.until(lambda: trust.is_trusted(repository), "trust")
         await ui.until(lambda: len(ui.conversations) == 2, "a new session")
         await ui.idle()
+
+
+async def test_wrong_settings_of_a_trusted_repository_are_told_once_and_the_rest_is_read(
+    drive, repository
+):
+    write_files(repository, {".laguna/config.toml": "[policy\n", "AGENTS.md": "Always say moo.\n"})
+    async with drive([Reply(text="hello")], size=(120, 40)) as ui:
+        await ui.dialog(Question)
+        await ui.until(lambda: ui.conversations, "a session")
+        ui.app.agent._start_settings = lambda: make_settings(repository, flags={}, interactive=True)
+        await ui.choose("trust them")
+        await ui.shows("own settings are not in force: ")
+        await ui.idle()
+        await ui.send("hi")
+        await ui.shows("hello")
+        assert "moo" in ui.conversations[-1].prompt
+        assert ui.shown.count("own settings are not in force") == 1
+        assert "Not trusted" not in ui.shown
+        await ui.send("/permissions")
+        await ui.shows("no rules yet")
+    again = make_settings(repository, flags={}, interactive=True)
+    assert again.trusted
+    assert ".laguna/config.toml:1" in again.project_problem
+    with pytest.raises(UsageError, match=r"config\.toml:1"):
+        make_settings(repository, flags={}, interactive=False)
 
 
 async def test_files_that_changed_since_are_asked_about_again(drive, repository):

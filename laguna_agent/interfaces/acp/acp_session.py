@@ -24,6 +24,7 @@ from laguna_agent.errors import LagunaError
 from laguna_agent.events import (
     ApprovalRequested,
     Event,
+    Notice,
     Reply,
     ToolFinished,
     TurnFinished,
@@ -140,6 +141,9 @@ class AcpSession:
             self._session = session
             self._settings = session.settings
             self._shown_config = None
+            if session.settings.project_problem:
+                problem = Notice(level="warning", text=session.settings.project_problem)
+                self.updates.show(problem)
             if session.skills:
                 self.send(commands.available(session.skills))
             if not self._mode_given and session.gate.plan != self._plan:

@@ -79,6 +79,7 @@ class LagunaApp(LayoutApp):
         self.mentions = MentionSource(self.root, self.cwd)
         self._work_began = 0.0
         self._prompt = prompt
+        self._told_problem = ""
         self._draft_loaded = self._draft_due = False
         self._jobs_timer: Timer | None = None
         self._create_parts()
@@ -187,6 +188,10 @@ class LagunaApp(LayoutApp):
         self.show_session(session)
         if session.settings.fork:
             self.transcript_model.add_notice("a copy: the original stays as it is, see /resume")
+        if (problem := session.settings.project_problem) != self._told_problem:
+            self._told_problem = problem
+            if problem:
+                self.transcript_model.add_notice(problem, "warning")
         self._run_reporting_errors(self.models.session_opened())
         self.queue.send_next()
 
