@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.agent.check.detection import named_check
+from laguna_agent.agent.check.detection import is_question, named_check
 from laguna_agent.agent.context.first_message import _named
 from support.packs import write_files
 
@@ -254,3 +254,18 @@ def test_a_line_without_end_is_read_and_does_not_hide_the_check(tmp_path: Path, 
     task = f"See {unit * 100_000}\nMake `pytest -q` pass."
     assert named_check(task, tmp_path).command == "pytest -q"
     assert _named(task, ["a.py"]) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "asks_for_words"),
+    [
+        ("Add a function chunks(items, size) to lists.py that returns lists. It raises.", False),
+        ("Write a script that counts words", False),
+        ("Add a note that says how it works to README.md", False),
+        ("Why does it fail?", True),
+        ("Explain parse() to me. It looks odd.", True),
+        ("That is right. Can it be faster?", True),
+    ],
+)
+def test_a_task_that_asks_for_work_is_no_question(task: str, asks_for_words: bool) -> None:
+    assert is_question(task) is asks_for_words

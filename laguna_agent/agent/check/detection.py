@@ -95,19 +95,26 @@ _FIX_IT = re.compile(
     re.IGNORECASE,
 )
 _POLITE = re.compile(r"(?:\w+,? )?(?:can|could|would|will) you\b", re.IGNORECASE)
-_NO_ASK = re.compile(
+_WORDS = re.compile(
     # a question
     r"(?:(?:so|and|but|ok|okay|hi|hello|hey),? )*(?:what|why|how|when|where|which|who|whose|does"
     r"|do(?! not\b)|did|is|are|was|were|am|has|can|could|would|will|should|shall|may|might)\b"
     # a request for words
     r"|(?:(?:please|also|just|then|first|now|only) )*(?:explain|describe|tell|show|say|summari[sz]e"
     r"|list|discuss|clarify|compare|review|translate|suppose|assume|if|once|when|wait)\b"
-    r"|(?:write|add|document|note|mention|put|remind)\b[^«]* (?:that|saying|says|how|why)\b"
     # a report
     r"|(?:i|we|you|they|he|she|it|this|that|someone)\b"
     r"(?! (?:\w+ )?(?:want|need|must|should|have to|done|finished)\b| would like\b)",
     re.IGNORECASE,
 )
+"""Sentences that ask for words, or for nothing."""
+_NO_ASK = re.compile(
+    rf"{_WORDS.pattern}"
+    # about what a text says
+    r"|(?:write|add|document|note|mention|put|remind)\b[^«]* (?:that|saying|says|how|why)\b",
+    re.IGNORECASE,
+)
+"""Sentences whose commands are not asked for."""
 _NOT = r"\b(?:do not|don['’]?t|never|no need to|without|instead of|rather than|not)"
 _NEGATED = re.compile(
     rf"{_NOT} (?:\w+ ){{0,2}}(?:mak|gett?|fix|repair|care|need|wait|commit|push|merg|try)\w*"
@@ -170,7 +177,7 @@ def named_check(task: str, workspace: Path) -> NamedCheck:
 def is_question(task: str) -> bool:
     """Whether a task only asks for words."""
     sentences = _sentences(_typed(task))
-    return all(_is_question(sentence) or _NO_ASK.match(sentence) for sentence in sentences)
+    return all(_is_question(sentence) or _WORDS.match(sentence) for sentence in sentences)
 
 
 def _typed(task: str) -> str:
