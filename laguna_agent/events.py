@@ -177,6 +177,13 @@ class TurnStarted(_Event):
     settings: KeptSettings | None = None
 
 
+class SettingsChanged(_Event):
+    """The settings that a session keeps, as they were set after its last turn."""
+
+    type: Literal["settings_changed"] = "settings_changed"
+    settings: KeptSettings
+
+
 class StepStarted(_Event):
     """The model is about to generate the next reply."""
 
@@ -499,6 +506,7 @@ Event = Annotated[
     | UserMessage
     | SystemNote
     | TurnStarted
+    | SettingsChanged
     | StepStarted
     | Notice
     | TurnFinished

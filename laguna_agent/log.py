@@ -201,6 +201,8 @@ def _lines(event: Event) -> Iterator[tuple[int, str]]:
             yield info, f"system note: {reason}"
         case e.TurnStarted(turn=turn):
             yield info, f"turn {turn} started"
+        case e.SettingsChanged():
+            yield info, "settings changed"
         case e.StepStarted(step=step):
             yield debug, f"step {step} started"
         case e.Reply(usage=used, timings=timings):

@@ -1,18 +1,24 @@
 """What a session keeps whenever it goes on: its model, pack, thinking, sampling, check, plan mode.
 
-They are recorded with each turn, and hold for the next one, also in another process, unless they
-are given anew. The mode and limits are not kept: they are given for each run.
+They are recorded with each turn, and at the end where they changed since, and hold for the next
+turn, also in another process, unless they are given anew. The mode and limits are not kept: they
+are given for each run.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laguna_agent.agent.settings import Settings
 from laguna_agent.config import Config
 from laguna_agent.events import KeptSettings, Notice
 from laguna_agent.models.conversation import ModelInfo
+
+if TYPE_CHECKING:
+    from laguna_agent.agent.services import Services
+    from laguna_agent.agent.state import SessionState
 
 
 def settings_to_keep(settings: Settings, info: ModelInfo, directory: str) -> KeptSettings:
@@ -33,6 +39,22 @@ def settings_to_keep(settings: Settings, info: ModelInfo, directory: str) -> Kep
         memory=config.memory.enabled,
         cwd=directory,
     )
+
+
+def settings_now(services: Services, state: SessionState) -> KeptSettings:
+    """The settings of a session, with the check and the plan mode that a person has set in it."""
+    now = {"plan": services.gate.plan, "check": state.check or ""}
+    return services.settings.model_copy(update=now)
+
+
+def set_since(now: KeptSettings, recorded: KeptSettings, settings: Settings) -> KeptSettings:
+    """The recorded settings of a session with what a person has set since; not with what this run
+    has by itself, such as another model in the place of one that is no longer here."""
+    names = {"model", "pack", "thinking"} & settings.given
+    names |= {"check", "memory"} | ({"plan"} if settings.interactive else set())
+    changes = {name: getattr(now, name) for name in names}
+    chosen = {key: value for key, value in now.sampling.items() if key in settings.given}
+    return recorded.model_copy(update={**changes, "sampling": {**recorded.sampling, **chosen}})
 
 
 def with_kept(settings: Settings, kept: KeptSettings | None) -> tuple[Settings, list[Notice]]:

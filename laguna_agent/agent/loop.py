@@ -13,6 +13,7 @@ from contextlib import nullcontext, suppress
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
 from laguna_agent.agent.generation import generate
+from laguna_agent.agent.kept_settings import settings_now
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.plan_mode import mode_notes, proposes_plan
 from laguna_agent.agent.services import Services
@@ -58,8 +59,7 @@ class AgentLoop:
         self.state.turns += 1
         turn = Turn.create(self.services, self.state, self.window, task)
         self.window.take_usage()
-        now = {"plan": self.services.gate.plan, "check": self.state.check or ""}
-        settings = self.services.settings.model_copy(update=now)
+        settings = settings_now(self.services, self.state)
         self.emit(TurnStarted(turn=self.state.turns, settings=settings))
         try:
             await self._start(turn, message, after_interruption=after_interruption)

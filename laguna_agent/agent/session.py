@@ -19,7 +19,7 @@ from laguna_agent.agent.approval import Approver, revoke_rule
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.conversation_start import adopt_record, start_conversation
 from laguna_agent.agent.factory import make_services, make_state
-from laguna_agent.agent.kept_settings import with_kept
+from laguna_agent.agent.kept_settings import set_since, settings_now, with_kept
 from laguna_agent.agent.loop import AgentLoop
 from laguna_agent.agent.model_loading import LoadedModel, LoadModel, load_model
 from laguna_agent.agent.plan_mode import accepting_message
@@ -29,7 +29,7 @@ from laguna_agent.agent.settings import Settings
 from laguna_agent.agent.skills import Skill, called_skill, skill_context
 from laguna_agent.agent.undo import choose, left_notices, steps_of, undo_files, undoable
 from laguna_agent.errors import LagunaError, UsageError
-from laguna_agent.events import Notice, Rewound, TurnFinished, UserMessage
+from laguna_agent.events import Notice, Rewound, SettingsChanged, TurnFinished, UserMessage
 from laguna_agent.log import log_error, logger, unexpected
 from laguna_agent.models.conversation import Conversation, ModelInfo
 from laguna_agent.paths import make_private, repository_root, snapshots_dir, state_dir
@@ -373,6 +373,8 @@ class Session:
                 self._services.emit(Notice(level="warning", text=text))
         with suppress(Exception):
             await self.conversation.aclose()
+        with suppress(LagunaError):
+            self._record_settings()
         self._memory.close()
         if self.trajectory.last_seq:
             self.trajectory.close()
@@ -445,6 +447,14 @@ class Session:
             )
         self._recorder.show(finished)
         return finished
+
+    def _record_settings(self) -> None:
+        """Record what a person has set after the last turn."""
+        if (recorded := self._recorder.state.settings) is None:
+            return
+        now = set_since(settings_now(self._services, self._state), recorded, self.settings)
+        if now != recorded:
+            self._recorder.record(SettingsChanged(settings=now))
 
     def _close_open_calls(self) -> None:
         """Record results for calls that the last turn left without one."""

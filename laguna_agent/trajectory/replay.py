@@ -20,6 +20,7 @@ from laguna_agent.events import (
     Reply,
     Rewound,
     SessionStarted,
+    SettingsChanged,
     SystemNote,
     SystemPrompt,
     ToolFinished,
@@ -68,7 +69,7 @@ class ConversationState:
 
     started: SessionStarted | None = None
     settings: KeptSettings | None = None
-    """The settings of the last turn."""
+    """The settings of the last turn, or those set since."""
     rules: list[RuleConfig] = field(default_factory=list)
     """The rules that hold for this session only. Rewinding keeps them."""
     system: SystemPrompt | None = None
@@ -184,6 +185,8 @@ class ConversationState:
                 if self.settings is None or not self.settings.plan:
                     self.planning_messages = []
                 self._summary_asked = False  # the turn ended before the summary
+            case SettingsChanged():
+                self.settings = event.settings
             case TurnFinished():
                 self.turn_open = self._summary_asked = False
                 self.last_status, self.last_checkpoint = event.status, event.checkpoint

@@ -384,3 +384,43 @@ async def test_a_session_that_was_killed_in_its_first_turn_is_listed(life: Life)
     assert listed(life) == [session.trajectory.id]
     await session.aclose()
     assert listed(life) == [session.trajectory.id]
+
+
+async def test_what_is_set_after_the_last_turn_is_there_when_the_session_goes_on(
+    life: Life,
+) -> None:
+    session = await life.open([Reply(text="Hello.")])
+    await take(session, "Hello")
+    session.set_check("make test")
+    session.gate.plan = True
+    again = await new_process(life, session, continue_last=True)
+    assert again.settings.check == "make test"
+    assert again.gate.plan
+    again.set_check(None)
+    again.gate.plan = False
+    config = again.settings.config.model_copy(
+        update={"model": "other/second", "pack": "laguna", "thinking": False}
+    )
+    config.sampling.temperature = 0.25
+    given = frozenset({"model", "pack", "thinking", "temperature"})
+    chosen = await same_interface(
+        life, again, resume=again.trajectory.id, config=config, given=given
+    )
+    last = await new_process(life, chosen, continue_last=True)
+    assert not last.settings.check
+    assert not last.gate.plan
+    kept = last.settings.config
+    assert (kept.model, kept.pack, kept.thinking) == ("other/second", "laguna", False)
+    assert kept.sampling.temperature == 0.25
+    await last.aclose()
+
+
+async def test_a_session_that_is_only_looked_at_leaves_its_record_alone(life: Life) -> None:
+    session = await life.open([Reply(text="Hello.")], check="true", plan=True)
+    await take(session, "Hello")
+    await session.aclose()
+    record = session.trajectory.path.read_bytes()
+    for interactive in (True, False):
+        again = await life.open([Reply(text="On.")], continue_last=True, interactive=interactive)
+        await again.aclose()
+    assert session.trajectory.path.read_bytes() == record

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from acp import RequestError, schema
 
-from laguna_agent.events import Event, KeptSettings, PlanUpdated, TurnFinished, TurnStarted
+from laguna_agent.events import (
+    Event,
+    KeptSettings,
+    PlanUpdated,
+    SettingsChanged,
+    TurnFinished,
+    TurnStarted,
+)
 from laguna_agent.paths import repository_root, repository_state_dir, state_dir
 from laguna_agent.trajectory.index import SessionIndex
 from laguna_agent.trajectory.meta import Meta, read_meta
@@ -92,6 +99,8 @@ def replay(directory: Path, show: Callable[[Event], None] | None) -> KeptSetting
         match stored.event:
             case TurnStarted(settings=given):
                 settings, ended = given or settings, False
+            case SettingsChanged(settings=settings):
+                continue
             case PlanUpdated():
                 plan = stored.event
                 continue
