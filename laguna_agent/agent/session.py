@@ -305,14 +305,16 @@ class Session:
         )
         self._started = True
 
-    async def compact(self, guidance: str = "") -> None:
-        """Summarise the conversation and continue in a new epoch. Raises LagunaError.
+    async def compact(self, guidance: str = "") -> bool:
+        """Summarise the conversation and continue in a new epoch; False where that would be no
+        shorter, and nothing is changed. Raises LagunaError.
 
         Cancelling leaves the conversation as it was.
         """
         await self.start()
-        await self._window.compact(guidance)
+        compacted = await self._window.compact(guidance, by_hand=True)
         self.trajectory.sync()
+        return compacted
 
     async def rewind(self, seq: int, *, code: bool) -> list[str]:
         """Go back to before user message `seq`, with the files if `code`; into plan mode if it was

@@ -101,7 +101,7 @@ SECOND_LIFE: Script = [
     call("recall", query="gizmo port"),
     call("read", path="src/a.txt"),
     call("shell", command='echo "gizmo:${GIZMO:-off}" "in:${PWD##*/}" "jobs:$(jobs -p | wc -l)"'),
-    Reply(text="Gone on."),
+    Reply(text="Gone on. " + "And on. " * 2_000),
     Reply(text="Goal: paint the gizmo."),
 ]
 

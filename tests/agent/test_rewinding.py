@@ -66,7 +66,7 @@ async def test_rewinding_goes_back_to_the_same_tokens(tmp_path: Path, code: bool
 async def test_rewinding_across_a_compaction_brings_the_old_epoch_back(tmp_path: Path) -> None:
     root = tmp_path / "repo"
     root.mkdir()
-    (root / "kept.txt").write_text("as it was\n")
+    (root / "kept.txt").write_text("as it was\n" * 60)
     script = iter([called("read", path="kept.txt"), called("done", summary="Read."), "Fine."])
     session = await open_forced(root, lambda: next(script), context=8_192, flags={})
     await take(session, "Read it")

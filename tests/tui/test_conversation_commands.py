@@ -16,7 +16,8 @@ SUMMARY = "## Goal\n- fix add\n\n## Decisions\n- add keeps its name\n"
 
 @pytest.mark.slow
 async def test_compact_summarises_by_the_guidance_and_the_conversation_continues(drive):
-    script = [Reply(text="first answer"), Reply(text=SUMMARY), Reply(text="going on")]
+    first = Reply(text="long ago " * 200 + "first answer")
+    script = [first, Reply(text=SUMMARY), Reply(text="going on")]
     async with drive(script) as ui:
         await ui.turn("fix add", "first answer")
         await ui.command("/compact keep the file names")
@@ -50,6 +51,27 @@ async def test_escape_stops_a_compaction_and_leaves_the_conversation_unchanged(d
         await ui.shows("stopped")
         await ui.send("and now?")
         await ui.shows("going on")
+
+
+async def test_compact_of_a_short_conversation_says_that_there_is_nothing_to_gain(drive):
+    longer = SUMMARY + "".join(
+        f"- part {number} keeps its name as all of its many callers in the tests expect\n"
+        for number in range(9)
+    )
+    script = [Reply(text="first answer"), Reply(text=longer), Reply(text="going on")]
+    async with drive(script) as ui:
+        await ui.turn("fix add", "first answer")
+        before = list(ui.conversations[-1].entries)
+        await ui.command("/compact")
+        await ui.shows("Nothing to gain:")
+        await ui.idle()
+        assert ui.conversations[-1].entries == before
+        session = ui.app.agent.session
+        assert session.conversation_state.epoch == 0
+        await ui.send("and now?")
+        await ui.shows("going on")
+        stored = Trajectory.open(session.trajectory.directory, for_append=False)
+        assert not list(stored.of_type("compacted"))
 
 
 async def test_compact_without_messages_is_a_warning(drive):

@@ -67,6 +67,7 @@ async def compact(
     guidance: str = "",
     logprobs: bool = False,
     render: Render = message_of,
+    halve: bool = False,
 ) -> Compacted:
     """Summarise and start a new epoch in `conversation`; emits what happens and returns the
     Compacted event, emitted last.
@@ -76,7 +77,8 @@ async def compact(
     what the record knows for sure, which is empty when there is no room for it. `evidence` are the
     events of this epoch, in which claims are located. `pending` are the messages that are on
     record and not yet in the prompt: they are appended before the request if they fit, are part of
-    the new epoch in any case, and are removed from the list once they are in a prompt.
+    the new epoch in any case, and are removed from the list once they are in a prompt. `halve`:
+    free half of what is in use, if it can be, and not only half of the context.
 
     When the model cannot summarise (no room, an engine error), the summary is made from the events
     alone, and a Notice says so. Cancelling leaves the conversation as it was.
@@ -104,6 +106,7 @@ async def compact(
         count=conversation.count,
         limit=conversation.limit,
         reserve=reserve,
+        halve=before if halve else None,
     )
     conversation.rewind(prefix_mark)
     pending.clear()

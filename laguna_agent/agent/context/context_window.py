@@ -20,6 +20,7 @@ from laguna_agent.agent.session_memory import SessionMemory
 from laguna_agent.agent.state import SessionState
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import (
+    Compacted,
     Event,
     Notice,
     Reply,
@@ -156,9 +157,19 @@ class ContextWindow:
             conversation = self._conversation
             raise ContextFullError(conversation.used, self.reserve, conversation.limit)
 
-    async def compact(self, guidance: str = "") -> None:
-        """Summarise, and start a new epoch that holds the pending messages."""
+    async def compact(self, guidance: str = "", *, by_hand: bool = False) -> bool:
+        """Summarise, and start a new epoch that holds the pending messages.
+
+        `by_hand` frees half of what is in use, however much of the context is free. Where that is
+        no gain, a Notice says so, the conversation stays as it is, and the result is False.
+        """
         services = self._services
+        before = services.recorder.state.last_seq
+
+        def emit(event: Event) -> None:
+            if not (by_hand and isinstance(event, Compacted) and _no_gain(event)):
+                self._emit_summary(event)
+
         self._state.first_message_variables |= {
             "date": today(),
             "git": await asyncio.to_thread(git_state, services.tool_context.workspace),
@@ -167,7 +178,7 @@ class ContextWindow:
         compacted = await compaction.compact(
             self._conversation,
             services.recorder.state,
-            emit=self._emit_summary,
+            emit=emit,
             prefix_mark=self._prefix_mark(),
             request=lambda known: self._request(guidance, known),
             first_message=self._epoch_message,
@@ -177,10 +188,20 @@ class ContextWindow:
             logprobs=services.logprobs,
             render=self.message_of,
             pending=self.pending_messages,
+            halve=by_hand,
         )
+        if by_hand and _no_gain(compacted):
+            services.recorder.record(Rewound(to_seq=before))
+            self.rewind_to_prefix()
+            await self.reenter()
+            was, became = compacted.tokens_before, compacted.tokens_after
+            text = f"Nothing to gain: {was:,} tokens would become {became:,}, so the conversation "
+            services.emit(Notice(text=f"{text}stays as it is."))
+            return False
         self._state.planning = services.starts_in_plan_mode
         self.mark_turn_start()
         self._memory.remember(compacted.summary)
+        return True
 
     def _tasks(self) -> str:
         """What memories of an epoch have to fit: the first task, and the latest one."""
@@ -228,3 +249,8 @@ class ContextWindow:
         notes = self._conversation.template_notes[self._shown_template_notes :]
         self._shown_template_notes += len(notes)
         return [Notice(text=f"Chat format: {note}.") for note in notes]
+
+
+def _no_gain(compacted: Compacted) -> bool:
+    """Whether the new epoch is no shorter than the one before."""
+    return compacted.tokens_after >= compacted.tokens_before

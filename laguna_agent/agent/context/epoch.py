@@ -82,6 +82,7 @@ async def build_epoch(
     limit: int,
     reserve: int,
     render: Render = message_of,
+    halve: int | None = None,
 ) -> Epoch:
     """Decide what of `state` is kept: always the summary, the plan and the user's messages; of the
     last steps as many whole ones as fit in half of the context that is left.
@@ -89,10 +90,12 @@ async def build_epoch(
     User messages stay whole as long as the first message takes at most half of it; `user_messages`
     says what happens then, and `dropped` names it. When not even the last step fits, its results
     are cut in the middle: without them its calls would only be made again. `reserve` tokens stay
-    free for the next summary.
+    free for the next summary. With `halve`, the tokens in use, steps are kept as if the context
+    was no larger than that.
     """
     prefix = await _prefix(state, count)
     room = limit - prefix - reserve
+    steps_room = room if halve is None else min(room, halve - prefix)
     steps, plan = _steps(state), plan_text(state.plan)
 
     def text_for(messages: FittedMessages, before: int) -> str:
@@ -106,13 +109,14 @@ async def build_epoch(
     while kept > 0 and steps[kept - 1][0].seq not in messages.cut:
         # A user message in the kept steps is in its place there, not in the first message.
         size = await _size(steps[kept - 1], count, render)
-        if used + size > room // 2 and not (kept == len(steps) and used + size <= room * 3 // 4):
+        last = kept == len(steps)
+        if used + size > steps_room // 2 and not (last and used + size <= steps_room * 3 // 4):
             break
         used, kept = used + size, kept - 1
     cut: dict[int, Message] = {}
     dropped: list[str] = []
     if kept == len(steps) and steps and isinstance(steps[-1][0].event, Reply):
-        cut = await _cut(steps[-1], room * 3 // 4 - used, count, render)
+        cut = await _cut(steps[-1], steps_room * 3 // 4 - used, count, render)
         if cut:
             kept -= 1
             dropped.append(

@@ -53,8 +53,9 @@ async def run(session: Session, name: str, argument: str) -> str:
         case "compact":
             if not session.conversation_state.user_messages:
                 return "There is nothing to summarise yet."
-            await session.compact(argument)
-            return "The conversation is summarised."
+            if await session.compact(argument):
+                return "The conversation is summarised."
+            return "The conversation is as short as its summary, and stays as it is."
         case "check":
             if argument:
                 session.set_check(None if argument == "off" else argument)
