@@ -271,6 +271,8 @@ class ReplyBuilder:
             details = usage.get("prompt_tokens_details")
             cached = _number(details, "cached_tokens") or _number(usage, "prompt_cache_hit_tokens")
             prompt = _number(usage, "prompt_tokens")
+            if cached > prompt:  # counted without those
+                prompt += cached
             completion = _number(usage, "completion_tokens")
         elif isinstance(timings, Mapping) and not self._usage.prompt_tokens:
             cached = _number(timings, "cache_n")

@@ -19,12 +19,16 @@ def seen(
     known: tuple[int, int] = (0, 0),
     thoughts: str = "",
     limit: int = 32_768,
+    reused: int = 0,
+    roles: tuple[str, ...] = (),
 ) -> int | None:
     """The window that a reply to these messages shows."""
     items: list[dict[str, Any]] = [{"role": "user", "content": text} for text in texts]
     items[0]["reasoning_content"] = thoughts
+    for item, role in zip(items, roles, strict=False):
+        item["role"] = role
     messages = Messages(items, *known)
-    usage = Usage(prompt_tokens=read, completion_tokens=written)
+    usage = Usage(prompt_tokens=read, completion_tokens=written, reused_tokens=reused)
     reply = Reply(text="x", finish_reason=finish, usage=usage)
     expected = sum(map(len, texts)) // 4
     found = Window().smaller_than(limit, reply, messages, [], expected, 4096)
@@ -82,3 +86,38 @@ def test_a_reply_that_ends_where_windows_end_shows_one(
     read: int, written: int, window: int | None
 ) -> None:
     assert seen("a", read=read, written=written, finish="length") == window
+
+
+FILE = "the value of a word is here " * 200
+"""5,600 characters, 1,400 words."""
+
+
+def test_a_count_of_only_the_new_tokens_is_no_cut() -> None:
+    assert seen("a", FILE, read=1_500, known=(1_800, 1)) is None
+    assert seen("a", FILE, read=2_100, known=(3_000, 1)) is None
+    assert seen(PROSE, "b", FILE, read=1_600, known=(40_000, 2)) is None
+
+
+def test_a_first_prompt_whose_beginning_another_conversation_had_is_no_cut() -> None:
+    roles = ("system", "user")
+    assert seen("rule " * 3_000, FILE, read=1_500, roles=roles) is None
+    assert seen("rule " * 3_000, "rule " * 2_000 + FILE, read=1_500, roles=roles) is None
+    assert seen("rule " * 3_000, PROSE, read=4_096, roles=roles) == 4_096
+
+
+def test_a_resumed_conversation_that_the_server_had_is_no_cut() -> None:
+    roles = ("system", "user", "assistant", "tool")
+    assert seen("rule", PROSE, "b", FILE, read=1_600, roles=roles) is None
+
+
+def test_tokens_that_the_server_names_as_cached_are_not_missing() -> None:
+    assert seen("a", "word " * 900, read=4_096, known=(3_900, 1), reused=3_000) is None
+
+
+def test_a_count_above_and_one_below_what_is_new_are_cuts() -> None:
+    assert seen("a", FILE, read=4_096, known=(8_000, 1)) == 4_096
+    assert seen("a", FILE * 4, read=4_096, known=(8_000, 1)) == 4_096
+
+
+def test_a_reply_that_ends_by_itself_after_a_count_of_only_new_tokens_shows_no_window() -> None:
+    assert seen(PROSE, "b", read=300, written=724, finish="length", known=(40_000, 1)) is None
