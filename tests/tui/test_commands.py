@@ -10,13 +10,18 @@ import pytest
 from rich.console import Console
 from textual.widgets import OptionList
 
+from laguna_agent.agent.undo import choose
+from laguna_agent.errors import LagunaError
 from laguna_agent.events import Reply
+from laguna_agent.interfaces.tui import reference
+from laguna_agent.interfaces.tui.messages import WorkFailed
 from laguna_agent.interfaces.tui.reference import COMMANDS, KEYS
 from laguna_agent.interfaces.tui.screens import model_picker
 from laguna_agent.interfaces.tui.screens.dialogs import Page, Picker
 from laguna_agent.interfaces.tui.screens.pickers import Help
 from laguna_agent.interfaces.tui.slash_commands import INIT_PROMPT
 from laguna_agent.memory.memory_store import Memory, MemoryStore
+from laguna_agent.models.store import Store
 from support.model_server import ModelServer
 from support.scripted import call
 from support.terminal import says
@@ -451,3 +456,21 @@ async def test_a_command_typed_faster_than_its_completions_runs_as_typed(drive):
         ui.app.completion_list.offer("/ex", ui.app.slash_commands.matching("/ex"))
         assert not ui.app.completion.handle_key("enter"), "Enter sends what was typed"
         assert ui.app.composer.text == "/exit"
+
+
+async def test_errors_name_the_commands_of_the_interface(drive):
+    async with drive([Reply(text="hello")]) as ui:
+        await ui.idle()
+        for make in (lambda: choose([]), lambda: Store().remove("none")):
+            with pytest.raises(LagunaError) as raised:
+                make()
+            assert "`laguna " in str(raised.value)
+            ui.app.post_message(WorkFailed(raised.value, fatal=False))
+        await ui.shows("`/undo` lists the turns")
+        await ui.shows("`/model` shows what is")
+        assert "`laguna " not in ui.shown
+
+
+def test_each_command_of_the_command_line_has_one_of_the_interface():
+    names = {command.name for command in reference.COMMANDS}
+    assert set(reference._SAME.values()) <= names

@@ -52,7 +52,7 @@ async def test_messages_are_held_when_loading_is_stopped_and_enter_loads_and_sen
     async with drive([Reply(text="hello there")], open_session=loading) as ui:
         await ui.shows("loading the model")
         await ui.send("a first thought")
-        await ui.shows("after this: a first thought")
+        await ui.shows("once the model is there: a first thought")
         await ui.pilot.press("escape")
         await ui.until(lambda: not ui.app.activity.busy, "stopped")
         await ui.shows("held: a first thought · enter on an empty line sends")

@@ -43,11 +43,12 @@ class _Waiting:
     def text(self) -> str:
         return self.prompt.expanded.strip()
 
-    @property
-    def delivery(self) -> Delivery:
+    def delivery(self, *, loaded: bool) -> Delivery:
         if self.held:
             return "held"
-        return "queue" if self.steering is None else "steer"
+        if self.steering is not None:
+            return "steer"
+        return "queue" if loaded else "load"
 
 
 class MessageQueue:
@@ -284,7 +285,9 @@ class MessageQueue:
         self._agent.turn(text, context)
 
     def _show(self) -> None:
-        self._view.show([(item.delivery, item.prompt.text) for item in self._waiting])
+        loaded = self._agent.session is not None
+        shown = [(item.delivery(loaded=loaded), item.prompt.text) for item in self._waiting]
+        self._view.show(shown)
 
 
 def _is_command(text: str) -> bool:

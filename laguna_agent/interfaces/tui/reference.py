@@ -225,3 +225,21 @@ def groups(skills: Iterable[SlashCommand] = ()) -> dict[str, list[tuple[str, str
         found["Skills"] = rows
     found["At the beginning of a word or message"] = list(MARKS)
     return found
+
+
+_SAME = {
+    "laguna undo --list": "/undo",
+    "laguna models list --installed": "/model",
+    "laguna models list": "/model",
+    "laguna sessions list": "/resume",
+    "laguna memory list": "/memory",
+    "laguna doctor": "/doctor",
+}
+"""Commands of the command line that messages name, and what does the same in the interface."""
+
+
+def in_the_interface(text: str) -> str:
+    """A message with the interface's own commands in the place of the command line's."""
+    for typed, own in _SAME.items():
+        text = text.replace(f"`{typed}`", f"`{own}`")
+    return text

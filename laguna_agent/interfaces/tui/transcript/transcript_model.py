@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from laguna_agent.interfaces.phrases import note_title, short_summary
+from laguna_agent.interfaces.tui.reference import in_the_interface
 from laguna_agent.plurals import counted
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ class TranscriptModel:
         self._summarising = False
 
     def add_notice(self, text: str, state: State = "") -> None:
-        """Add a notice of the interface's own."""
-        self._add(Entry("notice", title=text, state=state))
+        """Add a notice, which names the interface's own commands."""
+        self._add(Entry("notice", title=in_the_interface(text), state=state))
 
     def add_pending_message(self, text: str) -> None:
         """Show the user's message before the session records it, which it does after its check."""

@@ -13,9 +13,9 @@ from laguna_agent.interfaces.tui.reference import keys_of
 from laguna_agent.interfaces.tui.themes import Palette
 from laguna_agent.interfaces.tui.widgets.fitted_row import one_line
 
-Delivery = Literal["steer", "queue", "held"]
-"""When a message is used: before the next step of this turn, after the turn, or when the user sends
-it on."""
+Delivery = Literal["steer", "queue", "load", "held"]
+"""When a message is used: before the next step of this turn, after the turn, once there is a model,
+or when the user sends it on."""
 _KEYS = keys_of("Waiting messages") | {"alt+up"}
 _ROWS = 4
 _HINT_COLUMNS = 60
@@ -23,6 +23,7 @@ _HINT_COLUMNS = 60
 _WHEN = {
     "steer": "↳ before the next step: ",
     "queue": "⋯ after this: ",
+    "load": "⋯ once the model is there: ",
     "held": "• held: ",
 }
 
@@ -102,7 +103,7 @@ class QueuedMessages(Widget, can_focus=True):
         p = self.palette
         delivery, message = self._items[number]
         chosen = self.has_focus and number == self.selected
-        style = {"steer": p.accent, "queue": p.muted, "held": p.warning}[delivery]
+        style = {"steer": p.accent, "queue": p.muted, "load": p.muted, "held": p.warning}[delivery]
         line = Text(no_wrap=True)
         line.append(_WHEN[delivery], style=style)
         room = max(8, self.size.width - line.cell_len - len(hint))
