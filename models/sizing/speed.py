@@ -27,6 +27,8 @@ DEPTH = 512
 """Tokens of context at which speeds are given."""
 BUS = 12e9
 """Bytes per second from main memory to a card that is assumed: PCIe 4.0 with 8 lanes."""
+WRITING = 2e-4
+"""Seconds that an engine takes besides for each token it writes, to sample it and pass it on."""
 _LIMIT_S = 120
 _TYPES = {kind.name: kind for kind in TENSOR_TYPES.values()}
 _SIZES = ((4, 128e9), (6, 192e9), (8, 272e9), (12, 360e9), (16, 448e9), (24, 936e9), (48, 1000e9))
@@ -173,7 +175,7 @@ def predict(
     attention = attention_kind(processor, kv_type, flash)
     step = min(plan.micro_batch, 512) if not inside else plan.micro_batch
     row = kernel_seconds(header, processor, depth, 1, attention, here)
-    row += processor.layer * (layers - inside)
+    row += processor.layer * (layers - inside) + WRITING
     batch = 0.0
     if not inside:
         batch = kernel_seconds(header, processor, depth, step, attention, here)
