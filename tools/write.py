@@ -1,4 +1,4 @@
-"""The write tool: creates a file, or replaces one that the model has read."""
+"""The write tool: creates a file, or replaces one that the model has read, or definitions of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from laguna_agent.actions import Action
 from laguna_agent.tools import file_change
+from laguna_agent.tools.code.redefinition import redefined
 from laguna_agent.tools.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files import read_state, storage
 from laguna_agent.tools.files.encoding import Document, Splice, printable_name
@@ -65,7 +66,7 @@ class WriteTool:
 
 def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
     target = resolve_path(context, arguments.path)
-    content = _cleaned(arguments.content, target)
+    content = _without_fence(arguments.content, target)
     if storage.check_writable(target) is None:
         _check_new(target, arguments.path)
         if "\n" in content and not content.endswith("\n"):
@@ -73,19 +74,22 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
         return FileChange(target, None, Document(content), [], whole=True)
     document, data = file_change.read_document(context, target)
     file_change.check_unchanged(context, target, document, data)
-    _check_known(context, target, document, data)
     content = content.replace("\r\n", "\n")
+    if (made := redefined(target.relative, document.text, content)) is not None:
+        _check_complete(target, document.text, made.text, content)
+        return FileChange(target, document, _rewritten(document, made.text), made.notes)
+    _check_known(context, target, document, data)
     if document.text.endswith("\n") and content and not content.endswith("\n"):
         content += "\n"
     if content == document.text:
         raise ChangeRefusedError(
             f"{target.label} already has exactly this content; nothing was changed."
         )
-    _check_complete(target, document.text, content)
+    _check_complete(target, document.text, content, content)
     return FileChange(target, document, _rewritten(document, content), [], whole=True)
 
 
-def _cleaned(content: str, target: WorkspacePath) -> str:
+def _without_fence(content: str, target: WorkspacePath) -> str:
     """The content without a Markdown fence around all of it."""
     if target.relative.lower().endswith(_FENCED_FORMATS):
         return content
@@ -135,12 +139,13 @@ def is_placeholder(line: str) -> bool:
     return known and (dots or " " in words or words.lower() in ("unchanged", "omitted", "snip"))
 
 
-def _check_complete(target: WorkspacePath, old: str, new: str) -> None:
-    """Raises ChangeRefusedError when the new content leaves code out and says so in a comment."""
+def _check_complete(target: WorkspacePath, old: str, new: str, written: str) -> None:
+    """Raises ChangeRefusedError when what the model has `written` leaves code out and says so in a
+    comment, and the file gets shorter."""
     if new.count("\n") >= old.count("\n"):
         return
     before = set(old.split("\n"))
-    for number, line in enumerate(new.split("\n"), 1):
+    for number, line in enumerate(written.split("\n"), 1):
         if line not in before and is_placeholder(line):
             raise ChangeRefusedError(
                 f"line {number} leaves code out ({line.strip()[:60]}); {target.label} was not "

@@ -83,13 +83,21 @@ async def test_file_that_changed_since_is_not_replaced(box: Toolbox) -> None:
     ],
 )
 async def test_content_with_placeholders_is_refused(box: Toolbox, comment: str) -> None:
+    before = "".join(f"f{n} {n}\n\n" for n in range(10))
+    box.add({"a.conf": before})
+    await box.call("read", path="a.conf")
+    result = await box.call("write", path="a.conf", content=f"f0 5\n\n{comment}\n")
+    assert not result.ok
+    assert "line 3 leaves code out" in result.content
+    assert box.text("a.conf") == before
+
+
+async def test_a_placeholder_for_other_functions_leaves_them_as_they_are(box: Toolbox) -> None:
     before = "".join(f"def f{n}():\n    return {n}\n\n\n" for n in range(10))
     box.add({"a.py": before})
-    await box.call("read", path="a.py")
-    result = await box.call("write", path="a.py", content=f"def f0():\n    return 5\n\n{comment}\n")
-    assert not result.ok
-    assert "line 4 leaves code out" in result.content
-    assert box.text("a.py") == before
+    content = "def f0():\n    return 5\n\n# ... rest of the code unchanged\n"
+    assert (await box.call("write", path="a.py", content=content)).ok
+    assert box.text("a.py") == before.replace("return 0", "return 5")
 
 
 @pytest.mark.parametrize(
