@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from laguna_agent.actions import Action, ReadPath, WritePath
 from laguna_agent.tools.code.languages import strict_problem, syntax_problem
+from laguna_agent.tools.code.names import new_problems
 from laguna_agent.tools.editor_buffers import as_edited, written_by_editor
 from laguna_agent.tools.files import decided, read_state, storage
 from laguna_agent.tools.files.diffs import changed_line_counts, shortened, unified
@@ -168,7 +169,8 @@ def run(
 
 
 def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
-    """Write the file and report it, with a short diff and whether it still parses."""
+    """Write the file and report it, with a short diff and whether it still parses and
+    uses no undefined names."""
     target = change.target
     try:
         data = change.new.encode()
@@ -201,7 +203,8 @@ def _parse_note(change: FileChange) -> list[str]:
     check = syntax_problem if change.old is None else strict_problem
     problem = check(label, change.new.text)
     if problem is None:
-        return []
+        problems = new_problems(label, change.old.text if change.old else "", change.new.text)
+        return [f"WARNING: {label}, {text}." for text in problems]
     if change.old is not None and check(label, change.old.text) is not None:
         return []  # it did not parse before either
     source = change.new.text.split("\n")
