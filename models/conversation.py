@@ -86,8 +86,10 @@ class GenerateOptions:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stricter schemas of arguments than those that were declared, by tool, for the grammar. One
     may be `{"oneOf": [...]}` of objects."""
-    paths: Sequence[str] = ()
-    """Existing paths to which the grammar may restrict path arguments (in formats that do)."""
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By tool, the files that it may read or change, and their texts where they are known, to which
+    the grammar may hold it (in formats that do): the path to one of them, the old text of an edit
+    to lines of it."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

@@ -9,11 +9,13 @@ one whose prompt a server finds too long.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.possible_calls import possible_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
 from laguna_agent.errors import ContextFullError, ModelError
@@ -28,7 +30,7 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.conversation import GenerateOptions, Sampling
 
-RESAMPLES = 4
+RESAMPLES = 3
 _WARMER = 0.35
 
 
@@ -57,7 +59,16 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             continue
         repeats += 1
         options.sampling = _warmer(options.sampling)
+        if repeats > 1 or services.pack.manifest.call_required:
+            options.allowed = _others(services, options, reply)
     return None
+
+
+def _others(services: Services, options: GenerateOptions, reply: Reply) -> Sequence[str] | None:
+    """The tools for a reply in the place of one that repeats: others than it called, if any."""
+    called = {call.name for call in reply.tool_calls}
+    now = list(services.tools) if options.allowed is None else options.allowed
+    return [name for name in now if name not in called] or options.allowed
 
 
 async def _generate_once(
@@ -116,6 +127,7 @@ def _plus(usage: Usage, event: ModelEvent) -> Usage:
 def make_options(services: Services, window: ContextWindow, turn: Turn) -> GenerateOptions:
     """The options of the next reply."""
     manifest, conversation = services.pack.manifest, services.conversation
+    allowed, files = possible_calls(services, turn.retries, may_end=turn.may_end)
     room = reply_room(conversation.used, conversation.limit, window.reserve)
     return GenerateOptions(
         sampling=turn.retries.sampling(),
@@ -123,9 +135,9 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         thinking=services.thinking,
         thinking_budget=services.pack.thinking_budget,
         tool_choice="required" if manifest.call_required else "auto",
-        allowed=turn.retries.allowed_tools(),
+        allowed=allowed,
         parameters=_narrow_schemas(services),
-        paths=turn.retries.writable_paths(),
+        files=files,
         logprobs=services.logprobs,
     )
 

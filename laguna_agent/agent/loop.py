@@ -12,6 +12,7 @@ from contextlib import nullcontext, suppress
 
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
+from laguna_agent.agent.context.task_kind import task_kind
 from laguna_agent.agent.generation import generate
 from laguna_agent.agent.kept_settings import settings_now
 from laguna_agent.agent.loop_detector import LoopDetector
@@ -102,6 +103,10 @@ class AgentLoop:
             self.window.add_note(self.pack.text("interrupted.md"), "interrupted")
         self._add_notes(mode_notes(self.services, self.state, message.plan))
         self.window.add(message)
+        fails = turn.check.last is not None and not turn.check.passed
+        turn.kind = task_kind(message.text, check_fails=fails)
+        hint = self.pack.text("kind.md", kind=turn.kind)
+        self._add_notes([(hint, "kind of task")] if hint.strip() else [])
         self._add_notes(hook_notes(self.services, hooked.add))
         await self.window.append_pending()
         self.window.mark_turn_start()

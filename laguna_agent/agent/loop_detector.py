@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 
 from laguna_agent.events import ToolCall
 
 LONGEST_CYCLE = 8
 REPEATS = 3
+_TIMES = re.compile(
+    r"\d+(?:[.,]\d+)?\s?(?:ns|us|µs|ms|s|sec|secs|seconds?)\b|\d\d:\d\d(?::\d\d)?(?:\.\d+)?"
+)
+"""Times and durations in results: that a test took longer is nothing new."""
 
 
 def fingerprint(call: ToolCall, result: str = "") -> str:
@@ -52,7 +57,7 @@ class LoopDetector:
         once it had the same result twice. So does a call that was refused with the advice to make
         it `again`.
         """
-        own, with_result = fingerprint(call), fingerprint(call, result)
+        own, with_result = fingerprint(call), fingerprint(call, _TIMES.sub("", result))
         if changed or command:
             self._made.clear()
         if not (command or again) or self._last.get(own) == with_result:

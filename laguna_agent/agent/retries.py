@@ -23,6 +23,8 @@ from laguna_agent.tools.files import read_state
 from laguna_agent.tools.read import mark_read
 
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
+WRITING = ("edit", "write")
+"""Tools that write files."""
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
 
 
@@ -60,19 +62,13 @@ class Retries:
             return None
         if self._check.passed or not self._all_code_shown():
             return None
-        return ["write"] if "write" in self._services.tools else None
+        return [tool for tool in WRITING if tool in self._services.tools] or None
 
-    def writable_paths(self) -> list[str]:
-        """What a small model may write then: the files it was shown, protected tests excepted."""
-        if self.allowed_tools() is None:
-            return []
+    def is_protected(self, path: str) -> bool:
+        """Whether the check protects a file, named as in the first message, from changes."""
         context = self._services.tool_context
-        return [
-            file.path
-            for file in self.shown.files
-            if self._check.protected(os.path.relpath(context.start / file.path, context.workspace))
-            is None
-        ]
+        relative = os.path.relpath(context.start / path, context.workspace)
+        return self._check.protected(relative) is not None
 
     def _all_code_shown(self) -> bool:
         code = [path for path in self.shown.paths if path.endswith(CODE)]
@@ -100,7 +96,7 @@ class Retries:
 
     def add_failure(self, calls: Sequence[ToolCall]) -> None:
         """Count a failure of the check after these calls."""
-        self._tried += [call for call in calls if call.name in ("write", "edit")]
+        self._tried += [call for call in calls if call.name in WRITING]
         self.failures += 1
 
     def add_unusable_reply(self) -> bool:

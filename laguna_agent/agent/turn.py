@@ -10,6 +10,7 @@ from laguna_agent.agent.approval import WaitingTime
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
+from laguna_agent.agent.context.task_kind import TaskKind
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services, TurnLimits
@@ -56,6 +57,7 @@ class Turn:
     nudges: int = 0
     """Notes that asked the model to do something else."""
     outcome: TurnOutcome | None = None
+    kind: TaskKind = "answer"
 
     @classmethod
     def create(
@@ -103,6 +105,11 @@ class Turn:
                 command=tool is not None and tool.kind == "execute",
                 again=bool(result.data.get("again")),
             )
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the task can be done: of work on files, something has been changed."""
+        return self.kind in ("answer", "git") or bool(self.changed) or self.denied > 0
 
     @property
     def changed(self) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from laguna_agent.events import (
     FinishReason,
@@ -25,10 +26,12 @@ from laguna_agent.models.chat.grammar import offered
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
-THOUGHT_LINES = 6
+THOUGHT_LINES = 4
 """Lines of prose before a call."""
-THOUGHT_CHARS = 600
+THOUGHT_CHARS = 300
 """Characters of one of them: some models repeat a sentence without end."""
+MOST_LINES = 200
+"""Lines of a file up to which the grammar holds the old text of an edit to them."""
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
 
 
@@ -146,6 +149,8 @@ class FencedParser:
         self._id = ""
         self._argument = ""
         self._raw: list[str] = []
+        self._bodies: list[str] = []
+        """The texts of the fences that are closed."""
         self._body: list[str] | None = None
         self._fence = ""
         self._shown = 0
@@ -176,7 +181,7 @@ class FencedParser:
             line, self._pending = self._pending, ""
             self._line(line, "", events)
         if self._form is not None:
-            self._end_call(closed=False)
+            self._end_call()
         text = "".join(self._text).strip()
         error = self._errors[0] if self._errors and not self._calls else None
         return events, Parsed(text=text, tool_calls=self._calls, error=error)
@@ -195,7 +200,10 @@ class FencedParser:
             self._raw.append(line + end)
             if line.rstrip() == self._fence:
                 self._delta(line + end, events)
-                self._end_call(closed=True)
+                self._bodies.append("".join(self._body))
+                self._body = None
+                if self._form is None or len(self._bodies) == len(self._form.bodies):
+                    self._end_call()
                 return
             self._body.append(line + end)
             self._delta(line + end, events)
@@ -210,7 +218,7 @@ class FencedParser:
             self._raw.append(line + end)
             return
         if self._form is not None:
-            self._end_call(closed=False)
+            self._end_call()
         if form is not None:
             self._begin(form, line, end, events)
         else:
@@ -224,23 +232,25 @@ class FencedParser:
     def _begin(self, form: Form, line: str, end: str, events: list[ParserEvent]) -> None:
         self._form, self._id = form, new_call_id()
         self._argument = line[len(MARK) + len(form.tool.name) :].strip()
-        self._raw, self._emitted_name = [line + end], False
+        self._raw, self._bodies, self._emitted_name = [line + end], [], False
         self._delta(line + end, events)
-        if form.body is None:
-            self._end_call(closed=True)
+        if not form.bodies:
+            self._end_call()
 
     def _delta(self, text: str, events: list[ParserEvent]) -> None:
         name = None if self._emitted_name or self._form is None else self._form.tool.name
         self._emitted_name = True
         events.append(ToolCallDelta(id=self._id, name=name, text=text))
 
-    def _end_call(self, *, closed: bool) -> None:
-        form, body = self._form, self._body
+    def _end_call(self) -> None:
+        form, unclosed = self._form, self._body is not None
         self._form = self._body = None
         if form is None:
             return
-        if form.body is not None and not closed:
-            what = "the closing fence is missing" if body is not None else "its fence is missing"
+        if len(self._bodies) < len(form.bodies):
+            what = "the closing fence is missing" if unclosed else "its fence is missing"
+            if self._bodies and not unclosed:
+                what = f"the fence with {form.bodies[len(self._bodies)]} is missing"
             self._errors.append(f"{form.tool.name}: {what}. Write it as:\n{form.usage()}")
             return
         try:
@@ -248,31 +258,73 @@ class FencedParser:
         except ValueError as error:
             self._errors.append(f"{form.tool.name}: {error}. Write it as:\n{form.usage()}")
             return
-        if form.body is not None:
-            arguments[form.body] = "".join(body or [])
+        arguments |= dict(zip(form.bodies, self._bodies, strict=True))
         self._calls.append(
             ToolCall(id=self._id, name=form.tool.name, arguments=arguments, raw="".join(self._raw))
         )
 
 
 def _call(grammar: Gbnf, form: Form, options: GenerateOptions) -> str:
-    line = form.expression(grammar, paths=options.paths)
+    head = literal(MARK + form.tool.name)
     # Where no line break may end the line, a small model goes on with its number.
-    fence = _fence(grammar) if form.body is not None else '"\\n"?'
-    return f"({' '.join(filter(None, [literal(MARK + form.tool.name), line, fence]))})"
+    end = '"\\n"?'
+    files = options.files.get(form.tool.name, {})
+    if form.line == ("path",) and files:
+        lines = '(":" [1-9] [0-9]{0,5} ("-" [1-9] [0-9]{0,5})?)?'
+        ways = [
+            f'" " {literal(path)} {_fences(grammar, form, path, text) or lines}'
+            for path, text in files.items()
+            if "\n" not in path
+        ]
+        return f"({head} {choice(ways)} {end})"
+    line = form.expression(grammar)
+    return f"({' '.join(filter(None, [head, line, _fences(grammar, form), end]))})"
 
 
-def _fence(grammar: Gbnf) -> str:
-    """A text in a fence, of which no line closes the fence."""
+def _fences(grammar: Gbnf, form: Form, path: str = "", text: str = "") -> str:
+    """The fences of a call. The old text of an edit is lines of the file, where that is known."""
+    fences = [_fence(grammar, body.upper()) for body in form.bodies]
+    if form.bodies == ("old", "new") and (lines := _lines(grammar, path, text)):
+        fences[0] = f'"\\n" {literal(FENCE)} lang {lines} {literal(FENCE)}'
+    return " ".join(fences)
+
+
+def _lines(grammar: Gbnf, path: str, text: str) -> str | None:
+    """Some lines of a file that follow each other; None where a fence cannot hold them, or where
+    they are so many that the grammar would be slow."""
+    lines = text.rstrip("\n").split("\n")
+    if not text.strip() or len(lines) > MOST_LINES or any(FENCE in line for line in lines):
+        return None
+    starts, following = list[str](), ""
+    for number, line in reversed(list(enumerate(lines))):
+        body = " ".join(filter(None, [literal(line + "\n"), following and f"{following}?"]))
+        following = grammar.rule(("line", path, number), "line", partial(str, body))
+        if line.strip():
+            starts.append(following)
+    return choice(starts)
+
+
+def _fence(grammar: Gbnf, placeholder: str) -> str:
+    """A text in a fence, of which no line closes the fence, and which does not begin with the
+    placeholder, which small models copy."""
     _rule(grammar, "lang", '[a-z0-9+]* "\\n"')
     # Not blank line after blank line: some models never stop writing them.
-    _rule(grammar, "code", '(blank? blank? blank? cline "\\n")* blank? blank?')
     _rule(grammar, "blank", '[ \\t]* "\\n"')
     _rule(grammar, "tick", '"`" "`"? ([^`\\n] [^\\n]*)?')
-    indented = "[ \\t] [ \\t]* [^ \\t\\n] [^\\n]*"
-    _rule(grammar, "cline", f"{indented} | [^ \\t\\n`] [^\\n]* | tick")
+    _rule(grammar, "indented", "[ \\t] [ \\t]* [^ \\t\\n] [^\\n]*")
+    _rule(grammar, "cline", "indented | [^ \\t\\n`] [^\\n]* | tick")
+    _rule(grammar, "code", '(blank? blank? blank? cline "\\n")* blank? blank?')
+    ways = [
+        f"[^ \\t\\n`{placeholder[0]}] [^\\n]*",
+        *(
+            f"{literal(placeholder[:size])} ([^\\n{placeholder[size]}] [^\\n]*)?"
+            for size in range(1, len(placeholder))
+        ),
+    ]
+    first = f'(indented | tick | {" | ".join(ways)}) "\\n"'
     fence = literal(FENCE)
-    return _rule(grammar, "fence", f'"\\n" {fence} lang code {fence} "\\n"?')
+    body = f'"\\n" {fence} lang (blank? blank? blank? {first} code | blank? blank?) {fence}'
+    return _rule(grammar, f"fence-{placeholder.lower()}", body)
 
 
 def _rule(grammar: Gbnf, name: str, body: str) -> str:

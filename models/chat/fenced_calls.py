@@ -2,13 +2,14 @@
 
 Required arguments are written and optional ones left out: a small model does better with few. One
 argument goes on the line as plain text, several as a JSON object; a text (`content`, `text`,
-`body`, `code`) goes in the fence. A tool without required arguments takes its first one.
+`body`, `code`) goes in the fence, and `old` and `new` in one each. A tool without required
+arguments takes its first one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from laguna_agent.models.conversation import ToolSpec
 
 MARK = "### "
 FENCE = "```"
-BODIES = ("content", "text", "body", "code")
+BODIES = (("content",), ("text",), ("body",), ("code",), ("old", "new"))
+"""Arguments that go in fences: the first of these that a tool requires."""
 LINE_LIMIT = 1_000
 """Characters of a text on the line."""
 _CONTROLS = r"\n\x00-\x08\x0B-\x1F\x7F"
@@ -32,7 +34,8 @@ class Form:
     tool: ToolSpec
     line: tuple[str, ...]
     """Arguments on the line."""
-    body: str | None
+    bodies: tuple[str, ...] = ()
+    """Arguments in fences, one after the other."""
     optional: bool = False
     """The argument on the line may be left out."""
 
@@ -41,12 +44,14 @@ class Form:
         """The form that a tool's schema gives."""
         properties = properties_of(tool.parameters)
         required = [name for name, _, needed in properties if needed]
-        form = Form(tool, (), None)
-        body = next((n for n in BODIES if n in required and form.is_text(n)), None)
-        line = tuple(name for name in required if name != body)
+        form = Form(tool, ())
+        bodies = next(
+            (names for names in BODIES if all(n in required and form.is_text(n) for n in names)), ()
+        )
+        line = tuple(name for name in required if name not in bodies)
         if not required and properties:
-            return Form(tool, (properties[0][0],), None, optional=True)
-        return Form(tool, line, body)
+            return Form(tool, (properties[0][0],), optional=True)
+        return Form(tool, line, bodies)
 
     # --- the declaration --------------------------------------------------------------------
 
@@ -57,8 +62,8 @@ class Form:
             argument = f" {{{', '.join(pairs)}}}"
         else:
             argument = "".join(f" {name.upper()}" for name in self.line)
-        fence = f"\n{FENCE}\n{self.body.upper()}\n{FENCE}" if self.body else ""
-        return f"{MARK}{self.tool.name}{argument}{fence}"
+        fences = "".join(f"\n{FENCE}\n{body.upper()}\n{FENCE}" for body in self.bodies)
+        return f"{MARK}{self.tool.name}{argument}{fences}"
 
     def written(self, arguments: Mapping[str, Any]) -> str:
         """A call with these arguments, as far as the form has them."""
@@ -72,18 +77,11 @@ class Form:
             argument = json.dumps(given, ensure_ascii=False) if plain[:1] == '"' else plain
             argument = f" {argument}"
         text = f"{MARK}{self.tool.name}{argument}"
-        if self.body is None:
-            return text
-        body = str(arguments.get(self.body, ""))
-        fence = FENCE
-        while fence in body:
-            fence += "`"
-        end = "" if not body or body.endswith("\n") else "\n"
-        return f"{text}\n{fence}\n{body}{end}{fence}"
+        return text + "".join(f"\n{_fenced(str(arguments.get(body, '')))}" for body in self.bodies)
 
     def declaration(self) -> str:
         """The text that declares the tool to the model."""
-        notes = [self._note(name) for name in (*self.line, *([self.body] if self.body else []))]
+        notes = [self._note(name) for name in (*self.line, *self.bodies)]
         return "\n".join([self.usage(), self.tool.description, *filter(None, notes)])
 
     def is_text(self, name: str) -> bool:
@@ -118,16 +116,13 @@ class Form:
 
     # --- the grammar ------------------------------------------------------------------------
 
-    def expression(self, grammar: Gbnf, *, paths: Sequence[str]) -> str:
-        """What may follow the tool's name on the line.
-
-        When `paths` are given, a file can only be written to one of them.
-        """
+    def expression(self, grammar: Gbnf) -> str:
+        """What may follow the tool's name on the line."""
         if not self.line:
             return ""
         values = self._values(grammar)
         if len(self.line) == 1:
-            value = self._alone(values, self.line[0], paths)
+            value = self._alone(values, self.line[0])
             return f'(" " {value})?' if self.optional else f'" " {value}'
         parts = []
         for number, name in enumerate(self.line):
@@ -141,17 +136,16 @@ class Form:
             )
         return " ".join([*parts, literal("}")])
 
-    def _alone(self, values: JsonValues, name: str, paths: Sequence[str]) -> str:
+    def _alone(self, values: JsonValues, name: str) -> str:
         schema = self._schema(name)
-        known = [path for path in paths if "\n" not in path]
-        if name == "path" and self.body is not None and known:
-            return choice([literal(path) for path in known])
         allowed = values.allowed_values(schema)
         if allowed is not None:
             return choice([literal(_spell(value)) for value in allowed])
         if self.is_text(name):
             _, high = values.string_bounds(schema)
-            return _text(values.grammar, name.upper(), high or LINE_LIMIT)
+            # Small models write out the whole path of the workspace.
+            without = '/"' if name == "path" and self.bodies else ""
+            return _text(values.grammar, name.upper(), high or LINE_LIMIT, without)
         return values.value(schema)
 
     # --- parsing ----------------------------------------------------------------------------
@@ -194,24 +188,33 @@ class Form:
         return JsonValues(grammar, self.tool.parameters, limit=LINE_LIMIT, one_line=True)
 
 
+def _fenced(text: str) -> str:
+    fence = FENCE
+    while fence in text:
+        fence += "`"
+    end = "" if not text or text.endswith("\n") else "\n"
+    return f"{fence}\n{text}{end}{fence}"
+
+
 def _spell(value: Any) -> str:
     """A value that the schema lists, as it is written on the line."""
     plain = isinstance(value, str) and value == value.strip() and value and value.isprintable()
     return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _text(grammar: Gbnf, placeholder: str, limit: int) -> str:
-    """A text of one line other than the placeholder, which small models copy."""
+def _text(grammar: Gbnf, placeholder: str, limit: int, without: str = "") -> str:
+    """A text of one line other than the placeholder, which small models copy, that begins with none
+    of the characters `without`."""
 
     def body() -> str:
         rest = grammar.repeat(f"[^{_CONTROLS}]", 0, limit - 1)
         alternatives = []
         for size, character in enumerate(placeholder):
-            without = char_class({character})[1:-1] + _CONTROLS + ("" if size else " \\t")
+            taken = char_class({character})[1:-1] + _CONTROLS + ("" if size else f" \\t{without}")
             before = f"{literal(placeholder[:size])} " if size else ""
-            alternatives.append(f"{before}[^{without}] {rest}")
+            alternatives.append(f"{before}[^{taken}] {rest}")
             if size:
                 alternatives.append(before)
         return " | ".join(alternatives)
 
-    return grammar.rule(("line", placeholder, limit), "line", body)
+    return grammar.rule(("line", placeholder, limit, without), "line", body)

@@ -30,11 +30,18 @@ class Reminders:
         """Why a reminder, by its name, could not be made; it is not tried again."""
 
     def at(
-        self, event: ReminderEvent, *, step: int = 0, steps_left: int = 0, tool: str = ""
+        self,
+        event: ReminderEvent,
+        *,
+        step: int = 0,
+        steps_left: int = 0,
+        tool: str = "",
+        tests: str = "",
     ) -> list[tuple[str, str]]:
-        """Name and text of each due reminder, in the pack's order. `step` counts from 1."""
+        """Name and text of each due reminder, in the pack's order. `step` counts from 1, `tests`
+        is the command that runs the repository's tests."""
         due = []
-        values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
+        values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool, "tests": tests}
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):

@@ -65,6 +65,7 @@ _FIRST: dict[str, Any] = {
     "cwd": "",
     "git": "",
     "files": [],
+    "parts": [],
     "tree": "",
     "check": "",
     "check_output": "",
@@ -83,6 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
         "check": "",
         "check_output": "",
     },
+    "kind.md": {"kind": "change"},
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
@@ -104,11 +106,12 @@ DYNAMIC: dict[str, dict[str, Any]] = {
 }
 """Templates of appended messages, with the default of each variable.
 
-In `first.md` and `epoch.md`, `files` is a list of objects with `path` and `text`; in `epoch.md`,
-`messages` is a list of texts.
+In `first.md` and `epoch.md`, `files` is a list of objects with `path` and `text`, `parts` one of
+objects with `first` and `last` too; in `epoch.md`, `messages` is a list of texts. `kind` is one of
+fix, git, answer, write and change.
 """
 
-REMINDER: dict[str, Any] = {"step": 0, "steps_left": 0, "tool": ""}
+REMINDER: dict[str, Any] = {"step": 0, "steps_left": 0, "tool": "", "tests": ""}
 RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "arguments": {}}
 
 

@@ -135,7 +135,7 @@ async def test_a_passing_check_ends_the_turn_of_a_small_model(opened: Opened) ->
     assert end_of(events).status == "done"
     assert [e.exit_code for e in events if isinstance(e, CheckRan)] == [1, 0]
     assert conversation.options[0].allowed == ["write"]
-    assert conversation.options[0].paths == ["doubling.py"]
+    assert list(conversation.options[0].files["write"]) == ["doubling.py"]
 
 
 async def test_a_small_model_starts_over_after_a_failed_check(
@@ -265,6 +265,14 @@ async def test_a_command_with_the_same_result_twice_is_not_run_a_third_time(
 ) -> None:
     session, _ = await opened([call("shell", command="echo x | tee made")])
     events = await take(session, "Go round")
+    assert end_of(events).status == "limit"
+    assert len(results_of(events)) == 2
+
+
+async def test_the_time_that_a_command_takes_makes_its_result_no_new_one(opened: Opened) -> None:
+    command = "test $(date +%N) -gt 0 && date '+took 0.%Ns, at %H:%M:%S'"
+    session, _ = await opened([call("shell", command=command)])
+    events = await take(session, "Run the tests")
     assert end_of(events).status == "limit"
     assert len(results_of(events)) == 2
 

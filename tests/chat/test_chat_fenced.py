@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.events import Reply
 from laguna_agent.models.chat.chat_format import Grammar, Parsed
-from laguna_agent.models.chat.fenced import FencedFormat
+from laguna_agent.models.chat.fenced import THOUGHT_CHARS, FencedFormat
 from laguna_agent.models.chat.fenced_calls import Form
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from support.grammars import Vocabulary, verdict, vocabulary_of
@@ -36,7 +37,8 @@ MAYBE = ToolSpec(
 )
 PAIR = tool("pair", name={"type": "string"}, count={"type": "integer", "minimum": 0})
 CODE = tool("code", code={"type": "integer"})
-TOOLS = [READ, WRITE, DONE, LOOK, SHORT, LEVEL, LOUD, RATE, NOW, MAYBE, PAIR, CODE]
+EDIT = tool("edit", path={"type": "string"}, old={"type": "string"}, new={"type": "string"})
+TOOLS = [READ, WRITE, DONE, LOOK, SHORT, LEVEL, LOUD, RATE, NOW, MAYBE, PAIR, CODE, EDIT]
 
 
 @pytest.fixture(scope="module")
@@ -147,18 +149,82 @@ def test_a_line_has_an_end(vocabulary: Vocabulary) -> None:
 
 
 def test_a_thought_has_an_end(vocabulary: Vocabulary) -> None:
-    line = "so " * 200
+    line = "so " * (THOUGHT_CHARS // 3)
     for more, expected in (("", "complete"), ("and so", "refused")):
         reply = f"x{line}{more}\n### look 7"
         assert verdict(vocabulary, grammar(), reply, special=False) == expected
 
 
 def test_paths_are_held_to_those_that_may_be_written(vocabulary: Vocabulary) -> None:
-    held = grammar(GenerateOptions(tool_choice="required", paths=["a.py"]))
+    held = grammar(GenerateOptions(tool_choice="required", files={"write": {"a.py": "x = 1\n"}}))
     for path, expected in (("a.py", "complete"), ("b.py", "refused")):
         reply = f"### write {path}\n```\nx\n```"
         assert verdict(vocabulary, held, reply, special=False) == expected
     assert verdict(vocabulary, held, "### read b.py", special=False) == "complete"
+
+
+def test_reading_is_held_to_files_that_are_there(vocabulary: Vocabulary) -> None:
+    held = grammar(GenerateOptions(tool_choice="required", files={"read": {"a.py": "", "b": ""}}))
+    for path in ("a.py", "b", "a.py:3", "a.py:3-20"):
+        assert verdict(vocabulary, held, f"### read {path}", special=False) == "complete"
+    for path in ("c.py", "a.pyi", "a.py:0", "a.py (changed)"):
+        assert verdict(vocabulary, held, f"### read {path}", special=False) == "refused"
+
+
+EDITED = "### edit a.py\n```\n{old}```\n```\n{new}```\n"
+
+
+def test_an_edit_has_its_two_texts_in_two_fences(vocabulary: Vocabulary) -> None:
+    assert FencedFormat.system_text("Do.", [EDIT]).endswith(
+        "### edit PATH\n```\nOLD\n```\n```\nNEW\n```\nDoes edit."
+    )
+    reply = EDITED.format(old="x = 1\n", new="x = 2\n\n")
+    assert verdict(vocabulary, grammar(), reply, special=False) == "complete"
+    parsed = parse(f"It is one.\n\n{reply}")
+    assert parsed.text == "It is one."
+    [call] = parsed.tool_calls
+    assert call.arguments == {"path": "a.py", "old": "x = 1\n", "new": "x = 2\n\n"}
+    assert call.raw == reply
+    assert FencedFormat.reply_text(Reply(tool_calls=[call]), [EDIT]) == reply.rstrip()
+
+
+def test_an_edit_that_lacks_a_fence_is_no_call() -> None:
+    for reply, why in (
+        ("### edit a.py\n```\nx\n```\n", "the fence with new is missing"),
+        ("### edit a.py\n```\nx\n```\n```\ny", "the closing fence is missing"),
+        ("### edit a.py\n", "its fence is missing"),
+    ):
+        parsed = parse(reply)
+        assert not parsed.tool_calls
+        assert why in str(parsed.error)
+
+
+@pytest.mark.parametrize(
+    ("old", "expected"),
+    [
+        ("def f():\n", "complete"),
+        ("    return 1\n\ny = 2\n", "complete"),
+        ("def f():\n    return 1\n\ny = 2\n", "complete"),
+        ("return 1\n", "refused"),
+        ("def f():\ny = 2\n", "refused"),
+        ("def f() :\n", "refused"),
+        ("", "refused"),
+    ],
+)
+def test_the_old_text_of_an_edit_is_lines_of_the_file(
+    vocabulary: Vocabulary, old: str, expected: str
+) -> None:
+    files = {"a.py": "def f():\n    return 1\n\ny = 2\n", "b.py": "z = 3\n"}
+    held = grammar(GenerateOptions(tool_choice="required", files={"edit": files}))
+    reply = EDITED.format(old=old, new="z = 3\n")
+    assert verdict(vocabulary, held, reply, special=False) == expected
+
+
+def test_a_file_with_fences_or_without_end_holds_no_edit(vocabulary: Vocabulary) -> None:
+    for text in ("# A\n```\nx\n```\n", "x\n" * 2_000):
+        held = grammar(GenerateOptions(tool_choice="required", files={"edit": {"a.py": text}}))
+        reply = EDITED.format(old="other\n", new="z\n")
+        assert verdict(vocabulary, held, reply, special=False) == "complete"
 
 
 def test_with_auto_prose_is_a_reply_too(vocabulary: Vocabulary) -> None:

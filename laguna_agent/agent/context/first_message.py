@@ -17,7 +17,9 @@ from pathlib import Path
 
 from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check.detection import is_test_file
+from laguna_agent.agent.check.failures import first_failure
 from laguna_agent.agent.check.runner import CheckRunner
+from laguna_agent.agent.context.excerpts import Excerpt, excerpts
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.turn_files import TurnFiles
@@ -31,7 +33,9 @@ from laguna_agent.tools.read import mark_read
 from laguna_agent.tools.repository.git_command import GitError, git_output
 from laguna_agent.tools.tool import ToolContext
 
-MAX_FILE_BYTES = 64_000
+MAX_FILE_BYTES = 1 << 18
+_SEARCHED = 100
+"""Files up to which those that nobody names are searched for what the task names."""
 SMALL_REPOSITORY_FILES = 12
 TREE_LINES = 60
 _CHANGES = 20
@@ -66,6 +70,8 @@ class ShownContext:
     """The files and the file tree that the first message shows."""
 
     files: list[ShownFile] = field(default_factory=list)
+    parts: list[Excerpt] = field(default_factory=list)
+    """Of files that are too long."""
     tree: str = ""
     paths: list[str] = field(default_factory=list)
     """Paths of the files where a person works, relative to there, up to a limit."""
@@ -105,16 +111,32 @@ def choose_context(
     files: list[ShownFile] = []
     left = characters
     for path in (*named, *also, *rest):
-        if printable_name(path) != path or not may_read(str(start / path)):
-            continue
-        text = _text(start / path)
+        text = _readable(start, path, may_read)
         if text is None or len(text) > left:
             continue
         left -= len(text)
         files.append(ShownFile(path, text))
     # The code to fix first, then its tests; what fails in them follows in the message.
     files.sort(key=lambda shown: is_test_file(shown.path))
-    return ShownContext(files, _tree(paths), paths)
+    whole = {file.path for file in files}
+    named = [path for path in (*named, *also) if path not in whole]
+    others = [path for path in paths if path not in whole and path not in named]
+    parts = excerpts(
+        task,
+        output,
+        named=named,
+        others=others if len(others) <= _SEARCHED else [],
+        read=lambda path: _readable(start, path, may_read),
+        characters=left,
+    )
+    return ShownContext(files, parts, _tree(paths), paths)
+
+
+def _readable(start: Path, path: str, may_read: Callable[[str], bool]) -> str | None:
+    """The text of a file that may be shown; None if there is none."""
+    if printable_name(path) != path or not may_read(str(start / path)):
+        return None
+    return _text(start / path)
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:
@@ -194,7 +216,11 @@ async def with_context(
     The first message of a conversation carries everything; later ones only what is new since.
     """
     ran = check.last if check.last is not None and check.last.exit_code else None
-    output = clip_middle(ran.output, services.pack.limits.result_chars // 2) if ran else ""
+    output = (
+        clip_middle(first_failure(ran.output), services.pack.limits.result_chars // 2)
+        if ran
+        else ""
+    )
     if services.recorder.state.user_messages:
         command = check.command or "" if output else ""
         context = services.tool_context
@@ -254,6 +280,10 @@ async def _first_message(
         **state.first_message_variables,
         tree=shown.tree,
         files=[{"path": f.path, "text": fenced(f.text, f.path)} for f in shown.files],
+        parts=[
+            {"path": p.path, "first": p.first, "last": p.last, "text": fenced(p.text, p.path)}
+            for p in shown.parts
+        ],
         check=check,
         check_output=output,
     )

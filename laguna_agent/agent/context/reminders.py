@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from laguna_agent.agent.check.runner import CheckRunner
+from laguna_agent.agent.check.test_command import test_command
 from laguna_agent.agent.services import Services
 from laguna_agent.events import Notice, ToolFinished
 from laguna_agent.prompts.loader.manifest import ReminderEvent
+
+_NO_TESTS = "no tests ran"
+"""What pytest says with exit status 5, which is no failure."""
 
 
 class TurnReminders:
@@ -19,6 +24,11 @@ class TurnReminders:
         self._check = check
         self._max_steps = services.limits.steps
         self._end_delayed = False
+
+    @cached_property
+    def _tests(self) -> str:
+        """The command that runs the repository's tests, else empty."""
+        return test_command(self._services.tool_context.workspace) or ""
 
     def before_done(self, step: int) -> list[str]:
         """Reminders that delay the end of the turn; once in a turn."""
@@ -33,7 +43,7 @@ class TurnReminders:
         for result in results:
             if result.files_changed and not (self._check.command and self._check.last):
                 due += self._due("after_edit", step, result.name)
-            if result.exit_code:
+            if result.exit_code and not (result.exit_code == 5 and _NO_TESTS in result.content):
                 due += self._due("after_failed_command", step, result.name)
         due += self._due("every_n_steps", step)
         return list(dict.fromkeys(due))
@@ -41,7 +51,7 @@ class TurnReminders:
     def _due(self, event: ReminderEvent, step: int, tool: str = "") -> list[str]:
         known = set(self._reminders.failures)
         left = max(0, self._max_steps - step)
-        due = self._reminders.at(event, step=step, steps_left=left, tool=tool)
+        due = self._reminders.at(event, step=step, steps_left=left, tool=tool, tests=self._tests)
         for name, why in self._reminders.failures.items():
             if name not in known:
                 text = f"The reminder {name} of the prompt pack is left out: {why}"

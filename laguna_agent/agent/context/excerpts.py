@@ -1,0 +1,166 @@
+"""The parts of files that a task is about, where the files are too long to be shown whole.
+
+What the task names (a function, a constant, a word in quotes) and where the failing check's
+traceback leads is shown with its line numbers in the heading; of a file that is named, an outline
+too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from laguna_agent.tools.code.index import FileIndex, index_source
+from laguna_agent.tools.code.languages import language_of
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*")
+_QUOTED = re.compile(r"`([^`\n]{2,60})`|\"([^\"\n]{2,60})\"|'([^'\n]{2,60})'(?!\w)")
+_FRAME = re.compile(r"File \"([^\"\n]+)\", line (\d+)|(?<![\w/.-])([\w./-]+\.\w+):(\d+)(?=[:,)\s])")
+_AROUND = 4
+"""Lines on each side of a line that matters."""
+_LONGEST = 60
+"""Lines of a definition that is shown whole."""
+_MOST_PLACES = 3
+"""Places of a word that is shown; one that is everywhere says nothing."""
+_OUTLINE_LINES = 40
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Lines `first` to `last` of a file, counted from 1. Without lines it is an outline."""
+
+    path: str
+    text: str
+    first: int = 0
+    last: int = 0
+
+
+def excerpts(
+    task: str,
+    output: str,
+    *,
+    named: Sequence[str],
+    others: Iterable[str],
+    read: Callable[[str], str | None],
+    characters: int,
+) -> list[Excerpt]:
+    """Parts of files that are not shown whole: of those that the task or the output names
+    (`named`) with an outline, and of `others`. `read` gives a file's text; all together has at most
+    so many `characters`."""
+    words, frames = _words(task), _frames(output)
+    found: list[Excerpt] = []
+    for path in (*named, *others):
+        text = read(path)
+        if text is None:
+            continue
+        source = _Source(path, text)
+        rows = source.rows_of(words) | source.rows_around(_rows(frames, path))
+        made = source.parts(rows)
+        if path in named and (outline := source.outline()):
+            made.insert(0, outline)
+        for part in made:
+            if len(part.text) <= characters:
+                characters -= len(part.text)
+                found.append(part)
+    return found
+
+
+class _Source:
+    def __init__(self, path: str, text: str) -> None:
+        self.path, self.lines = path, text.split("\n")
+        language = language_of(path, text[:200].encode("utf-8", "replace"))
+        data = text.encode("utf-8", "replace")
+        self.index: FileIndex | None = index_source(language, data) if language else None
+
+    def rows_of(self, words: Sequence[str]) -> set[int]:
+        """Lines that are about one of the words: its definition, else lines that have it."""
+        rows: set[int] = set()
+        for word in words:
+            last = word.rpartition(".")[2]
+            defined = [
+                d for d in (self.index.definitions if self.index else ())
+                if d.qualified == word or d.name == last
+            ]  # fmt: skip
+            if 0 < len(defined) <= _MOST_PLACES:
+                for one in defined:
+                    end = min(one.last, one.first + _LONGEST - 1)
+                    rows |= set(range(one.first, end + 1))
+                continue
+            pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+            lines = [n for n, line in enumerate(self.lines, 1) if pattern.search(line)]
+            if 0 < len(lines) <= _MOST_PLACES:
+                rows |= self.rows_around(lines)
+        return rows
+
+    def rows_around(self, numbers: Iterable[int]) -> set[int]:
+        """The definitions around lines, where they are short, else some lines on each side."""
+        rows: set[int] = set()
+        for number in numbers:
+            if not 0 < number <= len(self.lines):
+                continue
+            around = [
+                d for d in (self.index.definitions if self.index else ())
+                if d.first <= number <= d.last and d.last - d.first < _LONGEST
+            ]  # fmt: skip
+            if around:
+                outer = min(around, key=lambda d: d.last - d.first)
+                rows |= set(range(outer.first, outer.last + 1))
+            else:
+                low, high = max(1, number - _AROUND), min(len(self.lines), number + _AROUND)
+                rows |= set(range(low, high + 1))
+        return rows
+
+    def parts(self, rows: set[int]) -> list[Excerpt]:
+        """The rows as parts; those that nearly touch are one."""
+        found: list[Excerpt] = []
+        start = previous = 0
+        for row in [*sorted(rows), len(self.lines) + 10]:
+            if start and row > previous + 2:
+                text = "\n".join(self.lines[start - 1 : previous])
+                found.append(Excerpt(self.path, text, start, previous))
+                start = 0
+            start, previous = start or row, row
+        return found
+
+    def outline(self) -> Excerpt | None:
+        """What a file defines, a line each."""
+        definitions = [
+            d for d in (self.index.definitions if self.index else ())
+            if d.depth <= 1 and d.kind not in ("constant", "variable", "field", "key")
+        ]  # fmt: skip
+        if not definitions:
+            return None
+        lines = [f"{d.line}{' ' * (1 + 2 * d.depth)}{d.signature}" for d in definitions]
+        if len(lines) > _OUTLINE_LINES:
+            lines[_OUTLINE_LINES:] = [f"… {len(lines) - _OUTLINE_LINES} more"]
+        return Excerpt(self.path, "\n".join(lines))
+
+
+def _words(task: str) -> list[str]:
+    """Words of a task that name something in code: quoted, or not spelled like prose."""
+    found = [next(filter(None, match.groups())) for match in _QUOTED.finditer(task)]
+    for match in _IDENTIFIER.finditer(task):
+        word = match.group()
+        called = task[match.end() : match.end() + 1] == "("
+        inner = any(a.islower() and b.isupper() for a, b in itertools.pairwise(word))
+        if called or inner or "_" in word.strip("_") or any(c.isdigit() for c in word):
+            found.append(word)
+    return list(dict.fromkeys(found))
+
+
+def _frames(output: str) -> list[tuple[str, int]]:
+    """Files and lines that a traceback or a compiler names."""
+    frames = []
+    for match in _FRAME.finditer(output):
+        path, line = match[1] or match[3], match[2] or match[4]
+        if len(line) < 8:
+            frames.append((path, int(line)))
+    return frames
+
+
+def _rows(frames: Sequence[tuple[str, int]], path: str) -> list[int]:
+    end = os.sep + path
+    return [line for name, line in frames if os.path.normpath(name) == path or name.endswith(end)]

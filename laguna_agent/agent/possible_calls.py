@@ -1,0 +1,66 @@
+"""What a small model may call in its next reply: only what can bring something new.
+
+In a repository of a few files the grammar knows them all. It lets the model read those that it has
+not seen as they are, change code by name, and write nothing that the check puts back. A tool that
+has nothing left to do is not offered.
+"""
+
+from __future__ import annotations
+
+from laguna_agent.agent.retries import Retries
+from laguna_agent.agent.services import Services
+from laguna_agent.tools.files import read_state
+from laguna_agent.tools.files.encoding import printable_name
+from laguna_agent.tools.files.walk import walk
+from laguna_agent.tools.files.workspace import PathError, read_bytes, resolve_path
+from laguna_agent.tools.tool import ToolContext
+
+MOST_FILES = 100
+"""Files up to which the grammar holds calls to them."""
+_MOST_BYTES = 1 << 20
+
+
+def possible_calls(
+    services: Services, retries: Retries, *, may_end: bool
+) -> tuple[list[str] | None, dict[str, dict[str, str]]]:
+    """The tools for the next reply (None is all), and by tool the files that it may take. Without
+    `may_end` there is something to do before `done`."""
+    allowed = retries.allowed_tools()
+    if not services.pack.manifest.check_after_change or services.conversation.info.remote:
+        return allowed, {}
+    if allowed is not None:
+        texts = {file.path: file.text for file in retries.shown.files}
+        return allowed, _writable(texts, retries, new=True)
+    context = services.tool_context
+    below = context.start.relative_to(context.workspace).as_posix()
+    entries = list(walk(context.workspace, below, limit=MOST_FILES + 1))
+    if len(entries) > MOST_FILES:
+        return None, {}
+    paths = [context.shown(entry.relative) for entry in entries]
+    seen = {path: _text_as_seen(context, path) for path in paths if printable_name(path) == path}
+    unread = {path: "" for path, text in seen.items() if text is None}
+    files = _writable({path: text or "" for path, text in seen.items()}, retries, new=False)
+    files["read"] = unread
+    offered = [name for name in services.tools if name not in files or files[name]]
+    if not may_end and "done" in offered:
+        offered.remove("done")
+    return offered, files
+
+
+def _writable(texts: dict[str, str], retries: Retries, *, new: bool) -> dict[str, dict[str, str]]:
+    """Files that may be changed; with `new`, writing creates no other."""
+    free = {path: text for path, text in texts.items() if not retries.is_protected(path)}
+    return {"edit": free, **({"write": free} if new else {})}
+
+
+def _text_as_seen(context: ToolContext, path: str) -> str | None:
+    """The text of a file that the model has seen whole, and that has not changed since."""
+    try:
+        target = resolve_path(context, path)
+        known = read_state.known_state(context, target)
+        if known is None or not known.whole:
+            return None
+        data = read_bytes(target, _MOST_BYTES)
+    except PathError:
+        return None
+    return data.decode("utf-8", "replace") if read_state.digest(data) == known.hash else None

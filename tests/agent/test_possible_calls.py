@@ -1,0 +1,100 @@
+"""What a small model may call in its next reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laguna_agent.agent.context.task_kind import TaskKind, task_kind
+from laguna_agent.events import Reply
+from support.scripted import call, end_of, take
+
+Opened = Callable[..., Any]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "code.py").write_text("def two():\n    return 1\n")
+    (root / "long.py").write_text("x = 1\n" * 4_000)
+    return root
+
+
+async def test_what_was_seen_as_it_is_cannot_be_read_again(opened: Opened, workspace: Path) -> None:
+    script = [
+        call("shell", command="echo '# more' >> code.py"),
+        call("read", path="code.py"),
+        call("done", summary="read"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Which functions does code.py have?")
+    first, changed, after = (set(options.files["read"]) for options in conversation.options[:3])
+    assert "code.py" not in first, "it is shown in the first message"
+    assert "code.py" in changed
+    assert "code.py" not in after
+    assert "long.py" in first & changed & after
+
+
+async def test_done_is_offered_once_something_changed(opened: Opened, workspace: Path) -> None:
+    script = [
+        call("shell", command="ls"),
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("done", summary="changed"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Let two() return 2.")
+    assert end_of(events).status == "done"
+    offered = ["done" in (options.allowed or ()) for options in conversation.options]
+    assert offered == [False, False, True]
+
+
+async def test_a_question_may_be_answered_at_once(opened: Opened, workspace: Path) -> None:
+    session, conversation = await opened([call("done", summary="one")], pack="small")
+    await take(session, "What does two() return?")
+    assert "done" in (conversation.options[0].allowed or ())
+
+
+async def test_a_reply_that_repeats_is_drawn_again_with_another_tool(
+    opened: Opened, workspace: Path
+) -> None:
+    same = call("write", path="code.py", content="def two():\n    return 2\n")
+    session, conversation = await opened([same, same, call("done", summary="2")], pack="small")
+    events = await take(session, "Let two() return 2.")
+    assert end_of(events).status == "done"
+    assert "write" in (conversation.options[0].allowed or ())
+    assert "write" not in (conversation.options[-1].allowed or ())
+    assert [event.discarded for event in events if isinstance(event, Reply)] == [False, True, False]
+
+
+async def test_in_a_large_repository_any_file_may_be_read(opened: Opened, workspace: Path) -> None:
+    for number in range(120):
+        (workspace / f"file{number}.txt").write_text("x\n")
+    session, conversation = await opened([call("done", summary="none")], pack="small")
+    await take(session, "What is here?")
+    assert conversation.options[0].files == {}
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        ("A test in test_week.py fails. Fix the bug in week.py.", "fix"),
+        ("`python3 names.py` crashes on people.csv.", "fix"),
+        ("Commit the new file CHANGES.md with the message `Release 2.0`.", "git"),
+        ("Which file calls `normalise`? Write its path to answer.txt.", "answer"),
+        ("Write unit tests for `parse` into test_settings.py.", "write"),
+        ("Add a function `chunks(items, size)` that returns lists.", "change"),
+        ("Rename the class `Usr` to `User` in all files.", "change"),
+        ("Add an option --branch to deploy.py", "change"),
+        ("", "answer"),
+    ],
+)
+def test_the_kind_of_a_task_is_told_from_its_words(task: str, kind: TaskKind) -> None:
+    assert task_kind(task) == kind
+
+
+def test_a_task_whose_check_fails_is_a_fix() -> None:
+    assert task_kind("Add a flag.", check_fails=True) == "fix"
