@@ -82,7 +82,6 @@ def main() -> None:
                 sandboxed=sandboxed,
                 network=False,
                 trusted=False,
-                interactive=False,
             )
             worst = 0.0
             for command in COMMANDS:

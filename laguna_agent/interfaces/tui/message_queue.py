@@ -286,8 +286,9 @@ class MessageQueue:
 
     def _show(self) -> None:
         loaded = self._agent.session is not None
-        shown = [(item.delivery(loaded=loaded), item.prompt.text) for item in self._waiting]
-        self._view.show(shown)
+        self._view.show(
+            [(item.delivery(loaded=loaded), item.prompt.text) for item in self._waiting]
+        )
 
 
 def _is_command(text: str) -> bool:
