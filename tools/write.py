@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from laguna_agent.actions import Action
 from laguna_agent.tools import file_change
-from laguna_agent.tools.code.redefinition import redefined
+from laguna_agent.tools.code.redefinition import RedefinitionError, redefined
 from laguna_agent.tools.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files import read_state, storage
 from laguna_agent.tools.files.encoding import Document, Splice, printable_name
@@ -75,7 +75,16 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
     document, data = file_change.read_document(context, target)
     file_change.check_unchanged(context, target, document, data)
     content = content.replace("\r\n", "\n")
-    if (made := redefined(target.relative, document.text, content)) is not None:
+    try:
+        made = redefined(target.relative, document.text, content)
+    except RedefinitionError as error:
+        raise ChangeRefusedError(f"{error}. Nothing was written.") from None
+    if made is not None:
+        if made.text == document.text:
+            raise ChangeRefusedError(
+                f"{target.label} already has {', '.join(made.replaced)} so; nothing was changed. "
+                "What content leaves out stays: use edit to remove it."
+            )
         _check_complete(target, document.text, made.text, content)
         return FileChange(target, document, _rewritten(document, made.text), made.notes)
     _check_known(context, target, document, data)

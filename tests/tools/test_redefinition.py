@@ -213,3 +213,219 @@ async def test_a_part_of_a_file_that_changed_since_is_not_written(box: Toolbox) 
     box.add({"cart.py": CART.replace("LIMIT = 3", "LIMIT = 5")})
     assert not (await box.call("write", path="cart.py", content="LIMIT = 4\n")).ok
     assert "LIMIT = 5" in box.text("cart.py")
+
+
+REST = "\n\ndef other(a):\n    return a\n"
+PROPERTY = (
+    "import os\n\n\nclass A:\n    @property\n    def x(self):\n        return self._x\n\n"
+    "    @x.setter\n    def x(self, v):\n        self._x = v\n"
+)
+OVERLOADS = (
+    "import os\n\n\n@overload\ndef f(a: int) -> int: ...\n@overload\ndef f(a: str) -> str: ...\n"
+    "def f(a):\n    return a\n" + REST
+)
+GO = (
+    "package a\n\nfunc (c *Cart) Add(n int) {\n\tc.n = 1\n}\n\n"
+    "func (o *Order) Add(n int) {\n\to.n = 2\n}\n"
+)
+C_TWINS = (
+    "#include <a.h>\n#ifdef W\nint f(int a) {\n    return 1;\n}\n#else\n"
+    "int f(int a) {\n    return 2;\n}\n#endif\nint g(int a) {\n    return 3;\n}\n"
+)
+JAVA = (
+    "package p;\n\nclass A {\n    int f(int a) {\n        return 1;\n    }\n\n"
+    "    int f(String a) {\n        return 2;\n    }\n}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "code", "old", "new"),
+    [
+        (
+            "a.py",
+            PROPERTY,
+            "class A:\n    @x.setter\n    def x(self, v):\n        self._x = 5\n",
+            "self._x = v",
+            "self._x = 5",
+        ),
+        (
+            "a.py",
+            PROPERTY,
+            "class A:\n    @property\n    def x(self):\n        return 5\n",
+            "return self._x",
+            "return 5",
+        ),
+        ("a.py", OVERLOADS, "def f(a):\n    return 5\n", "return a\n\n", "return 5\n\n"),
+        (
+            "a.py",
+            OVERLOADS,
+            (
+                "@overload\ndef f(a: int) -> int: ...\n"
+                "@overload\ndef f(a: bytes) -> str: ...\ndef f(a):\n    return a\n"
+            ),
+            "(a: str)",
+            "(a: bytes)",
+        ),
+        ("a.go", GO, "func (c *Cart) Add(n int) {\n\tc.n = 5\n}\n", "c.n = 1", "c.n = 5"),
+        (
+            "a.c",
+            C_TWINS,
+            C_TWINS[C_TWINS.index("#ifdef") : C_TWINS.index("int g")].replace("2", "5"),
+            "return 2",
+            "return 5",
+        ),
+        (
+            "a.c",
+            "#include <a.h>\nint f(int a) {\n    return 1;\n}\nint f(int a);\nint g(void);\n",
+            "int f(int a) {\n    return 5;\n}\n",
+            "return 1",
+            "return 5",
+        ),
+        (
+            "a.cpp",
+            "int f(int a) {\n    return 1;\n}\n\nint f(double a) {\n    return 2;\n}\n",
+            "int f(int a) {\n    return 5;\n}\n",
+            "return 1",
+            "return 5",
+        ),
+        (
+            "A.java",
+            JAVA,
+            "class A {\n    int f(int a) {\n        return 5;\n    }\n}\n",
+            "return 1",
+            "return 5",
+        ),
+        (
+            "a.cs",
+            (
+                "namespace N {\n  class A {\n    int F() { return 1; }\n    int G() { return 2; }\n"
+                "  }\n}\n"
+            ),
+            "class A {\n    int F() { return 5; }\n}\n",
+            "return 1",
+            "return 5",
+        ),
+        (
+            "a.js",
+            "class A {\n  get x() {\n    return 1;\n  }\n  set x(v) {\n    this.v = v;\n  }\n}\n",
+            "class A {\n  get x() {\n    return 5;\n  }\n}\n",
+            "return 1",
+            "return 5",
+        ),
+        (
+            "a.rs",
+            (
+                "struct A;\n\nimpl A {\n    fn new() -> A {\n        A\n    }\n}\n\n"
+                "impl Display for A {\n    fn fmt(&self) {\n    }\n}\n"
+            ),
+            "struct A {\n    x: u32,\n}\n",
+            "struct A;",
+            "struct A {\n    x: u32,\n}",
+        ),
+    ],
+    ids=[
+        "setter",
+        "getter",
+        "overload",
+        "overloads",
+        "receiver",
+        "ifdef",
+        "prototype",
+        "cpp",
+        "java",
+        "namespace",
+        "js",
+        "rust",
+    ],
+)
+def test_of_definitions_with_one_name_the_one_that_is_written_is_replaced(
+    path: str, source: str, code: str, old: str, new: str
+) -> None:
+    assert source.count(old) == 1
+    assert changed(code, source, path) == source.replace(old, new)
+
+
+def test_what_shares_a_name_but_not_its_role_is_added() -> None:
+    text = changed("func (z *Zoo) Add(n int) {\n\tz.n = 5\n}\n", GO, "a.go")
+    assert GO.rstrip() in text
+    source = CART.replace("class Order:\n    def add(self, item):\n        pass\n", "")
+    text = changed("def add(item):\n    return item\n", source)
+    assert "    def add(self, item):\n        self.items.append(item)\n" in text
+    assert "\ndef add(item):\n    return item\n" in text
+
+
+AMBIGUOUS = [
+    (
+        "a.py",
+        "import sys\nif sys.x:\n    def f():\n        return 1\n"
+        "else:\n    def f():\n        return 2\n" + REST,
+        "def f():\n    return 5\n",
+    ),
+    ("a.c", C_TWINS, "int f(int a) {\n    return 5;\n}\n"),
+    ("a.py", "import os\nX = 1\nX = X + 1\n" + REST, "X = 5\n"),
+    ("a.py", "import os\nX = 1; Y = 2\n" + REST, "X = 5\n"),
+    ("a.py", "import os\nX, Y = 1, 2\n" + REST, "X = 5\n"),
+    ("a.js", "const a = 1, b = 2;\nfunction g() {\n}\n", "const a = 5;\n"),
+    ("a.go", "package a\n\nconst (\n\tA = 1\n\tB = 2\n)\n", "const A = 5\n"),
+    (
+        "a.py",
+        "import os\n\n\ndef g():\n    pass\n" + REST,
+        "def f():\n    return 1\n\n\ndef other(a):\n    pass\n\n\ndef other(a):\n    pass\n",
+    ),
+    ("a.py", PROPERTY, "@property\ndef x(self):\n    return 5\n\n\ndef x(self):\n    return 6\n"),
+    ("a.py", "class A:\n    class M:\n        b = 1\n" + REST, "class M:\n    b = 2\n"),
+    ("a.py", PROPERTY + REST, "class A(B):\n    @property\n    def x(self):\n        return 5\n"),
+]
+
+
+@pytest.mark.parametrize(("path", "source", "code"), AMBIGUOUS)
+async def test_a_part_that_could_be_meant_in_two_ways_is_not_written(
+    box: Toolbox, path: str, source: str, code: str
+) -> None:
+    box.add({path: source})
+    await box.call("read", path=path)
+    result = await box.call("write", path=path, content=code)
+    assert not result.ok
+    assert "Nothing was written." in result.content
+    assert box.text(path) == source
+
+
+async def test_one_method_of_the_only_class_of_a_file_is_a_part(box: Toolbox) -> None:
+    source = (
+        "import os\nimport re\n\n\nclass A:\n"
+        "    def f(self):\n        pass\n\n    def g(self):\n        pass\n"
+    )
+    box.add({"a.py": source})
+    await box.call("read", path="a.py")
+    code = "class A:\n    def f(self):\n        return 1\n"
+    assert (await box.call("write", path="a.py", content=code)).ok
+    assert box.text("a.py") == source.replace("pass", "return 1", 1)
+
+
+async def test_a_part_that_is_there_already_changes_nothing_and_says_so(box: Toolbox) -> None:
+    source = "def f():\n    return 1\n\n\ndef g():\n    return 2\n"
+    box.add({"a.py": source})
+    await box.call("read", path="a.py")
+    result = await box.call("write", path="a.py", content="def f():\n    return 1\n")
+    assert not result.ok
+    assert "use edit to remove" in result.content
+    assert box.text("a.py") == source
+
+
+def test_strings_keep_their_lines_when_a_method_is_indented() -> None:
+    text = changed('def total(self):\n    """Sum.\n\n    All."""\n    return """\na\n  b\n"""\n')
+    assert '        """Sum.\n\n        All."""\n        return """\na\n  b\n"""\n' in text
+
+
+def test_imports_over_several_lines_and_of_the_future_go_where_they_may() -> None:
+    source = "from a import (\n    b,\n)\n\n\ndef f():\n    return 1\n"
+    code = (
+        "from __future__ import annotations\nfrom c import (\n    d,\n    e,\n)\n\n"
+        "def f():\n    return d\n"
+    )
+    text = changed(code, source, "a.py")
+    assert text.startswith(
+        "from __future__ import annotations\nfrom a import (\n    b,\n)\n"
+        "from c import (\n    d,\n    e,\n)\n"
+    )
+    assert changed(source, source, "a.py") == source
