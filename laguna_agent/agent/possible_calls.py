@@ -10,7 +10,7 @@ from __future__ import annotations
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services
 from laguna_agent.tools.files import read_state
-from laguna_agent.tools.files.encoding import printable_name
+from laguna_agent.tools.files.encoding import decode, printable_name
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, read_bytes, resolve_path
 from laguna_agent.tools.tool import ToolContext
@@ -29,7 +29,8 @@ def possible_calls(
     if not services.pack.manifest.check_after_change or services.conversation.info.remote:
         return allowed, {}
     if allowed is not None:
-        texts = {file.path: file.text for file in retries.shown.files}
+        shown = retries.shown.files
+        texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in shown}
         return allowed, _writable(texts, retries, new=True)
     context = services.tool_context
     below = context.start.relative_to(context.workspace).as_posix()
@@ -54,7 +55,8 @@ def _writable(texts: dict[str, str], retries: Retries, *, new: bool) -> dict[str
 
 
 def _text_as_seen(context: ToolContext, path: str) -> str | None:
-    """The text of a file that the model has seen whole, and that has not changed since."""
+    """The text of a file that the model has seen whole, and that has not changed since: as an edit
+    compares it, without a byte order mark and with plain line ends."""
     try:
         target = resolve_path(context, path)
         known = read_state.known_state(context, target)
@@ -63,4 +65,7 @@ def _text_as_seen(context: ToolContext, path: str) -> str | None:
         data = read_bytes(target, _MOST_BYTES)
     except PathError:
         return None
-    return data.decode("utf-8", "replace") if read_state.digest(data) == known.hash else None
+    if read_state.digest(data) != known.hash:
+        return None
+    document = decode(data)
+    return document.text if document else ""

@@ -32,6 +32,8 @@ THOUGHT_CHARS = 300
 """Characters of one of them: some models repeat a sentence without end."""
 MOST_LINES = 200
 """Lines of a file up to which the grammar holds the old text of an edit to them."""
+MOST_TEXT = 100_000
+"""Characters of all files up to which it does: it is read anew for each reply."""
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
 
 
@@ -268,14 +270,16 @@ def _call(grammar: Gbnf, form: Form, options: GenerateOptions) -> str:
     head = literal(MARK + form.tool.name)
     # Where no line break may end the line, a small model goes on with its number.
     end = '"\\n"?'
-    files = options.files.get(form.tool.name, {})
+    given = options.files.get(form.tool.name, {})
+    files = {path: text for path, text in given.items() if "\n" not in path}
+    room = MOST_TEXT
     if form.line == ("path",) and files:
         lines = '(":" [1-9] [0-9]{0,5} ("-" [1-9] [0-9]{0,5})?)?'
-        ways = [
-            f'" " {literal(path)} {_fences(grammar, form, path, text) or lines}'
-            for path, text in files.items()
-            if "\n" not in path
-        ]
+        ways = []
+        for path, text in files.items():
+            known = text if len(text) <= room else ""
+            room -= len(known)
+            ways.append(f'" " {literal(path)} {_fences(grammar, form, path, known) or lines}')
         return f"({head} {choice(ways)} {end})"
     line = form.expression(grammar)
     return f"({' '.join(filter(None, [head, line, _fences(grammar, form), end]))})"

@@ -39,6 +39,19 @@ async def test_what_was_seen_as_it_is_cannot_be_read_again(opened: Opened, works
     assert "long.py" in first & changed & after
 
 
+async def test_the_text_of_a_file_is_known_as_an_edit_compares_it(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "long.py").unlink()
+    (workspace / "dos.py").write_bytes(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n")
+    script = [call("read", path="dos.py"), call("done", summary="read")]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Which names does dos.py have?")
+    for options in conversation.options:
+        assert options.files["edit"]["dos.py"] in ("", "x = 1\ny = 2\n")
+    assert conversation.options[-1].files["edit"]["dos.py"]
+
+
 async def test_done_is_offered_once_something_changed(opened: Opened, workspace: Path) -> None:
     script = [
         call("shell", command="ls"),

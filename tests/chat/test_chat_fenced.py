@@ -227,6 +227,28 @@ def test_a_file_with_fences_or_without_end_holds_no_edit(vocabulary: Vocabulary)
         assert verdict(vocabulary, held, reply, special=False) == "complete"
 
 
+def test_many_long_files_hold_no_more_than_a_grammar_can(vocabulary: Vocabulary) -> None:
+    line = "x" * 200 + "\n"
+    files = {"a\nb.py": "y\n", **{f"{n}.py": line * 199 for n in range(100)}, "last.py": "z\n"}
+    held = grammar(GenerateOptions(tool_choice="required", files={"edit": files}))
+    assert len(held.gbnf) < 200_000
+    for path, expected in (("0.py", "refused"), ("50.py", "complete"), ("last.py", "refused")):
+        reply = EDITED.format(old="other\n", new="z\n").replace("a.py", path)
+        assert verdict(vocabulary, held, reply, special=False) == expected
+
+
+def test_paths_with_signs_of_their_own_are_held_too(vocabulary: Vocabulary) -> None:
+    paths = ['a "b" c.py', "-rf", "a`b`.py", "a\\b.py", "[x]{2}|.py"]
+    held = grammar(
+        GenerateOptions(tool_choice="required", files={"read": dict.fromkeys(paths, "")})
+    )
+    for path in paths:
+        assert verdict(vocabulary, held, f"### read {path}", special=False) == "complete"
+        assert parse(f"### read {path}\n").tool_calls[0].arguments == {"path": path}
+    lost = grammar(GenerateOptions(tool_choice="required", files={"read": {"a\nb": ""}}))
+    assert verdict(vocabulary, lost, "### read a", special=False) == "complete"
+
+
 def test_with_auto_prose_is_a_reply_too(vocabulary: Vocabulary) -> None:
     auto = grammar(GenerateOptions(tool_choice="auto"))
     assert verdict(vocabulary, auto, "It adds two numbers.", special=False) == "complete"
