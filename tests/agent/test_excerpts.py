@@ -88,3 +88,10 @@ def test_a_file_without_a_grammar_shows_the_lines_with_a_quoted_word() -> None:
         "What is `line 250`?", "", named=["a.txt"], others=[], read=lambda _: text, characters=999
     )
     assert (part.first, part.last) == (247, 255)
+
+
+def test_of_a_task_that_is_a_whole_log_the_first_names_are_looked_for() -> None:
+    task = " ".join(f"helper_{n}" for n in range(59, -1, -1))
+    text = "\n".join(part.text for part in shown(task, shop_py=SHOP))
+    assert "helper_59" in text
+    assert "helper_5(" not in text

@@ -25,6 +25,9 @@ _LONGEST = 60
 """Lines of a definition that is shown whole."""
 _MOST_PLACES = 3
 """Places of a word that is shown; one that is everywhere says nothing."""
+_MOST_WORDS = 50
+"""Words of a task that are looked for: a task may be a whole log."""
+_MOST_FRAMES = 200
 _OUTLINE_LINES = 40
 
 
@@ -70,7 +73,7 @@ def excerpts(
 
 class _Source:
     def __init__(self, path: str, text: str) -> None:
-        self.path, self.lines = path, text.split("\n")
+        self.path, self.text, self.lines = path, text, text.split("\n")
         language = language_of(path, text[:200].encode("utf-8", "replace"))
         data = text.encode("utf-8", "replace")
         self.index: FileIndex | None = index_source(language, data) if language else None
@@ -80,6 +83,8 @@ class _Source:
         rows: set[int] = set()
         for word in words:
             last = word.rpartition(".")[2]
+            if last not in self.text:
+                continue
             defined = [
                 d for d in (self.index.definitions if self.index else ())
                 if d.qualified == word or d.name == last
@@ -148,13 +153,13 @@ def _words(task: str) -> list[str]:
         inner = any(a.islower() and b.isupper() for a, b in itertools.pairwise(word))
         if called or inner or "_" in word.strip("_") or any(c.isdigit() for c in word):
             found.append(word)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[:_MOST_WORDS]
 
 
 def _frames(output: str) -> list[tuple[str, int]]:
     """Files and lines that a traceback or a compiler names."""
     frames = []
-    for match in _FRAME.finditer(output):
+    for match in itertools.islice(_FRAME.finditer(output), _MOST_FRAMES):
         path, line = match[1] or match[3], match[2] or match[4]
         if len(line) < 8:
             frames.append((path, int(line)))

@@ -11,7 +11,8 @@ TaskKind = Literal["fix", "git", "answer", "write", "change"]
 
 _FIX = re.compile(
     r"\b(?:fix(?:es|ed)?|bugs?|broken|breaks?|fails?|failing|failure|crash(?:es|ed)?|wrong(?:ly)?|"
-    r"incorrect(?:ly)?|raises?\b.*\binstead|should (?:be|return|give|print)\b.*\bbut)\b",
+    r"incorrect(?:ly)?|raises?\b.{0,200}\binstead|"
+    r"should (?:be|return|give|print)\b.{0,200}\bbut)\b",
     re.IGNORECASE,
 )
 _GIT = re.compile(
