@@ -355,6 +355,8 @@ def test_what_shares_a_name_but_not_its_role_is_added() -> None:
 
 
 AMBIGUOUS = [
+    ("a.py", "def f(:\n    return (1\n\n\ndef g():\n    return 2\n", "def f():\n    return 1\n"),
+    ("a.js", "function f() {\n  if (1) {\n}\n\nfunction g() {\n}\n", "function f() {\n}\n"),
     (
         "a.py",
         "import sys\nif sys.x:\n    def f():\n        return 1\n"
@@ -429,3 +431,20 @@ def test_imports_over_several_lines_and_of_the_future_go_where_they_may() -> Non
         "from c import (\n    d,\n    e,\n)\n"
     )
     assert changed(source, source, "a.py") == source
+
+
+async def test_a_method_alone_in_its_class_is_added_to_the_class(box: Toolbox) -> None:
+    source = "import os\nimport re\n\n\nclass T(Case):\n    def test_a(self):\n        pass\n"
+    box.add({"a.py": source})
+    await box.call("read", path="a.py")
+    code = "class T(Case):\n    def test_b(self):\n        pass\n"
+    assert (await box.call("write", path="a.py", content=code)).ok
+    assert box.text("a.py") == source + "\n    def test_b(self):\n        pass\n"
+
+
+async def test_a_function_of_a_file_that_is_broken_elsewhere_is_replaced(box: Toolbox) -> None:
+    source = "import os\n\n\ndef g():\n    print 'a'\n\n\ndef f(a):\n    return 1\n"
+    box.add({"a.py": source})
+    await box.call("read", path="a.py")
+    assert (await box.call("write", path="a.py", content="def f(a):\n    return 2\n")).ok
+    assert box.text("a.py") == source.replace("return 1", "return 2")

@@ -105,9 +105,10 @@ async def test_a_placeholder_for_other_functions_leaves_them_as_they_are(box: To
     ["# Return the rest of the list", "rest = other[1:]", "# the same code path as f", "..."],
 )
 async def test_ordinary_lines_are_not_placeholders(box: Toolbox, line: str) -> None:
-    box.add({"a.py": "a = 1\nb = 2\nc = 3\nd = 4\n"})
-    await box.call("read", path="a.py")
-    assert (await box.call("write", path="a.py", content=f"a = 1\n{line}\n")).ok
+    box.add({"a.conf": "a = 1\nb = 2\nc = 3\nd = 4\n"})
+    await box.call("read", path="a.conf")
+    assert (await box.call("write", path="a.conf", content=f"a = 1\n{line}\n")).ok
+    assert box.text("a.conf") == f"a = 1\n{line}\n"
 
 
 async def test_unchanged_lines_keep_their_bytes(box: Toolbox) -> None:

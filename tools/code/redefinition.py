@@ -35,6 +35,7 @@ _IMPORTS = {
 }
 _MAIN = "if __name__"
 _WORD = re.compile(r"\w+")
+_DECLARED = re.compile(r"^[ \t]*(?:[a-z]+ ){0,4}(?:def|class|func|function|fn) (\w+)", re.MULTILINE)
 _ROLE = re.compile(r"@(?:\w+\.)*(?:\w+\.(?:setter|getter|deleter)|overload)\b")
 
 
@@ -99,9 +100,23 @@ def redefined(path: str, source: str, content: str) -> Redefined | None:
         return None
     one = _Redefinition(language, path, source, _dedented(content))
     try:
-        return one.result() if one.is_part else None
+        made = one.result() if one.is_part else None
     except _StatementError:
+        made = None
+    marks = _IMPORTS[language]
+    begins = {line.strip() for line in one.lines if line.startswith(marks)}
+    if made is None and 2 * len(begins & {line.strip() for line in one.code}) >= len(begins) > 0:
         return None
+    if parse(language, source.encode("utf-8", "replace")).root_node.has_error:
+        # What a broken file defines is a guess: a definition may have swallowed the next ones.
+        declared = set(_DECLARED.findall(source))
+        after = set(_WORD.findall(content if made is None else made.text))
+        if declared - after or (made is not None and declared & set(made.added)):
+            raise RedefinitionError(
+                f"{path} has a syntax error, so its functions cannot be told by name: use edit, "
+                "or write all of it with the lines that it begins with"
+            )
+    return made
 
 
 class _Redefinition:
@@ -135,9 +150,7 @@ class _Redefinition:
             words = {word for line in self.lines for word in _WORD.findall(line)}
             if not new & words:
                 return False
-        if not self._left_out(outer=True) and not any(
-            self._twins(d, self.named[d.name]) for d in self.given if d.parent
-        ):
+        if not self._left_out(outer=True) and not any(map(self._adds_members, given)):
             return False
         inside = {n for d in self.known for n in range(d.first, d.last + 1)}
         around = {
@@ -158,6 +171,14 @@ class _Redefinition:
             for definitions, lines in ((self.known, self.lines), (self.given, self.code))
         ]
         return bool(parts[0] - parts[1])
+
+    def _adds_members(self, given: Definition) -> bool:
+        """Whether a class of the code has a member of the file, or nothing but members."""
+        members = _members(given, self.given)
+        if any(self._twins(d, self.named[d.name]) for d in members):
+            return True
+        held = {given.line, *(n for d in members for n in range(d.first, d.last + 1))}
+        return bool(members) and not self._stray(range(given.first, given.last + 1), held)
 
     def result(self) -> Redefined:
         if not any(not d.parent for d in self.given):
