@@ -448,3 +448,29 @@ async def test_a_function_of_a_file_that_is_broken_elsewhere_is_replaced(box: To
     await box.call("read", path="a.py")
     assert (await box.call("write", path="a.py", content="def f(a):\n    return 2\n")).ok
     assert box.text("a.py") == source.replace("return 1", "return 2")
+
+
+def test_directives_above_a_definition_are_none_of_it() -> None:
+    source = "#ifdef W\n#define X 1\n#define Y 2\n#endif\nint g(void) {\n    return 3;\n}\n"
+    assert changed("#define Y 5\n", source, "a.c") == source.replace("Y 2", "Y 5")
+    code = "/* New. */\nint g(void) {\n    return 5;\n}\n"
+    assert changed(code, source, "a.c") == source.replace("int g", "/* New. */\nint g").replace(
+        "return 3", "return 5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "opening"), [("a.php", "<?php\n"), ("A.java", "package p;\n")], ids=["php", "java"]
+)
+async def test_a_part_may_repeat_what_every_file_opens_with(
+    box: Toolbox, path: str, opening: str
+) -> None:
+    kind = "function" if path == "a.php" else "int"
+    source = (
+        f"{opening}class A {{\n  {kind} f() {{ return 1; }}\n  {kind} g() {{ return 2; }}\n}}\n"
+    )
+    box.add({path: source})
+    await box.call("read", path=path)
+    code = f"{opening}class A {{\n  {kind} f() {{ return 5; }}\n}}\n"
+    assert (await box.call("write", path=path, content=code)).ok
+    assert box.text(path) == source.replace("return 1", "return 5")

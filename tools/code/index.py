@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import sqlite3
 import zlib
 from collections import Counter
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 FILE_LIMIT = 1 << 20
 """Largest file that is indexed, in bytes; larger ones are usually generated."""
 MAX_FILES = 20_000
-_VERSION = 2
+_VERSION = 3
 """Part of every cache key: increase it when the extraction changes."""
 _CACHE_LIMIT = 512 << 20
 _SIGNATURE = 160
@@ -45,6 +46,9 @@ _CONTAINERS = {
     "union",
     "table",
 }
+_DIRECTIVE = re.compile(
+    rb"#!|#(?:include|if|ifdef|ifndef|elif|else|endif|define|undef|pragma|error)\b"
+)
 _LINE_COMMENTS = (b"#", b"//", b"*", b"/*", b"--", b"@", b"[")
 
 
@@ -201,7 +205,7 @@ def _with_comments(node: Node, data: bytes) -> int:
     while start > 0:
         before = data.rfind(b"\n", 0, start - 1) + 1
         line = data[before : start - 1].strip()
-        if not line.startswith(_LINE_COMMENTS) or line.startswith((b"#!", b"#include", b"#if")):
+        if not line.startswith(_LINE_COMMENTS) or _DIRECTIVE.match(line):
             break
         row, start = row - 1, before
     return row + 1

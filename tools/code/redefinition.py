@@ -33,6 +33,8 @@ _IMPORTS = {
     "php": ("<?php", "use ", "require "),
     "bash": ("source ", "#!"),
 }
+_OPENINGS = ("<?php", "package ", "namespace ", "'use ", '"use ')
+"""Lines that a part of a file has too."""
 _MAIN = "if __name__"
 _WORD = re.compile(r"\w+")
 _DECLARED = re.compile(r"^[ \t]*(?:[a-z]+ ){0,4}(?:def|class|func|function|fn) (\w+)", re.MULTILINE)
@@ -155,7 +157,8 @@ class _Redefinition:
         inside = {n for d in self.known for n in range(d.first, d.last + 1)}
         around = {
             line.strip() for n, line in enumerate(self.lines, 1)
-            if n not in inside and line.strip() and not line.strip().startswith(_COMMENTS[:3])
+            if n not in inside and line.strip()
+            and not line.strip().startswith((*_COMMENTS[:3], *_OPENINGS))
         }  # fmt: skip
         there = around & {line.strip() for line in self.code}
         return 2 * len(there) < max(1, len(around))
