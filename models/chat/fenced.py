@@ -26,9 +26,9 @@ from laguna_agent.models.chat.grammar import offered
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
 
-THOUGHT_LINES = 4
+THOUGHT_LINES = 6
 """Lines of prose before a call."""
-THOUGHT_CHARS = 300
+THOUGHT_CHARS = 600
 """Characters of one of them: some models repeat a sentence without end."""
 MOST_LINES = 200
 """Lines of a file up to which the grammar holds the old text of an edit to them."""
