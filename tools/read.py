@@ -217,10 +217,7 @@ def _outline_after(target: WorkspacePath, text: str, last: int) -> list[str]:
     if language is None or target.saved or len(data) > FILE_LIMIT:
         return []
     lines, room = [], _OUTLINE_CHARS
-    for d in index_source(language, data).definitions:
-        if d.line <= last or d.depth > 1 or d.kind in ("constant", "variable", "field", "key"):
-            continue
-        line = f"{d.line}{' ' * (1 + 2 * d.depth)}{d.signature}"
+    for line in index_source(language, data).outline(last):
         room -= len(line) + 1
         if room < 0:
             lines.append("…")

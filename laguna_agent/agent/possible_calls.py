@@ -1,7 +1,7 @@
 """What a small model may call in its next reply: only what can bring something new.
 
 In a repository of a few files the grammar knows them all. It lets the model read those that it has
-not seen as they are, change code by name, and write nothing that the check puts back. A tool that
+not seen as they are, and write nothing that the check puts back. A tool that
 has nothing left to do is not offered.
 """
 
@@ -31,7 +31,7 @@ def possible_calls(
     if allowed is not None:
         shown = retries.shown.files
         texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in shown}
-        return allowed, _writable(texts, retries, new=True)
+        return allowed, dict.fromkeys(allowed, _free(texts, retries))
     context = services.tool_context
     below = context.start.relative_to(context.workspace).as_posix()
     entries = list(walk(context.workspace, below, limit=MOST_FILES + 1))
@@ -40,18 +40,17 @@ def possible_calls(
     paths = [context.shown(entry.relative) for entry in entries]
     seen = {path: _text_as_seen(context, path) for path in paths if printable_name(path) == path}
     unread = {path: "" for path, text in seen.items() if text is None}
-    files = _writable({path: text or "" for path, text in seen.items()}, retries, new=False)
-    files["read"] = unread
+    free = _free({path: text or "" for path, text in seen.items()}, retries)
+    files = {"read": unread, "edit": free}
     offered = [name for name in services.tools if name not in files or files[name]]
     if not may_end and "done" in offered:
         offered.remove("done")
     return offered, files
 
 
-def _writable(texts: dict[str, str], retries: Retries, *, new: bool) -> dict[str, dict[str, str]]:
-    """Files that may be changed; with `new`, writing creates no other."""
-    free = {path: text for path, text in texts.items() if not retries.is_protected(path)}
-    return {"edit": free, **({"write": free} if new else {})}
+def _free(texts: dict[str, str], retries: Retries) -> dict[str, str]:
+    """The files that may be changed."""
+    return {path: text for path, text in texts.items() if not retries.is_protected(path)}
 
 
 def _text_as_seen(context: ToolContext, path: str) -> str | None:

@@ -36,12 +36,12 @@ class Reminders:
         step: int = 0,
         steps_left: int = 0,
         tool: str = "",
-        tests: str = "",
+        tests: Callable[[], str] = str,
     ) -> list[tuple[str, str]]:
         """Name and text of each due reminder, in the pack's order. `step` counts from 1, `tests`
-        is the command that runs the repository's tests."""
+        finds the command that runs the repository's tests, when a reminder is due."""
         due = []
-        values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool, "tests": tests}
+        values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):
@@ -51,7 +51,7 @@ class Reminders:
             if reminder.name in self.failures:
                 continue
             try:
-                text = reminder.render(values)
+                text = reminder.render({**values, "tests": tests()})
             except PackError as error:  # a slip in a template is no reason to end a turn
                 self.failures[reminder.name] = error.message
                 continue

@@ -49,6 +49,7 @@ _CONTAINERS = {
 _DIRECTIVE = re.compile(
     rb"#!|#(?:include|if|ifdef|ifndef|elif|else|endif|define|undef|pragma|error)\b"
 )
+_DATA = {"constant", "variable", "field", "key"}
 _LINE_COMMENTS = (b"#", b"//", b"*", b"/*", b"--", b"@", b"[")
 
 
@@ -85,6 +86,15 @@ class FileIndex:
     definitions: tuple[Definition, ...]
     words: dict[str, int]
     lines: int
+
+    def outline(self, after: int = 0) -> list[str]:
+        """What is defined behind line `after`, but for data and what is deep inside: each with its
+        line."""
+        return [
+            f"{d.line}{' ' * (1 + 2 * d.depth)}{d.signature}"
+            for d in self.definitions
+            if d.line > after and d.depth <= 1 and d.kind not in _DATA
+        ]
 
 
 # --- extraction -----------------------------------------------------------------------------

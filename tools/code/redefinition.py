@@ -436,8 +436,7 @@ class _Redefinition:
 
 
 def _definitions(language: str, text: str) -> list[Definition]:
-    """Definitions in order, without those inside functions, of which only the first line's is
-    taken where several have one span."""
+    """Definitions in order, without those inside functions."""
     found = index_source(language, text.encode("utf-8", "replace")).definitions
     functions = {d.qualified for d in found if d.kind in ("function", "method")}
     return [d for d in found if not d.parent or d.parent not in functions]

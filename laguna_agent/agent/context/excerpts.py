@@ -12,8 +12,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from laguna_agent.tools.code.index import FileIndex, index_source
+from laguna_agent.tools.code.index import Definition, FileIndex, index_source
 from laguna_agent.tools.code.languages import language_of
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*")
@@ -56,11 +57,11 @@ def excerpts(
     words, frames = _words(task), _frames(output)
     found: list[Excerpt] = []
     for path in (*named, *others):
-        text = read(path)
-        if text is None:
+        numbers = _rows(frames, path)
+        if not (words or numbers or path in named) or (text := read(path)) is None:
             continue
         source = _Source(path, text)
-        rows = source.rows_of(words) | source.rows_around(_rows(frames, path))
+        rows = source.rows_of(words) | source.rows_around(numbers)
         made = source.parts(rows)
         if path in named and (outline := source.outline()):
             made.insert(0, outline)
@@ -74,9 +75,17 @@ def excerpts(
 class _Source:
     def __init__(self, path: str, text: str) -> None:
         self.path, self.text, self.lines = path, text, text.split("\n")
-        language = language_of(path, text[:200].encode("utf-8", "replace"))
-        data = text.encode("utf-8", "replace")
-        self.index: FileIndex | None = index_source(language, data) if language else None
+
+    @cached_property
+    def _index(self) -> FileIndex | None:
+        """Parsed when it is needed: most files have nothing to show."""
+        data = self.text.encode("utf-8", "replace")
+        language = language_of(self.path, data[:200])
+        return index_source(language, data) if language else None
+
+    @property
+    def _definitions(self) -> tuple[Definition, ...]:
+        return self._index.definitions if self._index else ()
 
     def rows_of(self, words: Sequence[str]) -> set[int]:
         """Lines that are about one of the words: its definition, else lines that have it."""
@@ -85,10 +94,7 @@ class _Source:
             last = word.rpartition(".")[2]
             if last not in self.text:
                 continue
-            defined = [
-                d for d in (self.index.definitions if self.index else ())
-                if d.qualified == word or d.name == last
-            ]  # fmt: skip
+            defined = [d for d in self._definitions if d.qualified == word or d.name == last]
             if 0 < len(defined) <= _MOST_PLACES:
                 for one in defined:
                     end = min(one.last, one.first + _LONGEST - 1)
@@ -107,7 +113,7 @@ class _Source:
             if not 0 < number <= len(self.lines):
                 continue
             around = [
-                d for d in (self.index.definitions if self.index else ())
+                d for d in self._definitions
                 if d.first <= number <= d.last and d.last - d.first < _LONGEST
             ]  # fmt: skip
             if around:
@@ -132,13 +138,9 @@ class _Source:
 
     def outline(self) -> Excerpt | None:
         """What a file defines, a line each."""
-        definitions = [
-            d for d in (self.index.definitions if self.index else ())
-            if d.depth <= 1 and d.kind not in ("constant", "variable", "field", "key")
-        ]  # fmt: skip
-        if not definitions:
+        lines = self._index.outline() if self._index else []
+        if not lines:
             return None
-        lines = [f"{d.line}{' ' * (1 + 2 * d.depth)}{d.signature}" for d in definitions]
         if len(lines) > _OUTLINE_LINES:
             lines[_OUTLINE_LINES:] = [f"… {len(lines) - _OUTLINE_LINES} more"]
         return Excerpt(self.path, "\n".join(lines))

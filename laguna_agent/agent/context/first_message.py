@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from laguna_agent.actions import ReadPath
@@ -110,8 +111,15 @@ def choose_context(
         rest = sorted((p for p in small if p not in named and p not in also), key=sizes.__getitem__)
     files: list[ShownFile] = []
     left = characters
+
+    @cache
+    def read(path: str) -> str | None:
+        """The text of a file that may be shown."""
+        shown = printable_name(path) == path and may_read(str(start / path))
+        return _text(start / path) if shown else None
+
     for path in (*named, *also, *rest):
-        text = _readable(start, path, may_read)
+        text = read(path)
         if text is None or len(text) > left:
             continue
         left -= len(text)
@@ -126,17 +134,10 @@ def choose_context(
         output,
         named=named,
         others=others if len(others) <= _SEARCHED else [],
-        read=lambda path: _readable(start, path, may_read),
+        read=read,
         characters=left,
     )
     return ShownContext(files, parts, _tree(paths), paths)
-
-
-def _readable(start: Path, path: str, may_read: Callable[[str], bool]) -> str | None:
-    """The text of a file that may be shown; None if there is none."""
-    if printable_name(path) != path or not may_read(str(start / path)):
-        return None
-    return _text(start / path)
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.check.test_command import test_command
@@ -24,11 +24,8 @@ class TurnReminders:
         self._check = check
         self._max_steps = services.limits.steps
         self._end_delayed = False
-
-    @cached_property
-    def _tests(self) -> str:
-        """The command that runs the repository's tests, else empty."""
-        return test_command(self._services.tool_context.workspace) or ""
+        root = services.tool_context.workspace
+        self._tests = cache(lambda: test_command(root) or "")
 
     def before_done(self, step: int) -> list[str]:
         """Reminders that delay the end of the turn; once in a turn."""
