@@ -3,8 +3,9 @@
     python benchmarks/neighbours.py [--model FILE] [--depths 0,4000] [--rounds 3]
 
 A neighbour differs in one setting: threads, flash attention, the layout of the weights, the size of
-micro-batches. Prints for each depth how fast each reads 512 tokens and writes, and the chosen
-settings' speed relative to the best: 1.00 is the best.
+micro-batches. Prints for each depth how fast each reads 512 tokens, writes, and does a turn (512
+tokens read, 128 written), and the chosen settings' speed relative to the best: 1.00 is the best.
+What reads fastest may write more slowly than others; an engine has to choose one for both.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from array import array
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine.client import open_engine
@@ -30,19 +32,31 @@ from laguna_agent.models.engine.llama import (
 from laguna_agent.models.engine.synthetic import cached_model
 from laguna_agent.models.sizing.hardware import machine_memory
 
-READ, WRITTEN = 512, 16
+READ, WRITTEN, REPLY = 512, 16, 128
 
 
 async def chosen(path: Path) -> tuple[ContextOptions, bool]:
-    """What an engine settles on: its context's options, and whether it repacks the weights."""
-    client = await open_engine(path, config=EngineConfig(keep_alive=0))
-    try:
-        status = await client.status()
-    finally:
-        await client.aclose()
+    """What an engine settles on once it has had a quiet moment: its context's options, and whether
+    it repacks the weights."""
+    for last in (False, True):
+        client = await open_engine(path, config=EngineConfig(keep_alive=0))
+        try:
+            status = await client.status()
+            while not last and not settled(status):
+                await asyncio.sleep(1)
+                status = await client.status()
+            print("engine:", status["tuning"], flush=True)
+        finally:
+            await client.aclose()
     step = status["tuning"].get("step") or status["context"]["micro_batch"]
     options = ContextOptions(**status["context"])
     return replace(options, micro_batch=min(step, options.micro_batch)), bool(status["repack"])
+
+
+def settled(status: dict[str, Any]) -> bool:
+    """Whether all that an engine measures at quiet moments is measured."""
+    tuning = status["tuning"]
+    return tuning["measured"] and (tuning["flash_deep"] or status["context"]["kv_type"] != "f16")
 
 
 def neighbours(options: ContextOptions, *, repack: bool) -> dict[str, tuple[ContextOptions, bool]]:
@@ -63,8 +77,8 @@ def neighbours(options: ContextOptions, *, repack: bool) -> dict[str, tuple[Cont
     return found
 
 
-def measure(context: Context, options: ContextOptions, depth: int) -> tuple[float, float]:
-    """Tokens read and written per second behind `depth` tokens."""
+def measure(context: Context, options: ContextOptions, depth: int) -> tuple[float, float, float]:
+    """Tokens read and written per second behind `depth` tokens, and turns."""
     tokens = array("i", range(100, 100 + READ))
     start = time.perf_counter()
     for at in range(0, READ, options.micro_batch):
@@ -75,7 +89,8 @@ def measure(context: Context, options: ContextOptions, depth: int) -> tuple[floa
         context.decode([200 + index], depth + READ + index)
     end = time.perf_counter()
     context.trim(depth)
-    return READ / (middle - start), WRITTEN / (end - middle)
+    read, write = READ / (middle - start), WRITTEN / (end - middle)
+    return read, write, 1 / (READ / read + REPLY / write)
 
 
 def main() -> None:
@@ -106,25 +121,29 @@ def main() -> None:
                 context.decode(array("i", range(300, 300 + count)), at)
             measure(context, tried[name][0], depth)  # warms the caches
         filled = depth
-        rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in tried}
+        rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in tried}
         for _ in range(arguments.rounds):
             for name, context in contexts.items():
                 rounds[name].append(measure(context, tried[name][0], depth))
-        print(f"\ndepth {depth}{'':18}reads   writes  tokens/s, and relative to the chosen")
+        print(f"\ndepth {depth}{'':18}reads   writes  tokens/s; turns/minute; against the chosen")
         medians = {
             name: tuple(statistics.median(values) for values in zip(*found, strict=True))
             for name, found in rounds.items()
         }
-        for name, (read, write) in medians.items():
+        for name, (read, write, turn) in medians.items():
             ratios = [
                 statistics.median(theirs[n] / ours[n] for theirs, ours in pairs)
-                for n in (0, 1)
+                for n in range(3)
                 for pairs in [list(zip(rounds[name], rounds["chosen"], strict=True))]
             ]
-            print(f"  {name:24}{read:8.1f} {write:8.2f}   {ratios[0]:.2f} {ratios[1]:.2f}")
+            against = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"  {name:24}{read:8.1f} {write:8.2f} {60 * turn:8.2f}   {against}")
         best = [max(values) for values in zip(*medians.values(), strict=True)]
-        of_best = [medians["chosen"][n] / best[n] for n in (0, 1)]
-        print(f"  chosen, of the best: reads {of_best[0]:.2f}, writes {of_best[1]:.2f}", flush=True)
+        reads, writes, turns = (medians["chosen"][n] / best[n] for n in range(3))
+        print(
+            f"  chosen, of the best: reads {reads:.2f}, writes {writes:.2f}, turns {turns:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

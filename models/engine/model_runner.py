@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.models.engine import wire
+from laguna_agent.models.engine.attention_probe import StoppedError, flash_gain
 from laguna_agent.models.engine.baseline import Baseline
 from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.cache import Cache, CacheLimits
@@ -26,19 +27,19 @@ from laguna_agent.models.engine.llama import (
     build_info,
     gpu_backend,
 )
-from laguna_agent.models.engine.model_facts import check_ends, describe
+from laguna_agent.models.engine.model_facts import check_ends, describe, state_key
 from laguna_agent.models.engine.prompt_lookup import LONGEST
 from laguna_agent.models.engine.quiet_moments import QuietMoments
 from laguna_agent.models.engine.repack_probe import Gain
 from laguna_agent.models.engine.scoring import Scoring
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.tuning import (
+    FLASH_QUIET_S,
+    FLASH_S,
     SLOWER,
-    StoppedError,
     choose_layout,
     measure,
     measure_exact,
-    measure_flash,
     measured_gain,
     repacked_is_faster,
 )
@@ -124,10 +125,12 @@ class ModelRunner:
         )
         self.tuning = self._tune(known, cores, gain)
         self._quiet = QuietMoments()
+        self._measured: Sequence[Context] = ()
         self.snapshots: SnapshotStore | None = None
         if config.snapshots and config.snapshots_gib > 0:
             limit = int(config.snapshots_gib * (1 << 30))
-            self.snapshots = SnapshotStore(snapshots_dir(), self._snapshot_key(), limit)
+            key = state_key(self.model, self.options, sha256, self.context.size)
+            self.snapshots = SnapshotStore(snapshots_dir(), key, limit)
         self.cache = Cache(self.context, limits=_cache_limits(), states=self.snapshots)
         self.cache.on_park = self._parked
         self.cache.batch_sizer = self._batch_sizer()
@@ -155,10 +158,14 @@ class ModelRunner:
         )
         if known is not None:
             tuning = replace(
-                tuning, flash_gain=known.flash_gain, step=known.step, exact=known.exact
+                tuning,
+                flash_gain=known.flash_gain,
+                flash_deep=known.flash_deep,
+                step=known.step,
+                exact=known.exact,
             )
         elif self._flash_is_open():
-            flash = measure_flash(self.model, self.options, tuning.batch_rate)
+            flash = flash_gain(self.model, self.options, tuning.batch_rate, FLASH_S)
             tuning = replace(tuning, flash_gain=flash)
         self.context.close()
         self._apply(tuning)
@@ -166,20 +173,41 @@ class ModelRunner:
         return tuning
 
     def wants_measuring(self) -> bool:
-        """Whether something was measured beside other work, and now the machine is quiet.
+        """Whether something is to be measured on the quiet machine, and now it is quiet.
 
         Asked every second while the engine is idle.
         """
-        if self.config.threads is not None or self.tuning.measured:
+        if self.config.threads is not None:
             return False
-        return self._quiet.lasts()
+        known = self.tuning.measured and (self.tuning.flash_deep or not self._flash_is_open())
+        return not known and self._quiet.lasts()
 
     def measure_again(self, stopped: Callable[[], bool]) -> None:
-        """Measure the layout and the threads on the quiet machine, and change to what is better.
+        """Measure the layout, the threads and flash attention on the quiet machine.
 
-        Ends without a result once `stopped`. Flash attention stays as it is: with the other choice
-        no snapshot would match.
+        Changes to the better layout and threads at once. The choice of flash attention holds from
+        the next load of the model on: with the other one no saved state of a conversation matches.
+        Ends without a result once `stopped`, or aborted.
         """
+        if not self.tuning.measured:
+            self._measure_speed(stopped)
+        if self.tuning.measured and self._flash_is_open() and not stopped():
+            self._measure_flash(stopped)
+
+    def _measure_flash(self, stopped: Callable[[], bool]) -> None:
+        rate = self.tuning.batch_rate
+        try:
+            gain = flash_gain(self.model, self.options, rate, FLASH_QUIET_S, self._hold, stopped)
+        except StoppedError:
+            return
+        gain = gain or self.tuning.flash_gain
+        self.tuning = replace(self.tuning, flash_gain=gain, flash_deep=True)
+        store_tuning(self._tuning_key, self.tuning)
+
+    def _hold(self, contexts: Sequence[Context]) -> None:
+        self._measured = contexts
+
+    def _measure_speed(self, stopped: Callable[[], bool]) -> None:
         cores = self.options.threads
         known, gain, repack = self.tuning, Gain(), self._repack
         if self.config.repack is None and not gpu_backend():
@@ -286,28 +314,13 @@ class ModelRunner:
 
     def abort(self) -> None:
         """Abort the current decode, from any thread."""
-        self.cache.context.abort()
+        for context in (self.cache.context, *self._measured):
+            context.abort()
         examination = self._examination
         if examination is not None and examination.context is not None:
             examination.context.abort()
 
     # --- snapshots --------------------------------------------------------------------------
-
-    def _snapshot_key(self) -> dict[str, Any]:
-        """Everything that a state depends on besides its tokens. The size of the context counts
-        only where it decides on the scaling of positions."""
-        get = self.model.metadata.get
-        rope = {k: v for k, v in self.model.metadata.items() if ".rope." in k}
-        original = self.model.number("rope.scaling.original_context_length")
-        return {
-            "model": self.sha256 or fingerprint(self.model.path),
-            "name": get("general.name"),
-            "build": build_info(),
-            "kv_type": self.options.kv_type,
-            "flash_attention": self.options.flash_attention,
-            "rope": rope,
-            "beyond_original_context": bool(original and self.context.size > original),
-        }
 
     def _at_static(self) -> None:
         tokens = array("i", self.cache.tokens)

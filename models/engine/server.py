@@ -128,7 +128,7 @@ class EngineServer:
         self._running: Job | None = None
         self._numbers = 0
         self._greeted = False
-        self._stopping = False
+        self._stopping = self._measuring = False
         self._loading: wire.Header | None = None
         self._idle_since = time.monotonic()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -189,6 +189,8 @@ class EngineServer:
                 with self._lock:
                     client.jobs[job.id] = job
                     self._jobs.append(job)
+                    if self._measuring:
+                        self._loaded.abort()
                     self._work.notify()
             case "cancel":
                 with self._lock:
@@ -256,6 +258,8 @@ class EngineServer:
             self._stopping = True
             if self._running is not None:
                 self._cancel(self._running)
+            elif self._measuring:
+                self._loaded.abort()
             self._work.notify()
 
     def stop_soon(self) -> None:
@@ -297,6 +301,7 @@ class EngineServer:
     def _next(self, may_end: Callable[[], bool]) -> Job | Literal["measure"] | None:
         """The next job; "measure" at a quiet moment, None when the engine is to end."""
         with self._lock:
+            self._measuring = False
             while True:
                 if self._stopping:
                     return None
@@ -306,7 +311,8 @@ class EngineServer:
                     return self._running
                 used = any(client.greeted for client in self._clients)
                 self._loaded.idle(alone=not used)
-                if self._loaded.wants_measuring():
+                self._measuring = self._loaded.wants_measuring()
+                if self._measuring:
                     return "measure"
                 self._work.wait(min(_WATCH_S, max(0.02, self.keep_alive)))
                 if self._jobs or any(client.greeted for client in self._clients):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import operator
 import platform
-import statistics
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from dataclasses import replace
 from itertools import islice
 
 from laguna_agent.config import EngineConfig
+from laguna_agent.models.engine.attention_probe import StoppedError
 from laguna_agent.models.engine.llama import (
     Context,
     ContextOptions,
@@ -33,8 +33,8 @@ _SINGLES = 4
 _BATCH = 32
 _BUDGET_S = 6.0
 _CLEARLY = 1.08
-_DEPTH, _FLASH_PAIRS = 768, 10
-_FLASH_BUDGET_S = 12.0
+FLASH_S, FLASH_QUIET_S = 12.0, 120.0
+"""Seconds for measuring flash attention, before the first answer and at a quiet moment."""
 SLOWER = 0.98
 """Gain of flash attention below which it is turned off."""
 _EXACT_DEPTH, _STEP, _COMPARED = 320, 64, 24
@@ -96,10 +96,6 @@ def candidates(cores: int) -> list[int]:
     return found
 
 
-class StoppedError(Exception):
-    """Measuring was stopped."""
-
-
 def measure(context: Context, cores: int, stopped: Callable[[], bool] = lambda: False) -> Tuning:
     """Measure the candidate numbers of threads. Leaves the context empty.
 
@@ -129,36 +125,6 @@ def measure(context: Context, cores: int, stopped: Callable[[], bool] = lambda: 
     single, many = _best(decode, cores), _best(batch, cores)
     context.set_threads(single, many)
     return Tuning(single, many, round(decode[single], 2), round(batch[many], 2), measured=True)
-
-
-def measure_flash(model: Model, options: ContextOptions, rate: float) -> float:
-    """Speed of a token with flash attention relative to without, some hundred tokens deep.
-
-    0 when measuring would take too long at `rate` tokens per second. On CPUs flash attention is
-    often slower, the more so the longer the context. Both ways alternate and processor time is
-    compared, so that other work on the machine decides nothing.
-    """
-    if _FLASH_BUDGET_S * rate < 2 * _DEPTH:
-        return 0.0
-    step = min(_DEPTH // 3, options.micro_batch)
-    small = replace(options, context=2 * _DEPTH, batch=step, micro_batch=step)
-    both = [Context(model, replace(small, flash_attention=on)) for on in (True, False)]
-    ratios = []
-    try:
-        for context in both:
-            for at in range(0, _DEPTH, step):
-                context.decode(array("i", range(100 + at, 100 + at + step)), at)
-        for index in range(_FLASH_PAIRS):
-            seconds = []
-            for context in both:
-                start = time.process_time()
-                context.decode([200 + index], _DEPTH + index)
-                seconds.append(time.process_time() - start)
-            ratios.append(seconds[1] / seconds[0])
-    finally:
-        for context in both:
-            context.close()
-    return round(statistics.median(ratios), 3)
 
 
 def measure_exact(model: Model, options: ContextOptions) -> int:

@@ -26,8 +26,10 @@ class Tuning:
     step: int = 0
     """Batch size for prompts, in tokens; 0 while it is being learnt."""
     flash_gain: float = 0.0
-    """Speed of single tokens with flash attention relative to without, deep in a context (0: not
-    measured)."""
+    """What flash attention keeps of the best speed where it loses most, relative to what attention
+    without it keeps (0: not measured)."""
+    flash_deep: bool = False
+    """Whether that was measured at length, on the quiet machine."""
     repack_gain: float = 0.0
     """Speed of a turn with repacked weights relative to weights as in the file (0: not measured,
     negative: cannot be measured)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +15,11 @@ from laguna_agent.events import ModelLoading
 from laguna_agent.interfaces.commands.engine import main as engine_command
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.conversation import Sampling
-from laguna_agent.models.engine import repack_probe, tuning, tuning_store
+from laguna_agent.models.engine import attention_probe, repack_probe, tuning, tuning_store
 from laguna_agent.models.engine.batch_size import BatchSizer
 from laguna_agent.models.engine.client import EngineClient, open_engine
 from laguna_agent.models.engine.interface import EngineEvent, EngineRequest, Finished
-from laguna_agent.models.engine.llama import ContextOptions, LoadOptions, Model, build_info
+from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model, build_info
 from laguna_agent.models.engine.model_runner import ModelRunner
 from laguna_agent.models.engine.quiet_moments import QuietMoments
 from laguna_agent.models.engine.repack_probe import Gain
@@ -47,8 +49,9 @@ async def test_what_was_learnt_is_kept_applied_and_shown(
     status = await client.status()
     learnt = Tuning(**status["tuning"])
     assert learnt.decode_rate > 0
-    quick = tuning._FLASH_BUDGET_S * learnt.batch_rate >= 2 * tuning._DEPTH
+    quick = tuning.FLASH_S * learnt.batch_rate >= 2 * 512
     assert (learnt.flash_gain > 0) == quick, "not where it takes long"
+    assert not learnt.flash_deep, "that waits for a quiet moment"
     assert learnt.repack_gain > 0, "also while others load the machine"
     assert learnt.step == 0
     await reply(client, "def area(width, height): return width * height\n" * 200)
@@ -109,7 +112,9 @@ def test_a_quiet_moment_changes_the_layout_and_keeps_what_was_decoded(
     runner.measure_again(lambda: False)
     learnt = runner.tuning
     assert learnt.measured
-    assert (learnt.repack_gain, learnt.step, learnt.flash_gain) == (1.5, 256, 0.5)
+    assert (learnt.repack_gain, learnt.step) == (1.5, 256)
+    assert learnt.flash_deep
+    assert learnt.flash_gain not in (0, 0.5), "measured at length"
     assert runner.status()["repack"] is True
     assert not runner.wants_measuring()
     assert runner.options.flash_attention is False, "saved states stay valid"
@@ -138,6 +143,58 @@ def test_a_moment_is_quiet_when_the_processors_rested_for_seconds(
     assert seen == [False, False, False, False, False, True, True, False, False, False]
     now += 60
     assert not moments.lasts(), "nobody asked for a minute"
+
+
+def test_flash_attention_is_chosen_by_where_each_way_loses_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Seconds of a batch and of a token: flash attention is ahead at first and behind later.
+    def seconds(*, flash: bool, tokens: int, at: int) -> float:
+        fixed, slope = (1.0, 0.002) if flash else (1.1, 0.001)
+        return (fixed + slope * (at + tokens / 2)) * (tokens / 128 if tokens > 1 else 0.1)
+
+    now = 0.0
+
+    class Timed:
+        def __init__(self, model: object, options: ContextOptions) -> None:
+            self.flash = bool(options.flash_attention)
+
+        def decode(self, tokens: array[int], at: int) -> None:
+            nonlocal now
+            now += seconds(flash=self.flash, tokens=len(tokens), at=at)
+
+        def clear(self) -> None: ...
+        def trim(self, depth: int) -> None: ...
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(attention_probe, "Context", Timed)
+    monkeypatch.setattr("time.process_time", lambda: now)
+    options = ContextOptions(8192, 512, 512, 2, 2)
+    model: Any = None
+    long = attention_probe.flash_gain(model, options, 100.0, 120.0)
+    kept = (1.1 + 4096 * 0.001) / (1.0 + 4096 * 0.002)
+    assert long == pytest.approx(kept / (1 / 1.1), abs=0.01)
+    short = attention_probe.flash_gain(model, options, 100.0, 12.0)
+    assert short == pytest.approx(long, abs=0.01), "the rest is extrapolated"
+    assert attention_probe.flash_gain(model, options, 100.0, 9.0) == 0, "no time"
+
+
+def test_measuring_attention_stops_for_a_request() -> None:
+    model = Model(tiny_laguna(), LoadOptions(repack=False))
+    options = ContextOptions(2048, 128, 128, 1, 1)
+    held: list[Sequence[Context]] = []
+
+    def hold(contexts: Sequence[Context]) -> None:
+        held.append(contexts)
+        for context in contexts:
+            context.abort()
+
+    with pytest.raises(attention_probe.StoppedError):
+        attention_probe.flash_gain(model, options, 1000.0, 60.0, hold)
+    assert [len(contexts) for contexts in held] == [2, 0], "what is closed is let go"
+    with pytest.raises(attention_probe.StoppedError):
+        attention_probe.flash_gain(model, options, 1000.0, 60.0, stopped=lambda: True)
+    model.close()
 
 
 @pytest.mark.parametrize(
@@ -172,14 +229,6 @@ async def test_configured_settings_are_not_measured(config: EngineConfig) -> Non
     assert not status["tuning"]["measured"]
     assert status["context"]["flash_attention"] is None
     await client.aclose()
-
-
-def test_flash_attention_is_not_measured_where_that_takes_long() -> None:
-    model = Model(tiny_laguna(), LoadOptions())
-    options = ContextOptions(1024)
-    assert tuning.measure_flash(model, options, rate=50) == 0
-    assert tuning.measure_flash(model, options, rate=5_000) > 0
-    model.close()
 
 
 @pytest.mark.slow

@@ -79,7 +79,8 @@ def describe(state: dict[str, Any]) -> list[str]:
         )
     flash = {None: "chosen by llama.cpp", True: "on", False: "off"}[context["flash_attention"]]
     if tuning["flash_gain"]:
-        flash += f" ({tuning['flash_gain']:.2f} × the speed without)"
+        flash += f" ({tuning['flash_gain']:.2f} × as fast as without, at the worst depth of each"
+        flash += ")" if tuning["flash_deep"] else "; measured again when the machine is quiet)"
     layout = "repacked" if state["repack"] else "as in the file"
     if tuning["repack_gain"] > 0:
         gain, error = tuning["repack_gain"], tuning["repack_error"]
