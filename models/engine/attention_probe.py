@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from laguna_agent.models.engine.llama import Context, ContextOptions, DecodeAbortedError, Model
 
-_DEEP, _LEAST = 4096, 512
+_DEEP, _LEAST = 4096, 384
 """Tokens up to which speeds count, and fewest tokens that say something about them."""
 _STEP = 128
 _PAIRS = 8

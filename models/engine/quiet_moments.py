@@ -8,6 +8,8 @@ from pathlib import Path
 
 _SECONDS = 5.0
 """Seconds that a moment must have lasted."""
+_APART = 0.5
+"""Seconds between two looks; over a shorter time a single tick would count as load."""
 _BUSY = 0.15
 """Share of the processors' time up to which the machine is quiet."""
 
@@ -19,10 +21,18 @@ class QuietMoments:
         self._stat = stat
         self._asked, self._last = 0.0, (0, 0)
         self._since: float | None = None
+        self._lasts = False
 
     def lasts(self) -> bool:
         """Whether the machine has been quiet for some seconds. Pauses between calls start anew."""
-        now, times = time.monotonic(), self._times()
+        now = time.monotonic()
+        if now - self._asked < _APART:
+            return self._lasts
+        self._lasts = self._look(now)
+        return self._lasts
+
+    def _look(self, now: float) -> bool:
+        times = self._times()
         if times is None:  # not Linux: the load of the last minute
             return os.getloadavg()[0] < _BUSY * (os.cpu_count() or 1)
         if now - self._asked > _SECONDS:
