@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from laguna_agent.actions import Action, RunCommand
 from laguna_agent.events import CheckRan
 from laguna_agent.tools.shell import new_session
+from laguna_agent.tools.stated_output import Printed, report
 from laguna_agent.tools.terminal.bash import ShellError
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 CHECK_TIMEOUT = 600.0
+STATED_TIMEOUT = 30.0
+"""Seconds for each command whose output is stated."""
 _NOT_RUN = 126
 
 
@@ -72,6 +76,9 @@ async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> 
     if context.check is None:
         return None
     started = time.monotonic()
+    if context.stated:
+        results = await run_stated(context)
+        return checked(context.check, results, time.monotonic() - started)
     session = new_session(context)
     try:
         result = await session.run(context.check, timeout=timeout, on_output=context.on_output)
@@ -89,4 +96,47 @@ async def run_check(context: ToolContext, *, timeout: float = CHECK_TIMEOUT) -> 
         exit_code=code,
         output=output,
         duration_s=round(time.monotonic() - started, 3),
+    )
+
+
+async def run_stated(context: ToolContext) -> list[Printed]:
+    """Run the commands whose output is stated, each in a new shell, without input. Never raises.
+
+    Ends with the first that could not be run or had to be stopped.
+    """
+    results: list[Printed] = []
+    for stated in context.stated:
+        session = new_session(context)
+        try:
+            await session.run(_PREPARE, timeout=STATED_TIMEOUT, on_output=lambda text: None)
+            ran = await session.run(
+                f'(\n{stated.command}\n) < /dev/null 2> "$laguna_errors"',
+                timeout=STATED_TIMEOUT,
+                on_output=context.on_output,
+            )
+            errors = await session.run(_ERRORS, timeout=STATED_TIMEOUT, on_output=lambda text: None)
+        except ShellError as error:
+            results.append(Printed(stated, "", str(error), None))
+            break
+        finally:
+            await session.aclose()
+        code = None if ran.timed_out else ran.exit_code
+        results.append(Printed(stated, ran.text, errors.text, code))
+        if code is None:
+            break
+    return results
+
+
+_PREPARE = "export PYTHONDONTWRITEBYTECODE=1; laguna_errors=$(mktemp)"
+_ERRORS = 'cat "$laguna_errors"; rm -f "$laguna_errors"'
+
+
+def checked(command: str, results: Sequence[Printed], seconds: float) -> CheckRan:
+    """What running these commands says as a check, which is shown as `command`."""
+    passed = all(result.holds for result in results)
+    return CheckRan(
+        command=command,
+        exit_code=0 if passed else 1,
+        output=report(results),
+        duration_s=round(seconds, 3),
     )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from laguna_agent.actions import Action
 from laguna_agent.events import PlanStep
+from laguna_agent.tools.stated_output import StatedOutput
 
 Permit = Callable[[Action], Awaitable[str | None]]
 """Asks the policy, and a person if it says so, about an action that was not known before the call
@@ -95,6 +96,8 @@ class ToolContext:
     max_output_chars: int = 12_000
     check: str | None = None
     """The command whose success means that the task is done, if there is one."""
+    stated: Sequence[StatedOutput] = ()
+    """What the commands of `check` should print, where that decides and not their success."""
     state: dict[str, Any] = field(default_factory=dict)
     """What tools keep between calls (the shell, hashes of files that were read)."""
     resources: list[Any] = field(default_factory=list)

@@ -74,7 +74,7 @@ class ToolExecutor:
     """The result of `done`, when the model called it and it was accepted."""
 
     def __post_init__(self) -> None:
-        self._context = replace(self.services.tool_context, check=self.check.command)
+        self._context = self.check.context()
 
     async def run(self) -> None:
         """Run the calls; each gets exactly one result."""

@@ -6,6 +6,7 @@ their runner, are put back before it runs, unless the task is about the tests.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,15 @@ from laguna_agent.agent.check.runner_settings import (
     names_check_script,
     settings_about_tests,
 )
+from laguna_agent.agent.check.stated_outputs import stated_outputs
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import CheckRan, CheckResult, Notice, ToolCall, ToolFinished
 from laguna_agent.log import log_decision
-from laguna_agent.tools.done import run_check
+from laguna_agent.tools.done import checked, run_check, run_stated
+from laguna_agent.tools.stated_output import StatedOutput, as_command
+from laguna_agent.tools.tool import ToolContext
 
 
 class CheckRunner:
@@ -49,7 +53,7 @@ class CheckRunner:
         self._given = given is not None
         named = NamedCheck(given) if given else named_check(task, services.tool_context.start)
         self.command, self._doubt = named
-        self.protects_tests = self.command is not None and not tests_are_the_task(task)
+        self.protects_tests = named.command is not None and not tests_are_the_task(task)
         workspace = services.tool_context.workspace
         self._settings = all_settings(workspace) if self.protects_tests else {}
         """What files that hold other settings too say about tests, before the turn."""
@@ -60,6 +64,48 @@ class CheckRunner:
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
         """Whether a person approved the check for this turn."""
+        self._stated: Sequence[StatedOutput] = ()
+        """What commands should print, where the check is made of that."""
+        manifest = services.pack.manifest
+        if self.command is None and manifest.check_after_change and manifest.check_first:
+            self._take(stated_outputs(task, services.tool_context.start))
+
+    def _take(self, stated: Sequence[StatedOutput]) -> None:
+        """Make the check of what the task says that commands print; of nothing, have none."""
+        self._stated = stated
+        self.command = as_command(stated) if stated else None
+        self.result = CheckResult(command=self.command) if self.command else None
+        self.last = None
+
+    async def _settle_stated(self) -> None:
+        """Run what is stated for the first time, and keep what is a check of the task: something
+        is not so yet, and running it changes no files."""
+        if not self.may_run():
+            self._take(())
+            return
+        started = time.monotonic()
+        before = set(self._files.changed)
+        async with self._files.recording(about=self.command or ""):
+            results = await run_stated(self.context())
+        kept = [r for r in results if r.stated.sure or not r.holds]
+        ran = len(results) == len(self._stated) and not all(r.holds for r in results)
+        self._take([r.stated for r in kept] if ran else ())
+        if await self._take_back_effects(before) or self.command is None:
+            return
+        self._note(checked(self.command, kept, time.monotonic() - started))
+
+    async def _take_back_effects(self, before: set[str]) -> bool:
+        """Take back what stated commands have changed since `before`; there is no check then."""
+        made = {path for path in self._files.changed if path not in before}
+        if not made:
+            return False
+        await self._files.take_back(made.__contains__)
+        self._take(())
+        return True
+
+    def context(self) -> ToolContext:
+        """What tools use, with the check."""
+        return replace(self._services.tool_context, check=self.command, stated=self._stated)
 
     @property
     def passed(self) -> bool:
@@ -78,7 +124,9 @@ class CheckRunner:
         if self.command is None or not self._services.pack.manifest.check_first:
             return
         await self._request_approval()
-        if self.may_run():
+        if self._stated:
+            await self._settle_stated()
+        elif self.may_run():
             await self.run()
 
     async def _request_approval(self) -> None:
@@ -111,10 +159,18 @@ class CheckRunner:
     async def run(self) -> CheckRan:
         """Run the check now, with the protected tests as they were."""
         self._restored_tests = await self.restore_tests()
+        before = set(self._files.changed)
         async with self._files.recording(about=self.command or ""):
-            ran = await run_check(replace(self._services.tool_context, check=self.command))
+            ran = await run_check(self.context())
         if ran is None:
             raise LagunaError("this turn has no check to run")
+        ran = self._note(ran)
+        if self._stated:
+            await self._take_back_effects(before)
+        return ran
+
+    def _note(self, ran: CheckRan) -> CheckRan:
+        """Remember and show a run of the check."""
         ran = ran.model_copy(update={"output": self._services.without_keys(ran.output)})
         self.last = ran
         self.count(ran.exit_code)
@@ -200,6 +256,7 @@ class CheckRunner:
         command = call.arguments.get("command")
         return (
             self.command is not None
+            and not self._stated
             and isinstance(command, str)
             and command.strip() == self.command
             and result.exit_code == 0
