@@ -99,7 +99,7 @@ async def test_a_program_that_is_still_to_be_written_is_checked(
 
 async def test_done_is_not_accepted_while_something_else_is_printed(opened: Opened) -> None:
     script = [call("done", summary="Done."), write(FIXED)]
-    session, conversation = await opened(script, pack="small")
+    session, _ = await opened(script, pack="small")
     events = await take(session, TASK)
     [refused] = [e for e in events if isinstance(e, ToolFinished) and e.name == "done"]
     assert not refused.ok
