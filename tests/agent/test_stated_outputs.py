@@ -34,8 +34,8 @@ STATED = [
     ("`cat out.txt` should print `done`.", {"cat out.txt": "done"}),
     ('`./greet "Ann Lee"` should print `Ann Lee`.', {'./greet "Ann Lee"': "Ann Lee"}),
     (
-        "`python3 a.py 1h` prints 3600 as it should, but `python3 a.py 45m` fails. It should print 3.",
-        {"python3 a.py 1h": "3600", "python3 a.py 45m": "3"},
+        "`python3 a.py 1h` prints 36 as it should, but `python3 a.py 45m` fails. It should print 3",
+        {"python3 a.py 1h": "36", "python3 a.py 45m": "3"},
     ),
     (
         "- `python3 a.py 1` should print 1\n- `python3 a.py 2` should print 4",
