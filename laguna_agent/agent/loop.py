@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
+from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
 from laguna_agent.agent.context.task_kind import task_kind
@@ -19,7 +20,7 @@ from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.plan_mode import mode_notes, proposes_plan
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
-from laguna_agent.agent.system_notes import Notes, after_calls, hook_notes
+from laguna_agent.agent.system_notes import Notes, after_calls, example_note, hook_notes
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn import Turn
 from laguna_agent.errors import ContextFullError, LagunaError
@@ -36,6 +37,7 @@ from laguna_agent.log import log_error, unexpected
 
 _MAX_LOOP_NOTES = 2
 _MAX_UNUSABLE_REPLIES = 3
+_EXAMPLE_TRIES = 3
 
 
 class AgentLoop:
@@ -209,13 +211,18 @@ class AgentLoop:
 
     async def _decide_on_results(self, turn: Turn, executor: ToolExecutor) -> None:
         """After the calls: end the turn, start over, or continue with notes to the model."""
-        if executor.done is not None:
-            await self._finish(turn, executor.done.content)
-            return
         changed = any(result.files_changed for result in executor.results)
         if turn.check.is_due(changed=changed, called=[call.name for call in executor.calls]):
             await self._decide_on_check(turn, executor.calls)
             return
+        failed = await turn.check.run_examples(executor.results)
+        if failed is not None and await self._start_over_for_example(turn, executor, failed):
+            return
+        if executor.done is not None:
+            await self._finish(turn, executor.done.content)
+            return
+        if failed is not None:
+            self._add_notes([example_note(self.services, failed)])
         loop = turn.loop_detector.loop()
         if loop is not None and turn.nudges >= _MAX_LOOP_NOTES:
             await self._end_stuck(turn, f"no progress: {loop}; say what to try instead")
@@ -249,15 +256,32 @@ class AgentLoop:
             return
         await self._start_over(turn)
 
+    async def _start_over_for_example(
+        self, turn: Turn, executor: ToolExecutor, failed: FailedExample
+    ) -> bool:
+        """Start over for an example that fails, as for a check; only a few times, for documentation
+        may be wrong, and not where other files would be lost."""
+        once = turn.check.command is None and turn.retries.failures < _EXAMPLE_TRIES
+        if not once or len(turn.changed) > 1:
+            return False
+        turn.retries.add_failure(executor.calls)
+        await self._start_over(turn)
+        self._add_notes([example_note(self.services, failed, taken_back=True)])
+        return True
+
     async def _start_over(self, turn: Turn) -> None:
         await turn.retries.start_over()
+        turn.check.failed_example = None
         turn.loop_detector = LoopDetector()
 
     async def _finish(self, turn: Turn, summary: str) -> None:
         """End the turn as done, unless the pack has a reminder for the model first."""
-        reminders = turn.reminders.before_done(turn.steps)
-        if reminders:
-            self._add_notes([(text, "reminder") for text in reminders])
+        notes = [(text, "reminder") for text in turn.reminders.before_done(turn.steps)]
+        failed, turn.check.failed_example = turn.check.failed_example, None
+        if failed is not None:
+            notes.append(example_note(self.services, failed))
+        if notes:
+            self._add_notes(notes)
             await self.window.append_pending()
             return
         turn.end("done", summary)

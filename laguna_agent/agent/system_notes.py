@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn import Turn
@@ -34,6 +35,14 @@ def after_calls(services: Services, turn: Turn, executor: ToolExecutor) -> Notes
 def hook_notes(services: Services, texts: Sequence[str]) -> Notes:
     """Notes of what hooks add."""
     return [(services.pack.text("hook.md", text=text), "hook") for text in texts]
+
+
+def example_note(
+    services: Services, failed: FailedExample, *, taken_back: bool = False
+) -> tuple[str, str]:
+    """The note of an example in documentation that fails."""
+    fields = failed._asdict()
+    return services.pack.text("example_failed.md", **fields, taken_back=taken_back), "example"
 
 
 def _new_instructions(services: Services, executor: ToolExecutor) -> list[str]:

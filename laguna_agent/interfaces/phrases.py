@@ -18,6 +18,7 @@ _NOTES = {
     "no usable call": "asked the model to call a tool, or to say that it is done",
     "loop": "told the model that it repeats itself",
     "again": "asked the model to start over",
+    "example": "told the model that an example in the documentation fails",
     "plan": "asked the model to plan and change nothing",
     "act": "told the model that planning has ended",
     "plan ended": "told the model that planning has ended",

@@ -6,6 +6,7 @@ their runner, are put back before it runs, unless the task is about the tests.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from laguna_agent.agent.check.detection import (
     named_check,
     tests_are_the_task,
 )
+from laguna_agent.agent.check.examples import FailedExample, examples_of, first_failure
 from laguna_agent.agent.check.runner_settings import (
     all_settings,
     is_runner_file,
@@ -64,6 +66,8 @@ class CheckRunner:
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
         """Whether a person approved the check for this turn."""
+        self.failed_example: FailedExample | None = None
+        """An example in documentation that failed when the last were run."""
         self._stated: Sequence[StatedOutput] = ()
         """What commands should print, where the check is made of that."""
         manifest = services.pack.manifest
@@ -96,12 +100,32 @@ class CheckRunner:
 
     async def _take_back_effects(self, before: set[str]) -> bool:
         """Take back what stated commands have changed since `before`; there is no check then."""
-        made = {path for path in self._files.changed if path not in before}
-        if not made:
+        if not await self._undo(before):
             return False
-        await self._files.take_back(made.__contains__)
         self._take(())
         return True
+
+    async def _undo(self, before: set[str]) -> bool:
+        """Take back changes of files that this turn had not changed before; whether there are."""
+        made = {path for path in self._files.changed if path not in before}
+        if made:
+            await self._files.take_back(made.__contains__)
+        return bool(made)
+
+    async def run_examples(self, results: Sequence[ToolFinished]) -> FailedExample | None:
+        """Run the examples in the docstrings of functions that these calls changed, for a pack for
+        small models; the first that fails."""
+        services = self._services
+        if not services.pack.manifest.check_after_change or services.gate.plan:
+            return None
+        changed = await asyncio.to_thread(examples_of, services, results)
+        if not changed:
+            return None
+        before = set(self._files.changed)
+        async with self._files.recording(about=" ".join(path for path, _ in changed)):
+            self.failed_example = await first_failure(services, changed)
+        await self._undo(before)
+        return self.failed_example
 
     def context(self) -> ToolContext:
         """What tools use, with the check."""

@@ -1,0 +1,172 @@
+"""Examples in the documentation of Python functions: which an edit concerns, and what they say.
+
+Two forms are understood: doctests (`>>> f(1)`), and a call of the documented function beside a
+literal (`f([1, 2]) == 3`, `f(1) ➞ 2`, `f(1) returns 2`). Everything else is prose.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_LONGEST = 4_000
+"""Characters of a docstring that is looked at."""
+_MOST_VALUES = 20
+_HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@")
+_GIVES = re.compile(
+    r"[`'\"]?\s*(?:#\s*)?(?:={2,3}>?|=>|-{1,2}>|[➞→⇒➔]|=(?!=)"
+    r"|(?:(?:should|must|will) )?(?:returns?|be|equals?|is)\b)\s*:?\s*`?"
+)
+_AFTER_VALUE = re.compile(r"\s+#|\s{2,}|;|`|\s+\(|\s+//|,\s+(?=[A-Za-z_]\w*\()")
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Examples(NamedTuple):
+    """The examples of one function."""
+
+    name: str
+    """As in `Class.method`."""
+    docstring: str
+    """The documentation, where it has doctests; else empty."""
+    values: list[tuple[str, str]]
+    """Calls and the literals that they should give."""
+
+
+def changed_examples(source: str, diff: str) -> list[Examples]:
+    """The examples of the functions that a unified diff changed or added in a Python module.
+
+    None for source that does not parse, and for a module that does more than define when it is
+    imported.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    if not _only_defines(tree.body):
+        return []
+    lines = _changed_lines(diff)
+    found = []
+    for name, function in _functions(tree.body):
+        first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+        if lines.isdisjoint(range(first, (function.end_lineno or first) + 1)):
+            continue
+        documentation = ast.get_docstring(function) or ""
+        if not documentation or len(documentation) > _LONGEST:
+            continue
+        if isinstance(function, ast.AsyncFunctionDef):
+            continue
+        doctests = documentation if re.search(r"^\s*>>> ", documentation, re.MULTILINE) else ""
+        values = [] if doctests else stated_values(function.name, documentation)
+        if doctests or (values and "." not in name):
+            found.append(Examples(name, doctests, values))
+    return found
+
+
+def stated_values(name: str, documentation: str) -> list[tuple[str, str]]:
+    """Calls of the function `name` in its documentation, and the literals said to be the result.
+
+    None where these disagree, or are of several types: that is a definition, or prose.
+    """
+    found: list[tuple[str, str]] = []
+    for line in documentation.split("\n"):
+        for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", line):
+            end = _end_of_call(line, match.start())
+            gives = _GIVES.match(line, end) if end else None
+            if gives and (value := _literal(line[gives.end() :])):
+                found.append((line[match.start() : end], value))
+    kinds = {_kind(value) for _, value in found} - {"NoneType"}
+    return found[:_MOST_VALUES] if len(kinds) < 2 and len(dict(found)) == len(set(found)) else []
+
+
+def _kind(value: str) -> str:
+    """The type of a literal; numbers are of one type, and lists of that of tuples."""
+    kind = type(ast.literal_eval(value)).__name__
+    return {"bool": "int", "float": "int", "tuple": "list"}.get(kind, kind)
+
+
+def _end_of_call(line: str, start: int) -> int | None:
+    """Where a call that begins at `start` ends; None for one whose arguments are no literals."""
+    for match in re.finditer(r"\)", line[start:]):
+        end = start + match.end()
+        try:
+            call = ast.parse(line[start:end], mode="eval").body
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            return None
+        arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+        return end if all(map(_is_literal, arguments)) else None
+    return None
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        return False
+    return True
+
+
+def _literal(text: str) -> str | None:
+    """The Python literal that a text is, or begins with."""
+    ends = [len(text), *(match.start() for match in _AFTER_VALUE.finditer(text))]
+    for end in ends:
+        for candidate in (text[:end].strip(), text[:end].strip().rstrip(".,;:!`'\"")):
+            try:
+                ast.literal_eval(candidate)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                continue
+            return candidate
+    return None
+
+
+def _functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, _Function]]:
+    for node in body:
+        if isinstance(node, _Function):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _functions(node.body, f"{prefix}{node.name}.")
+
+
+def _only_defines(body: list[ast.stmt]) -> bool:
+    """Whether importing a module does no more than define things."""
+    for node in body:
+        if isinstance(node, ast.If):
+            guard = isinstance(node.test, ast.Compare) and "__name__" in ast.dump(node.test)
+            if not guard and not _only_defines([*node.body, *node.orelse]):
+                return False
+        elif isinstance(node, ast.Try):
+            handlers = [statement for handler in node.handlers for statement in handler.body]
+            if not _only_defines([*node.body, *handlers, *node.orelse, *node.finalbody]):
+                return False
+        elif isinstance(node, ast.Expr):
+            if not isinstance(node.value, ast.Constant):
+                return False
+        elif not isinstance(
+            node,
+            ast.Import | ast.ImportFrom | ast.ClassDef | _Function | ast.Assign | ast.AnnAssign
+            | ast.Pass,
+        ):  # fmt: skip
+            return False
+    return True
+
+
+def _changed_lines(diff: str) -> set[int]:
+    """The lines of the new text, from 1, that a unified diff adds, or behind which it removes part
+    of a block."""
+    changed: set[int] = set()
+    number = 0
+    for line in diff.split("\n"):
+        if hunk := _HUNK.match(line):
+            number = int(hunk[1])
+        elif number and line.startswith("+"):
+            changed.add(number)
+            number += 1
+        elif number and line.startswith("-"):
+            if line[1:2].isspace():
+                changed.add(number - 1)
+        elif number and not line.startswith("\\"):
+            number += 1
+    return changed
