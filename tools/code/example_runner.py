@@ -37,9 +37,10 @@ def same(one: Any, other: Any) -> bool:
         return same(one[0], other)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) or isinstance(other, float):
-        with contextlib.suppress(TypeError):
-            return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    if isinstance(one, int) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
     return bool(one == other)
 
 
