@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import (
+    EngineRestarted,
     FinishReason,
     GrammarUsed,
     ModelEvent,
@@ -22,8 +23,9 @@ from laguna_agent.events import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
+    Usage,
 )
-from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Segment
+from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Parsed, Segment
 from laguna_agent.models.conversation import (
     GenerateOptions,
     Message,
@@ -162,14 +164,9 @@ class LocalConversation:
     async def generate(self, options: GenerateOptions) -> AsyncGenerator[ModelEvent, None]:
         """See Conversation. Closing the iterator cancels and leaves the prompt unchanged."""
         self._unfinished = None
-        generation = await self._engine.tokenize(self._format.render_generation(options))
-        prompt = [*self._tokens, *generation]
-        if len(prompt) + 1 > self.limit:
-            raise ContextFullError(len(self._tokens), len(generation) + 1, self.limit)
+        prompt = await self._prompt(options)
         request = await self._request(prompt, options)
-        used = grammar_used(request.grammar) if request.grammar is not None else None
-        if used is not None and used.digest not in self._grammars:
-            self._grammars.add(used.digest)
+        if request.grammar is not None and (used := self._new_grammar(request.grammar)):
             yield used
         parser = self._format.parser(self._tools, options)
         ids: list[int] = []
@@ -201,28 +198,90 @@ class LocalConversation:
         else:
             ids = list(finished.ids)
         self._tokens = [*prompt, *ids]
-        start = self._position.reply_end
-        reply = Reply(
+        reply = self._reply(request, parsed, ids, reason)
+        reply.usage, reply.timings, reply.miss = finished.usage, finished.timings, finished.miss
+        if options.logprobs:
+            # One per id: the ids that only spell a stop string are dropped, so their logprobs are.
+            reply.logprobs = [round(p, 6) for p in logprobs[: len(ids)]]
+        await self._close_reply(reason, ended=ended)
+        yield reply
+
+    async def candidates(
+        self, options: GenerateOptions, samplings: Sequence[Sampling]
+    ) -> AsyncGenerator[ModelEvent, None]:
+        """See WritesSideBySide. Closing the iterator cancels."""
+        self._unfinished = None
+        prompt = await self._prompt(options)
+        first, *others = samplings
+        request = await self._request(prompt, replace(options, sampling=first))
+        request.others = others
+        if request.grammar is not None and (used := self._new_grammar(request.grammar)):
+            yield used
+        parser = self._format.parser(self._tools, options)
+        finished: Finished | None = None
+        async with aclosing(self._engine.generate(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    finished = event
+                elif not isinstance(event, Tokens):
+                    if isinstance(event, EngineRestarted):
+                        parser = self._format.parser(self._tools, options)
+                    yield event
+                else:
+                    for delta in parser.feed(event.text):
+                        yield delta
+        assert finished is not None
+        deltas, parsed = parser.finish()
+        for delta in deltas:
+            yield delta
+        reply = self._reply(request, parsed, list(finished.ids), finished.reason)
+        usage, count = finished.usage, len(finished.ids)
+        reply.usage = usage.model_copy(update={"completion_tokens": count})
+        reply.timings, reply.miss = finished.timings, finished.miss
+        yield reply
+        for written, sampling in zip(finished.others, others, strict=False):
+            parser = self._format.parser(self._tools, options)
+            parser.feed(written.text)
+            _, parsed = parser.finish()
+            reply = self._reply(request, parsed, list(written.ids), written.reason)
+            reply.seed, reply.temperature = sampling.seed, sampling.temperature
+            reply.usage = Usage(completion_tokens=len(written.ids))
+            yield reply
+
+    def _reply(
+        self, request: EngineRequest, parsed: Parsed, ids: list[int], reason: FinishReason
+    ) -> Reply:
+        grammar = request.grammar
+        return Reply(
             text=parsed.text,
             thinking=parsed.thinking,
             tool_calls=parsed.tool_calls,
             finish_reason="tool_calls" if parsed.tool_calls and reason == "stop" else reason,
             error=parsed.error,
-            usage=finished.usage,
-            timings=finished.timings,
-            miss=finished.miss,
-            seed=options.sampling.seed,
-            temperature=options.sampling.temperature,
-            prompt_token_ids=prompt[start:],
+            seed=request.sampling.seed,
+            temperature=request.sampling.temperature,
+            prompt_token_ids=list(request.tokens[self._position.reply_end :]),
             token_ids=ids,
-            # One per id: the ids that only spell a stop string are dropped, so their logprobs are.
-            logprobs=[round(p, 6) for p in logprobs[: len(ids)]] if options.logprobs else None,
-            grammar=used.digest if used is not None else None,
+            grammar=grammar_used(grammar).digest if grammar is not None else None,
             thinking_budget=request.thinking_budget,
             think_close=list(request.think_close),
         )
-        await self._close_reply(reason, ended=ended)
-        yield reply
+
+    async def _prompt(self, options: GenerateOptions) -> list[int]:
+        """The tokens with the opening of a reply. Raises ContextFullError."""
+        opening = await self._engine.tokenize(self._format.render_generation(options))
+        prompt = [*self._tokens, *opening]
+        if len(prompt) + 1 > self.limit:
+            raise ContextFullError(len(self._tokens), len(opening) + 1, self.limit)
+        return prompt
+
+    def _new_grammar(self, grammar: Grammar) -> GrammarUsed | None:
+        """The event that records a grammar, where it was not recorded yet."""
+        used = grammar_used(grammar)
+        if used.digest in self._grammars:
+            return None
+        self._grammars.add(used.digest)
+        return used
 
     async def keep_unfinished(self) -> Reply | None:
         """See Conversation. The tokens stay as they were sampled, so nothing is decoded again."""

@@ -37,6 +37,8 @@ _WARMER = 0.35
 async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
+    if turn.candidates.are_due():
+        return await _next_candidate(services, window, turn)
     options = make_options(services, window, turn)
     mark, compacted, repeats = conversation.mark(), False, 0
     while repeats <= RESAMPLES:
@@ -44,6 +46,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         try:
             reply = await _generate_once(services, turn, options, may_be_cut=not compacted)
             if not reply.discarded:
+                turn.candidates.note(reply)
                 return reply
             cut = not compacted and _cut_by_full_context(services, reply, options)
         except ContextFullError:
@@ -62,6 +65,25 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         if repeats > 1 or services.pack.manifest.call_required:
             options.allowed = _others(services, options, reply)
     return None
+
+
+async def _next_candidate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
+    """The next of the replies that are written side by side, or None when they bring nothing."""
+    reply = turn.candidates.next()
+    if reply is None:
+
+        def show(event: ModelEvent) -> None:
+            turn.unfinished = _plus(turn.unfinished, event)
+            services.emit(event)
+
+        discarded = await turn.candidates.draw(make_options(services, window, turn), show)
+        turn.unfinished = Usage()
+        turn.record(*discarded)
+        reply = turn.candidates.next()
+    if reply is not None:
+        await services.conversation.append_reply(reply)
+        turn.record(reply)
+    return reply
 
 
 def _others(services: Services, options: GenerateOptions, reply: Reply) -> Sequence[str] | None:

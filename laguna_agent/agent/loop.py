@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
+from laguna_agent.agent.candidates import TOGETHER
 from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
@@ -78,6 +79,7 @@ class AgentLoop:
             turn.end("error", error=str(error))
         except Exception as error:
             turn.end("error", error=unexpected(error))
+        turn.record(*turn.candidates.drop())
         with suppress(asyncio.CancelledError):  # stopped again: it is over in any case
             await turn.files.record_end()
         turn.usage = turn.usage.plus(self.window.take_usage())
@@ -163,7 +165,8 @@ class AgentLoop:
 
     async def _decide_without_reply(self, turn: Turn) -> None:
         """The model only repeated itself: start over, or end the turn."""
-        if turn.retries.add_unusable_reply():
+        drawn = TOGETHER if turn.candidates.are_due() else 1
+        if turn.retries.add_unusable_reply(drawn):
             await self._start_over(turn)
         else:
             error = "the model only repeats itself; say what to try instead"
@@ -214,6 +217,10 @@ class AgentLoop:
         changed = any(result.files_changed for result in executor.results)
         if turn.check.is_due(changed=changed, called=[call.name for call in executor.calls]):
             await self._decide_on_check(turn, executor.calls)
+            return
+        if turn.candidates.position is not None:  # this one changed nothing
+            turn.retries.add_failure(executor.calls)
+            await self._start_over(turn)
             return
         failed = await turn.check.run_examples(executor.results)
         if failed is not None and await self._start_over_for_example(turn, executor, failed):
@@ -270,7 +277,7 @@ class AgentLoop:
         return True
 
     async def _start_over(self, turn: Turn) -> None:
-        await turn.retries.start_over()
+        await turn.retries.start_over(turn.candidates.position)
         turn.check.failed_example = None
         turn.loop_detector = LoopDetector()
 

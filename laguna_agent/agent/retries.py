@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
-from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.context.context_window import ContextWindow, Position
 from laguna_agent.agent.context.first_message import ShownContext
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
@@ -38,7 +38,7 @@ class Retries:
         self._window = window
         self._files = files
         self._check = check
-        self.limit = 10
+        self.limit = 13
         self.failures = 0
         self.shown = ShownContext()
         """The files in the turn's first message."""
@@ -64,6 +64,11 @@ class Retries:
             return None
         return [tool for tool in WRITING if tool in self._services.tools] or None
 
+    @property
+    def writes_only(self) -> bool:
+        """Whether the model has all that it needs and may only write."""
+        return self.allowed_tools() is not None
+
     def is_protected(self, path: str) -> bool:
         """Whether the check protects a file, named as in the first message, from changes."""
         context = self._services.tool_context
@@ -88,7 +93,7 @@ class Retries:
         )
 
     def _is_copy(self, call: ToolCall) -> bool:
-        if call.name != "write" or self.allowed_tools() is None:
+        if call.name != "write" or not self.writes_only:
             return False
         shown = {f.path: f.text for f in self.shown.files}
         old = shown.get(str(call.arguments.get("path")))
@@ -99,25 +104,35 @@ class Retries:
         self._tried += [call for call in calls if call.name in WRITING]
         self.failures += 1
 
-    def add_unusable_reply(self) -> bool:
-        """Count a reply of repetitions only, or one that is cut or malformed, as a failure; False
-        where starting over would not help."""
-        if self.allowed_tools() is None or self.exhausted:
+    def add_unusable_reply(self, replies: int = 1) -> bool:
+        """Count replies of repetitions only, or that are cut or malformed, as failures; False where
+        starting over would not help."""
+        if not self.writes_only or self.exhausted:
             return False
-        self.failures += 1
+        self.failures += replies
         return True
 
-    async def start_over(self) -> None:
-        """Go back to the start of the turn, with the files."""
+    async def start_over(self, position: Position | None = None) -> None:
+        """Go back to the start of the turn, with the files, or to a position after it from which
+        another reply continues."""
         services = self._services
         if await self._files.take_back():
             read_state.forget_all(services.tool_context)
             for shown in self.shown.files:
                 mark_read(services.tool_context, shown.path)
-        self._window.rewind_to_turn_start()
         tries = counted(self.failures, "try", "tries")
+        if position is not None:
+            self._window.rewind_to(position)
+            services.emit(Notice(text=f"{tries} failed; here is another one."))
+            return
+        self._window.rewind_to_turn_start()
         services.emit(Notice(text=f"{tries} failed; starting over from the task."))
         self._window.add_note(services.pack.text("again.md", tries=self.failures), "again")
+
+
+def same_calls(some: Sequence[ToolCall], others: Sequence[ToolCall]) -> bool:
+    """Whether two replies would do the same."""
+    return len(some) == len(others) and all(map(same_content, some, others))
 
 
 def same_content(one: ToolCall, other: ToolCall) -> bool:

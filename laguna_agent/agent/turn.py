@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from laguna_agent.agent.approval import WaitingTime
+from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
@@ -17,7 +18,7 @@ from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn_files import TurnFiles
-from laguna_agent.events import Denied, Status, TurnFinished, Usage
+from laguna_agent.events import Denied, Reply, Status, TurnFinished, Usage
 from laguna_agent.plurals import counted
 
 
@@ -36,6 +37,7 @@ class Turn:
     files: TurnFiles
     check: CheckRunner
     retries: Retries
+    candidates: Candidates
     reminders: TurnReminders
     waiting: WaitingTime
     loop_detector: LoopDetector = field(default_factory=LoopDetector)
@@ -70,7 +72,10 @@ class Turn:
         check = CheckRunner(services, files, "" if plan else task, None if plan else state.check)
         retries = Retries(services, window, files, check)
         waiting, reminders = services.waiting, TurnReminders(services, check)
-        return cls(files, check, retries, reminders, waiting, waited_before=waiting.seconds)
+        candidates = Candidates(services, window, retries)
+        return cls(
+            files, check, retries, candidates, reminders, waiting, waited_before=waiting.seconds
+        )
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""
@@ -87,6 +92,12 @@ class Turn:
             )
         elif limits.timeout is not None and time.monotonic() - self.started >= limits.timeout:
             self.end("limit", error=f"not done after {limits.timeout:g} s (--timeout)")
+
+    def record(self, *replies: Reply) -> None:
+        """Emit replies that were written before, and count them."""
+        for reply in replies:
+            self.usage = self.usage.plus(reply.usage)
+            self.candidates.services.emit(reply)
 
     def count(self, executor: ToolExecutor) -> None:
         """Count what the calls of one reply did."""

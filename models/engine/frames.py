@@ -9,7 +9,7 @@ from laguna_agent.errors import ModelError
 from laguna_agent.events import CacheMiss, PrefillProgress, Timings, Usage
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.connection import Frame
-from laguna_agent.models.engine.interface import EngineEvent, Finished, Tokens
+from laguna_agent.models.engine.interface import EngineEvent, Finished, Tokens, Written
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,4 +51,8 @@ def event_of(frame: Frame) -> EngineEvent:
         miss=CacheMiss(**miss) if miss else None,
         counters=header.get("counters", {}),
         measured=header.get("measured", {}),
+        others=tuple(
+            Written(tuple(one["ids"]), one["text"], one["reason"], one["ended"])
+            for one in header.get("others", ())
+        ),
     )

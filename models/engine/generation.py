@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from laguna_agent.events import FinishReason
 from laguna_agent.models.engine.cache import Cache, Prepared
-from laguna_agent.models.engine.interface import TIE, EngineRequest
+from laguna_agent.models.engine.interface import TIE, EngineRequest, Written
 from laguna_agent.models.engine.llama import DecodeAbortedError, Model
 from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
+from laguna_agent.models.engine.reply_tokens import ReplyTokens
 from laguna_agent.models.engine.sampler import Sampler, log_probability
-from laguna_agent.models.engine.token_text import TextStream
 
 _MARKS = 4
 """Message boundaries of one prompt at which the window layers are copied, at most."""
@@ -44,6 +44,8 @@ class GenerationResult:
     first_token_s: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)
     """Seconds, of a `baseline` request."""
+    others: list[Written] = field(default_factory=list)
+    """Replies beside the first."""
 
 
 @dataclass
@@ -82,8 +84,9 @@ class Generation:
         self.result: GenerationResult | None = None
         self.steps = self._run()
         self.prompt = self._tokens[: len(self._tokens) - request.resume]
-        self._ids: list[int] = []
-        self._stream = TextStream(request.stops)
+        self._reply = ReplyTokens(model, request)
+        self.others: list[Written] = []
+        """Replies beside the first."""
         self._forced: deque[int] = deque()
         self._thought = ""
         self._close_text = (
@@ -112,22 +115,24 @@ class Generation:
                 yield from self._prefill(prepared)
                 prefill_s = time.perf_counter() - self._started
                 reason = yield from self._decode()
-            except (_CancelledError, DecodeAbortedError):
+            except (CancelledError, DecodeAbortedError):
                 prefill_s = (self._first or time.perf_counter()) - self._started
                 reason = "cancelled"
-            cache.record(request.session, len(self.prompt))
+            if cache.owner is self:
+                cache.record(request.session, len(self.prompt))
             now = time.perf_counter()
             self.result = GenerationResult(
                 reason,
-                self._reply_ids(),
-                len(self._ids),
-                bool(self._ids) and self._model.is_end(self._ids[-1]),
+                self._reply.kept_ids(),
+                len(self._reply.ids),
+                self._reply.ended,
                 prepared,
                 len(self.prompt),
                 self._prefilled,
                 prefill_s,
                 now - self._started - prefill_s,
                 (self._first - self._started) if self._first else 0.0,
+                others=self.others,
             )
         finally:
             self._sampler.close()
@@ -250,7 +255,7 @@ class Generation:
         context = self._cache.context
         room = min(
             context.size - len(self._cache.tokens) - 2,
-            self._request.max_tokens - len(self._ids) - 1,
+            self._request.max_tokens - len(self._reply.ids) - 1,
             context.micro_batch - 1,
         )
         return self._drafter.propose(room) or None
@@ -259,28 +264,18 @@ class Generation:
         self, token: int, *, row: int | None = None, emit: bool = True
     ) -> FinishReason | None:
         """Add a token to the reply; returns the finish reason when it is the last."""
-        request = self._request
         assert self._sampler is not None
-        self._ids.append(token)
-        ended = self._model.is_end(token)
         self._sampler.accept(token)
         if self._drafter is not None:
             self._drafter.append(token)
-        text = "" if ended else self._stream.feed(self._model.piece(token))
-        reason: FinishReason | None = None
-        if ended or self._stream.stopped is not None:
-            reason = "stop"
-        elif len(self._ids) >= request.max_tokens:
-            reason = "length"
-        if reason is not None:
-            text += self._stream.finish()
+        text, reason = self._reply.add(token)
         if not emit:
             self._think(text)
             return reason
         if not self._first:
             self._first = time.perf_counter()
         logprobs = []
-        if request.logprobs and row is not None:
+        if self._request.logprobs and row is not None:
             logprobs = [log_probability(self._cache.context, self._model.vocabulary, row, token)]
         self._sinks.tokens([token], text, logprobs)
         self._cache.counters.generated_tokens += 1
@@ -295,24 +290,12 @@ class Generation:
         self._thought += text
         if self._close_text in self._thought[-len(self._close_text) - len(text) :]:
             self._thinking = False
-        elif len(self._ids) >= (self._request.thinking_budget or 0) and self._stream.clean:
+        elif len(self._reply.ids) >= (self._request.thinking_budget or 0) and self._reply.clean:
             assert self._sampler is not None
             # Where the grammar does not allow it yet, as within a character, the next token may.
             if self._sampler.allows(self._request.think_close[0]):
                 self._thinking = False
                 self._forced.extend(self._request.think_close)
-
-    def _reply_ids(self) -> list[int]:
-        """The reply's tokens without those that only spell a stop string."""
-        if self._stream.stopped is None:
-            return self._ids
-        left = len(b"".join(map(self._model.piece, self._ids)))
-        shown = self._stream.shown
-        count = len(self._ids)
-        while count and left - len(self._model.piece(self._ids[count - 1])) >= shown:
-            count -= 1
-            left -= len(self._model.piece(self._ids[count]))
-        return self._ids[:count]
 
     # --- pauses -----------------------------------------------------------------------------
 
@@ -322,10 +305,10 @@ class Generation:
         owner, held = cache.owner, len(cache.tokens)
         yield
         if self.cancelled:
-            raise _CancelledError
+            raise CancelledError
         if cache.owner is owner:
             return
-        sequence = self.prompt + array("i", self._ids)
+        sequence = self.prompt + array("i", self._reply.ids)
         # One more than is needed: `prepare` always leaves the last token to be decoded.
         cache.prepare(sequence[: held + 1], self._request.session)
         cache.owner = owner
@@ -354,5 +337,5 @@ class _Rows:
         self.accepted += 1
 
 
-class _CancelledError(Exception):
+class CancelledError(Exception):
     """The client cancelled the request."""

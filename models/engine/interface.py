@@ -79,6 +79,9 @@ class EngineRequest:
     resume: int = 0
     """Tokens at the end of `tokens` that belong to the reply: generated before the engine died,
     or, with `score`, recorded earlier; with `examine`, those to report on."""
+    others: Sequence[Sampling] = ()
+    """How to sample further replies, written side by side with the first: reading the weights is
+    shared. Where memory is short there are fewer of them."""
     task: Literal["generate", "score", "baseline", "examine"] = "generate"
     """`score` compares the last `resume` tokens with the model's choices; `baseline` times
     llama.cpp alone; `examine` reports the experts that the last `resume` tokens choose."""
@@ -130,6 +133,16 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class Written:
+    """One of several replies to a prompt that were written side by side."""
+
+    ids: tuple[int, ...]
+    text: str
+    reason: FinishReason
+    ended: bool
+
+
+@dataclass(frozen=True)
 class Finished:
     """The end of a generation. `ids` are the reply's tokens, the end token included."""
 
@@ -144,6 +157,8 @@ class Finished:
     """Totals since the engine started, `decoded_tokens` among them."""
     measured: dict[str, float] = field(default_factory=dict)
     """Seconds, of a `baseline`."""
+    others: tuple[Written, ...] = ()
+    """The replies beside the first, of a request with `others`."""
 
 
 EngineEvent = ModelLoading | EngineRestarted | PrefillProgress | Tokens | Finished

@@ -19,6 +19,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 from laguna_agent.errors import ModelError
+from laguna_agent.models.engine.weight_placement import expert_overrides, tensor_split
 
 SEQUENCE = 0
 _SWA_ONLY = 1
@@ -55,6 +56,8 @@ class ContextOptions:
     threads_batch: int = 1
     flash_attention: bool | None = None
     kv_type: str = "f16"
+    sequences: int = 1
+    """Sequences that share the cells, for a `SharedContext`."""
 
 
 _kept: list[Any] = []
@@ -116,7 +119,7 @@ class Model:
             return True
 
         params.progress_callback = callback = lib.llama_progress_callback(progress)
-        overrides = _expert_overrides(options.cpu_experts)
+        overrides = expert_overrides(options.cpu_experts)
         if overrides is not None:
             params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
         lib.llama_backend_init()
@@ -225,7 +228,8 @@ class Context:
         params.n_ctx = options.context
         params.n_batch = max(options.batch, options.micro_batch)
         params.n_ubatch = options.micro_batch
-        params.n_seq_max = 1
+        params.n_seq_max = options.sequences
+        params.kv_unified = options.sequences > 1
         params.n_threads = options.threads
         params.n_threads_batch = options.threads_batch
         params.swa_full = False
@@ -348,15 +352,6 @@ class Context:
             self.handle = None
 
 
-def ggml_base() -> ctypes.CDLL:
-    """The library with ggml's tensors and buffers, which llama_cpp has no bindings for."""
-    directory = Path(lib.__file__).parent / "lib"
-    name = (
-        "libggml-base.dylib" if (directory / "libggml-base.dylib").exists() else "libggml-base.so"
-    )
-    return ctypes.CDLL(str(directory / name))
-
-
 def encode(text: str) -> bytes:
     """UTF-8 bytes. Surrogate escapes become their bytes again, other surrogates `?`."""
     try:
@@ -367,33 +362,3 @@ def encode(text: str) -> bytes:
 
 def _address(pointer: Any) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0
-
-
-def tensor_split(layers: tuple[int, ...]) -> Any:
-    """The shares of cards, for llama_model_params: the borders lie between two layers, so that
-    rounding moves none."""
-    if not layers:
-        return None
-    shares = (ctypes.c_float * max(len(layers), int(lib.llama_max_devices())))(*layers)
-    shares[0] -= 0.5
-    shares[len(layers) - 1] += 0.5
-    return shares
-
-
-def _expert_overrides(layers: int) -> Any:
-    """Null-terminated array of {pattern, buffer type} that keeps experts in main memory."""
-    if layers <= 0:
-        return None
-
-    class Override(ctypes.Structure):
-        _fields_ = (("pattern", ctypes.c_char_p), ("type", ctypes.c_void_p))
-
-    base = ggml_base()
-    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
-    kind = base.ggml_backend_cpu_buffer_type()
-    rows = (Override * (layers + 1))()
-    for layer in range(layers):
-        pattern = rf"blk\.{layer}\.ffn_(up|down|gate|gate_up)_(ch|)exps"
-        rows[layer].pattern = pattern.encode()
-        rows[layer].type = kind
-    return rows

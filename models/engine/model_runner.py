@@ -32,6 +32,7 @@ from laguna_agent.models.engine.prompt_lookup import LONGEST
 from laguna_agent.models.engine.quiet_moments import QuietMoments
 from laguna_agent.models.engine.repack_probe import Gain
 from laguna_agent.models.engine.scoring import Scoring
+from laguna_agent.models.engine.side_by_side import SideBySide, affordable
 from laguna_agent.models.engine.snapshots import SnapshotStore
 from laguna_agent.models.engine.tuning import (
     FLASH_QUIET_S,
@@ -136,7 +137,8 @@ class ModelRunner:
         self.cache.batch_sizer = self._batch_sizer()
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
-        self._examination: Examination | None = None
+        self._apart: Examination | SideBySide | None = None
+        """What decodes in a context of its own."""
         self.load_s = time.perf_counter() - started
 
     def _room_for_copy(self) -> bool:
@@ -297,14 +299,16 @@ class ModelRunner:
             case "score":
                 return Scoring(self.model, self.cache, request, sinks)
             case "examine":
-                tuning = self.tuning
-                options = replace(
-                    self.options, threads=tuning.threads, threads_batch=tuning.threads_batch
-                )
-                self._examination = Examination(self.model, self.cache, options, request, report)
-                return self._examination
+                options = self._options_apart()
+                self._apart = Examination(self.model, self.cache, options, request, report)
+                return self._apart
         if request.snapshot:
             sinks.at_static = self._at_static
+        count = affordable(self.header, request, self.config.kv_type) if request.others else 1
+        if count > 1:
+            options = self._options_apart()
+            self._apart = SideBySide(self.model, self.cache, request, sinks, options, count)
+            return self._apart
         longest = LONGEST
         if request.speculate == "exact":
             if not self.tuning.exact:
@@ -312,13 +316,18 @@ class ModelRunner:
             longest = self.tuning.exact - 1
         return Generation(self.model, self.cache, request, sinks, longest=longest)
 
+    def _options_apart(self) -> ContextOptions:
+        """For a context beside the engine's own."""
+        tuning = self.tuning
+        return replace(self.options, threads=tuning.threads, threads_batch=tuning.threads_batch)
+
     def abort(self) -> None:
         """Abort the current decode, from any thread."""
         for context in (self.cache.context, *self._measured):
             context.abort()
-        examination = self._examination
-        if examination is not None and examination.context is not None:
-            examination.context.abort()
+        apart = self._apart
+        if apart is not None and apart.context is not None:
+            apart.context.abort()
 
     # --- snapshots --------------------------------------------------------------------------
 

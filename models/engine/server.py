@@ -378,6 +378,7 @@ class EngineServer:
                 "miss": prepared.miss.model_dump() if prepared.miss else None,
                 "counters": dataclasses.asdict(self._loaded.cache.counters),
                 "measured": result.measured,
+                "others": [dataclasses.asdict(other) for other in result.others],
             },
             wire.pack_tokens(result.ids),
         )

@@ -14,7 +14,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from laguna_agent.models.engine.llama import ggml_base
+from laguna_agent.models.engine.weight_placement import ggml_base
 
 _DTYPES = {0: np.dtype(np.float32), 26: np.dtype(np.int32)}
 

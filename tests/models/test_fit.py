@@ -10,7 +10,7 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ModelError
 from laguna_agent.models.catalogue import load_catalogue
-from laguna_agent.models.engine.llama import tensor_split
+from laguna_agent.models.engine.weight_placement import tensor_split
 from laguna_agent.models.gguf import GgufHeader, Omitted, read_header
 from laguna_agent.models.sizing import fit, hardware
 from laguna_agent.models.sizing.devices import device_handles, query

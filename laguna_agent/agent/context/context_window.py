@@ -35,7 +35,7 @@ from laguna_agent.models.conversation import Message, ToolSpec
 
 
 @dataclass(frozen=True)
-class _Position:
+class Position:
     """A place in the conversation: a mark of the prompt, and the last event on record there."""
 
     mark: int
@@ -59,7 +59,7 @@ class ContextWindow:
         self._memory = memory
         self._conversation = services.conversation
         self._prefix: _Prefix | None = None
-        self._turn_start = _Position(0, 0)
+        self._turn_start = Position(0, 0)
         self._summary_request = ""
         self._summary_request_tokens = 0
         self._shown_template_notes = 0
@@ -131,14 +131,21 @@ class ContextWindow:
 
     def mark_turn_start(self) -> None:
         """Make this the point that `rewind_to_turn_start` goes back to."""
-        seq = self._services.recorder.state.last_seq
-        self._turn_start = _Position(self._conversation.mark(), seq)
+        self._turn_start = self.position()
+
+    def position(self) -> Position:
+        """Where the conversation is now."""
+        return Position(self._conversation.mark(), self._services.recorder.state.last_seq)
 
     def rewind_to_turn_start(self) -> None:
         """Go back to the turn's first message, or to the start of an epoch that began since."""
-        self._conversation.rewind(self._turn_start.mark)
+        self.rewind_to(self._turn_start)
+
+    def rewind_to(self, position: Position) -> None:
+        """Go back to a position of this epoch, with the files."""
+        self._conversation.rewind(position.mark)
         self.pending_messages.clear()
-        self._services.emit(Rewound(to_seq=self._turn_start.seq, code=True))
+        self._services.emit(Rewound(to_seq=position.seq, code=True))
 
     def rewind_to_prefix(self) -> None:
         """Drop everything after the static prefix."""

@@ -1,0 +1,160 @@
+"""Several replies to one prompt: each as if it were alone, and the prompt is processed once."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+
+import pytest
+
+from laguna_agent.events import Reply, TextDelta
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.models.engine.client import EngineClient
+from laguna_agent.models.engine.interface import TIE, EngineRequest
+from laguna_agent.models.engine.side_by_side import affordable
+from laguna_agent.models.gguf import read_header
+from laguna_agent.models.local_conversation import LocalConversation
+from laguna_agent.models.sizing.hardware import MemorySize
+from support.synthetic import tiny_laguna
+from support.talk import conversation
+
+NOTE = ToolSpec(
+    name="note",
+    description="Note a number.",
+    parameters={
+        "type": "object",
+        "properties": {"text": {"type": "string", "maxLength": 12}},
+        "required": ["text"],
+    },
+)
+WARM = [Sampling(temperature=1.0, top_k=0, seed=seed) for seed in range(4)]
+TEXT = "def area(width, height):\n    return width * height\n"
+
+
+async def asked(engine: EngineClient) -> LocalConversation:
+    talk = conversation(engine)
+    await talk.start("You are a coding agent. " * 4, [NOTE])
+    await talk.append([Message(role="user", content=TEXT * 4)])
+    return talk
+
+
+async def replies_of(
+    talk: LocalConversation, options: GenerateOptions, samplings: list[Sampling]
+) -> list[Reply]:
+    events = [event async for event in talk.candidates(options, samplings)]
+    return [event for event in events if isinstance(event, Reply)]
+
+
+async def test_each_reply_is_what_its_sampling_gives_and_the_prompt_stays(
+    engine: EngineClient,
+) -> None:
+    talk = await asked(engine)
+    before = talk.tokens
+    replies = await replies_of(talk, GenerateOptions(max_tokens=40), WARM)
+    texts = [reply.text for reply in replies]
+    assert len(set(texts)) == 4
+    assert [reply.seed for reply in replies] == [0, 1, 2, 3]
+    assert talk.tokens == before
+    assert sum(reply.usage.completion_tokens for reply in replies) == sum(
+        len(reply.token_ids or ()) for reply in replies
+    )
+    events = [event async for event in talk.generate(GenerateOptions(max_tokens=4))]
+    reply = events[-1]
+    assert isinstance(reply, Reply)
+    assert reply.miss is None
+    assert reply.usage.prefilled_tokens <= 1, "the prompt is in the cache"
+
+
+async def test_greedy_replies_are_those_of_a_reply_alone_but_for_ties(
+    engine: EngineClient,
+) -> None:
+    talk = await asked(engine)
+    cold = Sampling(temperature=0)
+    replies = await replies_of(talk, GenerateOptions(max_tokens=48), [cold, WARM[1], cold])
+    for reply in (replies[0], replies[2]):
+        ids = reply.token_ids or []
+        assert len(ids) == 48
+        scores = await engine.score(EngineRequest(_prompt(talk, reply), cold, 48), ids)
+        assert all(score.gap < TIE for score in scores)
+
+
+def _prompt(talk: LocalConversation, reply: Reply) -> list[int]:
+    """The tokens that a reply continues: those of the conversation and its opening."""
+    opening = list(reply.prompt_token_ids or ())
+    held = list(talk.tokens)
+    at = next(n for n in range(len(held) + 1) if held[n:] == opening[: len(held) - n])
+    return held[:at] + opening
+
+
+async def test_each_reply_keeps_to_the_grammar(engine: EngineClient) -> None:
+    talk = await asked(engine)
+    options = GenerateOptions(max_tokens=300, tool_choice="required")
+    replies = await replies_of(talk, options, WARM)
+    called = [reply for reply in replies if reply.tool_calls]
+    assert called
+    ids = [call.id for reply in called for call in reply.tool_calls]
+    assert len(set(ids)) == len(ids)
+    for reply in called:
+        assert len(json.dumps(reply.tool_calls[0].arguments["text"])) <= 80
+    for reply in replies:
+        assert reply.tool_calls or reply.finish_reason == "length"
+    await talk.append_reply(called[-1])
+    await talk.append([Message(role="tool", content="ok", name="note")])
+    events = [event async for event in talk.generate(GenerateOptions(max_tokens=4))]
+    reply = events[-1]
+    assert isinstance(reply, Reply)
+    assert reply.miss is None
+
+
+async def test_drafts_from_the_prompt_serve_every_reply(engine: EngineClient) -> None:
+    """Copied text is drafted, and what was not right is taken back in its sequence only."""
+    talk = await asked(engine)
+    await replies_of(talk, GenerateOptions(max_tokens=96), [Sampling(temperature=0)] * 3)
+    counters = (await engine.status())["counters"]
+    assert counters["generated_tokens"] == 3 * 96
+    assert counters["drafted_tokens"]
+
+
+async def test_one_that_is_closed_leaves_the_engine_and_the_prompt_as_they_were(
+    engine: EngineClient,
+) -> None:
+    talk = await asked(engine)
+    before = talk.tokens
+    async with aclosing(talk.candidates(GenerateOptions(max_tokens=1500), WARM)) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                break
+    assert talk.tokens == before
+    assert len(await replies_of(talk, GenerateOptions(max_tokens=8), WARM[:2])) == 2
+
+
+async def test_other_conversations_are_served_while_replies_are_written(
+    engine: EngineClient,
+) -> None:
+    talk, other = await asked(engine), conversation(engine)
+    await other.start("Another one.", [])
+    await other.append([Message(role="user", content="Count to ten." * 20)])
+    seen = 0
+    async with aclosing(talk.candidates(GenerateOptions(max_tokens=300), WARM)) as events:
+        async for event in events:
+            if isinstance(event, TextDelta) and not seen:
+                seen = len([e async for e in other.generate(GenerateOptions(max_tokens=8))])
+            last = event
+    assert seen
+    assert isinstance(last, Reply)
+    assert last.seed == 3
+
+
+def test_there_are_as_many_replies_as_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = read_header(tiny_laguna())
+    request = EngineRequest([1] * 100, WARM[0], 1000, others=WARM[1:])
+    counts = []
+    for free in (1 << 34, 5 << 20, 1 << 20):
+        memory = MemorySize(total=1 << 34, available=free)
+        monkeypatch.setattr(
+            "laguna_agent.models.engine.side_by_side.machine_memory", lambda size=memory: size
+        )
+        counts.append(affordable(header, request, "f16"))
+    assert counts[0] == 4
+    assert 1 < counts[1] < 4
+    assert counts[2] == 1
