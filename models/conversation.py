@@ -189,3 +189,12 @@ class WritesSideBySide(Protocol):
         The replies are written side by side, which takes a local engine much less time than one
         after the other.
         """
+
+    async def variations(
+        self, opening: str, text: str, *, count: int, lines: int, skip: Sequence[tuple[int, int]]
+    ) -> list[str]:
+        """Variations of a text that follows the opening of a reply, the likeliest first, at most
+        `count`: each takes another token at one place, goes on greedily and is cut after `lines`
+        line ends. `skip` are ranges of bytes that stay as they are. Nothing of it becomes part of
+        the prompt.
+        """

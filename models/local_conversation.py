@@ -33,7 +33,7 @@ from laguna_agent.models.conversation import (
     Sampling,
     ToolSpec,
 )
-from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens
+from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens, Vary
 
 if TYPE_CHECKING:
     from laguna_agent.models.routing import Routing
@@ -266,6 +266,26 @@ class LocalConversation:
             thinking_budget=request.thinking_budget,
             think_close=list(request.think_close),
         )
+
+    async def variations(
+        self, opening: str, text: str, *, count: int, lines: int, skip: Sequence[tuple[int, int]]
+    ) -> list[str]:
+        """See WritesSideBySide."""
+        prompt = await self._prompt(GenerateOptions())
+        prompt += await self._engine.tokenize([Segment(opening)])
+        tokens = await self._engine.tokenize([Segment(text)])
+        if len(prompt) + len(tokens) > self.limit:
+            raise ContextFullError(len(prompt), len(tokens), self.limit)
+        vary = Vary(tokens, count, lines, skip)
+        request = EngineRequest(
+            prompt, Sampling(temperature=0), 0, vary=vary, session=self._session
+        )
+        found: list[str] = []
+        async with aclosing(self._engine.generate(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    found = [written.text for written in event.others]
+        return found
 
     async def _prompt(self, options: GenerateOptions) -> list[int]:
         """The tokens with the opening of a reply. Raises ContextFullError."""

@@ -1,22 +1,28 @@
-"""Several tries at a task, written side by side once the first one has failed its check.
+"""Tries at a task that its check decides between, beyond the one reply that a model gives.
 
-A local engine writes four replies in about the time of two, since it reads the weights once for all
-of them. They continue one prompt; the loop tries one after the other, with the files as they were
-before each, until one passes the check.
+First, where code is to be fixed, repairs of one line (`line_repairs`), which cost a few tokens each.
+Then, when the model's own first try has failed too, several replies at a time: a local engine writes
+four in about the time of two, since it reads the weights once for all of them. All continue one
+prompt; the loop tries one after the other, with the files as they were before each, until one passes
+the check.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from itertools import count
 
+from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
+from laguna_agent.agent.line_repairs import line_repairs
 from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
-from laguna_agent.events import ModelEvent, Reply
+from laguna_agent.events import ModelEvent, Notice, Reply
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
+from laguna_agent.plurals import counted
 
 TOGETHER = 4
 """Replies that are written side by side."""
@@ -24,18 +30,37 @@ _TEMPERATURES = (0.5, 0.7, 0.9, 1.0)
 _MORE = 1.5
 """Length of a reply relative to the longest one before, up to which it may go on."""
 _SPARE = 200
+_REPAIRS, _CHECKS_S = 24, 40.0
+"""Most repairs of one line, and seconds that their checks may take."""
+_NOTHING_THERE = re.compile(
+    r"NotImplementedError|ModuleNotFoundError|ImportError|SyntaxError|IndentationError"
+    r"|has no attribute|command not found|No such file|todo!|unimplemented!|cannot find module",
+    re.IGNORECASE,
+)
+"""What a check prints where something is missing and nothing wrong."""
+_TO_WRITE = re.compile(
+    r"\b(?:add|implement|write|create|support|rename|refactor|replace|move|remove|complete|finish)\b",
+    re.IGNORECASE,
+)
 
 
 class Candidates:
-    """The replies that were written side by side and not tried yet."""
+    """The tries of one turn that wait for their turn."""
 
-    def __init__(self, services: Services, window: ContextWindow, retries: Retries) -> None:
+    def __init__(
+        self, services: Services, window: ContextWindow, retries: Retries, check: CheckRunner
+    ) -> None:
         self.services = services
         self._window = window
         self._retries = retries
+        self._check = check
         self._waiting: deque[Reply] = deque()
         self._position: Position | None = None
         """Where the prompt ends that they continue."""
+        self.repairs = 0
+        """Repairs of one line that were found, while they are tried; else 0."""
+        self._looked = False
+        """Whether repairs were looked for."""
         self._seeds = count(services.sampling.seed + 1000)
         self._longest = 0
         """Tokens of the longest reply so far."""
@@ -46,12 +71,37 @@ class Candidates:
 
     def next(self) -> Reply | None:
         """The next reply to try, or None when new ones are to be written."""
-        return self._waiting.popleft() if self._waiting else None
+        if self._waiting:
+            return self._waiting.popleft()
+        self.repairs = 0
+        return None
 
     @property
     def position(self) -> Position | None:
-        """Where the conversation continues with the next reply; None when there is none."""
-        return self._position if self._waiting else None
+        """Where the conversation goes on when the present try fails; None at the start."""
+        return self._position if self._waiting or self.repairs else None
+
+    # --- repairs of one line ----------------------------------------------------------------
+
+    async def find_repairs(self, task: str) -> None:
+        """Look for repairs of one line, once in a turn, where the task is to fix what is there."""
+        conversation, ran = self.services.conversation, self._check.last
+        if self._looked or not isinstance(conversation, WritesSideBySide) or ran is None:
+            return
+        self._looked = True
+        writes = "write" in (self._retries.allowed_tools() or ())
+        if not writes or _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task):
+            return
+        self._position = self._window.position()
+        most = min(_REPAIRS, int(_CHECKS_S / max(ran.duration_s, 0.1)))
+        found = await line_repairs(conversation, self._retries.free_files(), "write", most)
+        self._waiting.extend(found[:most])
+        self.repairs = len(self._waiting)
+        if found:
+            changes = counted(self.repairs, "likely change")
+            self.services.emit(Notice(text=f"Trying {changes} of one line first."))
+
+    # --- replies side by side ---------------------------------------------------------------
 
     def are_due(self) -> bool:
         """Whether the next replies are to be written side by side."""
@@ -88,7 +138,8 @@ class Candidates:
         while self._waiting:
             reply = self._waiting.popleft()
             reply.discarded = True
-            yield reply
+            if not self.repairs:
+                yield reply
 
     def _samplings(self) -> list[Sampling]:
         base = self.services.sampling

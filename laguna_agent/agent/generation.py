@@ -37,8 +37,17 @@ _WARMER = 0.35
 async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
-    if turn.candidates.are_due():
-        return await _next_candidate(services, window, turn)
+    if turn.kind == "fix":
+        await turn.candidates.find_repairs(turn.task)
+    reply = turn.candidates.next()
+    if reply is None and turn.candidates.are_due():
+        reply = await _write_side_by_side(services, window, turn)
+        if reply is None:
+            return None
+    if reply is not None:
+        await conversation.append_reply(reply)
+        turn.record(reply)
+        return reply
     options = make_options(services, window, turn)
     mark, compacted, repeats = conversation.mark(), False, 0
     while repeats <= RESAMPLES:
@@ -48,7 +57,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             if not reply.discarded:
                 turn.candidates.note(reply)
                 return reply
-            cut = not compacted and _cut_by_full_context(services, reply, options)
+            cut = not compacted and _cut_by_full_context(services, turn, reply, options)
         except ContextFullError:
             # A server counts by itself, and the estimate was too low.
             if compacted:
@@ -67,23 +76,19 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     return None
 
 
-async def _next_candidate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
-    """The next of the replies that are written side by side, or None when they bring nothing."""
-    reply = turn.candidates.next()
-    if reply is None:
+async def _write_side_by_side(
+    services: Services, window: ContextWindow, turn: Turn
+) -> Reply | None:
+    """Write several replies; returns the first one to try, or None when all only repeat."""
 
-        def show(event: ModelEvent) -> None:
-            turn.unfinished = _plus(turn.unfinished, event)
-            services.emit(event)
+    def show(event: ModelEvent) -> None:
+        turn.unfinished = _plus(turn.unfinished, event)
+        services.emit(event)
 
-        discarded = await turn.candidates.draw(make_options(services, window, turn), show)
-        turn.unfinished = Usage()
-        turn.record(*discarded)
-        reply = turn.candidates.next()
-    if reply is not None:
-        await services.conversation.append_reply(reply)
-        turn.record(reply)
-    return reply
+    discarded = await turn.candidates.draw(make_options(services, window, turn), show)
+    turn.unfinished = Usage()
+    turn.record(*discarded)
+    return turn.candidates.next()
 
 
 def _others(services: Services, options: GenerateOptions, reply: Reply) -> Sequence[str] | None:
@@ -125,7 +130,7 @@ async def _stream_reply(
             event.seed = options.sampling.seed
             event.temperature = options.sampling.temperature
             event.discarded = (
-                (may_be_cut and _cut_by_full_context(services, event, options))
+                (may_be_cut and _cut_by_full_context(services, turn, event, options))
                 or turn.loop_detector.is_repeat(event.tool_calls)
                 or turn.retries.is_repeat(event.tool_calls)
             )
@@ -153,7 +158,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
     room = reply_room(conversation.used, conversation.limit, window.reserve)
     return GenerateOptions(
         sampling=turn.retries.sampling(),
-        max_tokens=max(1, min(services.limits.reply_tokens, room)),
+        max_tokens=max(1, min(_reply_tokens(services, turn), room)),
         thinking=services.thinking,
         thinking_budget=services.pack.thinking_budget,
         tool_choice="required" if manifest.call_required else "auto",
@@ -174,11 +179,19 @@ def _narrow_schemas(services: Services) -> dict[str, dict[str, Any]]:
     return {McpTool.name: call_schema(described)} if described else {}
 
 
-def _cut_by_full_context(services: Services, reply: Reply, options: GenerateOptions) -> bool:
+def _reply_tokens(services: Services, turn: Turn) -> int:
+    """The longest reply that may be needed."""
+    longest = turn.retries.longest_reply()
+    return min(services.limits.reply_tokens, longest or services.limits.reply_tokens)
+
+
+def _cut_by_full_context(
+    services: Services, turn: Turn, reply: Reply, options: GenerateOptions
+) -> bool:
     """Whether a reply ended early because the context is nearly full."""
     if reply.finish_reason == "context_full":
         return True
-    return reply.finish_reason == "length" and options.max_tokens < services.limits.reply_tokens
+    return reply.finish_reason == "length" and options.max_tokens < _reply_tokens(services, turn)
 
 
 def _warmer(sampling: Sampling) -> Sampling:

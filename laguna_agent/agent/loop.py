@@ -219,7 +219,6 @@ class AgentLoop:
             await self._decide_on_check(turn, executor.calls)
             return
         if turn.candidates.position is not None:  # this one changed nothing
-            turn.retries.add_failure(executor.calls)
             await self._start_over(turn)
             return
         failed = await turn.check.run_examples(executor.results)
@@ -256,7 +255,8 @@ class AgentLoop:
         if ran.exit_code == 0:
             turn.end("done", turn.check.passed_summary(turn.changed))
             return
-        turn.retries.add_failure(calls)
+        if not turn.candidates.repairs:
+            turn.retries.add_failure(calls)
         if turn.retries.exhausted:
             error = f"`{ran.command}` still fails after {turn.retries.limit} tries"
             turn.end("failed", error=error)

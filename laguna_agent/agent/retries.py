@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
-from laguna_agent.agent.context.first_message import ShownContext
+from laguna_agent.agent.context.first_message import ShownContext, ShownFile
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.events import Notice, ToolCall
@@ -23,6 +23,8 @@ from laguna_agent.tools.files import read_state
 from laguna_agent.tools.read import mark_read
 
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
+_THOUGHT, _PER_TOKEN = 500, 3
+"""Tokens of a thought and a call around the text of a file, and characters of code per token."""
 WRITING = ("edit", "write")
 """Tools that write files."""
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
@@ -68,6 +70,17 @@ class Retries:
     def writes_only(self) -> bool:
         """Whether the model has all that it needs and may only write."""
         return self.allowed_tools() is not None
+
+    def free_files(self) -> list[ShownFile]:
+        """The files in the first message that may be changed."""
+        return [shown for shown in self.shown.files if not self.is_protected(shown.path)]
+
+    def longest_reply(self) -> int | None:
+        """Tokens that a reply may need where the model only writes: those of the longest file that
+        it has seen, twice, and a thought. One that goes on repeats itself without end."""
+        if not self.writes_only:
+            return None
+        return _THOUGHT + 2 * max(len(shown.text) for shown in self.shown.files) // _PER_TOKEN
 
     def is_protected(self, path: str) -> bool:
         """Whether the check protects a file, named as in the first message, from changes."""
@@ -120,11 +133,10 @@ class Retries:
             read_state.forget_all(services.tool_context)
             for shown in self.shown.files:
                 mark_read(services.tool_context, shown.path)
-        tries = counted(self.failures, "try", "tries")
         if position is not None:
             self._window.rewind_to(position)
-            services.emit(Notice(text=f"{tries} failed; here is another one."))
             return
+        tries = counted(self.failures, "try", "tries")
         self._window.rewind_to_turn_start()
         services.emit(Notice(text=f"{tries} failed; starting over from the task."))
         self._window.add_note(services.pack.text("again.md", tries=self.failures), "again")

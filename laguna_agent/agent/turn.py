@@ -60,6 +60,8 @@ class Turn:
     """Notes that asked the model to do something else."""
     outcome: TurnOutcome | None = None
     kind: TaskKind = "answer"
+    task: str = ""
+    """What the user wants."""
 
     @classmethod
     def create(
@@ -72,9 +74,16 @@ class Turn:
         check = CheckRunner(services, files, "" if plan else task, None if plan else state.check)
         retries = Retries(services, window, files, check)
         waiting, reminders = services.waiting, TurnReminders(services, check)
-        candidates = Candidates(services, window, retries)
+        candidates = Candidates(services, window, retries, check)
         return cls(
-            files, check, retries, candidates, reminders, waiting, waited_before=waiting.seconds
+            files,
+            check,
+            retries,
+            candidates,
+            reminders,
+            waiting,
+            waited_before=waiting.seconds,
+            task=task,
         )
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:

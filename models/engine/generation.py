@@ -124,7 +124,7 @@ class Generation:
             self.result = GenerationResult(
                 reason,
                 self._reply.kept_ids(),
-                len(self._reply.ids),
+                len(self._reply.ids) + sum(len(other.ids) for other in self.others),
                 self._reply.ended,
                 prepared,
                 len(self.prompt),

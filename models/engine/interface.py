@@ -49,6 +49,21 @@ class EngineModel:
     build: str
 
 
+@dataclass(frozen=True)
+class Vary:
+    """Variations of a text that follows the prompt: each takes another token where the model thinks
+    it likeliest, and goes on greedily for some lines."""
+
+    tokens: Annotated[Sequence[int], SkipValidation]
+    """The text."""
+    count: int
+    """Most variations."""
+    lines: int
+    """Line ends after which a variation is cut."""
+    skip: Sequence[tuple[int, int]] = ()
+    """Ranges of bytes in the text that stay as they are."""
+
+
 @dataclass
 class EngineRequest:
     """One generation, as callers ask for it and as it travels to the engine process.
@@ -82,6 +97,8 @@ class EngineRequest:
     others: Sequence[Sampling] = ()
     """How to sample further replies, written side by side with the first: reading the weights is
     shared. Where memory is short there are fewer of them."""
+    vary: Vary | None = None
+    """A text to write variations of."""
     task: Literal["generate", "score", "baseline", "examine"] = "generate"
     """`score` compares the last `resume` tokens with the model's choices; `baseline` times
     llama.cpp alone; `examine` reports the experts that the last `resume` tokens choose."""

@@ -48,6 +48,7 @@ from laguna_agent.models.engine.tuning_store import Tuning, fingerprint
 from laguna_agent.models.engine.tuning_store import layout as tuning_layout
 from laguna_agent.models.engine.tuning_store import load as load_tuning
 from laguna_agent.models.engine.tuning_store import store as store_tuning
+from laguna_agent.models.engine.variations import Variations
 from laguna_agent.models.gguf import read_header
 from laguna_agent.models.sizing.devices import query
 from laguna_agent.models.sizing.fit import (
@@ -137,7 +138,7 @@ class ModelRunner:
         self.cache.batch_sizer = self._batch_sizer()
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
-        self._apart: Examination | SideBySide | None = None
+        self._apart: Examination | SideBySide | Variations | None = None
         """What decodes in a context of its own."""
         self.load_s = time.perf_counter() - started
 
@@ -304,6 +305,10 @@ class ModelRunner:
                 return self._apart
         if request.snapshot:
             sinks.at_static = self._at_static
+        if request.vary is not None:
+            options = self._options_apart()
+            self._apart = Variations(self.model, self.cache, request, sinks, options)
+            return self._apart
         count = affordable(self.header, request, self.config.kv_type) if request.others else 1
         if count > 1:
             options = self._options_apart()

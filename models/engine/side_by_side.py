@@ -57,13 +57,9 @@ def affordable(header: GgufHeader, request: EngineRequest, kv_type: str) -> int:
 class SharedContext(Context):
     """A context of several sequences that begin alike."""
 
-    def share(self, state: bytearray, count: int) -> bool:
-        """Load a state that the first `count` sequences continue; False when llama.cpp refuses."""
-        if not self.load_state(state, window_only=False):
-            return False
-        for other in range(1, count):
-            lib.llama_memory_seq_cp(self._memory, SEQUENCE, other, -1, -1)
-        return True
+    def share(self, other: int, length: int) -> None:
+        """Let another sequence begin with `length` tokens of the first one."""
+        lib.llama_memory_seq_cp(self._memory, SEQUENCE, other, 0, length)
 
     def decode_rows(self, rows: Sequence[tuple[int, int, int]]) -> None:
         """Decode (token, position, sequence) each, with logits of every row."""
@@ -123,6 +119,29 @@ class _Reply:
         return accepted
 
 
+def shared(
+    model: Model, cache: Cache, options: ContextOptions, count: int, each: int
+) -> SharedContext:
+    """A context in which `count` sequences continue what the cache holds with up to `each` tokens;
+    the first one holds it already."""
+    room = len(cache.tokens) + count * each
+    original = int(model.number("rope.scaling.original_context_length") or 0)
+    if options.context > original:
+        room = max(room, original + 1)  # or some models would scale positions otherwise
+    options = replace(
+        options,
+        context=(room + _PADDING - 1) // _PADDING * _PADDING,
+        batch=max(_ROWS, count),
+        micro_batch=max(_ROWS, count),
+        sequences=count + 1,  # llama.cpp never frees the window that they share
+    )
+    context = SharedContext(model, options)
+    if not context.load_state(cache.context.save_state(window_only=False), window_only=False):
+        context.close()
+        raise ModelError("llama.cpp refused to copy the state of the prompt")
+    return context
+
+
 class SideBySide(Generation):
     """The first reply is sampled and reported as any other, those of `request.others` at the end.
 
@@ -151,16 +170,21 @@ class SideBySide(Generation):
         try:
             for reply in replies:
                 reply.feed = [reply.take(cache.context, -1)]
+            context = self.context = shared(
+                self._model, cache, self._options, self._count, self._request.max_tokens + _ROWS
+            )
+            for reply in replies[1:]:
+                context.share(reply.sequence, reply.length)
             self._show(replies[0], 0)
-            context = self._shared(len(replies))
             while writing := [reply for reply in replies if reply.reason is None]:
                 yield
                 if self.cancelled:
                     raise CancelledError
                 self._step(context, writing)
         finally:
-            for reply in replies[1:]:
-                reply.sampler.close()
+            for reply in replies:
+                if reply.sampler is not self._sampler:
+                    reply.sampler.close()
             if self.context is not None:
                 self.context.close()
                 self.context = None
@@ -182,25 +206,6 @@ class SideBySide(Generation):
             tokens = ReplyTokens(model, request) if index else self._reply
             found.append(_Reply(index, sampler, drafter, tokens, len(self._tokens)))
         return found
-
-    def _shared(self, count: int) -> SharedContext:
-        """A context in which all replies continue the prompt."""
-        room = len(self._tokens) + count * (self._request.max_tokens + _ROWS)
-        original = int(self._model.number("rope.scaling.original_context_length") or 0)
-        if self._options.context > original:
-            room = max(room, original + 1)  # or some models would scale positions otherwise
-        rows = max(_ROWS, count)
-        options = replace(
-            self._options,
-            context=(room + _PADDING - 1) // _PADDING * _PADDING,
-            batch=rows,
-            micro_batch=rows,
-            sequences=count + 1,  # llama.cpp never frees the window that they share
-        )
-        self.context = context = SharedContext(self._model, options)
-        if not context.share(self._cache.context.save_state(window_only=False), count):
-            raise ModelError("llama.cpp refused to copy the state of the prompt")
-        return context
 
     def _step(self, context: SharedContext, writing: Sequence[_Reply]) -> None:
         """Decode the next tokens of all replies that are not at their end."""
@@ -225,7 +230,7 @@ class SideBySide(Generation):
                 reply.drafter.record_draft(accepted, a_row * (drafted + 1))
             elif reply.drafter is not None:
                 reply.drafter.record_single(a_row)
-            if reply.sequence == 0:
+            if reply.tokens is self._reply:
                 self._show(reply, before)
 
     def _draft(self, reply: _Reply) -> array[int]:
