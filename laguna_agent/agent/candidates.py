@@ -1,10 +1,10 @@
 """Tries at a task that its check decides between, beyond the one reply that a model gives.
 
-First, where code is to be fixed, repairs of one line (`line_repairs`), which cost a few tokens each.
-Then, when the model's own first try has failed too, several replies at a time: a local engine writes
-four in about the time of two, since it reads the weights once for all of them. All continue one
-prompt; the loop tries one after the other, with the files as they were before each, until one passes
-the check.
+First, where code is to be fixed, repairs of one line (`line_repairs`), which cost a few tokens
+each. Then, when the model's own first try has failed too, several replies at a time: a local engine
+writes four in about the time of two, since it reads the weights once for all of them. All continue
+one prompt; the loop tries one after the other, with the files as they were before each, until one
+passes the check.
 """
 
 from __future__ import annotations

@@ -39,15 +39,15 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     conversation = services.conversation
     if turn.kind == "fix":
         await turn.candidates.find_repairs(turn.task)
-    reply = turn.candidates.next()
-    if reply is None and turn.candidates.are_due():
-        reply = await _write_side_by_side(services, window, turn)
-        if reply is None:
+    written = turn.candidates.next()
+    if written is None and turn.candidates.are_due():
+        written = await _write_side_by_side(services, window, turn)
+        if written is None:
             return None
-    if reply is not None:
-        await conversation.append_reply(reply)
-        turn.record(reply)
-        return reply
+    if written is not None:
+        await conversation.append_reply(written)
+        turn.record(written)
+        return written
     options = make_options(services, window, turn)
     mark, compacted, repeats = conversation.mark(), False, 0
     while repeats <= RESAMPLES:

@@ -17,7 +17,7 @@ from laguna_agent.agent.retries import CODE
 from laguna_agent.events import Reply, ToolCall
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import WritesSideBySide
-from laguna_agent.tools.code.languages import language_of, parse, syntax_problem
+from laguna_agent.tools.code.languages import language_of, parse, strict_problem
 
 _LINES = 2
 """Lines that a repair may write; the second one shows where the text goes on."""
@@ -41,12 +41,12 @@ async def line_repairs(
             opening, file.text, count=most, lines=_LINES, skip=list(_prose(file))
         )
         texts = dict.fromkeys(spliced(file.text, variation) for variation in variations)
-        fine = syntax_problem(file.path, file.text) is None
+        fine = strict_problem(file.path, file.text) is None
         found.append(
             [
                 _reply(tool, file, text)
                 for text in texts
-                if text != file.text and not (fine and syntax_problem(file.path, text))
+                if text != file.text and not (fine and strict_problem(file.path, text))
             ]
         )
     longest = max(map(len, found))
