@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel
 
 from laguna_agent.encodable import encodable
-from laguna_agent.events import ModelEvent, Reply
+from laguna_agent.events import ModelEvent, Reply, Usage
 
 if TYPE_CHECKING:
     from laguna_agent.models.routing import Routing
@@ -176,6 +176,24 @@ class Conversation(Protocol):
         """Release the engine."""
 
 
+@dataclass(frozen=True)
+class Variation:
+    """Which variations of a text to write: each takes another token at one place, where the model
+    thinks it likely, and goes on greedily."""
+
+    opening: str
+    """What the reply says before the text."""
+    text: str
+    first: int
+    """Likelier ones that are left out."""
+    count: int
+    """Most variations."""
+    lines: int
+    """Line ends after which each is cut."""
+    skip: Sequence[tuple[int, int]] = ()
+    """Ranges of bytes that stay as they are."""
+
+
 @runtime_checkable
 class WritesSideBySide(Protocol):
     """A conversation that can write several replies at a time."""
@@ -191,10 +209,7 @@ class WritesSideBySide(Protocol):
         """
 
     async def variations(
-        self, opening: str, text: str, *, count: int, lines: int, skip: Sequence[tuple[int, int]]
-    ) -> list[str]:
-        """Variations of a text that follows the opening of a reply, the likeliest first, at most
-        `count`: each takes another token at one place, goes on greedily and is cut after `lines`
-        line ends. `skip` are ranges of bytes that stay as they are. Nothing of it becomes part of
-        the prompt.
-        """
+        self, variation: Variation, on_event: Callable[[ModelEvent], None]
+    ) -> tuple[list[str], Usage]:
+        """Variations of a text, the likeliest first, each up to where it is cut. Nothing of it
+        becomes part of the prompt. `on_event` gets the progress of reading."""

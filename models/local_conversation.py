@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from laguna_agent.models.conversation import (
     ModelInfo,
     Sampling,
     ToolSpec,
+    Variation,
 )
 from laguna_agent.models.engine.interface import Engine, EngineRequest, Finished, Tokens, Vary
 
@@ -268,24 +269,26 @@ class LocalConversation:
         )
 
     async def variations(
-        self, opening: str, text: str, *, count: int, lines: int, skip: Sequence[tuple[int, int]]
-    ) -> list[str]:
+        self, variation: Variation, on_event: Callable[[ModelEvent], None]
+    ) -> tuple[list[str], Usage]:
         """See WritesSideBySide."""
         prompt = await self._prompt(GenerateOptions())
-        prompt += await self._engine.tokenize([Segment(opening)])
-        tokens = await self._engine.tokenize([Segment(text)])
+        prompt += await self._engine.tokenize([Segment(variation.opening)])
+        tokens = await self._engine.tokenize([Segment(variation.text)])
         if len(prompt) + len(tokens) > self.limit:
             raise ContextFullError(len(prompt), len(tokens), self.limit)
-        vary = Vary(tokens, count, lines, skip)
-        request = EngineRequest(
-            prompt, Sampling(temperature=0), 0, vary=vary, session=self._session
-        )
+        vary = Vary(tokens, variation.first, variation.count, variation.lines, variation.skip)
+        greedy = Sampling(temperature=0)
+        request = EngineRequest(prompt, greedy, 0, vary=vary, session=self._session)
         found: list[str] = []
+        usage = Usage()
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    found = [written.text for written in event.others]
-        return found
+                    found, usage = [written.text for written in event.others], event.usage
+                elif not isinstance(event, Tokens):
+                    on_event(event)
+        return found, usage
 
     async def _prompt(self, options: GenerateOptions) -> list[int]:
         """The tokens with the opening of a reply. Raises ContextFullError."""

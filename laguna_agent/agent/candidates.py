@@ -22,7 +22,6 @@ from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.events import ModelEvent, Notice, Reply
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
-from laguna_agent.plurals import counted
 
 TOGETHER = 4
 """Replies that are written side by side."""
@@ -30,8 +29,11 @@ _TEMPERATURES = (0.5, 0.7, 0.9, 1.0)
 _MORE = 1.5
 """Length of a reply relative to the longest one before, up to which it may go on."""
 _SPARE = 200
-_REPAIRS, _CHECKS_S = 24, 40.0
-"""Most repairs of one line, and seconds that their checks may take."""
+_REPAIRS = ((0, 4), (4, 20))
+"""Repairs of one line that are found at a time: the first, and how many. It is mostly the first or
+none of the first twenty."""
+_CHECKS_S = 40.0
+"""Seconds that their checks may take."""
 _NOTHING_THERE = re.compile(
     r"NotImplementedError|ModuleNotFoundError|ImportError|SyntaxError|IndentationError"
     r"|has no attribute|command not found|No such file|todo!|unimplemented!|cannot find module",
@@ -59,8 +61,7 @@ class Candidates:
         """Where the prompt ends that they continue."""
         self.repairs = 0
         """Repairs of one line that were found, while they are tried; else 0."""
-        self._looked = False
-        """Whether repairs were looked for."""
+        self._repairs_left = deque(_REPAIRS)
         self._seeds = count(services.sampling.seed + 1000)
         self._longest = 0
         """Tokens of the longest reply so far."""
@@ -83,23 +84,27 @@ class Candidates:
 
     # --- repairs of one line ----------------------------------------------------------------
 
-    async def find_repairs(self, task: str) -> None:
-        """Look for repairs of one line, once in a turn, where the task is to fix what is there."""
+    async def find_repairs(self, task: str, on_event: Callable[[ModelEvent], None]) -> None:
+        """Look for repairs of one line where the task is to fix what is there: a few, and when they
+        fail, more."""
         conversation, ran = self.services.conversation, self._check.last
-        if self._looked or not isinstance(conversation, WritesSideBySide) or ran is None:
+        if self._waiting or self._retries.failures or ran is None:
             return
-        self._looked = True
+        if not self._repairs_left or not isinstance(conversation, WritesSideBySide):
+            return
+        first, most = self._repairs_left.popleft()
         writes = "write" in (self._retries.allowed_tools() or ())
         if not writes or _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task):
+            self._repairs_left.clear()
             return
-        self._position = self._window.position()
-        most = min(_REPAIRS, int(_CHECKS_S / max(ran.duration_s, 0.1)))
-        found = await line_repairs(conversation, self._retries.free_files(), "write", most)
-        self._waiting.extend(found[:most])
-        self.repairs = len(self._waiting)
-        if found:
-            changes = counted(self.repairs, "likely change")
-            self.services.emit(Notice(text=f"Trying {changes} of one line first."))
+        if first == 0:
+            self.services.emit(Notice(text="Trying likely changes of one line first."))
+            self._position = self._window.position()
+        most = min(most, int(_CHECKS_S / max(ran.duration_s, 0.1)))
+        files = self._retries.free_files()
+        found = await line_repairs(conversation, files, "write", (first, most), on_event)
+        self._waiting.extend(found)
+        self.repairs += len(found)
 
     # --- replies side by side ---------------------------------------------------------------
 

@@ -38,7 +38,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
     if turn.kind == "fix":
-        await turn.candidates.find_repairs(turn.task)
+        await turn.candidates.find_repairs(turn.task, services.emit)
     written = turn.candidates.next()
     if written is None and turn.candidates.are_due():
         written = await _write_side_by_side(services, window, turn)

@@ -8,15 +8,15 @@ and the check tells whether it is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tree_sitter import Node
 
 from laguna_agent.agent.context.first_message import ShownFile, fenced
 from laguna_agent.agent.retries import CODE
-from laguna_agent.events import Reply, ToolCall
+from laguna_agent.events import ModelEvent, Reply, ToolCall, Usage
 from laguna_agent.models.chat.parsing import new_call_id
-from laguna_agent.models.conversation import WritesSideBySide
+from laguna_agent.models.conversation import Variation, WritesSideBySide
 from laguna_agent.tools.code.languages import language_of, parse, strict_problem
 
 _LINES = 2
@@ -26,21 +26,26 @@ _LARGEST = 12_000
 
 
 async def line_repairs(
-    conversation: WritesSideBySide, files: Sequence[ShownFile], tool: str, most: int
+    conversation: WritesSideBySide,
+    files: Sequence[ShownFile],
+    tool: str,
+    wanted: tuple[int, int],
+    on_event: Callable[[ModelEvent], None],
 ) -> list[Reply]:
-    """Replies that change one line of one of these files through `tool`, the likeliest first; at
-    most `most` for each file."""
+    """Replies that change one line of one of these files through `tool`, the likeliest first.
+    `wanted` is how many likelier ones of each file were tried, and how many more to find."""
     code = [file for file in files if file.path.endswith(CODE)]
     if not code or sum(len(file.text) for file in code) > _LARGEST:
         return []
-    found = []
+    total = Usage()
+    found: list[list[Reply]] = []
     for file in code:
         fence = fenced(file.text, file.path)
         opening = f"{file.path}, corrected:\n{fence[: fence.index(chr(10)) + 1]}"
-        variations = await conversation.variations(
-            opening, file.text, count=most, lines=_LINES, skip=list(_prose(file))
-        )
-        texts = dict.fromkeys(spliced(file.text, variation) for variation in variations)
+        variation = Variation(opening, file.text, *wanted, _LINES, list(_prose(file)))
+        variations, usage = await conversation.variations(variation, on_event)
+        total = total.plus(usage)
+        texts = dict.fromkeys(spliced(file.text, text) for text in variations)
         fine = strict_problem(file.path, file.text) is None
         found.append(
             [
@@ -50,7 +55,10 @@ async def line_repairs(
             ]
         )
     longest = max(map(len, found))
-    return [replies[n] for n in range(longest) for replies in found if n < len(replies)]
+    replies = [some[n] for n in range(longest) for some in found if n < len(some)]
+    for reply in replies[:1]:
+        reply.usage = total
+    return replies
 
 
 def spliced(text: str, variation: str) -> str:

@@ -56,6 +56,8 @@ class Vary:
 
     tokens: Annotated[Sequence[int], SkipValidation]
     """The text."""
+    first: int
+    """Likelier variations that are left out."""
     count: int
     """Most variations."""
     lines: int

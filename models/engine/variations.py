@@ -79,7 +79,7 @@ class Variations(Generation):
         context = self.context = shared(self._model, self._cache, self._options, count + 1, each)
         try:
             places = yield from self._read(context)
-            chosen = sorted(places)[: vary.count]
+            chosen = sorted(places)[vary.first : vary.first + vary.count]
             done = yield from self._write(context, chosen)
         finally:
             context.close()
