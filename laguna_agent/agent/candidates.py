@@ -88,23 +88,23 @@ class Candidates:
         """Look for repairs of one line where the task is to fix what is there: a few, and when they
         fail, more."""
         conversation, ran = self.services.conversation, self._check.last
-        if self._waiting or self._retries.failures or ran is None:
+        if self._waiting or not self._repairs_left or self._retries.failures or ran is None:
             return
-        if not self._repairs_left or not isinstance(conversation, WritesSideBySide):
-            return
-        first, most = self._repairs_left.popleft()
         writes = "write" in (self._retries.allowed_tools() or ())
-        if not writes or _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task):
+        missing = _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task)
+        if not writes or missing or not isinstance(conversation, WritesSideBySide):
             self._repairs_left.clear()
             return
-        if first == 0:
-            self.services.emit(Notice(text="Trying likely changes of one line first."))
-            self._position = self._window.position()
-        most = min(most, int(_CHECKS_S / max(ran.duration_s, 0.1)))
-        files = self._retries.free_files()
-        found = await line_repairs(conversation, files, "write", (first, most), on_event)
-        self._waiting.extend(found)
-        self.repairs += len(found)
+        self._position = self._position or self._window.position()
+        files, affordable = self._retries.free_files(), int(_CHECKS_S / max(ran.duration_s, 0.1))
+        while self._repairs_left and not self._waiting:
+            first, most = self._repairs_left.popleft()
+            most = min(most, affordable)
+            if not first and most:
+                self.services.emit(Notice(text="Trying likely changes of one line first."))
+            found = await line_repairs(conversation, files, "write", (first, most), on_event)
+            self._waiting.extend(found)
+            self.repairs += len(found)
 
     # --- replies side by side ---------------------------------------------------------------
 

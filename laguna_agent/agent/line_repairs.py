@@ -35,7 +35,7 @@ async def line_repairs(
     """Replies that change one line of one of these files through `tool`, the likeliest first.
     `wanted` is how many likelier ones of each file were tried, and how many more to find."""
     code = [file for file in files if file.path.endswith(CODE)]
-    if not code or sum(len(file.text) for file in code) > _LARGEST:
+    if not wanted[1] or not code or sum(len(file.text) for file in code) > _LARGEST:
         return []
     total = Usage()
     found: list[list[Reply]] = []

@@ -95,6 +95,8 @@ class Variations(Generation):
     def _read(self, context: SharedContext) -> Generator[None, None, list[_Place]]:
         """Read the text in the first sequence; returns all places with other tokens."""
         tokens, start = self._vary.tokens, len(self._tokens)
+        if not tokens:
+            return []
         end, places = 0, self._others(self._cache.context, -1, 0, 0)
         for at in range(0, len(tokens), _BATCH):
             some = tokens[at : at + _BATCH]

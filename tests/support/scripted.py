@@ -152,16 +152,17 @@ async def open_scripted(
     limit: int = 32_768,
     flags: dict[str, Any] | None = None,
     approver: Approver | None = None,
+    conversation: Callable[..., ScriptedConversation] | None = None,
     **settings: Any,
 ) -> tuple[Session, ScriptedConversation]:
     """A real session in `workspace` whose model is a script. The caller closes it.
 
-    `directories` hold packs that override the built-in ones."""
-    conversation = ScriptedConversation(script, limit=limit)
+    `directories` hold packs that override the built-in ones; `conversation` makes the model."""
+    model = (conversation or ScriptedConversation)(script, limit=limit)
 
     async def load(config: Any, **_: Any) -> LoadedModel:
         loaded = load_pack(pack, model_name="scripted", directories=directories)
-        return LoadedModel(conversation, conversation.info, loaded)
+        return LoadedModel(model, model.info, loaded)
 
     made = Settings(
         cwd=workspace,
@@ -170,7 +171,7 @@ async def open_scripted(
         **settings,
     )
     session = await open_watched(made, approver=approver, load=load)
-    return session, conversation
+    return session, model
 
 
 async def run_scripted(

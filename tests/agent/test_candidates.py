@@ -1,0 +1,267 @@
+"""Tries beyond a model's one reply: repairs of one line, and replies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laguna_agent.agent import candidates
+from laguna_agent.agent.line_repairs import spliced
+from laguna_agent.events import CheckRan, ModelEvent, Reply, SystemNote, Usage
+from laguna_agent.models.conversation import GenerateOptions, Sampling, Variation
+from support.scripted import ScriptedConversation, call, end_of, results_of, take
+
+Opened = Callable[..., Any]
+WRONG = '"""Sums."""\n\n\ndef add(a, b):\n    # add them\n    return a - b\n'
+RIGHT = WRONG.replace("a - b", "a + b")
+TEST = "from calc import add\n\nassert add(2, 2) == 4, add(2, 2)\n"
+TASK = "Fix calc.py so that `python3 test_calc.py` passes."
+
+
+class Writer(ScriptedConversation):
+    """A scripted model that also writes variations and several replies at a time."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.varied: list[str] = []
+        """What it makes of any text, the likeliest first."""
+        self.variations_asked: list[Variation] = []
+        self.rounds: list[list[Reply]] = []
+        self.samplings: list[list[Sampling]] = []
+        self.prompts: list[int] = []
+
+    async def variations(
+        self, variation: Variation, on_event: Callable[[ModelEvent], None]
+    ) -> tuple[list[str], Usage]:
+        self.variations_asked.append(variation)
+        some = self.varied[variation.first : variation.first + variation.count]
+        return some, Usage(completion_tokens=10 * len(some))
+
+    async def candidates(
+        self, options: GenerateOptions, samplings: Sequence[Sampling]
+    ) -> AsyncGenerator[ModelEvent, None]:
+        self.samplings.append(list(samplings))
+        self.prompts.append(len(self.entries))
+        replies = self.rounds[min(len(self.samplings), len(self.rounds)) - 1]
+        for reply in replies:
+            copy = reply.model_copy(deep=True)
+            copy.usage = Usage(completion_tokens=20)
+            yield copy
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "calc.py").write_text(WRONG)
+    (root / "test_calc.py").write_text(TEST)
+    return root
+
+
+def written(expression: str, path: str = "calc.py") -> Reply:
+    return call("write", path=path, content=WRONG.replace("a - b", expression))
+
+
+def replies_of(events: list[Any]) -> list[Reply]:
+    return [event for event in events if isinstance(event, Reply)]
+
+
+def repaired(*expressions: str) -> list[str]:
+    """Variations of the line with the mistake, cut after it."""
+    before = WRONG[: WRONG.index("    return")]
+    return [f"{before}    return {expression}\n" for expression in expressions]
+
+
+async def opened_writer(
+    opened: Opened, script: list[Reply], varied: Sequence[str] = (), *rounds: list[Reply]
+) -> tuple[Any, Writer]:
+    session, conversation = await opened(script, pack="small", conversation=Writer)
+    assert isinstance(conversation, Writer)
+    conversation.varied, conversation.rounds = list(varied), list(rounds)
+    return session, conversation
+
+
+# --- repairs of one line ------------------------------------------------------------------------
+
+
+async def test_a_likely_change_of_one_line_is_tried_before_the_model_writes(
+    opened: Opened, workspace: Path
+) -> None:
+    session, conversation = await opened_writer(
+        opened, [call("done", summary="")], repaired("a * a - b", "a + b", "b")
+    )
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    assert (workspace / "calc.py").read_text() == RIGHT
+    assert conversation.played == 0
+    assert len(results_of(events)) == 2, "the third one is not needed"
+    assert end_of(events).usage.completion_tokens == 30
+    assert "Line 6 of calc.py" in replies_of(events)[-1].text
+    entries = [e for e in conversation.entries if isinstance(e, Reply)]
+    assert len(entries) == 1, "what failed is not in the prompt"
+
+
+async def test_the_model_writes_when_no_change_of_one_line_passes(
+    opened: Opened, workspace: Path
+) -> None:
+    session, conversation = await opened_writer(
+        opened, [written("b + a")], repaired(*(f"a - {n}" for n in range(30)))
+    )
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    assert [(v.first, v.count) for v in conversation.variations_asked] == [(0, 4), (4, 20)]
+    assert len([e for e in events if isinstance(e, CheckRan)]) == 1 + 24 + 1
+    assert conversation.played == 1
+    assert not [e for e in conversation.entries if "failed" in getattr(e, "content", "")]
+    assert conversation.options[0].sampling.temperature == 0, "its own first try is its best"
+    assert (workspace / "calc.py").read_text() == WRONG.replace("a - b", "b + a")
+
+
+async def test_tests_and_comments_stay_as_they_are(opened: Opened, workspace: Path) -> None:
+    session, conversation = await opened_writer(opened, [written("a + b")])
+    await take(session, TASK)
+    assert [variation.text for variation in conversation.variations_asked] == [WRONG] * 2
+    data = WRONG.encode()
+    skipped = [data[start:end] for start, end in conversation.variations_asked[0].skip]
+    assert sorted(skipped) == [b'"""Sums."""', b"# add them"]
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        ("Add mean(values) to calc.py so that `python3 test_calc.py` passes.", WRONG),
+        (TASK, "def add(a, b):\n    raise NotImplementedError\n"),
+        (TASK, "def sub(a, b):\n    return a - b\n"),
+        ("What is wrong in calc.py?", WRONG),
+    ],
+)
+async def test_where_something_is_missing_no_line_is_repaired(
+    opened: Opened, workspace: Path, task: str, code: str
+) -> None:
+    (workspace / "calc.py").write_text(code)
+    session, conversation = await opened_writer(
+        opened, [call("write", path="calc.py", content=RIGHT), call("done", summary="so")]
+    )
+    await take(session, task)
+    assert not conversation.variations_asked
+
+
+async def test_what_does_not_parse_or_changes_nothing_is_not_tried(
+    opened: Opened, workspace: Path
+) -> None:
+    varied = [*repaired("a +* b", "a - b", "(a + b"), *repaired("a + b")]
+    session, _ = await opened_writer(opened, [written("0")], varied)
+    events = await take(session, TASK)
+    assert len(results_of(events)) == 1
+    assert end_of(events).status == "done"
+
+
+async def test_a_slow_check_is_not_run_for_every_change(
+    opened: Opened, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_CHECKS_S", 0.0)
+    session, conversation = await opened_writer(opened, [written("a + b")], repaired("a + b"))
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    assert conversation.played == 1
+
+
+async def test_without_a_check_nothing_is_tried(opened: Opened, workspace: Path) -> None:
+    script = [written("a + b"), call("done", summary="fixed")]
+    session, conversation = await opened_writer(opened, script, repaired("a + b"))
+    await take(session, "add in calc.py gives a wrong sum. Fix it.")
+    assert not conversation.variations_asked
+
+
+LINES = "one\ntwo\nthree\nfour\nfive\n"
+
+
+@pytest.mark.parametrize(
+    ("variation", "result"),
+    [
+        ("one\nTWO\nthree\n", "one\nTWO\nthree\nfour\nfive\n"),  # replaced
+        ("one\nnew\ntwo\n", "one\nnew\ntwo\nthree\nfour\nfive\n"),  # added
+        ("one\nthree\nfour\n", "one\nthree\nfour\nfive\n"),  # left out
+        ("one\nTWO\nfour\n", "one\nTWO\nfour\nfive\n"),  # two lines become one
+        ("one\nTWO\nelse\n", "one\nTWO\nthree\nfour\nfive\n"),  # never back: only this line
+        ("one\nTWO\nthr", "one\nTWO\nthree\nfour\nfive\n"),  # cut within a line
+        ("one\ntwo\nthree\nfour\nFIVE", "one\ntwo\nthree\nfour\nfive\n"),  # its line is not whole
+        ("one\ntwo\nthree\nfour\nfive\n", LINES),
+        ("", LINES),
+        ("ONE", "ONE"),
+    ],
+)
+def test_a_variation_stands_for_the_lines_that_it_replaces(variation: str, result: str) -> None:
+    if variation == "ONE":
+        assert spliced("one", variation) == result
+        return
+    assert spliced(LINES, variation) == result
+
+
+# --- replies side by side -----------------------------------------------------------------------
+
+
+async def test_after_a_failure_several_replies_are_written_and_tried_in_turn(
+    opened: Opened, workspace: Path
+) -> None:
+    four = [written("a"), written("b"), written("a + b"), written("0")]
+    session, conversation = await opened_writer(opened, [written("a * b - 1")], (), four)
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    assert (workspace / "calc.py").read_text() == RIGHT
+    assert conversation.played == 1
+    assert len({sampling.seed for sampling in conversation.samplings[0]}) == 4
+    replies = replies_of(events)
+    assert [reply.discarded for reply in replies] == [False] * 4 + [True], "the last: not tried"
+    assert end_of(events).usage.completion_tokens == 10 + 4 * 20
+    notes = [event for event in events if isinstance(event, SystemNote)]
+    assert [note.reason for note in notes] == ["again"], "one prompt serves all four"
+    tries = [e for e in conversation.entries if isinstance(e, Reply)]
+    assert len(tries) == 1
+
+
+async def test_what_was_tried_or_is_no_call_is_discarded(opened: Opened, workspace: Path) -> None:
+    first, same = written("a * b - 1"), written("b")
+    cut = written("1")
+    cut.finish_reason = "length"
+    four = [first, same, same, Reply(text="I give up.")]
+    session, conversation = await opened_writer(
+        opened, [first], (), four, [cut, written("a + b"), same, first]
+    )
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    tried = [reply.tool_calls[0] for reply in replies_of(events) if not reply.discarded]
+    assert len(tried) == 3
+    assert len(conversation.samplings) == 2
+
+
+async def test_replies_that_bring_nothing_new_end_the_turn(opened: Opened, workspace: Path) -> None:
+    first = written("a * b - 1")
+    session, conversation = await opened_writer(opened, [first], (), [first] * 4)
+    events = await take(session, TASK)
+    end = end_of(events)
+    assert end.status == "failed"
+    assert len(conversation.samplings) == 4, "not as often as there might be tries"
+    assert (workspace / "calc.py").read_text() != RIGHT
+
+
+async def test_a_reply_that_changes_nothing_gives_way_to_the_next(
+    opened: Opened, workspace: Path
+) -> None:
+    four = [written("a - 0", "test_calc.py"), written("a + b")]
+    session, _ = await opened_writer(opened, [written("a * b - 1")], (), four)
+    events = await take(session, TASK)
+    assert end_of(events).status == "done"
+    assert (workspace / "test_calc.py").read_text() == TEST
+
+
+async def test_a_conversation_goes_on_after_several_tries(opened: Opened, workspace: Path) -> None:
+    four = [written("a"), written("a + b")]
+    script = [written("b"), call("done", summary="I added.")]
+    session, conversation = await opened_writer(opened, script, (), four)
+    await take(session, TASK)
+    assert end_of(await take(session, "What did you do?")).status == "done"
+    assert len([e for e in conversation.entries if isinstance(e, Reply)]) == 2
