@@ -2,6 +2,9 @@
 
 Replies are kept as the ids they were sampled as and never rendered again; everything else is
 rendered by the chat format, tokenised once, and appended.
+
+Longer than most modules: whatever appends to the tokens, writes behind them and goes back in them
+must agree on where a reply begins and ends.
 """
 
 from __future__ import annotations

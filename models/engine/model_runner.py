@@ -1,4 +1,7 @@
-"""A loaded model in the engine process: how it is laid out, tuned, run, and its state saved."""
+"""A loaded model in the engine process: how it is laid out, tuned, run, and its state saved.
+
+Longer than most modules: loading, measuring and requests change the same model and context.
+"""
 
 from __future__ import annotations
 
