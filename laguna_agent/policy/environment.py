@@ -79,8 +79,8 @@ QUIET: Mapping[str, str] = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "NPM_CONFIG_UPDATE_NOTIFIER": "false",
     "PYTHONUNBUFFERED": "1",
-    # Python takes compiled code for current by the second and the size: code that changes twice in a
-    # second, as between two checks, would not be seen.
+    # By second and size Python tells whether compiled code is current: of code that changes twice
+    # in a second, as between two checks, the second change would not be seen.
     "PYTHONDONTWRITEBYTECODE": "1",
     "HISTFILE": "/dev/null",
 }
