@@ -17,7 +17,9 @@ from itertools import count
 
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
+from laguna_agent.agent.context.first_message import ShownFile
 from laguna_agent.agent.line_repairs import line_repairs
+from laguna_agent.agent.possible_calls import text_as_seen
 from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.events import ModelEvent, Notice, Reply
@@ -32,6 +34,8 @@ _SPARE = 200
 _REPAIRS = ((0, 4), (4, 20))
 """Repairs of one line that are found at a time: the first, and how many. It is mostly the first or
 none of the first twenty."""
+_LIKELIEST = 3
+"""Likeliest changes among which the first that parses is taken where there is no check."""
 _CHECKS_S = 40.0
 """Seconds that their checks may take."""
 _NOTHING_THERE = re.compile(
@@ -44,6 +48,19 @@ _TO_WRITE = re.compile(
     r"\b(?:add|implement|write|create|support|rename|refactor|replace|move|remove|complete|finish)\b",
     re.IGNORECASE,
 )
+
+
+def unchanged_file(services: Services, reply: Reply) -> str | None:
+    """The path of the code that a reply writes just as the model has seen it, or None."""
+    small = services.pack.manifest.check_after_change
+    if not small or len(reply.tool_calls) != 1 or reply.tool_calls[0].name != "write":
+        return None
+    path, content = (reply.tool_calls[0].arguments.get(name) for name in ("path", "content"))
+    if not isinstance(path, str) or not isinstance(content, str):
+        return None
+    known = text_as_seen(services.tool_context, path)
+    same = known is not None and known.rstrip() == content.rstrip()
+    return path if same else None
 
 
 class Candidates:
@@ -62,6 +79,12 @@ class Candidates:
         self.repairs = 0
         """Repairs of one line that were found, while they are tried; else 0."""
         self._repairs_left = deque(_REPAIRS)
+        self.for_examples = False
+        """Whether an example in documentation failed, and there is no check."""
+        self._drawn = False
+        """Whether replies were written side by side."""
+        self._corrected: set[str] = set()
+        """Files that the model wrote as they are, and that were changed in its place."""
         self._seeds = count(services.sampling.seed + 1000)
         self._longest = 0
         """Tokens of the longest reply so far."""
@@ -106,12 +129,31 @@ class Candidates:
             self._waiting.extend(found)
             self.repairs += len(found)
 
+    async def instead_of(
+        self, reply: Reply, on_event: Callable[[ModelEvent], None]
+    ) -> Reply | None:
+        """The likeliest change of one line in the place of a reply that writes a file as it is:
+        the model wants to correct it and copies the mistake. Once for each file of a turn."""
+        conversation, path = self.services.conversation, unchanged_file(self.services, reply)
+        if path is None or path in self._corrected or self._check.last is not None:
+            return None
+        if not isinstance(conversation, WritesSideBySide):
+            return None
+        self._corrected.add(path)
+        text = str(reply.tool_calls[0].arguments["content"])
+        wanted = (0, _LIKELIEST)
+        found = await line_repairs(conversation, [ShownFile(path, text)], "write", wanted, on_event)
+        return found[0] if found else None
+
     # --- replies side by side ---------------------------------------------------------------
 
     def are_due(self) -> bool:
-        """Whether the next replies are to be written side by side."""
-        side_by_side = isinstance(self.services.conversation, WritesSideBySide)
-        return side_by_side and self._retries.failures > 0 and self._retries.writes_only
+        """Whether the next replies are to be written side by side: after a failure, where a check
+        tells which of them is right, and once where examples do."""
+        if not isinstance(self.services.conversation, WritesSideBySide):
+            return False
+        examples = self.for_examples and not self._drawn
+        return self._retries.failures > 0 and (self._retries.writes_only or examples)
 
     async def draw(
         self, options: GenerateOptions, on_event: Callable[[ModelEvent], None]
@@ -119,6 +161,7 @@ class Candidates:
         """Write replies; those that can be tried wait, and the others are returned, discarded."""
         conversation = self.services.conversation
         assert isinstance(conversation, WritesSideBySide)
+        self._drawn = True
         longest = int(_MORE * self._longest) + _SPARE
         options.max_tokens = min(options.max_tokens, longest)
         self._position = self._window.position()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
+from laguna_agent.agent.candidates import unchanged_file
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.possible_calls import possible_calls
@@ -42,7 +43,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     written = turn.candidates.next()
     if written is None and turn.candidates.are_due():
         written = await _write_side_by_side(services, window, turn)
-        if written is None:
+        if written is None and turn.retries.writes_only:
             return None
     if written is not None:
         await conversation.append_reply(written)
@@ -69,6 +70,12 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             options = make_options(services, window, turn)
             mark, compacted = conversation.mark(), True
             continue
+        if turn.kind == "fix":
+            written = await turn.candidates.instead_of(reply, services.emit)
+            if written is not None:
+                await conversation.append_reply(written)
+                turn.record(written)
+                return written
         repeats += 1
         options.sampling = _warmer(options.sampling)
         if repeats > 1 or services.pack.manifest.call_required:
@@ -133,6 +140,7 @@ async def _stream_reply(
                 (may_be_cut and _cut_by_full_context(services, turn, event, options))
                 or turn.loop_detector.is_repeat(event.tool_calls)
                 or turn.retries.is_repeat(event.tool_calls)
+                or (turn.kind == "fix" and unchanged_file(services, event) is not None)
             )
             turn.usage = turn.usage.plus(event.usage)
             services.emit(event)

@@ -218,10 +218,12 @@ class AgentLoop:
         if turn.check.is_due(changed=changed, called=[call.name for call in executor.calls]):
             await self._decide_on_check(turn, executor.calls)
             return
-        if turn.candidates.position is not None:  # this one changed nothing
-            await self._start_over(turn)
-            return
         failed = await turn.check.run_examples(executor.results)
+        if turn.candidates.position is not None:
+            if not (turn.candidates.for_examples and changed and failed is None):
+                await self._start_over(turn)  # with the next one
+                return
+            turn.record(*turn.candidates.drop())
         if failed is not None and await self._start_over_for_example(turn, executor, failed):
             return
         if executor.done is not None:
@@ -272,6 +274,7 @@ class AgentLoop:
         if not once or len(turn.changed) > 1:
             return False
         turn.retries.add_failure(executor.calls)
+        turn.candidates.for_examples = True
         await self._start_over(turn)
         self._add_notes([example_note(self.services, failed, taken_back=True)])
         return True

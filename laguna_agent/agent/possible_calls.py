@@ -38,7 +38,7 @@ def possible_calls(
     if len(entries) > MOST_FILES:
         return None, {}
     paths = [context.shown(entry.relative) for entry in entries]
-    seen = {path: _text_as_seen(context, path) for path in paths if printable_name(path) == path}
+    seen = {path: text_as_seen(context, path) for path in paths if printable_name(path) == path}
     unread = {path: "" for path, text in seen.items() if text is None}
     free = _free({path: text or "" for path, text in seen.items()}, retries)
     files = {"read": unread, "edit": free}
@@ -53,7 +53,7 @@ def _free(texts: dict[str, str], retries: Retries) -> dict[str, str]:
     return {path: text for path, text in texts.items() if not retries.is_protected(path)}
 
 
-def _text_as_seen(context: ToolContext, path: str) -> str | None:
+def text_as_seen(context: ToolContext, path: str) -> str | None:
     """The text of a file that the model has seen whole, and that has not changed since: as an edit
     compares it, without a byte order mark and with plain line ends."""
     try:

@@ -169,6 +169,38 @@ async def test_a_slow_check_is_not_run_for_every_change(
     assert conversation.played == 1
 
 
+async def test_a_mistake_that_is_copied_without_a_check_is_changed_where_it_is_likeliest(
+    opened: Opened, workspace: Path
+) -> None:
+    copied = call("write", path="calc.py", content=WRONG)
+    script = [copied, call("done", summary="fixed")]
+    session, conversation = await opened_writer(opened, script, repaired("a +* b", "a + b", "b"))
+    events = await take(session, "add in calc.py gives a wrong sum. Fix it.")
+    assert end_of(events).status == "done"
+    assert (workspace / "calc.py").read_text() == RIGHT
+    assert [reply.discarded for reply in replies_of(events)] == [True, False, False]
+    assert [(v.first, v.count) for v in conversation.variations_asked] == [(0, 3)]
+
+
+async def test_a_mistake_that_is_copied_again_is_not_changed_again(
+    opened: Opened, workspace: Path
+) -> None:
+    script = [call("write", path="calc.py", content=WRONG)] * 2
+    session, conversation = await opened_writer(opened, script, repaired("a * b"))
+    await take(session, "add in calc.py gives a wrong sum. Fix it.")
+    assert len(conversation.variations_asked) == 1
+
+
+async def test_a_task_that_is_no_fix_may_write_a_file_as_it_is(
+    opened: Opened, workspace: Path
+) -> None:
+    script = [call("write", path="calc.py", content=WRONG), call("done", summary="as it was")]
+    session, conversation = await opened_writer(opened, script, repaired("a + b"))
+    events = await take(session, "Write calc.py with add(a, b).")
+    assert not conversation.variations_asked
+    assert not any(reply.discarded for reply in replies_of(events)[:1])
+
+
 async def test_without_a_check_nothing_is_tried(opened: Opened, workspace: Path) -> None:
     script = [written("a + b"), call("done", summary="fixed")]
     session, conversation = await opened_writer(opened, script, repaired("a + b"))
@@ -256,6 +288,35 @@ async def test_a_reply_that_changes_nothing_gives_way_to_the_next(
     events = await take(session, TASK)
     assert end_of(events).status == "done"
     assert (workspace / "test_calc.py").read_text() == TEST
+
+
+DOCUMENTED = '''def add(a, b):
+    """The sum.
+
+    >>> add(2, 2)
+    4
+    """
+    return EXPRESSION
+'''
+
+
+async def test_examples_in_documentation_decide_between_replies_where_there_is_no_check(
+    opened: Opened, workspace: Path
+) -> None:
+    def documented(expression: str) -> Reply:
+        content = DOCUMENTED.replace("EXPRESSION", expression)
+        return call("write", path="calc.py", content=content)
+
+    (workspace / "calc.py").write_text(DOCUMENTED.replace("EXPRESSION", "None"))
+    four = [documented("a"), documented("a - b"), documented("a + b"), documented("b")]
+    script = [documented("a * b + 1"), call("done", summary="It adds.")]
+    session, conversation = await opened_writer(opened, script, (), four)
+    events = await take(session, "Write the function add in calc.py as its documentation says.")
+    assert end_of(events).status == "done"
+    assert "return a + b" in (workspace / "calc.py").read_text()
+    assert len(conversation.samplings) == 1
+    written_replies = [reply for reply in replies_of(events) if reply.tool_calls[0].name == "write"]
+    assert [reply.discarded for reply in written_replies] == [False] * 4 + [True]
 
 
 async def test_a_conversation_goes_on_after_several_tries(opened: Opened, workspace: Path) -> None:
