@@ -374,6 +374,9 @@ class Reply(_Event):
     temperature: float | None = None
     discarded: bool = False
     """True when the loop discarded the reply and generated another; it is not in the prompt."""
+    side_by_side: bool = False
+    """Whether it is one of several replies to a prompt, of which the first that passes the check is
+    kept."""
     prompt_token_ids: list[int] | None = None
     """Ids that were appended after the previous reply in the prompt (for the first reply, after the
     static prefix). Those of all replies, with their `token_ids`, make up the prompt."""

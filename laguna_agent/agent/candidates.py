@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import aclosing
 from itertools import count
 
@@ -22,7 +22,8 @@ from laguna_agent.agent.line_repairs import line_repairs
 from laguna_agent.agent.possible_calls import text_as_seen
 from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
-from laguna_agent.events import ModelEvent, Notice, Reply
+from laguna_agent.errors import ContextFullError, ModelError
+from laguna_agent.events import CheckRan, ModelEvent, Notice, Reply, Usage
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
 
 TOGETHER = 4
@@ -37,7 +38,10 @@ none of the first twenty."""
 _LIKELIEST = 3
 """Likeliest changes among which the first that parses is taken where there is no check."""
 _CHECKS_S = 40.0
-"""Seconds that their checks may take."""
+"""Seconds that their checks may take together."""
+_HANGS, _LEAST_S = 3, 10.0
+"""Time of a repair's check relative to the first run, and seconds, after which it is stopped: a
+wrong repair may never end."""
 _NOTHING_THERE = re.compile(
     r"NotImplementedError|ModuleNotFoundError|ImportError|SyntaxError|IndentationError"
     r"|has no attribute|command not found|No such file|todo!|unimplemented!|cannot find module",
@@ -85,6 +89,11 @@ class Candidates:
         """Whether replies were written side by side."""
         self._corrected: set[str] = set()
         """Files that the model wrote as they are, and that were changed in its place."""
+        self._first: CheckRan | None = None
+        """The check before anything was tried."""
+        self._checked_s = 0.0
+        """Seconds that the checks of repairs took."""
+        self._can_draw = isinstance(services.conversation, WritesSideBySide)
         self._seeds = count(services.sampling.seed + 1000)
         self._longest = 0
         """Tokens of the longest reply so far."""
@@ -95,10 +104,29 @@ class Candidates:
 
     def next(self) -> Reply | None:
         """The next reply to try, or None when new ones are to be written."""
+        if self.repairs and not self._affordable():
+            self._waiting.clear()
+            self._repairs_left.clear()
         if self._waiting:
             return self._waiting.popleft()
         self.repairs = 0
         return None
+
+    def drop(self) -> list[Reply]:
+        """Try none of those that wait; returns those that the model wrote, discarded."""
+        dropped = [] if self.repairs else list(self._waiting)
+        for reply in dropped:
+            reply.discarded = True
+        self._waiting.clear()
+        self._repairs_left.clear()
+        self.repairs = 0
+        return dropped
+
+    def drop_outdated(self) -> list[Reply]:
+        """`drop`, where the conversation has gone on since they were written."""
+        position = self.position
+        moved = position is not None and self._window.position().mark != position.mark
+        return self.drop() if moved else []
 
     @property
     def position(self) -> Position | None:
@@ -107,27 +135,58 @@ class Candidates:
 
     # --- repairs of one line ----------------------------------------------------------------
 
-    async def find_repairs(self, task: str, on_event: Callable[[ModelEvent], None]) -> None:
+    async def find_repairs(self, task: str, on_event: Callable[[ModelEvent], None]) -> Usage:
         """Look for repairs of one line where the task is to fix what is there: a few, and when they
-        fail, more."""
-        conversation, ran = self.services.conversation, self._check.last
+        fail, more. Returns what it took that is not part of their usage."""
+        ran = self._first = self._first or self._check.last
         if self._waiting or not self._repairs_left or self._retries.failures or ran is None:
-            return
-        writes = "write" in (self._retries.allowed_tools() or ())
-        missing = _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task)
-        if not writes or missing or not isinstance(conversation, WritesSideBySide):
+            return Usage()
+        writes = self._can_draw and "write" in (self._retries.allowed_tools() or ())
+        if not writes or _NOTHING_THERE.search(ran.output) or _TO_WRITE.search(task):
             self._repairs_left.clear()
-            return
+            return Usage()
         self._position = self._position or self._window.position()
-        files, affordable = self._retries.free_files(), int(_CHECKS_S / max(ran.duration_s, 0.1))
+        try:
+            return await self._find_repairs(on_event)
+        except (ContextFullError, ModelError):  # the model's own reply shows whether it matters
+            self._repairs_left.clear()
+            return Usage()
+
+    async def _find_repairs(self, on_event: Callable[[ModelEvent], None]) -> Usage:
+        conversation, total = self.services.conversation, Usage()
+        assert isinstance(conversation, WritesSideBySide)
         while self._repairs_left and not self._waiting:
+            files, affordable = self._retries.files_to_repair(), self._affordable()
             first, most = self._repairs_left.popleft()
             most = min(most, affordable)
-            if not first and most:
+            if not files or not most:
+                self._repairs_left.clear()
+                break
+            if not first:
                 self.services.emit(Notice(text="Trying likely changes of one line first."))
-            found = await line_repairs(conversation, files, "write", (first, most), on_event)
-            self._waiting.extend(found)
-            self.repairs += len(found)
+            found, usage = await line_repairs(conversation, files, "write", (first, most), on_event)
+            total = total.plus(usage)
+            self._waiting.extend(found[:affordable])
+            self.repairs += len(self._waiting)
+        if self._waiting:
+            self._waiting[0].usage, total = total, Usage()
+        return total
+
+    def _affordable(self) -> int:
+        """How many checks of repairs there is time for."""
+        once = max(self._first.duration_s, 0.1) if self._first is not None else 0.1
+        return max(0, int((_CHECKS_S - self._checked_s) / once))
+
+    @property
+    def check_timeout(self) -> float | None:
+        """Seconds after which the check of the present try is stopped; None: the usual time."""
+        if not self.repairs or self._first is None:
+            return None
+        return max(_LEAST_S, _HANGS * self._first.duration_s)
+
+    def add_check(self, ran: CheckRan) -> None:
+        """Count the time of a check of the present try."""
+        self._checked_s += ran.duration_s if self.repairs else 0.0
 
     async def instead_of(
         self, reply: Reply, on_event: Callable[[ModelEvent], None]
@@ -137,12 +196,18 @@ class Candidates:
         conversation, path = self.services.conversation, unchanged_file(self.services, reply)
         if path is None or path in self._corrected or self._check.last is not None:
             return None
-        if not isinstance(conversation, WritesSideBySide):
+        if not self._can_draw or not isinstance(conversation, WritesSideBySide):
             return None
         self._corrected.add(path)
         text = str(reply.tool_calls[0].arguments["content"])
         wanted = (0, _LIKELIEST)
-        found = await line_repairs(conversation, [ShownFile(path, text)], "write", wanted, on_event)
+        file = ShownFile(path, text)
+        try:
+            found, usage = await line_repairs(conversation, [file], "write", wanted, on_event)
+        except (ContextFullError, ModelError):
+            return None
+        if found:
+            found[0].usage = usage
         return found[0] if found else None
 
     # --- replies side by side ---------------------------------------------------------------
@@ -150,15 +215,16 @@ class Candidates:
     def are_due(self) -> bool:
         """Whether the next replies are to be written side by side: after a failure, where a check
         tells which of them is right, and once where examples do."""
-        if not isinstance(self.services.conversation, WritesSideBySide):
+        plain = not self.services.thinking and not self.services.logprobs
+        if not self._can_draw or not plain or not self._retries.failures:
             return False
-        examples = self.for_examples and not self._drawn
-        return self._retries.failures > 0 and (self._retries.writes_only or examples)
+        return self._retries.writes_only or (self.for_examples and not self._drawn)
 
     async def draw(
         self, options: GenerateOptions, on_event: Callable[[ModelEvent], None]
     ) -> list[Reply]:
-        """Write replies; those that can be tried wait, and the others are returned, discarded."""
+        """Write replies; those that can be tried wait, and the others are returned, discarded.
+        Where the engine cannot, there are none, and it is not asked again."""
         conversation = self.services.conversation
         assert isinstance(conversation, WritesSideBySide)
         self._drawn = True
@@ -166,13 +232,17 @@ class Candidates:
         options.max_tokens = min(options.max_tokens, longest)
         self._position = self._window.position()
         replies: list[Reply] = []
-        async with aclosing(conversation.candidates(options, self._samplings())) as events:
-            async for event in events:
-                if isinstance(event, Reply):
-                    replies.append(event)
-                else:
-                    on_event(event)
+        try:
+            async with aclosing(conversation.candidates(options, self._samplings())) as events:
+                async for event in events:
+                    if isinstance(event, Reply):
+                        replies.append(event)
+                    else:
+                        on_event(event)
+        except (ContextFullError, ModelError):
+            self._can_draw = False
         for reply in replies:
+            reply.side_by_side = True
             calls = reply.tool_calls
             known = any(same_calls(calls, other.tool_calls) for other in self._waiting)
             usable = bool(calls) and not reply.error and reply.finish_reason != "length"
@@ -180,14 +250,6 @@ class Candidates:
             if not reply.discarded:
                 self._waiting.append(reply)
         return [reply for reply in replies if reply.discarded]
-
-    def drop(self) -> Iterator[Reply]:
-        """The replies that are not needed any more, discarded."""
-        while self._waiting:
-            reply = self._waiting.popleft()
-            reply.discarded = True
-            if not self.repairs:
-                yield reply
 
     def _samplings(self) -> list[Sampling]:
         base = self.services.sampling

@@ -9,7 +9,7 @@ one whose prompt a server finds too long.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -39,11 +39,12 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
     if turn.kind == "fix":
-        await turn.candidates.find_repairs(turn.task, services.emit)
+        usage = await turn.candidates.find_repairs(turn.task, _counting(services, turn))
+        turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
     written = turn.candidates.next()
-    if written is None and turn.candidates.are_due():
+    if written is None and turn.candidates.are_due() and _has_room(services, window, turn):
         written = await _write_side_by_side(services, window, turn)
-        if written is None and turn.retries.writes_only:
+        if written is None and turn.candidates.are_due():
             return None
     if written is not None:
         await conversation.append_reply(written)
@@ -88,14 +89,27 @@ async def _write_side_by_side(
 ) -> Reply | None:
     """Write several replies; returns the first one to try, or None when all only repeat."""
 
+    options = make_options(services, window, turn)
+    discarded = await turn.candidates.draw(options, _counting(services, turn))
+    turn.unfinished = Usage()
+    turn.record(*discarded)
+    return turn.candidates.next()
+
+
+def _counting(services: Services, turn: Turn) -> Callable[[ModelEvent], None]:
+    """Shows events of what is written, and counts it in case that it ends early."""
+
     def show(event: ModelEvent) -> None:
         turn.unfinished = _plus(turn.unfinished, event)
         services.emit(event)
 
-    discarded = await turn.candidates.draw(make_options(services, window, turn), show)
-    turn.unfinished = Usage()
-    turn.record(*discarded)
-    return turn.candidates.next()
+    return show
+
+
+def _has_room(services: Services, window: ContextWindow, turn: Turn) -> bool:
+    """Whether the context has room for the longest reply that may be needed."""
+    longest = _reply_tokens(services, turn)
+    return make_options(services, window, turn).max_tokens >= longest
 
 
 def _others(services: Services, options: GenerateOptions, reply: Reply) -> Sequence[str] | None:

@@ -8,6 +8,7 @@ and the check tells whether it is right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from tree_sitter import Node
@@ -31,12 +32,13 @@ async def line_repairs(
     tool: str,
     wanted: tuple[int, int],
     on_event: Callable[[ModelEvent], None],
-) -> list[Reply]:
-    """Replies that change one line of one of these files through `tool`, the likeliest first.
-    `wanted` is how many likelier ones of each file were tried, and how many more to find."""
-    code = [file for file in files if file.path.endswith(CODE)]
-    if not wanted[1] or not code or sum(len(file.text) for file in code) > _LARGEST:
-        return []
+) -> tuple[list[Reply], Usage]:
+    """Replies that change one line of one of these files through `tool`, the likeliest first, and
+    what it took to find them. `wanted` is how many likelier ones of each file were tried, and how
+    many more to find."""
+    code = [_plain(file) for file in files if file.path.endswith(CODE) and file.text.strip()]
+    if not code or sum(len(file.text) for file in code) > _LARGEST:
+        return [], Usage()
     total = Usage()
     found: list[list[Reply]] = []
     for file in code:
@@ -55,16 +57,28 @@ async def line_repairs(
             ]
         )
     longest = max(map(len, found))
-    replies = [some[n] for n in range(longest) for some in found if n < len(some)]
-    for reply in replies[:1]:
-        reply.usage = total
-    return replies
+    return [some[n] for n in range(longest) for some in found if n < len(some)], total
+
+
+def _plain(file: ShownFile) -> ShownFile:
+    """A file as tools compare it: without a byte order mark and with plain line ends."""
+    return ShownFile(file.path, file.text.removeprefix("\ufeff").replace("\r\n", "\n"))
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. A form feed or a line separator within one does not end it."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def spliced(text: str, variation: str) -> str:
     """The text with the lines of a variation, which is cut after its new ones, in the place of
-    those that they stand for."""
-    lines, varied = text.splitlines(keepends=True), variation.splitlines(keepends=True)
+    those that they stand for. It ends as before."""
+    result = _spliced(text, variation)
+    return result if text.endswith("\n") else result.removesuffix("\n")
+
+
+def _spliced(text: str, variation: str) -> str:
+    lines, varied = _lines(text), _lines(variation)
     whole = [line for line in varied if line.endswith("\n")] or varied
     pairs = enumerate(zip(lines, whole, strict=False))
     first = next((n for n, (line, other) in pairs if line != other), None)
@@ -100,7 +114,7 @@ def _is_prose(node: Node) -> bool:
 
 def _reply(tool: str, file: ShownFile, text: str) -> Reply:
     """A reply that writes a file so."""
-    old, new = file.text.splitlines(), text.splitlines()
+    old, new = _lines(file.text), _lines(text)
     pairs = enumerate(zip(old, new, strict=False), 1)
     number = next((n for n, (line, other) in pairs if line != other), len(new))
     line = new[number - 1].strip() if number <= len(new) else ""

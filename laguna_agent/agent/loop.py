@@ -29,6 +29,7 @@ from laguna_agent.events import (
     Notice,
     Reply,
     StepStarted,
+    SystemNote,
     ToolCall,
     TurnFinished,
     TurnStarted,
@@ -79,14 +80,23 @@ class AgentLoop:
             turn.end("error", error=str(error))
         except Exception as error:
             turn.end("error", error=unexpected(error))
-        turn.record(*turn.candidates.drop())
         with suppress(asyncio.CancelledError):  # stopped again: it is over in any case
-            await turn.files.record_end()
+            await self._settle(turn)
         turn.usage = turn.usage.plus(self.window.take_usage())
         finished = turn.finished()
         if self.services.gate.plan and finished.status == "done":
             finished.plan = proposes_plan(self.services.recorder.state, finished.summary)
         return finished
+
+    async def _settle(self, turn: Turn) -> None:
+        """Leave the files as they are to stay, and record them."""
+        ended = turn.outcome.status if turn.outcome is not None else "error"
+        try:
+            if turn.candidates.repairs and ended in ("interrupted", "error"):
+                await self._start_over(turn)  # nobody asked for a change that is only a guess
+        finally:
+            turn.record(*turn.candidates.drop())
+            await turn.files.record_end()
 
     async def _start(self, turn: Turn, message: UserMessage, *, after_interruption: bool) -> None:
         """Append the user's message with its context, unless a hook refuses it."""
@@ -120,11 +130,13 @@ class AgentLoop:
         turn.end_at_limit(self.services.limits)
         if turn.outcome is not None:
             return
-        await self._add_steering()
-        self._add_notes(mode_notes(self.services, self.state))
+        await self._add_steering(turn)
+        self._say_notes(turn, mode_notes(self.services, self.state))
         await self.window.append_pending()
-        turn.steps += 1
-        self.emit(StepStarted(step=turn.steps))
+        turn.record(*turn.candidates.drop_outdated())
+        if not turn.candidates.repairs:  # all of them are tried in one step
+            turn.steps += 1
+            self.emit(StepStarted(step=turn.steps))
         reply = await generate(self.services, self.window, turn)
         if reply is None:
             await self._decide_without_reply(turn)
@@ -137,7 +149,7 @@ class AgentLoop:
                 executor.done = None
             await self._decide_on_results(turn, executor)
 
-    async def _add_steering(self) -> None:
+    async def _add_steering(self, turn: Turn) -> None:
         """Add what the user typed since the last step."""
         while self.state.steering:
             message = self.state.steering.popleft()
@@ -147,8 +159,17 @@ class AgentLoop:
                 text = f"A hook refused your message: {hooked.deny}"
                 self.emit(Notice(level="warning", text=text))
                 continue
-            self.window.add(message)
-            self._add_notes(hook_notes(self.services, hooked.add))
+            self._say(turn, message)
+            self._say_notes(turn, hook_notes(self.services, hooked.add))
+
+    def _say_notes(self, turn: Turn, notes: Notes) -> None:
+        for text, reason in notes:
+            self._say(turn, SystemNote(text=text, reason=reason))
+
+    def _say(self, turn: Turn, event: UserMessage | SystemNote) -> None:
+        """Add what the model is to read also after it has started over."""
+        turn.said.append(event)
+        self.window.add(event)
 
     async def _execute(self, turn: Turn, calls: Sequence[ToolCall]) -> ToolExecutor:
         """Run the calls of a reply, add their results, and count what they did."""
@@ -219,11 +240,10 @@ class AgentLoop:
             await self._decide_on_check(turn, executor.calls)
             return
         failed = await turn.check.run_examples(executor.results)
-        if turn.candidates.position is not None:
-            if not (turn.candidates.for_examples and changed and failed is None):
-                await self._start_over(turn)  # with the next one
-                return
+        if turn.candidates.for_examples and changed and failed is None:
             turn.record(*turn.candidates.drop())
+        if await self._go_on_with_next(turn, executor):
+            return
         if failed is not None and await self._start_over_for_example(turn, executor, failed):
             return
         if executor.done is not None:
@@ -243,6 +263,19 @@ class AgentLoop:
         self._show(self.services.instructions.take_notices())
         await self.window.append_pending()
 
+    async def _go_on_with_next(self, turn: Turn, executor: ToolExecutor) -> bool:
+        """Start over with the next of several tries, if there is one, after one that changed
+        nothing or failed an example."""
+        candidates = turn.candidates
+        if candidates.position is None:
+            return False
+        repair = bool(candidates.repairs)
+        if repair or not executor.denials:
+            await self._start_over(turn)
+        if repair or executor.denials:  # the others would fare no better
+            turn.record(*candidates.drop())
+        return repair or not executor.denials
+
     async def _end_stuck(self, turn: Turn, error: str) -> None:
         """End a turn in which the model repeats itself: by the check, where there is one."""
         if turn.changed and turn.check.may_run() and (await turn.check.run()).exit_code == 0:
@@ -253,11 +286,14 @@ class AgentLoop:
 
     async def _decide_on_check(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
         """Run the check after a change: end the turn when it passes, else start over."""
-        ran = await turn.check.run()
+        ran = await turn.check.run(timeout=turn.candidates.check_timeout)
         if ran.exit_code == 0:
             turn.end("done", turn.check.passed_summary(turn.changed))
             return
-        if not turn.candidates.repairs:
+        turn.candidates.add_check(ran)
+        if turn.candidates.repairs:
+            turn.retries.add_tried(calls)
+        else:
             turn.retries.add_failure(calls)
         if turn.retries.exhausted:
             error = f"`{ran.command}` still fails after {turn.retries.limit} tries"
@@ -280,7 +316,10 @@ class AgentLoop:
         return True
 
     async def _start_over(self, turn: Turn) -> None:
-        await turn.retries.start_over(turn.candidates.position)
+        position = turn.candidates.position
+        await turn.retries.start_over(position)
+        for event in turn.said if position is None else ():
+            self.window.add(event)
         turn.check.failed_example = None
         turn.loop_detector = LoopDetector()
 
@@ -310,6 +349,7 @@ class AgentLoop:
         self._show(hooked.notices)
         if hooked.continue_with is not None and status == "done":
             turn.outcome = None
+            turn.record(*turn.candidates.drop())
             self._add_notes(hook_notes(self.services, [hooked.continue_with]))
             await self.window.append_pending()
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from laguna_agent.actions import WritePath
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
-from laguna_agent.agent.context.first_message import ShownContext, ShownFile
+from laguna_agent.agent.context.first_message import ShownContext, ShownFile, text_of
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.events import Notice, ToolCall
@@ -75,6 +76,17 @@ class Retries:
         """The files in the first message that may be changed."""
         return [shown for shown in self.shown.files if not self.is_protected(shown.path)]
 
+    def files_to_repair(self) -> list[ShownFile]:
+        """Those of them that are as they were shown, and may be written without asking a person."""
+        context, gate = self._services.tool_context, self._services.gate
+        free = []
+        for shown in self.free_files():
+            path = context.start / shown.path
+            verdict = gate.decide(WritePath(path=str(path)), tool="write").verdict
+            if verdict == "allow" and text_of(path) == shown.text:
+                free.append(shown)
+        return free
+
     def longest_reply(self) -> int | None:
         """Tokens that a reply may need where the model only writes: those of the longest file that
         it has seen, twice, and a thought. One that goes on repeats itself without end."""
@@ -112,9 +124,13 @@ class Retries:
         old = shown.get(str(call.arguments.get("path")))
         return old is not None and _folded(old) == _folded(call.arguments.get("content"))
 
+    def add_tried(self, calls: Sequence[ToolCall]) -> None:
+        """Remember calls after which the check failed."""
+        self._tried += [call for call in calls if call.name in WRITING]
+
     def add_failure(self, calls: Sequence[ToolCall]) -> None:
         """Count a failure of the check after these calls."""
-        self._tried += [call for call in calls if call.name in WRITING]
+        self.add_tried(calls)
         self.failures += 1
 
     def add_unusable_reply(self, replies: int = 1) -> bool:
@@ -129,10 +145,13 @@ class Retries:
         """Go back to the start of the turn, with the files, or to a position after it from which
         another reply continues."""
         services = self._services
-        if await self._files.take_back():
+        if await self._files.take_back() or position is not None:
             read_state.forget_all(services.tool_context)
             for shown in self.shown.files:
-                mark_read(services.tool_context, shown.path)
+                # Another process may have changed it: the model must not write over what it has
+                # never seen.
+                if text_of(services.tool_context.start / shown.path) == shown.text:
+                    mark_read(services.tool_context, shown.path)
         if position is not None:
             self._window.rewind_to(position)
             return

@@ -18,7 +18,15 @@ from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
 from laguna_agent.agent.turn_files import TurnFiles
-from laguna_agent.events import Denied, Reply, Status, TurnFinished, Usage
+from laguna_agent.events import (
+    Denied,
+    Reply,
+    Status,
+    SystemNote,
+    TurnFinished,
+    Usage,
+    UserMessage,
+)
 from laguna_agent.plurals import counted
 
 
@@ -62,6 +70,8 @@ class Turn:
     kind: TaskKind = "answer"
     task: str = ""
     """What the user wants."""
+    said: list[UserMessage | SystemNote] = field(default_factory=list)
+    """What was added between two steps: messages of the user, and notes with them."""
 
     @classmethod
     def create(
@@ -93,7 +103,7 @@ class Turn:
 
     def end_at_limit(self, limits: TurnLimits) -> None:
         """End the turn if it has reached a limit."""
-        if self.steps >= limits.steps:
+        if self.steps >= limits.steps and not self.candidates.repairs:
             self.end("limit", error=f"not done after {counted(limits.steps, 'step')} (--max-steps)")
         elif limits.tokens is not None and self.usage.completion_tokens >= limits.tokens:
             self.end(

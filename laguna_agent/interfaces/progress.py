@@ -101,6 +101,8 @@ class ProgressPrinter:
     def _replied(self, reply: Reply) -> None:
         self._generated = 0
         text = " ".join(reply.text.split())
+        if reply.discarded and reply.side_by_side:
+            return
         if reply.discarded:
             full = reply.finish_reason in ("length", "context_full")
             why = "the context was full" if full else "it repeats an earlier one"

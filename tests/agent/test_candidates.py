@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,69 +10,20 @@ import pytest
 
 from laguna_agent.agent import candidates
 from laguna_agent.agent.line_repairs import spliced
-from laguna_agent.events import CheckRan, ModelEvent, Reply, SystemNote, Usage
-from laguna_agent.models.conversation import GenerateOptions, Sampling, Variation
-from support.scripted import ScriptedConversation, call, end_of, results_of, take
+from laguna_agent.events import CheckRan, Reply, SystemNote
+from support.candidates import RIGHT, TASK, TEST, WRONG, Writer, fill, repaired, written
+from support.scripted import call, end_of, results_of, take
 
 Opened = Callable[..., Any]
-WRONG = '"""Sums."""\n\n\ndef add(a, b):\n    # add them\n    return a - b\n'
-RIGHT = WRONG.replace("a - b", "a + b")
-TEST = "from calc import add\n\nassert add(2, 2) == 4, add(2, 2)\n"
-TASK = "Fix calc.py so that `python3 test_calc.py` passes."
-
-
-class Writer(ScriptedConversation):
-    """A scripted model that also writes variations and several replies at a time."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.varied: list[str] = []
-        """What it makes of any text, the likeliest first."""
-        self.variations_asked: list[Variation] = []
-        self.rounds: list[list[Reply]] = []
-        self.samplings: list[list[Sampling]] = []
-        self.prompts: list[int] = []
-
-    async def variations(
-        self, variation: Variation, on_event: Callable[[ModelEvent], None]
-    ) -> tuple[list[str], Usage]:
-        self.variations_asked.append(variation)
-        some = self.varied[variation.first : variation.first + variation.count]
-        return some, Usage(completion_tokens=10 * len(some))
-
-    async def candidates(
-        self, options: GenerateOptions, samplings: Sequence[Sampling]
-    ) -> AsyncGenerator[ModelEvent, None]:
-        self.samplings.append(list(samplings))
-        self.prompts.append(len(self.entries))
-        replies = self.rounds[min(len(self.samplings), len(self.rounds)) - 1]
-        for reply in replies:
-            copy = reply.model_copy(deep=True)
-            copy.usage = Usage(completion_tokens=20)
-            yield copy
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    root = tmp_path / "repo"
-    root.mkdir()
-    (root / "calc.py").write_text(WRONG)
-    (root / "test_calc.py").write_text(TEST)
-    return root
-
-
-def written(expression: str, path: str = "calc.py") -> Reply:
-    return call("write", path=path, content=WRONG.replace("a - b", expression))
+    return fill(tmp_path / "repo")
 
 
 def replies_of(events: list[Any]) -> list[Reply]:
     return [event for event in events if isinstance(event, Reply)]
-
-
-def repaired(*expressions: str) -> list[str]:
-    """Variations of the line with the mistake, cut after it."""
-    before = WRONG[: WRONG.index("    return")]
-    return [f"{before}    return {expression}\n" for expression in expressions]
 
 
 async def opened_writer(

@@ -34,7 +34,7 @@ from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.errors import LagunaError
 from laguna_agent.events import CheckRan, CheckResult, Notice, ToolCall, ToolFinished
 from laguna_agent.log import log_decision
-from laguna_agent.tools.done import checked, run_check, run_stated
+from laguna_agent.tools.done import CHECK_TIMEOUT, checked, run_check, run_stated
 from laguna_agent.tools.stated_output import StatedOutput, as_command
 from laguna_agent.tools.tool import ToolContext
 
@@ -180,12 +180,13 @@ class CheckRunner:
         verdict = self._services.gate.decide(self._action(), tool="done").verdict
         return verdict == "allow" or (verdict == "ask" and self._approved)
 
-    async def run(self) -> CheckRan:
-        """Run the check now, with the protected tests as they were."""
+    async def run(self, *, timeout: float | None = None) -> CheckRan:
+        """Run the check now, with the protected tests as they were, for `timeout` seconds at
+        most."""
         self._restored_tests = await self.restore_tests()
         before = set(self._files.changed)
         async with self._files.recording(about=self.command or ""):
-            ran = await run_check(self.context())
+            ran = await run_check(self.context(), timeout=timeout or CHECK_TIMEOUT)
         if ran is None:
             raise LagunaError("this turn has no check to run")
         ran = self._note(ran)

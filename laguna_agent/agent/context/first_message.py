@@ -116,7 +116,7 @@ def choose_context(
     def read(path: str) -> str | None:
         """The text of a file that may be shown."""
         shown = printable_name(path) == path and may_read(str(start / path))
-        return _text(start / path) if shown else None
+        return text_of(start / path) if shown else None
 
     for path in (*named, *also, *rest):
         text = read(path)
@@ -159,7 +159,8 @@ def _named(text: str, paths: Sequence[str]) -> list[str]:
     return found
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """The text of a file; None when it is none, or too large to be shown."""
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
             return None

@@ -232,11 +232,11 @@ class TranscriptModel:
                 self._commands[call.id] = f"$ {command.strip()}"
         self._finish_text("thinking", event.thinking, event)
         self._finish_text("answer", event.text, event)
-        if event.discarded:
+        if event.discarded and not event.side_by_side:
             full = event.finish_reason in ("length", "context_full")
             why = "the context was full" if full else "the model repeated itself"
             self.add_notice(f"{why}; asking again")
-        elif event.text.strip():
+        elif event.text.strip() and not event.discarded:
             self.last_answer = event.text
         if event.miss is not None and event.usage.prefilled_tokens > 256:
             tokens = f"{event.usage.prefilled_tokens:,} tokens"
