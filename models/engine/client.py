@@ -195,7 +195,8 @@ class EngineClient:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield progress and tokens, and last a `Finished`. Closing the iterator cancels.
 
-        An engine that dies is restarted, `RESTARTS` times at most, and the reply continues.
+        An engine that dies is restarted, `RESTARTS` times at most, and the reply continues; with
+        `others`, it begins again.
         Raises ContextFullError before anything is decoded, ModelError when generation fails.
         """
         limit = self.model.context
@@ -217,6 +218,8 @@ class EngineClient:
                 if attempt == RESTARTS:
                     raise self._gave_up(error) from error
                 yield EngineRestarted(reason=str(error), attempt=attempt + 1)
+                if request.others:
+                    ids.clear()  # those of the other replies are lost: all begin again
                 loading: list[EngineEvent] = []
                 await self.connect(loading.append)
                 for event in loading:

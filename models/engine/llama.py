@@ -58,6 +58,8 @@ class ContextOptions:
     kv_type: str = "f16"
     sequences: int = 1
     """Sequences that share the cells, for a `SharedContext`."""
+    whole: bool = False
+    """Whether layers with a window keep what has left it, so that a sequence can begin anywhere."""
 
 
 _kept: list[Any] = []
@@ -132,6 +134,10 @@ class Model:
         self.vocab = lib.llama_model_get_vocab(self.handle)
         self.vocabulary = int(lib.llama_vocab_n_tokens(self.vocab))
         self.window = int(lib.llama_model_n_swa(self.handle))
+        self.recurrent = bool(
+            lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle)
+        )
+        """Whether it keeps a state that holds for the end of a sequence only."""
         self.train_context = int(lib.llama_model_n_ctx_train(self.handle))
         self.parameters = int(lib.llama_model_n_params(self.handle))
         self.size = int(lib.llama_model_size(self.handle))
@@ -232,7 +238,7 @@ class Context:
         params.kv_unified = options.sequences > 1
         params.n_threads = options.threads
         params.n_threads_batch = options.threads_batch
-        params.swa_full = False
+        params.swa_full = options.whole
         params.type_k = params.type_v = _KV_TYPES[options.kv_type]
         flash = options.flash_attention
         params.flash_attn_type = -1 if flash is None else int(flash)

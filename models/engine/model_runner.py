@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.config import EngineConfig
+from laguna_agent.errors import ModelError
 from laguna_agent.models.engine import wire
 from laguna_agent.models.engine.attention_probe import StoppedError, flash_gain
 from laguna_agent.models.engine.baseline import Baseline
@@ -63,6 +64,11 @@ from laguna_agent.models.sizing.fit import (
 )
 from laguna_agent.models.sizing.hardware import busy, machine_memory, physical_cores, resident
 from laguna_agent.paths import snapshots_dir
+
+Apart = Examination | SideBySide | Variations
+"""What decodes in a context of its own."""
+Running = Generation | Baseline | Apart
+"""What a request makes the engine do."""
 
 _REST_S = 1.0
 """Seconds without a request after which a session's state is stored."""
@@ -141,8 +147,6 @@ class ModelRunner:
         self.cache.batch_sizer = self._batch_sizer()
         self._unsaved: _Unsaved | None = None
         self._saved: dict[str, int] = {}
-        self._apart: Examination | SideBySide | Variations | None = None
-        """What decodes in a context of its own."""
         self.load_s = time.perf_counter() - started
 
     def _room_for_copy(self) -> bool:
@@ -293,9 +297,7 @@ class ModelRunner:
         """The frame that tells a client that the model is loaded."""
         return {"type": "ready", "model": self._facts()}
 
-    def start(
-        self, request: EngineRequest, sinks: Sinks, report: Report
-    ) -> Generation | Baseline | Examination:
+    def start(self, request: EngineRequest, sinks: Sinks, report: Report) -> Running:
         """A generation to advance."""
         match request.task:
             case "baseline":
@@ -304,19 +306,19 @@ class ModelRunner:
                 return Scoring(self.model, self.cache, request, sinks)
             case "examine":
                 options = self._options_apart()
-                self._apart = Examination(self.model, self.cache, options, request, report)
-                return self._apart
+                return Examination(self.model, self.cache, options, request, report)
         if request.snapshot:
             sinks.at_static = self._at_static
         if request.vary is not None:
+            if self.model.recurrent:
+                raise ModelError("this model cannot go back in a text that it has read")
             options = self._options_apart()
-            self._apart = Variations(self.model, self.cache, request, sinks, options)
-            return self._apart
-        count = affordable(self.header, request, self.config.kv_type) if request.others else 1
+            return Variations(self.model, self.cache, request, sinks, options)
+        several = bool(request.others) and not self.model.recurrent
+        count = affordable(self.header, request, self.config.kv_type) if several else 1
         if count > 1:
             options = self._options_apart()
-            self._apart = SideBySide(self.model, self.cache, request, sinks, options, count)
-            return self._apart
+            return SideBySide(self.model, self.cache, request, sinks, options, count)
         longest = LONGEST
         if request.speculate == "exact":
             if not self.tuning.exact:
@@ -329,13 +331,13 @@ class ModelRunner:
         tuning = self.tuning
         return replace(self.options, threads=tuning.threads, threads_batch=tuning.threads_batch)
 
-    def abort(self) -> None:
-        """Abort the current decode, from any thread."""
-        for context in (self.cache.context, *self._measured):
-            context.abort()
-        apart = self._apart
-        if apart is not None and apart.context is not None:
-            apart.context.abort()
+    def abort(self, running: Running | None = None) -> None:
+        """Abort the current decode, from any thread: that of `running`, where it decodes in a
+        context of its own. Others that have one go on with it when it is their turn."""
+        apart = running.context if isinstance(running, Apart) else None
+        for context in (self.cache.context, *self._measured, apart):
+            if context is not None:
+                context.abort()
 
     # --- snapshots --------------------------------------------------------------------------
 

@@ -20,12 +20,9 @@ from typing import Any, Literal
 from laguna_agent.errors import LagunaError
 from laguna_agent.log import logger
 from laguna_agent.models.engine import wire
-from laguna_agent.models.engine.baseline import Baseline
-from laguna_agent.models.engine.examination import Examination
-from laguna_agent.models.engine.generation import Generation
 from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import DecodeAbortedError
-from laguna_agent.models.engine.model_runner import ModelRunner
+from laguna_agent.models.engine.model_runner import ModelRunner, Running
 from laguna_agent.models.engine.progress_frames import examined, sinks
 from laguna_agent.models.engine.requests import decode_request
 from laguna_agent.models.engine.spawn import peer_uid
@@ -108,7 +105,7 @@ class Job:
     client: Client
     id: int
     request: EngineRequest
-    generation: Generation | Baseline | Examination | None = None
+    generation: Running | None = None
     cancelled: bool = False
     queued: float = dataclasses.field(default_factory=time.perf_counter)
     waited_s: float = 0.0
@@ -220,7 +217,7 @@ class EngineServer:
         if job.generation is not None:
             job.generation.cancelled = True
             if job is self._running:
-                self._loaded.abort()
+                self._loaded.abort(job.generation)
 
     def broadcast(self, header: wire.Header) -> None:
         """Send all clients the progress of loading; clients that connect later get it too."""
@@ -265,8 +262,9 @@ class EngineServer:
     def stop_soon(self) -> None:
         """Like `stop`, for a signal handler, which must not wait for a lock."""
         self._stopping = True
+        running = self._running
         if self.runner is not None:
-            self.runner.abort()
+            self.runner.abort(running.generation if running is not None else None)
 
     @property
     def _loaded(self) -> ModelRunner:

@@ -120,10 +120,16 @@ class _Reply:
 
 
 def shared(
-    model: Model, cache: Cache, options: ContextOptions, count: int, each: int
+    model: Model,
+    cache: Cache,
+    options: ContextOptions,
+    count: int,
+    each: int,
+    *,
+    whole: bool = False,
 ) -> SharedContext:
     """A context in which `count` sequences continue what the cache holds with up to `each` tokens;
-    the first one holds it already."""
+    the first one holds it already. With `whole` they may also begin before its end."""
     room = len(cache.tokens) + count * each
     original = int(model.number("rope.scaling.original_context_length") or 0)
     if options.context > original:
@@ -134,6 +140,7 @@ def shared(
         batch=max(_ROWS, count),
         micro_batch=max(_ROWS, count),
         sequences=count + 1,  # llama.cpp never frees the window that they share
+        whole=whole,
     )
     context = SharedContext(model, options)
     if not context.load_state(cache.context.save_state(window_only=False), window_only=False):
@@ -157,8 +164,7 @@ class SideBySide(Generation):
         options: ContextOptions,
         count: int,
     ) -> None:
-        prompt = replace(request, tokens=request.tokens[: len(request.tokens) - request.resume])
-        super().__init__(model, cache, replace(prompt, resume=0), sinks)
+        super().__init__(model, cache, request, sinks)
         self._options = options
         self._count = count
         self.context: SharedContext | None = None

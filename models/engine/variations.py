@@ -76,7 +76,9 @@ class Variations(Generation):
     def _decode(self) -> Generator[None, None, FinishReason]:
         vary, count = self._vary, min(_TOGETHER, self._vary.count)
         each = _LONGEST + len(vary.tokens) // (count + 1) + 1
-        context = self.context = shared(self._model, self._cache, self._options, count + 1, each)
+        context = self.context = shared(
+            self._model, self._cache, self._options, count + 1, each, whole=True
+        )
         try:
             places = yield from self._read(context)
             chosen = sorted(places)[vary.first : vary.first + vary.count]

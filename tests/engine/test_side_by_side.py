@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from laguna_agent.events import Reply, TextDelta
+from laguna_agent.events import EngineRestarted, Reply, TextDelta
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
 from laguna_agent.models.engine.client import EngineClient
 from laguna_agent.models.engine.interface import TIE, EngineRequest
@@ -158,3 +158,24 @@ def test_there_are_as_many_replies_as_there_is_memory_for(monkeypatch: pytest.Mo
     assert counts[0] == 4
     assert 1 < counts[1] < 4
     assert counts[2] == 1
+
+
+async def test_an_engine_that_is_killed_writes_all_replies_again(engine: EngineClient) -> None:
+    talk = await asked(engine)
+    options = GenerateOptions(max_tokens=200)
+    killed = False
+    events = []
+    async with aclosing(talk.candidates(options, WARM)) as coming:
+        async for event in coming:
+            events.append(event)
+            if isinstance(event, TextDelta) and not killed:
+                killed = True
+                assert engine.process is not None
+                engine.process.kill()
+    assert any(isinstance(event, EngineRestarted) for event in events)
+    replies = [event for event in events if isinstance(event, Reply)]
+    assert [reply.seed for reply in replies] == [0, 1, 2, 3]
+    for reply in replies:
+        spelled = await engine.detokenize(reply.token_ids or [])
+        assert spelled.lstrip().startswith(reply.text[:40]), "nothing is missing or twice there"
+        assert len(reply.token_ids or []) == 200 or reply.finish_reason != "length"

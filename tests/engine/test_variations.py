@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import aclosing
 
 import pytest
@@ -10,10 +11,15 @@ import pytest
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError
 from laguna_agent.events import Reply
-from laguna_agent.models.conversation import GenerateOptions, Message, Variation
+from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, Variation
 from laguna_agent.models.engine.client import EngineClient
-from laguna_agent.models.engine.interface import EngineRequest, Vary
+from laguna_agent.models.engine.generation import Sinks
+from laguna_agent.models.engine.interface import TIE, EngineRequest, Finished, Vary
+from laguna_agent.models.engine.model_runner import ModelRunner
+from laguna_agent.models.engine.variations import Variations
 from laguna_agent.models.local_conversation import LocalConversation
+from support.synthetic import TINY_WINDOW, tiny_laguna
 from support.talk import conversation
 
 TEXT = """def area(width, height):
@@ -140,3 +146,60 @@ async def test_tokens_that_are_written_are_counted(
     request = EngineRequest(list(talk.tokens), GenerateOptions().sampling, 0, vary=vary)
     last = [event async for event in engine.generate(request)][-1]
     assert getattr(last, "others", None)
+
+
+async def test_a_text_far_longer_than_the_window_is_varied_everywhere(engine: EngineClient) -> None:
+    talk = await asked(engine)
+    functions = (f"def f_{n}(width, height):\n    return width * {n} + height\n" for n in range(30))
+    tokens = await engine.tokenize([Segment("".join(functions))])
+    assert len(tokens) > 8 * TINY_WINDOW
+    cold = Sampling(temperature=0)
+    vary = Vary(tokens, 0, 24, 6)
+    request = EngineRequest(list(talk.tokens), cold, 0, vary=vary)
+    finished = [event async for event in engine.generate(request)][-1]
+    assert isinstance(finished, Finished)
+    likeliest = total = 0
+    for other in finished.others:
+        start = other.text.removesuffix(await engine.detokenize(other.ids))
+        held = await _tokens_of(engine, tokens, start)
+        scored = EngineRequest([*talk.tokens, *held], cold, len(other.ids))
+        scores = await engine.score(scored, other.ids)
+        likeliest += sum(score.gap < TIE for score in scores[1:])
+        total += len(scores) - 1
+    assert len(finished.others) == 24
+    assert likeliest > 0.95 * total, "each goes on as a reply alone would"
+
+
+async def _tokens_of(engine: EngineClient, tokens: list[int], text: str) -> list[int]:
+    """The first tokens, which spell `text`."""
+    spelled = ""
+    for count, token in enumerate(tokens):
+        if spelled == text:
+            return tokens[:count]
+        spelled += await engine.detokenize([token])
+    raise AssertionError(text)
+
+
+def test_stopping_one_stops_no_other(config: EngineConfig) -> None:
+    runner = ModelRunner(tiny_laguna(), config.model_copy(update={"snapshots": False}), None)
+    prompt, text = list(range(100, 140)), list(range(200, 260))
+
+    def begun(session: str) -> Variations:
+        cold, vary = Sampling(temperature=0), Vary(text, 0, 8, 4)
+        request = EngineRequest(prompt, cold, 0, vary=vary, session=session)
+        made = runner.start(request, Sinks(lambda *_: None, lambda *_: None), lambda *_: None)
+        assert isinstance(made, Variations)
+        while made.context is None:
+            next(made.steps)
+        return made
+
+    first, second = begun("one"), begun("two")
+    runner.abort(first)
+    for some in (first, second):
+        runner.cache.context.clear_abort()
+        deque(some.steps, maxlen=0)
+    assert first.result is not None
+    assert second.result is not None
+    assert (first.result.reason, second.result.reason) == ("cancelled", "stop")
+    assert len(second.result.others) == 8
+    runner.close()
