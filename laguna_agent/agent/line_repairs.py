@@ -125,4 +125,4 @@ def _reply(tool: str, file: ShownFile, text: str) -> Reply:
         raw=f"### {tool} {file.path}\n{fenced(text, file.path)}",
     )
     about = f"Line {number} of {file.path} may be wrong. It could be `{line}`."
-    return Reply(text=about, tool_calls=[call], finish_reason="tool_calls")
+    return Reply(text=about, tool_calls=[call], finish_reason="tool_calls", composed=True)

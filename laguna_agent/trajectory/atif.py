@@ -175,7 +175,8 @@ def _step(
 
 
 def _reply(event: Reply, state: ConversationState, *, token_ids: bool) -> dict[str, Any]:
-    step: dict[str, Any] = {"source": "agent", "message": event.text, "llm_call_count": 1}
+    count = 0 if event.composed else 1
+    step: dict[str, Any] = {"source": "agent", "message": event.text, "llm_call_count": count}
     if event.thinking:
         step["reasoning_content"] = event.thinking
     if event.tool_calls:
@@ -188,6 +189,8 @@ def _reply(event: Reply, state: ConversationState, *, token_ids: bool) -> dict[s
             }
             for call in event.tool_calls
         ]
+    if event.composed:  # the format allows no metrics then; the totals have them
+        return step
     metrics: dict[str, Any] = {
         "prompt_tokens": event.usage.prompt_tokens,
         "completion_tokens": event.usage.completion_tokens,

@@ -26,6 +26,7 @@ from laguna_agent.events import (
     ToolFinished,
     TurnFinished,
     TurnStarted,
+    Usage,
     UserMessage,
 )
 from laguna_agent.trajectory.codec import StoredEvent
@@ -125,8 +126,9 @@ class ConversationState:
         """Tokens of the prompt after the last reply, as recorded; 0 when no reply told."""
         for stored in reversed(self.history):
             event = stored.event
-            if isinstance(event, Reply) and stored.seq > self.epoch_seq:
-                return event.usage.prompt_tokens + event.usage.completion_tokens
+            usage = event.usage if isinstance(event, Reply) else Usage()
+            if usage.prompt_tokens and stored.seq > self.epoch_seq:  # one beside others has none
+                return usage.prompt_tokens + usage.completion_tokens
             if isinstance(event, Compacted):
                 return event.tokens_after
         return self.system.tokens if self.system is not None else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from laguna_agent.events import (
     ToolStarted,
     UserMessage,
 )
+from laguna_agent.interfaces.progress import ProgressPrinter
+from laguna_agent.interfaces.tui.transcript.transcript_model import Entry, TranscriptModel
+from laguna_agent.models.conversation import Message
+from laguna_agent.trajectory.atif import write_atif
+from support.atif import Document
 from support.candidates import RIGHT, TASK, WRONG, Writer, fill, repaired, written
 from support.scripted import call, end_of, results_of, take
 
@@ -308,6 +314,45 @@ async def test_an_engine_that_cannot_find_changes_or_write_side_by_side_writes_a
     events = await take(session, TASK)
     assert end_of(events).status == "done"
     assert conversation.played == 3
+
+
+# --- the record ---------------------------------------------------------------------------------
+
+
+async def test_a_session_goes_on_and_is_exported_after_a_change_of_one_line(
+    opened: Opened, workspace: Path
+) -> None:
+    session, _ = await opened_writer(opened, [Reply(text="")], repaired("a * 0", "a + b"))
+    await take(session, TASK)
+    name, out = session.trajectory.id, io.StringIO()
+    write_atif(session.trajectory, out, session=name)
+    steps = Document.model_validate_json(out.getvalue()).steps
+    assert [s.llm_call_count for s in steps if s.source == "agent"] == [0], "nothing was sampled"
+    await session.undo()
+    assert (workspace / "calc.py").read_text() == WRONG
+    await session.aclose()
+    again, conversation = await opened_writer(opened, [Reply(text="I added.")], resume=name)
+    assert end_of(await take(again, "What did you do?")).status == "done"
+    assert [type(entry) for entry in conversation.entries[:2]] == [Message, Reply]
+
+
+async def test_replies_that_were_not_needed_are_no_repetitions(
+    opened: Opened, workspace: Path
+) -> None:
+    four = [written("a"), Reply(text="Hm."), written("a + b"), written("9")]
+    session, _ = await opened_writer(opened, [written("b")], (), four)
+    events = await take(session, TASK)
+    assert [r.discarded for r in events if isinstance(r, Reply)].count(True) == 2
+    shown = io.StringIO()
+    printer = ProgressPrinter(shown)
+    entries: list[Entry] = []
+    model = TranscriptModel(entries.append, lambda entry: None, lambda entry: None)
+    for event in events:
+        printer.show(event)
+        model.apply(event)
+    assert "repeats" not in shown.getvalue()
+    assert not [entry for entry in entries if "repeated" in entry.title]
+    assert not [entry for entry in entries if entry.body == "Hm."]
 
 
 # --- files --------------------------------------------------------------------------------------
