@@ -176,7 +176,9 @@ def _plus(usage: Usage, event: ModelEvent) -> Usage:
 def make_options(services: Services, window: ContextWindow, turn: Turn) -> GenerateOptions:
     """The options of the next reply."""
     manifest, conversation = services.pack.manifest, services.conversation
-    allowed, files = possible_calls(services, turn.retries, may_end=turn.may_end)
+    allowed, files = possible_calls(
+        services, turn.retries, may_end=turn.may_end, answer_file=turn.answer_file
+    )
     room = reply_room(conversation.used, conversation.limit, window.reserve)
     return GenerateOptions(
         sampling=turn.retries.sampling(),

@@ -14,7 +14,7 @@ from laguna_agent.agent.candidates import TOGETHER
 from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
-from laguna_agent.agent.context.task_kind import task_kind
+from laguna_agent.agent.context.task_kind import answer_file, rename_command, task_kind
 from laguna_agent.agent.generation import generate
 from laguna_agent.agent.kept_settings import settings_now
 from laguna_agent.agent.loop_detector import LoopDetector
@@ -119,7 +119,13 @@ class AgentLoop:
         self.window.add(message)
         fails = turn.check.last is not None and not turn.check.passed
         turn.kind = task_kind(message.text, check_fails=fails)
-        hint = self.pack.text("kind.md", kind=turn.kind)
+        turn.answer_file = answer_file(message.text) if turn.kind == "answer" else None
+        hint = self.pack.text(
+            "kind.md",
+            kind=turn.kind,
+            rename=rename_command(message.text),
+            answer_file=turn.answer_file or "",
+        )
         self._add_notes([(hint, "kind of task")] if hint.strip() else [])
         self._add_notes(hook_notes(self.services, hooked.add))
         await self.window.append_pending()

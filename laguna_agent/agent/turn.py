@@ -68,6 +68,8 @@ class Turn:
     """Notes that asked the model to do something else."""
     outcome: TurnOutcome | None = None
     kind: TaskKind = "answer"
+    answer_file: str | None = None
+    """Where an answer is to be written, if the task says so."""
     task: str = ""
     """What the user wants."""
     said: list[UserMessage | SystemNote] = field(default_factory=list)

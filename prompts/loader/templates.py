@@ -84,7 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
         "check": "",
         "check_output": "",
     },
-    "kind.md": {"kind": "change"},
+    "kind.md": {"kind": "change", "rename": "", "answer_file": ""},
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
@@ -119,7 +119,13 @@ objects with `first` and `last` too; in `epoch.md`, `messages` is a list of text
 fix, git, answer, write and change.
 """
 
-REMINDER: dict[str, Any] = {"step": 0, "steps_left": 0, "tool": "", "tests": ""}
+REMINDER: dict[str, Any] = {
+    "step": 0,
+    "steps_left": 0,
+    "tool": "",
+    "tests": "",
+    "tests_only": False,
+}
 RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "arguments": {}}
 
 

@@ -35,6 +35,14 @@ def test_of_a_long_file_that_is_named_an_outline_comes_first() -> None:
     assert part.text == "    def total(self):\n        return sum(self.items)"
 
 
+def test_of_a_long_file_of_data_the_first_lines_are_shown() -> None:
+    data = "".join(f"2026-01-01 {n:02} INFO request {n}\n" for n in range(500))
+    [part] = shown("Count the errors in server.log.", **{"server.log": data})
+    assert (part.path, part.first, part.last) == ("server.log", 1, 8)
+    assert part.text.endswith("request 7")
+    assert shown("Count the errors in one.log.", **{"one.log": "x" * 9_000}) == []
+
+
 def test_files_that_nobody_names_are_searched_for_names() -> None:
     [part] = shown("helper_7 returns too much", shop_py=SHOP, rules_py=RULES)
     assert (part.path, part.text) == ("shop.py", "def helper_7(x):\n    return x + 7")

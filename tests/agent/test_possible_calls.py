@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from laguna_agent.agent.context.task_kind import TaskKind, task_kind
+from laguna_agent.agent.context.task_kind import TaskKind, answer_file, renamed, task_kind
 from laguna_agent.events import Reply
 from support.scripted import call, end_of, take
 
@@ -63,6 +64,83 @@ async def test_done_is_offered_once_something_changed(opened: Opened, workspace:
     assert end_of(events).status == "done"
     offered = ["done" in (options.allowed or ()) for options in conversation.options]
     assert offered == [False, False, True]
+
+
+async def test_an_answer_is_written_where_the_task_wants_it(
+    opened: Opened, workspace: Path
+) -> None:
+    script = [call("write", path="n.txt", content="two\n"), call("done", summary="two")]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Which function returns 1? Write its name to n.txt, nothing else.")
+    assert list(conversation.options[0].files["write"]) == ["n.txt"]
+
+
+async def test_a_rename_is_told_as_one_command(opened: Opened, workspace: Path) -> None:
+    (workspace / "use.py").write_text("from code import two\n\ntwo_more = two()\n")
+    session, conversation = await opened([call("done", summary="so")], pack="small")
+    await take(session, "Rename the function `two` to `pair` in all files.")
+    hint = next(line for line in conversation.prompt.split("\n") if line.startswith("### shell "))
+    command = hint.removeprefix("### shell ")
+    subprocess.run(["bash", "-c", command], cwd=workspace, check=True)
+    text = (workspace / "use.py").read_text()
+    assert text == "from code import pair\n\ntwo_more = pair()\n"
+    assert (workspace / "code.py").read_text().startswith("def pair()")
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("Rename the class Cart to Basket everywhere.", ("Cart", "Basket")),
+        ("Please rename `calc()` to `net_price()`.", ("calc", "net_price")),
+        (
+            "Rename `old_name` everywhere to `new_name`, and run the tests.",
+            ("old_name", "new_name"),
+        ),
+        ("Rename the function calc in all files to net.", None),
+        ("Rename `a.py` to `b.py`.", None),
+        ("Rename notes.txt to ideas.txt", None),
+        ("Rename name to title", None),
+        ("Rename the parameter `n` of area to `width`.", None),
+        ("Rename the branch main to trunk.", None),
+        ("Rename `two` to `two.py`.", None),
+    ],
+)
+def test_only_names_in_code_are_renamed_everywhere(
+    task: str, names: tuple[str, str] | None
+) -> None:
+    assert renamed(task) == names
+    assert (task_kind(task) == "rename") == (names is not None)
+
+
+@pytest.mark.parametrize(
+    ("task", "file"),
+    [
+        ("Count the lines that contain ERROR and write the number to errors.txt.", "errors.txt"),
+        (
+            "Which is the largest? Write its name into the file out/largest.txt, please",
+            "out/largest.txt",
+        ),
+        ("List the functions in code.py", None),
+        ("Find the bug. Then write a test in test_a.py", None),
+        ("How many? Save it in `count.md`.", "count.md"),
+    ],
+)
+def test_the_file_of_an_answer_is_the_one_that_the_task_names(task: str, file: str | None) -> None:
+    assert answer_file(task) == file
+
+
+async def test_a_test_that_the_model_wrote_and_that_fails_is_what_is_wrong(
+    opened: Opened, workspace: Path
+) -> None:
+    content = "from code import two\n\n\ndef test_two():\n    assert two() == 3\n"
+    script = [
+        call("write", path="test_code.py", content=content),
+        call("shell", command="python3 -c 'raise SystemExit(1)'"),
+        call("done", summary="tested"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Write a test for two() in test_code.py.")
+    assert "the test is wrong, not the code" in conversation.prompt
 
 
 async def test_a_question_may_be_answered_at_once(opened: Opened, workspace: Path) -> None:

@@ -30,6 +30,8 @@ _MOST_WORDS = 50
 """Words of a task that are looked for: a task may be a whole log."""
 _MOST_FRAMES = 200
 _OUTLINE_LINES = 40
+_HEAD, _HEAD_CHARACTERS = 8, 1_000
+"""Lines at the start of a file of data, and the most characters that they may have."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def excerpts(
         source = _Source(path, text)
         rows = source.rows_of(words) | source.rows_around(numbers)
         made = source.parts(rows)
-        if path in named and (outline := source.outline()):
-            made.insert(0, outline)
+        if path in named and (first := source.outline() or source.head()):
+            made.insert(0, first)
         for part in made:
             if len(part.text) <= characters:
                 characters -= len(part.text)
@@ -86,6 +88,13 @@ class _Source:
     @property
     def _definitions(self) -> tuple[Definition, ...]:
         return self._index.definitions if self._index else ()
+
+    def head(self) -> Excerpt | None:
+        """The first lines of a file of data, which show how it is made."""
+        text = "\n".join(self.lines[:_HEAD])
+        if self._index is not None or len(text) > _HEAD_CHARACTERS:
+            return None
+        return Excerpt(self.path, text, 1, min(_HEAD, len(self.lines)))
 
     def rows_of(self, words: Sequence[str]) -> set[int]:
         """Lines that are about one of the words: its definition, else lines that have it."""

@@ -35,6 +35,7 @@ from laguna_agent.tools.repository.git_command import GitError, git_output
 from laguna_agent.tools.tool import ToolContext
 
 MAX_FILE_BYTES = 1 << 18
+_DATA, _DATA_CHARACTERS = frozenset({".csv", ".jsonl", ".log", ".ndjson", ".tsv", ".txt"}), 2_500
 _SEARCHED = 100
 """Files up to which those that nobody names are searched for what the task names."""
 SMALL_REPOSITORY_FILES = 12
@@ -120,7 +121,7 @@ def choose_context(
 
     for path in (*named, *also, *rest):
         text = read(path)
-        if text is None or len(text) > left:
+        if text is None or len(text) > left or _is_data(path, text):
             continue
         left -= len(text)
         files.append(ShownFile(path, text))
@@ -138,6 +139,11 @@ def choose_context(
         characters=left,
     )
     return ShownContext(files, parts, _tree(paths), paths)
+
+
+def _is_data(path: str, text: str) -> bool:
+    """Whether a file is data to be counted or searched, and its first lines are enough."""
+    return len(text) > _DATA_CHARACTERS and Path(path).suffix.lower() in _DATA
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:
