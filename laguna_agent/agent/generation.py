@@ -177,7 +177,11 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
     """The options of the next reply."""
     manifest, conversation = services.pack.manifest, services.conversation
     allowed, files = possible_calls(
-        services, turn.retries, may_end=turn.may_end, answer_file=turn.answer_file
+        services,
+        turn.retries,
+        may_end=turn.may_end,
+        is_over=turn.is_over,
+        answer_file=turn.answer_file,
     )
     room = reply_room(conversation.used, conversation.limit, window.reserve)
     return GenerateOptions(

@@ -21,10 +21,16 @@ _MOST_BYTES = 1 << 20
 
 
 def possible_calls(
-    services: Services, retries: Retries, *, may_end: bool, answer_file: str | None = None
+    services: Services,
+    retries: Retries,
+    *,
+    may_end: bool,
+    is_over: bool = False,
+    answer_file: str | None = None,
 ) -> tuple[list[str] | None, dict[str, dict[str, str]]]:
     """The tools for the next reply (None is all), and by tool the files that it may take. Without
-    `may_end` there is something to do before `done`. An answer is written to the `answer_file`."""
+    `may_end` there is something to do before `done`; with `is_over` only `done` is left. An answer
+    is written to the `answer_file`."""
     allowed = retries.allowed_tools()
     if not services.pack.manifest.check_after_change or services.conversation.info.remote:
         return allowed, {}
@@ -44,6 +50,8 @@ def possible_calls(
     files = {"read": unread, "edit": free}
     if answer_file is not None:
         files["write"] = {answer_file: ""}
+    if is_over and "done" in services.tools:
+        return ["done"], {}
     offered = [name for name in services.tools if name not in files or files[name]]
     if not may_end and "done" in offered:
         offered.remove("done")

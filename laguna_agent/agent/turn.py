@@ -11,7 +11,7 @@ from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
-from laguna_agent.agent.context.task_kind import TaskKind
+from laguna_agent.agent.context.task_kind import TaskKind, only_renames
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services, TurnLimits
@@ -142,6 +142,12 @@ class Turn:
     def may_end(self) -> bool:
         """Whether the task can be done: of work on files, something has been changed."""
         return self.kind in ("answer", "git") or bool(self.changed) or self.denied > 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do: the task was to rename something, and the old name is gone
+        from what was asked for."""
+        return self.kind == "rename" and bool(self.changed) and only_renames(self.task)
 
     @property
     def changed(self) -> list[str]:

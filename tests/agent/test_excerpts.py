@@ -92,10 +92,11 @@ def test_no_more_is_shown_than_there_is_room() -> None:
 
 def test_a_file_without_a_grammar_shows_the_lines_with_a_quoted_word() -> None:
     text = "".join(f"line {n}\n" for n in range(500))
-    [part] = excerpts(
+    head, part = excerpts(
         "What is `line 250`?", "", named=["a.txt"], others=[], read=lambda _: text, characters=999
     )
     assert (part.first, part.last) == (247, 255)
+    assert (head.first, head.last) == (1, 8)
 
 
 def test_of_a_task_that_is_a_whole_log_the_first_names_are_looked_for() -> None:

@@ -129,6 +129,19 @@ def test_the_file_of_an_answer_is_the_one_that_the_task_names(task: str, file: s
     assert answer_file(task) == file
 
 
+async def test_after_a_rename_only_done_is_left(opened: Opened, workspace: Path) -> None:
+    script = [call("shell", command="sed -i s/two/pair/ code.py"), call("done", summary="so")]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Rename the function `two` to `pair` in all files.")
+    assert end_of(events).status == "done"
+    assert conversation.options[1].allowed == ["done"]
+    session, conversation = await opened(script, pack="small")
+    await take(
+        session, "Rename the function `pair` to `two`. Then add a function three() that returns 3."
+    )
+    assert "write" in (conversation.options[1].allowed or ())
+
+
 async def test_a_test_that_the_model_wrote_and_that_fails_is_what_is_wrong(
     opened: Opened, workspace: Path
 ) -> None:
@@ -178,7 +191,7 @@ async def test_in_a_large_repository_any_file_may_be_read(opened: Opened, worksp
         ("Which file calls `normalise`? Write its path to answer.txt.", "answer"),
         ("Write unit tests for `parse` into test_settings.py.", "write"),
         ("Add a function `chunks(items, size)` that returns lists.", "change"),
-        ("Rename the class `Usr` to `User` in all files.", "change"),
+        ("Rename the class `Usr` to `User` in all files.", "rename"),
         ("Add an option --branch to deploy.py", "change"),
         ("", "answer"),
     ],

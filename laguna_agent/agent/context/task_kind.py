@@ -33,6 +33,8 @@ _ANSWER = re.compile(
 _WRITE = re.compile(
     r"^\W*(?:write|create|make|generate|add a (?:new )?(?:file|test))\b", re.IGNORECASE
 )
+_MORE_WORDS = 8
+"""Words beside the renaming that ask for nothing else: "please", "in all files of the project"."""
 _ANSWER_FILE = re.compile(
     r"\b(?:write|put|save|store|note)\b[^.\n]{0,80}?\b(?:to|into|in)\s+(?:the file\s+|a file\s+)?"
     r"`?((?:[\w-]+/)*[\w-]+\.(?:txt|md|json|csv|log))\b",
@@ -57,6 +59,13 @@ def renamed(task: str) -> tuple[str, str] | None:
     """The old and the new name, where a task is to rename something in code."""
     found = _RENAME.search(task)
     return (found[1], found[2]) if found else None
+
+
+def only_renames(task: str) -> bool:
+    """Whether a task is to rename something, and nothing else."""
+    found = _RENAME.search(task)
+    rest = task[: found.start()] + task[found.end() :] if found else ""
+    return found is not None and len(re.findall(r"\w+", rest)) <= _MORE_WORDS
 
 
 def rename_command(task: str) -> str:
