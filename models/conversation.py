@@ -128,7 +128,8 @@ class Conversation(Protocol):
         """Append a reply of an earlier epoch or process; returns the number of tokens added.
 
         A local conversation opens the turn as the format does and adds `reply.token_ids` as they
-        are; it renders the text only if there are none. An HTTP one adds the message.
+        are; it renders the text only if there are none, and adds those of a composed reply to it.
+        An HTTP one adds the message.
         """
 
     async def restore(self, ids: Sequence[int]) -> int:

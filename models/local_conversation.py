@@ -128,11 +128,15 @@ class LocalConversation:
     async def append_reply(self, reply: Reply) -> int:
         """See Conversation."""
         before = len(self._tokens)
-        if reply.token_ids is None:
-            text = "\n".join(part for part in (reply.text, *_raw(reply)) if part)
+        text = "\n".join(part for part in (reply.text, *_raw(reply)) if part)
+        if reply.token_ids is None and not reply.composed:
             return await self.append([Message(role="assistant", content=text)])
         options = GenerateOptions(thinking=bool(reply.thinking))
-        self._tokens += await self._engine.tokenize(self._format.render_generation(options))
+        opening = await self._engine.tokenize(self._format.render_generation(options))
+        if reply.token_ids is None:
+            reply.prompt_token_ids = [*self._tokens[self._position.reply_end :], *opening]
+            reply.token_ids = await self._engine.tokenize([Segment(text)])
+        self._tokens += opening
         self._tokens += reply.token_ids
         await self._close_reply(reply.finish_reason, ended=None)
         return len(self._tokens) - before

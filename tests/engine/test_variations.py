@@ -10,8 +10,9 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError
-from laguna_agent.events import Reply
+from laguna_agent.events import Reply, ToolCall
 from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, Variation
 from laguna_agent.models.engine.client import EngineClient
 from laguna_agent.models.engine.generation import Sinks
@@ -29,12 +30,13 @@ TEXT = """def area(width, height):
 
 print(area(2, 3))
 """
+SYSTEM = "You are a coding agent. " * 4
 OPENING = "area.py, corrected:\n```python\n"
 
 
 async def asked(engine: EngineClient) -> LocalConversation:
     talk = conversation(engine)
-    await talk.start("You are a coding agent. " * 4, [])
+    await talk.start(SYSTEM, [])
     await talk.append([Message(role="user", content="The area is wrong. Fix it.")])
     return talk
 
@@ -203,3 +205,20 @@ def test_stopping_one_stops_no_other(config: EngineConfig) -> None:
     assert (first.result.reason, second.result.reason) == ("cancelled", "stop")
     assert len(second.result.others) == 8
     runner.close()
+
+
+async def test_a_reply_made_of_a_variation_is_on_record_with_its_tokens(
+    engine: EngineClient,
+) -> None:
+    talk = await asked(engine)
+    call = ToolCall(id="c", name="write", arguments={}, raw="### write area.py")
+    made = Reply(text="It may be this.", tool_calls=[call], composed=True)
+    await talk.append_reply(made)
+    await talk.append([Message(role="tool", content="ok", name="write")])
+    events = [event async for event in talk.generate(GenerateOptions(max_tokens=8))]
+    last = events[-1]
+    assert isinstance(last, Reply)
+    ids = [i for r in (made, last) for i in (*(r.prompt_token_ids or ()), *(r.token_ids or ()))]
+    static = len(await engine.tokenize(LagunaFormat("v4").render_start(SYSTEM, [])))
+    assert list(talk.tokens[static : static + len(ids)]) == ids
+    assert await engine.detokenize(made.token_ids or []) == "It may be this.\n### write area.py"
