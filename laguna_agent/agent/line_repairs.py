@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-
-from tree_sitter import Node
+from typing import TYPE_CHECKING
 
 from laguna_agent.agent.context.first_message import ShownFile, fenced
 from laguna_agent.agent.retries import CODE
@@ -19,6 +18,9 @@ from laguna_agent.events import ModelEvent, Reply, ToolCall, Usage
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import Variation, WritesSideBySide
 from laguna_agent.tools.code.languages import language_of, parse, strict_problem
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
 
 _LINES = 2
 """Lines that a repair may write; the second one shows where the text goes on."""
