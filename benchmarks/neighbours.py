@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.config import EngineConfig
+from laguna_agent.models.conversation import Sampling
 from laguna_agent.models.engine.client import open_engine
+from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import (
     Context,
     ContextOptions,
@@ -32,15 +34,18 @@ from laguna_agent.models.engine.llama import (
 from laguna_agent.models.engine.synthetic import cached_model
 from laguna_agent.models.sizing.hardware import machine_memory
 
-READ, WRITTEN, REPLY = 512, 16, 128
+READ, WRITTEN, REPLY, PROMPT = 512, 16, 128, 2_400
 
 
 async def chosen(path: Path) -> tuple[ContextOptions, bool]:
-    """What an engine settles on once it has had a quiet moment: its context's options, and whether
-    it repacks the weights."""
+    """What an engine settles on once it has read a prompt and had a quiet moment: its context's
+    options, and whether it repacks the weights."""
     for last in (False, True):
         client = await open_engine(path, config=EngineConfig(keep_alive=0))
         try:
+            tokens = array("i", [100 + n % 400 for n in range(PROMPT)])
+            async for _ in client.generate(EngineRequest(tokens, Sampling(temperature=0), 1)):
+                pass
             status = await client.status()
             while not last and not settled(status):
                 await asyncio.sleep(1)
@@ -56,7 +61,8 @@ async def chosen(path: Path) -> tuple[ContextOptions, bool]:
 def settled(status: dict[str, Any]) -> bool:
     """Whether all that an engine measures at quiet moments is measured."""
     tuning = status["tuning"]
-    return tuning["measured"] and (tuning["flash_deep"] or status["context"]["kv_type"] != "f16")
+    deep = tuning["flash_deep"] or status["context"]["kv_type"] != "f16"
+    return bool(tuning["measured"] and deep)
 
 
 def neighbours(options: ContextOptions, *, repack: bool) -> dict[str, tuple[ContextOptions, bool]]:
@@ -130,16 +136,17 @@ def main() -> None:
             name: tuple(statistics.median(values) for values in zip(*found, strict=True))
             for name, found in rounds.items()
         }
+        against_chosen: list[list[float]] = []
         for name, (read, write, turn) in medians.items():
             ratios = [
                 statistics.median(theirs[n] / ours[n] for theirs, ours in pairs)
                 for n in range(3)
                 for pairs in [list(zip(rounds[name], rounds["chosen"], strict=True))]
             ]
+            against_chosen.append(ratios)
             against = " ".join(f"{ratio:.2f}" for ratio in ratios)
             print(f"  {name:24}{read:8.1f} {write:8.2f} {60 * turn:8.2f}   {against}")
-        best = [max(values) for values in zip(*medians.values(), strict=True)]
-        reads, writes, turns = (medians["chosen"][n] / best[n] for n in range(3))
+        reads, writes, turns = (1 / max(values) for values in zip(*against_chosen, strict=True))
         print(
             f"  chosen, of the best: reads {reads:.2f}, writes {writes:.2f}, turns {turns:.2f}",
             flush=True,
