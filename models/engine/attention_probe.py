@@ -17,7 +17,8 @@ from laguna_agent.models.engine.llama import Context, ContextOptions, DecodeAbor
 
 _DEEP, _LEAST = 4096, 384
 """Tokens up to which speeds count, and fewest tokens that say something about them."""
-_STEP = 128
+_STEP, _BATCHES = 128, 8
+"""Tokens of a batch, in multiples of which there are fewer batches, but at least so many."""
 _PAIRS = 8
 """Tokens written each way at either depth."""
 _ENDS = 3
@@ -56,8 +57,8 @@ def flash_gain(
     depth = min(deep, int(budget_s * rate / 2)) // _STEP * _STEP
     if depth < min(_LEAST, deep):
         return 0.0
-    step = min(_STEP, options.micro_batch)
-    small = replace(options, context=depth + _STEP, batch=step, micro_batch=step)
+    step = min(options.micro_batch, max(_STEP, depth // _BATCHES // _STEP * _STEP))
+    small = replace(options, context=depth + step, batch=step, micro_batch=step)
     both = [Context(model, replace(small, flash_attention=on)) for on in (True, False)]
     hold(both)
     reads: list[Pair] = []
@@ -118,5 +119,5 @@ def _at_ends(
             start = statistics.median(pair[way] for pair in first)
             end = statistics.median(pair[way] for pair in last)
             slope = (end - start) / (far - near) if far > near else 0.0
-            found.append(max(start + slope * (target - near), start / 2))
+            found.append(max(start + slope * (target - near), start / 8))
     return found
