@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from pathlib import Path, PurePosixPath
 
 from laguna_agent.policy.command_analysis import analyse
+from laguna_agent.programs import find_program
 
 _INTERPRETERS = re.compile(
     r"python(?:3(?:\.\d+)?)?|node|bun|deno|ruby|perl|php|lua|bash|sh|zsh|Rscript|julia|go"
@@ -71,7 +71,7 @@ def _runs_program(words: list[str], start: Path) -> bool:
         return False
     if "/" in head:
         return not _is_outside(head)
-    if not _INTERPRETERS.fullmatch(head) or shutil.which(head) is None:
+    if not _INTERPRETERS.fullmatch(head) or find_program(head) is None:
         return False
     while rest and _PLAIN_OPTION.fullmatch(rest[0]):
         rest = rest[1:]
