@@ -8,6 +8,7 @@ many are written at a time.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,7 @@ class Variations(Generation):
         if not tokens:
             return []
         end, places = 0, self._others(self._cache.context, -1, 0, 0)
+        began = time.perf_counter()
         for at in range(0, len(tokens), _BATCH):
             some = tokens[at : at + _BATCH]
             context.decode_rows([(t, start + at + n, 0) for n, t in enumerate(some)])
@@ -107,6 +109,8 @@ class Variations(Generation):
                 end += len(self._model.piece(token))
                 if at + row + 1 < len(tokens):
                     places += self._others(context, row, at + row + 1, end)
+            done, seconds = at + len(some), time.perf_counter() - began
+            self._sinks.progress(done, len(tokens), start, done / seconds if seconds else 0.0)
             yield from self._breathe()
         return places
 
