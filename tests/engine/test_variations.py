@@ -10,7 +10,7 @@ import pytest
 
 from laguna_agent.config import EngineConfig
 from laguna_agent.errors import ContextFullError
-from laguna_agent.events import Reply, ToolCall
+from laguna_agent.events import ModelEvent, PrefillProgress, Reply, ToolCall
 from laguna_agent.models.chat.chat_format import Segment
 from laguna_agent.models.chat.laguna import LagunaFormat
 from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, Variation
@@ -72,6 +72,14 @@ async def test_each_leaves_the_text_at_one_place_and_goes_on_for_some_lines(
     events = [event async for event in talk.generate(GenerateOptions(max_tokens=4))]
     assert isinstance(reply := events[-1], Reply)
     assert reply.miss is None
+
+
+async def test_reading_the_text_is_reported(engine: EngineClient) -> None:
+    talk, seen = await asked(engine), list[ModelEvent]()
+    await talk.variations(Variation(OPENING, TEXT * 3, 0, 2, 1), seen.append)
+    read = [event for event in seen if isinstance(event, PrefillProgress)]
+    assert read[-1].done == read[-1].total
+    assert read[-1].reused > len(talk.tokens), "all of the prompt"
 
 
 async def test_those_that_were_tried_are_left_out(engine: EngineClient) -> None:
