@@ -145,8 +145,8 @@ class Turn:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to do: the task was to rename something, and the old name is gone
-        from what was asked for."""
+        """Whether nothing is left to do: the task was only to rename something, and files have
+        changed."""
         return self.kind == "rename" and bool(self.changed) and only_renames(self.task)
 
     @property

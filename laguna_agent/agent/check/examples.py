@@ -19,14 +19,15 @@ from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.services import Services
 from laguna_agent.clip import clip
 from laguna_agent.events import ToolFinished
-from laguna_agent.tools.code import example_runner
+from laguna_agent.tools.code import examples
 from laguna_agent.tools.code.examples import Examples, changed_examples
 from laguna_agent.tools.files.encoding import decode
 from laguna_agent.tools.files.workspace import PathError, read_bytes, resolve_path
 from laguna_agent.tools.shell import new_session
 from laguna_agent.tools.terminal.bash import ShellError
 
-RUNNER = Path(example_runner.__file__)
+RUNNER = Path(examples.__file__).with_name("example_runner.py")
+"""Read as text, never imported: `doctest`, which it needs, takes long to import."""
 _TIMEOUT = 10.0
 _SECONDS = 5
 """For the examples alone, once the module is imported."""
