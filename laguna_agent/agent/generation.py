@@ -47,9 +47,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         if written is None and turn.candidates.are_due():
             return None
     if written is not None:
-        await conversation.append_reply(written)
-        turn.record(written)
-        return written
+        return await _adopt(services, turn, written)
     options = make_options(services, window, turn)
     mark, compacted, repeats = conversation.mark(), False, 0
     while repeats <= RESAMPLES:
@@ -74,14 +72,19 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         if turn.kind == "fix":
             written = await turn.candidates.instead_of(reply, services.emit)
             if written is not None:
-                await conversation.append_reply(written)
-                turn.record(written)
-                return written
+                return await _adopt(services, turn, written)
         repeats += 1
         options.sampling = _warmer(options.sampling)
         if repeats > 1 or services.pack.manifest.call_required:
             options.allowed = _others(services, options, reply)
     return None
+
+
+async def _adopt(services: Services, turn: Turn, reply: Reply) -> Reply:
+    """Make a reply that was written before part of the prompt and of the record."""
+    await services.conversation.append_reply(reply)
+    turn.record(reply)
+    return reply
 
 
 async def _write_side_by_side(

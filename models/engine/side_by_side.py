@@ -242,8 +242,7 @@ class SideBySide(Generation):
     def _draft(self, reply: _Reply) -> array[int]:
         if reply.drafter is None:
             return array("i")
-        left = self._request.max_tokens - len(reply.tokens.ids) - 1
-        return reply.drafter.propose(min(left, _ROWS // self._count - 1))
+        return reply.drafter.propose(self._request.max_tokens - len(reply.tokens.ids) - 1)
 
     def _show(self, reply: _Reply, before: int) -> None:
         """Report what the first reply has more than it had."""
