@@ -90,6 +90,8 @@ class GenerateOptions:
     """By tool, the files that it may read or change, and their texts where they are known, to which
     the grammar may hold it (in formats that do): the path to one of them, the old text of an edit
     to lines of it."""
+    brief: bool = False
+    """Whether the grammar holds the text before a call to a sentence or two."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

@@ -170,7 +170,8 @@ def run(
 
 def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
     """Write the file and report it, with a short diff and whether it still parses and
-    uses no undefined names."""
+    uses no undefined names. `data` says if it is as the call has it and nothing is wrong in it, and
+    if it was left broken."""
     target = change.target
     try:
         data = change.new.encode()
@@ -184,8 +185,8 @@ def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
     diff = change.diff
     added, removed = changed_line_counts(diff)
     lines = [*([target.note] if target.note else []), f"{done} (+{added} -{removed})."]
-    lines += change.notes
-    lines += _parse_note(change)
+    warnings, faulty = _warnings(change)
+    lines += [*change.notes, *warnings]
     if change.old is not None and diff:
         small = unified(printable(change.old.text), printable(change.new.text), context=2)
         lines.append(shortened(small))
@@ -195,22 +196,24 @@ def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
         summary=f"{target.label} +{added} -{removed}",
         diff=diff,
         files_changed=[target.relative],
+        data={"complete": not (change.notes or warnings), "faulty": faulty},
     )
 
 
-def _parse_note(change: FileChange) -> list[str]:
+def _warnings(change: FileChange) -> tuple[list[str], bool]:
+    """What a change made wrong, and whether it is more than something unused."""
     label = change.target.relative
     check = syntax_problem if change.old is None else strict_problem
     problem = check(label, change.new.text)
     if problem is None:
         problems = new_problems(label, change.old.text if change.old else "", change.new.text)
-        return [f"WARNING: {label}, {text}." for text in problems]
+        undefined = any("undefined" in text for text in problems)
+        return [f"WARNING: {label}, {text}." for text in problems], undefined
     if change.old is not None and check(label, change.old.text) is not None:
-        return []  # it did not parse before either
+        return [], False  # it did not parse before either
     source = change.new.text.split("\n")
     near = range(max(1, problem.line - 2), min(len(source), problem.line + 2) + 1)
     shown = numbered([source[i - 1] for i in near], near.start)
     verb = "does not parse" if change.old is None else "no longer parses"
-    return [
-        f"WARNING: {label} {verb}; line {problem.line}: {problem.message}. Fix it:\n{shown}",
-    ]
+    what = f"line {problem.line}: {problem.message}"
+    return [f"WARNING: {label} {verb}; {what}. Fix it:\n{shown}"], True

@@ -25,6 +25,8 @@ from laguna_agent.agent.services import Services
 from laguna_agent.errors import ContextFullError, ModelError
 from laguna_agent.events import CheckRan, ModelEvent, Notice, Reply, Usage
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
+from laguna_agent.tools.code.languages import strict_problem
+from laguna_agent.tools.code.names import new_problems
 
 TOGETHER = 4
 """Replies that are written side by side."""
@@ -35,8 +37,9 @@ _SPARE = 200
 _REPAIRS = ((0, 4), (4, 20))
 """Repairs of one line that are found at a time: the first, and how many. It is mostly the first or
 none of the first twenty."""
-_LIKELIEST = 3
-"""Likeliest changes among which the first that parses is taken where there is no check."""
+_LIKELIEST, _CORRECTIONS = 3, 16
+"""Likeliest changes among which the first that parses is taken where there is no check, or the
+first that leaves no name undefined."""
 _CHECKS_S = 40.0
 """Seconds that their checks may take together."""
 _HANGS, _LEAST_S = 3, 10.0
@@ -67,6 +70,13 @@ def unchanged_file(services: Services, reply: Reply) -> str | None:
     return path if same else None
 
 
+def faults(path: str, text: str) -> bool:
+    """Whether a text does not parse, or uses names that are not defined."""
+    if strict_problem(path, text) is not None:
+        return True
+    return any("undefined" in problem for problem in new_problems(path, "", text))
+
+
 class Candidates:
     """The tries of one turn that wait for their turn."""
 
@@ -88,7 +98,8 @@ class Candidates:
         self._drawn = False
         """Whether replies were written side by side."""
         self._corrected: set[str] = set()
-        """Files that the model wrote as they are, and that were changed in its place."""
+        """Files that the model wrote as they are, and texts with faults, for which a change of one
+        line was looked for."""
         self._first: CheckRan | None = None
         """The check before anything was tried."""
         self._checked_s = 0.0
@@ -188,27 +199,54 @@ class Candidates:
         """Count the time of a check of the present try."""
         self._checked_s += ran.duration_s if self.repairs else 0.0
 
+    # --- one change of one line, where there is no check ------------------------------------
+
     async def instead_of(
         self, reply: Reply, on_event: Callable[[ModelEvent], None]
-    ) -> Reply | None:
+    ) -> tuple[Reply | None, Usage]:
         """The likeliest change of one line in the place of a reply that writes a file as it is:
-        the model wants to correct it and copies the mistake. Once for each file of a turn."""
-        conversation, path = self.services.conversation, unchanged_file(self.services, reply)
+        the model wants to correct it and copies the mistake. Once for each file of a turn. And what
+        it took where nothing was found."""
+        path = unchanged_file(self.services, reply)
         if path is None or path in self._corrected or self._check.last is not None:
-            return None
-        if not self._can_draw or not isinstance(conversation, WritesSideBySide):
-            return None
+            return None, Usage()
         self._corrected.add(path)
-        text = str(reply.tool_calls[0].arguments["content"])
-        wanted = (0, _LIKELIEST)
-        file = ShownFile(path, text)
+        file = ShownFile(path, str(reply.tool_calls[0].arguments["content"]))
+        return await self._likeliest(file, _LIKELIEST, lambda text: True, on_event)
+
+    async def without_faults(
+        self, path: str, on_event: Callable[[ModelEvent], None]
+    ) -> tuple[Reply | None, Usage]:
+        """The likeliest change of one line that rids a file, as it was just written, of names that
+        are undefined or of what does not parse. The model has read what is wrong, and would mostly
+        copy it. Once for each text. And what it took where nothing was found."""
+        text = text_as_seen(self.services.tool_context, path)
+        if not text or text in self._corrected:
+            return None, Usage()
+        self._corrected.add(text)
+        return await self._likeliest(
+            ShownFile(path, text), _CORRECTIONS, lambda text: not faults(path, text), on_event
+        )
+
+    async def _likeliest(
+        self,
+        file: ShownFile,
+        most: int,
+        is_right: Callable[[str], bool],
+        on_event: Callable[[ModelEvent], None],
+    ) -> tuple[Reply | None, Usage]:
+        conversation = self.services.conversation
+        if not self._can_draw or not isinstance(conversation, WritesSideBySide):
+            return None, Usage()
         try:
-            found, usage = await line_repairs(conversation, [file], "write", wanted, on_event)
+            found, usage = await line_repairs(conversation, [file], "write", (0, most), on_event)
         except (ContextFullError, ModelError):
-            return None
-        if found:
-            found[0].usage = usage
-        return found[0] if found else None
+            return None, Usage()
+        for reply in found:
+            if is_right(str(reply.tool_calls[0].arguments["content"])):
+                reply.usage = usage
+                return reply, Usage()
+        return None, usage
 
     # --- replies side by side ---------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """Generates one reply, and generates it again, at a higher temperature, when it only repeats.
 
 A reply whose calls were all made before, with nothing changed since, is discarded: it never becomes
-part of the prompt, since a repetition in the context makes the next one likelier. A reply that was
-cut because the context was nearly full is discarded too, and generated again in a new epoch; so is
-one whose prompt a server finds too long.
+part of the prompt, since a repetition in the context makes the next one likelier. One that begins
+to write a file that has just been written is ended there. A reply that was cut because the context
+was nearly full is discarded too, and generated again in a new epoch; so is one whose prompt a
+server finds too long.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from laguna_agent.events import (
     Reply,
     TextDelta,
     ThinkingDelta,
+    ToolCall,
     ToolCallDelta,
     Usage,
 )
@@ -38,6 +40,12 @@ _WARMER = 0.35
 async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
+    if turn.faulty is not None and services.pack.manifest.check_after_change:
+        path, turn.faulty = turn.faulty, None
+        written, usage = await turn.candidates.without_faults(path, _counting(services, turn))
+        turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
+        if written is not None:
+            return await _adopt(services, turn, written)
     if turn.kind == "fix":
         usage = await turn.candidates.find_repairs(turn.task, _counting(services, turn))
         turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
@@ -70,12 +78,16 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             mark, compacted = conversation.mark(), True
             continue
         if turn.kind == "fix":
-            written = await turn.candidates.instead_of(reply, services.emit)
+            counting = _counting(services, turn)
+            written, usage = await turn.candidates.instead_of(reply, counting)
+            turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
             if written is not None:
                 return await _adopt(services, turn, written)
         repeats += 1
         options.sampling = _warmer(options.sampling)
-        if repeats > 1 or services.pack.manifest.call_required:
+        if not turn.changed and (files := _other_files(services, options, reply)):
+            options.files = {**options.files, "write": files}
+        elif repeats > 1 or services.pack.manifest.call_required:
             options.allowed = _others(services, options, reply)
     return None
 
@@ -122,6 +134,15 @@ def _others(services: Services, options: GenerateOptions, reply: Reply) -> Seque
     return [name for name in now if name not in called] or options.allowed
 
 
+def _other_files(
+    services: Services, options: GenerateOptions, reply: Reply
+) -> dict[str, str] | None:
+    """The files for a reply in the place of one that writes a file as it is, if any."""
+    path = unchanged_file(services, reply)
+    known = options.files.get("write") or options.files.get("edit", {})
+    return {name: text for name, text in known.items() if name != path} if path else None
+
+
 async def _generate_once(
     services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
 ) -> Reply:
@@ -144,12 +165,23 @@ async def _stream_reply(
     services: Services, turn: Turn, options: GenerateOptions, *, may_be_cut: bool
 ) -> Reply:
     unfinished = Usage()
+    begun: ToolCall | None = None
     async with aclosing(services.conversation.generate(options)) as events:
         async for event in events:
             if not isinstance(event, Reply):
                 turn.unfinished = unfinished = _plus(unfinished, event)
                 services.emit(event)
-                continue
+                if isinstance(event, ToolCallDelta):
+                    begun = _begun(begun, event)
+                if begun is None or not _writes_again(services, turn, begun):
+                    continue
+                turn.unfinished = Usage()
+                turn.usage = turn.usage.plus(unfinished)
+                reply = Reply(tool_calls=[begun], finish_reason="cancelled", discarded=True)
+                reply.usage, reply.seed = unfinished, options.sampling.seed
+                reply.temperature = options.sampling.temperature
+                services.emit(reply)
+                return reply
             turn.unfinished = Usage()
             event.seed = options.sampling.seed
             event.temperature = options.sampling.temperature
@@ -157,7 +189,7 @@ async def _stream_reply(
                 (may_be_cut and _cut_by_full_context(services, turn, event, options))
                 or turn.loop_detector.is_repeat(event.tool_calls)
                 or turn.retries.is_repeat(event.tool_calls)
-                or (turn.kind == "fix" and unchanged_file(services, event) is not None)
+                or unchanged_file(services, event) is not None
             )
             turn.usage = turn.usage.plus(event.usage)
             services.emit(event)
@@ -166,14 +198,31 @@ async def _stream_reply(
 
 
 def _plus(usage: Usage, event: ModelEvent) -> Usage:
-    """What a reply took so far, after one more of its events. Each delta is a token at least."""
+    """What a reply took so far, after one more of its events. Each delta is at least one token."""
     if isinstance(event, PrefillProgress):
         prompt = event.reused + event.total
         more = {"prompt_tokens": prompt, "reused_tokens": event.reused}
         return usage.model_copy(update={**more, "prefilled_tokens": event.done})
     if isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta):
-        return usage.model_copy(update={"completion_tokens": usage.completion_tokens + 1})
+        # A call comes by the line.
+        tokens = max(1, len(event.text) // 3) if isinstance(event, ToolCallDelta) else 1
+        return usage.model_copy(update={"completion_tokens": usage.completion_tokens + tokens})
     return usage
+
+
+def _writes_again(services: Services, turn: Turn, begun: ToolCall) -> bool:
+    """Whether a small model begins to write what it has just written. It need not end."""
+    small = services.pack.manifest.check_after_change
+    return small and turn.loop_detector.writes_again(begun.name, begun.raw)
+
+
+def _begun(call: ToolCall | None, delta: ToolCallDelta) -> ToolCall:
+    """A call that is being written, with what came of it so far."""
+    if call is None or call.id != delta.id:
+        return ToolCall(id=delta.id, name=delta.name or "", arguments={}, raw=delta.text)
+    return call.model_copy(
+        update={"name": call.name or delta.name or "", "raw": call.raw + delta.text}
+    )
 
 
 def make_options(services: Services, window: ContextWindow, turn: Turn) -> GenerateOptions:
@@ -182,6 +231,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
     allowed, files = possible_calls(
         services,
         turn.retries,
+        kind=turn.kind,
         may_end=turn.may_end,
         is_over=turn.is_over,
         answer_file=turn.answer_file,
@@ -196,6 +246,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         allowed=allowed,
         parameters=_narrow_schemas(services),
         files=files,
+        brief=turn.kind != "fix",
         logprobs=services.logprobs,
     )
 

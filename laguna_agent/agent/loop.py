@@ -125,6 +125,7 @@ class AgentLoop:
             kind=turn.kind,
             rename=rename_command(message.text),
             answer_file=turn.answer_file or "",
+            mentions=turn.retries.shown.mentions,
         )
         self._add_notes([(hint, "kind of task")] if hint.strip() else [])
         self._add_notes(hook_notes(self.services, hooked.add))
@@ -175,6 +176,7 @@ class AgentLoop:
     def _say(self, turn: Turn, event: UserMessage | SystemNote) -> None:
         """Add what the model is to read also after it has started over."""
         turn.said.append(event)
+        turn.loop_detector.expect_changes()
         self.window.add(event)
 
     async def _execute(self, turn: Turn, calls: Sequence[ToolCall]) -> ToolExecutor:
@@ -231,6 +233,7 @@ class AgentLoop:
         else:
             note = self.pack.text("no_call.md")
         turn.nudges += 1
+        turn.loop_detector.expect_changes()
         if turn.nudges <= _MAX_UNUSABLE_REPLIES:
             self.window.add_note(note, "no usable call")
             await self.window.append_pending()
@@ -242,8 +245,10 @@ class AgentLoop:
     async def _decide_on_results(self, turn: Turn, executor: ToolExecutor) -> None:
         """After the calls: end the turn, start over, or continue with notes to the model."""
         changed = any(result.files_changed for result in executor.results)
-        if turn.check.is_due(changed=changed, called=[call.name for call in executor.calls]):
-            await self._decide_on_check(turn, executor.calls)
+        if changed and turn.kind != "fix":
+            turn.check.adopt_tests(turn.changed)
+        due = turn.check.is_due(changed=changed, called=[call.name for call in executor.calls])
+        if due and await self._decide_on_check(turn, executor.calls):
             return
         failed = await turn.check.run_examples(executor.results)
         if turn.candidates.for_examples and changed and failed is None:
@@ -256,6 +261,7 @@ class AgentLoop:
             await self._finish(turn, executor.done.content)
             return
         if failed is not None:
+            turn.loop_detector.expect_changes()
             self._add_notes([example_note(self.services, failed)])
         loop = turn.loop_detector.loop()
         if loop is not None and turn.nudges >= _MAX_LOOP_NOTES:
@@ -265,6 +271,8 @@ class AgentLoop:
             turn.nudges += 1
             tool = executor.calls[-1].name
             self.window.add_note(self.pack.text("repeated.md", circle=loop, tool=tool), "loop")
+        if executor.hook_texts:
+            turn.loop_detector.expect_changes()
         self._add_notes(after_calls(self.services, turn, executor))
         self._show(self.services.instructions.take_notices())
         await self.window.append_pending()
@@ -290,12 +298,16 @@ class AgentLoop:
         turn.stuck = True
         turn.end("limit", error=error)
 
-    async def _decide_on_check(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
-        """Run the check after a change: end the turn when it passes, else start over."""
+    async def _decide_on_check(self, turn: Turn, calls: Sequence[ToolCall]) -> bool:
+        """Run the check after a change: end the turn when it passes, else start over. False where
+        it turns out to be no check."""
         ran = await turn.check.run(timeout=turn.candidates.check_timeout)
         if ran.exit_code == 0:
             turn.end("done", turn.check.passed_summary(turn.changed))
-            return
+            return True
+        turn.check.learn_from_tests(ran)
+        if turn.check.command is None:
+            return False
         turn.candidates.add_check(ran)
         if turn.candidates.repairs:
             turn.retries.add_tried(calls)
@@ -304,8 +316,9 @@ class AgentLoop:
         if turn.retries.exhausted:
             error = f"`{ran.command}` still fails after {turn.retries.limit} tries"
             turn.end("failed", error=error)
-            return
+            return True
         await self._start_over(turn)
+        return True
 
     async def _start_over_for_example(
         self, turn: Turn, executor: ToolExecutor, failed: FailedExample
@@ -326,7 +339,7 @@ class AgentLoop:
         await turn.retries.start_over(position)
         for event in turn.said if position is None else ():
             self.window.add(event)
-        turn.check.failed_example = None
+        turn.check.failed_example = turn.faulty = None
         turn.loop_detector = LoopDetector()
 
     async def _finish(self, turn: Turn, summary: str) -> None:
@@ -336,6 +349,7 @@ class AgentLoop:
         if failed is not None:
             notes.append(example_note(self.services, failed))
         if notes:
+            turn.loop_detector.expect_changes()
             self._add_notes(notes)
             await self.window.append_pending()
             return

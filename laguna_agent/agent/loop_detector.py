@@ -37,10 +37,23 @@ class LoopDetector:
         self._made: set[str] = set()
         """Digests of calls that were made since something may have changed."""
         self._last: dict[str, str] = {}
+        self._complete: set[str] = set()
+        """Files that were written whole, with nothing wrong in them, since the model last saw
+        something that may ask for another change."""
 
     def is_repeat(self, calls: list[ToolCall]) -> bool:
         """Whether all of these calls were made already since something may have changed."""
         return bool(calls) and all(fingerprint(call) in self._made for call in calls)
+
+    def writes_again(self, name: str, text: str) -> bool:
+        """Whether a call, as it begins (`### write a.py`), writes a file that has just been written
+        whole, though nothing asks for it."""
+        line, whole, _ = text.partition("\n")
+        return name == "write" and bool(whole) and line.split(" ", 2)[-1] in self._complete
+
+    def expect_changes(self) -> None:
+        """Note that the model reads something now that may ask for another change."""
+        self._complete.clear()
 
     def add(
         self,
@@ -50,8 +63,10 @@ class LoopDetector:
         changed: bool,
         command: bool = False,
         again: bool = False,
+        complete: bool = False,
     ) -> None:
-        """Add a call that ran. A change makes earlier calls worth repeating.
+        """Add a call that ran. A change makes earlier calls worth repeating. With `complete` it
+        wrote a file whole, with nothing wrong in it.
 
         A command may change anything, and may have another result the next time; it counts as made
         once it had the same result twice. So does a call that was refused with the advice to make
@@ -60,6 +75,10 @@ class LoopDetector:
         own, with_result = fingerprint(call), fingerprint(call, _TIMES.sub("", result))
         if changed or command:
             self._made.clear()
+        if complete:
+            self._complete.add(str(call.arguments.get("path")))
+        else:
+            self.expect_changes()
         if not (command or again) or self._last.get(own) == with_result:
             self._made.add(own)
         self._last[own] = with_result

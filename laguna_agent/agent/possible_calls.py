@@ -1,12 +1,13 @@
 """What a small model may call in its next reply: only what can bring something new.
 
 In a repository of a few files the grammar knows them all. It lets the model read those that it has
-not seen as they are, and write nothing that the check puts back. A tool that
-has nothing left to do is not offered.
+not seen as they are, and of which it has not been shown the part that matters, and write nothing
+that the check puts back. A tool that has nothing left to do is not offered.
 """
 
 from __future__ import annotations
 
+from laguna_agent.agent.context.task_kind import TaskKind
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services
 from laguna_agent.tools.files import read_state
@@ -24,16 +25,19 @@ def possible_calls(
     services: Services,
     retries: Retries,
     *,
+    kind: TaskKind,
     may_end: bool,
     is_over: bool = False,
     answer_file: str | None = None,
 ) -> tuple[list[str] | None, dict[str, dict[str, str]]]:
     """The tools for the next reply (None is all), and by tool the files that it may take. Without
     `may_end` there is something to do before `done`; with `is_over` only `done` is left. An answer
-    is written to the `answer_file`."""
+    is written to the `answer_file`, and what is to be fixed is in a file that is there."""
     allowed = retries.allowed_tools()
     if not services.pack.manifest.check_after_change or services.conversation.info.remote:
         return allowed, {}
+    if allowed is not None and retries.tests_file is not None:
+        return ["write"], {"write": {retries.tests_file: ""}}
     if allowed is not None:
         shown = retries.shown.files
         texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in shown}
@@ -45,11 +49,16 @@ def possible_calls(
         return None, {}
     paths = [context.shown(entry.relative) for entry in entries]
     seen = {path: text_as_seen(context, path) for path in paths if printable_name(path) == path}
-    unread = {path: "" for path, text in seen.items() if text is None}
+    parts = {part.path for part in retries.shown.parts if part.last}
+    unread = {path: "" for path, text in seen.items() if text is None and path not in parts}
     free = _free({path: text or "" for path, text in seen.items()}, retries)
     files = {"read": unread, "edit": free}
     if answer_file is not None:
         files["write"] = {answer_file: ""}
+    elif kind == "fix" and free:
+        files["write"] = free  # what is to be fixed is there
+    if retries.shown.mentions:
+        files["read"] = {}  # the lines that matter were shown
     if is_over and "done" in services.tools:
         return ["done"], {}
     offered = [name for name in services.tools if name not in files or files[name]]

@@ -72,6 +72,11 @@ class Retries:
         """Whether the model has all that it needs and may only write."""
         return self.allowed_tools() is not None
 
+    @property
+    def tests_file(self) -> str | None:
+        """The file of tests that the task asks for, where these are its check."""
+        return self._check.tests_file
+
     def free_files(self) -> list[ShownFile]:
         """The files in the first message that may be changed."""
         return [shown for shown in self.shown.files if not self.is_protected(shown.path)]
@@ -158,7 +163,9 @@ class Retries:
         tries = counted(self.failures, "try", "tries")
         self._window.rewind_to_turn_start()
         services.emit(Notice(text=f"{tries} failed; starting over from the task."))
-        self._window.add_note(services.pack.text("again.md", tries=self.failures), "again")
+        wrong = self._check.wrong_tests
+        note = services.pack.text("again.md", tries=self.failures, wrong_tests=wrong)
+        self._window.add_note(note, "again")
 
 
 def same_calls(some: Sequence[ToolCall], others: Sequence[ToolCall]) -> bool:

@@ -11,7 +11,7 @@ from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
-from laguna_agent.agent.context.task_kind import TaskKind, only_renames
+from laguna_agent.agent.context.task_kind import TaskKind, git_is_done, only_renames
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services, TurnLimits
@@ -64,6 +64,10 @@ class Turn:
     """Whether every call of the last reply was denied."""
     stuck: bool = False
     """Whether the turn ends because the model repeats itself."""
+    commands: list[str] = field(default_factory=list)
+    """Commands that succeeded."""
+    faulty: str | None = None
+    """A file that was just written with names that are undefined, or that does not parse."""
     nudges: int = 0
     """Notes that asked the model to do something else."""
     outcome: TurnOutcome | None = None
@@ -127,15 +131,21 @@ class Turn:
         self.all_denied = executor.denied == len(executor.calls)
         for call, result in zip(executor.calls, executor.results, strict=True):
             self.files.report(result.files_changed)
+            if result.files_changed:
+                path = call.arguments.get("path")
+                self.faulty = str(path) if result.data.get("faulty") else None
             if result is executor.done:
                 continue  # when a reminder delays the end, calling done again is no repetition
             tool = executor.services.tools.get(call.name)
+            if result.exit_code == 0 and isinstance(command := call.arguments.get("command"), str):
+                self.commands.append(command)
             self.loop_detector.add(
                 call,
                 result.content,
                 changed=bool(result.files_changed),
                 command=tool is not None and tool.kind == "execute",
                 again=bool(result.data.get("again")),
+                complete=call.name == "write" and bool(result.data.get("complete")),
             )
 
     @property
@@ -146,7 +156,9 @@ class Turn:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do: the task was only to rename something, and files have
-        changed."""
+        changed, or commands did all that it asks of git."""
+        if self.kind == "git":
+            return git_is_done(self.task, self.commands)
         return self.kind == "rename" and bool(self.changed) and only_renames(self.task)
 
     @property

@@ -30,6 +30,8 @@ THOUGHT_LINES = 6
 """Lines of prose before a call."""
 THOUGHT_CHARS = 600
 """Characters of one of them: some models repeat a sentence without end."""
+BRIEF = (2, 240)
+"""Both where a thought is to be brief."""
 MOST_LINES = 200
 """Lines of a file up to which the grammar holds the old text of an edit to them."""
 MOST_TEXT = 100_000
@@ -75,9 +77,10 @@ class FencedFormat:
         # No turn marker: a model that has lost the thread writes them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
         first = '([^\\n#`<] | "<" [^|\\n])'
-        _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, THOUGHT_CHARS)}")
+        lines, length = BRIEF if options.brief else (THOUGHT_LINES, THOUGHT_CHARS)
+        _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, length)}")
         _rule(grammar, "newlines", '"\\n" "\\n"?')
-        _rule(grammar, "thought", f"(tline newlines){{0,{THOUGHT_LINES}}}")
+        _rule(grammar, "thought", f"(tline newlines){{0,{lines}}}")
         root = f"thought {choice(calls)}"
         if options.tool_choice == "auto":
             _rule(grammar, "prose", '(tline "\\n"?)+')

@@ -37,14 +37,11 @@ class Reminders:
         steps_left: int = 0,
         tool: str = "",
         tests: Callable[[], str] = str,
-        tests_only: bool = False,
     ) -> list[tuple[str, str]]:
         """Name and text of each due reminder, in the pack's order. `step` counts from 1, `tests`
-        finds the command that runs the repository's tests, when a reminder is due; with
-        `tests_only` the turn changed nothing but tests."""
+        finds the command that runs the repository's tests, when a reminder is due."""
         due = []
         values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
-        values["tests_only"] = tests_only
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):

@@ -84,7 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
         "check": "",
         "check_output": "",
     },
-    "kind.md": {"kind": "change", "rename": "", "answer_file": ""},
+    "kind.md": {"kind": "change", "rename": "", "answer_file": "", "mentions": []},
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
@@ -92,7 +92,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "compact.md": {"guidance": "", "plan": "", "known": ""},
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
-    "again.md": {"tries": 1},
+    "again.md": {"tries": 1, "wrong_tests": []},
     "example_failed.md": {
         "function": "",
         "path": "",
@@ -124,7 +124,6 @@ REMINDER: dict[str, Any] = {
     "steps_left": 0,
     "tool": "",
     "tests": "",
-    "tests_only": False,
 }
 RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "arguments": {}}
 

@@ -142,14 +142,41 @@ async def test_a_mistake_that_is_copied_again_is_not_changed_again(
     assert len(conversation.variations_asked) == 1
 
 
-async def test_a_task_that_is_no_fix_may_write_a_file_as_it_is(
+async def test_where_nothing_is_to_be_fixed_a_copy_is_written_otherwise(
     opened: Opened, workspace: Path
 ) -> None:
     script = [call("write", path="calc.py", content=WRONG), call("done", summary="as it was")]
     session, conversation = await opened_writer(opened, script, repaired("a + b"))
     events = await take(session, "Write calc.py with add(a, b).")
     assert not conversation.variations_asked
-    assert not any(reply.discarded for reply in replies_of(events)[:1])
+    assert [reply.discarded for reply in replies_of(events)] == [True, False]
+
+
+async def test_a_name_that_is_undefined_is_corrected_by_a_change_of_one_line(
+    opened: Opened, workspace: Path
+) -> None:
+    content = WRONG.replace("a - b", "a + c")
+    script = [call("write", path="calc.py", content=content), call("done", summary="added")]
+    varied = repaired("a - c", "a + d", "a + b", "a")
+    session, conversation = await opened_writer(opened, script, varied)
+    events = await take(session, "Let add in calc.py return the sum.")
+    assert end_of(events).status == "done"
+    assert (workspace / "calc.py").read_text() == RIGHT
+    assert [reply.composed for reply in replies_of(events)] == [False, True, False]
+    assert [(v.text, v.first, v.count) for v in conversation.variations_asked] == [(content, 0, 16)]
+
+
+async def test_an_undefined_name_that_no_change_of_one_line_corrects_is_left_to_the_model(
+    opened: Opened, workspace: Path
+) -> None:
+    wrong = call("write", path="calc.py", content=WRONG.replace("a - b", "a + c"))
+    right = call("write", path="calc.py", content=RIGHT)
+    script = [wrong, right, call("done", summary="added")]
+    session, conversation = await opened_writer(opened, script, repaired("a - c", "d"))
+    events = await take(session, "Let add in calc.py return the sum.")
+    assert (workspace / "calc.py").read_text() == RIGHT
+    assert len(conversation.variations_asked) == 1
+    assert end_of(events).usage.completion_tokens == 3 * 10 + 20
 
 
 async def test_without_a_check_nothing_is_tried(opened: Opened, workspace: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from laguna_agent.agent.check.failures import first_failure
+from laguna_agent.agent.check.failures import first_failure, wrong_assertions
 
 TESTS = """\
 import unittest
@@ -84,3 +84,14 @@ def test_panics_of_cargo_are_told_by_name() -> None:
 )
 def test_other_output_stays_as_it_is(output: str) -> None:
     assert first_failure(output) == output
+
+
+def test_the_lines_of_tests_that_failed_say_what_the_code_gives(tmp_path: Path) -> None:
+    told = wrong_assertions(output_of("unittest -q", tmp_path))
+    by_pytest = wrong_assertions(output_of("pytest -q", tmp_path))
+    assert sorted(told) == sorted(by_pytest)
+    assert "self.assertEqual(half(2), 1) fails: 0.6666666666666666 != 1" in told
+    assert any(line.startswith('half("x") fails: TypeError: unsupported') for line in told)
+    assert len(told) == 3
+    assert wrong_assertions("ImportError: no module named half") == []
+    assert wrong_assertions("Ran 3 tests in 0.1s\n\nOK") == []

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.agent.context.task_kind import TaskKind, answer_file, renamed, task_kind
+from laguna_agent.agent.context.task_kind import (
+    TaskKind,
+    answer_file,
+    git_is_done,
+    renamed,
+    task_kind,
+)
 from laguna_agent.events import Reply
 from support.scripted import call, end_of, take
 
@@ -142,24 +148,140 @@ async def test_after_a_rename_only_done_is_left(opened: Opened, workspace: Path)
     assert "write" in (conversation.options[1].allowed or ())
 
 
-async def test_a_test_that_the_model_wrote_and_that_fails_is_what_is_wrong(
-    opened: Opened, workspace: Path
-) -> None:
-    content = "from code import two\n\n\ndef test_two():\n    assert two() == 3\n"
-    script = [
-        call("write", path="test_code.py", content=content),
-        call("shell", command="python3 -c 'raise SystemExit(1)'"),
-        call("done", summary="tested"),
-    ]
-    session, conversation = await opened(script, pack="small")
-    await take(session, "Write a test for two() in test_code.py.")
-    assert "the test is wrong, not the code" in conversation.prompt
-
-
 async def test_a_question_may_be_answered_at_once(opened: Opened, workspace: Path) -> None:
     session, conversation = await opened([call("done", summary="one")], pack="small")
     await take(session, "What does two() return?")
     assert "done" in (conversation.options[0].allowed or ())
+
+
+def streamed(path: str, content: str) -> Reply:
+    """A reply that writes a file, as it streams."""
+    reply = call("write", path=path, content=content)
+    reply.tool_calls[0].raw = f"### write {path}\n```\n{content}```\n"
+    return reply
+
+
+async def test_what_was_just_written_is_not_written_again(opened: Opened, workspace: Path) -> None:
+    again = "def two():\n    return 2  # as asked\n"
+    script = [
+        streamed("code.py", "def two():\n    return 2\n"),
+        streamed("code.py", again),
+        call("done", summary="2"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Let two() return 2.")
+    assert end_of(events).status == "done"
+    kept, ended, done = (event for event in events if isinstance(event, Reply))
+    assert (kept.discarded, ended.discarded, done.discarded) == (False, True, False)
+    assert 0 < ended.usage.completion_tokens < 10, "it is ended at its first line"
+    assert "write" not in (conversation.options[-1].allowed or ())
+    assert (workspace / "code.py").read_text() == "def two():\n    return 2\n"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(call("shell", command="exit 3"), id="a command that fails"),
+        pytest.param(call("read", path="long.py"), id="another file"),
+    ],
+)
+async def test_after_something_new_a_file_is_written_again(
+    opened: Opened, workspace: Path, between: Reply
+) -> None:
+    again = "def two():\n    return 1 + 1\n"
+    first = streamed("code.py", "def two():\n    return 2\n")
+    script = [first, between, streamed("code.py", again), call("done", summary="2")]
+    session, _ = await opened(script, pack="small")
+    await take(session, "Let two() return 2.")
+    assert (workspace / "code.py").read_text() == again
+
+
+async def test_one_definition_after_the_other_is_written(opened: Opened, workspace: Path) -> None:
+    (workspace / "long.py").write_text("def a():\n    return 1\n\n\ndef b():\n    return 1\n")
+    script = [
+        streamed("long.py", "def a():\n    return 2\n"),
+        streamed("long.py", "def b():\n    return 2\n"),
+        call("done", summary="2"),
+    ]
+    session, _ = await opened(script, pack="small")
+    await take(session, "Let a and b in long.py return 2.")
+    assert (workspace / "long.py").read_text().count("return 2") == 2
+
+
+async def test_after_a_copy_of_a_file_another_one_is_written(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "use.py").write_text("import code\n")
+    script = [
+        call("write", path="use.py", content="import code\n"),
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("done", summary="2"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Let two() in code.py return 2.")
+    assert sorted(conversation.options[1].files["write"]) == ["code.py", "long.py"]
+    assert "write" in (conversation.options[1].allowed or ())
+
+
+async def test_what_is_to_be_fixed_is_in_a_file_that_is_there(
+    opened: Opened, workspace: Path
+) -> None:
+    session, conversation = await opened([call("done", summary="")], pack="small")
+    await take(session, "two() in code.py returns a wrong number. Fix it.")
+    assert sorted(conversation.options[0].files["write"]) == ["code.py", "long.py"]
+
+
+async def test_the_lines_that_a_question_names_are_shown(opened: Opened, workspace: Path) -> None:
+    (workspace / "use.py").write_text(
+        'import os\n\n\ndef port():\n    # PORT is read\n    return os.environ["PORT"]\n'
+    )
+    session, conversation = await opened([call("done", summary="port")], pack="small")
+    await take(session, "Which function reads the environment variable PORT?")
+    assert '\nuse.py, line 6, in port: return os.environ["PORT"]\n' in conversation.prompt
+    assert "line 5" not in conversation.prompt, "a comment reads nothing"
+    assert "read" not in (conversation.options[0].allowed or ())
+
+
+async def test_when_git_did_what_was_asked_only_done_is_left(
+    opened: Opened, workspace: Path
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=workspace, check=True)
+    script = [
+        call("shell", command="git add code.py"),
+        call("shell", command="git -c user.name=a -c user.email=a@b.c commit -qm 'Add code'"),
+        call("done", summary="so"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Commit code.py with the message `Add code`.")
+    assert "shell" in (conversation.options[1].allowed or ())
+    assert conversation.options[2].allowed == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("task", "commands", "done"),
+    [
+        ("Commit it with the message `Add a. And push it`.", ["git commit -m x"], True),
+        ("Commit only a.txt. Leave b.txt as it is.", ["git add a.txt && git commit -m x"], True),
+        ("Commit a.txt, then write a changelog.", ["git commit -m x"], False),
+        ("Commit everything and push it.", ["git commit -m x"], False),
+        ("Commit a.txt.", ["git add a.txt"], False),
+        ("Commit a.txt.", ["git commit -m x", "git status"], False),
+        ("Commit a.txt, and tag that commit `v2`.", ["git commit -m x"], False),
+        ("Commit a.txt, and tag that commit `v2`.", ["git commit -m x", "git tag v2"], True),
+        ("Create a branch `b`, fix the typo, and commit it.", ["git checkout -b b"], False),
+        (
+            "Create a branch `b`, fix the typo, and commit it.",
+            ["git switch -c b", "git commit -am x"],
+            True,
+        ),
+        ("Revert the last commit, so that the history keeps it.", ["git revert HEAD"], True),
+        ("Merge the branch next.", ["git merge next"], False),
+    ],
+)
+def test_what_a_task_asks_of_git_is_known_to_be_done(
+    task: str, commands: list[str], done: bool
+) -> None:
+    assert git_is_done(task, commands) == done
 
 
 async def test_a_reply_that_repeats_is_drawn_again_with_another_tool(

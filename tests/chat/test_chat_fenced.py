@@ -155,6 +155,18 @@ def test_a_thought_has_an_end(vocabulary: Vocabulary) -> None:
         assert verdict(vocabulary, grammar(), reply, special=False) == expected
 
 
+def test_a_brief_thought_ends_after_a_sentence_or_two(vocabulary: Vocabulary) -> None:
+    brief = grammar(GenerateOptions(tool_choice="required", brief=True))
+    for thought, expected in (
+        ("x" * 240, "complete"),
+        ("x" * 242, "refused"),
+        ("one\ntwo", "complete"),
+        ("one\ntwo\nthree", "refused"),
+    ):
+        reply = f"{thought}\n### look 7"
+        assert verdict(vocabulary, brief, reply, special=False) == expected
+
+
 def test_paths_are_held_to_those_that_may_be_written(vocabulary: Vocabulary) -> None:
     held = grammar(GenerateOptions(tool_choice="required", files={"write": {"a.py": "x = 1\n"}}))
     for path, expected in (("a.py", "complete"), ("b.py", "refused")):

@@ -22,6 +22,7 @@ from laguna_agent.events import (
     Reply,
     TextDelta,
     ToolCall,
+    ToolCallDelta,
     ToolFinished,
     TurnFinished,
     Usage,
@@ -96,6 +97,11 @@ class ScriptedConversation:
         reply.usage = Usage(prompt_tokens=self.used, completion_tokens=10)
         if reply.text:
             yield TextDelta(text=reply.text)
+        for made in reply.tool_calls:
+            name: str | None = made.name
+            for line in made.raw.splitlines(keepends=True):
+                yield ToolCallDelta(id=made.id, name=name, text=line)
+                name = None
         self.entries.append(reply)
         yield reply
 

@@ -227,7 +227,7 @@ def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
 
     def quoted(match: re.Match[str]) -> str:
         content = match[1].strip()
-        if _TEST_FILE.fullmatch(content) and (command := _command_for(workspace, content)):
+        if _TEST_FILE.fullmatch(content) and (command := test_file_command(workspace, content)):
             return mark("t", command)
         kind = _kind(content)
         return mark(kind, content) if kind else "«»"
@@ -237,7 +237,7 @@ def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
         return mark("c", command) + match[0][len(command) :]
 
     def file(match: re.Match[str]) -> str:
-        command = _command_for(workspace, match[0].removeprefix("@"))
+        command = test_file_command(workspace, match[0].removeprefix("@"))
         return mark("t", command) if command else match[0]
 
     text = re.sub(r"[«»]", '"', text)
@@ -246,15 +246,15 @@ def _marked(text: str, workspace: Path) -> tuple[str, list[str]]:
     return _TEST_FILE.sub(file, _IN_PROSE.sub(prose, text)), commands
 
 
-def _command_for(workspace: Path, name: str) -> str | None:
-    """The command that runs a test file of the workspace; `name` may name one test in it."""
+def test_file_command(folder: Path, name: str) -> str | None:
+    """The command that runs a test file below `folder`; `name` may name one test in it."""
     path = PurePosixPath(name.partition("::")[0])
     if path.is_absolute() or ".." in path.parts:
         return None
     try:
-        if (workspace / path).is_symlink() or not (workspace / path).is_file():
+        if (folder / path).is_symlink() or not (folder / path).is_file():
             return None
-        text = (workspace / path).read_text(encoding="utf-8", errors="replace")
+        text = (folder / path).read_text(encoding="utf-8", errors="replace")
     except (OSError, ValueError):
         return None
     if re.search(r"^\s*(?:import|from) unittest\b", text, re.MULTILINE):

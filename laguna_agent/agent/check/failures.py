@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from laguna_agent.agent.check.detection import is_test_file
+
+_FRAME = re.compile(r"\s*File \"([^\"]+)\", line \d+")
+_AT = re.compile(r">\s+(\S.*)")
+_RAISED = re.compile(r"(?:E\s+)?(\w*(?:Error|Exception))\b(?::\s*(?:assert\s+)?(.*))?$")
 OTHERS = 8
 """Most of the other failures that are named."""
 _LINE = 160
@@ -49,6 +54,26 @@ def first_failure(output: str) -> str:
         if len(starts) > 1:
             return _shortened(lines, starts, style)
     return output
+
+
+def wrong_assertions(output: str) -> list[str]:
+    """The lines of Python tests that failed, each with what was found: `CODE: 1 != 2`. Of what
+    unittest and pytest print."""
+    found: list[str] = []
+    code, frame = "", False
+    for line in output.split("\n"):
+        if frame:
+            code, frame = line.strip(), False
+        elif match := _FRAME.match(line):
+            frame = not code and is_test_file(match[1].rpartition("/")[2])
+        elif not code and (match := _AT.match(line)):
+            code = match[1]
+        elif code and (match := _RAISED.match(line)):
+            what = match[2] if match[1] == "AssertionError" and match[2] else line.removeprefix("E")
+            if not code.startswith(("import ", "from ")):
+                found.append(f"{code} fails: {what.strip()}"[:_LINE])
+            code = ""
+    return list(dict.fromkeys(found))
 
 
 def _shortened(lines: list[str], starts: list[int], style: _Style) -> str:

@@ -18,9 +18,11 @@ from laguna_agent.agent.check.detection import (
     is_question,
     is_test_file,
     named_check,
+    test_file_command,
     tests_are_the_task,
 )
 from laguna_agent.agent.check.examples import FailedExample, examples_of, first_failure
+from laguna_agent.agent.check.failures import wrong_assertions
 from laguna_agent.agent.check.runner_settings import (
     all_settings,
     is_runner_file,
@@ -37,6 +39,9 @@ from laguna_agent.log import log_decision
 from laguna_agent.tools.done import CHECK_TIMEOUT, checked, run_check, run_stated
 from laguna_agent.tools.stated_output import StatedOutput, as_command
 from laguna_agent.tools.tool import ToolContext
+
+_MOST_WRONG = 6
+"""Lines of tests that were wrong that the model reads."""
 
 
 class CheckRunner:
@@ -55,13 +60,20 @@ class CheckRunner:
         self._given = given is not None
         named = NamedCheck(given) if given else named_check(task, services.tool_context.start)
         self.command, self._doubt = named
-        self.protects_tests = named.command is not None and not tests_are_the_task(task)
+        self._about_tests = tests_are_the_task(task)
+        self.protects_tests = named.command is not None and not self._about_tests
         workspace = services.tool_context.workspace
         self._settings = all_settings(workspace) if self.protects_tests else {}
         """What files that hold other settings too say about tests, before the turn."""
         self.last: CheckRan | None = None
         self.result = CheckResult(command=self.command) if self.command else None
         """How the check ended when it last ran, also by `done`."""
+        self.tests_file: str | None = None
+        """The file of the tests that the task asks for, as the model names it, where these are the
+        check."""
+        self.wrong_tests: list[str] = []
+        """Where the tests that the task asks for are its check: lines of those that failed, with
+        what the code gave."""
         self._restored_tests: list[str] = []
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
@@ -126,6 +138,33 @@ class CheckRunner:
             self.failed_example = await first_failure(services, changed)
         await self._undo(before)
         return self.failed_example
+
+    def adopt_tests(self, changed: Sequence[str]) -> None:
+        """Make a check of the tests that a task asks for, for a pack for small models, where one
+        file of tests is all that has changed: they are to pass for the code as it is."""
+        context, small = (
+            self._services.tool_context,
+            self._services.pack.manifest.check_after_change,
+        )
+        wanted = small and self._about_tests and self.command is None and len(changed) == 1
+        if not wanted or not is_test_file(changed[0]) or self._services.gate.plan:
+            return
+        path = context.shown(changed[0])
+        command = self.command = test_file_command(context.start, path)
+        if command is not None and self.may_run():
+            self.result, self.tests_file = CheckResult(command=command), path
+        else:
+            self.command = None
+
+    def learn_from_tests(self, ran: CheckRan) -> None:
+        """Learn from tests that the task asks for what the code gives, when they fail. Without that
+        they are no check: something else is wrong."""
+        if self.tests_file is None:
+            return
+        wrong = wrong_assertions(ran.output)
+        self.wrong_tests = list(dict.fromkeys([*self.wrong_tests, *wrong]))[-_MOST_WRONG:]
+        if not wrong:
+            self.command = self.tests_file = self.result = self.last = None
 
     def context(self) -> ToolContext:
         """What tools use, with the check."""

@@ -20,12 +20,16 @@ from laguna_agent.tools.code.languages import language_of
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*")
 _QUOTED = re.compile(r"`([^`\n]{2,60})`|\"([^\"\n]{2,60})\"|'([^'\n]{2,60})'(?!\w)")
 _FRAME = re.compile(r"File \"([^\"\n]+)\", line (\d+)|(?<![\w/.-])([\w./-]+\.\w+):(\d+)(?=[:,)\s])")
+_CAPITALS = re.compile(r"\b[A-Z][A-Z\d_]{2,}\b")
+_REMARK = re.compile(r"\s*(?:#|//|/\*|\*|--|[\"']{3})")
 _AROUND = 4
 """Lines on each side of a line that matters."""
 _LONGEST = 60
 """Lines of a definition that is shown whole."""
 _MOST_PLACES = 3
 """Places of a word that is shown; one that is everywhere says nothing."""
+_MOST_MENTIONS, _LONGEST_LINE = 8, 200
+"""Lines of a word that are listed for a question, and characters of one."""
 _MOST_WORDS = 50
 """Words of a task that are looked for: a task may be a whole log."""
 _MOST_FRAMES = 200
@@ -74,6 +78,21 @@ def excerpts(
     return found
 
 
+def mentions(task: str, paths: Iterable[str], read: Callable[[str], str | None]) -> list[str]:
+    """Lines of code that have a word which the task names, with what they are in, as `a.py, line 3,
+    in f: CODE`; of words that are in a few lines only. `read` gives a file's text."""
+    words = list(dict.fromkeys([*_words(task), *_CAPITALS.findall(task)]))
+    found: dict[str, list[str]] = {word: [] for word in words}
+    for path in paths if words else ():
+        text = read(path) if language_of(path) is not None else None
+        source = _Source(path, text) if text else None
+        for word in words if source is not None else ():
+            if source is not None and word in source.text:
+                found[word] += source.mentions(word)
+    lines = [line for few in found.values() if len(few) <= _MOST_MENTIONS for line in few]
+    return list(dict.fromkeys(lines))
+
+
 class _Source:
     def __init__(self, path: str, text: str) -> None:
         self.path, self.text, self.lines = path, text, text.split("\n")
@@ -114,6 +133,21 @@ class _Source:
             if 0 < len(lines) <= _MOST_PLACES:
                 rows |= self.rows_around(lines)
         return rows
+
+    def mentions(self, word: str) -> list[str]:
+        """Lines of code that have a word but do not define it."""
+        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        own = {d.line for d in self._definitions if d.name == word}
+        found = []
+        for number, line in enumerate(self.lines, 1):
+            skipped = number in own or len(line) > _LONGEST_LINE or _REMARK.match(line)
+            if skipped or not pattern.search(line):
+                continue
+            around = [d for d in self._definitions if d.first <= number <= d.last]
+            inner = min(around, key=lambda d: d.last - d.first).qualified if around else ""
+            where = f"{self.path}, line {number}" + (f", in {inner}" if inner else "")
+            found.append(f"{where}: {line.strip()}")
+        return found
 
     def rows_around(self, numbers: Iterable[int]) -> set[int]:
         """The definitions around lines, where they are short, else some lines on each side."""

@@ -20,7 +20,8 @@ from laguna_agent.actions import ReadPath
 from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.check.failures import first_failure
 from laguna_agent.agent.check.runner import CheckRunner
-from laguna_agent.agent.context.excerpts import Excerpt, excerpts
+from laguna_agent.agent.context.excerpts import Excerpt, excerpts, mentions
+from laguna_agent.agent.context.task_kind import task_kind
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.turn_files import TurnFiles
@@ -74,6 +75,8 @@ class ShownContext:
     files: list[ShownFile] = field(default_factory=list)
     parts: list[Excerpt] = field(default_factory=list)
     """Of files that are too long."""
+    mentions: list[str] = field(default_factory=list)
+    """For a question: lines of code that have what it names."""
     tree: str = ""
     paths: list[str] = field(default_factory=list)
     """Paths of the files where a person works, relative to there, up to a limit."""
@@ -125,8 +128,11 @@ def choose_context(
             continue
         left -= len(text)
         files.append(ShownFile(path, text))
-    # The code to fix first, then its tests; what fails in them follows in the message.
-    files.sort(key=lambda shown: is_test_file(shown.path))
+    if task_kind(task, check_fails=bool(output)) == "fix":
+        # The code to fix first, then its tests; what fails in them follows in the message.
+        files.sort(key=lambda shown: is_test_file(shown.path))
+    else:  # what the task names is nearest to it
+        files.sort(key=lambda shown: shown.path in named)
     whole = {file.path for file in files}
     named = [path for path in (*named, *also) if path not in whole]
     others = [path for path in paths if path not in whole and path not in named]
@@ -138,7 +144,9 @@ def choose_context(
         read=read,
         characters=left,
     )
-    return ShownContext(files, parts, _tree(paths), paths)
+    question = everything and len(paths) <= _SEARCHED and task_kind(task) == "answer"
+    found = mentions(task, paths, read) if question else []
+    return ShownContext(files, parts, found, _tree(paths), paths)
 
 
 def _is_data(path: str, text: str) -> bool:

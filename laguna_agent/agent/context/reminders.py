@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from laguna_agent.agent.check.detection import is_test_file
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.check.test_command import test_command
 from laguna_agent.agent.services import Services
@@ -25,7 +24,6 @@ class TurnReminders:
         self._check = check
         self._max_steps = services.limits.steps
         self._end_delayed = False
-        self._tests_only = False
         root = services.tool_context.workspace
         self._tests = cache(lambda: test_command(root) or "")
 
@@ -36,12 +34,8 @@ class TurnReminders:
         self._end_delayed = True
         return list(dict.fromkeys(self._due("before_done", step, "done")))
 
-    def after_results(
-        self, step: int, results: Sequence[ToolFinished], changed: Sequence[str] = ()
-    ) -> list[str]:
-        """Reminders that are due after the results of one reply's calls. `changed` are the files
-        that the turn changed."""
-        self._tests_only = bool(changed) and all(map(is_test_file, changed))
+    def after_results(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
+        """Reminders that are due after the results of one reply's calls."""
         due: list[str] = []
         for result in results:
             if result.files_changed and not (self._check.command and self._check.last):
@@ -54,14 +48,7 @@ class TurnReminders:
     def _due(self, event: ReminderEvent, step: int, tool: str = "") -> list[str]:
         known = set(self._reminders.failures)
         left = max(0, self._max_steps - step)
-        due = self._reminders.at(
-            event,
-            step=step,
-            steps_left=left,
-            tool=tool,
-            tests=self._tests,
-            tests_only=self._tests_only,
-        )
+        due = self._reminders.at(event, step=step, steps_left=left, tool=tool, tests=self._tests)
         for name, why in self._reminders.failures.items():
             if name not in known:
                 text = f"The reminder {name} of the prompt pack is left out: {why}"

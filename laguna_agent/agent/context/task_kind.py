@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 from laguna_agent.agent.check.detection import is_question
@@ -25,6 +26,23 @@ _GIT = re.compile(
     r"\b(?:commit|branch|merge|rebase|revert|stash|tag|cherry-pick|unstage|check ?out)\b",
     re.IGNORECASE,
 )
+_ACT = r"(?:^|[.;,:]\s+|\b(?:and|then|please|to)\s+)"
+_GIT_ACTS = {
+    rf"{_ACT}commit\b": r"\bgit\b.*\bcommit\b",
+    rf"{_ACT}(?:create|make|start|open|add)\b[^.;]{{0,40}}\bbranch\b": (
+        r"\bgit\b.*\b(?:branch|checkout -[bB]|switch (?:-c|-C|--create))\b"
+    ),
+    rf"{_ACT}(?:tag\b|(?:create|make|add|set)\b[^.;]{{0,40}}\btag\b)": r"\bgit\b.*\btag\b",
+    rf"{_ACT}revert\b": r"\bgit\b.*\brevert\b",
+}
+"""What a task may ask of git, and the command that does it."""
+_MORE = re.compile(
+    r"(?:[.;:]\s+|\b(?:and|then)\s+)"
+    r"(?!(?:the|it|its|leave|keep|do not|don't|as)\b|no|…)\w",
+    re.IGNORECASE,
+)
+"""Where a task goes on to ask for something else."""
+_QUOTED = re.compile(r"`[^`\n]*`|\"[^\"\n]*\"|'[^'\n]*'(?!\w)")
 _CODE = re.compile(r"\b(?:function|method|class|option|flag|rename|refactor|replace|implement)\b")
 _ANSWER = re.compile(
     r"^\W*(?:which|what|where|who|when|why|how|find|count|list|tell|explain|say|show|name|look)\b",
@@ -66,6 +84,21 @@ def only_renames(task: str) -> bool:
     found = _RENAME.search(task)
     rest = task[: found.start()] + task[found.end() :] if found else ""
     return found is not None and len(re.findall(r"\w+", rest)) <= _MORE_WORDS
+
+
+def git_is_done(task: str, commands: Sequence[str]) -> bool:
+    """Whether these commands, which succeeded, did all that a task asks of git, and it asks for
+    nothing after that. False where that is not clear."""
+    words = _QUOTED.sub("…", task.strip())
+    acts = sorted(
+        (found.end(), command)
+        for asked, command in _GIT_ACTS.items()
+        for found in re.finditer(asked, words, re.IGNORECASE)
+    )
+    if not acts or not commands or _MORE.search(words, acts[-1][0]):
+        return False
+    done = all(any(re.search(act, command) for command in commands) for _, act in acts)
+    return done and re.search(acts[-1][1], commands[-1]) is not None
 
 
 def rename_command(task: str) -> str:
