@@ -91,7 +91,7 @@ class GenerateOptions:
     the grammar may hold it (in formats that do): the path to one of them, the old text of an edit
     to lines of it."""
     brief: bool = False
-    """Whether the grammar holds the text before a call to a sentence or two."""
+    """Whether the grammar holds the text before a call to a sentence."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

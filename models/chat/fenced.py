@@ -30,7 +30,7 @@ THOUGHT_LINES = 6
 """Lines of prose before a call."""
 THOUGHT_CHARS = 600
 """Characters of one of them: some models repeat a sentence without end."""
-BRIEF = (2, 240)
+BRIEF = (1, 160)
 """Both where a thought is to be brief."""
 MOST_LINES = 200
 """Lines of a file up to which the grammar holds the old text of an edit to them."""

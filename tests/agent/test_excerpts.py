@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laguna_agent.agent.context.excerpts import Excerpt, excerpts
+from laguna_agent.agent.context.excerpts import Excerpt, excerpts, mentions
 
 RULES = '"""All rules."""\n\n' + "".join(f"RULE_{n:04} = {n}\n" for n in range(1, 1_500))
 SHOP = (
@@ -104,3 +104,20 @@ def test_of_a_task_that_is_a_whole_log_the_first_names_are_looked_for() -> None:
     text = "\n".join(part.text for part in shown(task, shop_py=SHOP))
     assert "helper_59" in text
     assert "helper_5(" not in text
+
+
+def test_for_a_question_the_lines_that_have_what_it_names_are_listed() -> None:
+    code = (
+        "LIMIT = 3\n\n\ndef first():\n    # LIMIT of all\n    return LIMIT\n\n\n"
+        "class Box:\n    def size(self):\n        return first() + LIMIT\n"
+    )
+    texts = {"a.py": code, "b.md": "LIMIT is 3, first() says so.\n", "c.py": "first()\n"}
+    found = mentions("Which function uses LIMIT and calls `first`?", texts, texts.get)
+    assert found == [
+        "first in a.py, line 6: return LIMIT",
+        "Box.size in a.py, line 11: return first() + LIMIT",
+        "c.py, line 1: first()",
+    ]
+    many = {"a.py": "".join(f"x = [LIMIT, {n}]\n" for n in range(9))}
+    assert mentions("Where is LIMIT?", many, many.get) == []
+    assert mentions("Is this a good design?", texts, texts.get) == []

@@ -155,13 +155,12 @@ def test_a_thought_has_an_end(vocabulary: Vocabulary) -> None:
         assert verdict(vocabulary, grammar(), reply, special=False) == expected
 
 
-def test_a_brief_thought_ends_after_a_sentence_or_two(vocabulary: Vocabulary) -> None:
+def test_a_brief_thought_ends_after_a_sentence(vocabulary: Vocabulary) -> None:
     brief = grammar(GenerateOptions(tool_choice="required", brief=True))
     for thought, expected in (
-        ("x" * 240, "complete"),
-        ("x" * 242, "refused"),
-        ("one\ntwo", "complete"),
-        ("one\ntwo\nthree", "refused"),
+        ("x" * 161, "complete"),
+        ("x" * 162, "refused"),
+        ("one\ntwo", "refused"),
     ):
         reply = f"{thought}\n### look 7"
         assert verdict(vocabulary, brief, reply, special=False) == expected

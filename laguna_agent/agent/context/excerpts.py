@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,18 +79,19 @@ def excerpts(
 
 
 def mentions(task: str, paths: Iterable[str], read: Callable[[str], str | None]) -> list[str]:
-    """Lines of code that have a word which the task names, with what they are in, as `a.py, line 3,
-    in f: CODE`; of words that are in a few lines only. `read` gives a file's text."""
+    """Lines of code that have a word which the task names, with what they are in, as `f in a.py,
+    line 3: CODE`; of words that are in a few lines only. `read` gives a file's text."""
     words = list(dict.fromkeys([*_words(task), *_CAPITALS.findall(task)]))
-    found: dict[str, list[str]] = {word: [] for word in words}
-    for path in paths if words else ():
+    found: dict[str, dict[tuple[int, int], str]] = {word: {} for word in words}
+    for order, path in enumerate(paths if words else ()):
         text = read(path) if language_of(path) is not None else None
-        source = _Source(path, text) if text else None
-        for word in words if source is not None else ():
-            if source is not None and word in source.text:
-                found[word] += source.mentions(word)
-    lines = [line for few in found.values() if len(few) <= _MOST_MENTIONS for line in few]
-    return list(dict.fromkeys(lines))
+        source = _Source(path, text or "")
+        for word, lines in found.items():
+            lines.update({(order, n): line for n, line in source.mentions(word)})
+    few = [lines for lines in found.values() if len(lines) <= _MOST_MENTIONS]
+    return [
+        line for _, line in sorted({at: line for one in few for at, line in one.items()}.items())
+    ]
 
 
 class _Source:
@@ -134,20 +135,20 @@ class _Source:
                 rows |= self.rows_around(lines)
         return rows
 
-    def mentions(self, word: str) -> list[str]:
-        """Lines of code that have a word but do not define it."""
+    def mentions(self, word: str) -> Iterator[tuple[int, str]]:
+        """Lines of code that have a word but do not define it, with their numbers."""
+        if word not in self.text:
+            return
         pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
         own = {d.line for d in self._definitions if d.name == word}
-        found = []
         for number, line in enumerate(self.lines, 1):
             skipped = number in own or len(line) > _LONGEST_LINE or _REMARK.match(line)
             if skipped or not pattern.search(line):
                 continue
             around = [d for d in self._definitions if d.first <= number <= d.last]
             inner = min(around, key=lambda d: d.last - d.first).qualified if around else ""
-            where = f"{self.path}, line {number}" + (f", in {inner}" if inner else "")
-            found.append(f"{where}: {line.strip()}")
-        return found
+            where = f"{inner} in {self.path}" if inner else self.path
+            yield number, f"{where}, line {number}: {line.strip()}"
 
     def rows_around(self, numbers: Iterable[int]) -> set[int]:
         """The definitions around lines, where they are short, else some lines on each side."""
