@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from itertools import count
+from pathlib import Path
 
+from laguna_agent.agent.check.expected_values import with_given_values
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
-from laguna_agent.agent.context.first_message import ShownFile
-from laguna_agent.agent.line_repairs import line_repairs
+from laguna_agent.agent.context.first_message import ShownFile, text_of
+from laguna_agent.agent.line_repairs import composed, line_repairs
 from laguna_agent.agent.possible_calls import text_as_seen
 from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
@@ -227,6 +229,22 @@ class Candidates:
         return await self._likeliest(
             ShownFile(path, text), _CORRECTIONS, lambda text: not faults(path, text), on_event
         )
+
+    def with_given_values(self, ran: CheckRan) -> Reply | None:
+        """Where the tests that a task asks for failed, since they expect something else than the
+        code gives, the reply that writes them with that."""
+        path = self._check.tests_file
+        text = text_of(self.services.tool_context.start / path) if path is not None else None
+        if path is None or text is None:
+            return None
+        corrected = with_given_values(text, Path(path).name, ran.output)
+        if corrected is None:
+            return None
+        content, lines = corrected
+        self._check.given_lines |= set(lines)
+        numbers = ", ".join(map(str, lines))
+        about = f"The code gives something else than line {numbers} of {path} expects."
+        return composed("write", path, content, about)
 
     async def _likeliest(
         self,

@@ -120,11 +120,16 @@ def _reply(tool: str, file: ShownFile, text: str) -> Reply:
     pairs = enumerate(zip(old, new, strict=False), 1)
     number = next((n for n, (line, other) in pairs if line != other), len(new))
     line = new[number - 1].strip() if number <= len(new) else ""
+    about = f"Line {number} of {file.path} may be wrong. It could be `{line}`."
+    return composed(tool, file.path, text, about)
+
+
+def composed(tool: str, path: str, text: str, about: str) -> Reply:
+    """A reply that says something and writes a file, which the model did not write."""
     call = ToolCall(
         id=new_call_id(),
         name=tool,
-        arguments={"path": file.path, "content": text},
-        raw=f"### {tool} {file.path}\n{fenced(text, file.path)}",
+        arguments={"path": path, "content": text},
+        raw=f"### {tool} {path}\n{fenced(text, path)}",
     )
-    about = f"Line {number} of {file.path} may be wrong. It could be `{line}`."
     return Reply(text=about, tool_calls=[call], finish_reason="tool_calls", composed=True)

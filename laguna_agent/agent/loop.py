@@ -40,6 +40,8 @@ from laguna_agent.log import log_error, unexpected
 _MAX_LOOP_NOTES = 2
 _MAX_UNUSABLE_REPLIES = 3
 _EXAMPLE_TRIES = 3
+_CORRECTIONS = 4
+"""Times that wrong values in tests that a task asks for are corrected."""
 
 
 class AgentLoop:
@@ -179,6 +181,13 @@ class AgentLoop:
         turn.loop_detector.expect_changes()
         self.window.add(event)
 
+    async def _act(self, turn: Turn, reply: Reply) -> None:
+        """Act as if the model had written a reply."""
+        await self.window.append_pending()
+        await self.services.conversation.append_reply(reply)
+        turn.record(reply)
+        await self._execute(turn, reply.tool_calls)
+
     async def _execute(self, turn: Turn, calls: Sequence[ToolCall]) -> ToolExecutor:
         """Run the calls of a reply, add their results, and count what they did."""
         executor = ToolExecutor(self.services, calls, turn.check, turn.files)
@@ -302,6 +311,12 @@ class AgentLoop:
         """Run the check after a change: end the turn when it passes, else start over. False where
         it turns out to be no check."""
         ran = await turn.check.run(timeout=turn.candidates.check_timeout)
+        for _ in range(_CORRECTIONS):  # a test shows the first of its wrong values
+            reply = turn.candidates.with_given_values(ran) if ran.exit_code else None
+            if reply is None:
+                break
+            await self._act(turn, reply)
+            ran = await turn.check.run()
         if ran.exit_code == 0:
             turn.end("done", turn.check.passed_summary(turn.changed))
             return True

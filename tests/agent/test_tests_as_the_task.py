@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from laguna_agent.events import CheckRan
+from laguna_agent.agent.check.expected_values import with_given_values
+from laguna_agent.events import CheckRan, Reply
 from support.scripted import call, end_of, take
 
 Opened = Callable[..., Any]
@@ -42,10 +45,13 @@ async def test_tests_that_pass_end_the_turn(opened: Opened, workspace: Path) -> 
 async def test_after_wrong_tests_the_model_starts_over_with_what_the_code_gives(
     opened: Opened, workspace: Path
 ) -> None:
-    session, conversation = await opened([written(3), written(2)], pack="small")
+    wrong = written(3)
+    arguments = wrong.tool_calls[0].arguments
+    arguments["content"] = arguments["content"].replace("Equal(two(), 3)", "True(two() == 3)")
+    session, conversation = await opened([wrong, written(2)], pack="small")
     events = await take(session, TASK)
     assert end_of(events).status == "done"
-    assert "self.assertEqual(two(), 3) fails: 2 != 3" in conversation.prompt
+    assert "self.assertTrue(two() == 3) fails: False is not true" in conversation.prompt
     second = conversation.options[1]
     assert second.allowed == ["write"]
     assert list(second.files["write"]) == ["test_code.py"], "the code stays as it is"
@@ -81,3 +87,57 @@ async def test_code_that_is_changed_too_is_not_judged_by_new_tests(
     session, _ = await opened([code, written(2), call("done", summary="so")], pack="small")
     events = await take(session, "Let two() return 3, and write a test for it.")
     assert not [event for event in events if isinstance(event, CheckRan)]
+
+
+RUNNERS = pytest.mark.parametrize("runner", ["unittest -q", "pytest -q"])
+
+
+@RUNNERS
+@pytest.mark.parametrize(
+    ("line", "corrected"),
+    [
+        ("self.assertEqual(two(), 3)", "self.assertEqual(two(), 2)"),
+        ("self.assertEqual('x', name())", "self.assertEqual('ä != b', name())"),
+        ("self.assertEqual(name(), 'a == b', 'why')", "self.assertEqual(name(), 'ä != b', 'why')"),
+        ("self.assertEqual([two()], [3])", "self.assertEqual([two()], [2])"),
+        ("assert {'k': 3} == pair()", "assert {'k': 2} == pair()"),
+        ("x = 'ä'; assert two() == -1", "x = 'ä'; assert two() == 2"),
+        ("self.assertEqual(two(), two() + 1)", None),
+        ("self.assertTrue(two() == 3)", None),
+        ("self.assertEqual(two(), None and 3)", None),
+        ("self.assertRaises(ValueError, two)", None),
+    ],
+)
+def test_a_wrong_value_gives_way_to_what_the_code_gives(
+    workspace: Path, runner: str, line: str, corrected: str | None
+) -> None:
+    name = "test_code.py"
+    before = (
+        "import unittest\nfrom code2 import *\n\n\nclass TestTwo(unittest.TestCase):\n"
+        "    def test_two(self):\n        {line}\n\n    def test_right(self):\n"
+        "        self.assertEqual(two(), 2)\n"
+    )
+    (workspace / "code2.py").write_text(
+        "def two():\n    return 2\n\n\ndef name():\n    return 'ä != b'\n\n\n"
+        "def pair():\n    return {'k': 2}\n"
+    )
+    (workspace / name).write_text(before.format(line=line))
+    if "assert " in line and runner.startswith("unittest"):
+        corrected = None  # it does not print values of plain assertions
+    command = [sys.executable, "-m", *runner.split(), name]
+    ran = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    found = with_given_values(before.format(line=line), name, ran.stdout + ran.stderr)
+    assert found == (None if corrected is None else (before.format(line=corrected), [7]))
+
+
+async def test_wrong_values_are_corrected_and_the_person_is_told(
+    opened: Opened, workspace: Path
+) -> None:
+    session, conversation = await opened([written(3)], pack="small")
+    events = await take(session, TASK)
+    finished = end_of(events)
+    assert finished.status == "done"
+    assert conversation.played == 1
+    assert "expected something else than the code gives (line 7)" in finished.summary
+    assert "assertEqual(two(), 2)" in (workspace / "test_code.py").read_text()
+    assert [e.composed for e in events if isinstance(e, Reply)] == [False, True]

@@ -74,6 +74,8 @@ class CheckRunner:
         self.wrong_tests: list[str] = []
         """Where the tests that the task asks for are its check: lines of those that failed, with
         what the code gave."""
+        self.given_lines: set[int] = set()
+        """Lines of these tests that were changed to what the code gives."""
         self._restored_tests: list[str] = []
         """Tests that were changed and put back when the check last ran."""
         self._approved = False
@@ -313,7 +315,14 @@ class CheckRunner:
     def passed_summary(self, changed: Sequence[str]) -> str:
         """The summary of a turn that ends because the check passes."""
         names = ", ".join(sorted(Path(path).as_posix() for path in changed)) or "nothing"
-        return f"`{self.command}` passes. Changed: {names}."
+        summary = f"`{self.command}` passes. Changed: {names}."
+        if self.tests_file is not None and self.given_lines:
+            lines = ", ".join(map(str, sorted(self.given_lines)))
+            summary += (
+                f" In {self.tests_file} the model expected something else than the code gives "
+                f"(line {lines}); the tests expect that now. Check that it is right."
+            )
+        return summary
 
     def is_passed_by(self, call: ToolCall, result: ToolFinished) -> bool:
         """Whether a call was the check itself, and it passed."""
