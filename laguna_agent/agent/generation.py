@@ -85,10 +85,7 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
                 return await _adopt(services, turn, written)
         repeats += 1
         options.sampling = _warmer(options.sampling)
-        if not turn.changed and (files := _other_files(services, options, reply)):
-            options.files = {**options.files, "write": files}
-        elif repeats > 1 or services.pack.manifest.call_required:
-            options.allowed = _others(services, options, reply)
+        _offer_others(services, turn, options, reply, always=repeats > 1)
     return None
 
 
@@ -127,11 +124,34 @@ def _has_room(services: Services, window: ContextWindow, turn: Turn) -> bool:
     return make_options(services, window, turn).max_tokens >= longest
 
 
+def _offer_others(
+    services: Services, turn: Turn, options: GenerateOptions, reply: Reply, *, always: bool
+) -> None:
+    """Hold the reply in the place of one that was discarded to something else: to other files, or
+    to other tools."""
+    if reply.finish_reason == "cancelled":  # it began to write a file again
+        left = _left(turn, options)
+        options.files = {**options.files, "write": left}
+        options.allowed = ["write", "done"] if left else ["done"]
+    elif not turn.changed and (files := _other_files(services, options, reply)):
+        options.files = {**options.files, "write": files}
+    elif always or services.pack.manifest.call_required:
+        options.allowed = _others(services, options, reply)
+
+
 def _others(services: Services, options: GenerateOptions, reply: Reply) -> Sequence[str] | None:
     """The tools for a reply in the place of one that repeats: others than it called, if any."""
     called = {call.name for call in reply.tool_calls}
     now = list(services.tools) if options.allowed is None else options.allowed
     return [name for name in now if name not in called] or options.allowed
+
+
+def _left(turn: Turn, options: GenerateOptions) -> dict[str, str]:
+    """The files that the task names and that are as they were."""
+    shown = turn.candidates.services.tool_context.shown
+    changed = set(map(shown, turn.changed))
+    free = options.files.get("edit", {})
+    return {p: free[p] for p in turn.retries.shown.named if p in free and p not in changed}
 
 
 def _other_files(

@@ -37,8 +37,7 @@ from laguna_agent.events import (
 )
 from laguna_agent.log import log_error, unexpected
 
-_MAX_LOOP_NOTES = 2
-_MAX_UNUSABLE_REPLIES = 3
+_MAX_LOOP_NOTES, _MAX_UNUSABLE_REPLIES = 2, 3
 _EXAMPLE_TRIES = 3
 _CORRECTIONS = 4
 """Times that wrong values in tests that a task asks for are corrected."""

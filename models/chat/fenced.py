@@ -264,6 +264,9 @@ class FencedParser:
             self._errors.append(f"{form.tool.name}: {error}. Write it as:\n{form.usage()}")
             return
         arguments |= dict(zip(form.bodies, self._bodies, strict=True))
+        done = self._forms.get("done")
+        if done is not None and arguments == {"command": "done"}:
+            form, arguments = done, dict.fromkeys(done.line, "")  # it is no command
         self._calls.append(
             ToolCall(id=self._id, name=form.tool.name, arguments=arguments, raw="".join(self._raw))
         )

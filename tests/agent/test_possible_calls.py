@@ -178,6 +178,21 @@ async def test_what_was_just_written_is_not_written_again(opened: Opened, worksp
     assert (workspace / "code.py").read_text() == "def two():\n    return 2\n"
 
 
+async def test_after_one_file_the_others_that_the_task_names_are_left(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "use.py").write_text("import code\n")
+    again = streamed("code.py", "def two():\n    return 2\n")
+    used = "import code as c\n\nc.two()\n"
+    script = [again, again, call("write", path="use.py", content=used), again]
+    session, conversation = await opened([*script, call("done", summary="2")], pack="small")
+    await take(session, "Let two() in code.py return 2, and let use.py import code as c.")
+    assert list(conversation.options[1].files["write"]) == ["use.py"]
+    assert conversation.options[1].allowed == ["write", "done"]
+    assert conversation.options[-1].allowed == ["done"]
+    assert (workspace / "use.py").read_text() == used
+
+
 @pytest.mark.parametrize(
     "between",
     [

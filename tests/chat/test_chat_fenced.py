@@ -301,3 +301,11 @@ def test_a_single_argument_in_json_is_meant_as_that_argument() -> None:
     for reply in ('### read {"path": "a.py"}', "### read a.py"):
         [call] = parse(reply).tool_calls
         assert call.arguments == {"path": "a.py"}
+
+
+def test_a_command_that_is_only_done_ends_the_task() -> None:
+    shell = tool("shell", command={"type": "string"})
+    for tools, name in (([shell, DONE], "done"), ([shell], "shell")):
+        parser = FencedFormat().parser(tools, REQUIRED)
+        parser.feed("### shell done\n")
+        assert [call.name for call in parser.finish()[1].tool_calls] == [name]

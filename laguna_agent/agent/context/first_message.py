@@ -75,6 +75,8 @@ class ShownContext:
     files: list[ShownFile] = field(default_factory=list)
     parts: list[Excerpt] = field(default_factory=list)
     """Of files that are too long."""
+    named: list[str] = field(default_factory=list)
+    """Files that the task names."""
     mentions: list[str] = field(default_factory=list)
     """For a question: lines of code that have what it names."""
     tree: str = ""
@@ -134,19 +136,19 @@ def choose_context(
     else:  # what the task names is nearest to it
         files.sort(key=lambda shown: shown.path in named)
     whole = {file.path for file in files}
-    named = [path for path in (*named, *also) if path not in whole]
-    others = [path for path in paths if path not in whole and path not in named]
+    too_long = [path for path in (*named, *also) if path not in whole]
+    others = [path for path in paths if path not in whole and path not in too_long]
     parts = excerpts(
         task,
         output,
-        named=named,
+        named=too_long,
         others=others if len(others) <= _SEARCHED else [],
         read=read,
         characters=left,
     )
     question = everything and len(paths) <= _SEARCHED and task_kind(task) == "answer"
     found = mentions(task, paths, read) if question else []
-    return ShownContext(files, parts, found, _tree(paths), paths)
+    return ShownContext(files, parts, named, found, _tree(paths), paths)
 
 
 def _is_data(path: str, text: str) -> bool:
