@@ -253,8 +253,9 @@ class EngineServer:
         """Stop as soon as the current step is over."""
         with self._lock:
             self._stopping = True
-            if self._running is not None:
-                self._cancel(self._running)
+            if self._running is not None and self._running.generation is not None:
+                self._running.generation.cancelled = True
+                self._loaded.abort(self._running.generation)
             elif self._measuring:
                 self._loaded.abort()
             self._work.notify()
@@ -291,7 +292,8 @@ class EngineServer:
             except LagunaError as error:
                 self._fail(job, error.message, error.hint)
             except DecodeAbortedError:
-                self._fail(job, "the request was cancelled", None)
+                if not self._is_cut_off(job):
+                    self._fail(job, "the request was cancelled", None)
             with self._lock:
                 self._running = None
                 self._idle_since = time.monotonic()
@@ -343,6 +345,11 @@ class EngineServer:
                 return
         self._finish(job)
 
+    def _is_cut_off(self, job: Job) -> bool:
+        """Whether it is the engine's end that cuts a reply off. The client is told nothing: when
+        the connection ends, it continues with another engine."""
+        return self._stopping and not job.cancelled
+
     def _finish_unstarted(self, job: Job) -> None:
         self._forget(job)
         job.client.send({"type": "finished", "id": job.id, "reason": "cancelled"})
@@ -351,6 +358,8 @@ class EngineServer:
         assert job.generation is not None
         result = job.generation.result
         assert result is not None
+        if self._is_cut_off(job) and result.reason == "cancelled":
+            return
         self._forget(job)
         prepared = result.prepared
         job.client.send(

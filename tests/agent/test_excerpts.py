@@ -114,8 +114,8 @@ def test_for_a_question_the_lines_that_have_what_it_names_are_listed() -> None:
     texts = {"a.py": code, "b.md": "LIMIT is 3, first() says so.\n", "c.py": "first()\n"}
     found = mentions("Which function uses LIMIT and calls `first`?", texts, texts.get)
     assert found == [
-        "first in a.py, line 6: return LIMIT",
-        "Box.size in a.py, line 11: return first() + LIMIT",
+        "a.py, line 6, def first(): return LIMIT",
+        "a.py, line 11, def size(self): return first() + LIMIT",
         "c.py, line 1: first()",
     ]
     many = {"a.py": "".join(f"x = [LIMIT, {n}]\n" for n in range(9))}

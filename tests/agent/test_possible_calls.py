@@ -252,7 +252,7 @@ async def test_the_lines_that_a_question_names_are_shown(opened: Opened, workspa
     )
     session, conversation = await opened([call("done", summary="port")], pack="small")
     await take(session, "Which function reads the environment variable PORT?")
-    assert '\nport in use.py, line 6: return os.environ["PORT"]\n' in conversation.prompt
+    assert '\nuse.py, line 6, def port(): return os.environ["PORT"]\n' in conversation.prompt
     assert "line 5" not in conversation.prompt, "a comment reads nothing"
     assert "read" not in (conversation.options[0].allowed or ())
 

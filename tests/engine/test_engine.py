@@ -368,7 +368,11 @@ async def test_two_clients_share_one_engine_and_both_get_their_replies(
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(signal.SIGKILL, "signal 9"), (signal.SIGILL, "an instruction that this processor")],
+    [
+        (signal.SIGKILL, "signal 9"),
+        (signal.SIGILL, "an instruction that this processor"),
+        (signal.SIGTERM, "the engine process"),
+    ],
 )
 async def test_a_killed_engine_is_restarted_and_the_reply_continues(
     engine: EngineClient, number: signal.Signals, reason: str

@@ -79,8 +79,8 @@ def excerpts(
 
 
 def mentions(task: str, paths: Iterable[str], read: Callable[[str], str | None]) -> list[str]:
-    """Lines of code that have a word which the task names, with what they are in, as `f in a.py,
-    line 3: CODE`; of words that are in a few lines only. `read` gives a file's text."""
+    """Lines of code that have a word which the task names, with what they are in, as `a.py, line 3,
+    def f(): CODE`; of words that are in a few lines only. `read` gives a file's text."""
     words = list(dict.fromkeys([*_words(task), *_CAPITALS.findall(task)]))
     found: dict[str, dict[tuple[int, int], str]] = {word: {} for word in words}
     for order, path in enumerate(paths if words else ()):
@@ -146,9 +146,11 @@ class _Source:
             if skipped or not pattern.search(line):
                 continue
             around = [d for d in self._definitions if d.first <= number <= d.last]
-            inner = min(around, key=lambda d: d.last - d.first).qualified if around else ""
-            where = f"{inner} in {self.path}" if inner else self.path
-            yield number, f"{where}, line {number}: {line.strip()}"
+            inner = min(around, key=lambda d: d.last - d.first).signature if around else ""
+            where = (
+                f"{self.path}, line {number}, {inner}" if inner else f"{self.path}, line {number}"
+            )
+            yield number, f"{where}: {line.strip()}"
 
     def rows_around(self, numbers: Iterable[int]) -> set[int]:
         """The definitions around lines, where they are short, else some lines on each side."""
