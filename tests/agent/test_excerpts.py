@@ -121,3 +121,9 @@ def test_for_a_question_the_lines_that_have_what_it_names_are_listed() -> None:
     many = {"a.py": "".join(f"x = [LIMIT, {n}]\n" for n in range(9))}
     assert mentions("Where is LIMIT?", many, many.get) == []
     assert mentions("Is this a good design?", texts, texts.get) == []
+
+
+def test_a_comment_is_no_part_of_a_signature() -> None:
+    code = "def first(a,  # the one\n          b):\n    # compares\n    return LIMIT\n"
+    [found] = mentions("Where is LIMIT used?", {"a.py": ""}, lambda path: code)
+    assert found == "a.py, line 4, def first(a, b): return LIMIT"

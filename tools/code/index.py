@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FILE_LIMIT = 1 << 20
 """Largest file that is indexed, in bytes; larger ones are usually generated."""
 MAX_FILES = 20_000
-_VERSION = 3
+_VERSION = 4
 """Part of every cache key: increase it when the extraction changes."""
 _CACHE_LIMIT = 512 << 20
 _SIGNATURE = 160
@@ -221,10 +221,25 @@ def _with_comments(node: Node, data: bytes) -> int:
     return row + 1
 
 
+def _comments(node: Node, end: int) -> Iterator[Node]:
+    """Comments in a node that begin before `end`, in their order."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if "comment" in node.type:
+            yield node
+        else:
+            waiting += [child for child in reversed(node.children) if child.start_byte < end]
+
+
 def _signature(node: Node, data: bytes) -> str:
     body = node.child_by_field_name("body") or node.child_by_field_name("value")
     if body is not None and body.start_byte > node.start_byte and body.type != "identifier":
-        text = data[node.start_byte : body.start_byte]
+        text, start = b"", node.start_byte
+        for comment in _comments(node, body.start_byte):
+            text += data[start : comment.start_byte]
+            start = comment.end_byte
+        text += data[start : body.start_byte]
     else:
         text = data[node.start_byte : node.end_byte].split(b"\n", 1)[0]
     flat = " ".join(text.decode("utf-8", "replace").split()).rstrip(" {:=")
