@@ -59,6 +59,9 @@ class FileChange:
     notes: list[str]
     whole: bool = False
     """True if the model wrote the whole content, and so knows all of it."""
+    told: bool = False
+    """True if the notes say all that changed: the result then has no diff, which small models copy
+    in their next reply."""
 
     @property
     def diff(self) -> str:
@@ -187,7 +190,7 @@ def apply(change: FileChange, context: ToolContext, done: str) -> ToolResult:
     lines = [*([target.note] if target.note else []), f"{done} (+{added} -{removed})."]
     warnings, faulty = _warnings(change)
     lines += [*change.notes, *warnings]
-    if change.old is not None and diff:
+    if change.old is not None and diff and not change.told:
         small = unified(printable(change.old.text), printable(change.new.text), context=2)
         lines.append(shortened(small))
     return ToolResult(

@@ -86,7 +86,8 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
                 "What content leaves out stays: use edit to remove it."
             )
         _check_complete(target, document.text, made.text, content)
-        return FileChange(target, document, _rewritten(document, made.text), made.notes)
+        text = _rewritten(document, made.text)
+        return FileChange(target, document, text, made.notes, told=True)
     _check_known(context, target, document, data)
     if document.text.endswith("\n") and content and not content.endswith("\n"):
         content += "\n"
@@ -122,17 +123,13 @@ def _check_known(
     shown = file_change.numbered_head(lines)
     whole = not shown.endswith("more lines]")
     why = "you have not read it" if known is None else "you have read only a part of it"
-    then = (
-        "Write again to replace all of it, or use edit."
-        if whole
-        else "Read the rest first, or use edit."
-    )
-    raise ChangeRefusedError(
-        f"{target.label} exists and {why}; nothing was written. {then} It holds:\n{shown}",
-        "the file was not read",
-        shown=(target, data),
-        whole=whole,
-    )
+    what = f"{target.label} exists and {why}; nothing was written."
+    if whole:
+        then = f"Write again to replace all of it, or use edit. It holds:\n{shown}"
+    else:  # a part of a long file is as good as none
+        then = f"It has {len(lines):,} lines: read them, or change only what has to change."
+    seen = (target, data) if whole else None
+    raise ChangeRefusedError(f"{what} {then}", "the file was not read", shown=seen, whole=whole)
 
 
 def is_placeholder(line: str) -> bool:

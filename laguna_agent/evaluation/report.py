@@ -12,6 +12,9 @@ from laguna_agent.evaluation.failures import CLASSES
 from laguna_agent.evaluation.results import Result, RunFile
 from laguna_agent.evaluation.statistics import mcnemar, median, wilson
 
+_BUDGETS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200, 3600)
+"""Seconds at which a report says how many attempts had passed."""
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -91,6 +94,15 @@ def failure_counts(results: Sequence[Result]) -> list[tuple[str, int]]:
     return [(name, counts[name]) for name in CLASSES if counts[name]]
 
 
+def within(results: Sequence[Result]) -> list[tuple[int, int]]:
+    """Seconds, and how many attempts had passed by then: what a smaller limit would have given.
+    Up to the first that all attempts had ended by."""
+    longest = max((r.duration_s for r in results), default=0.0)
+    last = next((n for n, seconds in enumerate(_BUDGETS) if seconds >= longest), len(_BUDGETS))
+    passed = [r.duration_s for r in results if r.passed]
+    return [(s, sum(took <= s for took in passed)) for s in _BUDGETS[: last + 1]]
+
+
 def variants(results: Sequence[Result]) -> list[str]:
     """The variants in the order of their first results."""
     return list(dict.fromkeys(r.variant for r in results))
@@ -139,6 +151,10 @@ def render(run: RunFile, results: Sequence[Result], pairs: Sequence[Pairing]) ->
         results=results,
         names=named,
         pairs=pairs,
+        budgets=[s for s, _ in within(results)],
+        passed_within={
+            name: dict(within([r for r in results if r.variant == name])) for name in named
+        },
     )
 
 

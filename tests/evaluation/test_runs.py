@@ -149,6 +149,16 @@ def test_the_report_stands_alone_and_links_to_the_trajectories(
     assert (tmp_path / "out/report.html").is_file()
 
 
+def test_the_report_says_what_a_smaller_limit_would_have_given() -> None:
+    times = [(3.0, True), (15.0, True), (16.0, True), (20.0, False), (41.0, True)]
+    found = [
+        Result(task=str(n), variant="one", repeat=0, seed=0, passed=ok, duration_s=took)
+        for n, (took, ok) in enumerate(times)
+    ]
+    assert report.within(found) == [(5, 1), (10, 1), (15, 2), (20, 3), (30, 3), (45, 4)]
+    assert report.within([]) == [(5, 0)]
+
+
 def test_two_runs_are_compared_on_the_tasks_that_both_have(
     evaluate: Evaluate, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -179,6 +179,8 @@ async def test_write_takes_some_definitions_for_a_part_and_says_so(box: Toolbox)
     result = await box.call("write", path="cart.py", content=code)
     assert result.ok
     assert "Replaced LIMIT.\nAdded new.\nThe rest of the file stays as it was." in result.content
+    assert "@@" not in result.content, "the model has just written it, and small ones copy it"
+    assert "+LIMIT = 4" in result.diff
     text = (box.workspace / "cart.py").read_bytes()
     assert b"LIMIT = 4\r\n" in text
     assert b"\n" not in text.replace(b"\r\n", b"")

@@ -42,6 +42,8 @@ async def test_partly_read_file_is_not_replaced(box: Toolbox) -> None:
         result = await box.call("write", path="a.py", content="x = 1\n")
         assert not result.ok
         assert "only a part" in result.content
+        assert "It has 2,000 lines" in result.content
+        assert "line_1" not in result.content
     assert box.text("a.py") == text
 
 

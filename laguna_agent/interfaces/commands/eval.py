@@ -253,6 +253,7 @@ def _figures(found: Sequence[Result]) -> list[dict[str, Any]]:
                 {**vars(rate), "interval": rate.interval, "waste": rate.waste}
                 for rate in report.rates([r for r in found if r.variant == name])
             ],
+            "passed_within_s": report.within([r for r in found if r.variant == name]),
             "failures": dict(report.failure_counts([r for r in found if r.variant == name])),
         }
         for name in report.variants(found)
