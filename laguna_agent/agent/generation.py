@@ -253,7 +253,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         turn.retries,
         kind=turn.kind,
         may_end=turn.may_end,
-        is_over=turn.is_over,
+        only=turn.only_tool,
         answer_file=turn.answer_file,
     )
     room = reply_room(conversation.used, conversation.limit, window.reserve)

@@ -14,7 +14,6 @@ from laguna_agent.agent.candidates import TOGETHER
 from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
-from laguna_agent.agent.context.task_kind import answer_file, rename_command, task_kind
 from laguna_agent.agent.generation import generate
 from laguna_agent.agent.kept_settings import settings_now
 from laguna_agent.agent.loop_detector import LoopDetector
@@ -119,15 +118,7 @@ class AgentLoop:
         self._add_notes(mode_notes(self.services, self.state, message.plan))
         self.window.add(message)
         fails = turn.check.last is not None and not turn.check.passed
-        turn.kind = task_kind(message.text, check_fails=fails)
-        turn.answer_file = answer_file(message.text) if turn.kind == "answer" else None
-        hint = self.pack.text(
-            "kind.md",
-            kind=turn.kind,
-            rename=rename_command(message.text),
-            answer_file=turn.answer_file or "",
-            mentions=turn.retries.shown.mentions,
-        )
+        hint = self.pack.text("kind.md", **turn.recognise(message.text, check_fails=fails))
         self._add_notes([(hint, "kind of task")] if hint.strip() else [])
         self._add_notes(hook_notes(self.services, hooked.add))
         await self.window.append_pending()
@@ -358,7 +349,8 @@ class AgentLoop:
 
     async def _finish(self, turn: Turn, summary: str) -> None:
         """End the turn as done, unless the pack has a reminder for the model first."""
-        notes = [(text, "reminder") for text in turn.reminders.before_done(turn.steps)]
+        due = turn.reminders.before_done(turn.steps, *turn.left())
+        notes = [(text, "reminder") for text in due]
         failed, turn.check.failed_example = turn.check.failed_example, None
         if failed is not None:
             notes.append(example_note(self.services, failed))

@@ -7,6 +7,7 @@ that the check puts back. A tool that has nothing left to do is not offered.
 
 from __future__ import annotations
 
+from laguna_agent.agent.context.first_message import DATA
 from laguna_agent.agent.context.task_kind import TaskKind
 from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services
@@ -27,12 +28,14 @@ def possible_calls(
     *,
     kind: TaskKind,
     may_end: bool,
-    is_over: bool = False,
+    only: str | None = None,
     answer_file: str | None = None,
 ) -> tuple[list[str] | None, dict[str, dict[str, str]]]:
-    """The tools for the next reply (None is all), and by tool the files that it may take. Without
-    `may_end` there is something to do before `done`; with `is_over` only `done` is left. An answer
-    is written to the `answer_file`, and what is to be fixed is in a file that is there."""
+    """The tools for the next reply (None is all), and by tool the files that it may take.
+
+    Without `may_end` there is something to do before `done`; `only` is the one tool that is of use.
+    An answer is written to the `answer_file`, and what is to be fixed is in a file that is there.
+    """
     allowed = retries.allowed_tools()
     if not services.pack.manifest.check_after_change or services.conversation.info.remote:
         return allowed, {}
@@ -55,12 +58,12 @@ def possible_calls(
     files = {"read": unread, "edit": free}
     if answer_file is not None:
         files["write"] = {answer_file: ""}
-    elif kind == "fix" and free:
-        files["write"] = free  # what is to be fixed is there
+    elif kind == "fix" and free:  # what is to be fixed is there, and no data
+        files["write"] = {p: text for p, text in free.items() if not p.endswith(DATA)} or free
     if retries.shown.mentions:
         files["read"] = {}  # the lines that matter were shown
-    if is_over and "done" in services.tools:
-        return ["done"], {}
+    if only is not None and only in services.tools:
+        return [only], {"write": free} if free else {}
     offered = [name for name in services.tools if name not in files or files[name]]
     if not may_end and "done" in offered:
         offered.remove("done")

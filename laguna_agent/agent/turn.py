@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from laguna_agent.agent.approval import WaitingTime
 from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.reminders import TurnReminders
-from laguna_agent.agent.context.task_kind import TaskKind, git_is_done, only_renames
+from laguna_agent.agent.context.task_kind import (
+    TaskKind,
+    answer_file,
+    asks_for_edits,
+    command_to_run,
+    git_is_done,
+    only_renames,
+    rename_command,
+    task_kind,
+)
 from laguna_agent.agent.loop_detector import LoopDetector
-from laguna_agent.agent.retries import Retries
+from laguna_agent.agent.retries import CODE, Retries
 from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
@@ -74,6 +83,12 @@ class Turn:
     kind: TaskKind = "answer"
     answer_file: str | None = None
     """Where an answer is to be written, if the task says so."""
+    first_command: str = ""
+    """The command that the task begins with, if it says so."""
+    clean: bool = False
+    """Whether git has nothing to commit at the start."""
+    edits_first: bool = False
+    """Whether there is nothing to commit before something has changed."""
     task: str = ""
     """What the user wants."""
     said: list[UserMessage | SystemNote] = field(default_factory=list)
@@ -99,8 +114,25 @@ class Turn:
             reminders,
             waiting,
             waited_before=waiting.seconds,
+            clean=state.turns == 1
+            and state.first_message_variables.get("git", "").endswith("clean"),
             task=task,
         )
+
+    def recognise(self, message: str, *, check_fails: bool) -> dict[str, Any]:
+        """Tell what kind of work a message asks for; returns what the pack's hint needs."""
+        self.kind = task_kind(message, check_fails=check_fails)
+        self.answer_file = answer_file(message) if self.kind == "answer" else None
+        if self.kind in ("answer", "git"):
+            self.first_command = command_to_run(message)
+        self.edits_first = self.kind == "git" and self.clean and asks_for_edits(message)
+        return {
+            "kind": self.kind,
+            "rename": rename_command(message),
+            "answer_file": self.answer_file or "",
+            "command": self.first_command,
+            "mentions": self.retries.shown.mentions,
+        }
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""
@@ -152,6 +184,28 @@ class Turn:
     def may_end(self) -> bool:
         """Whether the task can be done: of work on files, something has been changed."""
         return self.kind in ("answer", "git") or bool(self.changed) or self.denied > 0
+
+    def left(self) -> tuple[list[str], list[str]]:
+        """Of several files that the task names and asks to change, those that are not there, and
+        those of code that are as they were."""
+        context, shown = self.candidates.services.tool_context, self.retries.shown
+        made, changed = shown.to_be_made, set(map(context.shown, self.changed))
+        if self.kind not in ("write", "change") or not changed or len(made) + len(shown.named) < 2:
+            return [], []
+        code = [path for path in shown.named if path.endswith(CODE)]
+        return (
+            [path for path in made if not (context.start / path).exists()],
+            [p for p in code if p not in changed and (context.start / p).exists()],
+        )
+
+    @property
+    def only_tool(self) -> str | None:
+        """The one tool that the next reply can use, if there is only one."""
+        if self.is_over:
+            return "done"
+        if self.first_command and self.steps == 1:
+            return "shell"
+        return "write" if self.edits_first and not self.changed else None
 
     @property
     def is_over(self) -> bool:

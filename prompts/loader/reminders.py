@@ -37,11 +37,17 @@ class Reminders:
         steps_left: int = 0,
         tool: str = "",
         tests: Callable[[], str] = str,
+        output: str = "",
+        missing: Sequence[str] = (),
+        unchanged: Sequence[str] = (),
     ) -> list[tuple[str, str]]:
         """Name and text of each due reminder, in the pack's order. `step` counts from 1, `tests`
-        finds the command that runs the repository's tests, when a reminder is due."""
+        finds the command that runs the repository's tests, when a reminder is due. `output` is what
+        a command printed; of the files that the task names, `missing` are not there and `unchanged`
+        are as they were."""
         due = []
         values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
+        values |= {"output": output, "missing": missing, "unchanged": unchanged}
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):

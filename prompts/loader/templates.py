@@ -84,7 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
         "check": "",
         "check_output": "",
     },
-    "kind.md": {"kind": "change", "rename": "", "answer_file": "", "mentions": []},
+    "kind.md": {"kind": "change", "rename": "", "answer_file": "", "command": "", "mentions": []},
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},
@@ -124,6 +124,9 @@ REMINDER: dict[str, Any] = {
     "steps_left": 0,
     "tool": "",
     "tests": "",
+    "output": "",
+    "missing": [],
+    "unchanged": [],
 }
 RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "arguments": {}}
 

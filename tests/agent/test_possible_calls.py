@@ -12,11 +12,12 @@ import pytest
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
+    command_to_run,
     git_is_done,
     renamed,
     task_kind,
 )
-from laguna_agent.events import Reply
+from laguna_agent.events import Reply, SystemNote
 from support.scripted import call, end_of, take
 
 Opened = Callable[..., Any]
@@ -339,3 +340,89 @@ def test_the_kind_of_a_task_is_told_from_its_words(task: str, kind: TaskKind) ->
 
 def test_a_task_whose_check_fails_is_a_fix() -> None:
     assert task_kind("Add a flag.", check_fails=True) == "fix"
+
+
+async def test_a_command_that_a_task_begins_with_is_run_first(
+    opened: Opened, workspace: Path
+) -> None:
+    script = [
+        call("shell", command="python3 code.py"),
+        call("write", path="n.txt", content="1\n"),
+        call("done", summary="so"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Run `python3 code.py` and write what it prints to n.txt.")
+    assert "### shell python3 code.py" in conversation.prompt
+    assert [options.allowed == ["shell"] for options in conversation.options] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("Run `make data`, then tell me the size of data.csv", "make data"),
+        ("Please execute `./x.sh` and note the exit code.", "./x.sh"),
+        ("`python3 x.py` crashes. Run it.", ""),
+        ("Create a branch `fix-typo` and commit there.", "git checkout -b fix-typo"),
+        ("Make a new branch named v1.2/next from main.", "git checkout -b v1.2/next"),
+        ("Commit it on the branch `next`.", ""),
+    ],
+)
+def test_the_command_that_a_task_begins_with(task: str, command: str) -> None:
+    assert command_to_run(task) == command
+
+
+async def test_where_nothing_is_to_be_committed_yet_a_file_is_written_first(
+    opened: Opened, workspace: Path
+) -> None:
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "first"]):
+        settings = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *settings, *arguments], cwd=workspace, check=True)
+    script = [
+        call("shell", command="git checkout -b two"),
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("shell", command="git -c user.name=a -c user.email=a@b.c commit -qam 'Correct two'"),
+        call("done", summary="so"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    await take(
+        session, "Create a branch `two`, correct the number in code.py there, and commit it."
+    )
+    allowed = [options.allowed or [] for options in conversation.options]
+    assert allowed[:2] == [["shell"], ["write"]]
+    assert "shell" in allowed[2]
+    assert allowed[3] == ["done"]
+
+
+async def test_files_that_the_task_names_are_told_before_the_end(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "use.py").write_text("from code import two\n")
+    done = call("done", summary="moved")
+    script = [
+        call("write", path="two.py", content="def two():\n    return 1\n"),
+        done,
+        call("write", path="use.py", content="from two import two\n\ntwo()\n"),
+        done,
+        done,
+    ]
+    session, _ = await opened(script, pack="small")
+    events = await take(
+        session, "Move two() from code.py to two.py and three.py. use.py imports it from two.py."
+    )
+    assert end_of(events).status == "done"
+    told = [e.text for e in events if isinstance(e, SystemNote) and "as before" in e.text]
+    assert [text.partition(" If")[0] for text in told] == [
+        "three.py: not there yet. code.py and use.py: as before.",
+        "three.py: not there yet. code.py: as before.",
+    ]
+
+
+async def test_data_is_not_what_is_to_be_fixed(opened: Opened, workspace: Path) -> None:
+    (workspace / "people.csv").write_text("id\n1\n")
+    session, conversation = await opened([call("done", summary="")], pack="small")
+    await take(session, "`python3 code.py` crashes on people.csv. Fix it.")
+    assert sorted(conversation.options[0].files["write"]) == ["code.py", "long.py"]

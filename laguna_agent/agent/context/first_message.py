@@ -36,7 +36,7 @@ from laguna_agent.tools.repository.git_command import GitError, git_output
 from laguna_agent.tools.tool import ToolContext
 
 MAX_FILE_BYTES = 1 << 18
-_DATA, _DATA_CHARACTERS = frozenset({".csv", ".jsonl", ".log", ".ndjson", ".tsv", ".txt"}), 2_500
+DATA, _DATA_CHARACTERS = (".csv", ".jsonl", ".log", ".ndjson", ".tsv", ".txt"), 2_500
 _SEARCHED = 100
 """Files up to which those that nobody names are searched for what the task names."""
 SMALL_REPOSITORY_FILES = 12
@@ -48,6 +48,8 @@ _LANGUAGES = {
     ".c": "c", ".h": "c", ".cpp": "cpp", ".java": "java", ".rb": "ruby", ".sh": "bash",
     ".json": "json", ".toml": "toml", ".yaml": "yaml", ".html": "html", ".css": "css",
 }  # fmt: skip
+_MADE = {*_LANGUAGES, ".csv", ".md", ".txt"}
+"""Suffixes of files that a task may ask for."""
 _NOISE = {
     "LICENSE",
     "LICENSE.md",
@@ -77,6 +79,8 @@ class ShownContext:
     """Of files that are too long."""
     named: list[str] = field(default_factory=list)
     """Files that the task names."""
+    to_be_made: list[str] = field(default_factory=list)
+    """Files that the task names and that are not there."""
     mentions: list[str] = field(default_factory=list)
     """For a question: lines of code that have what it names."""
     tree: str = ""
@@ -148,12 +152,13 @@ def choose_context(
     )
     question = everything and len(paths) <= _SEARCHED and task_kind(task) == "answer"
     found = mentions(task, paths, read) if question else []
-    return ShownContext(files, parts, named, found, _tree(paths), paths)
+    made = to_be_made(task, paths)
+    return ShownContext(files, parts, named, made, found, _tree(paths), paths)
 
 
 def _is_data(path: str, text: str) -> bool:
     """Whether a file is data to be counted or searched, and its first lines are enough."""
-    return len(text) > _DATA_CHARACTERS and Path(path).suffix.lower() in _DATA
+    return len(text) > _DATA_CHARACTERS and Path(path).suffix.lower() in DATA
 
 
 def _named(text: str, paths: Sequence[str]) -> list[str]:
@@ -173,6 +178,20 @@ def _named(text: str, paths: Sequence[str]) -> list[str]:
         if candidate not in found:
             found.append(candidate)
     return found
+
+
+def to_be_made(task: str, paths: Sequence[str]) -> list[str]:
+    """Paths that a task names and that are not there: files that it may ask for."""
+    names = {Path(path).name for path in paths}
+    words = [word.removeprefix("./") for word in _PATHLIKE.findall(task)]
+    return [
+        word
+        for word in dict.fromkeys(words)
+        if word not in paths
+        and Path(word).name not in names
+        and Path(word).suffix in _MADE
+        and not word.startswith(("/", "../"))
+    ]
 
 
 def text_of(path: Path) -> str | None:

@@ -23,16 +23,26 @@ class TurnReminders:
         self._reminders = services.pack.reminders()
         self._check = check
         self._max_steps = services.limits.steps
-        self._end_delayed = False
+        self._left: set[str] | None = None
+        """What was left to do when the end was last delayed; None: it was not."""
         root = services.tool_context.workspace
         self._tests = cache(lambda: test_command(root) or "")
 
-    def before_done(self, step: int) -> list[str]:
-        """Reminders that delay the end of the turn; once in a turn."""
-        if self._end_delayed:
+    def before_done(
+        self, step: int, missing: Sequence[str] = (), unchanged: Sequence[str] = ()
+    ) -> list[str]:
+        """Reminders that delay the end of the turn; once in a turn, and again when something was
+        done meanwhile. Of the files that the task names, `missing` are not there, and `unchanged`
+        as they were."""
+        left = {*missing, *unchanged}
+        if self._left is not None and (not left or left == self._left):
             return []
-        self._end_delayed = True
-        return list(dict.fromkeys(self._due("before_done", step, "done")))
+        self._left = left
+        return list(
+            dict.fromkeys(
+                self._due("before_done", step, "done", missing=missing, unchanged=unchanged)
+            )
+        )
 
     def after_results(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
         """Reminders that are due after the results of one reply's calls."""
@@ -41,14 +51,32 @@ class TurnReminders:
             if result.files_changed and not (self._check.command and self._check.last):
                 due += self._due("after_edit", step, result.name)
             if result.exit_code and not (result.exit_code == 5 and _NO_TESTS in result.content):
-                due += self._due("after_failed_command", step, result.name)
+                due += self._due("after_failed_command", step, result.name, output=result.content)
         due += self._due("every_n_steps", step)
         return list(dict.fromkeys(due))
 
-    def _due(self, event: ReminderEvent, step: int, tool: str = "") -> list[str]:
+    def _due(
+        self,
+        event: ReminderEvent,
+        step: int,
+        tool: str = "",
+        *,
+        output: str = "",
+        missing: Sequence[str] = (),
+        unchanged: Sequence[str] = (),
+    ) -> list[str]:
         known = set(self._reminders.failures)
         left = max(0, self._max_steps - step)
-        due = self._reminders.at(event, step=step, steps_left=left, tool=tool, tests=self._tests)
+        due = self._reminders.at(
+            event,
+            step=step,
+            steps_left=left,
+            tool=tool,
+            tests=self._tests,
+            output=output,
+            missing=missing,
+            unchanged=unchanged,
+        )
         for name, why in self._reminders.failures.items():
             if name not in known:
                 text = f"The reminder {name} of the prompt pack is left out: {why}"

@@ -53,6 +53,16 @@ _WRITE = re.compile(
 )
 _MORE_WORDS = 8
 """Words beside the renaming that ask for nothing else: "please", "in all files of the project"."""
+_RUN = re.compile(r"^\W*(?:please\s+)?(?:run|execute)\s+`([^`\n]+)`", re.IGNORECASE)
+_BRANCH = re.compile(
+    r"\b(?:create|make|start|open)\b[^.;\n]{0,30}\bbranch\s+(?:(?:named|called)\s+)?"
+    r"[`'\"]?([\w][\w./-]*[\w])",
+    re.IGNORECASE,
+)
+_EDIT = re.compile(
+    r"\b(?:correct|fix|change|replace|update|edit|set|insert|append)\s+(?:the|a|an|all|every|…)",
+    re.IGNORECASE,
+)
 _ANSWER_FILE = re.compile(
     r"\b(?:write|put|save|store|note)\b[^.\n]{0,80}?\b(?:to|into|in)\s+(?:the file\s+|a file\s+)?"
     r"`?((?:[\w-]+/)*[\w-]+\.(?:txt|md|json|csv|log))\b",
@@ -68,7 +78,7 @@ def task_kind(task: str, *, check_fails: bool = False) -> TaskKind:
         return "rename"
     if _GIT.search(task) and not _CODE.search(task):
         return "git"
-    if is_question(task) or _ANSWER.match(task):
+    if is_question(task) or _ANSWER.match(task) or _RUN.match(task):
         return "answer"
     return "write" if _WRITE.match(task) else "change"
 
@@ -112,6 +122,19 @@ def rename_command(task: str) -> str:
     return (
         f"grep -rlwI --exclude-dir=.git {old} . | xargs {edit} 's/{word[0]}{old}{word[1]}/{new}/g'"
     )
+
+
+def asks_for_edits(task: str) -> bool:
+    """Whether a task for git asks to change files too."""
+    return _EDIT.search(_QUOTED.sub("…", task)) is not None
+
+
+def command_to_run(task: str) -> str:
+    """The command with which a task begins: what it asks to run, or to make a branch with."""
+    if found := _RUN.search(task):
+        return found[1].strip()
+    found = _BRANCH.search(task)
+    return f"git checkout -b {found[1]}" if found else ""
 
 
 def answer_file(task: str) -> str | None:
