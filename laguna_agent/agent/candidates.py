@@ -230,21 +230,20 @@ class Candidates:
             ShownFile(path, text), _CORRECTIONS, lambda text: not faults(path, text), on_event
         )
 
-    def with_given_values(self, ran: CheckRan) -> Reply | None:
+    def with_given_values(self, ran: CheckRan) -> tuple[Reply | None, set[int]]:
         """Where the tests that a task asks for failed, since they expect something else than the
-        code gives, the reply that writes them with that."""
-        path = self._check.tests_file
+        code gives, the reply that writes them with that, and the lines that it changes."""
+        path = self._check.tests_file if ran.exit_code else None
         text = text_of(self.services.tool_context.start / path) if path is not None else None
         if path is None or text is None:
-            return None
+            return None, set()
         corrected = with_given_values(text, Path(path).name, ran.output)
         if corrected is None:
-            return None
+            return None, set()
         content, lines = corrected
-        self._check.given_lines |= set(lines)
         numbers = ", ".join(map(str, lines))
         about = f"The code gives something else than line {numbers} of {path} expects."
-        return composed("write", path, content, about)
+        return composed("write", path, content, about), set(lines)
 
     async def _likeliest(
         self,

@@ -129,8 +129,8 @@ def _offer_others(
 ) -> None:
     """Hold the reply in the place of one that was discarded to something else: to other files, or
     to other tools."""
-    if reply.finish_reason == "cancelled":  # it began to write a file again
-        left = _left(turn, options)
+    if reply.finish_reason == "cancelled" and turn.ends_with_writing:
+        left = _left(turn, options)  # it began to write a file again
         options.files = {**options.files, "write": left}
         options.allowed = ["write", "done"] if left else ["done"]
     elif not turn.changed and (files := _other_files(services, options, reply)):
@@ -147,11 +147,13 @@ def _others(services: Services, options: GenerateOptions, reply: Reply) -> Seque
 
 
 def _left(turn: Turn, options: GenerateOptions) -> dict[str, str]:
-    """The files that the task names and that are as they were."""
-    shown = turn.candidates.services.tool_context.shown
-    changed = set(map(shown, turn.changed))
+    """The files that the task names and that are as they were, or not there."""
+    shown, context = turn.retries.shown, turn.candidates.services.tool_context
+    changed = set(map(context.shown, turn.changed))
     free = options.files.get("edit", {})
-    return {p: free[p] for p in turn.retries.shown.named if p in free and p not in changed}
+    missing = [path for path in shown.to_be_made if not (context.start / path).exists()]
+    named = {p: free[p] for p in shown.named if p in free and p not in changed}
+    return named | dict.fromkeys(missing, "")
 
 
 def _other_files(
@@ -253,7 +255,8 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         turn.retries,
         kind=turn.kind,
         may_end=turn.may_end,
-        only=turn.only_tool,
+        only=turn.only,
+        refused=turn.refused,
         answer_file=turn.answer_file,
     )
     room = reply_room(conversation.used, conversation.limit, window.reserve)

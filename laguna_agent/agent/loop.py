@@ -168,15 +168,16 @@ class AgentLoop:
     def _say(self, turn: Turn, event: UserMessage | SystemNote) -> None:
         """Add what the model is to read also after it has started over."""
         turn.said.append(event)
+        turn.extended |= isinstance(event, UserMessage)
         turn.loop_detector.expect_changes()
         self.window.add(event)
 
-    async def _act(self, turn: Turn, reply: Reply) -> None:
+    async def _act(self, turn: Turn, reply: Reply) -> ToolExecutor:
         """Act as if the model had written a reply."""
         await self.window.append_pending()
         await self.services.conversation.append_reply(reply)
         turn.record(reply)
-        await self._execute(turn, reply.tool_calls)
+        return await self._execute(turn, reply.tool_calls)
 
     async def _execute(self, turn: Turn, calls: Sequence[ToolCall]) -> ToolExecutor:
         """Run the calls of a reply, add their results, and count what they did."""
@@ -302,10 +303,13 @@ class AgentLoop:
         it turns out to be no check."""
         ran = await turn.check.run(timeout=turn.candidates.check_timeout)
         for _ in range(_CORRECTIONS):  # a test shows the first of its wrong values
-            reply = turn.candidates.with_given_values(ran) if ran.exit_code else None
+            reply, lines = turn.candidates.with_given_values(ran)
             if reply is None:
                 break
-            await self._act(turn, reply)
+            executor = await self._act(turn, reply)
+            if not any(result.files_changed for result in executor.results):
+                break
+            turn.check.given_lines |= lines
             ran = await turn.check.run()
         if ran.exit_code == 0:
             turn.end("done", turn.check.passed_summary(turn.changed))
@@ -345,6 +349,7 @@ class AgentLoop:
         for event in turn.said if position is None else ():
             self.window.add(event)
         turn.check.failed_example = turn.faulty = None
+        turn.check.given_lines.clear()
         turn.loop_detector = LoopDetector()
 
     async def _finish(self, turn: Turn, summary: str) -> None:
@@ -374,7 +379,7 @@ class AgentLoop:
             )
         self._show(hooked.notices)
         if hooked.continue_with is not None and status == "done":
-            turn.outcome = None
+            turn.outcome, turn.extended = None, True
             turn.record(*turn.candidates.drop())
             self._add_notes(hook_notes(self.services, [hooked.continue_with]))
             await self.window.append_pending()

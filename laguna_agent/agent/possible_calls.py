@@ -7,9 +7,11 @@ that the check puts back. A tool that has nothing left to do is not offered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from laguna_agent.agent.context.first_message import DATA
 from laguna_agent.agent.context.task_kind import TaskKind
-from laguna_agent.agent.retries import Retries
+from laguna_agent.agent.retries import CODE, Retries
 from laguna_agent.agent.services import Services
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import decode, printable_name
@@ -28,22 +30,23 @@ def possible_calls(
     *,
     kind: TaskKind,
     may_end: bool,
-    only: str | None = None,
+    only: tuple[str, Sequence[str]] | None = None,
+    refused: bool = False,
     answer_file: str | None = None,
 ) -> tuple[list[str] | None, dict[str, dict[str, str]]]:
     """The tools for the next reply (None is all), and by tool the files that it may take.
 
-    Without `may_end` there is something to do before `done`; `only` is the one tool that is of use.
-    An answer is written to the `answer_file`, and what is to be fixed is in a file that is there.
-    """
+    Without `may_end` there is something to do before `done`; `only` is the one tool that is of use,
+    and what it may write. With `refused` a file was not written. An answer is written to the
+    `answer_file`, and what is to be fixed is in a file that is there."""
     allowed = retries.allowed_tools()
     if not services.pack.manifest.check_after_change or services.conversation.info.remote:
         return allowed, {}
     if allowed is not None and retries.tests_file is not None:
         return ["write"], {"write": {retries.tests_file: ""}}
     if allowed is not None:
-        shown = retries.shown.files
-        texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in shown}
+        files_shown = retries.shown.files
+        texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in files_shown}
         return allowed, dict.fromkeys(allowed, _free(texts, retries))
     context = services.tool_context
     below = context.start.relative_to(context.workspace).as_posix()
@@ -52,18 +55,24 @@ def possible_calls(
         return None, {}
     paths = [context.shown(entry.relative) for entry in entries]
     seen = {path: text_as_seen(context, path) for path in paths if printable_name(path) == path}
-    parts = {part.path for part in retries.shown.parts if part.last}
+    shown = retries.shown
+    parts = {p.path for p in shown.parts if p.last and p.path.endswith((*CODE, *DATA))}
+    parts = set() if refused else parts  # as what it writes was not read whole
     unread = {path: "" for path, text in seen.items() if text is None and path not in parts}
     free = _free({path: text or "" for path, text in seen.items()}, retries)
     files = {"read": unread, "edit": free}
     if answer_file is not None:
         files["write"] = {answer_file: ""}
     elif kind == "fix" and free:  # what is to be fixed is there, and no data
-        files["write"] = {p: text for p, text in free.items() if not p.endswith(DATA)} or free
-    if retries.shown.mentions:
+        about_data = all(path.endswith(DATA) for path in shown.named)
+        data = shown.named if about_data else []
+        code = {p: t for p, t in free.items() if not p.endswith(DATA) or p in data}
+        files["write"] = (code or free) | dict.fromkeys(shown.to_be_made, "")
+    if shown.mentions and not set(shown.named) & set(unread):
         files["read"] = {}  # the lines that matter were shown
-    if only is not None and only in services.tools:
-        return [only], {"write": free} if free else {}
+    if only is not None and only[0] in services.tools:
+        tool, targets = only
+        return [tool], {tool: {p: free.get(p, "") for p in targets}} if targets else {}
     offered = [name for name in services.tools if name not in files or files[name]]
     if not may_end and "done" in offered:
         offered.remove("done")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,19 +12,18 @@ from laguna_agent.agent.approval import WaitingTime
 from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
-    asks_for_edits,
     command_to_run,
-    git_is_done,
     only_renames,
     rename_command,
     task_kind,
 )
 from laguna_agent.agent.loop_detector import LoopDetector
-from laguna_agent.agent.retries import CODE, Retries
+from laguna_agent.agent.retries import CODE, WRITING, Retries
 from laguna_agent.agent.services import Services, TurnLimits
 from laguna_agent.agent.state import SessionState
 from laguna_agent.agent.tool_executor import ToolExecutor
@@ -37,6 +38,11 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.plurals import counted
+
+_RUNS = re.compile(r"\b(?:run|runs|execute|start|install|build|delete|remove)\b", re.IGNORECASE)
+"""Words of tasks that need a command too."""
+_FIRST_STEPS = 4
+"""Steps in which a model is held to edit first."""
 
 
 class TurnOutcome(NamedTuple):
@@ -87,6 +93,10 @@ class Turn:
     """The command that the task begins with, if it says so."""
     clean: bool = False
     """Whether git has nothing to commit at the start."""
+    extended: bool = False
+    """Whether somebody asked for more since the task."""
+    refused: bool = False
+    """Whether a file was not written."""
     edits_first: bool = False
     """Whether there is nothing to commit before something has changed."""
     task: str = ""
@@ -125,7 +135,9 @@ class Turn:
         self.answer_file = answer_file(message) if self.kind == "answer" else None
         if self.kind in ("answer", "git"):
             self.first_command = command_to_run(message)
-        self.edits_first = self.kind == "git" and self.clean and asks_for_edits(message)
+        plans = self.candidates.services.gate.plan
+        edits = self.kind == "git" and asks_for_edits(message)
+        self.edits_first = edits and self.clean and not plans
         return {
             "kind": self.kind,
             "rename": rename_command(message),
@@ -163,6 +175,7 @@ class Turn:
         self.all_denied = executor.denied == len(executor.calls)
         for call, result in zip(executor.calls, executor.results, strict=True):
             self.files.report(result.files_changed)
+            self.refused |= call.name in WRITING and not result.ok
             if result.files_changed:
                 path = call.arguments.get("path")
                 self.faulty = str(path) if result.data.get("faulty") else None
@@ -199,20 +212,33 @@ class Turn:
         )
 
     @property
-    def only_tool(self) -> str | None:
-        """The one tool that the next reply can use, if there is only one."""
-        if self.is_over:
-            return "done"
-        if self.first_command and self.steps == 1:
-            return "shell"
-        return "write" if self.edits_first and not self.changed else None
+    def ends_with_writing(self) -> bool:
+        """Whether nothing is left to do once all files are written, for all that can be told."""
+        asked = self.kind in ("write", "change", "fix", "answer") and not self.extended
+        return asked and bool(self.retries.shown.paths) and _RUNS.search(self.task) is None
 
     @property
-    def is_over(self) -> bool:
+    def only(self) -> tuple[str, Sequence[str]] | None:
+        """The one tool that the next reply can use, if there is only one, and what it may write."""
+        if self.extended or self.denied:
+            return None
+        if self._is_over:
+            return "done", ()
+        if self.first_command and self.steps == 1:
+            return "shell", ()
+        if self.edits_first and not self.changed and self.steps <= _FIRST_STEPS:
+            shown = self.retries.shown
+            whole = [file.path for file in shown.files if file.path in shown.named]
+            return ("write", [*whole, *shown.to_be_made]) if whole else None
+        return None
+
+    @property
+    def _is_over(self) -> bool:
         """Whether nothing is left to do: the task was only to rename something, and files have
         changed, or commands did all that it asks of git."""
         if self.kind == "git":
-            return git_is_done(self.task, self.commands)
+            edited = bool(self.changed) or not asks_for_edits(self.task)
+            return edited and git_is_done(self.task, self.commands)
         return self.kind == "rename" and bool(self.changed) and only_renames(self.task)
 
     @property

@@ -336,7 +336,7 @@ class EngineServer:
                 job.request, sinks(job.client.send, job.id), examined(job.client.send, job.id)
             )
         generation = job.generation
-        generation.cancelled = job.cancelled
+        generation.cancelled = job.cancelled or self._stopping
         until = time.perf_counter() + TURN_S
         for _ in generation.steps:
             if self._jobs and time.perf_counter() > until:

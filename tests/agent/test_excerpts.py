@@ -112,18 +112,23 @@ def test_for_a_question_the_lines_that_have_what_it_names_are_listed() -> None:
         "class Box:\n    def size(self):\n        return first() + LIMIT\n"
     )
     texts = {"a.py": code, "b.md": "LIMIT is 3, first() says so.\n", "c.py": "first()\n"}
-    found = mentions("Which function uses LIMIT and calls `first`?", texts, texts.get)
+    found = mentions("Which function uses `LIMIT` and calls `first`?", texts, texts.get)
     assert found == [
         "a.py, line 6, def first(): return LIMIT",
         "a.py, line 11, def size(self): return first() + LIMIT",
         "c.py, line 1: first()",
     ]
     many = {"a.py": "".join(f"x = [LIMIT, {n}]\n" for n in range(9))}
-    assert mentions("Where is LIMIT?", many, many.get) == []
+    assert mentions("Where is `LIMIT`?", many, many.get) == []
+    texts["a.py"] += "README = API = 1\n"
+    assert mentions("What does README.md say about the API?", texts, texts.get) == []
+    log = {f"{n}.py": f"def func_{n}():\n    func_{n}()\n" for n in range(60)}
+    task = "Explain this: " + " ".join(f"func_{n}" for n in range(60))
+    assert mentions(task, log, log.get) == [], "too many to be of use"
     assert mentions("Is this a good design?", texts, texts.get) == []
 
 
 def test_a_comment_is_no_part_of_a_signature() -> None:
     code = "def first(a,  # the one\n          b):\n    # compares\n    return LIMIT\n"
-    [found] = mentions("Where is LIMIT used?", {"a.py": ""}, lambda path: code)
+    [found] = mentions("Where is the variable LIMIT used?", {"a.py": ""}, lambda path: code)
     assert found == "a.py, line 4, def first(a, b): return LIMIT"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
     command_to_run,
-    git_is_done,
     renamed,
     task_kind,
 )
@@ -292,6 +292,19 @@ async def test_when_git_did_what_was_asked_only_done_is_left(
         ),
         ("Revert the last commit, so that the history keeps it.", ["git revert HEAD"], True),
         ("Merge the branch next.", ["git merge next"], False),
+        ("Create a tag v1.0 on HEAD", ["git tag -l"], False),
+        ("Create a branch called dev", ["git branch"], False),
+        ("Create a branch called dev", ["git branch --show-current"], False),
+        ("Create a branch called dev", ["git branch dev"], True),
+        ("Commit the changes", ["git commit --dry-run"], False),
+        ("Commit the changes", ["git log --format='last commit'"], False),
+        ("Commit the changes", ["git add -A && git -c user.name=a commit -m x"], True),
+        ("Commit each file separately", ["git commit -m x a.txt"], False),
+        ("Revert the last two commits", ["git revert HEAD"], False),
+        ("Commit the changes, push", ["git commit -m x"], False),
+        ("Commit the changes, merge the branch into main", ["git commit -m x"], False),
+        ("Commit the changes and note the hash in HASH.md", ["git commit -m x"], False),
+        ("Commit it. The hash should be written to hash.txt.", ["git commit -m x"], False),
     ],
 )
 def test_what_a_task_asks_of_git_is_known_to_be_done(
@@ -367,8 +380,13 @@ async def test_a_command_that_a_task_begins_with_is_run_first(
         ("Please execute `./x.sh` and note the exit code.", "./x.sh"),
         ("`python3 x.py` crashes. Run it.", ""),
         ("Create a branch `fix-typo` and commit there.", "git checkout -b fix-typo"),
-        ("Make a new branch named v1.2/next from main.", "git checkout -b v1.2/next"),
+        ("Make a new branch named v1.2/next.", "git checkout -b v1.2/next"),
         ("Commit it on the branch `next`.", ""),
+        ("Create a branch for the new parser and commit", ""),
+        ("Create a branch from main", ""),
+        ("How do I create a branch in git?", ""),
+        ("Do not create a branch named x for this", ""),
+        ("Create a branch named release from v1.0", ""),
     ],
 )
 def test_the_command_that_a_task_begins_with(task: str, command: str) -> None:
@@ -395,6 +413,49 @@ async def test_where_nothing_is_to_be_committed_yet_a_file_is_written_first(
     assert allowed[:2] == [["shell"], ["write"]]
     assert "shell" in allowed[2]
     assert allowed[3] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("task", "edits"),
+    [
+        ("Correct the typo in README.md and commit it.", True),
+        ("Add dist/ to .gitignore and commit.", True),
+        ("Change the commit message of the last commit to 'x'", False),
+        ("Update the tag v1.0 to point to HEAD", False),
+        ("Edit the last commit's author", False),
+        ("Change the default branch from master to main", False),
+        ("Commit the change in notes.md.", False),
+        ("Set an upstream for the branch", False),
+    ],
+)
+def test_what_a_task_for_git_edits(task: str, edits: bool) -> None:
+    assert asks_for_edits(task) == edits
+
+
+@pytest.mark.parametrize(
+    ("task", "path"),
+    [
+        ("The app crashes because config.json is missing: add one.", "config.json"),
+        ("Fix the wrong version in requirements.txt.", "requirements.txt"),
+    ],
+)
+async def test_a_fix_may_need_a_file_that_the_task_names(
+    opened: Opened, workspace: Path, task: str, path: str
+) -> None:
+    if path.endswith(".txt"):
+        (workspace / path).write_text("a==1\n")
+    session, conversation = await opened([call("done", summary="")], pack="small")
+    await take(session, task)
+    assert path in conversation.options[0].files["write"]
+
+
+async def test_what_was_refused_can_be_read(opened: Opened, workspace: Path) -> None:
+    (workspace / "long.py").write_text("x = 1\n" * 4_000 + "def last():\n    return x\n")
+    script = [call("write", path="long.py", content="y = 2\n"), call("done", summary="")]
+    session, conversation = await opened(script, pack="small")
+    await take(session, "Change `last` in long.py.")
+    offered = ["long.py" in options.files["read"] for options in conversation.options[:2]]
+    assert offered == [False, True]
 
 
 async def test_files_that_the_task_names_are_told_before_the_end(

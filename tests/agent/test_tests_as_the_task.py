@@ -69,7 +69,15 @@ async def test_tests_that_cannot_run_are_no_check(opened: Opened, workspace: Pat
 
 @pytest.mark.parametrize(
     "task",
-    ["Fix two(): it should return 3. Add a test for it first.", "Let two() return 3."],
+    [
+        "Fix two(): it should return 3. Add a test for it first.",
+        "Let two() return 3.",
+        "Change two() in code2.py to return 3 and update the tests.",
+        "Implement two() and write tests for it.",
+        "Write a failing test for two(): it should be 3.",
+        "Write a test that shows the bug in two().",
+        "Add a test for two() and let it return 3.",
+    ],
 )
 async def test_tests_of_what_is_not_there_yet_are_no_check(
     opened: Opened, workspace: Path, task: str
@@ -106,6 +114,7 @@ RUNNERS = pytest.mark.parametrize("runner", ["unittest -q", "pytest -q"])
         ("self.assertTrue(two() == 3)", None),
         ("self.assertEqual(two(), None and 3)", None),
         ("self.assertRaises(ValueError, two)", None),
+        ("assert list(range(two() * 500)) == []", None),
     ],
 )
 def test_a_wrong_value_gives_way_to_what_the_code_gives(
@@ -141,3 +150,18 @@ async def test_wrong_values_are_corrected_and_the_person_is_told(
     assert "expected something else than the code gives (line 7)" in finished.summary
     assert "assertEqual(two(), 2)" in (workspace / "test_code.py").read_text()
     assert [e.composed for e in events if isinstance(e, Reply)] == [False, True]
+
+
+async def test_tests_of_a_function_that_is_not_there_are_no_check(
+    opened: Opened, workspace: Path
+) -> None:
+    content = (
+        "import unittest\nimport code2\n\n\nclass T(unittest.TestCase):\n    def test_a(self):\n"
+    )
+    content += "        self.assertEqual(code2.three(), 3)\n"
+    script = [call("write", path="test_code.py", content=content), call("done", summary="so")]
+    session, _ = await opened(script, pack="small")
+    events = await take(session, "Write a test for three() in test_code.py.")
+    assert end_of(events).status == "done"
+    assert end_of(events).check is None
+    assert (workspace / "test_code.py").read_text() == content

@@ -139,6 +139,19 @@ _ABOUT_TESTS = re.compile(
 )
 
 
+_WRITE_TESTS = re.compile(
+    r"(?:^\W*(?:please\s+)?|[.;]\s+)(?:write|add|create|extend|improve)\b[^.\n]{0,40}\btests?\b",
+    re.IGNORECASE,
+)
+_ALSO = re.compile(
+    r"\b(?:fail\w*|bugs?|broken|wrong|regressions?|shows?|reproduc\w*|issues?|first|before|until|"
+    r"implement\w*|chang(?:e|es|ing)|refactor\w*|renam\w*|remov\w*|fix\w*|should)\b"
+    r"|\band (?:then |also )?(?:add|create|make|write|update|let)\b(?![^.\n]{0,40}\btests?\b)",
+    re.IGNORECASE,
+)
+"""Words of tasks in which tests are not all, or are to fail."""
+
+
 class NamedCheck(NamedTuple):
     """What a task says of its check."""
 
@@ -283,3 +296,12 @@ def is_test_file(path: str) -> bool:
 def tests_are_the_task(task: str) -> bool:
     """Whether the task asks to change tests, which are then not protected."""
     return bool(_ABOUT_TESTS.search(task))
+
+
+def only_tests_are_asked_for(task: str) -> bool:
+    """Whether a task asks for tests of code that is there and is right, and for nothing else."""
+    return (
+        tests_are_the_task(task)
+        and _WRITE_TESTS.search(task) is not None
+        and _ALSO.search(re.sub(r"`[^`\n]*`", "…", task)) is None
+    )

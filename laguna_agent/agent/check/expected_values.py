@@ -100,7 +100,10 @@ def _corrected(compared: _Comparison, said: str) -> tuple[ast.expr, str] | None:
 
 
 def _literal(source: str) -> tuple[Any] | None:
-    """The value of a literal, in a tuple of its own since it may be None."""
+    """The value of a literal, in a tuple of its own since it may be None. None too for one that
+    was shortened."""
+    if "..." in source:
+        return None
     try:
         return (ast.literal_eval(source.strip()),)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -14,6 +14,8 @@ from laguna_agent.agent.check.detection import is_test_file
 _FRAME = re.compile(r"\s*File \"([^\"]+)\", line \d+")
 _AT = re.compile(r">\s+(\S.*)")
 _RAISED = re.compile(r"(?:E\s+)?(\w*(?:Error|Exception))\b(?::\s*(?:assert\s+)?(.*))?$")
+_NOT_THERE = ("AttributeError", "ImportError", "ModuleNotFoundError", "NameError")
+"""What tests raise of code that is not there: they are not wrong for it."""
 OTHERS = 8
 """Most of the other failures that are named."""
 _LINE = 160
@@ -70,7 +72,7 @@ def wrong_assertions(output: str) -> list[str]:
             code = match[1]
         elif code and (match := _RAISED.match(line)):
             what = match[2] if match[1] == "AssertionError" and match[2] else line.removeprefix("E")
-            if not code.startswith(("import ", "from ")):
+            if match[1] not in _NOT_THERE:
                 found.append(f"{code} fails: {what.strip()}"[:_LINE])
             code = ""
     return list(dict.fromkeys(found))

@@ -18,6 +18,7 @@ from laguna_agent.agent.check.detection import (
     is_question,
     is_test_file,
     named_check,
+    only_tests_are_asked_for,
     test_file_command,
     tests_are_the_task,
 )
@@ -60,8 +61,8 @@ class CheckRunner:
         self._given = given is not None
         named = NamedCheck(given) if given else named_check(task, services.tool_context.start)
         self.command, self._doubt = named
-        self._about_tests = tests_are_the_task(task)
-        self.protects_tests = named.command is not None and not self._about_tests
+        self.protects_tests = named.command is not None and not tests_are_the_task(task)
+        self._wants_tests = only_tests_are_asked_for(task)
         workspace = services.tool_context.workspace
         self._settings = all_settings(workspace) if self.protects_tests else {}
         """What files that hold other settings too say about tests, before the turn."""
@@ -148,7 +149,7 @@ class CheckRunner:
             self._services.tool_context,
             self._services.pack.manifest.check_after_change,
         )
-        wanted = small and self._about_tests and self.command is None and len(changed) == 1
+        wanted = small and self._wants_tests and self.command is None and len(changed) == 1
         if not wanted or not is_test_file(changed[0]) or self._services.gate.plan:
             return
         path = context.shown(changed[0])
@@ -167,6 +168,7 @@ class CheckRunner:
         self.wrong_tests = list(dict.fromkeys([*self.wrong_tests, *wrong]))[-_MOST_WRONG:]
         if not wrong:
             self.command = self.tests_file = self.result = self.last = None
+            self.given_lines.clear()
 
     def context(self) -> ToolContext:
         """What tools use, with the check."""

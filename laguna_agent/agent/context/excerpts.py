@@ -20,7 +20,8 @@ from laguna_agent.tools.code.languages import language_of
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*")
 _QUOTED = re.compile(r"`([^`\n]{2,60})`|\"([^\"\n]{2,60})\"|'([^'\n]{2,60})'(?!\w)")
 _FRAME = re.compile(r"File \"([^\"\n]+)\", line (\d+)|(?<![\w/.-])([\w./-]+\.\w+):(\d+)(?=[:,)\s])")
-_CAPITALS = re.compile(r"\b[A-Z][A-Z\d_]{2,}\b")
+_CAPITALS = re.compile(r"(?<=variable )[A-Z][A-Z\d_]{2,}\b|\b[A-Z][A-Z\d]*_[A-Z\d_]+\b")
+_FILE = re.compile(r"\.[a-z]{1,4}$")
 _REMARK = re.compile(r"\s*(?:#|//|/\*|\*|--|[\"']{3})")
 _AROUND = 4
 """Lines on each side of a line that matters."""
@@ -28,8 +29,8 @@ _LONGEST = 60
 """Lines of a definition that is shown whole."""
 _MOST_PLACES = 3
 """Places of a word that is shown; one that is everywhere says nothing."""
-_MOST_MENTIONS, _LONGEST_LINE = 8, 200
-"""Lines of a word that are listed for a question, and characters of one."""
+_MOST_MENTIONS, _MOST_LISTED, _LONGEST_LINE = 8, 12, 200
+"""Lines of a word, and in all, that are listed for a question, and characters of one."""
 _MOST_WORDS = 50
 """Words of a task that are looked for: a task may be a whole log."""
 _MOST_FRAMES = 200
@@ -82,6 +83,7 @@ def mentions(task: str, paths: Iterable[str], read: Callable[[str], str | None])
     """Lines of code that have a word which the task names, with what they are in, as `a.py, line 3,
     def f(): CODE`; of words that are in a few lines only. `read` gives a file's text."""
     words = list(dict.fromkeys([*_words(task), *_CAPITALS.findall(task)]))
+    words = [word for word in words if not _FILE.search(word)]
     found: dict[str, dict[tuple[int, int], str]] = {word: {} for word in words}
     for order, path in enumerate(paths if words else ()):
         text = read(path) if language_of(path) is not None else None
@@ -89,9 +91,8 @@ def mentions(task: str, paths: Iterable[str], read: Callable[[str], str | None])
         for word, lines in found.items():
             lines.update({(order, n): line for n, line in source.mentions(word)})
     few = [lines for lines in found.values() if len(lines) <= _MOST_MENTIONS]
-    return [
-        line for _, line in sorted({at: line for one in few for at, line in one.items()}.items())
-    ]
+    listed = {at: line for lines in few for at, line in lines.items()}
+    return [line for _, line in sorted(listed.items())] if len(listed) <= _MOST_LISTED else []
 
 
 class _Source:

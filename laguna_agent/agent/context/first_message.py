@@ -191,6 +191,7 @@ def to_be_made(task: str, paths: Sequence[str]) -> list[str]:
         and Path(word).name not in names
         and Path(word).suffix in _MADE
         and not word.startswith(("/", "../"))
+        and not re.fullmatch(r"[A-Z]\w*\.js", word)  # Node.js, Three.js
     ]
 
 

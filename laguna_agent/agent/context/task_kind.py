@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
 from typing import Literal
 
 from laguna_agent.agent.check.detection import is_question
+from laguna_agent.agent.context.git_task import branch_command
 
 TaskKind = Literal["fix", "rename", "git", "answer", "write", "change"]
 
@@ -26,23 +26,6 @@ _GIT = re.compile(
     r"\b(?:commit|branch|merge|rebase|revert|stash|tag|cherry-pick|unstage|check ?out)\b",
     re.IGNORECASE,
 )
-_ACT = r"(?:^|[.;,:]\s+|\b(?:and|then|please|to)\s+)"
-_GIT_ACTS = {
-    rf"{_ACT}commit\b": r"\bgit\b.*\bcommit\b",
-    rf"{_ACT}(?:create|make|start|open|add)\b[^.;]{{0,40}}\bbranch\b": (
-        r"\bgit\b.*\b(?:branch|checkout -[bB]|switch (?:-c|-C|--create))\b"
-    ),
-    rf"{_ACT}(?:tag\b|(?:create|make|add|set)\b[^.;]{{0,40}}\btag\b)": r"\bgit\b.*\btag\b",
-    rf"{_ACT}revert\b": r"\bgit\b.*\brevert\b",
-}
-"""What a task may ask of git, and the command that does it."""
-_MORE = re.compile(
-    r"(?:[.;:]\s+|\b(?:and|then)\s+)"
-    r"(?!(?:the|it|its|leave|keep|do not|don't|as)\b|no|…)\w",
-    re.IGNORECASE,
-)
-"""Where a task goes on to ask for something else."""
-_QUOTED = re.compile(r"`[^`\n]*`|\"[^\"\n]*\"|'[^'\n]*'(?!\w)")
 _CODE = re.compile(r"\b(?:function|method|class|option|flag|rename|refactor|replace|implement)\b")
 _ANSWER = re.compile(
     r"^\W*(?:which|what|where|who|when|why|how|find|count|list|tell|explain|say|show|name|look)\b",
@@ -54,15 +37,6 @@ _WRITE = re.compile(
 _MORE_WORDS = 8
 """Words beside the renaming that ask for nothing else: "please", "in all files of the project"."""
 _RUN = re.compile(r"^\W*(?:please\s+)?(?:run|execute)\s+`([^`\n]+)`", re.IGNORECASE)
-_BRANCH = re.compile(
-    r"\b(?:create|make|start|open)\b[^.;\n]{0,30}\bbranch\s+(?:(?:named|called)\s+)?"
-    r"[`'\"]?([\w][\w./-]*[\w])",
-    re.IGNORECASE,
-)
-_EDIT = re.compile(
-    r"\b(?:correct|fix|change|replace|update|edit|set|insert|append)\s+(?:the|a|an|all|every|…)",
-    re.IGNORECASE,
-)
 _ANSWER_FILE = re.compile(
     r"\b(?:write|put|save|store|note)\b[^.\n]{0,80}?\b(?:to|into|in)\s+(?:the file\s+|a file\s+)?"
     r"`?((?:[\w-]+/)*[\w-]+\.(?:txt|md|json|csv|log))\b",
@@ -96,21 +70,6 @@ def only_renames(task: str) -> bool:
     return found is not None and len(re.findall(r"\w+", rest)) <= _MORE_WORDS
 
 
-def git_is_done(task: str, commands: Sequence[str]) -> bool:
-    """Whether these commands, which succeeded, did all that a task asks of git, and it asks for
-    nothing after that. False where that is not clear."""
-    words = _QUOTED.sub("…", task.strip())
-    acts = sorted(
-        (found.end(), command)
-        for asked, command in _GIT_ACTS.items()
-        for found in re.finditer(asked, words, re.IGNORECASE)
-    )
-    if not acts or not commands or _MORE.search(words, acts[-1][0]):
-        return False
-    done = all(any(re.search(act, command) for command in commands) for _, act in acts)
-    return done and re.search(acts[-1][1], commands[-1]) is not None
-
-
 def rename_command(task: str) -> str:
     """A command that renames it in all files; empty where the task is none to rename."""
     names = renamed(task)
@@ -124,17 +83,10 @@ def rename_command(task: str) -> str:
     )
 
 
-def asks_for_edits(task: str) -> bool:
-    """Whether a task for git asks to change files too."""
-    return _EDIT.search(_QUOTED.sub("…", task)) is not None
-
-
 def command_to_run(task: str) -> str:
     """The command with which a task begins: what it asks to run, or to make a branch with."""
-    if found := _RUN.search(task):
-        return found[1].strip()
-    found = _BRANCH.search(task)
-    return f"git checkout -b {found[1]}" if found else ""
+    found = _RUN.search(task)
+    return found[1].strip() if found else branch_command(task)
 
 
 def answer_file(task: str) -> str | None:
