@@ -63,7 +63,7 @@ def possible_calls(
     files = {"read": unread, "edit": free}
     if answer_file is not None:
         files["write"] = {answer_file: ""}
-    elif kind == "fix" and free:  # what is to be fixed is there, and no data
+    elif kind == "fix" and free and shown.paths:  # what is to be fixed is there, and no data
         about_data = all(path.endswith(DATA) for path in shown.named)
         data = shown.named if about_data else []
         code = {p: t for p, t in free.items() if not p.endswith(DATA) or p in data}
