@@ -90,8 +90,6 @@ class GenerateOptions:
     """By tool, the files that it may read or change, and their texts where they are known, to which
     the grammar may hold it (in formats that do): the path to one of them, the old text of an edit
     to lines of it."""
-    thought_first: bool = False
-    """Whether the grammar begins with text, before the call."""
     brief: bool = False
     """Whether the grammar holds the text before a call to a sentence."""
     grammar: str | None = None

@@ -270,7 +270,6 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         parameters=_narrow_schemas(services),
         files=files,
         brief=turn.kind != "fix",
-        thought_first=turn.kind == "change" and turn.steps == 1,
         logprobs=services.logprobs,
     )
 

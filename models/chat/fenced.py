@@ -80,8 +80,7 @@ class FencedFormat:
         lines, length = BRIEF if options.brief else (THOUGHT_LINES, THOUGHT_CHARS)
         _rule(grammar, "tline", f"{first} {grammar.repeat('tchar', 0, length)}")
         _rule(grammar, "newlines", '"\\n" "\\n"?')
-        least = int(options.thought_first)
-        _rule(grammar, "thought", f"(tline newlines){{{least},{lines}}}")
+        _rule(grammar, "thought", f"(tline newlines){{0,{lines}}}")
         root = f"thought {choice(calls)}"
         if options.tool_choice == "auto":
             _rule(grammar, "prose", '(tline "\\n"?)+')

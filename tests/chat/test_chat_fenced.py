@@ -166,12 +166,6 @@ def test_a_brief_thought_ends_after_a_sentence(vocabulary: Vocabulary) -> None:
         assert verdict(vocabulary, brief, reply, special=False) == expected
 
 
-def test_a_thought_comes_first_where_it_is_wanted(vocabulary: Vocabulary) -> None:
-    first = grammar(GenerateOptions(tool_choice="required", thought_first=True))
-    for thought, expected in (("", "refused"), ("so\n", "complete"), ("so\nand\n", "complete")):
-        assert verdict(vocabulary, first, f"{thought}### look 7", special=False) == expected
-
-
 def test_paths_are_held_to_those_that_may_be_written(vocabulary: Vocabulary) -> None:
     held = grammar(GenerateOptions(tool_choice="required", files={"write": {"a.py": "x = 1\n"}}))
     for path, expected in (("a.py", "complete"), ("b.py", "refused")):
