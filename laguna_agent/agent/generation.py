@@ -148,12 +148,9 @@ def _others(services: Services, options: GenerateOptions, reply: Reply) -> Seque
 
 def _left(turn: Turn, options: GenerateOptions) -> dict[str, str]:
     """The files that the task names and that are as they were, or not there."""
-    shown, context = turn.retries.shown, turn.candidates.services.tool_context
-    changed = set(map(context.shown, turn.changed))
+    missing, unchanged = turn.named_files()
     free = options.files.get("edit", {})
-    missing = [path for path in shown.to_be_made if not (context.start / path).exists()]
-    named = {p: free[p] for p in shown.named if p in free and p not in changed}
-    return named | dict.fromkeys(missing, "")
+    return {p: free[p] for p in unchanged if p in free} | dict.fromkeys(missing, "")
 
 
 def _other_files(

@@ -202,14 +202,20 @@ class Turn:
         """Of several files that the task names and asks to change, those that are not there, and
         those of code that are as they were."""
         context, shown = self.candidates.services.tool_context, self.retries.shown
-        made, changed = shown.to_be_made, set(map(context.shown, self.changed))
-        if self.kind not in ("write", "change") or not changed or len(made) + len(shown.named) < 2:
+        several = len(shown.to_be_made) + len(shown.named) > 1
+        if self.kind not in ("write", "change") or not self.changed or not several:
             return [], []
-        code = [path for path in shown.named if path.endswith(CODE)]
-        return (
-            [path for path in made if not (context.start / path).exists()],
-            [p for p in code if p not in changed and (context.start / p).exists()],
-        )
+        missing, unchanged = self.named_files()
+        code = [path for path in unchanged if path.endswith(CODE)]
+        return missing, [path for path in code if (context.start / path).exists()]
+
+    def named_files(self) -> tuple[list[str], list[str]]:
+        """Of the files that the task names, those that are to be made and not there, and those that
+        the turn has not changed."""
+        context, shown = self.candidates.services.tool_context, self.retries.shown
+        changed = set(map(context.shown, self.changed))
+        missing = [path for path in shown.to_be_made if not (context.start / path).exists()]
+        return missing, [path for path in shown.named if path not in changed]
 
     @property
     def ends_with_writing(self) -> bool:

@@ -346,8 +346,7 @@ class EngineServer:
         self._finish(job)
 
     def _is_cut_off(self, job: Job) -> bool:
-        """Whether it is the engine's end that cuts a reply off. The client is told nothing: when
-        the connection ends, it continues with another engine."""
+        """Whether the engine's end cuts a reply off: its client goes on with another engine."""
         return self._stopping and not job.cancelled
 
     def _finish_unstarted(self, job: Job) -> None:

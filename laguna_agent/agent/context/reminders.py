@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.check.test_command import test_command
@@ -38,11 +39,8 @@ class TurnReminders:
         if self._left is not None and (not left or left == self._left):
             return []
         self._left = left
-        return list(
-            dict.fromkeys(
-                self._due("before_done", step, "done", missing=missing, unchanged=unchanged)
-            )
-        )
+        due = self._due("before_done", step, "done", missing=missing, unchanged=unchanged)
+        return list(dict.fromkeys(due))
 
     def after_results(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
         """Reminders that are due after the results of one reply's calls."""
@@ -60,10 +58,7 @@ class TurnReminders:
         event: ReminderEvent,
         step: int,
         tool: str = "",
-        *,
-        output: str = "",
-        missing: Sequence[str] = (),
-        unchanged: Sequence[str] = (),
+        **more: Any,
     ) -> list[str]:
         known = set(self._reminders.failures)
         left = max(0, self._max_steps - step)
@@ -73,9 +68,7 @@ class TurnReminders:
             steps_left=left,
             tool=tool,
             tests=self._tests,
-            output=output,
-            missing=missing,
-            unchanged=unchanged,
+            **more,
         )
         for name, why in self._reminders.failures.items():
             if name not in known:
