@@ -92,6 +92,9 @@ class GenerateOptions:
     to lines of it."""
     brief: bool = False
     """Whether the grammar holds the text before a call to a sentence."""
+    begins: str = ""
+    """What the reply begins with, as the grammar allows it: the model goes on from there. Local
+    models only."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

@@ -177,10 +177,15 @@ class LocalConversation:
         if request.grammar is not None and (used := self._new_grammar(request.grammar)):
             yield used
         parser = self._format.parser(self._tools, options)
-        ids: list[int] = []
+        ids = list(request.tokens[len(prompt) :])
         logprobs: list[float] = []
         partial = self._unfinished = _Unfinished(prompt, options)
         finished: Finished | None = None
+        if ids:
+            deltas = parser.feed(options.begins)
+            _add(partial, Tokens(tuple(ids), options.begins), deltas)
+            for delta in deltas:
+                yield delta
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -207,7 +212,8 @@ class LocalConversation:
             ids = list(finished.ids)
         self._tokens = [*prompt, *ids]
         reply = self._reply(request, parsed, ids, reason)
-        reply.usage, reply.timings, reply.miss = finished.usage, finished.timings, finished.miss
+        reply.usage = _written(finished.usage, request)
+        reply.timings, reply.miss = finished.timings, finished.miss
         if options.logprobs:
             # One per id: the ids that only spell a stop string are dropped, so their logprobs are.
             reply.logprobs = [round(p, 6) for p in logprobs[: len(ids)]]
@@ -227,6 +233,8 @@ class LocalConversation:
             yield used
         parser = self._format.parser(self._tools, options)
         finished: Finished | None = None
+        for delta in parser.feed(options.begins):
+            yield delta
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -234,6 +242,7 @@ class LocalConversation:
                 elif not isinstance(event, Tokens):
                     if isinstance(event, EngineRestarted):
                         parser = self._format.parser(self._tools, options)
+                        parser.feed(options.begins)
                     yield event
                 else:
                     for delta in parser.feed(event.text):
@@ -243,8 +252,9 @@ class LocalConversation:
         for delta in deltas:
             yield delta
         reply = self._reply(request, parsed, list(finished.ids), finished.reason)
-        usage, count = finished.usage, len(finished.ids)
-        reply.usage = usage.model_copy(update={"completion_tokens": count})
+        count = len(finished.ids)
+        usage = finished.usage.model_copy(update={"completion_tokens": count})
+        reply.usage = _written(usage, request)
         reply.timings, reply.miss = finished.timings, finished.miss
         yield reply
         for written, sampling in zip(finished.others, others, strict=False):
@@ -253,13 +263,13 @@ class LocalConversation:
             _, parsed = parser.finish()
             reply = self._reply(request, parsed, list(written.ids), written.reason)
             reply.seed, reply.temperature = sampling.seed, sampling.temperature
-            reply.usage = Usage(completion_tokens=len(written.ids))
+            reply.usage = Usage(completion_tokens=len(written.ids) - request.resume)
             yield reply
 
     def _reply(
         self, request: EngineRequest, parsed: Parsed, ids: list[int], reason: FinishReason
     ) -> Reply:
-        grammar = request.grammar
+        grammar, end = request.grammar, len(request.tokens) - request.resume
         return Reply(
             text=parsed.text,
             thinking=parsed.thinking,
@@ -268,8 +278,9 @@ class LocalConversation:
             error=parsed.error,
             seed=request.sampling.seed,
             temperature=request.sampling.temperature,
-            prompt_token_ids=list(request.tokens[self._position.reply_end :]),
+            prompt_token_ids=list(request.tokens[self._position.reply_end : end]),
             token_ids=ids,
+            given=request.resume,
             grammar=grammar_used(grammar).digest if grammar is not None else None,
             thinking_budget=request.thinking_budget,
             think_close=list(request.think_close),
@@ -364,10 +375,14 @@ class LocalConversation:
         think_close: list[int] = []
         if options.thinking and options.thinking_budget is not None:
             think_close = await self._engine.tokenize(self._format.think_close())
+        given: list[int] = []
+        if options.begins:
+            given = await self._engine.tokenize([Segment(options.begins)])
         return EngineRequest(
-            tokens=prompt,
+            tokens=[*prompt, *given],
+            resume=len(given),
             sampling=options.sampling,
-            max_tokens=options.max_tokens,
+            max_tokens=options.max_tokens + len(given),
             grammar=grammar,
             stops=self._format.stops(),
             marks=self._marks,
@@ -475,6 +490,17 @@ def _add(partial: _Unfinished, event: Tokens, deltas: Sequence[ModelEvent]) -> N
         elif isinstance(delta, ToolCallDelta) and partial.before_call is None:
             partial.before_call = len(partial.pieces)
     partial.pieces.append(event)
+
+
+def _written(usage: Usage, request: EngineRequest) -> Usage:
+    """What a reply took, with the tokens that were given counted as read, not as written."""
+    given = request.resume
+    return usage.model_copy(
+        update={
+            "prompt_tokens": usage.prompt_tokens + given,
+            "completion_tokens": usage.completion_tokens - given,
+        }
+    )
 
 
 def grammar_used(grammar: Grammar) -> GrammarUsed:

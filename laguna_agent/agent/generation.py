@@ -17,6 +17,8 @@ from typing import Any
 from laguna_agent.agent.candidates import unchanged_file
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.line_repairs import beginning
+from laguna_agent.agent.loop_detector import runs_on
 from laguna_agent.agent.possible_calls import possible_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
@@ -129,6 +131,8 @@ def _offer_others(
 ) -> None:
     """Hold the reply in the place of one that was discarded to something else: to other files, or
     to other tools."""
+    if _has_run_on(reply):
+        return
     if reply.finish_reason == "cancelled" and turn.ends_with_writing:
         left = _left(turn, options)  # it began to write a file again
         options.files = {**options.files, "write": left}
@@ -192,7 +196,7 @@ async def _stream_reply(
                 services.emit(event)
                 if isinstance(event, ToolCallDelta):
                     begun = _begun(begun, event)
-                if begun is None or not _writes_again(services, turn, begun):
+                if begun is None or not _is_of_no_use(services, turn, begun):
                     continue
                 turn.unfinished = Usage()
                 turn.usage = turn.usage.plus(unfinished)
@@ -229,10 +233,16 @@ def _plus(usage: Usage, event: ModelEvent) -> Usage:
     return usage
 
 
-def _writes_again(services: Services, turn: Turn, begun: ToolCall) -> bool:
-    """Whether a small model begins to write what it has just written. It need not end."""
-    small = services.pack.manifest.check_after_change
-    return small and turn.loop_detector.writes_again(begun.name, begun.raw)
+def _is_of_no_use(services: Services, turn: Turn, begun: ToolCall) -> bool:
+    """Whether a small model begins to write what it has just written, or writes the same lines
+    without end. The reply can be ended there."""
+    if not services.pack.manifest.check_after_change:
+        return False
+    return turn.loop_detector.writes_again(begun.name, begun.raw) or runs_on(begun.raw)
+
+
+def _has_run_on(reply: Reply) -> bool:
+    return reply.finish_reason == "cancelled" and any(runs_on(c.raw) for c in reply.tool_calls)
 
 
 def _begun(call: ToolCall | None, delta: ToolCallDelta) -> ToolCall:
@@ -257,7 +267,9 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         answer_file=turn.answer_file,
     )
     room = reply_room(conversation.used, conversation.limit, window.reserve)
+    begins = beginning(turn.stub) if turn.stub is not None and not turn.changed else ""
     return GenerateOptions(
+        begins=begins if _can_begin(services, allowed) else "",
         sampling=turn.retries.sampling(),
         max_tokens=max(1, min(_reply_tokens(services, turn), room)),
         thinking=services.thinking,
@@ -269,6 +281,13 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         brief=turn.kind != "fix",
         logprobs=services.logprobs,
     )
+
+
+def _can_begin(services: Services, allowed: Sequence[str] | None) -> bool:
+    """Whether a reply can begin with the text of a file that it writes."""
+    info = services.conversation.info
+    writes = "write" in (services.tools if allowed is None else allowed)
+    return writes and info.format == "fenced" and services.pack.manifest.check_after_change
 
 
 def _narrow_schemas(services: Services) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,8 @@ from laguna_agent.events import (
 from laguna_agent.log import log_error, unexpected
 
 _MAX_LOOP_NOTES, _MAX_UNUSABLE_REPLIES = 2, 3
-_EXAMPLE_TRIES = 3
+_EXAMPLE_TRIES = 4
+"""Rounds of tries between which examples decide."""
 _CORRECTIONS = 4
 """Times that wrong values in tests that a task asks for are corrected."""
 
@@ -253,6 +254,7 @@ class AgentLoop:
         failed = await turn.check.run_examples(executor.results)
         if turn.candidates.for_examples and changed and failed is None:
             turn.record(*turn.candidates.drop())
+            turn.candidates.for_examples = False
         if await self._go_on_with_next(turn, executor):
             return
         if failed is not None and await self._start_over_for_example(turn, executor, failed):
@@ -260,7 +262,14 @@ class AgentLoop:
         if executor.done is not None:
             await self._finish(turn, executor.done.content)
             return
+        if failed is not None and turn.stub is not None and turn.candidates.for_examples:
+            await self._give_stub_up(turn, failed)
+            return
+        if turn.wrote_stub(executor):
+            await self._finish(turn, f"Wrote {turn.wanted} in {', '.join(turn.changed)}.")
+            return
         if failed is not None:
+            turn.candidates.for_examples = False
             turn.loop_detector.expect_changes()
             self._add_notes([example_note(self.services, failed)])
         loop = turn.loop_detector.loop()
@@ -340,12 +349,22 @@ class AgentLoop:
         turn.retries.add_failure(executor.calls)
         turn.candidates.for_examples = True
         await self._start_over(turn)
-        self._add_notes([example_note(self.services, failed, taken_back=True)])
+        if turn.stub is None:
+            self._add_notes([example_note(self.services, failed, taken_back=True)])
         return True
+
+    async def _give_stub_up(self, turn: Turn, failed: FailedExample) -> None:
+        """End a turn in which no try passes the examples, with the first: they may be wrong."""
+        if turn.candidates.first is not None:
+            await self._start_over(turn)
+            await self._act(turn, turn.candidates.first)
+        about = f"`{failed.example}` should give {failed.expected} but gives {failed.got}"
+        what = f"an example in the documentation of `{failed.function}` still fails"
+        turn.end("failed", error=f"{what}: {about}; the code or the example is wrong")
 
     async def _start_over(self, turn: Turn) -> None:
         position = turn.candidates.position
-        await turn.retries.start_over(position)
+        await turn.retries.start_over(position, hint=turn.stub is None)
         for event in turn.said if position is None else ():
             self.window.add(event)
         turn.check.failed_example = turn.faulty = None

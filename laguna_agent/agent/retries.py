@@ -146,9 +146,9 @@ class Retries:
         self.failures += replies
         return True
 
-    async def start_over(self, position: Position | None = None) -> None:
-        """Go back to the start of the turn, with the files, or to a position after it from which
-        another reply continues."""
+    async def start_over(self, position: Position | None = None, *, hint: bool = True) -> None:
+        """Go back to the start of the turn, with the files, and a `hint` how to go on, or to a
+        position after it from which another reply continues."""
         services = self._services
         if await self._files.take_back() or position is not None:
             read_state.forget_all(services.tool_context)
@@ -162,6 +162,8 @@ class Retries:
             return
         tries = counted(self.failures, "try", "tries")
         self._window.rewind_to_turn_start()
+        if not hint:
+            return
         services.emit(Notice(text=f"{tries} failed; starting over from the task."))
         wrong = self._check.wrong_tests
         note = services.pack.text("again.md", tries=self.failures, wrong_tests=wrong)

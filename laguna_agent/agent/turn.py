@@ -12,6 +12,7 @@ from laguna_agent.agent.approval import WaitingTime
 from laguna_agent.agent.candidates import Candidates
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.context.first_message import text_of
 from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
@@ -38,6 +39,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.plurals import counted
+from laguna_agent.tools.code.stubs import Stub, stubs_in
 
 _RUNS = re.compile(r"\b(?:run|runs|execute|start|install|build|delete|remove)\b", re.IGNORECASE)
 """Words of tasks that need a command too."""
@@ -81,6 +83,8 @@ class Turn:
     """Whether the turn ends because the model repeats itself."""
     commands: list[str] = field(default_factory=list)
     """Commands that succeeded."""
+    stub: tuple[str, Stub] | None = None
+    """A function that the task asks to write, and the file that it is in."""
     faulty: str | None = None
     """A file that was just written with names that are undefined, or that does not parse."""
     nudges: int = 0
@@ -136,6 +140,7 @@ class Turn:
         if self.kind in ("answer", "git"):
             self.first_command = command_to_run(message)
         plans = self.candidates.services.gate.plan
+        self.stub = None if plans else self._named_stub(message)
         edits = self.kind == "git" and asks_for_edits(message)
         self.edits_first = edits and self.clean and not plans
         return {
@@ -145,6 +150,34 @@ class Turn:
             "command": self.first_command,
             "mentions": self.retries.shown.mentions,
         }
+
+    def _named_stub(self, message: str) -> tuple[str, Stub] | None:
+        """The first function that a message asks to write and whose file the model has seen whole:
+        one that it names, or one in a file that it names."""
+        shown = self.retries.shown
+        if self.kind not in ("write", "change", "fix"):
+            return None
+        for file in self.retries.free_files():
+            for stub in stubs_in(file.path, file.text):
+                named = re.search(rf"(?<![\w.]){re.escape(stub.name)}\b", message)
+                if (stub.name and named) or file.path in shown.named:
+                    return file.path, stub
+        return None
+
+    @property
+    def wanted(self) -> str:
+        """The function that the task asks to write."""
+        return (self.stub[1].name if self.stub is not None else "") or "it"
+
+    def wrote_stub(self, executor: ToolExecutor) -> bool:
+        """Whether calls wrote all that a task asks for: the functions of one file that were still
+        to be written, with nothing wrong in them."""
+        if self.stub is None or not self.ends_with_writing or self.check.command is not None:
+            return False
+        path = self.stub[0]
+        text = text_of(self.candidates.services.tool_context.start / path)
+        written = [r for r in executor.results if r.files_changed and r.data.get("complete")]
+        return bool(written) and len(self.changed) == 1 and not stubs_in(path, text or "")
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""

@@ -73,6 +73,9 @@ class FencedFormat:
         if options.tool_choice == "none" or not forms:
             return None
         grammar = Gbnf()
+        if options.begins:
+            _fence(grammar, "")
+            return Grammar(grammar.source(f"{literal(options.begins)} code {literal(FENCE)}"))
         calls = [_call(grammar, form, options) for form in forms]
         # No turn marker: a model that has lost the thread writes them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
@@ -324,6 +327,8 @@ def _fence(grammar: Gbnf, placeholder: str) -> str:
     _rule(grammar, "indented", "[ \\t] [ \\t]* [^ \\t\\n] [^\\n]*")
     _rule(grammar, "cline", "indented | [^ \\t\\n`] [^\\n]* | tick")
     _rule(grammar, "code", '(blank? blank? blank? cline "\\n")* blank? blank?')
+    if not placeholder:
+        return "code"
     ways = [
         f"[^ \\t\\n`{placeholder[0]}] [^\\n]*",
         *(

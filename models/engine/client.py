@@ -266,7 +266,7 @@ class EngineClient:
             replace(
                 request,
                 tokens=[*request.tokens, *reply],
-                resume=len(reply),
+                resume=request.resume + len(reply),
                 snapshot=request.snapshot and config.snapshots,
                 speculate=config.speculation,
             )

@@ -168,8 +168,8 @@ class SideBySide(Generation):
         self._options = options
         self._count = count
         self.context: SharedContext | None = None
-        self._shown = 0
-        """Tokens of the first reply that were reported."""
+        self._shown = request.resume
+        """Tokens of the first reply that were reported, or given."""
 
     def _decode(self) -> Generator[None, None, FinishReason]:
         cache, replies = self._cache, self._replies()
@@ -210,7 +210,11 @@ class SideBySide(Generation):
             sampler = Sampler(model, sampling, request.grammar) if index else self._sampler
             drafter = Drafter(self._tokens, longest) if request.speculate and longest > 0 else None
             tokens = ReplyTokens(model, request) if index else self._reply
-            found.append(_Reply(index, sampler, drafter, tokens, len(self._tokens)))
+            reply = _Reply(index, sampler, drafter, tokens, len(self._tokens))
+            for token in self._tokens[len(self.prompt) :] if index else ():
+                sampler.accept(token)
+                reply.text += tokens.add(token)[0]
+            found.append(reply)
         return found
 
     def _step(self, context: SharedContext, writing: Sequence[_Reply]) -> None:

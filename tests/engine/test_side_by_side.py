@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from contextlib import aclosing
 
 import pytest
 
-from laguna_agent.events import EngineRestarted, Reply, TextDelta
-from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.events import EngineRestarted, Reply, TextDelta, ToolCallDelta
+from laguna_agent.models.chat.chat_format import Segment
+from laguna_agent.models.chat.fenced import FencedFormat
+from laguna_agent.models.conversation import (
+    GenerateOptions,
+    Message,
+    ModelInfo,
+    Sampling,
+    ToolSpec,
+)
 from laguna_agent.models.engine.client import EngineClient
 from laguna_agent.models.engine.interface import TIE, EngineRequest
 from laguna_agent.models.engine.side_by_side import affordable
@@ -179,3 +189,72 @@ async def test_an_engine_that_is_killed_writes_all_replies_again(engine: EngineC
         spelled = await engine.detokenize(reply.token_ids or [])
         assert spelled.lstrip().startswith(reply.text[:40]), "nothing is missing or twice there"
         assert len(reply.token_ids or []) == 200 or reply.finish_reason != "length"
+
+
+BEGUN = "### write a.py\n```python\ndef area(width, height):\n"
+WRITE = ToolSpec(
+    name="write",
+    description="Write a file.",
+    parameters={
+        "type": "object",
+        "properties": {"path": {"type": "string"}, "content": {"type": "string"}},
+        "required": ["path", "content"],
+    },
+)
+
+
+async def begun(engine: EngineClient) -> LocalConversation:
+    info = ModelInfo(name="tiny", format="fenced", context=engine.model.context)
+    talk = LocalConversation(engine, FencedFormat(), info, "begun")
+    await talk.start("You are a coding agent.", [WRITE])
+    await talk.append([Message(role="user", content=TEXT)])
+    return talk
+
+
+def options(tokens: int) -> GenerateOptions:
+    required = GenerateOptions(max_tokens=tokens, tool_choice="required", begins=BEGUN)
+    required.sampling = Sampling(temperature=0)
+    return required
+
+
+async def test_a_reply_goes_on_from_what_it_begins_with(engine: EngineClient) -> None:
+    talk = await begun(engine)
+    before = len(talk.tokens)
+    events = [event async for event in talk.generate(options(30))]
+    reply = events[-1]
+    assert isinstance(reply, Reply)
+    given = len(await engine.tokenize([Segment(BEGUN)]))
+    assert reply.given == given
+    assert await engine.detokenize((reply.token_ids or [])[:given]) == BEGUN
+    assert reply.usage.completion_tokens == 30, "what is given is not counted as written"
+    read = reply.usage.prompt_tokens
+    assert read > before + given
+    assert talk.tokens[read - given : read] == (reply.token_ids or [])[:given]
+    shown = "".join(event.text for event in events if isinstance(event, ToolCallDelta))
+    assert shown.startswith(BEGUN)
+
+
+async def test_replies_side_by_side_all_go_on_from_it(engine: EngineClient) -> None:
+    talk = await begun(engine)
+    replies = await replies_of(talk, options(20), WARM)
+    for reply in replies:
+        assert await engine.detokenize((reply.token_ids or [])[: reply.given]) == BEGUN
+        assert reply.usage.completion_tokens == 20
+    assert len({tuple(reply.token_ids or ()) for reply in replies}) == 4
+
+
+async def test_a_reply_that_begins_so_is_the_same_after_the_engine_is_lost(
+    engine: EngineClient,
+) -> None:
+    talk = await begun(engine)
+    mark = talk.mark()
+    [*_, whole] = [event async for event in talk.generate(options(30))]
+    talk.rewind(mark)
+    events = []
+    async for event in talk.generate(options(30)):
+        events.append(event)
+        if len(events) == 8:
+            os.kill((await engine.status())["pid"], signal.SIGKILL)
+    assert any(isinstance(event, EngineRestarted) for event in events)
+    assert events[-1].token_ids == whole.token_ids
+    assert events[-1].given == whole.given
