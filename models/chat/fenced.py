@@ -75,7 +75,9 @@ class FencedFormat:
         grammar = Gbnf()
         if options.begins:
             _fence(grammar, "")
-            return Grammar(grammar.source(f"{literal(options.begins)} code {literal(FENCE)}"))
+            # Where no line break may follow, a small model does not close the fence.
+            root = f'{literal(options.begins)} code {literal(FENCE)} "\\n"?'
+            return Grammar(grammar.source(root))
         calls = [_call(grammar, form, options) for form in forms]
         # No turn marker: a model that has lost the thread writes them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
