@@ -67,7 +67,7 @@ async def test_done_is_offered_once_something_changed(opened: Opened, workspace:
         call("done", summary="changed"),
     ]
     session, conversation = await opened(script, pack="small")
-    events = await take(session, "Let two() return 2.")
+    events = await take(session, "Let two() return one more.")
     assert end_of(events).status == "done"
     offered = ["done" in (options.allowed or ()) for options in conversation.options]
     assert offered == [False, False, True]
@@ -170,7 +170,7 @@ async def test_what_was_just_written_is_not_written_again(opened: Opened, worksp
         call("done", summary="2"),
     ]
     session, conversation = await opened(script, pack="small")
-    events = await take(session, "Let two() return 2.")
+    events = await take(session, "Let two() return one more.")
     assert end_of(events).status == "done"
     kept, ended, done = (event for event in events if isinstance(event, Reply))
     assert (kept.discarded, ended.discarded, done.discarded) == (False, True, False)
@@ -208,7 +208,7 @@ async def test_after_something_new_a_file_is_written_again(
     first = streamed("code.py", "def two():\n    return 2\n")
     script = [first, between, streamed("code.py", again), call("done", summary="2")]
     session, _ = await opened(script, pack="small")
-    await take(session, "Let two() return 2.")
+    await take(session, "Let two() return one more.")
     assert (workspace / "code.py").read_text() == again
 
 
@@ -318,7 +318,7 @@ async def test_a_reply_that_repeats_is_drawn_again_with_another_tool(
 ) -> None:
     same = call("write", path="code.py", content="def two():\n    return 2\n")
     session, conversation = await opened([same, same, call("done", summary="2")], pack="small")
-    events = await take(session, "Let two() return 2.")
+    events = await take(session, "Let two() return one more.")
     assert end_of(events).status == "done"
     assert "write" in (conversation.options[0].allowed or ())
     assert "write" not in (conversation.options[-1].allowed or ())

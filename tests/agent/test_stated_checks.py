@@ -189,3 +189,55 @@ async def test_commands_that_rules_allow_need_no_approval(opened: Opened) -> Non
 async def test_planning_runs_no_check(opened: Opened) -> None:
     session, _ = await opened([Reply(text="1. Fix it.")], pack="small", plan=True)
     assert checks(await take(session, TASK)) == []
+
+
+async def test_what_a_call_should_give_decides_too(opened: Opened, workspace: Path) -> None:
+    text = "def twice(n):\n    return n * 3\n"
+    (workspace / "numbers_.py").write_text(text)
+    script = [write(text.replace("* 3", "* 2"), "numbers_.py")]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "twice([1]) should give [1, 1], it gives [1, 1, 1]. Fix it.")
+    first, last = checks(events)
+    assert first.command == (
+        "python3 -c 'from numbers_ import twice; print(twice([1]))' # prints [1, 1]"
+    )
+    assert "prints:\n[1, 1, 1]\nThe task says that it prints:\n[1, 1]" in conversation.prompt
+    assert (first.exit_code, last.exit_code) == (1, 0)
+    assert end_of(events).status == "done"
+
+
+async def test_a_module_in_a_folder_is_imported_from_there(opened: Opened, workspace: Path) -> None:
+    write_files(
+        workspace,
+        {"src/base.py": "RATE = 3\n", "src/twice_.py": "import base\ndef f(n): return base.RATE\n"},
+    )
+    session, _ = await opened([write("RATE = 2\n", "src/base.py")], pack="small")
+    events = await take(session, "f(1) should return 2.")
+    assert [ran.exit_code for ran in checks(events)] == [1, 0]
+
+
+async def test_a_call_that_needs_what_is_not_installed_is_no_check(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "m.py").write_text("import no_such_package\ndef f(n): return n\n")
+    session, _ = await opened([Reply(text="ok")], pack="small")
+    assert checks(await take(session, "f(1) should return 2.")) == []
+
+
+async def test_a_crash_that_is_to_be_repaired_is_checked(opened: Opened, workspace: Path) -> None:
+    (workspace / "twice.py").write_text("print(int('x') * 2)\n")
+    session, conversation = await opened([write("print(4)\n")], pack="small")
+    events = await take(session, "`python3 twice.py` crashes. Fix it.")
+    first, last = checks(events)
+    assert first.command == "python3 twice.py # exits with 0"
+    assert "[exit status 1]\nIt should exit with 0." in conversation.prompt
+    assert (first.exit_code, last.exit_code) == (1, 0)
+
+
+@pytest.mark.parametrize("text", ["print(4)\n", "import sys\nsys.exit('no such number')\n"])
+async def test_a_command_that_does_not_crash_is_no_check(
+    opened: Opened, workspace: Path, text: str
+) -> None:
+    (workspace / "twice.py").write_text(text)
+    session, _ = await opened([Reply(text="ok")], pack="small")
+    assert checks(await take(session, "`python3 twice.py` crashes. Fix it.")) == []

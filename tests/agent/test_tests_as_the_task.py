@@ -71,7 +71,7 @@ async def test_tests_that_cannot_run_are_no_check(opened: Opened, workspace: Pat
     "task",
     [
         "Fix two(): it should return 3. Add a test for it first.",
-        "Let two() return 3.",
+        "Let two() return one more.",
         "Change two() in code2.py to return 3 and update the tests.",
         "Implement two() and write tests for it.",
         "Write a failing test for two(): it should be 3.",

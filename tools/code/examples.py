@@ -44,7 +44,7 @@ def changed_examples(source: str, diff: str) -> list[Examples]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    if not _only_defines(tree.body):
+    if not only_defines(tree.body):
         return []
     lines = _changed_lines(diff)
     found = []
@@ -72,7 +72,7 @@ def stated_values(name: str, documentation: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for line in documentation.split("\n"):
         for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", line):
-            end = _end_of_call(line, match.start())
+            end = end_of_call(line, match.start())
             gives = _GIVES.match(line, end) if end else None
             if gives and (value := _literal(line[gives.end() :])):
                 found.append((line[match.start() : end], value))
@@ -86,7 +86,7 @@ def _kind(value: str) -> str:
     return {"bool": "int", "float": "int", "tuple": "list"}.get(kind, kind)
 
 
-def _end_of_call(line: str, start: int) -> int | None:
+def end_of_call(line: str, start: int) -> int | None:
     """Where a call that begins at `start` ends; None for one whose arguments are no literals."""
     for match in re.finditer(r"\)", line[start:]):
         end = start + match.end()
@@ -130,16 +130,16 @@ def _functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, _F
             yield from _functions(node.body, f"{prefix}{node.name}.")
 
 
-def _only_defines(body: list[ast.stmt]) -> bool:
+def only_defines(body: list[ast.stmt]) -> bool:
     """Whether importing a module does no more than define things."""
     for node in body:
         if isinstance(node, ast.If):
             guard = isinstance(node.test, ast.Compare) and "__name__" in ast.dump(node.test)
-            if not guard and not _only_defines([*node.body, *node.orelse]):
+            if not guard and not only_defines([*node.body, *node.orelse]):
                 return False
         elif isinstance(node, ast.Try):
             handlers = [statement for handler in node.handlers for statement in handler.body]
-            if not _only_defines([*node.body, *handlers, *node.orelse, *node.finalbody]):
+            if not only_defines([*node.body, *handlers, *node.orelse, *node.finalbody]):
                 return False
         elif isinstance(node, ast.Expr):
             if not isinstance(node.value, ast.Constant):

@@ -100,7 +100,7 @@ async def first_failure(
 
 async def _run(services: Services, path: str, functions: Sequence[Examples]) -> list[str] | None:
     mark = secrets.token_hex(8)
-    root, module = _importable(services.tool_context.workspace, path)
+    root, module = importable(services.tool_context.workspace, path)
     task = {
         "root": str(root),
         "module": module,
@@ -126,7 +126,7 @@ async def _run(services: Services, path: str, functions: Sequence[Examples]) -> 
     return told if is_told else None
 
 
-def _importable(workspace: Path, path: str) -> tuple[Path, str]:
+def importable(workspace: Path, path: str) -> tuple[Path, str]:
     """The folder that a module is imported from, and its name there."""
     file = workspace / path
     parts = [file.stem]

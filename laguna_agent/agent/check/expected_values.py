@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from laguna_agent.tools.literals import literal
 
 _FRAME = re.compile(r"\s*File \"(?:[^\"]*/)?([^/\"]+)\", line (\d+)")
 _PLACE = re.compile(r"(?:\S*/)?([^/\s:]+):(\d+): AssertionError\s*$")
@@ -85,11 +87,11 @@ def _comparison(node: ast.AST) -> _Comparison | None:
 
 def _corrected(compared: _Comparison, said: str) -> tuple[ast.expr, str] | None:
     """The literal side of a comparison and what the other side gives, as source."""
-    first, second = (_literal(ast.unparse(side)) for side in compared[:2])
+    first, second = (literal(ast.unparse(side)) for side in compared[:2])
     if (first is None) == (second is None):
         return None
     for match in re.finditer(r" [!=]= ", said):
-        left, right = _literal(said[: match.start()]), _literal(said[match.end() :])
+        left, right = literal(said[: match.start()]), literal(said[match.end() :])
         if left is None or right is None:
             continue
         if second is not None and right[0] == second[0]:
@@ -97,14 +99,3 @@ def _corrected(compared: _Comparison, said: str) -> tuple[ast.expr, str] | None:
         if first is not None and left[0] == first[0]:
             return compared.first, repr(right[0])
     return None
-
-
-def _literal(source: str) -> tuple[Any] | None:
-    """The value of a literal, in a tuple of its own since it may be None. None too for one that
-    was shortened."""
-    if "..." in source:
-        return None
-    try:
-        return (ast.literal_eval(source.strip()),)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None

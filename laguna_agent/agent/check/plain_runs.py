@@ -47,14 +47,17 @@ def is_plain_run(command: str, start: Path) -> bool:
         return False
     if any(word.value is None or _is_outside(word.value) for word in script.reads):
         return False
+    folder = start
     for one in analysis.commands:
         values = one.simple.values
         if not values or one.simple.assignments:
             return False
         if any(_is_outside(value) or _PLACEHOLDER.fullmatch(value) for value in values[1:]):
             return False
-        if one.verdict != "read-only" and not _runs_program(values, start):
+        if one.verdict != "read-only" and not _runs_program(values, folder):
             return False
+        if values[0] == "cd" and len(values) > 1:
+            folder /= values[1]
     return True
 
 

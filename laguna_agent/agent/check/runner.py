@@ -84,13 +84,13 @@ class CheckRunner:
         self.failed_example: FailedExample | None = None
         """An example in documentation that failed when the last were run."""
         self._stated: Sequence[StatedOutput] = ()
-        """What commands should print, where the check is made of that."""
+        """What commands should print or exit with, where the check is made of that."""
         manifest = services.pack.manifest
         if self.command is None and manifest.check_after_change and manifest.check_first:
             self._take(stated_outputs(task, services.tool_context.start))
 
     def _take(self, stated: Sequence[StatedOutput]) -> None:
-        """Make the check of what the task says that commands print; of nothing, have none."""
+        """Make the check of what the task says of commands; of nothing, have none."""
         self._stated = stated
         self.command = as_command(stated) if stated else None
         self.result = CheckResult(command=self.command) if self.command else None
@@ -106,8 +106,8 @@ class CheckRunner:
         before = set(self._files.changed)
         async with self._files.recording(about=self.command or ""):
             results = await run_stated(self.context())
-        kept = [r for r in results if r.stated.sure or not r.holds]
-        ran = len(results) == len(self._stated) and not all(r.holds for r in results)
+        kept = [r for r in results if r.makes_check]
+        ran = len(results) == len(self._stated) and not all(r.holds for r in kept)
         self._take([r.stated for r in kept] if ran else ())
         if await self._take_back_effects(before) or self.command is None:
             return
