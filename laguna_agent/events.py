@@ -17,7 +17,9 @@ from laguna_agent.actions import Action, Decision, Mode, Risk, Scope
 from laguna_agent.config import RuleConfig
 
 Status = Literal["done", "failed", "denied", "limit", "error", "interrupted"]
-FinishReason = Literal["stop", "tool_calls", "length", "cancelled", "context_full", "error"]
+FinishReason = Literal[
+    "stop", "tool_calls", "length", "repeats", "cancelled", "context_full", "error"
+]
 
 
 class Record(BaseModel):

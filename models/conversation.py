@@ -92,6 +92,9 @@ class GenerateOptions:
     to lines of it."""
     brief: bool = False
     """Whether the grammar holds the text before a call to a sentence."""
+    end_repeats: bool = False
+    """End a reply that repeats the same tokens again and again (`finish_reason` "repeats"). Local
+    models only."""
     begins: str = ""
     """What the reply begins with, as the grammar allows it: the model goes on from there. Local
     models only."""

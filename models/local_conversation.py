@@ -385,6 +385,7 @@ class LocalConversation:
             max_tokens=options.max_tokens + len(given),
             grammar=grammar,
             stops=self._format.stops(),
+            end_repeats=options.end_repeats,
             marks=self._marks,
             static=self._static,
             think_close=think_close,

@@ -300,7 +300,8 @@ class Candidates:
             reply.side_by_side = True
             calls = reply.tool_calls
             known = any(same_calls(calls, other.tool_calls) for other in self._waiting)
-            usable = bool(calls) and not reply.error and reply.finish_reason != "length"
+            cut = reply.finish_reason in ("length", "repeats")
+            usable = bool(calls) and not reply.error and not cut
             known = known or unchanged_file(self.services, reply) is not None
             reply.discarded = not usable or known or self._retries.is_repeat(calls)
             if not reply.discarded:

@@ -18,7 +18,6 @@ from laguna_agent.agent.candidates import unchanged_file
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.line_repairs import beginning
-from laguna_agent.agent.loop_detector import runs_on
 from laguna_agent.agent.possible_calls import possible_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
@@ -131,8 +130,8 @@ def _offer_others(
 ) -> None:
     """Hold the reply in the place of one that was discarded to something else: to other files, or
     to other tools."""
-    if _has_run_on(reply):
-        return
+    if reply.finish_reason == "repeats":
+        return  # it only went on without end
     if reply.finish_reason == "cancelled" and turn.ends_with_writing:
         left = _left(turn, options)  # it began to write a file again
         options.files = {**options.files, "write": left}
@@ -196,7 +195,7 @@ async def _stream_reply(
                 services.emit(event)
                 if isinstance(event, ToolCallDelta):
                     begun = _begun(begun, event)
-                if begun is None or not _is_of_no_use(services, turn, begun):
+                if begun is None or not _writes_again(services, turn, begun):
                     continue
                 turn.unfinished = Usage()
                 turn.usage = turn.usage.plus(unfinished)
@@ -213,6 +212,7 @@ async def _stream_reply(
                 or turn.loop_detector.is_repeat(event.tool_calls)
                 or turn.retries.is_repeat(event.tool_calls)
                 or unchanged_file(services, event) is not None
+                or event.finish_reason == "repeats"
             )
             turn.usage = turn.usage.plus(event.usage)
             services.emit(event)
@@ -233,16 +233,10 @@ def _plus(usage: Usage, event: ModelEvent) -> Usage:
     return usage
 
 
-def _is_of_no_use(services: Services, turn: Turn, begun: ToolCall) -> bool:
-    """Whether a small model begins to write what it has just written, or writes the same lines
-    without end. The reply can be ended there."""
-    if not services.pack.manifest.check_after_change:
-        return False
-    return turn.loop_detector.writes_again(begun.name, begun.raw) or runs_on(begun.raw)
-
-
-def _has_run_on(reply: Reply) -> bool:
-    return reply.finish_reason == "cancelled" and any(runs_on(c.raw) for c in reply.tool_calls)
+def _writes_again(services: Services, turn: Turn, begun: ToolCall) -> bool:
+    """Whether a small model begins to write what it has just written. It need not end."""
+    small = services.pack.manifest.check_after_change
+    return small and turn.loop_detector.writes_again(begun.name, begun.raw)
 
 
 def _begun(call: ToolCall | None, delta: ToolCallDelta) -> ToolCall:
@@ -279,6 +273,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         parameters=_narrow_schemas(services),
         files=files,
         brief=turn.kind != "fix",
+        end_repeats=manifest.check_after_change,
         logprobs=services.logprobs,
     )
 

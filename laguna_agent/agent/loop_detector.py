@@ -21,23 +21,6 @@ _TIMES = re.compile(
 """Times and durations in results: that a test took longer is nothing new."""
 
 
-_LONGEST_BLOCK = 8
-_BLOCKS, _LINES = 6, 24
-
-
-def runs_on(text: str) -> bool:
-    """Whether a text that is being written repeats some lines again and again at its end: at most
-    eight, six times or for 24 lines. A small model does not find out of that."""
-    lines = text.split("\n")[:-1]
-    for length in range(1, _LONGEST_BLOCK + 1):
-        tail = lines[-max(_BLOCKS * length, _LINES) :]
-        if len(tail) < max(_BLOCKS * length, _LINES):
-            break
-        if any(map(str.strip, tail)) and tail[length:] == tail[:-length]:
-            return True
-    return False
-
-
 def fingerprint(call: ToolCall, result: str = "") -> str:
     """A digest of a call and its result, with white space in the arguments folded."""
     arguments = json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)

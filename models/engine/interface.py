@@ -78,6 +78,8 @@ class EngineRequest:
     max_tokens: int
     grammar: Grammar | None = None
     stops: Sequence[str] = ()
+    end_repeats: bool = False
+    """End a reply that repeats the same tokens again and again."""
     marks: Sequence[int] = ()
     """Positions (token counts) at message boundaries, worth a checkpoint."""
     static: int = 0

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from laguna_agent.events import FinishReason
 from laguna_agent.models.engine.interface import EngineRequest
 from laguna_agent.models.engine.llama import Model
 from laguna_agent.models.engine.token_text import TextStream
+
+_LONGEST_PERIOD = 64
+_PERIODS, _REPEATED = 8, 160
+_EVERY = 16
+"""Tokens after which repetitions are looked for again."""
+
+
+def runs_on(ids: Sequence[int]) -> bool:
+    """Whether tokens end with at most 64 again and again: eight times, and for 160 tokens."""
+    for period in range(1, _LONGEST_PERIOD + 1):
+        needed = max(_PERIODS * period, _REPEATED)
+        if len(ids) < needed:
+            break
+        if ids[-needed:-period] == ids[period - needed :]:
+            return True
+    return False
 
 
 class ReplyTokens:
@@ -14,6 +32,7 @@ class ReplyTokens:
     def __init__(self, model: Model, request: EngineRequest) -> None:
         self._model = model
         self._limit = request.max_tokens
+        self._end_repeats = request.end_repeats
         self._stream = TextStream(request.stops)
         self.ids: list[int] = []
 
@@ -28,6 +47,8 @@ class ReplyTokens:
             reason = "stop"
         elif len(self.ids) >= self._limit:
             reason = "length"
+        elif self._end_repeats and len(self.ids) % _EVERY == 0 and runs_on(self.ids):
+            reason = "repeats"
         if reason is not None:
             text += self._stream.finish()
         return text, reason

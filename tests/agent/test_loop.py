@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.agent.loop_detector import runs_on
 from laguna_agent.events import (
     CheckRan,
     Event,
@@ -533,20 +532,3 @@ async def test_instructions_stay_word_for_word_in_every_epoch(
     assert sum(event.type == "compacted" for event in events) >= 2
     assert conversation.prompt.count("Always answer in rhyme.") == 1
     assert conversation.prompt.count("In here, tabs only.") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "so"),
-    [
-        ("x = 1\n" * 30, True),
-        ("if n == 1:\n    return x\n" * 14, True),
-        ("head\n" + "a\n\n" * 14, True),
-        ("x = 1\n" * 20, False),
-        ("if n == 1:\n    return x\n" * 14 + "end\n", False),
-        ("\n" * 60, False),
-        ("".join(f"row {n}\n" for n in range(100)), False),
-        ("a\nb\nc\nd\ne\nf\ng\nh\ni\n" * 9, False),
-    ],
-)
-def test_a_text_that_repeats_the_same_lines_runs_on(text: str, so: bool) -> None:
-    assert runs_on(text) is so

@@ -28,6 +28,7 @@ from laguna_agent.models.engine.interface import EngineRequest, Finished
 from laguna_agent.models.engine.kv_state import common_prefix
 from laguna_agent.models.engine.llama import Context, ContextOptions, LoadOptions, Model
 from laguna_agent.models.engine.prompt_lookup import LONGEST, Drafter
+from laguna_agent.models.engine.reply_tokens import runs_on
 from laguna_agent.models.engine.tuning import measure_exact
 from laguna_agent.models.engine.workloads import FILE, REWRITE
 from support.choices import logits, same_choices
@@ -372,3 +373,20 @@ def test_a_draft_is_always_what_followed_an_equal_run(tokens: list[int], cut: in
         if tokens[at - 12 : at] == run and (tokens[at:] * 64)[: len(draft)] == draft
     ]
     assert places
+
+
+@pytest.mark.parametrize(
+    ("ids", "so"),
+    [
+        ([7] * 160, True),
+        ([1, 2, 3, *[4, 5] * 80], True),
+        (list(range(64)) * 8, True),
+        ([7] * 159, False),
+        ([*[4, 5] * 80, 6], False),
+        (list(range(65)) * 9, False),
+        (list(range(300)), False),
+        ([], False),
+    ],
+)
+def test_tokens_that_come_again_and_again_run_on(ids: list[int], so: bool) -> None:
+    assert runs_on(ids) is so
