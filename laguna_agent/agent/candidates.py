@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from itertools import count
 from pathlib import Path
@@ -25,10 +25,11 @@ from laguna_agent.agent.possible_calls import text_as_seen
 from laguna_agent.agent.retries import Retries, same_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.errors import ContextFullError, ModelError
-from laguna_agent.events import CheckRan, ModelEvent, Notice, Reply, Usage
+from laguna_agent.events import CheckRan, ModelEvent, Notice, Reply, ToolCall, Usage
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
 from laguna_agent.tools.code.languages import strict_problem
 from laguna_agent.tools.code.names import new_problems
+from laguna_agent.tools.code.stubs import ignores_arguments
 
 TOGETHER = 4
 """Replies that are written side by side."""
@@ -106,6 +107,8 @@ class Candidates:
         """Seconds that the checks of repairs took."""
         self._can_draw = isinstance(services.conversation, WritesSideBySide)
         self._seeds = count(services.sampling.seed + 1000)
+        self.wanted = ""
+        """The function that the task asks to write, if there is one."""
         self._longest = 0
         """Tokens of the longest reply so far."""
         self.first: Reply | None = None
@@ -303,10 +306,15 @@ class Candidates:
             cut = reply.finish_reason in ("length", "repeats")
             usable = bool(calls) and not reply.error and not cut
             known = known or unchanged_file(self.services, reply) is not None
-            reply.discarded = not usable or known or self._retries.is_repeat(calls)
+            known = known or self._retries.is_repeat(calls)
+            reply.discarded = not usable or known or self._is_made_up(calls)
             if not reply.discarded:
                 self._waiting.append(reply)
         return [reply for reply in replies if reply.discarded]
+
+    def _is_made_up(self, calls: Sequence[ToolCall]) -> bool:
+        texts = [str(call.arguments.get("content", "")) for call in calls]
+        return bool(self.wanted) and any(ignores_arguments(text, self.wanted) for text in texts)
 
     def _samplings(self) -> list[Sampling]:
         base = self.services.sampling

@@ -266,7 +266,9 @@ class AgentLoop:
             await self._give_stub_up(turn, failed)
             return
         if turn.wrote_stub(executor):
-            await self._finish(turn, f"Wrote {turn.wanted} in {', '.join(turn.changed)}.")
+            await self._finish(
+                turn, f"Wrote {turn.candidates.wanted or 'it'} in {', '.join(turn.changed)}."
+            )
             return
         if failed is not None:
             turn.candidates.for_examples = False

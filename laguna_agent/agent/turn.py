@@ -141,6 +141,7 @@ class Turn:
             self.first_command = command_to_run(message)
         plans = self.candidates.services.gate.plan
         self.stub = None if plans else self._named_stub(message)
+        self.candidates.wanted = self.stub[1].name if self.stub is not None else ""
         edits = self.kind == "git" and asks_for_edits(message)
         self.edits_first = edits and self.clean and not plans
         return {
@@ -163,11 +164,6 @@ class Turn:
                 if (stub.name and named) or file.path in shown.named:
                     return file.path, stub
         return None
-
-    @property
-    def wanted(self) -> str:
-        """The function that the task asks to write."""
-        return (self.stub[1].name if self.stub is not None else "") or "it"
 
     def wrote_stub(self, executor: ToolExecutor) -> bool:
         """Whether calls wrote all that a task asks for: the functions of one file that were still

@@ -26,6 +26,7 @@ PROSE = [
     ("* f(-1, key=(2, 3)) = {'a': 1}  (as a dict)", "f(-1, key=(2, 3))", "{'a': 1}"),
     ("f(1) is 2 (not 3)", "f(1)", "2"),
     ("f(1) returns 'a # b'", "f(1)", "'a # b'"),
+    ("f(1) => true", "f(1)", "True"),
 ]
 NO_EXAMPLE = [
     "f(x) returns 2",
@@ -148,3 +149,25 @@ def test_examples_that_hold_or_cannot_be_judged_do_not_fail(source: str, tmp_pat
 @pytest.mark.parametrize(("source", "told"), WRONG)
 def test_the_first_example_that_fails_is_told(source: str, told: list[str], tmp_path: Path) -> None:
     assert failed(source, tmp_path) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('For s = "ab", c = "a", the result should be "b".', [('f(s = "ab", c = "a")', '"b"')]),
+        ("for s = 1 the output should be [2]", [("f(s = 1)", "[2]")]),
+        ("Input: [4, 2]\nOutput: 2 # the least", [("f([4, 2])", "2 # the least")]),
+        ("Input: s = [4, 2], c = 1\n\n   Output: 2", [("f(s = [4, 2], c = 1)", "2")]),
+        ("Input: 1\nOutput: 2\n\nInput: 1\nOutput: 3", []),
+        ("For n = 1 the output should be 2", []),
+        ("For s = n the output should be 2", []),
+        ("For s = 1 the output should be large", []),
+        ("Input: the file\nOutput: 3", []),
+        ("Input: 3\nThe output is 3", []),
+        ("f(1) ➞ 1\nf(2) ➞ 'two'", [("f(1)", "1"), ("f(2)", "'two'")]),
+    ],
+)
+def test_what_is_given_may_be_described(text: str, values: list[tuple[str, str]]) -> None:
+    source = f'def f(s, c=0):\n    """Do it.\n\n{text}\n    """\n    return s\n'
+    found = changed_examples(source, unified("", source))
+    assert [example.values for example in found] == ([values] if values else [])

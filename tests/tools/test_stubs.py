@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laguna_agent.tools.code.stubs import stubs_in
+from laguna_agent.tools.code.stubs import ignores_arguments, stubs_in
 
 PYTHON = '''import abc
 from typing import Protocol
@@ -91,3 +91,18 @@ def test_other_languages_have_their_own(path: str, text: str, head: str) -> None
 )
 def test_everything_else_is_none(path: str, text: str) -> None:
     assert stubs_in(path, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("def f(n):\n    return [3, 5, 7]\n", True),
+        ("class A:\n    def f(self, n):\n        return self.m\n", True),
+        ("def f(n, *, m=1):\n    return m\n", False),
+        ("def f():\n    return 1\n", False),
+        ("def g(n):\n    return 1\n", False),
+        ("def f(n:\n", False),
+    ],
+)
+def test_a_function_that_uses_no_argument_is_made_up(text: str, so: bool) -> None:
+    assert ignores_arguments(text, "f") is so

@@ -14,10 +14,18 @@ from typing import NamedTuple
 _LONGEST = 4_000
 """Characters of a docstring that is looked at."""
 _MOST_VALUES = 20
+_BOOLEANS = {"true": "True", "false": "False"}
 _HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 _GIVES = re.compile(
     r"[`'\"]?\s*(?:#\s*)?(?:={2,3}>?|=>|-{1,2}>|[➞→⇒➔]|=(?!=)"
     r"|(?:(?:should|must|will) )?(?:returns?|be|equals?|is)\b)\s*:?\s*`?"
+)
+_ARROW = re.compile(r"[`'\"]?\s*(?:#\s*)?(?:={2,3}>|=>|-{1,2}>|[➞→⇒➔])")
+_DESCRIBED = re.compile(
+    r"\bfor\s+(?P<given>\w+\s*=[^\n]+?),?\s+(?:the\s+)?(?:output|result)\s+"
+    r"(?:should|must|will)\s+be:?\s+(?P<gives>[^\n]+)"
+    r"|^[ \t]*input:[ \t]*(?P<input>[^\n]+)\n\s*output:[ \t]*(?P<output>[^\n]+)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _AFTER_VALUE = re.compile(r"\s+#|\s{2,}|;|`|\s+\(|\s+//|,\s+(?=[A-Za-z_]\w*\()")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -59,6 +67,8 @@ def changed_examples(source: str, diff: str) -> list[Examples]:
             continue
         doctests = documentation if re.search(r"^\s*>>> ", documentation, re.MULTILINE) else ""
         values = [] if doctests else stated_values(function.name, documentation)
+        if not (doctests or values):
+            values = described_values(function, documentation)
         if doctests or (values and "." not in name):
             found.append(Examples(name, doctests, values))
     return found
@@ -67,17 +77,44 @@ def changed_examples(source: str, diff: str) -> list[Examples]:
 def stated_values(name: str, documentation: str) -> list[tuple[str, str]]:
     """Calls of the function `name` in its documentation, and the literals said to be the result.
 
-    None where these disagree, or are of several types: that is a definition, or prose.
+    None where these disagree, or, but for arrows, are of several types: that is a definition, or
+    prose.
     """
     found: list[tuple[str, str]] = []
+    plain = True
     for line in documentation.split("\n"):
         for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", line):
             end = end_of_call(line, match.start())
             gives = _GIVES.match(line, end) if end else None
             if gives and (value := _literal(line[gives.end() :])):
                 found.append((line[match.start() : end], value))
+                plain = plain and _ARROW.match(line, end or 0) is not None
     kinds = {_kind(value) for _, value in found} - {"NoneType"}
-    return found[:_MOST_VALUES] if len(kinds) < 2 and len(dict(found)) == len(set(found)) else []
+    fit = (plain or len(kinds) < 2) and len(dict(found)) == len(set(found))
+    return found[:_MOST_VALUES] if fit else []
+
+
+def described_values(function: _Function, documentation: str) -> list[tuple[str, str]]:
+    """Calls and literals as `stated_values`, where what is given is described: `For n = 3 the
+    output should be 4`, or a line `Input: 3` and a line `Output: 4`."""
+    arguments = function.args
+    names = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    found = []
+    for match in _DESCRIBED.finditer(documentation):
+        call = f"{function.name}({(match['given'] or match['input']).strip().rstrip(',')})"
+        value = _literal(match["gives"] or match["output"])
+        if value is None or end_of_call(call, 0) != len(call):
+            continue
+        keywords = {keyword.arg for keyword in _call(call).keywords}
+        if keywords <= names:
+            found.append((call, value))
+    return found[:_MOST_VALUES] if len(dict(found)) == len(set(found)) else []
+
+
+def _call(source: str) -> ast.Call:
+    call = ast.parse(source, mode="eval").body
+    assert isinstance(call, ast.Call)
+    return call
 
 
 def _kind(value: str) -> str:
@@ -113,7 +150,9 @@ def _literal(text: str) -> str | None:
     """The Python literal that a text is, or begins with."""
     ends = [len(text), *(match.start() for match in _AFTER_VALUE.finditer(text))]
     for end in ends:
-        for candidate in (text[:end].strip(), text[:end].strip().rstrip(".,;:!`'\"")):
+        part = text[:end].strip()
+        for candidate in (part, part.rstrip(".,;:!"), part.rstrip(".,;:!`'\"")):
+            candidate = _BOOLEANS.get(candidate, candidate)
             try:
                 ast.literal_eval(candidate)
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):

@@ -47,6 +47,23 @@ def stubs_in(path: str, text: str) -> list[Stub]:
     return [Stub("", "".join(lines[:number])) for number in found]
 
 
+def ignores_arguments(text: str, name: str) -> bool:
+    """Whether a Python function with arguments uses none of them: what it gives is then made up
+    after an example."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, _Function) and node.name == name:
+            arguments = node.args
+            all_of = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            names = {argument.arg for argument in all_of} - {"self", "cls"}
+            used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            return bool(names) and not names & used
+    return False
+
+
 def _python(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """The stubs of a module, and the lines on which their bodies begin, from 1."""
     for node in ast.iter_child_nodes(tree):
