@@ -1,7 +1,7 @@
 """The agent loop: run → step → generate → execute → decide, until the turn has an outcome.
 
 A turn ends when the model says so, when the task's check passes, when a limit is reached, or when
-nothing new happens any more.
+nothing new happens any more. What decides how a turn goes on is all here, so it is over 400 lines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
-from laguna_agent.agent.candidates import TOGETHER
 from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import with_context
@@ -35,6 +34,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.log import log_error, unexpected
+from laguna_agent.plurals import counted
 
 _MAX_LOOP_NOTES, _MAX_UNUSABLE_REPLIES = 2, 3
 _EXAMPLE_TRIES = 4
@@ -195,8 +195,9 @@ class AgentLoop:
 
     async def _decide_without_reply(self, turn: Turn) -> None:
         """The model only repeated itself: start over, or end the turn."""
-        drawn = TOGETHER if turn.candidates.are_due() else 1
-        if turn.retries.add_unusable_reply(drawn):
+        if turn.candidates.are_due():  # four warmer ones too
+            await self._give_up(turn, "its tries no longer differ")
+        elif turn.retries.add_unusable_reply():
             await self._start_over(turn)
         else:
             error = "the model only repeats itself; say what to try instead"
@@ -263,12 +264,11 @@ class AgentLoop:
             await self._finish(turn, executor.done.content)
             return
         if failed is not None and turn.stub is not None and turn.candidates.for_examples:
-            await self._give_stub_up(turn, failed)
+            await self._give_up(turn, "several tries failed")
             return
         if turn.wrote_stub(executor):
-            await self._finish(
-                turn, f"Wrote {turn.candidates.wanted or 'it'} in {', '.join(turn.changed)}."
-            )
+            what, where = turn.candidates.wanted or "it", ", ".join(turn.changed)
+            await self._finish(turn, f"Wrote {what} in {where}.")
             return
         if failed is not None:
             turn.candidates.for_examples = False
@@ -334,10 +334,9 @@ class AgentLoop:
         else:
             turn.retries.add_failure(calls)
         if turn.retries.exhausted:
-            error = f"`{ran.command}` still fails after {turn.retries.limit} tries"
-            turn.end("failed", error=error)
-            return True
-        await self._start_over(turn)
+            await self._give_up(turn, f"{counted(turn.retries.failures, 'try', 'tries')} failed")
+        else:
+            await self._start_over(turn)
         return True
 
     async def _start_over_for_example(
@@ -349,20 +348,23 @@ class AgentLoop:
         if not once or len(turn.changed) > 1:
             return False
         turn.retries.add_failure(executor.calls)
-        turn.candidates.for_examples = True
+        turn.candidates.for_examples, turn.failed_example = True, failed
         await self._start_over(turn)
         if turn.stub is None:
             self._add_notes([example_note(self.services, failed, taken_back=True)])
         return True
 
-    async def _give_stub_up(self, turn: Turn, failed: FailedExample) -> None:
-        """End a turn in which no try passes the examples, with the first: they may be wrong."""
-        if turn.candidates.first is not None:
+    async def _give_up(self, turn: Turn, why: str) -> None:
+        """End a turn in which no try passes the check or the examples. Examples may be wrong, so
+        the first try stays there."""
+        failed, first = turn.failed_example, turn.candidates.first
+        if failed is None:
+            turn.end("failed", error=f"`{turn.check.command}` still fails: {why}")
+            return
+        if first is not None:
             await self._start_over(turn)
-            await self._act(turn, turn.candidates.first)
-        about = f"`{failed.example}` should give {failed.expected} but gives {failed.got}"
-        what = f"an example in the documentation of `{failed.function}` still fails"
-        turn.end("failed", error=f"{what}: {about}; the code or the example is wrong")
+            await self._act(turn, first)
+        turn.end("failed", error=f"{failed.told} ({why}); the code or the example is wrong")
 
     async def _start_over(self, turn: Turn) -> None:
         position = turn.candidates.position

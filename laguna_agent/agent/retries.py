@@ -8,7 +8,9 @@ is not processed again.
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Sequence
 
 from laguna_agent.actions import WritePath
@@ -26,6 +28,9 @@ from laguna_agent.tools.read import mark_read
 _TEMPERATURES = (0.0, 0.5, 0.8, 0.4, 0.7, 0.9, 0.6, 1.0)
 _THOUGHT, _PER_TOKEN = 500, 3
 """Tokens of a thought and a call around the text of a file, and characters of code per token."""
+_TRIES, _LEAST_S, _MOST_S = 13, 60.0, 300.0
+"""Tries in the time that the first one took, and the seconds that they go on at least and at most.
+Of tasks that passed, nearly all did within six tries."""
 WRITING = ("edit", "write")
 """Tools that write files."""
 CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".rb", ".sh", ".php")
@@ -41,8 +46,10 @@ class Retries:
         self._window = window
         self._files = files
         self._check = check
-        self.limit = 13
         self.failures = 0
+        self._started = time.monotonic()
+        self._until = math.inf
+        """When no other try is made, once one has failed."""
         self.shown = ShownContext()
         """The files in the turn's first message."""
         self._tried: list[ToolCall] = []
@@ -111,8 +118,9 @@ class Retries:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the limit of tries is reached."""
-        return self.failures >= self.limit
+        """Whether the time for tries is over: about that of 13, as long as the first one took, and
+        where a time limit is given, all of it."""
+        return self._services.limits.timeout is None and time.monotonic() >= self._until
 
     def is_repeat(self, calls: Sequence[ToolCall]) -> bool:
         """Whether each of these calls was tried in this turn and failed the check, or writes a
@@ -136,6 +144,7 @@ class Retries:
     def add_failure(self, calls: Sequence[ToolCall]) -> None:
         """Count a failure of the check after these calls."""
         self.add_tried(calls)
+        self._begin()
         self.failures += 1
 
     def add_unusable_reply(self, replies: int = 1) -> bool:
@@ -143,8 +152,15 @@ class Retries:
         starting over would not help."""
         if not self.writes_only or self.exhausted:
             return False
+        self._begin()
         self.failures += replies
         return True
+
+    def _begin(self) -> None:
+        """Set how long tries go on, at the first one that fails."""
+        if not self.failures:
+            now = time.monotonic()
+            self._until = now + min(max(_TRIES * (now - self._started), _LEAST_S), _MOST_S)
 
     async def start_over(self, position: Position | None = None, *, hint: bool = True) -> None:
         """Go back to the start of the turn, with the files, and a `hint` how to go on, or to a

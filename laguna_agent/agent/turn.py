@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from laguna_agent.agent.approval import WaitingTime
-from laguna_agent.agent.candidates import Candidates
+from laguna_agent.agent.candidates import Candidates, faults
+from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import text_of
@@ -85,6 +86,8 @@ class Turn:
     """Commands that succeeded."""
     stub: tuple[str, Stub] | None = None
     """A function that the task asks to write, and the file that it is in."""
+    failed_example: FailedExample | None = None
+    """The example that the last tries failed."""
     faulty: str | None = None
     """A file that was just written with names that are undefined, or that does not parse."""
     nudges: int = 0
@@ -171,9 +174,10 @@ class Turn:
         if self.stub is None or not self.ends_with_writing or self.check.command is not None:
             return False
         path = self.stub[0]
-        text = text_of(self.candidates.services.tool_context.start / path)
+        text = text_of(self.candidates.services.tool_context.start / path) or ""
         written = [r for r in executor.results if r.files_changed and r.data.get("complete")]
-        return bool(written) and len(self.changed) == 1 and not stubs_in(path, text or "")
+        alone = bool(written and text) and len(self.changed) == 1
+        return alone and not stubs_in(path, text) and not faults(path, text)
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""

@@ -29,7 +29,7 @@ from laguna_agent.tools.terminal.bash import ShellError
 RUNNER = Path(examples.__file__).with_name("example_runner.py")
 """Read as text, never imported: `doctest`, which it needs, takes long to import."""
 _TIMEOUT = 10.0
-_SECONDS = 5
+_SECONDS = 3
 """For the examples alone, once the module is imported."""
 _LARGEST = 200_000
 _EXAMPLE, _VALUE = 140, 70
@@ -45,6 +45,12 @@ class FailedExample(NamedTuple):
     example: str
     expected: str
     got: str
+
+    @property
+    def told(self) -> str:
+        """In one line, for a person."""
+        gives = f"`{self.example}` should give {self.expected} but gives {self.got}"
+        return f"an example in the documentation of `{self.function}` fails: {gives}"
 
 
 class ChangedExamples(NamedTuple):
