@@ -98,6 +98,8 @@ class GenerateOptions:
     begins: str = ""
     """What the reply begins with, as the grammar allows it: the model goes on from there. Local
     models only."""
+    only_defines: bool = False
+    """Whether what begins so goes on as a Python module that only defines things."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False

@@ -264,6 +264,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
     begins = beginning(turn.stub) if turn.stub is not None and not turn.changed else ""
     return GenerateOptions(
         begins=begins if _can_begin(services, allowed) else "",
+        only_defines=turn.stub is not None and turn.stub[1].only_defines,
         sampling=turn.retries.sampling(),
         max_tokens=max(1, min(_reply_tokens(services, turn), room)),
         thinking=services.thinking,

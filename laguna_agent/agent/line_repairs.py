@@ -129,8 +129,8 @@ def _reply(tool: str, file: ShownFile, text: str) -> Reply:
 def beginning(to_write: tuple[str, Stub]) -> str:
     """How a reply begins that writes a file up to the body of a function that is to be written.
     Empty where a fence cannot hold it."""
-    path, (_, head) = to_write
-    text = _plain(ShownFile(path, head)).text
+    path, stub = to_write
+    text = _plain(ShownFile(path, stub.head)).text
     fence = fenced(text, path).rpartition("\n")
     return f"### write {path}\n{fence[0]}\n" if fence[2] == FENCE else ""
 

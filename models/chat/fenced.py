@@ -36,6 +36,11 @@ MOST_LINES = 200
 """Lines of a file up to which the grammar holds the old text of an edit to them."""
 MOST_TEXT = 100_000
 """Characters of all files up to which it does: it is read anew for each reply."""
+_DEFINES = (
+    '"def " | "async def " | "class " | "@" | "import " | "from " | "if __name__" '
+    '| [A-Z_] [A-Z0-9_]* (": " | " = ") | [)\\]}]'
+)
+"""How lines of Python begin that define something, or end what does."""
 _FENCE_LINE = re.compile(r"(`{3,})([\w+.#-]*)\s*$")
 
 
@@ -74,7 +79,7 @@ class FencedFormat:
             return None
         grammar = Gbnf()
         if options.begins:
-            _fence(grammar, "")
+            _fence(grammar, "", only_defines=options.only_defines)
             # Where no line break may follow, a small model does not close the fence.
             root = f'{literal(options.begins)} code {literal(FENCE)} "\\n"?'
             return Grammar(grammar.source(root))
@@ -319,15 +324,17 @@ def _lines(grammar: Gbnf, path: str, text: str) -> str | None:
     return choice(starts)
 
 
-def _fence(grammar: Gbnf, placeholder: str) -> str:
+def _fence(grammar: Gbnf, placeholder: str, *, only_defines: bool = False) -> str:
     """A text in a fence, of which no line closes the fence, and which does not begin with the
-    placeholder, which small models copy."""
+    placeholder, which small models copy. With `only_defines` it calls nothing at its top level, as
+    small models like to do to show how a function is used."""
     _rule(grammar, "lang", '[a-z0-9+]* "\\n"')
     # Not blank line after blank line: some models never stop writing them.
     _rule(grammar, "blank", '[ \\t]* "\\n"')
     _rule(grammar, "tick", '"`" "`"? ([^`\\n] [^\\n]*)?')
     _rule(grammar, "indented", "[ \\t] [ \\t]* [^ \\t\\n] [^\\n]*")
-    _rule(grammar, "cline", "indented | [^ \\t\\n`] [^\\n]* | tick")
+    top = f"({_DEFINES}) [^\\n]*" if only_defines else "[^ \\t\\n`] [^\\n]* | tick"
+    _rule(grammar, "cline", f"indented | {top}")
     _rule(grammar, "code", '(blank? blank? blank? cline "\\n")* blank? blank?')
     if not placeholder:
         return "code"

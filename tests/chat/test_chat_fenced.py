@@ -309,3 +309,33 @@ def test_a_command_that_is_only_done_ends_the_task() -> None:
         parser = FencedFormat().parser(tools, REQUIRED)
         parser.feed("### shell done\n")
         assert [call.name for call in parser.finish()[1].tool_calls] == [name]
+
+
+BEGINS = "### write a.py\n```python\ndef f(n):\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("    return n\n```", "complete"),
+        ("    return n\n```\n", "complete"),
+        ("    return n\n\n\n@cached\ndef g():\n    return (\n        1\n)\n```", "complete"),
+        ("    return n\n\n\nLIMIT = 3\n```", "complete"),
+        ("    return n\n\n\nif __name__ == '__main__':\n    f(1)\n```", "complete"),
+        ("    return n\n\n\nprint(f(3))\n```", "refused"),
+        ("    return n\n\n\n# Example usage:\n```", "refused"),
+        ("    return n\n```\n### done", "refused"),
+    ],
+)
+def test_a_reply_that_begins_with_a_module_only_defines(
+    vocabulary: Vocabulary, rest: str, expected: str
+) -> None:
+    options = GenerateOptions(tool_choice="required", begins=BEGINS, only_defines=True)
+    assert verdict(vocabulary, grammar(options), BEGINS + rest, special=False) == expected
+    assert verdict(vocabulary, grammar(options), "### read a.py", special=False) == "refused"
+
+
+def test_a_reply_that_begins_with_a_text_goes_on_freely(vocabulary: Vocabulary) -> None:
+    options = GenerateOptions(tool_choice="required", begins=BEGINS)
+    reply = BEGINS + "    return n\n\n\nprint(f(3))\n```"
+    assert verdict(vocabulary, grammar(options), reply, special=False) == "complete"

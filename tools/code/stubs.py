@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from laguna_agent.tools.code.examples import only_defines
 from laguna_agent.tools.code.languages import language_of
 
 _SAYS_SO = {
@@ -28,6 +29,8 @@ class Stub(NamedTuple):
     """Empty where the language is not parsed for it."""
     head: str
     """The text of its file up to its body, which begins on a line of its own."""
+    only_defines: bool = False
+    """Whether its file is a Python module that only defines things."""
 
 
 def stubs_in(path: str, text: str) -> list[Stub]:
@@ -39,7 +42,8 @@ def stubs_in(path: str, text: str) -> list[Stub]:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return []
-        return [Stub(name, "".join(lines[: line - 1])) for name, line in _python(tree)]
+        plain = only_defines(tree.body)
+        return [Stub(name, "".join(lines[: line - 1]), plain) for name, line in _python(tree)]
     if (says_so := _SAYS_SO.get(language)) is None:
         return []
     pattern = re.compile(rf"[ \t]+{says_so};?\s*", re.IGNORECASE)
