@@ -385,8 +385,6 @@ class Reply(_Event):
     """Ids that were appended after the previous reply in the prompt (for the first reply, after the
     static prefix). Those of all replies, with their `token_ids`, make up the prompt."""
     token_ids: list[int] | None = None
-    given: int = 0
-    """How many of `token_ids`, at the beginning, were given to the model to go on from."""
     logprobs: list[float] | None = None
     """Natural logarithms of the model's probabilities of `token_ids`, before temperature, samplers
     and grammar. Recorded on request."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel
 
 from laguna_agent.encodable import encodable
-from laguna_agent.events import ModelEvent, Reply, Usage
+from laguna_agent.events import FinishReason, ModelEvent, Reply, Usage
 
 if TYPE_CHECKING:
     from laguna_agent.models.routing import Routing
@@ -95,11 +95,6 @@ class GenerateOptions:
     end_repeats: bool = False
     """End a reply that repeats the same tokens again and again (`finish_reason` "repeats"). Local
     models only."""
-    begins: str = ""
-    """What the reply begins with, as the grammar allows it: the model goes on from there. Local
-    models only."""
-    only_defines: bool = False
-    """Whether what begins so goes on as a Python module that only defines things."""
     grammar: str | None = None
     """A GBNF grammar with a rule `root` for the whole reply; replaces the one for tool calls."""
     logprobs: bool = False
@@ -205,6 +200,28 @@ class Variation:
     """Ranges of bytes that stay as they are."""
 
 
+@dataclass(frozen=True)
+class Completion:
+    """A text to go on from, in the answer to a message that is all of the prompt."""
+
+    message: str
+    begins: str
+    """What the answer begins with."""
+    grammar: str
+    """GBNF for the answer, with a rule `root`."""
+    max_tokens: int
+    """Of what is written."""
+
+
+class Completed(NamedTuple):
+    """One answer to a `Completion`, with what it begins with."""
+
+    text: str
+    finish_reason: FinishReason
+    sampling: Sampling
+    usage: Usage
+
+
 @runtime_checkable
 class WritesSideBySide(Protocol):
     """A conversation that can write several replies at a time."""
@@ -217,6 +234,18 @@ class WritesSideBySide(Protocol):
 
         The replies are written side by side, which takes a local engine much less time than one
         after the other.
+        """
+
+    async def complete(
+        self,
+        completion: Completion,
+        samplings: Sequence[Sampling],
+        on_event: Callable[[ModelEvent], None],
+        on_text: Callable[[str], None],
+    ) -> list[Completed]:
+        """Answers to a completion, one for each of `samplings` or fewer where memory is short,
+        written side by side. Nothing of it becomes part of the prompt. `on_event` gets the progress
+        of reading, `on_text` what the first says. Empty where the model cannot go on from the text.
         """
 
     async def variations(

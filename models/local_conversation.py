@@ -30,6 +30,8 @@ from laguna_agent.events import (
 )
 from laguna_agent.models.chat.chat_format import ChatFormat, Grammar, Parsed, Segment
 from laguna_agent.models.conversation import (
+    Completed,
+    Completion,
     GenerateOptions,
     Message,
     ModelInfo,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _EXAMINED = 1024
 """Tokens of a reply whose routing is read."""
+_PLAIN = "You are a helpful assistant."
+"""What precedes the message of a completion."""
 _HELD_BACK = 48
 """Pieces at the end of a cancelled reply that a parser may hold back."""
 
@@ -177,15 +181,10 @@ class LocalConversation:
         if request.grammar is not None and (used := self._new_grammar(request.grammar)):
             yield used
         parser = self._format.parser(self._tools, options)
-        ids = list(request.tokens[len(prompt) :])
+        ids: list[int] = []
         logprobs: list[float] = []
         partial = self._unfinished = _Unfinished(prompt, options)
         finished: Finished | None = None
-        if ids:
-            deltas = parser.feed(options.begins)
-            _add(partial, Tokens(tuple(ids), options.begins), deltas)
-            for delta in deltas:
-                yield delta
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -212,8 +211,7 @@ class LocalConversation:
             ids = list(finished.ids)
         self._tokens = [*prompt, *ids]
         reply = self._reply(request, parsed, ids, reason)
-        reply.usage = _written(finished.usage, request)
-        reply.timings, reply.miss = finished.timings, finished.miss
+        reply.usage, reply.timings, reply.miss = finished.usage, finished.timings, finished.miss
         if options.logprobs:
             # One per id: the ids that only spell a stop string are dropped, so their logprobs are.
             reply.logprobs = [round(p, 6) for p in logprobs[: len(ids)]]
@@ -233,8 +231,6 @@ class LocalConversation:
             yield used
         parser = self._format.parser(self._tools, options)
         finished: Finished | None = None
-        for delta in parser.feed(options.begins):
-            yield delta
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -242,7 +238,6 @@ class LocalConversation:
                 elif not isinstance(event, Tokens):
                     if isinstance(event, EngineRestarted):
                         parser = self._format.parser(self._tools, options)
-                        parser.feed(options.begins)
                     yield event
                 else:
                     for delta in parser.feed(event.text):
@@ -252,9 +247,8 @@ class LocalConversation:
         for delta in deltas:
             yield delta
         reply = self._reply(request, parsed, list(finished.ids), finished.reason)
-        count = len(finished.ids)
-        usage = finished.usage.model_copy(update={"completion_tokens": count})
-        reply.usage = _written(usage, request)
+        usage, count = finished.usage, len(finished.ids)
+        reply.usage = usage.model_copy(update={"completion_tokens": count})
         reply.timings, reply.miss = finished.timings, finished.miss
         yield reply
         for written, sampling in zip(finished.others, others, strict=False):
@@ -263,13 +257,13 @@ class LocalConversation:
             _, parsed = parser.finish()
             reply = self._reply(request, parsed, list(written.ids), written.reason)
             reply.seed, reply.temperature = sampling.seed, sampling.temperature
-            reply.usage = Usage(completion_tokens=len(written.ids) - request.resume)
+            reply.usage = Usage(completion_tokens=len(written.ids))
             yield reply
 
     def _reply(
         self, request: EngineRequest, parsed: Parsed, ids: list[int], reason: FinishReason
     ) -> Reply:
-        grammar, end = request.grammar, len(request.tokens) - request.resume
+        grammar = request.grammar
         return Reply(
             text=parsed.text,
             thinking=parsed.thinking,
@@ -278,13 +272,65 @@ class LocalConversation:
             error=parsed.error,
             seed=request.sampling.seed,
             temperature=request.sampling.temperature,
-            prompt_token_ids=list(request.tokens[self._position.reply_end : end]),
+            prompt_token_ids=list(request.tokens[self._position.reply_end :]),
             token_ids=ids,
-            given=request.resume,
             grammar=grammar_used(grammar).digest if grammar is not None else None,
             thinking_budget=request.thinking_budget,
             think_close=list(request.think_close),
         )
+
+    async def complete(
+        self,
+        completion: Completion,
+        samplings: Sequence[Sampling],
+        on_event: Callable[[ModelEvent], None],
+        on_text: Callable[[str], None],
+    ) -> list[Completed]:
+        """See WritesSideBySide."""
+        self._unfinished = None
+        message = Message(role="user", content=completion.message)
+        prompt = await self._engine.tokenize(
+            [
+                *self._format.render_start(_PLAIN, ()),
+                *self._format.render_messages([message], after_reply=False),
+                *self._format.render_generation(GenerateOptions()),
+            ]
+        )
+        begun = await self._engine.tokenize([Segment(completion.begins)])
+        whole = len(prompt) + len(begun) + completion.max_tokens
+        if await self._engine.detokenize(begun) != completion.begins or whole >= self.limit:
+            return []
+        first, *others = samplings
+        request = EngineRequest(
+            tokens=[*prompt, *begun],
+            sampling=first,
+            max_tokens=len(begun) + completion.max_tokens,
+            grammar=Grammar(completion.grammar),
+            stops=self._format.stops(),
+            end_repeats=True,
+            resume=len(begun),
+            others=others,
+        )
+        text, finished = completion.begins, None
+        async with aclosing(self._engine.generate(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    finished = event
+                elif isinstance(event, Tokens):
+                    text += event.text
+                    on_text(event.text)
+                else:
+                    if isinstance(event, EngineRestarted) and others:
+                        text = completion.begins  # all begin again
+                    on_event(event)
+        assert finished is not None
+        written = len(finished.ids) - len(begun)
+        usage = finished.usage.model_copy(update={"completion_tokens": written})
+        found = [Completed(text, finished.reason, first, usage)]
+        for other, sampling in zip(finished.others, others, strict=False):
+            usage = Usage(completion_tokens=len(other.ids) - len(begun))
+            found.append(Completed(other.text, other.reason, sampling, usage))
+        return found
 
     async def variations(
         self, variation: Variation, on_event: Callable[[ModelEvent], None]
@@ -375,14 +421,10 @@ class LocalConversation:
         think_close: list[int] = []
         if options.thinking and options.thinking_budget is not None:
             think_close = await self._engine.tokenize(self._format.think_close())
-        given: list[int] = []
-        if options.begins:
-            given = await self._engine.tokenize([Segment(options.begins)])
         return EngineRequest(
-            tokens=[*prompt, *given],
-            resume=len(given),
+            tokens=prompt,
             sampling=options.sampling,
-            max_tokens=options.max_tokens + len(given),
+            max_tokens=options.max_tokens,
             grammar=grammar,
             stops=self._format.stops(),
             end_repeats=options.end_repeats,
@@ -491,17 +533,6 @@ def _add(partial: _Unfinished, event: Tokens, deltas: Sequence[ModelEvent]) -> N
         elif isinstance(delta, ToolCallDelta) and partial.before_call is None:
             partial.before_call = len(partial.pieces)
     partial.pieces.append(event)
-
-
-def _written(usage: Usage, request: EngineRequest) -> Usage:
-    """What a reply took, with the tokens that were given counted as read, not as written."""
-    given = request.resume
-    return usage.model_copy(
-        update={
-            "prompt_tokens": usage.prompt_tokens + given,
-            "completion_tokens": usage.completion_tokens - given,
-        }
-    )
 
 
 def grammar_used(grammar: Grammar) -> GrammarUsed:

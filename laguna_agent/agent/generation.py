@@ -17,7 +17,6 @@ from typing import Any
 from laguna_agent.agent.candidates import unchanged_file
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
-from laguna_agent.agent.line_repairs import beginning
 from laguna_agent.agent.possible_calls import possible_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
@@ -131,7 +130,8 @@ def _offer_others(
     """Hold the reply in the place of one that was discarded to something else: to other files, or
     to other tools."""
     if reply.finish_reason == "repeats":
-        return  # it only went on without end
+        options.end_repeats = False  # it may be meant: a board of zeros
+        return
     if reply.finish_reason == "cancelled" and turn.ends_with_writing:
         left = _left(turn, options)  # it began to write a file again
         options.files = {**options.files, "write": left}
@@ -261,10 +261,7 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         answer_file=turn.answer_file,
     )
     room = reply_room(conversation.used, conversation.limit, window.reserve)
-    begins = beginning(turn.stub) if turn.stub is not None and not turn.changed else ""
     return GenerateOptions(
-        begins=begins if _can_begin(services, allowed) else "",
-        only_defines=turn.stub is not None and turn.stub[1].only_defines,
         sampling=turn.retries.sampling(),
         max_tokens=max(1, min(_reply_tokens(services, turn), room)),
         thinking=services.thinking,
@@ -277,13 +274,6 @@ def make_options(services: Services, window: ContextWindow, turn: Turn) -> Gener
         end_repeats=manifest.check_after_change,
         logprobs=services.logprobs,
     )
-
-
-def _can_begin(services: Services, allowed: Sequence[str] | None) -> bool:
-    """Whether a reply can begin with the text of a file that it writes."""
-    info = services.conversation.info
-    writes = "write" in (services.tools if allowed is None else allowed)
-    return writes and info.format == "fenced" and services.pack.manifest.check_after_change
 
 
 def _narrow_schemas(services: Services) -> dict[str, dict[str, Any]]:

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 from laguna_agent.agent.context.first_message import ShownFile, fenced
 from laguna_agent.agent.retries import CODE
 from laguna_agent.events import ModelEvent, Reply, ToolCall, Usage
-from laguna_agent.models.chat.fenced_calls import FENCE
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import Variation, WritesSideBySide
 from laguna_agent.tools.code.languages import language_of, parse, strict_problem
-from laguna_agent.tools.code.stubs import Stub
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -124,15 +122,6 @@ def _reply(tool: str, file: ShownFile, text: str) -> Reply:
     line = new[number - 1].strip() if number <= len(new) else ""
     about = f"Line {number} of {file.path} may be wrong. It could be `{line}`."
     return composed(tool, file.path, text, about)
-
-
-def beginning(to_write: tuple[str, Stub]) -> str:
-    """How a reply begins that writes a file up to the body of a function that is to be written.
-    Empty where a fence cannot hold it."""
-    path, stub = to_write
-    text = _plain(ShownFile(path, stub.head)).text
-    fence = fenced(text, path).rpartition("\n")
-    return f"### write {path}\n{fence[0]}\n" if fence[2] == FENCE else ""
 
 
 def composed(tool: str, path: str, text: str, about: str) -> Reply:

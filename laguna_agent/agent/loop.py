@@ -31,6 +31,7 @@ from laguna_agent.events import (
     ToolCall,
     TurnFinished,
     TurnStarted,
+    Usage,
     UserMessage,
 )
 from laguna_agent.log import log_error, unexpected
@@ -39,6 +40,8 @@ from laguna_agent.plurals import counted
 _MAX_LOOP_NOTES, _MAX_UNUSABLE_REPLIES = 2, 3
 _EXAMPLE_TRIES = 4
 """Rounds of tries between which examples decide."""
+_STUB_ROUNDS = 2
+"""Times that a function is written from its head alone where a check decides."""
 _CORRECTIONS = 4
 """Times that wrong values in tests that a task asks for are corrected."""
 
@@ -169,6 +172,7 @@ class AgentLoop:
     def _say(self, turn: Turn, event: UserMessage | SystemNote) -> None:
         """Add what the model is to read also after it has started over."""
         turn.said.append(event)
+        turn.candidates.stub = None
         turn.extended |= isinstance(event, UserMessage)
         turn.loop_detector.expect_changes()
         self.window.add(event)
@@ -263,13 +267,14 @@ class AgentLoop:
         if executor.done is not None:
             await self._finish(turn, executor.done.content)
             return
-        if failed is not None and turn.stub is not None and turn.candidates.for_examples:
+        stub = turn.candidates.stub
+        if failed is not None and stub is not None and turn.candidates.for_examples:
             await self._give_up(turn, "several tries failed")
             return
-        if turn.wrote_stub(executor):
-            what, where = turn.candidates.wanted or "it", ", ".join(turn.changed)
-            await self._finish(turn, f"Wrote {what} in {where}.")
+        if stub is not None and turn.wrote_stub(executor):
+            await self._finish(turn, f"Wrote {stub.name or 'it'} in {stub.path}.")
             return
+        turn.candidates.stub = None  # the model goes on with its tools
         if failed is not None:
             turn.candidates.for_examples = False
             turn.loop_detector.expect_changes()
@@ -350,7 +355,7 @@ class AgentLoop:
         turn.retries.add_failure(executor.calls)
         turn.candidates.for_examples, turn.failed_example = True, failed
         await self._start_over(turn)
-        if turn.stub is None:
+        if turn.candidates.stub is None:
             self._add_notes([example_note(self.services, failed, taken_back=True)])
         return True
 
@@ -363,12 +368,14 @@ class AgentLoop:
             return
         if first is not None:
             await self._start_over(turn)
-            await self._act(turn, first)
+            await self._act(turn, first.model_copy(update={"usage": Usage()}))
         turn.end("failed", error=f"{failed.told} ({why}); the code or the example is wrong")
 
     async def _start_over(self, turn: Turn) -> None:
         position = turn.candidates.position
-        await turn.retries.start_over(position, hint=turn.stub is None)
+        if turn.check.command is not None and turn.candidates.rounds >= _STUB_ROUNDS:
+            turn.candidates.stub = None  # what failed may help
+        await turn.retries.start_over(position, hint=turn.candidates.stub is None)
         for event in turn.said if position is None else ():
             self.window.add(event)
         turn.check.failed_example = turn.faulty = None

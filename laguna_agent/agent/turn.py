@@ -40,7 +40,7 @@ from laguna_agent.events import (
     UserMessage,
 )
 from laguna_agent.plurals import counted
-from laguna_agent.tools.code.stubs import Stub, stubs_in
+from laguna_agent.tools.code.stubs import stubs_in
 
 _RUNS = re.compile(r"\b(?:run|runs|execute|start|install|build|delete|remove)\b", re.IGNORECASE)
 """Words of tasks that need a command too."""
@@ -84,8 +84,6 @@ class Turn:
     """Whether the turn ends because the model repeats itself."""
     commands: list[str] = field(default_factory=list)
     """Commands that succeeded."""
-    stub: tuple[str, Stub] | None = None
-    """A function that the task asks to write, and the file that it is in."""
     failed_example: FailedExample | None = None
     """The example that the last tries failed."""
     faulty: str | None = None
@@ -143,8 +141,9 @@ class Turn:
         if self.kind in ("answer", "git"):
             self.first_command = command_to_run(message)
         plans = self.candidates.services.gate.plan
-        self.stub = None if plans else self._named_stub(message)
-        self.candidates.wanted = self.stub[1].name if self.stub is not None else ""
+        if not plans and self.kind in ("write", "change", "fix"):
+            shown = self.retries.shown
+            self.candidates.take_stub(message, [*shown.named, *shown.to_be_made])
         edits = self.kind == "git" and asks_for_edits(message)
         self.edits_first = edits and self.clean and not plans
         return {
@@ -155,29 +154,16 @@ class Turn:
             "mentions": self.retries.shown.mentions,
         }
 
-    def _named_stub(self, message: str) -> tuple[str, Stub] | None:
-        """The first function that a message asks to write and whose file the model has seen whole:
-        one that it names, or one in a file that it names."""
-        shown = self.retries.shown
-        if self.kind not in ("write", "change", "fix"):
-            return None
-        for file in self.retries.free_files():
-            for stub in stubs_in(file.path, file.text):
-                named = re.search(rf"(?<![\w.]){re.escape(stub.name)}\b", message)
-                if (stub.name and named) or file.path in shown.named:
-                    return file.path, stub
-        return None
-
     def wrote_stub(self, executor: ToolExecutor) -> bool:
-        """Whether calls wrote all that a task asks for: the functions of one file that were still
-        to be written, with nothing wrong in them."""
-        if self.stub is None or not self.ends_with_writing or self.check.command is not None:
+        """Whether calls wrote the function that is all that a task asks for, with nothing wrong in
+        its file."""
+        stub = self.candidates.stub
+        if stub is None or not stub.is_all or not self.ends_with_writing or executor.hook_texts:
             return False
-        path = self.stub[0]
-        text = text_of(self.candidates.services.tool_context.start / path) or ""
+        text = text_of(self.candidates.services.tool_context.start / stub.path) or ""
         written = [r for r in executor.results if r.files_changed and r.data.get("complete")]
         alone = bool(written and text) and len(self.changed) == 1
-        return alone and not stubs_in(path, text) and not faults(path, text)
+        return alone and not stubs_in(stub.path, text) and not faults(stub.path, text)
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""

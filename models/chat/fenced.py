@@ -78,11 +78,6 @@ class FencedFormat:
         if options.tool_choice == "none" or not forms:
             return None
         grammar = Gbnf()
-        if options.begins:
-            _fence(grammar, "", only_defines=options.only_defines)
-            # Where no line break may follow, a small model does not close the fence.
-            root = f'{literal(options.begins)} code {literal(FENCE)} "\\n"?'
-            return Grammar(grammar.source(root))
         calls = [_call(grammar, form, options) for form in forms]
         # No turn marker: a model that has lost the thread writes them without end.
         _rule(grammar, "tchar", '[^\\n<] | "<" [^|\\n]')
@@ -148,6 +143,15 @@ class FencedFormat:
             else:
                 parts.append(Form.of(known[call.name]).written(call.arguments))
         return "\n\n".join(part.rstrip() for part in parts if part.strip())
+
+
+def code_grammar(begins: str, *, only_defines: bool) -> str:
+    """A grammar for code in a fence that begins with a text, the line of the fence included. With
+    `only_defines` it goes on as Python that only defines things."""
+    grammar = Gbnf()
+    _fence(grammar, "", only_defines=only_defines)
+    # Where no line break may follow, a small model does not close the fence.
+    return grammar.source(f'{literal(begins)} code {literal(FENCE)} "\\n"?')
 
 
 class FencedParser:

@@ -92,6 +92,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "compact.md": {"guidance": "", "plan": "", "known": ""},
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
+    "complete.md": {"task": "Write f.", "code": "```python\ndef f():\n```", "language": "Python"},
     "again.md": {"tries": 1, "wrong_tests": []},
     "example_failed.md": {
         "function": "",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from laguna_agent.events import Notice, Reply, SystemNote
+from support.candidates import Writer
 from support.packs import write_files
 from support.scripted import call, calls, end_of, take
 
@@ -139,63 +140,153 @@ async def test_what_is_told_of_an_example_is_short(opened: Opened) -> None:
 # --- functions that are still to be written -----------------------------------------------------
 
 
+def bodies(*expressions: str) -> list[str]:
+    return [f"    return {expression}\n```" for expression in expressions]
+
+
+async def open_writer(opened: Opened, *rounds: list[str], script: Any = (), **options: Any) -> Any:
+    session, conversation = await opened(
+        [*script, DONE, DONE, DONE], pack="small", conversation=Writer, **options
+    )
+    conversation.bodies = list(rounds)
+    return session, conversation
+
+
+@pytest.fixture
+def stub(workspace: Path) -> Path:
+    path = workspace / "solution.py"
+    path.write_text(STUB)
+    return path
+
+
 async def test_a_turn_ends_when_the_function_is_written_and_its_examples_hold(
-    opened: Opened, workspace: Path
+    opened: Opened, stub: Path
 ) -> None:
-    (workspace / "solution.py").write_text(STUB)
-    session, conversation = await opened([write("x * 2"), DONE], pack="small")
+    session, conversation = await open_writer(opened, bodies("x * 2"))
     end = end_of(await take(session, TASK))
+    assert end.error is None
     assert (end.status, end.summary) == ("done", "Wrote double in solution.py.")
-    assert conversation.played == 1
+    assert (conversation.played, end.usage.completion_tokens) == (0, 20)
+    assert stub.read_text() == solution("x * 2")
 
 
-async def test_the_model_goes_on_from_the_head_of_the_function(
-    opened: Opened, workspace: Path
+async def test_the_model_goes_on_from_the_head_with_nothing_else_in_the_prompt(
+    opened: Opened, stub: Path
 ) -> None:
-    (workspace / "solution.py").write_text(STUB)
-    session, conversation = await opened([write("x + 1"), write("x * 2")], pack="small")
-    conversation.info.format = "fenced"
+    session, conversation = await open_writer(opened, bodies("x * 2"))
     await take(session, TASK)
-    assert [o.begins for o in conversation.options] == [
-        f"### write solution.py\n```python\n{HEAD}"
-    ] * 2
+    [completion] = conversation.completed
+    assert completion.begins == f"```python\n{HEAD}"
+    head = f"```python\n{HEAD.rstrip()}\n```"
+    assert completion.message == f"{TASK}\n\nComplete the following Python function.\n{head}"
+    assert [s.temperature for s in conversation.completed_with[0]] == [0]
 
 
-async def test_a_try_that_fails_an_example_leaves_nothing_in_the_prompt(
-    opened: Opened, workspace: Path
-) -> None:
-    (workspace / "solution.py").write_text(STUB)
-    session, conversation = await opened([write("x + 1"), write("x * 2")], pack="small")
+async def test_four_warmer_ones_follow_when_an_example_fails(opened: Opened, stub: Path) -> None:
+    session, conversation = await open_writer(
+        opened, bodies("x"), bodies("x + 1", "x + 2", "2 * x", "3")
+    )
     events = await take(session, TASK)
     assert told(events) == []
-    assert conversation.options[1].sampling.temperature > 0
-    assert (workspace / "solution.py").read_text() == solution("x * 2")
+    assert end_of(events).status == "done"
+    assert len(conversation.completed) == 2
+    assert len({s.temperature for s in conversation.completed_with[1]}) == 4
+    assert stub.read_text() == solution("x + 2")
 
 
-async def test_the_first_try_stays_when_all_fail_an_example(
-    opened: Opened, workspace: Path
-) -> None:
-    (workspace / "solution.py").write_text(STUB)
-    session, _ = await opened([write(f"x + {n}") for n in range(3, 9)], pack="small")
+async def test_what_uses_no_argument_is_not_tried(opened: Opened, stub: Path) -> None:
+    session, _ = await open_writer(opened, bodies("x"), bodies("4", "x * 2"))
+    await take(session, TASK)
+    assert stub.read_text() == solution("x * 2")
+
+
+async def test_the_first_try_stays_when_all_fail_an_example(opened: Opened, stub: Path) -> None:
+    numbers = [bodies(*(f"x + {n}" for n in range(start, start + 4))) for start in (10, 20, 30, 40)]
+    session, _ = await open_writer(opened, bodies("x + 3"), *numbers)
     end = end_of(await take(session, TASK))
     assert end.status == "failed"
     assert "`double` fails: `double(2)` should give 4 but gives" in (end.error or "")
-    assert (workspace / "solution.py").read_text() == solution("x + 3")
+    assert stub.read_text() == solution("x + 3")
 
 
-async def test_a_turn_goes_on_when_another_function_is_to_be_written(
-    opened: Opened, workspace: Path
+async def test_tries_that_no_longer_differ_end_it(opened: Opened, stub: Path) -> None:
+    session, conversation = await open_writer(opened, bodies("x + 3"), bodies("x + 3", "x + 3"))
+    end = end_of(await take(session, TASK))
+    assert end.status == "failed"
+    assert "no longer differ" in (end.error or "")
+    assert len(conversation.completed) == 2
+    assert stub.read_text() == solution("x + 3")
+
+
+async def test_the_model_uses_its_tools_when_no_answer_can_be_used(
+    opened: Opened, stub: Path
 ) -> None:
-    other = "\n\ndef triple(x):\n    raise NotImplementedError\n"
-    (workspace / "solution.py").write_text(STUB + other)
-    both = solution("x * 2") + other.replace("raise NotImplementedError", "return 3 * x")
-    script = [
-        call("write", path="solution.py", content=solution("x * 2") + other),
-        call("write", path="solution.py", content=both),
-        DONE,
-        DONE,
-    ]
-    session, conversation = await opened(script, pack="small")
-    await take(session, "Write the functions in solution.py.")
-    assert conversation.played == 2
-    assert (workspace / "solution.py").read_text() == both
+    cut = ["    return x"] * 4
+    session, conversation = await open_writer(opened, cut, script=[write("x * 2")])
+    assert end_of(await take(session, TASK)).status == "done"
+    assert len(conversation.completed) == 2
+    assert stub.read_text() == solution("x * 2")
+
+
+async def test_a_check_decides_about_a_function_too_and_then_the_model_reads_what_failed(
+    opened: Opened, stub: Path, workspace: Path
+) -> None:
+    test = "from solution import double\nassert double(5) == 10, double(5)\n"
+    (workspace / "test_solution.py").write_text(test)
+    rounds = bodies("x"), bodies("x + 1", "x + 2", "x + 3", "x + 4")
+    session, conversation = await open_writer(opened, *rounds, script=[write("x * 2")])
+    events = await take(session, "Implement double so that `python3 test_solution.py` passes.")
+    assert end_of(events).status == "done"
+    assert len(conversation.completed) == 2
+    assert [e for e in events if isinstance(e, SystemNote) and e.reason == "again"]
+    assert stub.read_text() == solution("x * 2")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Implement double in solution.py and add tests for it.",
+        "Write the function double in solution.py. Commit it.",
+        "Implement double in solution.py, then let main use it.",
+    ],
+)
+async def test_the_turn_goes_on_when_more_is_asked(
+    opened: Opened, stub: Path, message: str
+) -> None:
+    session, conversation = await open_writer(opened, bodies("x * 2"))
+    await take(session, message)
+    assert len(conversation.completed) == 1
+    assert conversation.played >= 1
+
+
+OTHER = "\n\ndef triple(x):\n    raise NotImplementedError\n"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Let double in solution.py be faster.",
+        "Implement double in other.py.",
+        "Rename double in solution.py to twice.",
+        "Implement double-entry books.",
+        "Do not write double.x in solution.py",
+        "Fix solution.py.",
+        "Write a README.md for solution.py",
+        "Add a function half to solution.py.",
+    ],
+)
+async def test_a_stub_that_is_not_the_task_is_left_alone(
+    opened: Opened, stub: Path, message: str
+) -> None:
+    stub.write_text(STUB + OTHER)
+    session, conversation = await open_writer(opened, bodies("x * 2"))
+    await take(session, message)
+    assert not conversation.completed
+
+
+async def test_the_named_one_of_several_is_written(opened: Opened, stub: Path) -> None:
+    stub.write_text(STUB + OTHER)
+    session, conversation = await open_writer(opened, bodies("x * 3"))
+    await take(session, "Implement triple in solution.py")
+    assert conversation.completed[0].begins.endswith("def triple(x):\n")
+    assert conversation.played >= 1, "another one is not written yet"

@@ -9,7 +9,7 @@ import pytest
 
 from laguna_agent.events import Reply
 from laguna_agent.models.chat.chat_format import Grammar, Parsed
-from laguna_agent.models.chat.fenced import THOUGHT_CHARS, FencedFormat
+from laguna_agent.models.chat.fenced import THOUGHT_CHARS, FencedFormat, code_grammar
 from laguna_agent.models.chat.fenced_calls import Form
 from laguna_agent.models.conversation import GenerateOptions, ToolSpec
 from support.grammars import Vocabulary, verdict, vocabulary_of
@@ -311,7 +311,7 @@ def test_a_command_that_is_only_done_ends_the_task() -> None:
         assert [call.name for call in parser.finish()[1].tool_calls] == [name]
 
 
-BEGINS = "### write a.py\n```python\ndef f(n):\n"
+BEGINS = "```python\ndef f(n):\n"
 
 
 @pytest.mark.parametrize(
@@ -327,15 +327,15 @@ BEGINS = "### write a.py\n```python\ndef f(n):\n"
         ("    return n\n```\n### done", "refused"),
     ],
 )
-def test_a_reply_that_begins_with_a_module_only_defines(
+def test_code_that_only_defines_goes_on_so(
     vocabulary: Vocabulary, rest: str, expected: str
 ) -> None:
-    options = GenerateOptions(tool_choice="required", begins=BEGINS, only_defines=True)
-    assert verdict(vocabulary, grammar(options), BEGINS + rest, special=False) == expected
-    assert verdict(vocabulary, grammar(options), "### read a.py", special=False) == "refused"
+    held = Grammar(code_grammar(BEGINS, only_defines=True))
+    assert verdict(vocabulary, held, BEGINS + rest, special=False) == expected
+    assert verdict(vocabulary, held, "### read a.py", special=False) == "refused"
 
 
-def test_a_reply_that_begins_with_a_text_goes_on_freely(vocabulary: Vocabulary) -> None:
-    options = GenerateOptions(tool_choice="required", begins=BEGINS)
+def test_other_code_goes_on_freely(vocabulary: Vocabulary) -> None:
+    held = Grammar(code_grammar(BEGINS, only_defines=False))
     reply = BEGINS + "    return n\n\n\nprint(f(3))\n```"
-    assert verdict(vocabulary, grammar(options), reply, special=False) == "complete"
+    assert verdict(vocabulary, held, reply, special=False) == "complete"

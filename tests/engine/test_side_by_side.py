@@ -9,17 +9,11 @@ from contextlib import aclosing
 
 import pytest
 
-from laguna_agent.events import (
-    EngineRestarted,
-    ModelEvent,
-    PrefillProgress,
-    Reply,
-    TextDelta,
-    ToolCallDelta,
-)
-from laguna_agent.models.chat.chat_format import Segment
-from laguna_agent.models.chat.fenced import FencedFormat
+from laguna_agent.events import EngineRestarted, ModelEvent, Reply, TextDelta
+from laguna_agent.models.chat.fenced import FencedFormat, code_grammar
 from laguna_agent.models.conversation import (
+    Completed,
+    Completion,
     GenerateOptions,
     Message,
     ModelInfo,
@@ -198,73 +192,58 @@ async def test_an_engine_that_is_killed_writes_all_replies_again(engine: EngineC
         assert len(reply.token_ids or []) == 200 or reply.finish_reason != "length"
 
 
-BEGUN = "### write a.py\n```python\ndef area(width, height):\n"
-WRITE = ToolSpec(
-    name="write",
-    description="Write a file.",
-    parameters={
-        "type": "object",
-        "properties": {"path": {"type": "string"}, "content": {"type": "string"}},
-        "required": ["path", "content"],
-    },
-)
+BEGUN = "```python\ndef area(width, height):\n"
 
 
-async def begun(engine: EngineClient) -> LocalConversation:
+async def completed(
+    engine: EngineClient, samplings: list[Sampling], tokens: int = 30, *, kill: bool = False
+) -> tuple[list[Completed], list[ModelEvent], str, LocalConversation]:
     info = ModelInfo(name="tiny", format="fenced", context=engine.model.context)
     talk = LocalConversation(engine, FencedFormat(), info, "begun")
-    await talk.start("You are a coding agent.", [WRITE])
-    await talk.append([Message(role="user", content=TEXT)])
-    return talk
-
-
-def options(tokens: int) -> GenerateOptions:
-    required = GenerateOptions(max_tokens=tokens, tool_choice="required", begins=BEGUN)
-    required.sampling = Sampling(temperature=0)
-    return required
-
-
-async def test_a_reply_goes_on_from_what_it_begins_with(engine: EngineClient) -> None:
-    talk = await begun(engine)
-    before = len(talk.tokens)
-    events = [event async for event in talk.generate(options(30))]
-    reply = events[-1]
-    assert isinstance(reply, Reply)
-    given = len(await engine.tokenize([Segment(BEGUN)]))
-    assert reply.given == given
-    assert await engine.detokenize((reply.token_ids or [])[:given]) == BEGUN
-    assert reply.usage.completion_tokens == 30, "what is given is not counted as written"
-    read = reply.usage.prompt_tokens
-    assert read > before + given
-    assert list(talk.tokens[read - given : read]) == (reply.token_ids or [])[:given]
-    shown = "".join(event.text for event in events if isinstance(event, ToolCallDelta))
-    assert shown.startswith(BEGUN)
-
-
-async def test_replies_side_by_side_all_go_on_from_it(engine: EngineClient) -> None:
-    talk = await begun(engine)
-    replies = await replies_of(talk, options(20), WARM)
-    for reply in replies:
-        assert await engine.detokenize((reply.token_ids or [])[: reply.given]) == BEGUN
-        assert reply.usage.completion_tokens == 20
-    assert len({tuple(reply.token_ids or ()) for reply in replies}) == 4
-
-
-async def test_a_reply_that_begins_so_is_the_same_after_the_engine_is_lost(
-    engine: EngineClient,
-) -> None:
-    talk = await begun(engine)
-    mark = talk.mark()
-    [*_, whole] = [event async for event in talk.generate(options(30))]
-    talk.rewind(mark)
+    await talk.start("You are a coding agent.", [NOTE])
+    completion = Completion("Complete it.", BEGUN, code_grammar(BEGUN, only_defines=True), tokens)
+    pid = (await engine.status())["pid"]
     events: list[ModelEvent] = []
-    async for event in talk.generate(options(30)):
+    shown: list[str] = []
+
+    def on_event(event: ModelEvent) -> None:
+        if kill and not events:
+            os.kill(pid, signal.SIGKILL)
         events.append(event)
-        restarted = any(isinstance(e, EngineRestarted) for e in events)
-        if isinstance(event, PrefillProgress) and not event.done and not restarted:
-            os.kill((await engine.status())["pid"], signal.SIGKILL)
+
+    found = await talk.complete(completion, samplings, on_event, shown.append)
+    return found, events, "".join(shown), talk
+
+
+async def test_answers_go_on_from_a_text_and_leave_the_prompt_alone(engine: EngineClient) -> None:
+    found, _, shown, talk = await completed(engine, [Sampling(temperature=0)])
+    [one] = found
+    assert one.text == BEGUN + shown
+    assert shown
+    assert one.usage.completion_tokens == 30, "what is given is not counted as written"
+    assert "Complete it." not in await engine.detokenize(talk.tokens)
+
+
+async def test_several_answers_all_go_on_from_it(engine: EngineClient) -> None:
+    found, _, shown, _ = await completed(engine, WARM, 20)
+    assert found[0].text == BEGUN + shown
+    assert all(one.text.startswith(BEGUN) for one in found)
+    assert len({one.text for one in found}) == 4
+    assert [one.usage.completion_tokens for one in found] == [20] * 4
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_an_answer_is_whole_after_the_engine_is_lost(
+    engine: EngineClient, count: int
+) -> None:
+    samplings = [Sampling(temperature=0), *WARM[1:count]]
+    whole, _, _, _ = await completed(engine, samplings)
+    again, events, _, _ = await completed(engine, samplings, kill=True)
     assert any(isinstance(event, EngineRestarted) for event in events)
-    again = events[-1]
-    assert isinstance(again, Reply)
-    assert isinstance(whole, Reply)
-    assert (again.token_ids, again.given) == (whole.token_ids, whole.given)
+    assert all(one.text.startswith(BEGUN) for one in again)
+    assert [one.usage.completion_tokens for one in again] == [30] * len(whole)
+
+
+async def test_what_does_not_fit_is_not_begun(engine: EngineClient) -> None:
+    found, *_ = await completed(engine, WARM, engine.model.context)
+    assert found == []

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from laguna_agent.events import ModelEvent, Reply, Usage
-from laguna_agent.models.conversation import GenerateOptions, Sampling, Variation
+from laguna_agent.models.conversation import (
+    Completed,
+    Completion,
+    GenerateOptions,
+    Sampling,
+    Variation,
+)
 from support.scripted import ScriptedConversation, call
 
 WRONG = '"""Sums."""\n\n\ndef add(a, b):\n    # add them\n    return a - b\n'
@@ -28,6 +34,10 @@ class Writer(ScriptedConversation):
         self.samplings: list[list[Sampling]] = []
         self.prompts: list[str] = []
         """What it was to continue, each time that it wrote several replies."""
+        self.bodies: list[list[str]] = []
+        """What it goes on with from a head, for each time that it is asked."""
+        self.completed: list[Completion] = []
+        self.completed_with: list[list[Sampling]] = []
         self.fails: Exception | None = None
         """What it raises instead."""
 
@@ -39,6 +49,28 @@ class Writer(ScriptedConversation):
         self.variations_asked.append(variation)
         some = self.varied[variation.first : variation.first + variation.count]
         return some, Usage(completion_tokens=10 * len(some))
+
+    async def complete(
+        self,
+        completion: Completion,
+        samplings: Sequence[Sampling],
+        on_event: Callable[[ModelEvent], None],
+        on_text: Callable[[str], None],
+    ) -> list[Completed]:
+        if self.fails is not None:
+            raise self.fails
+        self.completed.append(completion)
+        self.completed_with.append(list(samplings))
+        bodies = self.bodies[min(len(self.completed), len(self.bodies)) - 1]
+        return [
+            Completed(
+                completion.begins + body,
+                "stop" if body.rstrip().endswith("```") else "length",
+                sampling,
+                Usage(completion_tokens=20),
+            )
+            for body, sampling in zip(bodies, samplings, strict=False)
+        ]
 
     async def candidates(
         self, options: GenerateOptions, samplings: Sequence[Sampling]

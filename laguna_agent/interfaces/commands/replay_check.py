@@ -150,7 +150,7 @@ async def _verify_reply(
 
     wanted = reply.token_ids or []
     found.replies += 1
-    found.tokens += len(wanted) - reply.given
+    found.tokens += len(wanted)
     if reply.grammar is not None and reply.grammar not in grammars:
         found.wrong += len(wanted)
         return f"its grammar {reply.grammar} is not on record"
@@ -164,9 +164,8 @@ async def _verify_reply(
         thinking_budget=reply.thinking_budget,
     )
     scores = await engine.score(request, wanted)
-    chosen = list(enumerate(scores))[reply.given :]
-    wrong = [place for place, score in chosen if score.gap > TIE]
-    close = sum(0 < score.gap <= TIE for _, score in chosen)
+    wrong = [place for place, score in enumerate(scores) if score.gap > TIE]
+    close = sum(0 < score.gap <= TIE for score in scores)
     left = len(wanted) - len(scores)  # the grammar cannot continue past a token that it refuses
     found.wrong += len(wrong) + left
     found.close += close
