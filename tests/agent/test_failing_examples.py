@@ -234,7 +234,8 @@ async def test_a_check_decides_about_a_function_too_and_then_the_model_reads_wha
     test = "from solution import double\nassert double(5) == 10, double(5)\n"
     (workspace / "test_solution.py").write_text(test)
     rounds = bodies("x"), bodies("x + 1", "x + 2", "x + 3", "x + 4")
-    session, conversation = await open_writer(opened, *rounds, script=[write("x * 2")])
+    session, conversation = await open_writer(opened, *rounds)
+    conversation.rounds = [[write("x * 2")]]
     events = await take(session, "Implement double so that `python3 test_solution.py` passes.")
     assert end_of(events).status == "done"
     assert len(conversation.completed) == 2
