@@ -48,7 +48,7 @@ _MORE = 1.5
 """Length of a reply relative to the longest one before, up to which it may go on."""
 _SPARE = 200
 _FUNCTION = 800
-"""Tokens of a function that is written first."""
+"""Tokens of a function, of which the length of a try is not known."""
 _REPAIRS = ((0, 4), (4, 20))
 """Repairs of one line that are found at a time: the first, and how many. It is mostly the first or
 none of the first twenty."""
@@ -66,7 +66,6 @@ _NOTHING_THERE = re.compile(
     re.IGNORECASE,
 )
 """What a check prints where something is missing and nothing wrong."""
-_NOT_WRITTEN = re.compile(r"NotImplemented|not implemented|todo!|unimplemented!", re.IGNORECASE)
 _TO_WRITE = re.compile(
     r"\b(?:add|implement|write|create|support|rename|refactor|replace|move|remove|complete|finish)\b",
     re.IGNORECASE,
@@ -300,13 +299,11 @@ class Candidates:
         return not self.services.thinking and not self.services.logprobs
 
     def take_stub(self, task: str, named: Sequence[str]) -> None:
-        """Look whether a task is to write a function whose head is there. Its check, if it has one,
-        must fail since it is not written."""
-        small = self.services.pack.manifest.check_after_change
-        ran = self._check.last
-        missing = ran is None or _NOT_WRITTEN.search(ran.output) is not None
-        if small and self._can_draw and self._is_plain and missing:
-            self.stub, self._task = stub_task(task, self._retries.free_files(), named), task
+        """Look whether a task is to write a function whose head is there."""
+        small, ran = self.services.pack.manifest.check_after_change, self._check.last
+        if small and self._can_draw and self._is_plain:
+            files, output = self._retries.free_files(), ran.output if ran is not None else None
+            self.stub, self._task = stub_task(task, files, named, output), task
 
     async def draw(
         self, options: GenerateOptions, on_event: Callable[[ModelEvent], None]
@@ -315,13 +312,13 @@ class Candidates:
         Where the engine cannot, there are none, and it is not asked again."""
         conversation = self.services.conversation
         assert isinstance(conversation, WritesSideBySide)
-        longest = int(_MORE * self._longest) + _SPARE if self._longest else _FUNCTION
+        longest = int(_MORE * self._longest) + _SPARE
         options.max_tokens = min(options.max_tokens, longest)
         self._position = self._window.position()
         replies: list[Reply] = []
         try:
             if self.stub is not None:
-                return await self._complete(self.stub, options.max_tokens, on_event)
+                return await self._complete(self.stub, on_event)
             async with aclosing(conversation.candidates(options, self._samplings())) as events:
                 async for event in events:
                     if isinstance(event, Reply):
@@ -333,15 +330,18 @@ class Candidates:
         return self._discarded(replies)
 
     async def _complete(
-        self, stub: StubTask, most: int, on_event: Callable[[ModelEvent], None]
+        self, stub: StubTask, on_event: Callable[[ModelEvent], None]
     ) -> list[Reply]:
         """Write a function: the likeliest first, and when it failed or cannot be tried, several.
         Where none of these can be tried, the model goes on with its tools."""
         conversation, discarded = self.services.conversation, list[Reply]()
         assert isinstance(conversation, WritesSideBySide)
-        task = completion(self.services.pack, stub, self._task, most)
-        while task is not None and not self._waiting:
+        while not self._waiting:
             several = self._retries.failures > 0 or bool(discarded)
+            most = int(_MORE * self._longest) + _SPARE if several else _FUNCTION
+            task = completion(self.services.pack, stub, self._task, most)
+            if task is None:
+                break
             samplings = self._samplings() if several else [self.services.sampling]
             identifier = new_call_id()
 
@@ -355,10 +355,11 @@ class Candidates:
             replies = [written_function(stub, answer, identifier) for answer in answers]
             for reply in replies:
                 reply.side_by_side = several
-                self._longest = max(self._longest, reply.usage.completion_tokens)
+                if reply.tool_calls:
+                    self.note(reply)
             discarded += self._discarded(replies)
             self.first = self.first or next(iter(self._waiting), None)
-            if several:
+            if several or not answers:
                 break
         if not self._waiting and not self._retries.failures:
             self.stub = None

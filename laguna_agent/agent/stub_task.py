@@ -22,6 +22,7 @@ from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.code.languages import language_of
 from laguna_agent.tools.code.stubs import stubs_in
 
+_NOT_WRITTEN = re.compile(r"NotImplemented|not implemented|todo!|unimplemented!", re.IGNORECASE)
 _WRITE = r"\b(?:implement|write|complete|finish|fill in)\b"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _THE_ONE = re.compile(rf"{_WRITE}.*\b(?:function|method|body|stub|missing|it)\b", re.IGNORECASE)
@@ -48,11 +49,16 @@ class StubTask(NamedTuple):
     """Whether the task asks for nothing else."""
 
 
-def stub_task(message: str, files: Sequence[ShownFile], named: Sequence[str]) -> StubTask | None:
+def stub_task(
+    message: str, files: Sequence[ShownFile], named: Sequence[str], output: str | None = None
+) -> StubTask | None:
     """The function that a message asks to write: the first that it names behind a word of writing,
     or the only one that is to be written in a file that it names. None in doubt.
 
-    `files` were shown whole; `named` are the paths that the message names."""
+    `files` were shown whole; `named` are the paths that the message names, and `output` is that of
+    its check, which must fail since the function is not written."""
+    if output is not None and not _NOT_WRITTEN.search(output):
+        return None
     named = [path for path in named if not is_test_file(path)]
     sentences = [part for part in _SENTENCE.split(message) if part.strip()]
     for file in files:
