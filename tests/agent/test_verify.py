@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,19 @@ from laguna_agent.events import (
     ToolFinished,
     UserMessage,
 )
-from laguna_agent.interfaces.commands.replay_check import replay_greedy
+from laguna_agent.interfaces.commands.replay_check import _is_given, replay_greedy
 from laguna_agent.models.chat import grammar
-from laguna_agent.models.conversation import GenerateOptions, Message, Sampling, ToolSpec
+from laguna_agent.models.chat.chat_format import Grammar, Segment
+from laguna_agent.models.chat.fenced import FencedFormat
+from laguna_agent.models.conversation import (
+    GenerateOptions,
+    Message,
+    ModelInfo,
+    Sampling,
+    ToolSpec,
+)
 from laguna_agent.models.engine.client import EngineClient, open_engine
+from laguna_agent.models.local_conversation import LocalConversation
 from laguna_agent.trajectory.store import Trajectory
 from support.synthetic import smooth_laguna
 from support.talk import conversation
@@ -164,3 +174,68 @@ async def test_replies_that_were_drawn_are_not_judged(
             event.temperature = 0.7
     assert await verified(root, engine, events, "drawn") == 1
     assert "Nothing to verify" in capsys.readouterr().err
+
+
+BEGUN = "### read a.py\n```python\ndef area(width, height):\n"
+
+
+async def begun(engine: EngineClient) -> list[Event]:
+    """A reply of which the beginning was given."""
+    info = ModelInfo(name="tiny", format="fenced", context=engine.model.context)
+    talk = LocalConversation(engine, FencedFormat(), info, "begun")
+    tokens = await talk.start("You are an agent.", [READ])
+    prompt = SystemPrompt(text="You are an agent.", tools=[], tokens=tokens, token_ids=talk.tokens)
+    await talk.append([Message(role="user", content="question")])
+    options = GenerateOptions(
+        sampling=Sampling(temperature=0.0), max_tokens=20, tool_choice="required", begins=BEGUN
+    )
+    replies = [event async for event in talk.generate(options) if not event.transient]
+    return [prompt, UserMessage(text="question"), *replies]
+
+
+async def test_what_a_reply_was_given_is_not_compared(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = await begun(engine)
+    [reply] = [event for event in events if isinstance(event, Reply)]
+    assert reply.given
+    assert await verified(root, engine, events, "given") == 0
+    written = len(reply.token_ids or ()) - reply.given
+    assert f"{written} tokens: {written} the same again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [-1, 1, 3, 10_000])
+async def test_a_reply_cannot_claim_that_more_was_given_than_its_grammar_holds(
+    engine: EngineClient, root: Path, capsys: pytest.CaptureFixture[str], given: int
+) -> None:
+    """Without that, changed tokens would not be compared."""
+    events = await begun(engine)
+    [reply] = [event for event in events if isinstance(event, Reply)]
+    assert reply.token_ids
+    reply.given = reply.given + given if given > 0 else given
+    reply.token_ids[-1] ^= 1
+    assert await verified(root, engine, events, f"claimed-{given}") == 1
+    assert f"{len(reply.token_ids)} tokens" in capsys.readouterr().out
+
+
+GRAMMARS = [
+    'root ::= "### read a" | [a-z]+',
+    'root ::= "### read a"? [a-z]+',
+    'root ::= ("### read a") [a-z]+',
+    'root ::= [#] "## read a"',
+    'root ::= "### read b"',
+    'start ::= "### read a"',
+]
+
+
+@pytest.mark.parametrize("gbnf", GRAMMARS)
+async def test_a_grammar_that_does_not_ask_for_a_text_shows_no_given_one(
+    engine: EngineClient, gbnf: str
+) -> None:
+    tokens = await engine.tokenize([Segment("### read a")])
+    assert not await _is_given(engine, tokens, Grammar(gbnf))
+    right = Grammar('root ::= "### read a.py\\n" [a-z|]* "|"\nother ::= "a" | "b"\n')
+    assert await _is_given(engine, tokens, right)
+    assert not await _is_given(engine, tokens, replace(right, lazy=True))
+    assert not await _is_given(engine, tokens, None)
+    assert not await _is_given(engine, [], right)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from laguna_agent.models.engine.interface import TIE
 from laguna_agent.plurals import counted
 from laguna_agent.trajectory.replay import ConversationState, active_events
 from laguna_agent.trajectory.store import Trajectory
+
+_BEGINS = re.compile(r'("(?:[^"\\\n]|\\.)*")(?!\s*[*+?{])([^\n]*)')
+"""A root rule that begins with a literal, and the rest of it."""
+_LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)*\]')
 
 if TYPE_CHECKING:
     from laguna_agent.models.chat.chat_format import Grammar
@@ -150,21 +155,24 @@ async def _verify_reply(
 
     wanted = reply.token_ids or []
     found.replies += 1
-    found.tokens += len(wanted) - reply.given
     if reply.grammar is not None and reply.grammar not in grammars:
+        found.tokens += len(wanted)
         found.wrong += len(wanted)
         return f"its grammar {reply.grammar} is not on record"
+    grammar = grammars[reply.grammar] if reply.grammar is not None else None
+    given = reply.given if await _is_given(engine, wanted[: max(reply.given, 0)], grammar) else 0
+    found.tokens += len(wanted) - given
     penalty = state.started.sampling.get("repeat_penalty", 1.0) if state.started else 1.0
     request = EngineRequest(
         tokens=prompt,
         sampling=Sampling(temperature=0.0, top_k=0, repeat_penalty=penalty),
         max_tokens=len(wanted),
-        grammar=grammars[reply.grammar] if reply.grammar is not None else None,
+        grammar=grammar,
         think_close=reply.think_close,
         thinking_budget=reply.thinking_budget,
     )
     scores = await engine.score(request, wanted)
-    chosen = list(enumerate(scores))[reply.given :]
+    chosen = list(enumerate(scores))[given:]
     wrong = [place for place, score in chosen if score.gap > TIE]
     close = sum(0 < score.gap <= TIE for _, score in chosen)
     left = len(wanted) - len(scores)  # the grammar cannot continue past a token that it refuses
@@ -177,6 +185,21 @@ async def _verify_reply(
         found.changed += 1
         return f"its tokens are the same, but {changed} is not what they spell"
     return "the same" + f" ({close} of {len(wanted)} tokens too close to call)" * bool(close)
+
+
+async def _is_given(engine: Engine, tokens: list[int], grammar: Grammar | None) -> bool:
+    """Whether the grammar of a reply shows that the model had to begin with these tokens, so that
+    it did not choose them: the record says how many these are, but could be changed."""
+    if not tokens or grammar is None or grammar.lazy:
+        return False
+    from laguna_agent.models.chat.gbnf import literal
+
+    root = re.search(rf"^{re.escape(grammar.root)} ::= (.*)$", grammar.gbnf, re.MULTILINE)
+    begins = _BEGINS.match(root[1]) if root else None
+    if begins is None or "|" in _LITERAL.sub("", begins[2]):
+        return False
+    spelled = literal(await engine.detokenize(tokens))
+    return begins[1].startswith(spelled.removesuffix('"'))
 
 
 async def _difference(
