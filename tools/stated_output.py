@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from laguna_agent.tools.literals import literal, nearly_equal
+from laguna_agent.tools.literals import array, literal, nearly_equal
 
 MOST_CHARS = 2_000
 """Characters of what a command printed that are shown."""
@@ -26,6 +26,15 @@ _OF_SURROUNDINGS = re.compile(
 _IMPORT = re.compile(r"^(?:ImportError|ModuleNotFoundError)\b", re.MULTILINE)
 _WRAPPED = re.compile(r"[A-Za-z_]\w*\((.+)\)", re.DOTALL)
 _KILLED = 128
+_AS_IN_ARRAYS = 1e-7
+"""How nearly numbers are the same of which numpy prints eight digits."""
+_FRAME = re.compile(r'^ *File "([^"\n]+)", line \d+[^\n]*\n +([^\n]+)', re.MULTILINE)
+_NODE_LINE = re.compile(r"^[^\n]+:\d+\n([^\n]+)\n *\^")
+_LIBRARY = re.compile(r"[/\\]lib(?:64)?[/\\]python|[/\\](?:site|dist)-packages[/\\]|^<")
+_ARGUMENT = re.compile(r"argv|\b(?:args?|arguments?|params?|namespace|opts)\b", re.IGNORECASE)
+_ALL_ARGUMENTS = re.compile(r"argv(?:\[\d*:\])?\s*[,)]")
+_TOO_FEW = re.compile(r"^(?:IndexError\b|ValueError: .*values to unpack)")
+_QUOTED = re.compile(r"'([^'\n]+)'|\"([^\"\n]+)\"")
 
 
 class StatedOutput(NamedTuple):
@@ -78,7 +87,25 @@ class Printed(NamedTuple):
     def _crashed(self) -> bool:
         if self.exit_code is None or _OF_SURROUNDINGS.search(self.stderr):
             return False
+        if may_refuse(self.stated.command, self.stderr):
+            return False
         return self.exit_code >= _KILLED or _CRASH.search(self.stderr) is not None
+
+
+def may_refuse(command: str, stderr: str) -> bool:
+    """Whether a crash is for want of arguments, or for what these say, so that a right repair may
+    refuse them: the last line of the program reads them, or the error names one of them."""
+    frames = [line for path, line in _FRAME.findall(stderr) if not _LIBRARY.search(path)]
+    frames = frames or _NODE_LINE.findall(stderr)
+    error = stderr.strip().rpartition("\n")[2]
+    if frames and _ARGUMENT.search(frames[-1]):
+        return True
+    if len(frames) > 1 and _ALL_ARGUMENTS.search(frames[-2]) and _TOO_FEW.match(error):
+        return True
+    words = {word.strip("'\"") for word in command.split()[1:]}
+    if error.startswith("ZeroDivisionError"):
+        return not words.isdisjoint({"0", "0.0"})
+    return any((one or other) in words for one, other in _QUOTED.findall(error))
 
 
 def same_text(one: str, other: str) -> bool:
@@ -99,7 +126,12 @@ def same_value(printed: str, expected: str) -> bool:
     last = text.rpartition("\n")[2]
     wrapped = _WRAPPED.fullmatch(last)  # OrderedDict({...}), dict_keys([...])
     value, wanted = literal(wrapped[1] if wrapped else last), literal(expected)
-    return value is not None and wanted is not None and nearly_equal(value[0], wanted[0])
+    if wanted is None:
+        return False
+    if value is not None and nearly_equal(value[0], wanted[0]):
+        return True
+    value = array(text) if isinstance(wanted[0], list | tuple) else None
+    return value is not None and nearly_equal(value[0], wanted[0], _AS_IN_ARRAYS)
 
 
 def as_command(stated: Sequence[StatedOutput]) -> str:

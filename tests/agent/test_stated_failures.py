@@ -17,6 +17,11 @@ FILES = {
     "test_a.py": "",
     "serve.py": "HTTPServer(('', 80), Handler).serve_forever()\n",
     "ask.py": "print(input())\n",
+    "calc.py": "import sys\nprint(int(sys.argv[1]) + 1)\n",
+    "tool.py": "from options import parse\nprint(parse())\n",
+    "options.py": "import argparse\ndef parse(): return 1\n",
+    "pack/__main__.py": "import sys\nprint(sys.argv[1])\n",
+    "args.js": "console.log(process.argv[2].length)\n",
 }
 RUN = "python3 a.py data.csv"
 
@@ -78,6 +83,16 @@ NOTHING = [
     "`make run` crashes. Fix it.",
     f"Rename a.py to c.py. `{RUN}` crashes; fix it.",
     "a.py crashes. Fix it.",
+    "`python3 calc.py` crashes with an IndexError. Fix it.",
+    "`python3 calc.py` crashes because no file is given; fix it.",
+    "`python3 a.py` crashes because no file is given; fix it.",
+    "`python3 a.py` crashes since it is called without arguments. Fix it.",
+    "`python3 a.py` crashes because it gets too few arguments. Fix it.",
+    "`python3 tool.py` crashes. Fix it.",
+    "`python3 -m pack` crashes. Fix it.",
+    "`node args.js` crashes. Fix it.",
+    "`echo 3 | python3 calc.py` crashes. Fix it.",
+    f"On Windows `{RUN}` crashes. Fix it.",
 ]
 
 
@@ -152,6 +167,47 @@ def test_what_ends_otherwise_before_the_change_makes_none(
     stderr: str, exit_code: int | None
 ) -> None:
     assert not Printed(CRASH, "", stderr, exit_code).makes_check
+
+
+def trace(line: str, error: str, *above: str) -> str:
+    """A traceback that ends in a line of a program."""
+    frames = [f'  File "/w/calc.py", line 3, in f\n    {text}\n' for text in (*above, line)]
+    return f"Traceback (most recent call last):\n{''.join(frames)}{error}\n"
+
+
+ARGUMENTS = [
+    ("python3 calc.py a b", trace("x = int(sys.argv[1])",
+                                  "ValueError: invalid literal for int() with base 10: 'a'")),
+    ("python3 calc.py a b", trace("x = int(text)",
+                                  "ValueError: invalid literal for int() with base 10: 'a'")),
+    ("python3 calc.py a", trace("y = sys.argv[2]", "IndexError: list index out of range")),
+    ("python3 calc.py a", trace("first, second = args",
+                                "ValueError: not enough values to unpack (expected 2, got 1)")),
+    ("python3 calc.py a", trace("return words[1]", "IndexError: list index out of range",
+                                "main(sys.argv[1:])")),
+    ("python3 calc.py x", trace("return float(text)",
+                                "ValueError: could not convert string to float: 'x'")),
+    ("python3 calc.py x", trace("return PRICES[name]", "KeyError: 'x'")),
+    ("python3 calc.py 1 0", trace("return a / b", "ZeroDivisionError: division by zero")),
+    ("python3 calc.py x", ('Traceback (most recent call last):\n'
+     '  File "/w/calc.py", line 3, in <module>\n    day = strptime(sys.argv[1], FORM)\n'
+     '  File "/usr/lib/python3.11/_strptime.py", line 5, in f\n    raise ValueError(text)\n'
+     "ValueError: unconverted data\n")),
+    ("node b.js", ("/w/b.js:1\nconsole.log(process.argv[2].length)\n                ^\n\n"
+     "TypeError: Cannot read properties of undefined\n    at b.js:1:9\n")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "stderr"), ARGUMENTS)
+def test_a_crash_over_arguments_makes_none_since_they_may_be_refused(
+    command: str, stderr: str
+) -> None:
+    assert not Printed(StatedOutput(command, None, sure=False, status=0), "", stderr, 1).makes_check
+
+
+def test_another_crash_of_a_program_with_arguments_does() -> None:
+    stderr = trace("return rows[1]", "IndexError: list index out of range", "main(sys.argv[1])")
+    assert Printed(CRASH, "", stderr, 1).makes_check
 
 
 def test_a_model_reads_how_a_command_ended() -> None:

@@ -14,9 +14,18 @@ import importlib
 import io
 import json
 import math
+import re
 import signal
 import sys
 from typing import Any
+
+HEDGED = re.compile(
+    r"[#(].*\b(?:random\w*|may vary|varies|approx\w*|about|roughly|e\.g|depend\w*|currently|now"
+    r"|today|for example|like)\b",
+    re.IGNORECASE,
+)
+"""Beside a value that need not come out each time."""
+UNKNOWN = "(random)"
 
 
 class TooLateError(BaseException):
@@ -50,6 +59,8 @@ class Checker(doctest.OutputChecker):
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
         """Whether an example printed what it should. Where nothing is said, as behind
         `>>> f(1) == 2`, only False is wrong."""
+        if HEDGED.search(want):
+            return True
         if not want:
             return got.strip() != "False"
         if super().check_output(want, got, optionflags):
@@ -96,6 +107,9 @@ def run(module: Any, function: dict[str, Any]) -> None:
         test = doctest.DocTestParser().get_doctest(
             function["docstring"], names, function["name"], "<examples>", 0
         )
+        for example in test.examples:
+            if HEDGED.search(re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "", example.source)):
+                example.want = UNKNOWN
         runner.run(test, out=lambda text: None)
     for call, want in function["values"]:
         try:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from laguna_agent.tools.literals import groups_digits, without_quoted
+
 _LONGEST = 4_000
 """Characters of a docstring that is looked at."""
 _MOST_VALUES = 20
@@ -28,6 +30,22 @@ _DESCRIBED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _AFTER_VALUE = re.compile(r"\s+#|\s{2,}|;|`|\s+\(|\s+//|,\s+(?=[A-Za-z_]\w*\()")
+_HEDGED = re.compile(
+    r"\b(?:when|if|unless|where|while|until|random\w*|e\.g|approx\w*|about|roughly|around|nearly"
+    r"|almost|currently|now|today|depend\w*|may|might|could|can|usually|often|typically|normally"
+    r"|sometimes|possibly|probably|likely|var(?:y|ies)|at (?:least|most)|or|except|assum\w+"
+    r"|provided|given|(?:for|with|in|on|under) (?!(?:total|all|order)\b)(?!(?:an?|the) "
+    r"(?:list|tuple|dict|set|string)\b)\w+|unset|as of)\b|[~≈…]|\.\.\.",
+    re.IGNORECASE,
+)
+"""Behind a value that need not come out each time."""
+_LIMITED = re.compile(
+    r"\b(?:if|when|unless|usually|sometimes|often|typically|may|might|could|random\w*|approx\w*"
+    r"|roughly|currently|depend\w*|assum\w+|(?:in|with|under|on|for) [^,:]*\b(?:modes?|locales?"
+    r"|enabled|disabled|set|unset|users?|Windows|Linux))\b",
+    re.IGNORECASE,
+)
+"""Before a call that does not always give a value."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -86,6 +104,8 @@ def stated_values(name: str, documentation: str) -> list[tuple[str, str]]:
         for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", line):
             end = end_of_call(line, match.start())
             gives = _GIVES.match(line, end) if end else None
+            if _LIMITED.search(line[: match.start()]):
+                continue
             if gives and (value := _literal(line[gives.end() :])):
                 found.append((line[match.start() : end], value))
                 plain = plain and _ARROW.match(line, end or 0) is not None
@@ -134,6 +154,8 @@ def end_of_call(line: str, start: int) -> int | None:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             return None
         arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if groups_digits(f"({line[start:end].partition('(')[2]}"):
+            return None
         return end if all(map(_is_literal, arguments)) else None
     return None
 
@@ -147,7 +169,9 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _literal(text: str) -> str | None:
-    """The Python literal that a text is, or begins with."""
+    """The Python literal that a text is, or begins with; None where more is said of it."""
+    if groups_digits(text):
+        return None
     ends = [len(text), *(match.start() for match in _AFTER_VALUE.finditer(text))]
     for end in ends:
         part = text[:end].strip()
@@ -157,7 +181,8 @@ def _literal(text: str) -> str | None:
                 ast.literal_eval(candidate)
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
-            return candidate
+            more = f"{without_quoted(candidate)} {text[end:]}"  # it may hold a comment
+            return None if _HEDGED.search(more) else candidate
     return None
 
 

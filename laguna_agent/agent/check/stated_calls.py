@@ -23,7 +23,7 @@ from laguna_agent.tools.code.examples import only_defines
 from laguna_agent.tools.files.encoding import decode
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes
-from laguna_agent.tools.literals import literal
+from laguna_agent.tools.literals import groups_digits, literal
 from laguna_agent.tools.stated_output import StatedOutput
 
 _MOST_MODULES = 100
@@ -32,6 +32,29 @@ _LARGEST = 200_000
 _OTHER_LANGUAGE = re.compile(
     r"\w\.(?:[cm]?[jt]s|[jt]sx|rb|php|go|rs|[ch]|[ch]pp|cc|java|kt|swift|cs|lua|p[lm]|sh|r|jl)\b",
     re.IGNORECASE,
+)
+_LANGUAGE = (
+    r"(?:TypeScript|JavaScript|Node(?:\.js)?|Go(?:lang)?|Rust|Ruby|Java|Kotlin|Scala|Swift|Haskell"
+    r"|Elixir|Erlang|Clojure|C\+\+|C#|F#|C|Zig|Nim|Dart|PHP|Lua|Perl|Julia|R|Bash|Cython|OCaml"
+    r"|Fortran|WebAssembly)(?![\w.+#-]*\w)"
+)
+_OTHER_FORM = re.compile(
+    r"\b(?:async\w*|await\w*|coroutines?|promises?|generators?|iterators?|iterables?|laz(?:y|ily)"
+    r"|on demand|one (?:at a time|by one)|stream\w*|named ?tuples?|data ?class(?:es)?"
+    r"|(?:int|str)?enums?|enumerations?|class(?:es)?|(?:static|class)?methods?|propert(?:y|ies)"
+    r"|instances?|decorat\w+|curr(?:y|ied|ying)|closures?|callables?|callbacks?|pydantic|pandas"
+    r"|tensors?|(?-i:Decimals?|Fractions?|Series|DataFrames?))\b"
+    r"|\byield\w*\b(?! (?:(?:exactly|just|only|instead|the \w+):? )*(?:«|[-+\d]|True|False|None))"
+    r"|\bport(?:s|ed|ing)? (?:\S+ ){1,5}?(?:to|into)\b"
+    r"|\btranslat\w+ (?:\S+ ){1,5}?(?:to|into)\b"
+    r"|\b(?:convert|rewrit|transpil|migrat|reimplement|re-implement|implement|writ|turn|chang)\w*"
+    rf" (?:\S+ ){{1,8}}?(?:to|into|in|as) {_LANGUAGE}",
+    re.IGNORECASE,
+)
+"""In tasks after which a call may give something that prints otherwise, or may be another."""
+_IN_LANGUAGE = re.compile(
+    rf"\b(?:to|into|in|using) {_LANGUAGE}"
+    rf"|\b(?:an?|the) {_LANGUAGE} (?:version|port|program|module|package|library|translation|code)"
 )
 _OTHER_NAMES = {"true", "false", "null", "nil", "undefined", "void", "nothing", "empty", "nan"}
 _CACHES = re.compile(r"(?:functools\.)?(?:lru_)?cache\b")
@@ -51,6 +74,13 @@ class StatedResult(NamedTuple):
 class _Module(NamedTuple):
     path: str
     text: str
+
+
+def of_other_form(text: str, literals: dict[str, str]) -> bool:
+    """Whether a task may want functions that give their results otherwise than plain ones do, such
+    as a generator or a method, or in another language. `text` has marks for `literals`."""
+    texts = [text, *(literals[mark] for mark in re.findall(r"«[ox]\d+»", text))]
+    return any(_OTHER_FORM.search(part) or _IN_LANGUAGE.search(part) for part in texts)
 
 
 def stated_results(results: Sequence[StatedResult], task: str, start: Path) -> list[StatedOutput]:
@@ -114,6 +144,8 @@ def _as_printed(result: StatedResult, module: _Module) -> str | None:
     """What `print` shows of the value that is expected; None where that is doubtful."""
     text = result.expected
     value = literal(text)
+    if result.form != "q" and groups_digits(text):
+        return None
     if result.form == "q" or (value is None and result.form == "o"):
         doubtful = result.form == "o" and _is_code(text, module.text)
         return None if doubtful or not text.strip() or OPEN_ENDED.search(text) else text

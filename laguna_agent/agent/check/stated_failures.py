@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from laguna_agent.agent.check.statement_patterns import is_conditional
 from laguna_agent.tools.stated_output import StatedOutput
 
 _C = r"«c(?P<command>\d+)»"
@@ -56,6 +57,8 @@ _MAY_FAIL = re.compile(
     r"\b(?:errors?|messages?|exit\w*|status\w*|codes? \d|stderr|refus\w+|reject\w*|rais\w+|throw\w*"
     r"|warn\w*|usage|complain\w*|invalid|abort\w*|non-?zero|fail(?:ure|ed|ing)?|gracefully"
     r"|cleanly|handl\w+|catch\w*|missing|unknown|not (?:exist|found|there)|no such"
+    r"|without (?:an?y? )?(?:\w+ )?arg\w*|(?:no|few\w*|many|empty|more) (?:\w+ )?arg\w*"
+    r"|(?:no|nothing|without) (?:\w+ ){0,2}(?:given|passed|supplied|specified)"
     r"|ignore (?:it|that)|never mind|later|known|leave (?:it|that|this)|separate\w*|unrelated"
     r"|anyway)\b",
     re.IGNORECASE,
@@ -78,6 +81,12 @@ _RUNS_ON = re.compile(
     r"|start_server|setInterval|\binput\(|readline\.createInterface"
 )
 """In programs that wait for something, and do not end."""
+_READS_ARGUMENTS = re.compile(
+    r"argv|\bargparse\b|\boptparse\b|\bgetopt|\b(?:click|typer|docopt|fire|yargs|commander)\b"
+    r"|parseArgs|\bARGV\b|os\.Args|(?:Deno|Bun)\.args|commandArgs|\$[@*1-9]|\$\{[@*1-9]|\$argc"
+)
+"""In programs that read the arguments of their command."""
+_IMPORTED = re.compile(r"^\s*(?:from\s+(\.*[\w.]+)|import\s+([\w.]+))", re.MULTILINE)
 _MOST_READ = 100_000
 _NEAR = 80
 """Characters before an ask in which it may be negated."""
@@ -95,6 +104,7 @@ def stated_failures(
         if not _CONDITION.search(sentence)
         for match in _CRASHES.finditer(sentence)
         if not _NEGATED.search(sentence[: match.start()][-_NEAR:])
+        and not is_conditional(sentence[: match.start()], "c")
     ]
     is_asked = any(
         not _NOT.search(sentence[: match.start()][-_NEAR:])
@@ -123,7 +133,37 @@ def _should_end(command: str, start: Path) -> bool:
     files = [start / word for word in words if re.fullmatch(r"[\w./-]+\.[A-Za-z]\w*", word)]
     if not all(file.is_file() for file in files):
         return False
-    return not any(_RUNS_ON.search(_head(file)) for file in files)
+    if any(_RUNS_ON.search(_head(file)) for file in files):
+        return False
+    return not any(_reads_arguments(program, start) for program in _bare_programs(words, start))
+
+
+def _bare_programs(words: Sequence[str], start: Path) -> list[Path]:
+    """The programs of a command that get no arguments."""
+    found = []
+    for place, word in enumerate(words):
+        file = start / word
+        if place and words[place - 1] == "-m":
+            module = start / word.replace(".", "/")
+            file = module / "__main__.py" if module.is_dir() else module.with_suffix(".py")
+        is_last = place + 1 == len(words) or re.match(r"[|&;<>]", words[place + 1])
+        if is_last and file.is_file():
+            found.append(file)
+    return found
+
+
+def _reads_arguments(program: Path, start: Path) -> bool:
+    """Whether a program, or a module beside it that it imports, reads the command's arguments."""
+    text = _head(program)
+    names = {(one or other).lstrip(".") for one, other in _IMPORTED.findall(text)}
+    modules = [
+        (folder / name.replace(".", "/")).with_suffix(".py")
+        for name in names
+        if name
+        for folder in (program.parent, start)
+    ]
+    texts = [text, *(_head(module) for module in modules if module.is_file())]
+    return any(map(_READS_ARGUMENTS.search, texts))
 
 
 def _head(file: Path) -> str:

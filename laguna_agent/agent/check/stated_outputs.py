@@ -16,9 +16,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from laguna_agent.agent.check.detection import tests_are_the_task
-from laguna_agent.agent.check.stated_calls import StatedResult, stated_results
+from laguna_agent.agent.check.stated_calls import StatedResult, of_other_form, stated_results
 from laguna_agent.agent.check.stated_failures import stated_failures
-from laguna_agent.agent.check.statement_patterns import EXITS, OF_CALLS, OF_COMMANDS, SO, Patterns
+from laguna_agent.agent.check.statement_patterns import (
+    EXITS,
+    OF_CALLS,
+    OF_COMMANDS,
+    SO,
+    Patterns,
+    heads_condition,
+    is_conditional,
+)
 from laguna_agent.agent.check.task_marks import OPEN_ENDED, marked, sentences_of
 from laguna_agent.clip import clip_middle
 from laguna_agent.tools.stated_output import StatedOutput, same_text
@@ -38,13 +46,6 @@ _BEFORE = re.compile(
 _WRITES = re.compile(
     r"\W*(?:please )?(?:write|create|add|implement|build|extend|support|develop)\b", re.IGNORECASE
 )
-_CONDITION = re.compile(
-    r"\b(?:if|unless|when|whenever|without|once|before|after|suppose|assum\w+|given|except|until"
-    r"|(?:for|with|on) (?:an?|each|every|any|no))\b"
-    r"(?! (?:(?:it|that|this|you|the|your|all|is|are) )*"
-    r"(?:done|finished|fixed|works?|change|changes|fix|«c))",
-    re.IGNORECASE,
-)
 _OTHER_MATTER = re.compile(
     r"^(?:please )?(?:explain|describe|tell|suppose|assume|imagine|say|show)\b"
     r"|\b(?:says?|saying|said|claims?|document\w*|readme|docs|docstring|comments?|notes?|mention\w*"
@@ -55,6 +56,20 @@ _OTHER_MATTER = re.compile(
 _ABOUT_DOCUMENTS = re.compile(
     r"\b(?:correct|fix|update|rewrite|change|adapt)\b[^.\n]{0,40}"
     r"\b(?:readme|docs?|documentation|docstrings?|comments?)\b",
+    re.IGNORECASE,
+)
+_WRITE = r"write|create|draft|prepare|compose|add|publish|produce|generate"
+_DOCUMENT = r"\w\.(?:md|rst|adoc|tex|docx?|org|markdown)\b"
+_SAME_SENTENCE = r"(?:[^.\n]|\.(?=\w))*"
+_WRITES_DOCUMENT = re.compile(
+    rf"\b(?:{_WRITE}|make|open|file|start)\b[^.\n:]{{0,40}}\b(?:plan|template|issue|ticket|proposal|document|guide|tutorial"
+    r"|article|blog post|e-?mail|letter|spec(?:ification)?|rfc|adr|faq|wiki page|slides?"
+    r"|presentation|commit message|pull request|release notes?|bug report|memo|outline|essay"
+    r"|checklist|roadmap|diagram|todo list)s?"
+    r"(?=[,:;]|\.?\s|\.?$)(?! (?!(?:in|for|with|of|about|on|that|to|which|named|called|as|and|from"
+    r"|describ\w+|explain\w+|list\w+)\b)\w)"
+    rf"|\b(?:{_WRITE}|put|note|record|describe|document|list|save|explain)\b"
+    rf"{_SAME_SENTENCE}{_DOCUMENT}|{_DOCUMENT}{_SAME_SENTENCE}\b(?:{_WRITE})\b",
     re.IGNORECASE,
 )
 _CHANGES_NOTHING = re.compile(
@@ -104,6 +119,8 @@ def stated_outputs(task: str, start: Path) -> list[StatedOutput]:
         return []
     if _ABOUT_DOCUMENTS.search(text) or _CHANGES_NOTHING.search(text):
         return []
+    if _WRITES_DOCUMENT.search(re.sub(r"«o\d+»", lambda mark: literals[mark[0]], text)):
+        return []
     sentences = sentences_of(text)
     if any(s.rstrip(")\"'* ").endswith(("?", "？")) and not _POLITE.match(s) for s in sentences):
         return []
@@ -119,7 +136,7 @@ def stated_outputs(task: str, start: Path) -> list[StatedOutput]:
         for said in _statements(sentences, "c", OF_COMMANDS, examples=examples)
     ]
     found = [item for item in dict.fromkeys(found) if _is_definite(item.output or "")]
-    if tests_are_the_task(task) or _MOVES.search(text):
+    if tests_are_the_task(task) or _MOVES.search(text) or of_other_form(text, literals):
         return _agreeing(found)
     results = [
         StatedResult(
@@ -154,7 +171,13 @@ def _in_sentences(
     sentences: Sequence[str], kind: str, patterns: Patterns, *, examples: bool
 ) -> Iterator[_Statement]:
     last: str | None = None
+    limited = False
     for sentence in sentences:
+        if sentence.endswith(":"):
+            limited = heads_condition(sentence)
+        if limited:
+            last = ""
+            continue
         if _OTHER_MATTER.search(sentence):
             last = _last_subject(sentence, len(sentence), kind) or None
             continue
@@ -163,7 +186,7 @@ def _in_sentences(
             for match in pattern.finditer(sentence):
                 before = sentence[: match.start()]
                 hoped = pattern is patterns.instead and re.search(rf"\b{SO}|\bso\b", sentence)
-                if hoped or _CONDITION.search(before) or _NOT_BEFORE.search(before):
+                if hoped or is_conditional(before, kind) or _NOT_BEFORE.search(before):
                     continue
                 if kind == "f" and _IN_CODE.search(before):
                     continue
@@ -174,13 +197,15 @@ def _in_sentences(
             for match in pattern.finditer(sentence):
                 named = _last_subject(sentence, match.start(), kind)
                 subject = (last if named is None else named) or ""
-                if subject and not _CONDITION.search(sentence[: match.start()]):
+                if subject and not is_conditional(sentence[: match.start()], kind):
                     yield _statement(subject, match, sure=True)
         for match in patterns.plain.finditer(sentence) if examples else ():
             subject = f"«{kind}{match['subject']}»"
-            if subject not in taken and not _CONDITION.search(sentence[: match.start()]):
+            if subject not in taken and not is_conditional(sentence[: match.start()], kind):
                 yield _statement(subject, match, sure=False)
         last = _last_subject(sentence, len(sentence), kind)
+        if last and is_conditional(sentence[: sentence.rindex(last)], kind):
+            last = ""
 
 
 def _statement(subject: str, match: re.Match[str], *, sure: bool) -> _Statement:

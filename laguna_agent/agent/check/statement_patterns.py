@@ -1,5 +1,5 @@
-"""How tasks say what a command prints or a call gives, as patterns for marked sentences (see
-`task_marks`)."""
+"""How tasks say what a command prints or a call gives, and on what condition, as patterns for
+marked sentences (see `task_marks`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,64 @@ EXITS = re.compile(
     re.IGNORECASE,
 )
 """What may follow a statement: the status."""
+
+_IF = re.compile(
+    r"\b(?:if|unless|when|whenever|without|once|before|after|suppose|assum\w+|given|except|until"
+    r"|provided|as (?:long|soon) as|in case|(?:for|with|on) (?:an?|each|every|any|no))\b"
+    r"(?! (?:(?:it|that|this|you|the|your|all|is|are) )*"
+    r"(?:done|finished|fixed|works?|change|changes|fix|«c))",
+    re.IGNORECASE,
+)
+_FILE = r"(?:«o\d+»|[\w./-]*\w\.[A-Za-z]\w*\b)"
+_IN_ALL_CASES = (
+    rf"in (?:the )?(?:(?:file|module|program|script|function) )?{_FILE}"
+    r"|in (?:the )?(?:file|module|program|script|function) \w+"
+    r"|in (?:this|the|my|our) (?:repo\w*|project|code|program|script|module|file|library)\b"
+    r"|in (?:other words|short|particular|addition|fact|all cases|the end)\b"
+    r"|for (?:example|instance)\b|as an example\b|at (?:the moment|present)\b|from now on\b"
+    r"|(?:in|on|for|from|with) «[cfx]\d+»"
+    r"|with (?:this|that|the|your) (?:change|fix|repair|correction)s?\b"
+)
+_UNDER = re.compile(
+    r"(?:^|[,;:(] ?| [–—-] |\b(?:that|so|and|but|because|only|even|also|then|make|let|have|want"
+    rf"|expect) )(?:please |only |even )*(?!{_IN_ALL_CASES})"
+    r"(?:in|on|under|with|from|for|at|during|inside|outside|within|through|via|using|per|upon"
+    r"|where|as an?|(?<!, )while|called|started|invoked|executed|used) ",
+    re.IGNORECASE,
+)
+"""A clause that begins with where, when or for whom it holds: "In debug mode f(1) should ..."."""
+_STATES = (
+    r"(?:modes?|settings?|enabled|disabled|environments?|locales?|platforms?|users?|python ?\d"
+    r"|(?-i:Windows|Linux|[Mm]ac ?OS))"
+)
+_IN_STATE = re.compile(
+    rf"\b(?:in|on|under|with|from|for|at|by) [^,;:.]{{0,40}}\b{_STATES}(?!\.?\w)"
+    r"|\b(?:in|on|under|with|from|for|at|by|during) (?:which|whom)\b|\bwhere «"
+    r"|\b(?:first|second|third|next|later|last|subsequent|repeated) (?:\w+ )?"
+    r"(?:calls?|times?|runs?)\b",
+    re.IGNORECASE,
+)
+_NEW_STATE = re.compile(
+    r"\b(?:add|introduce|implement|support|offer|create|for|with|by|under|in|on) (?:\S+ ){0,3}"
+    r"(?:modes?|flags?|options?|switch|settings?)\b",
+    re.IGNORECASE,
+)
+"""What a call may need besides its arguments. A command has it among them."""
+
+
+def is_conditional(before: str, kind: str) -> bool:
+    """Whether what a sentence says before a subject of this kind, «c» or «f», limits what it says
+    of it."""
+    return any(pattern.search(before) for pattern in (_IF, _UNDER, _IN_STATE)) or (
+        kind == "f" and _NEW_STATE.search(before) is not None
+    )
+
+
+def heads_condition(sentence: str) -> bool:
+    """Whether a line above others limits what they say: "In debug mode:"."""
+    starts = _UNDER.match(sentence) or re.match(r"(?:if|unless|when)\b", sentence, re.IGNORECASE)
+    return sentence.endswith(":") and bool(starts)
+
 
 _EXACTLY = r"(?:(?:exactly|just|only|the (?:text|number|line|value|word|string|result|list)):? )*"
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?![\w%/:-]|[.,]\d)"
