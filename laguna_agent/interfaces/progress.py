@@ -105,7 +105,9 @@ class ProgressPrinter:
             return
         if reply.discarded:
             full = reply.finish_reason in ("length", "context_full")
-            why = "the context was full" if full else "it repeats an earlier one"
+            endless = reply.finish_reason == "repeats"
+            why = "it repeats itself without end" if endless else "it repeats an earlier one"
+            why = "the context was full" if full else why
             self._write_line(f"- reply discarded, since {why}; generating another")
         elif text:
             self._write_line(f"· {text if len(text) <= 200 else text[:199] + '…'}")
