@@ -28,7 +28,7 @@ def after_calls(services: Services, turn: Turn, executor: ToolExecutor) -> Notes
     left = services.limits.steps - turn.steps
     if left == LAST_STEPS and turn.steps > LAST_STEPS:
         notes.append((pack.text("limit.md", steps_left=left), "limit"))
-    reminders = turn.reminders.after_results(turn.steps, executor.results)
+    reminders = turn.reminders.after_results(turn.steps, executor.results, turn.git_left)
     return [*notes, *((text, "reminder") for text in reminders)]
 
 

@@ -14,7 +14,7 @@ from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import text_of
-from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done
+from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done, git_left
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
@@ -44,6 +44,8 @@ from laguna_agent.tools.code.stubs import stubs_in
 
 _RUNS = re.compile(r"\b(?:run|runs|execute|start|install|build|delete|remove)\b", re.IGNORECASE)
 """Words of tasks that need a command too."""
+_GIT_STEPS = 8
+"""Steps in which a model is held to what the task asks of git."""
 _FIRST_STEPS = 4
 """Steps in which a model is held to edit first."""
 
@@ -214,8 +216,18 @@ class Turn:
 
     @property
     def may_end(self) -> bool:
-        """Whether the task can be done: of work on files, something has been changed."""
+        """Whether the task can be done: of work on files, something has been changed, and git did
+        what it was asked to."""
+        if self.git_left and self.steps <= _GIT_STEPS and not self.denied:
+            return False
         return self.kind in ("answer", "git") or bool(self.changed) or self.denied > 0
+
+    @property
+    def git_left(self) -> list[str]:
+        """What the task asks of git and that was not done."""
+        small = self.candidates.services.pack.manifest.check_after_change
+        asks = small and self.kind != "answer" and not self.extended
+        return git_left(self.task, self.commands) if asks else []
 
     def left(self) -> tuple[list[str], list[str]]:
         """Of several files that the task names and asks to change, those that are not there, and

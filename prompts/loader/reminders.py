@@ -40,14 +40,16 @@ class Reminders:
         output: str = "",
         missing: Sequence[str] = (),
         unchanged: Sequence[str] = (),
+        git: Sequence[str] = (),
     ) -> list[tuple[str, str]]:
         """Name and text of each due reminder, in the pack's order. `step` counts from 1, `tests`
         finds the command that runs the repository's tests, when a reminder is due. `output` is what
         a command printed; of the files that the task names, `missing` are not there and `unchanged`
-        are as they were."""
+        are as they were. `git` is what the task asks of git and that was not done."""
         due = []
         values = {**REMINDER, "step": step, "steps_left": steps_left, "tool": tool}
         values |= {"output": output, "missing": missing, "unchanged": unchanged}
+        values |= {"git": git}
         for reminder in self._reminders:
             spec = reminder.spec
             if spec.on != event or (spec.every and (step == 0 or step % spec.every)):

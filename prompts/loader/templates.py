@@ -128,6 +128,7 @@ REMINDER: dict[str, Any] = {
     "output": "",
     "missing": [],
     "unchanged": [],
+    "git": [],
 }
 RESULT: dict[str, Any] = {"output": "", "exit_code": 0, "command": "", "arguments": {}}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done
+from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done, git_left
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
@@ -311,6 +311,43 @@ def test_what_a_task_asks_of_git_is_known_to_be_done(
     task: str, commands: list[str], done: bool
 ) -> None:
     assert git_is_done(task, commands) == done
+
+
+@pytest.mark.parametrize(
+    ("task", "commands", "left"),
+    [
+        ("Correct the typo and commit it.", [], ["commit"]),
+        ("Correct the typo, then commit it with the message `commit`.", ["git add -A"], ["commit"]),
+        ("Correct the typo and commit it.", ["git add -A && git commit -m typo"], []),
+        ("Create a branch `b`, change a.txt, and commit it.", ["git switch -c b"], ["commit"]),
+        ("Commit the file and tag the commit `v1`.", ["git commit -m x"], ["tag"]),
+        ("Fix the parser and commit hooks.", [], []),
+        ("Do not commit anything.", [], []),
+        ("What did the last commit change?", [], []),
+        ("Add a command `commit` to todo.py.", [], []),
+        ("Explain when to commit and tag releases.", [], ["tag"]),
+    ],
+)
+def test_what_git_was_not_asked_to_do_yet_is_known(
+    task: str, commands: list[str], left: list[str]
+) -> None:
+    assert git_left(task, commands) == left
+
+
+async def test_a_task_to_commit_is_not_done_before_the_commit(
+    opened: Opened, workspace: Path
+) -> None:
+    script = [
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("shell", command="git add -A && git commit -qm two"),
+        call("done", summary="2"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Let two() return one more, and commit it.")
+    assert "done" not in (conversation.options[1].allowed or ())
+    assert end_of(events).status == "done"
+    notes = [e.text for e in events if isinstance(e, SystemNote) and e.reason == "reminder"]
+    assert "Now commit it with ### shell git." in notes[0]
 
 
 async def test_a_reply_that_repeats_is_drawn_again_with_another_tool(

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 _ACT = r"(?:^|[.;,:]\s+|\b(?:and|then|please)\s+)"
 _GIT = r"^\s*git\b(?:\s+-\S+|\s+[\w.]+=\S+)*\s+"
+_NO_NOUN = r"(?!\s+(?:hooks?|messages?|history|logs?|ids?|hash(?:es)?|dates?|graph|counts?)\b)"
 _ACTS = {
-    rf"{_ACT}commit\b": rf"{_GIT}commit\b(?!.*--dry-run)",
+    rf"{_ACT}commit\b{_NO_NOUN}": rf"{_GIT}commit\b(?!.*--dry-run)",
     rf"{_ACT}(?:create|make|start|open)\b[^.;,]{{0,40}}\bbranch\b": (
         rf"{_GIT}(?:branch\s+[^-\s]|checkout\s+-[bB]\s+\S|switch\s+(?:-c|-C|--create)\s+\S)"
     ),
@@ -22,6 +23,7 @@ _ACTS = {
     rf"{_ACT}revert\b": rf"{_GIT}revert\b",
 }
 """What a task may ask of git, and the command that does it."""
+_NAMES = dict(zip(_ACTS.values(), ("commit", "branch", "tag", "revert"), strict=True))
 _MORE = re.compile(
     r"(?:[.;:,]\s+|\b(?:and|then)\s+)"
     r"(?!(?:the|it|its|leave|keep|do not|don't|as|no|not|nothing|so|but|with|without)\b|…)\w"
@@ -51,16 +53,30 @@ def git_is_done(task: str, commands: Sequence[str]) -> bool:
     """Whether these commands, which succeeded, did all that a task asks of git, and it asks for
     nothing after that. False where that is not clear."""
     words = _QUOTED.sub("…", task.strip())
-    acts = sorted(
-        (found.end(), command)
-        for asked, command in _ACTS.items()
-        for found in re.finditer(asked, words, re.IGNORECASE)
-    )
+    acts = _acts(words)
     if not acts or _SEVERAL.search(words) or _MORE.search(words, acts[-1][0]):
         return False
     parts = [part for command in commands for part in re.split(r"&&|\|\||[;\n]", command)]
     done = all(any(re.search(act, part) for part in parts) for _, act in acts)
     return done and re.search(acts[-1][1], parts[-1]) is not None
+
+
+def git_left(task: str, commands: Sequence[str]) -> list[str]:
+    """What a task asks of git that none of these commands, which succeeded, did: `commit`,
+    `branch`, `tag` or `revert`, in the order of the task."""
+    parts = [part for command in commands for part in re.split(r"&&|\|\||[;\n]", command)]
+    acts = [act for _, act in _acts(_QUOTED.sub("…", task.strip()))]
+    left = [act for act in acts if not any(re.search(act, part) for part in parts)]
+    return list(dict.fromkeys(_NAMES[act] for act in left))
+
+
+def _acts(words: str) -> list[tuple[int, str]]:
+    """Where a task asks something of git, and the commands that do it."""
+    return sorted(
+        (found.end(), command)
+        for asked, command in _ACTS.items()
+        for found in re.finditer(asked, words, re.IGNORECASE)
+    )
 
 
 def asks_for_edits(task: str) -> bool:

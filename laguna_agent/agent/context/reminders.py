@@ -42,12 +42,15 @@ class TurnReminders:
         due = self._due("before_done", step, "done", missing=missing, unchanged=unchanged)
         return list(dict.fromkeys(due))
 
-    def after_results(self, step: int, results: Sequence[ToolFinished]) -> list[str]:
-        """Reminders that are due after the results of one reply's calls."""
+    def after_results(
+        self, step: int, results: Sequence[ToolFinished], git: Sequence[str] = ()
+    ) -> list[str]:
+        """Reminders that are due after the results of one reply's calls. `git` is what the task
+        asks of git and that was not done."""
         due: list[str] = []
         for result in results:
             if result.files_changed and not (self._check.command and self._check.last):
-                due += self._due("after_edit", step, result.name)
+                due += self._due("after_edit", step, result.name, git=git)
             if result.exit_code and not (result.exit_code == 5 and _NO_TESTS in result.content):
                 due += self._due("after_failed_command", step, result.name, output=result.content)
         due += self._due("every_n_steps", step)
