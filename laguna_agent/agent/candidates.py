@@ -20,6 +20,7 @@ from laguna_agent.agent.check.expected_values import with_given_values
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
 from laguna_agent.agent.context.first_message import ShownFile, text_of
+from laguna_agent.agent.data_task import DataTask, run_of, script
 from laguna_agent.agent.line_repairs import composed, line_repairs
 from laguna_agent.agent.possible_calls import text_as_seen
 from laguna_agent.agent.retries import Retries, same_calls
@@ -304,6 +305,21 @@ class Candidates:
         if small and self._can_draw and self._is_plain:
             files, output = self._retries.free_files(), ran.output if ran is not None else None
             self.stub, self._task = stub_task(task, files, named, output), task
+
+    async def script(
+        self, data: DataTask, task: str, on_event: Callable[[ModelEvent], None]
+    ) -> Reply | None:
+        """The reply that works something out from data files by a script."""
+        conversation = self.services.conversation
+        if not isinstance(conversation, WritesSideBySide) or not self._is_plain:
+            return None
+        asked = script(self.services.pack, data, task)
+        greedy = [self.services.sampling]
+        try:
+            answers = await conversation.complete(asked, greedy, on_event, lambda text: None)
+        except (ContextFullError, ModelError):
+            return None
+        return run_of(answers[0]) if answers else None
 
     async def draw(
         self, options: GenerateOptions, on_event: Callable[[ModelEvent], None]

@@ -50,6 +50,10 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         usage = await turn.candidates.find_repairs(turn.task, _counting(services, turn))
         turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
     written = turn.candidates.next()
+    if turn.data is not None and turn.steps == 1:
+        counting = _counting(services, turn)
+        written = await turn.candidates.script(turn.data, turn.task, counting)
+        turn.unfinished = Usage()
     if written is None and turn.candidates.are_due() and _has_room(services, window, turn):
         written = await _write_side_by_side(services, window, turn)
         if written is None and turn.candidates.are_due():

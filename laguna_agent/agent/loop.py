@@ -274,6 +274,9 @@ class AgentLoop:
         if stub is not None and turn.wrote_stub(executor):
             await self._finish(turn, f"Wrote {stub.name or 'it'} in {stub.path}.")
             return
+        if (data := turn.data) is not None and turn.worked_out(executor):
+            await self._finish(turn, f"Wrote {data.target} with a script.")
+            return
         turn.candidates.stub = None  # the model goes on with its tools
         if failed is not None:
             turn.candidates.for_examples = False

@@ -13,7 +13,7 @@ from laguna_agent.agent.candidates import Candidates, faults
 from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
-from laguna_agent.agent.context.first_message import text_of
+from laguna_agent.agent.context.first_message import ShownFile, text_of
 from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done, git_left
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
@@ -24,6 +24,7 @@ from laguna_agent.agent.context.task_kind import (
     rename_command,
     task_kind,
 )
+from laguna_agent.agent.data_task import DataTask, data_task
 from laguna_agent.agent.loop_detector import LoopDetector
 from laguna_agent.agent.retries import CODE, WRITING, Retries
 from laguna_agent.agent.services import Services, TurnLimits
@@ -86,6 +87,8 @@ class Turn:
     """Whether the turn ends because the model repeats itself."""
     commands: list[str] = field(default_factory=list)
     """Commands that succeeded."""
+    data: DataTask | None = None
+    """What is to be worked out from data files, until it was tried."""
     failed_example: FailedExample | None = None
     """The example that the last tries failed."""
     faulty: str | None = None
@@ -143,8 +146,13 @@ class Turn:
         if self.kind in ("answer", "git"):
             self.first_command = command_to_run(message)
         plans = self.candidates.services.gate.plan
+        shown = self.retries.shown
+        small = self.candidates.services.pack.manifest.check_after_change
+        if small and not plans and self.check.command is None and self.kind in ("write", "answer"):
+            parts = {p.path: p.text for p in shown.parts if p.first == 1}
+            files = [*shown.files, *(ShownFile(path, text) for path, text in parts.items())]
+            self.data = data_task(message, files, shown.named, shown.to_be_made)
         if not plans and self.kind in ("write", "change", "fix"):
-            shown = self.retries.shown
             self.candidates.take_stub(message, [*shown.named, *shown.to_be_made])
         edits = self.kind == "git" and asks_for_edits(message)
         self.edits_first = edits and self.clean and not plans
@@ -166,6 +174,13 @@ class Turn:
         written = [r for r in executor.results if r.files_changed and r.data.get("complete")]
         alone = bool(written and text) and len(self.changed) == 1
         return alone and not stubs_in(stub.path, text) and not faults(stub.path, text)
+
+    def worked_out(self, executor: ToolExecutor) -> bool:
+        """Whether a script wrote what was to be worked out."""
+        data, self.data = self.data, None
+        if data is None or self.steps > 1 or any(not r.ok for r in executor.results):
+            return False
+        return (self.candidates.services.tool_context.start / data.target).is_file()
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""

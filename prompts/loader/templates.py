@@ -93,6 +93,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
     "epoch.md": {**_FIRST, "summary": "", "messages": [], "plan": ""},
     "check_failed.md": {"command": "", "exit_code": 0, "output": "", "tests_changed": []},
     "complete.md": {"task": "Write f.", "code": "```python\ndef f():\n```", "language": "Python"},
+    "script.md": {"task": "Add up a.csv.", "data": "a.csv begins so:"},
     "again.md": {"tries": 1, "wrong_tests": []},
     "example_failed.md": {
         "function": "",

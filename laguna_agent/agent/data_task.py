@@ -1,0 +1,88 @@
+"""Tasks to work something out from a data file, and write it to another one.
+
+A small model adds up in its head, and is wrong. Asked for nothing but a script that does the task,
+it writes one that is mostly right; laguna runs it as any other command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from laguna_agent.agent.context.first_message import DATA, ShownFile, fenced
+from laguna_agent.events import Reply, ToolCall
+from laguna_agent.models.chat.fenced import code_grammar
+from laguna_agent.models.chat.fenced_calls import FENCE
+from laguna_agent.models.chat.parsing import new_call_id
+from laguna_agent.models.conversation import Completed, Completion
+from laguna_agent.prompts.loader.pack import Pack
+
+_COMPUTES = re.compile(
+    r"\b(?:sums?|totals?|averages?|means?|medians?|counts?|number of|how many|most|fewest|least"
+    r"|largest|smallest|highest|lowest|longest|shortest|maximum|minimum|distinct|unique|sorted"
+    r"|group(?:ed)?)\b",
+    re.IGNORECASE,
+)
+_CODE = re.compile(
+    r"\b(?:functions?|class(?:es)?|scripts?|programs?|tests?|code|commands?|options?|flags?)\b",
+    re.IGNORECASE,
+)
+_SUFFIXES = (*DATA, ".json")
+_SHOWN = 1_200
+"""Characters of a data file that the model reads."""
+_LONGEST = 500
+"""Tokens of a script."""
+
+
+class DataTask(NamedTuple):
+    """What is to be worked out."""
+
+    files: list[ShownFile]
+    target: str
+
+
+def data_task(
+    message: str, files: Sequence[ShownFile], named: Sequence[str], to_be_made: Sequence[str]
+) -> DataTask | None:
+    """What a message asks to work out from data files that it names; None in doubt.
+
+    `files` hold what is known of their texts, from the beginning; the file to write is the only one
+    that the message names and that is not there."""
+    known = {file.path: file for file in files}
+    plain = len(to_be_made) == 1 and to_be_made[0].endswith(_SUFFIXES)
+    about = bool(named) and all(p.endswith(_SUFFIXES) and p in known for p in named)
+    if not plain or not about or not _COMPUTES.search(message) or _CODE.search(message):
+        return None
+    return DataTask([known[path] for path in named], to_be_made[0])
+
+
+def script(pack: Pack, task: DataTask, message: str) -> Completion:
+    """What the model is asked to write."""
+    heads = "\n\n".join(f"{f.path} begins so:\n{fenced(_head(f.text), f.path)}" for f in task.files)
+    text = pack.text("script.md", task=message, data=heads)
+    begins = f"{FENCE}python\n"
+    return Completion(text, begins, code_grammar(begins, only_defines=False), _LONGEST)
+
+
+def _head(text: str) -> str:
+    head = text[:_SHOWN]
+    return head if len(head) == len(text) else head.rpartition("\n")[0]
+
+
+def run_of(answer: Completed) -> Reply | None:
+    """The reply that runs the script of an answer; None where it was cut."""
+    code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
+    if not closed or answer.finish_reason != "stop" or "EOF" in code:
+        return None
+    command = f"python3 - <<'EOF'\n{code.strip()}\nEOF"
+    call = ToolCall(
+        id=new_call_id(), name="shell", arguments={"command": command}, raw=f"### shell {command}"
+    )
+    return Reply(
+        tool_calls=[call],
+        finish_reason="tool_calls",
+        composed=True,
+        usage=answer.usage,
+        seed=answer.sampling.seed,
+    )
