@@ -4,7 +4,7 @@ First, where code is to be fixed, repairs of one line (`line_repairs`), which co
 each. Then, when the model's own first try has failed too, several replies at a time: a local engine
 writes four in about the time of two, since it reads the weights once for all of them. All continue
 one prompt; the loop tries one after the other, with the files as they were before each, until one
-passes the check.
+passes the check. They share one queue, so all kinds are here, over 400 lines.
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ class Candidates:
         """The function that is to be written next, if that is the task."""
         self.rounds = 0
         """Times that it was written."""
+        self._body = 0
+        """Tokens of the longest body so far."""
         self._task = ""
         self._longest = 0
         """Tokens of the longest reply so far."""
@@ -354,7 +356,7 @@ class Candidates:
         assert isinstance(conversation, WritesSideBySide)
         while not self._waiting:
             several = self._retries.failures > 0 or bool(discarded)
-            most = int(_MORE * self._longest) + _SPARE if several else _FUNCTION
+            most = int(_MORE * self._body) + _SPARE if self._body else _FUNCTION
             task = completion(self.services.pack, stub, self._task, most)
             if task is None:
                 break
@@ -370,9 +372,8 @@ class Candidates:
             self.rounds += 1
             replies = [written_function(stub, answer, identifier) for answer in answers]
             for reply in replies:
-                reply.side_by_side = several
                 if reply.tool_calls:
-                    self.note(reply)
+                    self._body = max(self._body, reply.usage.completion_tokens)
             discarded += self._discarded(replies)
             self.first = self.first or next(iter(self._waiting), None)
             if several or not answers:
@@ -400,7 +401,7 @@ class Candidates:
         texts = [str(call.arguments.get("content", "")) for call in calls]
         if self.stub is None or self._check.command is not None:
             return False
-        return any(ignores_arguments(text, self.stub.name) for text in texts)
+        return any(ignores_arguments(text, self.stub.stub.name) for text in texts)
 
     def _samplings(self) -> list[Sampling]:
         base = self.services.sampling

@@ -54,7 +54,12 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
         counting = _counting(services, turn)
         written = await turn.candidates.script(turn.data, turn.task, counting)
         turn.unfinished = Usage()
-    if written is None and turn.candidates.are_due() and _has_room(services, window, turn):
+    apart = turn.candidates.stub is not None
+    if (
+        written is None
+        and turn.candidates.are_due()
+        and (apart or _has_room(services, window, turn))
+    ):
         written = await _write_side_by_side(services, window, turn)
         if written is None and turn.candidates.are_due():
             return None

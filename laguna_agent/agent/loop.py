@@ -98,6 +98,8 @@ class AgentLoop:
         try:
             if turn.candidates.repairs and ended in ("interrupted", "error"):
                 await self._start_over(turn)  # nobody asked for a change that is only a guess
+            elif ended in ("interrupted", "limit") and turn.failed_example is not None:
+                await self._take_first(turn)
         finally:
             turn.record(*turn.candidates.drop())
             await turn.files.record_end()
@@ -199,7 +201,10 @@ class AgentLoop:
 
     async def _decide_without_reply(self, turn: Turn) -> None:
         """The model only repeated itself: start over, or end the turn."""
-        if turn.candidates.are_due():  # four warmer ones too
+        if turn.candidates.stub is not None and turn.check.command is not None:
+            turn.candidates.stub = None  # what failed may help
+            await self._start_over(turn)
+        elif turn.candidates.are_due():  # four warmer ones too
             await self._give_up(turn, "its tries no longer differ")
         elif turn.retries.add_unusable_reply():
             await self._start_over(turn)
@@ -257,7 +262,8 @@ class AgentLoop:
         if due and await self._decide_on_check(turn, executor.calls):
             return
         failed = await turn.check.run_examples(executor.results)
-        if turn.candidates.for_examples and changed and failed is None:
+        writes = turn.candidates.for_examples or turn.candidates.stub is not None
+        if writes and changed and failed is None:
             turn.record(*turn.candidates.drop())
             turn.candidates.for_examples = False
         if await self._go_on_with_next(turn, executor):
@@ -272,7 +278,7 @@ class AgentLoop:
             await self._give_up(turn, "several tries failed")
             return
         if stub is not None and turn.wrote_stub(executor):
-            await self._finish(turn, f"Wrote {stub.name or 'it'} in {stub.path}.")
+            await self._finish(turn, f"Wrote {stub.stub.name} in {stub.path}.")
             return
         if (data := turn.data) is not None and turn.worked_out(executor):
             await self._finish(turn, f"Wrote {data.target} with a script.")
@@ -304,6 +310,7 @@ class AgentLoop:
             return False
         repair = bool(candidates.repairs)
         if repair or not executor.denials:
+            turn.retries.add_tried(executor.calls)
             await self._start_over(turn)
         if repair or executor.denials:  # the others would fare no better
             turn.record(*candidates.drop())
@@ -365,14 +372,18 @@ class AgentLoop:
     async def _give_up(self, turn: Turn, why: str) -> None:
         """End a turn in which no try passes the check or the examples. Examples may be wrong, so
         the first try stays there."""
-        failed, first = turn.failed_example, turn.candidates.first
+        failed = turn.failed_example
         if failed is None:
             turn.end("failed", error=f"`{turn.check.command}` still fails: {why}")
             return
-        if first is not None:
+        await self._take_first(turn)
+        turn.end("failed", error=f"{failed.told} ({why}); the code or the example is wrong")
+
+    async def _take_first(self, turn: Turn) -> None:
+        """Go back to the first try to write a function."""
+        if (first := turn.candidates.first) is not None:
             await self._start_over(turn)
             await self._act(turn, first.model_copy(update={"usage": Usage()}))
-        turn.end("failed", error=f"{failed.told} ({why}); the code or the example is wrong")
 
     async def _start_over(self, turn: Turn) -> None:
         position = turn.candidates.position
@@ -393,6 +404,7 @@ class AgentLoop:
         if failed is not None:
             notes.append(example_note(self.services, failed))
         if notes:
+            turn.candidates.stub = None
             turn.loop_detector.expect_changes()
             self._add_notes(notes)
             await self.window.append_pending()
@@ -412,7 +424,7 @@ class AgentLoop:
             )
         self._show(hooked.notices)
         if hooked.continue_with is not None and status == "done":
-            turn.outcome, turn.extended = None, True
+            turn.outcome, turn.extended, turn.candidates.stub = None, True, None
             turn.record(*turn.candidates.drop())
             self._add_notes(hook_notes(self.services, [hooked.continue_with]))
             await self.window.append_pending()

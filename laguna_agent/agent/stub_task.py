@@ -20,18 +20,28 @@ from laguna_agent.models.chat.fenced_calls import FENCE
 from laguna_agent.models.conversation import Completed, Completion
 from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.code.languages import language_of
-from laguna_agent.tools.code.stubs import stubs_in
+from laguna_agent.tools.code.stubs import Stub, stubs_in
 
-_NOT_WRITTEN = re.compile(r"NotImplemented|not implemented|todo!|unimplemented!", re.IGNORECASE)
-_WRITE = r"\b(?:implement|write|complete|finish|fill in)\b"
+_NOT_WRITTEN = re.compile(
+    r"NotImplemented|not (?:yet )?implemented|todo|UnsupportedOperation", re.IGNORECASE
+)
+_WRITE = r"\b(?:implement|write|complete|finish|fill\s+in)"
+_FILLERS = r"(?:(?:the|a|an|only|missing|function|method|stub|body|of|for)\s+)*"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_THE_ONE = re.compile(rf"{_WRITE}.*\b(?:function|method|body|stub|missing|it)\b", re.IGNORECASE)
-_MORE = re.compile(
-    r"\b(?:and|then|also|but|plus|after|before|commit|push|run|tests?|use[ds]?|using|change|rename"
-    r"|remove|add|update|document|explain|replace|call|check)\b",
+_THE_ONE = re.compile(
+    rf"{_WRITE}\s+(?:the|this|its)\s+(?:missing\s+|only\s+)?(?:function|method|body|stub)"
+    r"\s*(?:(?:in|as|so|there|of)\b|[.,;:]|$)",
     re.IGNORECASE,
 )
-"""Words of tasks that may ask for more than a function."""
+_NOT = re.compile(r"\b(?:not|never|leave|without|instead|except)\b|n['’]t\b", re.IGNORECASE)
+_OWNER = re.compile(r"\b(?:of|in|to)\s+(?:the\s+)?(?:class\s+)?[`'\"]?([A-Z]\w*)\b(?!\.\w)")
+_HARMLESS = re.compile(
+    r"please|write|implement|complete|finish|fill|in|the|this|its?|missing|only|function|method|stub"
+    r"|body|of|class|as|documentation|doc(?:s|string)?|comments?|above|sa(?:ys?|id)|describe[sd]"
+    r"|specified|there|file|module|according|to|an?",
+    re.IGNORECASE,
+)
+"""Words of tasks that ask for nothing but a function."""
 
 
 class StubTask(NamedTuple):
@@ -39,12 +49,7 @@ class StubTask(NamedTuple):
 
     path: str
     """Its file, as in the first message."""
-    name: str
-    """Empty where the language is not parsed for it."""
-    text: str
-    """The file up to its body."""
-    only_defines: bool
-    """Whether the file is a Python module that only defines things."""
+    stub: Stub
     is_all: bool
     """Whether the task asks for nothing else."""
 
@@ -52,8 +57,8 @@ class StubTask(NamedTuple):
 def stub_task(
     message: str, files: Sequence[ShownFile], named: Sequence[str], output: str | None = None
 ) -> StubTask | None:
-    """The function that a message asks to write: the first that it names behind a word of writing,
-    or the only one that is to be written in a file that it names. None in doubt.
+    """The function that a message asks to write: that it names right behind a word of writing, or
+    the only one that is to be written in a file that it names. None in doubt.
 
     `files` were shown whole; `named` are the paths that the message names, and `output` is that of
     its check, which must fail since the function is not written."""
@@ -62,37 +67,43 @@ def stub_task(
     named = [path for path in named if not is_test_file(path)]
     sentences = [part for part in _SENTENCE.split(message) if part.strip()]
     for file in files:
-        if named and file.path not in named:
+        if (named and file.path not in named) or is_test_file(file.path):
             continue
         text = file.text.removeprefix("\ufeff").replace("\r\n", "\n")
         stubs = stubs_in(file.path, text)
-        asked = [s for s in stubs if s.name and any(_asks_for(part, s.name) for part in sentences)]
-        if not asked and len(stubs) == 1 and named and _THE_ONE.search(message):
+        asked = [stub for stub in stubs if any(_asks_for(part, stub) for part in sentences)]
+        one = len(stubs) == 1 and named and _THE_ONE.search(message) and not _NOT.search(message)
+        if not asked and one:
             asked = stubs
-        if not asked or len({stub.name for stub in stubs}) < len(stubs):
+        if len(asked) != 1:
             continue
-        first = asked[0]
-        all_asked = len(asked) == len(stubs) and len(sentences) == 1
-        rest = re.sub(r"`[^`\n]*`", "", message)
-        is_all = all_asked and _MORE.search(rest.replace(first.name, "")) is None
-        return StubTask(file.path, first.name, first.head, first.only_defines, is_all)
+        stub = asked[0]
+        known = {stub.name, stub.owner, *re.findall(r"\w+", file.path)}
+        rest = set(re.findall(r"[\w'’]+", message)) - known
+        is_all = len(stubs) == 1 and all(map(_HARMLESS.fullmatch, rest))
+        return StubTask(file.path, stub, is_all)
     return None
 
 
-def _asks_for(sentence: str, name: str) -> bool:
-    pattern = rf"{_WRITE}.*?(?<![\w/-]){re.escape(name)}(?![\w/-]|\.\w)"
-    return re.search(pattern, sentence, re.IGNORECASE) is not None
+def _asks_for(sentence: str, stub: Stub) -> bool:
+    """Whether a sentence asks to write a stub, by its name."""
+    name = rf"[`'\"]?(?:(\w+)\.)?{re.escape(stub.name)}(?![\w/-]|\.\w)"
+    found = re.search(rf"{_WRITE}\s+{_FILLERS}{name}", sentence, re.IGNORECASE)
+    if found is None or _NOT.search(sentence):
+        return False
+    owners = {found[1], *_OWNER.findall(sentence[found.end() :])} - {None}
+    return not owners or stub.owner in owners
 
 
 def completion(pack: Pack, task: StubTask, message: str, max_tokens: int) -> Completion | None:
     """What the model is asked to go on from. None where a fence cannot hold it."""
-    code = fenced(task.text, task.path)
+    code = fenced(task.stub.head, task.path)
     fence, _, end = code.rpartition("\n")
     if end != FENCE:
         return None
     language = language_of(task.path) or ""
     text = pack.text("complete.md", task=message, code=code, language=language.capitalize())
-    grammar = code_grammar(f"{fence}\n", only_defines=task.only_defines)
+    grammar = code_grammar(f"{fence}\n", only_defines=task.stub.only_defines)
     return Completion(text, f"{fence}\n", grammar, max_tokens)
 
 
@@ -100,9 +111,11 @@ def written_function(task: StubTask, answer: Completed, identifier: str) -> Repl
     """The reply that writes the code of an answer; without a call where that was cut."""
     reply = Reply(finish_reason=answer.finish_reason, composed=True)
     code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
-    if closed and answer.finish_reason == "stop":
-        reply = composed("write", task.path, f"{code}\n", "")
+    text = task.stub.with_body(task.path, f"{code}\n") if closed else None
+    if text is not None and answer.finish_reason == "stop":
+        reply = composed("write", task.path, text, "")
         reply.tool_calls[0].id = identifier
+    reply.side_by_side = True
     reply.usage, reply.seed = answer.usage, answer.sampling.seed
     reply.temperature = answer.sampling.temperature
     return reply

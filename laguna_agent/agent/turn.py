@@ -168,7 +168,8 @@ class Turn:
         """Whether calls wrote the function that is all that a task asks for, with nothing wrong in
         its file."""
         stub = self.candidates.stub
-        if stub is None or not stub.is_all or not self.ends_with_writing or executor.hook_texts:
+        alone = stub is not None and stub.is_all and self.check.command is None
+        if stub is None or not alone or not self.ends_with_writing or executor.hook_texts:
             return False
         text = text_of(self.candidates.services.tool_context.start / stub.path) or ""
         written = [r for r in executor.results if r.files_changed and r.data.get("complete")]

@@ -249,6 +249,8 @@ async def test_a_check_decides_about_a_function_too_and_then_the_model_reads_wha
         "Implement double in solution.py and add tests for it.",
         "Write the function double in solution.py. Commit it.",
         "Implement double in solution.py, then let main use it.",
+        "Implement double in solution.py with a --double option",
+        "Implement double in solution.py like triple in other.py",
     ],
 )
 async def test_the_turn_goes_on_when_more_is_asked(
@@ -274,6 +276,15 @@ OTHER = "\n\ndef triple(x):\n    raise NotImplementedError\n"
         "Fix solution.py.",
         "Write a README.md for solution.py",
         "Add a function half to solution.py.",
+        "Write a function title_case in solution.py",
+        "Implement decode, not double, in solution.py",
+        "Implement Other.double in solution.py",
+        "Write a docstring with two examples for double",
+        "Complete the type hints of double",
+        "Write tests for double in test_solution.py",
+        "Refactor solution.py. Do not implement double yet.",
+        "Complete solution.py: it should also handle quotes",
+        "Implement double of Shape in solution.py",
     ],
 )
 async def test_a_stub_that_is_not_the_task_is_left_alone(
@@ -291,3 +302,19 @@ async def test_the_named_one_of_several_is_written(opened: Opened, stub: Path) -
     await take(session, "Implement triple in solution.py")
     assert conversation.completed[0].begins.endswith("def triple(x):\n")
     assert conversation.played >= 1, "another one is not written yet"
+
+
+async def test_code_behind_the_function_stays(opened: Opened, stub: Path) -> None:
+    behind = "\n\ndef main():\n    print(double(1))\n\n\nmain()\n"
+    stub.write_text(f"import sys\n\n\n{STUB}{behind}")
+    session, conversation = await open_writer(opened, bodies("x * 2"))
+    await take(session, TASK)
+    assert len(conversation.completed) == 1
+    assert stub.read_text() == f"import sys\n\n\n{solution('x * 2')}{behind}"
+
+
+async def test_the_first_try_stays_when_a_limit_ends_the_turn(opened: Opened, stub: Path) -> None:
+    rounds = bodies("x + 3"), bodies(*(f"x + {n}" for n in range(4, 8)))
+    session, _ = await open_writer(opened, *rounds, flags={"limits": {"steps": 2}})
+    assert end_of(await take(session, TASK)).status == "limit"
+    assert stub.read_text() == solution("x + 3")

@@ -133,7 +133,8 @@ def _grammars(trajectory: Trajectory) -> Iterator[tuple[str, Grammar]]:
 
 
 def _greedy(reply: Reply) -> bool:
-    return reply.temperature == 0 and bool(reply.token_ids) and reply.prompt_token_ids is not None
+    sampled = reply.temperature == 0 and not reply.composed
+    return sampled and bool(reply.token_ids) and reply.prompt_token_ids is not None
 
 
 async def _verify_reply(
