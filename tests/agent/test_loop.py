@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.agent import retries
 from laguna_agent.events import (
     CheckRan,
     Event,
@@ -161,7 +162,11 @@ async def test_a_small_model_starts_over_after_a_failed_check(
 
 
 @pytest.mark.slow
-async def test_a_check_that_never_passes_ends_as_failed(opened: Opened) -> None:
+async def test_a_check_that_never_passes_ends_as_failed(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_LEAST_S", 0.5)
+    monkeypatch.setattr(retries, "_MOST_S", 0.5)
     numbers = iter(range(2, 100))
 
     def wrong() -> Reply:
