@@ -347,7 +347,7 @@ async def test_a_task_to_commit_is_not_done_before_the_commit(
     assert "done" not in (conversation.options[1].allowed or ())
     assert end_of(events).status == "done"
     notes = [e.text for e in events if isinstance(e, SystemNote) and e.reason == "reminder"]
-    assert "Now commit it with ### shell git." in notes[0]
+    assert "commit it with ### shell git." in notes[0]
 
 
 async def test_a_reply_that_repeats_is_drawn_again_with_another_tool(
