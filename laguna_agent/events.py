@@ -380,8 +380,8 @@ class Reply(_Event):
     """Whether it is one of several replies to a prompt, of which the first that passes the check is
     kept."""
     composed: bool = False
-    """Whether laguna made it of what the model wrote apart from the conversation, or found likely in
-    a text."""
+    """Whether laguna made it of what the model wrote apart from the conversation, or found likely
+    in a text."""
     prompt_token_ids: list[int] | None = None
     """Ids that were appended after the previous reply in the prompt (for the first reply, after the
     static prefix). Those of all replies, with their `token_ids`, make up the prompt."""

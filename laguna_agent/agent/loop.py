@@ -142,7 +142,7 @@ class AgentLoop:
         if not turn.candidates.repairs:  # all of them are tried in one step
             turn.steps += 1
             self.emit(StepStarted(step=turn.steps))
-        reply = await generate(self.services, self.window, turn)
+        reply = turn.reply = await generate(self.services, self.window, turn)
         if reply is None:
             await self._decide_without_reply(turn)
         elif not reply.tool_calls:
@@ -363,6 +363,7 @@ class AgentLoop:
         if not once or len(turn.changed) > 1:
             return False
         turn.retries.add_failure(executor.calls)
+        turn.candidates.first = turn.candidates.first or turn.reply
         turn.candidates.for_examples, turn.failed_example = True, failed
         await self._start_over(turn)
         if turn.candidates.stub is None:

@@ -89,6 +89,8 @@ class Turn:
     """Commands that succeeded."""
     data: DataTask | None = None
     """What is to be worked out from data files, until it was tried."""
+    reply: Reply | None = None
+    """The last reply."""
     failed_example: FailedExample | None = None
     """The example that the last tries failed."""
     faulty: str | None = None

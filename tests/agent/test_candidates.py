@@ -299,6 +299,21 @@ async def test_examples_in_documentation_decide_between_replies_where_there_is_n
     assert [reply.discarded for reply in written_replies] == [False] * 4 + [True]
 
 
+async def test_the_first_try_stays_when_those_for_examples_no_longer_differ(
+    opened: Opened, workspace: Path
+) -> None:
+    def documented(expression: str) -> Reply:
+        content = DOCUMENTED.replace("EXPRESSION", expression)
+        return call("write", path="calc.py", content=content)
+
+    (workspace / "calc.py").write_text(DOCUMENTED.replace("EXPRESSION", "None"))
+    session, _ = await opened_writer(opened, [documented("a")], (), [documented("a")] * 4)
+    events = await take(session, "Write the function add in calc.py as its documentation says.")
+    assert end_of(events).status == "failed"
+    assert "`add(2, 2)` should give 4 but gives 2" in (end_of(events).error or "")
+    assert "return a\n" in (workspace / "calc.py").read_text()
+
+
 async def test_a_conversation_goes_on_after_several_tries(opened: Opened, workspace: Path) -> None:
     four = [written("a"), written("a + b")]
     script = [written("b"), call("done", summary="I added.")]
