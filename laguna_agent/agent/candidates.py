@@ -391,16 +391,20 @@ class Candidates:
             usable = bool(calls) and not reply.error and not cut
             known = known or unchanged_file(self.services, reply) is not None
             known = known or self._retries.is_repeat(calls)
-            reply.discarded = not usable or known or self._is_made_up(calls)
+            reply.discarded = not usable or known or self._is_bad(calls)
             if not reply.discarded:
                 self._waiting.append(reply)
         return [reply for reply in replies if reply.discarded]
 
-    def _is_made_up(self, calls: Sequence[ToolCall]) -> bool:
-        texts = [str(call.arguments.get("content", "")) for call in calls]
-        if self.stub is None or self._check.command is not None:
+    def _is_bad(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether calls write a function that cannot be right: made up after an example, or with
+        names that are not defined."""
+        if self.stub is None:
             return False
-        return any(ignores_arguments(text, self.stub.stub.name) for text in texts)
+        path, (name, *_) = self.stub.path, self.stub.stub
+        texts = [str(call.arguments.get("content", "")) for call in calls]
+        free = self._check.command is None
+        return any(faults(path, t) or (free and ignores_arguments(t, name)) for t in texts)
 
     def _samplings(self) -> list[Sampling]:
         base = self.services.sampling

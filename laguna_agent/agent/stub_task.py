@@ -20,6 +20,7 @@ from laguna_agent.models.chat.fenced_calls import FENCE
 from laguna_agent.models.conversation import Completed, Completion
 from laguna_agent.prompts.loader.pack import Pack
 from laguna_agent.tools.code.languages import language_of
+from laguna_agent.tools.code.names import with_imports
 from laguna_agent.tools.code.stubs import Stub, stubs_in
 
 _NOT_WRITTEN = re.compile(
@@ -113,7 +114,7 @@ def written_function(task: StubTask, answer: Completed, identifier: str) -> Repl
     code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
     text = task.stub.with_body(task.path, f"{code}\n") if closed else None
     if text is not None and answer.finish_reason == "stop":
-        reply = composed("write", task.path, text, "")
+        reply = composed("write", task.path, with_imports(task.path, text), "")
         reply.tool_calls[0].id = identifier
     reply.side_by_side = True
     reply.usage, reply.seed = answer.usage, answer.sampling.seed

@@ -9,6 +9,7 @@ import unicodedata
 import pytest
 
 from laguna_agent.actions import ReadPath, WritePath
+from laguna_agent.tools.code.names import with_imports
 from support.toolbox import Toolbox
 
 NFC, NFD = (unicodedata.normalize(form, "résumé é한글.txt") for form in ("NFC", "NFD"))
@@ -128,3 +129,32 @@ async def test_a_link_of_another_spelling_does_not_lead_out(box: Toolbox) -> Non
         assert not result.ok
         assert "outside the workspace" in result.content
     assert (outside / "secret.txt").read_text() == "secret\n"
+
+
+DOCUMENTED = '"""Doc."""\nfrom __future__ import annotations\n\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        (
+            "def f(x):\n    return math.pi * x\n",
+            "import math\n\n\ndef f(x):\n    return math.pi * x\n",
+        ),
+        (
+            f"{DOCUMENTED}import os\n\nx = os.sep, re.M\n",
+            f"{DOCUMENTED}import re\nimport os\n\nx = os.sep, re.M\n",
+        ),
+        (
+            "@cache.it\ndef f():\n    return re.M\n",
+            "import re\n\n\n@cache.it\ndef f():\n    return re.M\n",
+        ),
+        ("def f():\n    return string\n", None),
+        ("def f():\n    return numpy.pi\n", None),
+        ("def f(re):\n    return re.M\n", None),
+        ("def f(:\n    return re.M\n", None),
+    ],
+)
+def test_modules_that_are_used_are_imported(text: str, made: str | None) -> None:
+    assert with_imports("a.py", text) == (text if made is None else made)
+    assert with_imports("a.js", text) == text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 import warnings
 from collections import Counter
 
 from laguna_agent.tools.code.languages import PARSE_LIMIT, language_of
 
+_DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 MOST = 5
 """Problems that are told of one change."""
 _TOLD = ("UndefinedName", "UndefinedLocal", "UndefinedExport", "UnusedImport", "UnusedVariable")
@@ -30,6 +33,32 @@ def new_problems(path: str, before: str, after: str) -> list[str]:
         else:
             found.append(f"line {line}: {text}")
     return found[:MOST]
+
+
+def with_imports(path: str, text: str) -> str:
+    """The text of a Python module with imports of the modules of the standard library that it uses
+    as `math.pi` and does not import."""
+    problems = _problems(path, text) if language_of(path) == "python" else None
+    undefined = re.findall(r"undefined name '(\w+)'", "\n".join(what for _, what in problems or ()))
+    wanted = sorted(
+        name
+        for name in set(undefined)
+        if name in sys.stdlib_module_names and re.search(rf"(?<![\w.]){name}\.\w", text)
+    )
+    if not wanted:
+        return text
+    first = 1
+    for node in ast.parse(text).body:
+        documents = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        decorators = node.decorator_list if isinstance(node, _DECORATED) else []
+        first = min([node.lineno, *(d.lineno for d in decorators)])
+        if not documents and not future:
+            break
+    lines = text.splitlines(keepends=True)
+    follows = lines[first - 1].startswith(("import ", "from "))
+    added = "".join(f"import {name}\n" for name in wanted) + ("" if follows else "\n\n")
+    return "".join([*lines[: first - 1], added, *lines[first - 1 :]])
 
 
 def _problems(path: str, text: str) -> list[tuple[int, str]] | None:
