@@ -28,6 +28,8 @@ _CODE = re.compile(
     r"\b(?:functions?|class(?:es)?|scripts?|programs?|tests?|code|commands?|options?|flags?)\b",
     re.IGNORECASE,
 )
+_NAME = re.compile(r"\s*\"?[^\W\d][\w .-]*\"?\s*")
+"""A name of a column."""
 _SUFFIXES = (*DATA, ".json")
 _SHOWN = 1_200
 """Characters of a data file that the model reads."""
@@ -61,8 +63,35 @@ def script(pack: Pack, task: DataTask, message: str) -> Completion:
     """What the model is asked to write."""
     heads = "\n\n".join(f"{f.path} begins so:\n{fenced(_head(f.text), f.path)}" for f in task.files)
     text = pack.text("script.md", task=message, data=heads)
-    begins = f"{FENCE}python\n"
+    begins = (
+        f"{FENCE}python\n{_reading(task.files[0])}" if len(task.files) == 1 else f"{FENCE}python\n"
+    )
     return Completion(text, begins, code_grammar(begins, only_defines=False), _LONGEST)
+
+
+def _reading(file: ShownFile) -> str:
+    """How a script begins that reads a file: a small model splits lines at commas."""
+    path = repr(file.path)
+    match file.path.rpartition(".")[2]:
+        case "csv" | "tsv" as kind:
+            tabs = ', delimiter="\\t"' if kind == "tsv" else ""
+            names = file.text.partition("\n")[0].replace("\t", ",").split(",")
+            reader = "DictReader" if all(map(_NAME.fullmatch, names)) else "reader"
+            return (
+                f"import csv\nimport json\n\nwith open({path}, newline='') as file:\n"
+                f"    rows = list(csv.{reader}(file{tabs}))\n"
+            )
+        case "json":
+            return f"import json\n\nwith open({path}) as file:\n    data = json.load(file)\n"
+        case "jsonl" | "ndjson":
+            return (
+                f"import json\n\nwith open({path}) as file:\n"
+                "    rows = [json.loads(line) for line in file if line.strip()]\n"
+            )
+    return (
+        f"import json\nimport re\n\nwith open({path}) as file:\n"
+        "    lines = file.read().splitlines()\n"
+    )
 
 
 def _head(text: str) -> str:

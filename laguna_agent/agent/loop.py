@@ -280,9 +280,14 @@ class AgentLoop:
         if stub is not None and turn.wrote_stub(executor):
             await self._finish(turn, f"Wrote {stub.stub.name} in {stub.path}.")
             return
-        if (data := turn.data) is not None and turn.worked_out(executor):
-            await self._finish(turn, f"Wrote {data.target} with a script.")
-            return
+        if (data := turn.data) is not None and turn.reply is not None and turn.reply.composed:
+            if turn.worked_out(executor):
+                await self._finish(turn, f"Wrote {data.target} with a script.")
+                return
+            if not executor.denials:  # nothing of it stays in the prompt
+                await turn.retries.start_over(hint=False)
+                turn.loop_detector = LoopDetector()
+                return
         turn.candidates.stub = None  # the model goes on with its tools
         if failed is not None:
             turn.candidates.for_examples = False

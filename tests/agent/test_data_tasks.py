@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from laguna_agent.agent.context.first_message import ShownFile
-from laguna_agent.agent.data_task import data_task
+from laguna_agent.agent.data_task import data_task, script
 from laguna_agent.events import Reply, ToolFinished
+from laguna_agent.prompts.loader.pack import load_pack
 from support.candidates import Writer
 from support.packs import write_files
 from support.scripted import call, end_of, take
@@ -20,9 +22,8 @@ Opened = Callable[..., Any]
 TASK = "Write the sum of the amounts of each customer in orders.csv to totals.json."
 DONE = call("done", summary="Done.")
 ADDS = """\
-import csv, json
 totals = {}
-for row in csv.DictReader(open('orders.csv')):
+for row in rows:
     totals[row['customer']] = totals.get(row['customer'], 0) + int(row['amount'])
 json.dump(totals, open('totals.json', 'w'))
 ```"""
@@ -52,6 +53,7 @@ async def test_a_script_works_it_out_and_the_turn_ends(opened: Opened, workspace
     totals = json.loads((workspace / "totals.json").read_text())
     assert totals == {"a": sum(range(0, 400, 2)), "b": sum(range(1, 400, 2))}
     [completion] = conversation.completed
+    assert completion.begins.endswith("    rows = list(csv.DictReader(file))\n")
     assert "orders.csv begins so:\n```\ncustomer,amount\na,0\nb,1\n" in completion.message
     assert "399" not in completion.message
     assert conversation.played == 0
@@ -65,6 +67,8 @@ async def test_the_model_goes_on_where_the_script_fails(opened: Opened, workspac
     assert conversation.played >= 2
     [shell] = [e for e in events if isinstance(e, ToolFinished) and e.name == "shell"]
     assert shell.exit_code == 1
+    entries = [getattr(entry, "content", "") for entry in conversation.entries]
+    assert not any("no" in entry.split() for entry in entries), "nothing of it is in the prompt"
 
 
 async def test_the_model_goes_on_where_no_script_comes(opened: Opened, workspace: Path) -> None:
@@ -106,3 +110,22 @@ def test_what_is_to_be_worked_out_is_known(message: str, named: list[str], made:
 )
 def test_other_tasks_are_left_alone(message: str, named: list[str], made: list[str]) -> None:
     assert data_task(message, FILES, named, made) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "line"),
+    [
+        ("a.csv", "name,amount\n", "    rows = list(csv.DictReader(file))"),
+        ("a.csv", "1,2\n", "    rows = list(csv.reader(file))"),
+        ("a.tsv", "name\tamount\n", '    rows = list(csv.DictReader(file, delimiter="\\t"))'),
+        ("a.json", "{}", "    data = json.load(file)"),
+        ("a.jsonl", "{}", "    rows = [json.loads(line) for line in file if line.strip()]"),
+        ("it's.log", "x", """with open("it's.log") as file:"""),
+    ],
+)
+def test_a_script_begins_by_reading_the_file(path: str, text: str, line: str) -> None:
+    task = data_task("Count it", [ShownFile(path, text)], [path], ["n.txt"])
+    assert task is not None
+    completion = script(load_pack("small", model_name="starter"), task, "Count it")
+    assert line in completion.begins.split("\n")
+    ast.parse(completion.begins.partition("\n")[2])
