@@ -48,7 +48,9 @@ async def test_descriptors_and_processes_do_not_pile_up(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd")), children()
     for number in range(2):
         await once(tmp_path / str(number))
-    assert (len(os.listdir("/proc/self/fd")), children()) == before
+    # Not more: what an earlier test of this process left may end meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before[0]
+    assert children() <= before[1]
     assert not list((tmp_path / "0" / "state" / "shell").iterdir())
 
 
