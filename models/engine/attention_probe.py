@@ -58,6 +58,7 @@ def flash_gain(
     if depth < min(_LEAST, deep):
         return 0.0
     step = min(options.micro_batch, max(_STEP, depth // _BATCHES // _STEP * _STEP))
+    depth = max(1, depth // step) * step  # or the last batch would end behind it
     small = replace(options, context=depth + step, batch=step, micro_batch=step)
     both = [Context(model, replace(small, flash_attention=on)) for on in (True, False)]
     hold(both)

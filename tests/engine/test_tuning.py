@@ -195,6 +195,18 @@ def test_flash_attention_is_chosen_by_where_each_way_loses_most(
     assert attention_probe.flash_gain(model, options, 100.0, 7.0) == 0, "no time"
 
 
+@pytest.mark.parametrize("budget", [49.0, 21.0])
+def test_attention_is_measured_to_any_depth_that_there_is_time_for(budget: float) -> None:
+    model = Model(tiny_laguna(), LoadOptions())
+    try:  # 2,432 tokens by 256, 1,024 by 128
+        assert (
+            attention_probe.flash_gain(model, ContextOptions(8192, 512, 512, 2, 2), 100.0, budget)
+            > 0
+        )
+    finally:
+        model.close()
+
+
 def test_measuring_attention_stops_for_a_request() -> None:
     model = Model(tiny_laguna(), LoadOptions(repack=False))
     options = ContextOptions(2048, 128, 128, 1, 1)
