@@ -311,19 +311,19 @@ class LocalConversation:
             resume=len(begun),
             others=others,
         )
-        text, finished = completion.begins, None
-        async with aclosing(self._engine.generate(request)) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    finished = event
-                elif isinstance(event, Tokens):
-                    text += event.text
-                    on_text(event.text)
-                else:
-                    if isinstance(event, EngineRestarted) and others:
-                        text = completion.begins  # all begin again
-                    on_event(event)
-        assert finished is not None
+        texts: list[str] = []
+
+        def show(text: str) -> None:
+            texts.append(text)
+            on_text(text)
+
+        def pass_on(event: ModelEvent) -> None:
+            if isinstance(event, EngineRestarted) and others:
+                texts.clear()  # all begin again
+            on_event(event)
+
+        finished = await self._finished(request, pass_on, show)
+        text = completion.begins + "".join(texts)
         written = len(finished.ids) - len(begun)
         usage = finished.usage.model_copy(update={"completion_tokens": written})
         found = [Completed(text, finished.reason, first, usage)]
@@ -344,15 +344,27 @@ class LocalConversation:
         vary = Vary(tokens, variation.first, variation.count, variation.lines, variation.skip)
         greedy = Sampling(temperature=0)
         request = EngineRequest(prompt, greedy, 0, vary=vary, session=self._session)
-        found: list[str] = []
-        usage = Usage()
+        finished = await self._finished(request, on_event, lambda text: None)
+        return [written.text for written in finished.others], finished.usage
+
+    async def _finished(
+        self,
+        request: EngineRequest,
+        on_event: Callable[[ModelEvent], None],
+        on_text: Callable[[str], None],
+    ) -> Finished:
+        """Generate what does not become part of the prompt, to its end."""
+        finished: Finished | None = None
         async with aclosing(self._engine.generate(request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
-                    found, usage = [written.text for written in event.others], event.usage
-                elif not isinstance(event, Tokens):
+                    finished = event
+                elif isinstance(event, Tokens):
+                    on_text(event.text)
+                else:
                     on_event(event)
-        return found, usage
+        assert finished is not None
+        return finished
 
     async def _prompt(self, options: GenerateOptions) -> list[int]:
         """The tokens with the opening of a reply. Raises ContextFullError."""

@@ -310,18 +310,20 @@ class Candidates:
 
     async def script(
         self, data: DataTask, task: str, on_event: Callable[[ModelEvent], None]
-    ) -> Reply | None:
-        """The reply that works something out from data files by a script."""
+    ) -> tuple[Reply | None, Usage]:
+        """The reply that works something out from data files by a script. And what it took where
+        there is none."""
         conversation = self.services.conversation
         if not isinstance(conversation, WritesSideBySide) or not self._is_plain:
-            return None
+            return None, Usage()
         asked = script(self.services.pack, data, task)
         greedy = [self.services.sampling]
         try:
             answers = await conversation.complete(asked, greedy, on_event, lambda text: None)
         except (ContextFullError, ModelError):
-            return None
-        return run_of(answers[0]) if answers else None
+            return None, Usage()
+        reply = run_of(answers[0]) if answers else None
+        return reply, Usage() if reply is not None or not answers else answers[0].usage
 
     async def draw(
         self, options: GenerateOptions, on_event: Callable[[ModelEvent], None]
@@ -335,8 +337,6 @@ class Candidates:
         self._position = self._window.position()
         replies: list[Reply] = []
         try:
-            if self.stub is not None:
-                return await self._complete(self.stub, on_event)
             async with aclosing(conversation.candidates(options, self._samplings())) as events:
                 async for event in events:
                     if isinstance(event, Reply):
@@ -344,17 +344,17 @@ class Candidates:
                     else:
                         on_event(event)
         except (ContextFullError, ModelError):
-            self._can_draw, self.stub = False, None
+            self._can_draw = False
         return self._discarded(replies)
 
-    async def _complete(
-        self, stub: StubTask, on_event: Callable[[ModelEvent], None]
-    ) -> list[Reply]:
-        """Write a function: the likeliest first, and when it failed or cannot be tried, several.
-        Where none of these can be tried, the model goes on with its tools."""
+    async def complete(self, on_event: Callable[[ModelEvent], None]) -> list[Reply]:
+        """Write the function that is to be written: the likeliest first, and when it failed or
+        cannot be tried, several; returns those that cannot, discarded. Where none can, the model
+        goes on with its tools."""
         conversation, discarded = self.services.conversation, list[Reply]()
         assert isinstance(conversation, WritesSideBySide)
-        while not self._waiting:
+        self._position = self._window.position()
+        while (stub := self.stub) is not None and not self._waiting:
             several = self._retries.failures > 0 or bool(discarded)
             most = int(_MORE * self._body) + _SPARE if self._body else _FUNCTION
             task = completion(self.services.pack, stub, self._task, most)
@@ -368,7 +368,11 @@ class Candidates:
 
             beginning = f"### write {stub.path}\n{task.begins}"
             self.services.emit(ToolCallDelta(id=identifier, name="write", text=beginning))
-            answers = await conversation.complete(task, samplings, on_event, show)
+            try:
+                answers = await conversation.complete(task, samplings, on_event, show)
+            except (ContextFullError, ModelError):
+                self._can_draw, self.stub = False, None
+                break
             self.rounds += 1
             replies = [written_function(stub, answer, identifier) for answer in answers]
             for reply in replies:
@@ -384,7 +388,7 @@ class Candidates:
     def _discarded(self, replies: Sequence[Reply]) -> list[Reply]:
         """Let the replies that can be tried wait; returns the others, discarded."""
         for reply in replies:
-            reply.side_by_side |= self.stub is None
+            reply.side_by_side = True
             calls = reply.tool_calls
             known = any(same_calls(calls, other.tool_calls) for other in self._waiting)
             cut = reply.finish_reason in ("length", "repeats")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from laguna_agent.agent.context.first_message import DATA, ShownFile, fenced
 from laguna_agent.events import Reply, ToolCall
-from laguna_agent.models.chat.fenced import code_grammar
+from laguna_agent.models.chat.fenced import code_grammar, code_in
 from laguna_agent.models.chat.fenced_calls import FENCE
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import Completed, Completion
@@ -63,9 +63,8 @@ def script(pack: Pack, task: DataTask, message: str) -> Completion:
     """What the model is asked to write."""
     heads = "\n\n".join(f"{f.path} begins so:\n{fenced(_head(f.text), f.path)}" for f in task.files)
     text = pack.text("script.md", task=message, data=heads)
-    begins = (
-        f"{FENCE}python\n{_reading(task.files[0])}" if len(task.files) == 1 else f"{FENCE}python\n"
-    )
+    reading = _reading(task.files[0]) if len(task.files) == 1 else ""
+    begins = f"{FENCE}python\n{reading}"
     return Completion(text, begins, code_grammar(begins, only_defines=False), _LONGEST)
 
 
@@ -101,8 +100,8 @@ def _head(text: str) -> str:
 
 def run_of(answer: Completed) -> Reply | None:
     """The reply that runs the script of an answer; None where it was cut."""
-    code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
-    if not closed or answer.finish_reason != "stop" or "EOF" in code:
+    code = code_in(answer)
+    if code is None or "EOF" in code:
         return None
     command = f"python3 - <<'EOF'\n{code.strip()}\nEOF"
     call = ToolCall(

@@ -49,17 +49,17 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
     if turn.kind == "fix":
         usage = await turn.candidates.find_repairs(turn.task, _counting(services, turn))
         turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
-    written = turn.candidates.next()
-    if turn.data is not None and turn.steps == 1:
+    data, turn.data = turn.data, None
+    if data is not None:
         counting = _counting(services, turn)
-        written = await turn.candidates.script(turn.data, turn.task, counting)
-        turn.unfinished = Usage()
-    apart = turn.candidates.stub is not None
-    if (
-        written is None
-        and turn.candidates.are_due()
-        and (apart or _has_room(services, window, turn))
-    ):
+        written, usage = await turn.candidates.script(data, turn.task, counting)
+        turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)
+        if written is not None:
+            turn.target = data.target
+            return await _adopt(services, turn, written)
+    written = turn.candidates.next()
+    due = written is None and turn.candidates.are_due()
+    if due and (turn.candidates.stub is not None or _has_room(services, window, turn)):
         written = await _write_side_by_side(services, window, turn)
         if written is None and turn.candidates.are_due():
             return None
@@ -109,9 +109,12 @@ async def _write_side_by_side(
     services: Services, window: ContextWindow, turn: Turn
 ) -> Reply | None:
     """Write several replies; returns the first one to try, or None when all only repeat."""
-
-    options = make_options(services, window, turn)
-    discarded = await turn.candidates.draw(options, _counting(services, turn))
+    counting = _counting(services, turn)
+    if turn.candidates.stub is not None:
+        discarded = await turn.candidates.complete(counting)
+    else:
+        options = make_options(services, window, turn)
+        discarded = await turn.candidates.draw(options, counting)
     turn.unfinished = Usage()
     turn.record(*discarded)
     return turn.candidates.next()

@@ -38,7 +38,11 @@ async def line_repairs(
     """Replies that change one line of one of these files through `tool`, the likeliest first, and
     what it took to find them. `wanted` is how many likelier ones of each file were tried, and how
     many more to find."""
-    code = [_plain(file) for file in files if file.path.endswith(CODE) and file.text.strip()]
+    code = [
+        ShownFile(file.path, file.plain)
+        for file in files
+        if file.path.endswith(CODE) and file.text.strip()
+    ]
     if not code or sum(len(file.text) for file in code) > _LARGEST:
         return [], Usage()
     total = Usage()
@@ -60,11 +64,6 @@ async def line_repairs(
         )
     longest = max(map(len, found))
     return [some[n] for n in range(longest) for some in found if n < len(some)], total
-
-
-def _plain(file: ShownFile) -> ShownFile:
-    """A file as tools compare it: without a byte order mark and with plain line ends."""
-    return ShownFile(file.path, file.text.removeprefix("\ufeff").replace("\r\n", "\n"))
 
 
 def _lines(text: str) -> list[str]:

@@ -142,6 +142,7 @@ class AgentLoop:
         if not turn.candidates.repairs:  # all of them are tried in one step
             turn.steps += 1
             self.emit(StepStarted(step=turn.steps))
+        turn.target = ""
         reply = turn.reply = await generate(self.services, self.window, turn)
         if reply is None:
             await self._decide_without_reply(turn)
@@ -280,14 +281,12 @@ class AgentLoop:
         if stub is not None and turn.wrote_stub(executor):
             await self._finish(turn, f"Wrote {stub.stub.name} in {stub.path}.")
             return
-        if (data := turn.data) is not None and turn.reply is not None and turn.reply.composed:
-            if turn.worked_out(executor):
-                await self._finish(turn, f"Wrote {data.target} with a script.")
-                return
-            if not executor.denials:  # nothing of it stays in the prompt
-                await turn.retries.start_over(hint=False)
-                turn.loop_detector = LoopDetector()
-                return
+        if turn.target and turn.worked_out(executor):
+            await self._finish(turn, f"Wrote {turn.target} with a script.")
+            return
+        if turn.target and not executor.denials:  # nothing of it stays in the prompt
+            await self._start_over(turn, hint=False)
+            return
         turn.candidates.stub = None  # the model goes on with its tools
         if failed is not None:
             turn.candidates.for_examples = False
@@ -388,14 +387,14 @@ class AgentLoop:
     async def _take_first(self, turn: Turn) -> None:
         """Go back to the first try to write a function."""
         if (first := turn.candidates.first) is not None:
-            await self._start_over(turn)
+            await self._start_over(turn, hint=False)
             await self._act(turn, first.model_copy(update={"usage": Usage()}))
 
-    async def _start_over(self, turn: Turn) -> None:
+    async def _start_over(self, turn: Turn, *, hint: bool = True) -> None:
         position = turn.candidates.position
         if turn.check.command is not None and turn.candidates.rounds >= _STUB_ROUNDS:
             turn.candidates.stub = None  # what failed may help
-        await turn.retries.start_over(position, hint=turn.candidates.stub is None)
+        await turn.retries.start_over(position, hint=hint and turn.candidates.stub is None)
         for event in turn.said if position is None else ():
             self.window.add(event)
         turn.check.failed_example = turn.faulty = None

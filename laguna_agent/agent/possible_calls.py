@@ -45,8 +45,7 @@ def possible_calls(
     if allowed is not None and retries.tests_file is not None:
         return ["write"], {"write": {retries.tests_file: ""}}
     if allowed is not None:
-        files_shown = retries.shown.files
-        texts = {f.path: f.text.removeprefix("\ufeff").replace("\r\n", "\n") for f in files_shown}
+        texts = {file.path: file.plain for file in retries.shown.files}
         return allowed, dict.fromkeys(allowed, _free(texts, retries))
     context = services.tool_context
     below = context.start.relative_to(context.workspace).as_posix()

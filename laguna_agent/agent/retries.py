@@ -147,13 +147,13 @@ class Retries:
         self._begin()
         self.failures += 1
 
-    def add_unusable_reply(self, replies: int = 1) -> bool:
-        """Count replies of repetitions only, or that are cut or malformed, as failures; False where
+    def add_unusable_reply(self) -> bool:
+        """Count a reply of repetitions only, or that is cut or malformed, as a failure; False where
         starting over would not help."""
         if not self.writes_only or self.exhausted:
             return False
         self._begin()
-        self.failures += replies
+        self.failures += 1
         return True
 
     def _begin(self) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from laguna_agent.agent.check.detection import is_test_file
+from laguna_agent.agent.check.task_marks import sentences_of
 from laguna_agent.agent.context.first_message import ShownFile, fenced
 from laguna_agent.agent.line_repairs import composed
 from laguna_agent.events import Reply
-from laguna_agent.models.chat.fenced import code_grammar
+from laguna_agent.models.chat.fenced import code_grammar, code_in
 from laguna_agent.models.chat.fenced_calls import FENCE
 from laguna_agent.models.conversation import Completed, Completion
 from laguna_agent.prompts.loader.pack import Pack
@@ -28,7 +29,6 @@ _NOT_WRITTEN = re.compile(
 )
 _WRITE = r"\b(?:implement|write|complete|finish|fill\s+in)"
 _FILLERS = r"(?:(?:the|a|an|only|missing|function|method|stub|body|of|for)\s+)*"
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _THE_ONE = re.compile(
     rf"{_WRITE}\s+(?:the|this|its)\s+(?:missing\s+|only\s+)?(?:function|method|body|stub)"
     r"\s*(?:(?:in|as|so|there|of)\b|[.,;:]|$)",
@@ -66,12 +66,11 @@ def stub_task(
     if output is not None and not _NOT_WRITTEN.search(output):
         return None
     named = [path for path in named if not is_test_file(path)]
-    sentences = [part for part in _SENTENCE.split(message) if part.strip()]
+    sentences = sentences_of(message)
     for file in files:
         if (named and file.path not in named) or is_test_file(file.path):
             continue
-        text = file.text.removeprefix("\ufeff").replace("\r\n", "\n")
-        stubs = stubs_in(file.path, text)
+        stubs = stubs_in(file.path, file.plain)
         asked = [stub for stub in stubs if any(_asks_for(part, stub) for part in sentences)]
         one = len(stubs) == 1 and named and _THE_ONE.search(message) and not _NOT.search(message)
         if not asked and one:
@@ -111,12 +110,11 @@ def completion(pack: Pack, task: StubTask, message: str, max_tokens: int) -> Com
 def written_function(task: StubTask, answer: Completed, identifier: str) -> Reply:
     """The reply that writes the code of an answer; without a call where that was cut."""
     reply = Reply(finish_reason=answer.finish_reason, composed=True)
-    code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
-    text = task.stub.with_body(task.path, f"{code}\n") if closed else None
-    if text is not None and answer.finish_reason == "stop":
+    code = code_in(answer)
+    text = task.stub.with_body(task.path, code) if code is not None else None
+    if text is not None:
         reply = composed("write", task.path, with_imports(task.path, text), "")
         reply.tool_calls[0].id = identifier
-    reply.side_by_side = True
     reply.usage, reply.seed = answer.usage, answer.sampling.seed
     reply.temperature = answer.sampling.temperature
     return reply

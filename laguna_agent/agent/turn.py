@@ -89,6 +89,8 @@ class Turn:
     """Commands that succeeded."""
     data: DataTask | None = None
     """What is to be worked out from data files, until it was tried."""
+    target: str = ""
+    """The file that the script of the last reply is to write."""
     reply: Reply | None = None
     """The last reply."""
     failed_example: FailedExample | None = None
@@ -170,8 +172,9 @@ class Turn:
         """Whether calls wrote the function that is all that a task asks for, with nothing wrong in
         its file."""
         stub = self.candidates.stub
-        alone = stub is not None and stub.is_all and self.check.command is None
-        if stub is None or not alone or not self.ends_with_writing or executor.hook_texts:
+        if stub is None or not stub.is_all or self.check.command is not None:
+            return False
+        if not self.ends_with_writing or executor.hook_texts:
             return False
         text = text_of(self.candidates.services.tool_context.start / stub.path) or ""
         written = [r for r in executor.results if r.files_changed and r.data.get("complete")]
@@ -180,10 +183,8 @@ class Turn:
 
     def worked_out(self, executor: ToolExecutor) -> bool:
         """Whether a script wrote what was to be worked out."""
-        data, self.data = self.data, None
-        if data is None or self.steps > 1 or any(not r.ok for r in executor.results):
-            return False
-        return (self.candidates.services.tool_context.start / data.target).is_file()
+        start = self.candidates.services.tool_context.start
+        return all(r.ok for r in executor.results) and (start / self.target).is_file()
 
     def end(self, status: Status, summary: str = "", error: str | None = None) -> None:
         """Decide the outcome; the first decision stays."""

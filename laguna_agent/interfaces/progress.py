@@ -27,6 +27,12 @@ from laguna_agent.events import (
 from laguna_agent.interfaces.phrases import short_summary
 from laguna_agent.policy.sanitize import visible
 
+_DISCARDED = {
+    "length": "the context was full",
+    "context_full": "the context was full",
+    "repeats": "it repeats itself without end",
+}
+"""Why a reply was discarded, by how it ended."""
 _REDRAW_S = 0.1
 _PLAIN_S = 10.0
 
@@ -104,10 +110,7 @@ class ProgressPrinter:
         if reply.discarded and reply.side_by_side:
             return
         if reply.discarded:
-            full = reply.finish_reason in ("length", "context_full")
-            endless = reply.finish_reason == "repeats"
-            why = "it repeats itself without end" if endless else "it repeats an earlier one"
-            why = "the context was full" if full else why
+            why = _DISCARDED.get(reply.finish_reason, "it repeats an earlier one")
             self._write_line(f"- reply discarded, since {why}; generating another")
         elif text:
             self._write_line(f"· {text if len(text) <= 200 else text[:199] + '…'}")

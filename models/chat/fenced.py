@@ -24,7 +24,7 @@ from laguna_agent.models.chat.fenced_calls import FENCE, MARK, Form
 from laguna_agent.models.chat.gbnf import Gbnf, choice, literal
 from laguna_agent.models.chat.grammar import offered
 from laguna_agent.models.chat.parsing import new_call_id
-from laguna_agent.models.conversation import GenerateOptions, Message, ToolSpec
+from laguna_agent.models.conversation import Completed, GenerateOptions, Message, ToolSpec
 
 THOUGHT_LINES = 6
 """Lines of prose before a call."""
@@ -152,6 +152,12 @@ def code_grammar(begins: str, *, only_defines: bool) -> str:
     _fence(grammar, "", only_defines=only_defines)
     # Where no line break may follow, a small model does not close the fence.
     return grammar.source(f'{literal(begins)} code {literal(FENCE)} "\\n"?')
+
+
+def code_in(answer: Completed) -> str | None:
+    """The code in the fence that is all of an answer; None where it was cut."""
+    code, closed, _ = answer.text.partition("\n")[2].rpartition(f"\n{FENCE}")
+    return f"{code}\n" if closed and answer.finish_reason == "stop" else None
 
 
 class FencedParser:

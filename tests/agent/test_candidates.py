@@ -280,13 +280,14 @@ DOCUMENTED = '''def add(a, b):
 '''
 
 
+def documented(expression: str) -> Reply:
+    content = DOCUMENTED.replace("EXPRESSION", expression)
+    return call("write", path="calc.py", content=content)
+
+
 async def test_examples_in_documentation_decide_between_replies_where_there_is_no_check(
     opened: Opened, workspace: Path
 ) -> None:
-    def documented(expression: str) -> Reply:
-        content = DOCUMENTED.replace("EXPRESSION", expression)
-        return call("write", path="calc.py", content=content)
-
     (workspace / "calc.py").write_text(DOCUMENTED.replace("EXPRESSION", "None"))
     four = [documented("a"), documented("a - b"), documented("a + b"), documented("b")]
     script = [documented("a * b + 1"), call("done", summary="It adds.")]
@@ -302,10 +303,6 @@ async def test_examples_in_documentation_decide_between_replies_where_there_is_n
 async def test_the_first_try_stays_when_those_for_examples_no_longer_differ(
     opened: Opened, workspace: Path
 ) -> None:
-    def documented(expression: str) -> Reply:
-        content = DOCUMENTED.replace("EXPRESSION", expression)
-        return call("write", path="calc.py", content=content)
-
     (workspace / "calc.py").write_text(DOCUMENTED.replace("EXPRESSION", "None"))
     session, _ = await opened_writer(opened, [documented("a")], (), [documented("a")] * 4)
     events = await take(session, "Write the function add in calc.py as its documentation says.")

@@ -76,6 +76,9 @@ async def test_the_model_goes_on_where_no_script_comes(opened: Opened, workspace
     events, _ = await done(opened, "import csv", write)
     assert (workspace / "totals.json").read_text() == "{}\n"
     assert end_of(events).status == "done"
+    replies = [event for event in events if isinstance(event, Reply)]
+    written = sum(reply.usage.completion_tokens for reply in replies)
+    assert end_of(events).usage.completion_tokens == written + 20, "what was cut is counted too"
 
 
 FILES = [ShownFile("orders.csv", "a,1\n"), ShownFile("b.json", "{}"), ShownFile("tool.py", "")]

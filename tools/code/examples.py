@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from laguna_agent.tools.code.python_syntax import Function, first_line, module_of, parameters
 from laguna_agent.tools.literals import groups_digits, without_quoted
 
 _LONGEST = 4_000
@@ -46,7 +47,6 @@ _LIMITED = re.compile(
     re.IGNORECASE,
 )
 """Before a call that does not always give a value."""
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Examples(NamedTuple):
@@ -66,16 +66,13 @@ def changed_examples(source: str, diff: str) -> list[Examples]:
     None for source that does not parse, and for a module that does more than define when it is
     imported.
     """
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    if not only_defines(tree.body):
+    tree = module_of(source)
+    if tree is None or not only_defines(tree.body):
         return []
     lines = _changed_lines(diff)
     found = []
     for name, function in _functions(tree.body):
-        first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+        first = first_line(function)
         if lines.isdisjoint(range(first, (function.end_lineno or first) + 1)):
             continue
         documentation = ast.get_docstring(function) or ""
@@ -114,11 +111,10 @@ def stated_values(name: str, documentation: str) -> list[tuple[str, str]]:
     return found[:_MOST_VALUES] if fit else []
 
 
-def described_values(function: _Function, documentation: str) -> list[tuple[str, str]]:
+def described_values(function: Function, documentation: str) -> list[tuple[str, str]]:
     """Calls and literals as `stated_values`, where what is given is described: `For n = 3 the
     output should be 4`, or a line `Input: 3` and a line `Output: 4`."""
-    arguments = function.args
-    names = {a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    names = parameters(function)
     found = []
     for match in _DESCRIBED.finditer(documentation):
         call = f"{function.name}({(match['given'] or match['input']).strip().rstrip(',')})"
@@ -186,9 +182,9 @@ def _literal(text: str) -> str | None:
     return None
 
 
-def _functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, _Function]]:
+def _functions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Function]]:
     for node in body:
-        if isinstance(node, _Function):
+        if isinstance(node, Function):
             yield prefix + node.name, node
         elif isinstance(node, ast.ClassDef):
             yield from _functions(node.body, f"{prefix}{node.name}.")
@@ -210,7 +206,7 @@ def only_defines(body: list[ast.stmt]) -> bool:
                 return False
         elif not isinstance(
             node,
-            ast.Import | ast.ImportFrom | ast.ClassDef | _Function | ast.Assign | ast.AnnAssign
+            ast.Import | ast.ImportFrom | ast.ClassDef | Function | ast.Assign | ast.AnnAssign
             | ast.Pass,
         ):  # fmt: skip
             return False

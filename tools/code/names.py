@@ -9,8 +9,8 @@ import warnings
 from collections import Counter
 
 from laguna_agent.tools.code.languages import PARSE_LIMIT, language_of
+from laguna_agent.tools.code.python_syntax import first_line
 
-_DECORATED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 MOST = 5
 """Problems that are told of one change."""
 _TOLD = ("UndefinedName", "UndefinedLocal", "UndefinedExport", "UnusedImport", "UnusedVariable")
@@ -51,8 +51,7 @@ def with_imports(path: str, text: str) -> str:
     for node in ast.parse(text).body:
         documents = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        decorators = node.decorator_list if isinstance(node, _DECORATED) else []
-        first = min([node.lineno, *(d.lineno for d in decorators)])
+        first = first_line(node)
         if not documents and not future:
             break
     lines = text.splitlines(keepends=True)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from laguna_agent.tools.code.examples import only_defines
 from laguna_agent.tools.code.languages import language_of
+from laguna_agent.tools.code.python_syntax import Function, module_of, parameters
 
 _SAYS_SO = {
     "javascript": r"throw new Error\(.*(?:implement|todo).*\)",
@@ -18,11 +19,10 @@ _SAYS_SO = {
     "java": r"throw new UnsupportedOperationException\(.*(?:implement|todo).*\)",
 }
 """Statements that stand for a body, by language."""
-_HEAD = re.compile(r"^([ \t]*)(?!.*=>)[^\n]*?(\w+)\s*(?:<[^>\n]*>)?\([^\n]*\{\s*$")
-"""The last line of the head of a function in these languages."""
+_HEAD = re.compile(r"^[ \t]*(?!.*=>)[^\n]*?(\w+)\s*(?:<[^>\n]*>)?\([^\n]*\{\s*$")
+"""The last line of the head of a function in these languages, and its name."""
 _CONTROL = {"if", "for", "while", "switch", "match", "catch", "select", "loop", "else"}
 _ABSTRACT = re.compile(r"\b(?:abc|ABCMeta|abstractmethod|Protocol|ABC|overload)\b")
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Stub(NamedTuple):
@@ -50,17 +50,14 @@ class Stub(NamedTuple):
         return self.head + body + self.tail if body.strip() else None
 
     def _with_python(self, answer: str, lines: list[str], first: int) -> str | None:
-        try:
-            tree = ast.parse(answer)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+        tree = module_of(answer)
         found = [
             node
-            for node in ast.walk(tree)
-            if isinstance(node, _Function) and node.name == self.name and node.lineno <= first
+            for node in (ast.walk(tree) if tree is not None else ())
+            if isinstance(node, Function) and node.name == self.name and node.lineno <= first
         ]
         function = max(found, key=lambda node: node.lineno, default=None)
-        if function is None or (function.end_lineno or 0) <= first:
+        if tree is None or function is None or (function.end_lineno or 0) <= first:
             return None
         text = self.head + "".join(lines[first : function.end_lineno])
         text = text if text.endswith("\n") else f"{text}\n"
@@ -98,9 +95,8 @@ def stubs_in(path: str, text: str) -> list[Stub]:
     language = language_of(path) or ""
     lines = text.splitlines(keepends=True)
     if language == "python":
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = module_of(text)
+        if tree is None:
             return []
         plain = only_defines(tree.body)
         return [
@@ -114,24 +110,19 @@ def stubs_in(path: str, text: str) -> list[Stub]:
     for number, line in enumerate(lines):
         head = _HEAD.match(lines[number - 1]) if number and pattern.fullmatch(line) else None
         closes = number + 1 < len(lines) and lines[number + 1].strip().startswith("}")
-        if head and closes and head[2] not in _CONTROL:
+        if head and closes and head[1] not in _CONTROL:
             before, after = "".join(lines[:number]), "".join(lines[number + 1 :])
-            found.append(Stub(head[2], "", before, after))
+            found.append(Stub(head[1], "", before, after))
     return found
 
 
 def ignores_arguments(text: str, name: str) -> bool:
     """Whether a Python function with arguments uses none of them: what it gives is then made up
     after an example."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        if isinstance(node, _Function) and node.name == name:
-            arguments = node.args
-            all_of = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-            names = {argument.arg for argument in all_of}
+    tree = module_of(text)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, Function) and node.name == name:
+            names = parameters(node)
             used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
             return bool(names) and not names & used
     return False
@@ -150,7 +141,7 @@ def _python(tree: ast.AST, bases: set[str], owner: str = "") -> Iterator[tuple[s
             parents = [*node.bases, *(keyword.value for keyword in node.keywords)]
             if node.name not in bases and not any(map(_is_abstract, parents)):
                 yield from _python(node, bases, node.name)
-        elif isinstance(node, _Function):
+        elif isinstance(node, Function):
             if any(map(_is_abstract, node.decorator_list)):
                 continue
             documented = ast.get_docstring(node) is not None

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from laguna_agent.tools.code.python_syntax import module_of
 from laguna_agent.tools.literals import literal
 
 _FRAME = re.compile(r"\s*File \"(?:[^\"]*/)?([^/\"]+)\", line (\d+)")
@@ -36,9 +37,8 @@ def with_given_values(text: str, name: str, output: str) -> tuple[str, list[int]
     """The text of the Python test file `name` with the values that the code gives, and the lines
     that were changed; None where the output has no failed comparison with a literal. Understands
     what unittest and pytest print."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = module_of(text)
+    if tree is None:
         return None
     compared = [found for node in ast.walk(tree) if (found := _comparison(node)) is not None]
     lines = text.encode().split(b"\n")

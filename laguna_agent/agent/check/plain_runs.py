@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from laguna_agent.policy.command_analysis import analyse
 from laguna_agent.programs import find_program
+from laguna_agent.tools.code.python_syntax import module_of
 
 _INTERPRETERS = re.compile(
     r"python(?:3(?:\.\d+)?)?|node|bun|deno|ruby|perl|php|lua|bash|sh|zsh|Rscript|julia|go"
@@ -98,9 +99,8 @@ def _is_module(name: str, start: Path) -> bool:
 
 def _is_plain_code(code: str, start: Path) -> bool:
     """Whether Python code only imports modules of the workspace, calls them and prints."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = module_of(code)
+    if tree is None:
         return False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -20,6 +20,7 @@ from laguna_agent.agent.check.examples import importable
 from laguna_agent.agent.check.plain_runs import is_plain_run
 from laguna_agent.agent.check.task_marks import OPEN_ENDED
 from laguna_agent.tools.code.examples import only_defines
+from laguna_agent.tools.code.python_syntax import module_of
 from laguna_agent.tools.files.encoding import decode
 from laguna_agent.tools.files.walk import walk
 from laguna_agent.tools.files.workspace import PathError, WorkspacePath, read_bytes
@@ -172,10 +173,8 @@ def _is_code(text: str, module: str) -> bool:
 def _command(call: str, name: str, module: _Module, start: Path) -> str | None:
     """The command that prints what a call gives; None where the function may not be made for
     that."""
-    try:
-        body = ast.parse(module.text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    tree = module_of(module.text)
+    body = tree.body if tree is not None else []
     functions = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
     if len(functions) != 1 or not only_defines(body) or not _gives_value(functions[0]):
         return None

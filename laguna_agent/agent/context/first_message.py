@@ -69,6 +69,11 @@ class ShownFile:
     path: str
     text: str
 
+    @property
+    def plain(self) -> str:
+        """The text as tools compare it: without a byte order mark and with plain line ends."""
+        return self.text.removeprefix("\ufeff").replace("\r\n", "\n")
+
 
 @dataclass
 class ShownContext:

@@ -56,18 +56,22 @@ def git_is_done(task: str, commands: Sequence[str]) -> bool:
     acts = _acts(words)
     if not acts or _SEVERAL.search(words) or _MORE.search(words, acts[-1][0]):
         return False
-    parts = [part for command in commands for part in re.split(r"&&|\|\||[;\n]", command)]
-    done = all(any(re.search(act, part) for part in parts) for _, act in acts)
-    return done and re.search(acts[-1][1], parts[-1]) is not None
+    done = not git_left(task, commands)
+    return done and re.search(acts[-1][1], _parts(commands)[-1]) is not None
 
 
 def git_left(task: str, commands: Sequence[str]) -> list[str]:
     """What a task asks of git that none of these commands, which succeeded, did: `commit`,
     `branch`, `tag` or `revert`, in the order of the task."""
-    parts = [part for command in commands for part in re.split(r"&&|\|\||[;\n]", command)]
+    parts = _parts(commands)
     acts = [act for _, act in _acts(_QUOTED.sub("…", task.strip()))]
     left = [act for act in acts if not any(re.search(act, part) for part in parts)]
     return list(dict.fromkeys(_NAMES[act] for act in left))
+
+
+def _parts(commands: Sequence[str]) -> list[str]:
+    """The single commands of command lines."""
+    return [part for command in commands for part in re.split(r"&&|\|\||[;\n]", command)]
 
 
 def _acts(words: str) -> list[tuple[int, str]]:
