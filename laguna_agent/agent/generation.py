@@ -35,6 +35,9 @@ from laguna_agent.models.conversation import GenerateOptions, Sampling
 
 RESAMPLES = 3
 _WARMER = 0.35
+_DRAWS = 2
+"""Times that replies are written side by side before they count as no longer different: of four
+replies, four copies of the mistake are no rarity."""
 
 
 async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
@@ -108,16 +111,22 @@ async def _adopt(services: Services, turn: Turn, reply: Reply) -> Reply:
 async def _write_side_by_side(
     services: Services, window: ContextWindow, turn: Turn
 ) -> Reply | None:
-    """Write several replies; returns the first one to try, or None when all only repeat."""
-    counting = _counting(services, turn)
-    if turn.candidates.stub is not None:
-        discarded = await turn.candidates.complete(counting)
-    else:
-        options = make_options(services, window, turn)
-        discarded = await turn.candidates.draw(options, counting)
-    turn.unfinished = Usage()
-    turn.record(*discarded)
-    return turn.candidates.next()
+    """Write several replies; returns the first one to try, or None when all only repeat, twice."""
+    candidates, counting = turn.candidates, _counting(services, turn)
+    for _ in range(_DRAWS):
+        stub = candidates.stub
+        if stub is not None:
+            discarded = await candidates.complete(counting)
+        else:
+            discarded = await candidates.draw(make_options(services, window, turn), counting)
+        turn.unfinished = Usage()
+        turn.record(*discarded)
+        written = candidates.next()
+        if written is not None or stub is not None:
+            return written
+        if turn.retries.exhausted or not candidates.are_due():
+            break
+    return None
 
 
 def _counting(services: Services, turn: Turn) -> Callable[[ModelEvent], None]:

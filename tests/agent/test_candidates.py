@@ -256,8 +256,19 @@ async def test_replies_that_bring_nothing_new_end_the_turn(opened: Opened, works
     end = end_of(events)
     assert end.status == "failed"
     assert end.error == f"`{CHECK}` still fails: its tries no longer differ"
-    assert len(conversation.samplings) == 1
+    assert len(conversation.samplings) == 2
+    seeds = {sampling.seed for some in conversation.samplings for sampling in some}
+    assert len(seeds) == 8
     assert (workspace / "calc.py").read_text() != RIGHT
+
+
+async def test_after_four_copies_of_the_mistake_four_more_are_written(
+    opened: Opened, workspace: Path
+) -> None:
+    first = written("a * b - 1")
+    session, _ = await opened_writer(opened, [first], (), [first] * 4, [first, written("a + b")])
+    assert end_of(await take(session, TASK)).status == "done"
+    assert (workspace / "calc.py").read_text() == RIGHT
 
 
 async def test_a_reply_that_changes_nothing_gives_way_to_the_next(
