@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -298,8 +298,9 @@ def _stream_window(target: WorkspacePath, line: int, column: int, room: int) -> 
         return stream.read(room).partition(b"\n")[0].decode("utf-8", "replace")
 
 
-def mark_read(context: ToolContext, path: str) -> None:
-    """Record that the whole file was shown to the model elsewhere, such as in the first message.
+def mark_read(context: ToolContext, path: str, lines: Collection[int] | None = None) -> None:
+    """Record that the whole file, or `lines` of it, counted from 1, was shown to the model
+    elsewhere, such as in the first message.
 
     Ignores a path that cannot be read.
     """
@@ -310,4 +311,4 @@ def mark_read(context: ToolContext, path: str) -> None:
     except (PathError, OSError):
         return
     if len(data) <= _STREAMED_FROM:
-        read_state.record_shown(context, target, data)
+        read_state.record_shown(context, target, data, lines=lines)

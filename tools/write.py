@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
-from typing import Any, ClassVar
+from difflib import SequenceMatcher
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple
 
 from laguna_agent.actions import Action
 from laguna_agent.tools import file_change
+from laguna_agent.tools.code.python_syntax import defines
 from laguna_agent.tools.code.redefinition import RedefinitionError, redefined
 from laguna_agent.tools.file_change import ChangeRefusedError, FileChange
 from laguna_agent.tools.files import read_state, storage
-from laguna_agent.tools.files.encoding import Document, Splice, printable_name
+from laguna_agent.tools.files.encoding import Document, Splice, decode, printable_name
 from laguna_agent.tools.files.merging import Lines
-from laguna_agent.tools.files.workspace import PathError, WorkspacePath, resolve_path
+from laguna_agent.tools.files.workspace import (
+    PathError,
+    WorkspacePath,
+    read_bytes,
+    resolve_path,
+)
 from laguna_agent.tools.tool import ToolArguments, ToolContext, ToolKind, ToolResult
 
 _FENCE = re.compile(r"\A\s*```[\w+.-]*[ \t]*\n(.*?\n?)```\s*\Z", re.DOTALL)
@@ -29,6 +37,13 @@ _OMISSION = re.compile(
     r"|(?:unchanged|omitted(?: for brevity)?|(?:same )?as (?:before|above)|snip)",
     re.IGNORECASE,
 )
+_BESIDE = re.compile(r"[\W_]*|\W*lines \d+\D{1,4}\d+\W*")
+"""At the ends of such lines: brackets, and what a result shows in the place of more lines."""
+_ALIKE, _KEPT, _MOST_PLACES = 0.5, 0.7, 200
+"""Likeness of lines that are written again with a change, how many of them there must be, and
+places that are compared."""
+_LEFT_OUT = re.compile(r"\s*(?:\.{3,}|…)\s*")
+_LARGEST = 1 << 20
 
 
 class WriteArguments(ToolArguments):
@@ -76,7 +91,9 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
     file_change.check_unchanged(context, target, document, data)
     content = content.replace("\r\n", "\n")
     try:
-        made = redefined(target.relative, document.text, content)
+        made = redefined(
+            target.relative, document.text, content, partial(_defines, context, target)
+        )
     except RedefinitionError as error:
         raise ChangeRefusedError(f"{error}. Nothing was written.") from None
     if made is not None:
@@ -88,6 +105,10 @@ def _change(arguments: WriteArguments, context: ToolContext) -> FileChange:
         _check_complete(target, document.text, made.text, content)
         text = _rewritten(document, made.text)
         return FileChange(target, document, text, made.notes, told=True)
+    if (lines := _lines_shown(context, target, document, data, content)) is not None:
+        _check_complete(target, document.text, lines.text, content)
+        text = _rewritten(document, lines.text)
+        return FileChange(target, document, text, [lines.note], told=True)
     _check_known(context, target, document, data)
     if document.text.endswith("\n") and content and not content.endswith("\n"):
         content += "\n"
@@ -112,6 +133,65 @@ def _check_new(target: WorkspacePath, raw: str) -> None:
         raise PathError(f"{raw} names a directory; give the path of a file.")
 
 
+def _defines(context: ToolContext, target: WorkspacePath, module: str, name: str) -> bool:
+    """Whether a module beside a file, or of the workspace, is there and defines a name."""
+    dots = len(module) - len(module.lstrip("."))
+    folder = target.path.parents[max(dots, 1) - 1]
+    for root in {folder, *([] if dots else [context.workspace])}:
+        for end in (".py", "/__init__.py"):
+            path = root / (module.lstrip(".").replace(".", "/") + end)
+            try:
+                other = resolve_path(context, str(path))
+                document = decode(read_bytes(other, _LARGEST))
+            except (PathError, OSError):
+                continue
+            if other.path != target.path and document is not None:
+                return defines(document.text, name)
+    return False
+
+
+class _Part(NamedTuple):
+    text: str
+    """The whole file, with the part in its place."""
+    note: str
+
+
+def _lines_shown(
+    context: ToolContext, target: WorkspacePath, document: Document, data: bytes, content: str
+) -> _Part | None:
+    """Where the model has seen some lines of a long file, and writes these again with a change: the
+    file with them in their place. None where that is not what the content is."""
+    known = read_state.known_state(context, target)
+    if known is None or known.whole or known.hash != read_state.digest(data):
+        return None
+    old, new = document.text.split("\n"), content.rstrip("\n").split("\n")
+    while new and _BESIDE.fullmatch(new[0]):
+        new.pop(0)
+    while new and _BESIDE.fullmatch(new[-1]):
+        new.pop()
+    if len(new) < 2 or 2 * len(new) > len(old):
+        return None
+    seen = {line - 1 for line in known.lines}
+    pairs = (
+        (first, last)
+        for first in sorted(n for n in seen if n < len(old) and old[n].rstrip() == new[0].rstrip())
+        for last in range(first + len(new) // 2, min(first + 2 * len(new), len(old)))
+        if old[last].rstrip() == new[-1].rstrip() and seen.issuperset(range(first, last + 1))
+    )
+    places = [
+        (SequenceMatcher(None, old[first : last + 1], new, autojunk=False).ratio(), first, last)
+        for first, last in islice(pairs, _MOST_PLACES)
+    ]
+    places.sort(reverse=True)
+    likeness, first, last = places[0] if places else (0.0, 0, 0)
+    several = len(places) > 1 and places[1][0] == likeness
+    cut = len(new) < _KEPT * (last + 1 - first) or any(map(_LEFT_OUT.fullmatch, new))
+    if several or cut or likeness < _ALIKE or old[first : last + 1] == new:
+        return None
+    text = "\n".join([*old[:first], *new, *old[last + 1 :]])
+    return _Part(text, f"Replaced lines {first + 1} to {last + 1}. The rest stays as it was.")
+
+
 def _check_known(
     context: ToolContext, target: WorkspacePath, document: Document, data: bytes
 ) -> None:
@@ -126,6 +206,10 @@ def _check_known(
     what = f"{target.label} exists and {why}; nothing was written."
     if whole:
         then = f"Write again to replace all of it, or use edit. It holds:\n{shown}"
+    elif known is not None and known.lines and len(known.lines) <= _MOST_PLACES:
+        first, last = min(known.lines), max(known.lines)
+        some = f"lines {first} to {last} again, with the change"
+        then = f"It has {len(lines):,} lines: read them, or write only {some}."
     else:  # a part of a long file is as good as none
         then = f"It has {len(lines):,} lines: read them, or change only what has to change."
     seen = (target, data) if whole else None
@@ -166,7 +250,7 @@ def _rewritten(document: Document, content: str) -> Document:
     if not document.text:
         return document.with_text(content)
     long = len(old.lines) * len(new.lines) > 4_000_000
-    matcher = difflib.SequenceMatcher(None, old.lines, new.lines, autojunk=long)
+    matcher = SequenceMatcher(None, old.lines, new.lines, autojunk=long)
     splices = []
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag != "equal":

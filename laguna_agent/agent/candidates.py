@@ -9,6 +9,7 @@ passes the check. They share one queue, so all kinds are here, over 400 lines.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from contextlib import aclosing
 from itertools import count
 from pathlib import Path
 
+from laguna_agent.agent.check.examples import importable
 from laguna_agent.agent.check.expected_values import with_given_values
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
@@ -39,8 +41,9 @@ from laguna_agent.events import (
 from laguna_agent.models.chat.parsing import new_call_id
 from laguna_agent.models.conversation import GenerateOptions, Sampling, WritesSideBySide
 from laguna_agent.tools.code.languages import strict_problem
-from laguna_agent.tools.code.names import new_problems
+from laguna_agent.tools.code.names import new_problems, with_imports
 from laguna_agent.tools.code.stubs import ignores_arguments
+from laguna_agent.tools.tool import ToolContext
 
 TOGETHER = 4
 """Replies that are written side by side."""
@@ -91,6 +94,11 @@ def faults(path: str, text: str) -> bool:
     if strict_problem(path, text) is not None:
         return True
     return any("undefined" in problem for problem in new_problems(path, "", text))
+
+
+def _relative(context: ToolContext, path: str) -> str:
+    """A path, as in the first message, relative to the workspace."""
+    return os.path.relpath(context.start / path, context.workspace)
 
 
 class Candidates:
@@ -200,7 +208,8 @@ class Candidates:
                 self.services.emit(Notice(text="Trying likely changes of one line first."))
             found, usage = await line_repairs(conversation, files, "write", (first, most), on_event)
             total = total.plus(usage)
-            self._waiting.extend(found[:affordable])
+            new = [reply for reply in found if not self._retries.is_repeat(reply.tool_calls)]
+            self._waiting.extend(new[:affordable])
             self.repairs += len(self._waiting)
         if self._waiting:
             self._waiting[0].usage, total = total, Usage()
@@ -247,9 +256,27 @@ class Candidates:
         if not text or text in self._corrected:
             return None, Usage()
         self._corrected.add(text)
+        imported = self._with_imports(path, text)
+        if imported != text and not faults(path, imported):
+            return composed("write", path, imported, f"{path} lacks an import."), Usage()
         return await self._likeliest(
             ShownFile(path, text), _CORRECTIONS, lambda text: not faults(path, text), on_event
         )
+
+    def _with_imports(self, path: str, text: str) -> str:
+        """A text that was just written with the imports that it lacks: that it had before, or that
+        the other files of the task define. Modules that import this one would be a circle."""
+        context, shown = self.services.tool_context, self._retries.shown
+        before = next((file.plain for file in shown.files if file.path == path), "")
+        own = importable(context.workspace, _relative(context, path))
+        others = {}
+        for other in dict.fromkeys([*(f.path for f in shown.files), *shown.to_be_made]):
+            source = text_of(context.start / other) if other.endswith(".py") else None
+            folder, name = importable(context.workspace, _relative(context, other))
+            uses = re.compile(rf"^\s*(?:from|import)\s+{re.escape(own[1])}\b", re.MULTILINE)
+            if source and other != path and folder == own[0] and not uses.search(source):
+                others[name] = source
+        return with_imports(path, text, before, others)
 
     def with_given_values(self, ran: CheckRan) -> tuple[Reply | None, set[int]]:
         """Where the tests that a task asks for failed, since they expect something else than the

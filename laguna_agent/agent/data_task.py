@@ -33,6 +33,8 @@ _NAME = re.compile(r"\s*\"?[^\W\d][\w .-]*\"?\s*")
 _SUFFIXES = (*DATA, ".json")
 _SHOWN = 1_200
 """Characters of a data file that the model reads."""
+_MOST_WORDS = 12
+"""Words of a line whose numbers the model is told."""
 _LONGEST = 500
 """Tokens of a script."""
 
@@ -61,7 +63,7 @@ def data_task(
 
 def script(pack: Pack, task: DataTask, message: str) -> Completion:
     """What the model is asked to write."""
-    heads = "\n\n".join(f"{f.path} begins so:\n{fenced(_head(f.text), f.path)}" for f in task.files)
+    heads = "\n\n".join(map(_told, task.files))
     text = pack.text("script.md", task=message, data=heads)
     reading = _reading(task.files[0]) if len(task.files) == 1 else ""
     begins = f"{FENCE}python\n{reading}"
@@ -93,6 +95,18 @@ def _reading(file: ShownFile) -> str:
     )
 
 
+def _told(file: ShownFile) -> str:
+    """What the model reads of a file: how it begins, and of plain lines the numbers of words."""
+    told = f"{file.path} begins so:\n{fenced(_head(file.text), file.path)}"
+    words = file.text.partition("\n")[0].split()
+    if file.path.endswith((".csv", ".tsv", ".json", ".jsonl", ".ndjson")):
+        return told
+    if not 1 < len(words) <= _MOST_WORDS:
+        return told
+    numbered = ", ".join(f"[{n}] is {word}" for n, word in enumerate(words))
+    return f"{told}\nOf lines[0].split(), {numbered}."
+
+
 def _head(text: str) -> str:
     head = text[:_SHOWN]
     return head if len(head) == len(text) else head.rpartition("\n")[0]
@@ -103,14 +117,15 @@ def run_of(answer: Completed) -> Reply | None:
     code = code_in(answer)
     if code is None or "EOF" in code:
         return None
-    command = f"python3 - <<'EOF'\n{code.strip()}\nEOF"
+    reply = run_command(f"python3 - <<'EOF'\n{code.strip()}\nEOF")
+    reply.usage, reply.seed = answer.usage, answer.sampling.seed
+    reply.temperature = answer.sampling.temperature
+    return reply
+
+
+def run_command(command: str) -> Reply:
+    """A reply that runs a command, which the model did not write."""
     call = ToolCall(
         id=new_call_id(), name="shell", arguments={"command": command}, raw=f"### shell {command}"
     )
-    return Reply(
-        tool_calls=[call],
-        finish_reason="tool_calls",
-        composed=True,
-        usage=answer.usage,
-        seed=answer.sampling.seed,
-    )
+    return Reply(tool_calls=[call], finish_reason="tool_calls", composed=True)

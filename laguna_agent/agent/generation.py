@@ -10,6 +10,7 @@ server finds too long.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from laguna_agent.agent.candidates import unchanged_file
 from laguna_agent.agent.context.compaction import reply_room
 from laguna_agent.agent.context.context_window import ContextWindow
+from laguna_agent.agent.data_task import run_command
 from laguna_agent.agent.possible_calls import possible_calls
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn import Turn
@@ -32,6 +34,8 @@ from laguna_agent.events import (
     Usage,
 )
 from laguna_agent.models.conversation import GenerateOptions, Sampling
+from laguna_agent.tools.code.index import index_source
+from laguna_agent.tools.code.languages import language_of
 
 RESAMPLES = 3
 _WARMER = 0.35
@@ -43,6 +47,8 @@ replies, four copies of the mistake are no rarity."""
 async def generate(services: Services, window: ContextWindow, turn: Turn) -> Reply | None:
     """The model's next reply, or None when it has nothing new to say. Raises LagunaError."""
     conversation = services.conversation
+    if command := turn.take_command():
+        return await _adopt(services, turn, run_command(command))
     if turn.faulty is not None and services.pack.manifest.check_after_change:
         path, turn.faulty = turn.faulty, None
         written, usage = await turn.candidates.without_faults(path, _counting(services, turn))
@@ -88,6 +94,11 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             await window.make_room()
             options = make_options(services, window, turn)
             mark, compacted = conversation.mark(), True
+            continue
+        elsewhere = _named_elsewhere(turn, reply, unchanged_file(services, reply))
+        if turn.kind == "fix" and elsewhere and not repeats:
+            options.files = {**options.files, "write": elsewhere}
+            repeats += 1
             continue
         if turn.kind == "fix":
             counting = _counting(services, turn)
@@ -153,7 +164,12 @@ def _offer_others(
     if reply.finish_reason == "repeats":
         options.end_repeats = False  # it may be meant: a board of zeros
         return
-    if reply.finish_reason == "cancelled" and turn.ends_with_writing:
+    follows = unchanged_file(services, reply) in turn.to_follow
+    if (turn.is_unasked(reply.tool_calls) or (follows and always)) and turn.may_end:
+        options.allowed = ["done"]
+    elif follows:
+        return
+    elif reply.finish_reason == "cancelled" and turn.ends_with_writing:
         left = _left(turn, options)  # it began to write a file again
         options.files = {**options.files, "write": left}
         options.allowed = ["write", "done"] if left else ["done"]
@@ -184,6 +200,19 @@ def _other_files(
     path = unchanged_file(services, reply)
     known = options.files.get("write") or options.files.get("edit", {})
     return {name: text for name, text in known.items() if name != path} if path else None
+
+
+def _named_elsewhere(turn: Turn, reply: Reply, copied: str | None) -> dict[str, str]:
+    """Other files that the model has seen and that define what a reply says is wrong, where it
+    copied a file that does not."""
+    words = set(re.findall(r"`(\w+)(?:\(\))?`", reply.text)) if copied else set()
+    found = {}
+    for file in turn.retries.free_files() if words else ():
+        language = language_of(file.path)
+        index = index_source(language, file.text.encode()) if language else None
+        if index is not None and words & {one.name for one in index.definitions}:
+            found[file.path] = file.plain
+    return {} if copied in found else found
 
 
 async def _generate_once(
@@ -234,6 +263,7 @@ async def _stream_reply(
                 or turn.retries.is_repeat(event.tool_calls)
                 or unchanged_file(services, event) is not None
                 or event.finish_reason == "repeats"
+                or turn.is_unasked(event.tool_calls)
             )
             turn.usage = turn.usage.plus(event.usage)
             services.emit(event)

@@ -114,6 +114,7 @@ class AgentLoop:
         turn.files.record_start()
         await turn.check.run_first()
         knows_interrupted_turn = bool(self.services.recorder.state.user_messages)
+        turn.said_before += message.context
         message, turn.retries.shown = await with_context(
             self.services, self.state, message, turn.check, turn.files
         )

@@ -37,13 +37,21 @@ class LoopDetector:
         self._made: set[str] = set()
         """Digests of calls that were made since something may have changed."""
         self._last: dict[str, str] = {}
+        self._written: dict[str, str] = {}
+        """Digests of the last writes, by path."""
         self._complete: set[str] = set()
         """Files that were written whole, with nothing wrong in them, since the model last saw
         something that may ask for another change."""
 
     def is_repeat(self, calls: list[ToolCall]) -> bool:
-        """Whether all of these calls were made already since something may have changed."""
-        return bool(calls) and all(fingerprint(call) in self._made for call in calls)
+        """Whether all of these calls were made already since something may have changed; writes of
+        a file, since something else was written to it."""
+        return bool(calls) and all(map(self._was_made, calls))
+
+    def _was_made(self, call: ToolCall) -> bool:
+        own = fingerprint(call)
+        path = str(call.arguments.get("path"))
+        return own in self._made or (call.name == "write" and self._written.get(path) == own)
 
     def writes_again(self, name: str, text: str) -> bool:
         """Whether a call, as it begins (`### write a.py`), writes a file that has just been written
@@ -75,6 +83,10 @@ class LoopDetector:
         own, with_result = fingerprint(call), fingerprint(call, _TIMES.sub("", result))
         if changed or command:
             self._made.clear()
+        if changed and command:
+            self._written.clear()
+        elif changed and call.name == "write":
+            self._written[str(call.arguments.get("path"))] = own
         if complete:
             self._complete.add(str(call.arguments.get("path")))
         else:

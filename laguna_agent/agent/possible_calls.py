@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from laguna_agent.agent.context.first_message import DATA
 from laguna_agent.agent.context.task_kind import TaskKind
-from laguna_agent.agent.retries import CODE, Retries
+from laguna_agent.agent.retries import Retries
 from laguna_agent.agent.services import Services
 from laguna_agent.tools.files import read_state
 from laguna_agent.tools.files.encoding import decode, printable_name
@@ -55,7 +55,7 @@ def possible_calls(
     paths = [context.shown(entry.relative) for entry in entries]
     seen = {path: text_as_seen(context, path) for path in paths if printable_name(path) == path}
     shown = retries.shown
-    parts = {p.path for p in shown.parts if p.last and p.path.endswith((*CODE, *DATA))}
+    parts = {part.path for part in shown.parts if part.last}
     parts = set() if refused else parts  # as what it writes was not read whole
     unread = {path: "" for path, text in seen.items() if text is None and path not in parts}
     free = _free({path: text or "" for path, text in seen.items()}, retries)

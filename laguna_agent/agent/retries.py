@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from laguna_agent.actions import WritePath
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow, Position
-from laguna_agent.agent.context.first_message import ShownContext, ShownFile, text_of
+from laguna_agent.agent.context.first_message import ShownContext, ShownFile, mark_part, text_of
 from laguna_agent.agent.services import Services
 from laguna_agent.agent.turn_files import TurnFiles
 from laguna_agent.events import Notice, ToolCall
@@ -173,6 +173,8 @@ class Retries:
                 # never seen.
                 if text_of(services.tool_context.start / shown.path) == shown.text:
                     mark_read(services.tool_context, shown.path)
+            for part in self.shown.parts:
+                mark_part(services.tool_context, part)
         if position is not None:
             self._window.rewind_to(position)
             return

@@ -1,10 +1,14 @@
-"""The state of one turn: what it counts, and how it ends."""
+"""The state of one turn: what it counts, and how it ends.
+
+Each property reads what the others count, so they are one module, over 400 lines.
+"""
 
 from __future__ import annotations
 
 import re
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,14 +18,19 @@ from laguna_agent.agent.check.examples import FailedExample
 from laguna_agent.agent.check.runner import CheckRunner
 from laguna_agent.agent.context.context_window import ContextWindow
 from laguna_agent.agent.context.first_message import ShownFile, text_of
-from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done, git_left
+from laguna_agent.agent.context.git_task import (
+    asks_for_edits,
+    git_is_done,
+    git_left,
+    is_unasked,
+)
+from laguna_agent.agent.context.move_task import files_to_remove, moves_code
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
-    command_to_run,
+    first_command,
     only_renames,
-    rename_command,
     task_kind,
 )
 from laguna_agent.agent.data_task import DataTask, data_task
@@ -36,6 +45,8 @@ from laguna_agent.events import (
     Reply,
     Status,
     SystemNote,
+    ToolCall,
+    ToolFinished,
     TurnFinished,
     Usage,
     UserMessage,
@@ -45,6 +56,10 @@ from laguna_agent.tools.code.stubs import stubs_in
 
 _RUNS = re.compile(r"\b(?:run|runs|execute|start|install|build|delete|remove)\b", re.IGNORECASE)
 """Words of tasks that need a command too."""
+_MAKE = ("write", "answer", "change")
+"""Kinds of work in which a file may be worked out from data."""
+_CONFLICT = "Automatic merge failed"
+"""What git says of a merge that a commit must end."""
 _GIT_STEPS = 8
 """Steps in which a model is held to what the task asks of git."""
 _FIRST_STEPS = 4
@@ -87,6 +102,8 @@ class Turn:
     """Whether the turn ends because the model repeats itself."""
     commands: list[str] = field(default_factory=list)
     """Commands that succeeded."""
+    merging: str = ""
+    """The command of a merge that had conflicts."""
     data: DataTask | None = None
     """What is to be worked out from data files, until it was tried."""
     target: str = ""
@@ -104,7 +121,7 @@ class Turn:
     answer_file: str | None = None
     """Where an answer is to be written, if the task says so."""
     first_command: str = ""
-    """The command that the task begins with, if it says so."""
+    """The command that the task begins with, if it says so, until it was run."""
     clean: bool = False
     """Whether git has nothing to commit at the start."""
     extended: bool = False
@@ -115,6 +132,10 @@ class Turn:
     """Whether there is nothing to commit before something has changed."""
     task: str = ""
     """What the user wants."""
+    said_before: str = ""
+    """What the user said in earlier turns, and the repository's instructions."""
+    followed: set[str] = field(default_factory=set)
+    """Files that the model was held to change after those that the task asks to make."""
     said: list[UserMessage | SystemNote] = field(default_factory=list)
     """What was added between two steps: messages of the user, and notes with them."""
 
@@ -141,18 +162,28 @@ class Turn:
             clean=state.turns == 1
             and state.first_message_variables.get("git", "").endswith("clean"),
             task=task,
+            said_before="\n".join(
+                [
+                    state.first_message_variables.get("instructions", ""),
+                    *(
+                        stored.event.text
+                        for stored in services.recorder.state.user_messages
+                        if isinstance(stored.event, UserMessage)
+                    ),
+                ]
+            ),
         )
 
     def recognise(self, message: str, *, check_fails: bool) -> dict[str, Any]:
         """Tell what kind of work a message asks for; returns what the pack's hint needs."""
         self.kind = task_kind(message, check_fails=check_fails)
         self.answer_file = answer_file(message) if self.kind == "answer" else None
-        if self.kind in ("answer", "git"):
-            self.first_command = command_to_run(message)
         plans = self.candidates.services.gate.plan
         shown = self.retries.shown
         small = self.candidates.services.pack.manifest.check_after_change
-        if small and not plans and self.check.command is None and self.kind in ("write", "answer"):
+        if small and not plans and "shell" in self._tools:
+            self.first_command = first_command(message, self.kind)
+        if small and not plans and self.check.command is None and self.kind in _MAKE:
             parts = {p.path: p.text for p in shown.parts if p.first == 1}
             files = [*shown.files, *(ShownFile(path, text) for path, text in parts.items())]
             self.data = data_task(message, files, shown.named, shown.to_be_made)
@@ -162,9 +193,7 @@ class Turn:
         self.edits_first = edits and self.clean and not plans
         return {
             "kind": self.kind,
-            "rename": rename_command(message),
             "answer_file": self.answer_file or "",
-            "command": self.first_command,
             "mentions": self.retries.shown.mentions,
         }
 
@@ -211,6 +240,7 @@ class Turn:
     def count(self, executor: ToolExecutor) -> None:
         """Count what the calls of one reply did."""
         self.denied += executor.denied
+        self.followed.update(self.to_follow if executor.done is not None else ())
         self.denials += executor.denials
         self.all_denied = executor.denied == len(executor.calls)
         for call, result in zip(executor.calls, executor.results, strict=True):
@@ -222,8 +252,8 @@ class Turn:
             if result is executor.done:
                 continue  # when a reminder delays the end, calling done again is no repetition
             tool = executor.services.tools.get(call.name)
-            if result.exit_code == 0 and isinstance(command := call.arguments.get("command"), str):
-                self.commands.append(command)
+            if isinstance(command := call.arguments.get("command"), str):
+                self._add_command(command, result)
             self.loop_detector.add(
                 call,
                 result.content,
@@ -232,6 +262,15 @@ class Turn:
                 again=bool(result.data.get("again")),
                 complete=call.name == "write" and bool(result.data.get("complete")),
             )
+
+    def _add_command(self, command: str, result: ToolFinished) -> None:
+        """Remember a command that succeeded; the commit that ends a merge with conflicts too."""
+        if result.exit_code and _CONFLICT in result.content:
+            self.merging = command
+        if result.exit_code == 0:
+            self.commands.append(command)
+            if self.merging and "git commit" in command:
+                self.commands.append(self.merging)
 
     @property
     def may_end(self) -> bool:
@@ -280,13 +319,63 @@ class Turn:
             return None
         if self._is_over:
             return "done", ()
-        if self.first_command and self.steps == 1:
-            return "shell", ()
         if self.edits_first and not self.changed and self.steps <= _FIRST_STEPS:
             shown = self.retries.shown
             whole = [file.path for file in shown.files if file.path in shown.named]
             return ("write", [*whole, *shown.to_be_made]) if whole else None
-        return None
+        left = self.to_follow
+        return ("write", left) if left else None
+
+    @property
+    def _moved(self) -> bool:
+        """Whether the task is to move code to new files, and these are there."""
+        shown, start = self.retries.shown, self.candidates.services.tool_context.start
+        moves = bool(shown.to_be_made) and moves_code(self.task) and not self.extended
+        services = self.candidates.services
+        small = services.pack.manifest.check_after_change and not services.gate.plan
+        moves = moves and small and self.kind in ("write", "change")
+        return moves and all((start / path).is_file() for path in shown.to_be_made)
+
+    @property
+    def to_follow(self) -> list[str]:
+        """Where code has moved to new files: the files that the task names and that are as before.
+        The model was not held to them yet."""
+        if not self._moved:
+            return []
+        skipped = self.followed | {*self._to_remove}
+        return [path for path in self.left()[1] if path not in skipped]
+
+    @property
+    def _to_remove(self) -> list[str]:
+        """The files that the task asks to remove, and of which all has moved to the new files."""
+        shown, start = self.retries.shown, self.candidates.services.tool_context.start
+        there = [file for file in shown.files if (start / file.path).is_file()]
+        moved = [text_of(start / path) or "" for path in shown.to_be_made]
+        return files_to_remove(self.task, there, "\n".join(moved))
+
+    def take_command(self) -> str:
+        """The command that is certain to be next, else empty: what the task begins with, or, where
+        all of its code has moved, what removes the file that it was in."""
+        command, self.first_command = self.first_command, ""
+        if command or not self._moved or self.to_follow or self.faulty or self.denied:
+            return command
+        gone = [path for path in self._to_remove if path not in self.followed]
+        if {*self.left()[1]} - {*gone}:
+            return ""
+        self.followed.update(gone)
+        return f"rm -- {shlex.join(gone)}" if gone and "shell" in self._tools else ""
+
+    @property
+    def _tools(self) -> Collection[str]:
+        return self.candidates.services.tools
+
+    def is_unasked(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether a reply adds, commits or pushes, and nobody asked for that."""
+        small = self.candidates.services.pack.manifest.check_after_change
+        said = [event.text for event in self.said]
+        asked = "\n".join([self.task, self.said_before, *said])
+        commands = [str(c.arguments.get("command", "")) for c in calls if c.name == "shell"]
+        return small and len(commands) == 1 and is_unasked(commands[0], asked)
 
     @property
     def _is_over(self) -> bool:
@@ -295,6 +384,8 @@ class Turn:
         if self.kind == "git":
             edited = bool(self.changed) or not asks_for_edits(self.task)
             return edited and git_is_done(self.task, self.commands)
+        if self._moved and not self.faulty:
+            return not self.left()[1] and not self._to_remove
         return self.kind == "rename" and bool(self.changed) and only_renames(self.task)
 
     @property

@@ -84,7 +84,7 @@ DYNAMIC: dict[str, dict[str, Any]] = {
         "check": "",
         "check_output": "",
     },
-    "kind.md": {"kind": "change", "rename": "", "answer_file": "", "command": "", "mentions": []},
+    "kind.md": {"kind": "change", "answer_file": "", "mentions": []},
     "steer.md": {"text": ""},
     "plan.md": {},
     "act.md": {"plan": ""},

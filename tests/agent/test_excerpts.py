@@ -43,6 +43,13 @@ def test_of_a_long_file_of_data_the_first_lines_are_shown() -> None:
     assert shown("Count the errors in one.log.", **{"one.log": "x" * 9_000}) == []
 
 
+def test_an_article_number_is_a_name() -> None:
+    data = "".join(f'{{"sku": "KB-{n}"}}\n' for n in range(2_000))
+    parts = shown("The price of KB-1187 in a.json is wrong", **{"a.json": data})
+    assert [(part.first, part.last) for part in parts][-1] == (1188, 1188)
+    assert shown("See RFC-12, and 2024-01-02.", **{"a.json": data}) == []
+
+
 def test_files_that_nobody_names_are_searched_for_names() -> None:
     [part] = shown("helper_7 returns too much", shop_py=SHOP, rules_py=RULES)
     assert (part.path, part.text) == ("shop.py", "def helper_7(x):\n    return x + 7")

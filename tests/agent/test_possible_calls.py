@@ -9,11 +9,19 @@ from typing import Any
 
 import pytest
 
-from laguna_agent.agent.context.git_task import asks_for_edits, git_is_done, git_left
+from laguna_agent.agent.context.first_message import ShownFile
+from laguna_agent.agent.context.git_task import (
+    asks_for_edits,
+    git_is_done,
+    git_left,
+    is_unasked,
+)
+from laguna_agent.agent.context.move_task import files_to_remove
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
     answer_file,
-    command_to_run,
+    first_command,
+    only_renames,
     renamed,
     task_kind,
 )
@@ -82,13 +90,11 @@ async def test_an_answer_is_written_where_the_task_wants_it(
     assert list(conversation.options[0].files["write"]) == ["n.txt"]
 
 
-async def test_a_rename_is_told_as_one_command(opened: Opened, workspace: Path) -> None:
+async def test_a_rename_is_one_command(opened: Opened, workspace: Path) -> None:
     (workspace / "use.py").write_text("from code import two\n\ntwo_more = two()\n")
     session, conversation = await opened([call("done", summary="so")], pack="small")
     await take(session, "Rename the function `two` to `pair` in all files.")
-    hint = next(line for line in conversation.prompt.split("\n") if line.startswith("### shell "))
-    command = hint.removeprefix("### shell ")
-    subprocess.run(["bash", "-c", command], cwd=workspace, check=True)
+    assert conversation.played == 1
     text = (workspace / "use.py").read_text()
     assert text == "from code import pair\n\ntwo_more = pair()\n"
     assert (workspace / "code.py").read_text().startswith("def pair()")
@@ -291,7 +297,7 @@ async def test_when_git_did_what_was_asked_only_done_is_left(
             True,
         ),
         ("Revert the last commit, so that the history keeps it.", ["git revert HEAD"], True),
-        ("Merge the branch next.", ["git merge next"], False),
+        ("Merge the branch next.", ["git merge next"], True),
         ("Create a tag v1.0 on HEAD", ["git tag -l"], False),
         ("Create a branch called dev", ["git branch"], False),
         ("Create a branch called dev", ["git branch --show-current"], False),
@@ -396,18 +402,15 @@ async def test_a_command_that_a_task_begins_with_is_run_first(
     opened: Opened, workspace: Path
 ) -> None:
     script = [
-        call("shell", command="python3 code.py"),
         call("write", path="n.txt", content="1\n"),
         call("done", summary="so"),
     ]
-    session, conversation = await opened(script, pack="small")
-    await take(session, "Run `python3 code.py` and write what it prints to n.txt.")
-    assert "### shell python3 code.py" in conversation.prompt
-    assert [options.allowed == ["shell"] for options in conversation.options] == [
-        True,
-        False,
-        False,
-    ]
+    session, _ = await opened(script, pack="small")
+    events = await take(session, "Run `python3 code.py` and write what it prints to n.txt.")
+    first, *others = [event for event in events if isinstance(event, Reply)]
+    assert first.composed
+    assert first.tool_calls[0].arguments == {"command": "python3 code.py"}
+    assert not any(reply.composed for reply in others)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +430,242 @@ async def test_a_command_that_a_task_begins_with_is_run_first(
     ],
 )
 def test_the_command_that_a_task_begins_with(task: str, command: str) -> None:
-    assert command_to_run(task) == command
+    assert first_command(task, "git") == command
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("commit all my changes (the new file too) with the message: Add soup", "'Add soup'"),
+        ('Commit everything with the message "Fix the typo".', "'Fix the typo'"),
+        ("Please commit the changes with message 'Speed up'", "'Speed up'"),
+        ("Commit what's here with the message: It's done.", "'It'\"'\"'s done'"),
+        ('Commit everything with message "It\'s done"', "'It'\"'\"'s done'"),
+        ('Commit all changes with message "say `hi`"', "'say `hi`'"),
+        ("commit all changes except notes.txt with the message: Foo", None),
+        ('Commit all changes with message "x" excluding .env', None),
+        ('Commit everything besides notes.txt with message "x"', None),
+        ("Commit everything, but as two commits, with the message: Foo", None),
+        ("Commit all changes and push them, message: Foo", None),
+        ("Commit only what is staged with the message 'Foo'", None),
+        ("Commit everything that belongs to the parser with the message 'Foo'", None),
+        ('Commit all the changes I made to utils.py with message "x"', None),
+        ('Commit all tracked files with message "x"', None),
+        ('Commit everything with message "x" if the tests pass', None),
+        ('Commit everything after running the linter with message "x"', None),
+        ('Commit everything with message "x", signed off', None),
+        ("Commit everything with the same message as last time", None),
+        ("Commit all changes.", None),
+    ],
+)
+def test_the_command_that_commits_everything(task: str, command: str | None) -> None:
+    expected = f"git add -A && git commit -m {command}" if command else ""
+    assert first_command(task, "git") == expected
+    assert command is None or (git_is_done(task, [expected]) and not asks_for_edits(task))
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("Merge the branch `spanish` into main.", "git switch main && git merge --no-edit spanish"),
+        ("merge fix/a-1 into dev", "git switch dev && git merge --no-edit fix/a-1"),
+        (
+            "Merge feature into main. There is a conflict in a.py; keep both sides.",
+            "git switch main && git merge --no-edit feature",
+        ),
+        ("Merge the two lists into one", ""),
+        ("Merge it.", ""),
+        ("Merge feature into main with --no-ff", ""),
+        ("Merge feature into main using squash", ""),
+        ("Merge feature into main if the tests pass", ""),
+        ("Merge feature into main. Rebase it first.", ""),
+        ("Merge feature into main, but only the docs", ""),
+        ("Merge feature into main? What would conflict?", ""),
+        ("Merge main into this branch", ""),
+        ("Merge main into the current branch", ""),
+        ("Merge the changes into main", ""),
+        ("Merge a.py into b.py and commit", ""),
+        ("Merge utils.py into helpers.py. Then commit.", ""),
+        ("Merge duplicates into one list", ""),
+        ("Create a branch named after the ticket in TODO.md", ""),
+        ("Create a branch called something sensible.", ""),
+        ("Create a branch called hotfix, starting from tag v1.0", ""),
+        ("Make a new branch called next with git worktree", ""),
+        ("Run `make test`, but first edit the Makefile", ""),
+        ("Run `python app.py` in the folder sub", ""),
+        ("Run `pytest` after installing dependencies", ""),
+        ("Please run `git push` once you have committed", ""),
+        ("Run `<command>` and tell", ""),
+    ],
+)
+def test_the_command_with_which_a_merge_begins(task: str, command: str) -> None:
+    assert first_command(task, "git") == command
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "unasked"),
+    [
+        ("git push origin main", "Fix the typo in a.py", True),
+        ("git add a.py && git commit -m x", "Add a flag", True),
+        ("cd sub && git add -A; git status", "Add a flag", True),
+        ("git push", "Merge next into main", True),
+        ("git commit -am x", "Add a flag and commit it.", False),
+        ("git commit -am x", "Fix it and check it in", False),
+        ("git commit -am x", "Make a PR of that", False),
+        ("git commit -am x", "Einchecken bitte, für alle", False),
+        ("git status && git diff", "Add a flag", False),
+        ("echo git commit", "Add a flag", False),
+        ("python3 fix.py && git commit -am x", "Add a flag", False),
+        ("cat <<E > run.sh\ngit add .\nE", "Write run.sh", False),
+        ("git push", "Release it", False),
+        ("git push", "Create a pull request for the branch", False),
+        ("git push origin v1", "Tag it v1 and publish the tag", False),
+    ],
+)
+def test_what_nobody_asked_git_to_do(command: str, asked: str, unasked: bool) -> None:
+    assert is_unasked(command, asked) is unasked
+
+
+async def test_what_nobody_asked_git_to_do_is_not_done(opened: Opened, workspace: Path) -> None:
+    script = [
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("shell", command="git add code.py"),
+        call("done", summary="changed"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Let two() return one more.")
+    assert end_of(events).status == "done"
+    replies = [event for event in events if isinstance(event, Reply)]
+    assert [reply.discarded for reply in replies] == [False, True, False]
+    assert conversation.options[-1].allowed == ["done"]
+
+
+async def test_a_message_that_speaks_of_it_lets_git_do_it(opened: Opened, workspace: Path) -> None:
+    script = [
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("shell", command="git init -q"),
+        call("shell", command="git add code.py"),
+        call("done", summary="changed"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "Let two() return one more, and stage it.")
+    assert end_of(events).status == "done"
+    assert conversation.played == 4
+
+
+async def test_files_that_code_moves_from_are_written_after_the_new_one(
+    opened: Opened, workspace: Path
+) -> None:
+    both = "def cents(n):\n    return n * 100\n"
+    (workspace / "long.py").write_text(both)
+    (workspace / "code.py").write_text(both + "\n\nprint(cents(2))\n")
+    script = [
+        call("write", path="money.py", content=both),
+        call("write", path="code.py", content="from money import cents\n\nprint(cents(2))\n"),
+        call("write", path="long.py", content="from money import cents\n"),
+        call("done", summary="moved"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    task = "code.py and long.py both have cents. Move it to a new money.py and use that in both."
+    assert end_of(await take(session, task)).status == "done"
+    held = [(o.allowed, sorted(o.files.get("write", {}))) for o in conversation.options[1:3]]
+    assert held == [(["write"], ["code.py", "long.py"]), (["write"], ["long.py"])]
+
+
+async def test_a_file_that_code_moved_from_is_removed_where_the_task_says_so(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "shapes.py").write_text("SIDE = 1\nRADIUS = 2\n")
+    (workspace / "draw.py").write_text("from shapes import RADIUS, SIDE\n")
+    script = [
+        call("write", path="side.py", content="SIDE = 1\nRADIUS = 2\n"),
+        call("write", path="draw.py", content="from side import SIDE\n"),
+        call("done", summary="moved"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    task = "Move SIDE from shapes.py to side.py, remove shapes.py, and let draw.py import it there."
+    assert end_of(await take(session, task)).status == "done"
+    assert sorted(conversation.options[1].files["write"]) == ["draw.py"]
+    assert not (workspace / "shapes.py").exists()
+    assert conversation.options[-1].allowed == ["done"]
+
+
+async def test_a_copy_of_a_file_that_code_moves_from_may_be_the_end(
+    opened: Opened, workspace: Path
+) -> None:
+    (workspace / "long.py").write_text("x = 1\n")
+    script = [
+        call("write", path="money.py", content="x = 1\n"),
+        call("write", path="long.py", content="x = 1\n"),
+        call("write", path="long.py", content="x = 1\n"),
+        call("done", summary="nothing to do there"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    task = "Put the number one of long.py and of code.py into money.py."
+    events = await take(session, task)
+    assert end_of(events).status == "done"
+    assert [e.discarded for e in events if isinstance(e, Reply)][:4] == [False, True, True, False]
+    assert conversation.options[3].allowed == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("I do not like calc_tot. Rename the function to total everywhere.", ("calc_tot", "total")),
+        ("rename get_usr to get_user", ("get_usr", "get_user")),
+        ("rename getUser to fetchUser in the project", ("getUser", "fetchUser")),
+        ("The method `run` is badly named: rename it to `start`.", ("run", "start")),
+        ("a_b and c_d are bad. Rename it to e.", None),
+        ("rename old.py to new.py", None),
+        ("rename the file a_b.py to b_c.py", None),
+    ],
+)
+def test_names_that_a_task_gives_to_code(task: str, names: tuple[str, str] | None) -> None:
+    assert renamed(task) == names
+    assert names is None or only_renames(task)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "Don't rename `load` to `read`; add an alias instead.",
+        "Rename `load` to `read` only in utils.py, leave the others alone.",
+        "Rename `id_of` to `user_id` in the User model",
+        "Rename the method `get` to `fetch` in class Cache",
+        "Rename the function save to store, but keep a deprecated alias save",
+        "Rename the class `Foo` to `Bar`. Keep `Foo` in the CHANGELOG",
+        "How do I rename user_name to login in git?",
+        "Explain how to rename get_user to fetch_user",
+        "The file data_old is a mess, rename it to data_new",
+        "There is a directory my_dir; rename it to your_dir",
+        "Rename the function parse to parse_line and add a new function parse.",
+    ],
+)
+def test_no_command_renames_where_more_is_said(task: str) -> None:
+    assert first_command(task, "rename") == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "removed"),
+    [
+        ("Move f to b.py, and remove a.py.", True),
+        ("Split a.py: f to b.py. Then delete the old file `a.py`", True),
+        ("Extract f to b.py, then remove a.py, and let c.py import it there.", True),
+        ("Move f to b.py. Remove a.py entries in setup.cfg", False),
+        ("Move f to b.py. Remove `a.py` mentions in README.md", False),
+        ("Move f to b.py. Make sure nobody can delete a.py.", False),
+        ("Move f to b.py. I will delete a.py myself.", False),
+        ("Move f to b.py. Did someone delete a.py already? Keep it.", False),
+        ("Move f to b.py. Remove a.py only once all callers are gone", False),
+        ("Move f to b.py. Do not remove a.py.", False),
+        ("Extract cli into b.py. The command delete a.py must work.", False),
+        ("Extract `delete a.py` handling into b.py", False),
+    ],
+)
+def test_a_file_is_removed_only_where_the_task_says_so(task: str, removed: bool) -> None:
+    file = ShownFile("a.py", "def f():\n    return 1\n")
+    assert files_to_remove(task, [file], "def f(): ...\n") == (["a.py"] if removed else [])
+    assert files_to_remove(task, [file], "def g(): ...\n") == [], "f would be lost"
 
 
 async def test_where_nothing_is_to_be_committed_yet_a_file_is_written_first(
@@ -437,7 +675,6 @@ async def test_where_nothing_is_to_be_committed_yet_a_file_is_written_first(
         settings = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", *settings, *arguments], cwd=workspace, check=True)
     script = [
-        call("shell", command="git checkout -b two"),
         call("write", path="code.py", content="def two():\n    return 2\n"),
         call("shell", command="git -c user.name=a -c user.email=a@b.c commit -qam 'Correct two'"),
         call("done", summary="so"),
@@ -447,9 +684,9 @@ async def test_where_nothing_is_to_be_committed_yet_a_file_is_written_first(
         session, "Create a branch `two`, correct the number in code.py there, and commit it."
     )
     allowed = [options.allowed or [] for options in conversation.options]
-    assert allowed[:2] == [["shell"], ["write"]]
-    assert "shell" in allowed[2]
-    assert allowed[3] == ["done"]
+    assert allowed[0] == ["write"]
+    assert "shell" in allowed[1]
+    assert allowed[2] == ["done"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from laguna_agent.agent.check.detection import only_tests_are_asked_for
 from laguna_agent.agent.check.expected_values import with_given_values
 from laguna_agent.events import CheckRan, Reply
 from support.scripted import call, end_of, take
@@ -165,3 +166,75 @@ async def test_tests_of_a_function_that_is_not_there_are_no_check(
     assert end_of(events).status == "done"
     assert end_of(events).check is None
     assert (workspace / "test_code.py").read_text() == content
+
+
+RAISES = """import unittest
+from ranges import clamp
+
+
+class TestClamp(unittest.TestCase):
+    def test_small(self):
+        with self.assertRaises(ValueError):
+            clamp(-1, 0, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        'File "/x/test_r.py", line 7, in test_small\nAssertionError: ValueError not raised\n',
+        "E       AssertionError: ValueError not raised by clamp\n\ntest_r.py:7: AssertionError\n",
+    ],
+)
+def test_an_exception_that_is_not_raised_becomes_a_comparison(output: str) -> None:
+    made = with_given_values(RAISES, "test_r.py", output)
+    assert made is not None
+    text, lines = made
+    assert lines == [8]
+    assert text.count("\n") == RAISES.count("\n")
+    assert "        given = clamp(-1, 0, 1)\n        self.assertEqual(given, None)\n" in text
+    failed = 'File "/x/test_r.py", line 8, in test_small\nAssertionError: 0 != None\n'
+    again = with_given_values(text, "test_r.py", failed)
+    assert again is not None
+    assert "self.assertEqual(given, 0)" in again[0]
+
+
+def test_an_exception_that_pytest_waits_for_becomes_a_comparison() -> None:
+    text = "def test_a():\n    with pytest.raises(ValueError):\n        f(1)\n"
+    output = "E       Failed: DID NOT RAISE <class 'ValueError'>\n\ntest_a.py:3: Failed\n"
+    made = with_given_values(text, "test_a.py", output)
+    assert made == ("def test_a():\n    given = f(1)\n    assert given == None\n", [3])
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["            a = clamp(1)\n            clamp(a)\n", "            pass\n"],
+)
+def test_more_than_one_call_stays(body: str) -> None:
+    text = RAISES.replace("            clamp(-1, 0, 1)\n", body)
+    output = 'File "/x/test_r.py", line 7, in test_small\nAssertionError: ValueError not raised\n'
+    assert with_given_values(text, "test_r.py", output) is None
+
+
+def test_a_test_that_reads_the_exception_stays() -> None:
+    text = (
+        "def test_a():\n    with pytest.raises(ValueError) as e:\n        f(1)\n"
+        "    assert 'neg' in str(e.value)\n"
+    )
+    output = "E       Failed: DID NOT RAISE <class 'ValueError'>\n\ntest_a.py:3: Failed\n"
+    assert with_given_values(text, "test_a.py", output) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "only"),
+    [
+        ("write tests for clamp() in test_ranges.py. should check too small and too big", True),
+        ("Please add tests/test_names.py that checks every rule. Don't change names.py.", True),
+        ("Write tests for f. It should return 3 for 2.", False),
+        ("Write tests for parse(); negative numbers must raise ValueError", False),
+        ("Write tests according to README.md", False),
+        ("Write tests. Do not fix the code, report what differs", False),
+    ],
+)
+def test_whether_tests_are_all_that_is_asked_for(task: str, only: bool) -> None:
+    assert only_tests_are_asked_for(task) is only

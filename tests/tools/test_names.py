@@ -158,3 +158,42 @@ DOCUMENTED = '"""Doc."""\nfrom __future__ import annotations\n\n'
 def test_modules_that_are_used_are_imported(text: str, made: str | None) -> None:
     assert with_imports("a.py", text) == (text if made is None else made)
     assert with_imports("a.js", text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "added"),
+    [
+        ("ask()\n", "from client import N, ask\n", "from client import ask\n\n\n"),
+        ("import os\nnp.zeros(os)\n", "import numpy as np\n", "import numpy as np\n"),
+        ("a.b.c()\n", "import a.b\n", "import a.b\n\n\n"),
+        ("ask()\n", "from . import ask as put\n", None),
+        ("print(total())\n", "", "from shop import total\n\n\n"),
+        ("print(LIMIT)\n", "", "from shop import LIMIT\n\n\n"),
+        ("print(BOTH)\n", "", None),
+        ("print(inner)\n", "", None),
+        ("print(total)\ndef total():\n    pass\n", "", None),
+        ("print(total(\n", "", None),
+        ("print(size)\n", "", None),
+        (
+            "xml.dom.f()\n",
+            "import xml.dom\nimport xml.sax\n",
+            "import xml.dom\nimport xml.sax\n\n\n",
+        ),
+        (
+            "tomllib.loads()\n",
+            "try:\n    import tomllib\nexcept E:\n    import t as tomllib\n",
+            None,
+        ),
+        ('"""Doc."""; print(LIMIT)\n', "", None),
+    ],
+)
+def test_imports_come_back_or_from_where_a_name_is_defined(
+    text: str, before: str, added: str | None
+) -> None:
+    modules = {
+        "shop": "LIMIT = 2\nsize = 3\nBOTH = 1\ndef total():\n    inner = 1\n",
+        "other": "BOTH: int = 2\n",
+        "broken": "def total(:\n",
+    }
+    made = with_imports("a.py", text, before, modules)
+    assert made == (text if added is None else added + text)

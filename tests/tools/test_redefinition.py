@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
 
-from laguna_agent.tools.code.redefinition import RedefinitionError, redefine
+from laguna_agent.tools.code.redefinition import RedefinitionError, redefine, redefined
 from support.toolbox import Toolbox
 
 CART = '''\
@@ -476,3 +477,69 @@ async def test_a_part_may_repeat_what_every_file_opens_with(
     code = f"{opening}class A {{\n  {kind} f() {{ return 5; }}\n}}\n"
     assert (await box.call("write", path=path, content=code)).ok
     assert box.text(path) == source.replace("return 1", "return 5")
+
+
+@pytest.mark.parametrize(
+    ("code", "gone"),
+    [
+        ("from money import cents\n\ndef line():\n    return cents(2)\n", True),
+        ("from money import cents as c\n\ndef line():\n    return c(2)\n", False),
+        ("from money import euros\n\ndef line():\n    return cents(2)\n", False),
+        ("import cents\n\ndef line():\n    return cents(2)\n", False),
+    ],
+)
+def test_a_definition_makes_way_for_an_import_of_its_name(code: str, gone: bool) -> None:
+    source = (
+        "import os\n\n\ndef cents(n):\n    return n * 100\n\n\n"
+        "def line():\n    return cents(1)\n\n\n"
+        "def other():\n    return os.sep\n"
+    )
+    alone = redefined("a.py", source, code)
+    assert alone is not None
+    assert "def cents" in alone.text, "nothing else is known to define it"
+    made = redefined("a.py", source, code, lambda *wanted: wanted == ("money", "cents"))
+    assert made is not None
+    assert ("def cents" not in made.text) is gone
+    assert ("Removed what is imported now: cents." in made.notes) is gone
+    assert "def other" in made.text
+    ast.parse(made.text)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "if True:\n    def cents(n):\n        return n\nelse:\n    cents = None\n",
+        "cents = 1; LIMIT = 2\n",
+        "class Cart:\n    def cents(self):\n        return 1\n",
+    ],
+)
+def test_what_is_no_definition_of_its_own_does_not_make_way(kept: str) -> None:
+    source = f"{kept}\n\ndef line():\n    return 1\n\n\ndef other():\n    return 2\n"
+    code = "from money import cents\n\ndef line():\n    return cents(2)\n"
+    made = redefined("a.py", source, code, lambda module, name: True)
+    assert made is not None
+    assert kept in made.text
+
+
+async def test_a_definition_makes_way_where_another_file_has_it(box: Toolbox) -> None:
+    both = "def cents(n):\n    return n * 100\n\n\ndef line():\n    return cents(1)\n"
+    box.add({"shop/a.py": both, "money.py": both, "shop/b.py": both, "shop/c.py": both})
+    for path, module, gone in (
+        ("shop/a.py", "money", True),
+        ("shop/b.py", ".c", True),
+        ("shop/c.py", ".c", False),  # itself
+        ("money.py", "elsewhere", False),
+    ):
+        await box.call("read", path=path)
+        content = f"from {module} import cents\n\ndef line():\n    return cents(2)\n"
+        result = await box.call("write", path=path, content=content)
+        assert result.ok, result.content
+        assert ("def cents" not in box.text(path)) is gone, path
+
+
+def test_what_a_file_does_when_it_is_run_stays() -> None:
+    main = 'if __name__ == "__main__":\n    print(line())\n'
+    source = f"import os\n\n\ndef line():\n    return 1\n\n\n{main}"
+    made = redefined("a.py", source, "def line():\n    return 2\n")
+    assert made is not None
+    assert made.text == source.replace("return 1", "return 2")

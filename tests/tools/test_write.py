@@ -163,3 +163,81 @@ async def test_the_number_of_a_line_is_no_part_of_a_name(box: Toolbox) -> None:
 async def test_a_new_name_cannot_forge_a_line(box: Toolbox) -> None:
     result = await box.call("write", path="x\nCreated y", content="n\n")
     assert result.content == "Created x\\x0aCreated y (+1 -0)."
+
+
+RECORDS = "[\n" + "".join(
+    f' {{\n  "sku": "KB-{n}",\n  "price": {n}.5,\n  "stock": {n}\n }},\n' for n in range(500)
+)
+"""Five lines each: the one of KB-7 is lines 37 to 41."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ' {\n  "sku": "KB-7",\n  "price": 9,\n  "stock": 7\n },\n',
+        '  "sku": "KB-7",\n  "price": 9,\n  "stock": 7\n',
+        ' {\n  "sku": "KB-7",\n  "price": 9,\n  "colour": "red",\n  "stock": 7\n },',
+        '{\n  "stock": 6\n },\n {\n  "sku": "KB-7",\n  "price": 9,\n  "stock": 7\n }\n[lines 4-9]',
+    ],
+)
+async def test_lines_that_were_shown_of_a_long_file_can_be_written_alone(
+    box: Toolbox, content: str
+) -> None:
+    box.add({"all.json": RECORDS})
+    mark_read(box.context, "all.json", range(33, 46))
+    result = await box.call("write", path="all.json", content=content)
+    assert result.ok, result.content
+    assert "Replaced lines 3" in result.content
+    text = box.text("all.json")
+    assert '"price": 9,' in text
+    assert len(text.split("\n")) == len(RECORDS.split("\n")) + ("colour" in content)
+    assert (
+        text.replace('  "colour": "red",\n', "").replace('"price": 9,', '"price": 7.5,') == RECORDS
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '  "price": 9,\n',  # one line has no end to compare
+        '{\n"sku": "KB-7",\n"price": 9,\n"stock": 7\n}\n',  # indented otherwise
+        ' {\n  "a": 1,\n  "b": 2,\n  "c": 3\n },\n',  # other lines
+        ' {\n  "sku": "KB-20",\n  "price": 9,\n  "stock": 20\n },\n',  # lines not shown
+    ],
+)
+async def test_other_lines_of_a_long_file_are_not_written(box: Toolbox, content: str) -> None:
+    box.add({"all.json": RECORDS})
+    mark_read(box.context, "all.json", range(33, 46))
+    result = await box.call("write", path="all.json", content=content)
+    assert not result.ok
+    assert box.text("all.json") == RECORDS
+
+
+async def test_lines_of_a_file_that_changed_since_are_not_written(box: Toolbox) -> None:
+    box.add({"all.json": RECORDS})
+    mark_read(box.context, "all.json", range(33, 46))
+    box.add({"all.json": "\n" + RECORDS})
+    content = ' {\n  "sku": "KB-7",\n  "price": 9,\n  "stock": 7\n },\n'
+    assert not (await box.call("write", path="all.json", content=content)).ok
+
+
+BLOCKS = "".join(f"- image: web\n  port: {n}\n  tty: true\n" for n in range(100))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "- image: web\n  port: 81\n  tty: true\n",  # it may be any of them
+        "  port: 11\n# ... rest unchanged\n  port: 15\n",
+        "  port: 11\n...\n  port: 15\n",
+        "  port: 11\n  port: 15\n",  # what was between them is left out
+    ],
+)
+async def test_lines_whose_place_or_rest_is_not_clear_are_not_written(
+    box: Toolbox, content: str
+) -> None:
+    box.add({"all.yaml": BLOCKS})
+    mark_read(box.context, "all.yaml", range(30, 61))
+    result = await box.call("write", path="all.yaml", content=content)
+    assert not result.ok
+    assert box.text("all.yaml") == BLOCKS

@@ -7,9 +7,15 @@ import re
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 
 from laguna_agent.tools.code.languages import PARSE_LIMIT, language_of
-from laguna_agent.tools.code.python_syntax import first_line
+from laguna_agent.tools.code.python_syntax import (
+    defines,
+    first_line,
+    last_line,
+    module_of,
+)
 
 MOST = 5
 """Problems that are told of one change."""
@@ -35,29 +41,67 @@ def new_problems(path: str, before: str, after: str) -> list[str]:
     return found[:MOST]
 
 
-def with_imports(path: str, text: str) -> str:
-    """The text of a Python module with imports of the modules of the standard library that it uses
-    as `math.pi` and does not import."""
+def with_imports(
+    path: str, text: str, before: str = "", modules: Mapping[str, str] | None = None
+) -> str:
+    """The text of a Python module with the imports that it lacks: those that it had `before`, of
+    modules of the standard library that it uses as `math.pi`, and of what one of the other
+    `modules`, by their names, defines."""
     problems = _problems(path, text) if language_of(path) == "python" else None
     undefined = re.findall(r"undefined name '(\w+)'", "\n".join(what for _, what in problems or ()))
-    wanted = sorted(
-        name
-        for name in set(undefined)
-        if name in sys.stdlib_module_names and re.search(rf"(?<![\w.]){name}\.\w", text)
-    )
+    had = _imports(before) if undefined else {}
+    wanted = []
+    for name in sorted(set(undefined)):
+        if defines(text, name):
+            continue  # further down
+        if name in had:
+            wanted += had[name]
+        elif name in sys.stdlib_module_names and re.search(rf"(?<![\w.]){name}\.\w", text):
+            wanted.append(f"import {name}")
+        else:
+            homes = [home for home, source in (modules or {}).items() if defines(source, name)]
+            wanted += [f"from {homes[0]} import {name}"] if len(homes) == 1 else []
     if not wanted:
         return text
-    first = 1
+    first = above = 0
     for node in ast.parse(text).body:
         documents = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
         first = first_line(node)
         if not documents and not future:
             break
-    lines = text.splitlines(keepends=True)
+        above = last_line(node)
+    if first <= above:  # in one line with the documentation
+        return text
+    lines = text.split("\n")
     follows = lines[first - 1].startswith(("import ", "from "))
-    added = "".join(f"import {name}\n" for name in wanted) + ("" if follows else "\n\n")
-    return "".join([*lines[: first - 1], added, *lines[first - 1 :]])
+    added = [*dict.fromkeys(wanted), *([] if follows else ["", ""])]
+    return "\n".join([*lines[: first - 1], *added, *lines[first - 1 :]])
+
+
+def _imports(source: str) -> dict[str, list[str]]:
+    """The names that a module imports, with the statements for each. Not those that it imports
+    under a condition, or instead of others."""
+    found = dict[str, list[str]]()
+    tree = module_of(source)
+    everywhere = Counter(
+        alias.asname or alias.name.partition(".")[0]
+        for node in (ast.walk(tree) if tree is not None else ())
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    )
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            begin = "import"
+            if isinstance(node, ast.ImportFrom):
+                begin = f"from {'.' * node.level}{node.module or ''} import"
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                renamed = f" as {alias.asname}" if alias.asname else ""
+                found.setdefault(name, []).append(f"{begin} {alias.name}{renamed}")
+    return {name: some if len(some) == everywhere[name] else [] for name, some in found.items()} | {
+        name: [] for name in everywhere if name not in found
+    }
 
 
 def _problems(path: str, text: str) -> list[tuple[int, str]] | None:

@@ -8,14 +8,16 @@ each rule reads the same two indexes.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from laguna_agent.tools.code.index import Definition, index_source
 from laguna_agent.tools.code.languages import language_of, parse
+from laguna_agent.tools.code.python_syntax import first_line, last_line, module_of, name_of
 
 _COMMENTS = ("#", "//", "/*", "*", "--")
 _IMPORTS = {
@@ -41,6 +43,14 @@ _DECLARED = re.compile(r"^[ \t]*(?:[a-z]+ ){0,4}(?:def|class|func|function|fn) (
 _ROLE = re.compile(r"@(?:\w+\.)*(?:\w+\.(?:setter|getter|deleter)|overload)\b")
 
 
+Defines = Callable[[str, str], bool]
+"""Whether a module, as an import names it, defines a name."""
+
+
+def _nowhere(module: str, name: str) -> bool:
+    return False
+
+
 _SPACES = ("namespace", "module")
 """Definitions that only hold others."""
 
@@ -60,11 +70,17 @@ class Redefined:
     text: str
     replaced: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    """Those that are imported now."""
 
     @property
     def notes(self) -> list[str]:
         """What was done, for the model."""
-        parts = [("Replaced", self.replaced), ("Added", self.added)]
+        parts = [
+            ("Replaced", self.replaced),
+            ("Added", self.added),
+            ("Removed what is imported now:", self.removed),
+        ]
         notes = [f"{verb} {', '.join(names)}." for verb, names in parts if names]
         return [*notes, "The rest of the file stays as it was."]
 
@@ -93,14 +109,16 @@ def redefine(path: str, source: str, code: str) -> Redefined:
     return _Redefinition(language, path, source, code).result()
 
 
-def redefined(path: str, source: str, content: str) -> Redefined | None:
+def redefined(
+    path: str, source: str, content: str, defines: Defines = _nowhere
+) -> Redefined | None:
     """The file with new definitions, where `content` is some of its definitions and not all of the
     file; None where it is to replace the whole file. Raises RedefinitionError for a part whose
-    place cannot be told."""
+    place cannot be told. What it imports from a module that `defines` it was moved, and goes."""
     language = language_of(path, source[:200].encode("utf-8", "replace"))
     if language not in _IMPORTS:
         return None
-    one = _Redefinition(language, path, source, _dedented(content))
+    one = _Redefinition(language, path, source, _dedented(content), defines)
     try:
         made = one.result() if one.is_part else None
     except _StatementError:
@@ -122,8 +140,10 @@ def redefined(path: str, source: str, content: str) -> Redefined | None:
 
 
 class _Redefinition:
-    def __init__(self, language: str, path: str, source: str, code: str) -> None:
-        self.path, self.language = path, language
+    def __init__(
+        self, language: str, path: str, source: str, code: str, defines: Defines = _nowhere
+    ) -> None:
+        self.path, self.language, self.defines = path, language, defines
         self.lines, self.code = source.split("\n"), code.rstrip("\n").split("\n")
         self.known = _definitions(language, source)
         self.given = _definitions(language, code)
@@ -146,13 +166,15 @@ class _Redefinition:
         """Whether the code leaves out definitions of the file, and what the file begins with."""
         given = [d for d in self.given if not d.parent]
         new = {d.name for d in given} - {d.name for d in self.known if not d.parent}
-        if not given or not self._left_out():
+        runs = self._leaves_out_main()
+        if not given or not (runs or self._left_out()):
             return False
         if new and all(d.kind == "constant" for d in given):
             words = {word for line in self.lines for word in _WORD.findall(line)}
             if not new & words:
                 return False
-        if not self._left_out(outer=True) and not any(map(self._adds_members, given)):
+        outer = runs or self._left_out(outer=True)
+        if not outer and not any(map(self._adds_members, given)):
             return False
         inside = {n for d in self.known for n in range(d.first, d.last + 1)}
         around = {
@@ -162,6 +184,12 @@ class _Redefinition:
         }  # fmt: skip
         there = around & {line.strip() for line in self.code}
         return 2 * len(there) < max(1, len(around))
+
+    def _leaves_out_main(self) -> bool:
+        """Whether the file does something when it is run, and the code lacks that."""
+        files = (self.lines, self.code)
+        there, given = (any(line.startswith(_MAIN) for line in lines) for lines in files)
+        return self.language == "python" and there and not given
 
     def _left_out(self, *, outer: bool = False) -> bool:
         """Whether the file has a definition that the code lacks."""
@@ -400,6 +428,7 @@ class _Redefinition:
             missing += self.code[number - 1 : end]
             through = end
         if missing:
+            self._make_way(missing)
             known = {n for d in self.known for n in range(d.first, d.last + 1)}
             rows = [
                 n for n, line in enumerate(self.lines, 1)
@@ -411,6 +440,31 @@ class _Redefinition:
             for at, lines in ((row, missing), (self._head(), future)):
                 if lines:
                     self.changes.append(_Change(at + 1, at, lines))
+
+    def _make_way(self, imports: list[str]) -> None:
+        """Remove functions, classes and constants whose names are imported now from a module that
+        defines them: they were moved."""
+        tree, own = module_of("\n".join(imports)), module_of("\n".join(self.lines))
+        if self.language != "python" or tree is None or own is None:
+            return
+        moved = {
+            alias.name
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname is None
+            and self.defines(f"{'.' * node.level}{node.module or ''}", alias.name)
+        } - {*self.given_named}
+        rows = Counter(n for node in own.body for n in range(node.lineno, last_line(node) + 1))
+        for node in own.body:
+            name = name_of(node)
+            first, last = first_line(node), last_line(node)
+            if name not in moved or any(rows[n] > 1 for n in range(first, last + 1)):
+                continue
+            while last < len(self.lines) and not self.lines[last].strip():
+                last += 1
+            self.changes.append(_Change(first, last, []))
+            self.made.removed.append(name)
 
     def _head(self) -> int:
         """The last line of the comments and the docstring that a file begins with."""

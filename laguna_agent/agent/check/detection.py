@@ -140,16 +140,22 @@ _ABOUT_TESTS = re.compile(
 
 
 _WRITE_TESTS = re.compile(
-    r"(?:^\W*(?:please\s+)?|[.;]\s+)(?:write|add|create|extend|improve)\b[^.\n]{0,40}\btests?\b",
+    r"(?:^\W*|[.;!]\s+)(?:please\s+|can you\s+|could you\s+)?"
+    r"(?:write|add|create|extend|improve)\b[^.\n]{0,40}(?:\btests?\b|\btest_\w+\.py\b)",
     re.IGNORECASE,
 )
 _ALSO = re.compile(
     r"\b(?:fail\w*|bugs?|broken|wrong|regressions?|shows?|reproduc\w*|issues?|first|before|until|"
-    r"implement\w*|chang(?:e|es|ing)|refactor\w*|renam\w*|remov\w*|fix\w*|should)\b"
+    r"implement\w*|chang(?:e|es|ing)|refactor\w*|renam\w*|remov\w*|fix\w*"
+    r"|must|shall|raises?|according|spec\w*|report\w*|deviat\w*|differ\w*|expect\w*"
+    r"|should(?!\s+(?:also\s+)?(?:check|cover|test|verify|include|use)\b))\b"
     r"|\band (?:then |also )?(?:add|create|make|write|update|let)\b(?![^.\n]{0,40}\btests?\b)",
     re.IGNORECASE,
 )
 """Words of tasks in which tests are not all, or are to fail."""
+_LEFT_ALONE = re.compile(
+    r"\b(?:don['’]t|do not|without|never)\s+(?:chang|edit|touch|modify|fix)\w*", re.IGNORECASE
+)
 
 
 class NamedCheck(NamedTuple):
@@ -303,5 +309,5 @@ def only_tests_are_asked_for(task: str) -> bool:
     return (
         tests_are_the_task(task)
         and _WRITE_TESTS.search(task) is not None
-        and _ALSO.search(re.sub(r"`[^`\n]*`", "…", task)) is None
+        and _ALSO.search(_LEFT_ALONE.sub("…", re.sub(r"`[^`\n]*`", "…", task))) is None
     )

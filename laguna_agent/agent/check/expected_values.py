@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from laguna_agent.tools.code.python_syntax import module_of
 from laguna_agent.tools.literals import literal
 
 _FRAME = re.compile(r"\s*File \"(?:[^\"]*/)?([^/\"]+)\", line (\d+)")
-_PLACE = re.compile(r"(?:\S*/)?([^/\s:]+):(\d+): AssertionError\s*$")
-_SAYS = re.compile(r"(E\s+)?(?:AssertionError: )?(?:assert |\w+ differ: )?(.+ [!=]= .+)$")
+_PLACE = re.compile(r"(?:\S*/)?([^/\s:]+):(\d+): (?:AssertionError|Failed)\s*$")
+_SAYS = re.compile(
+    r"(E\s+)?(?:AssertionError: |Failed: )?(?:assert |\w+ differ: )?"
+    r"(.+ [!=]= .+|\w+ not raised.*|DID NOT RAISE.*)$"
+)
+_NOT_RAISED = re.compile(r"\w+ not raised|DID NOT RAISE")
 _METHODS = ("assertEqual", "assertEquals")
 
 
@@ -35,15 +39,18 @@ class _Comparison(NamedTuple):
 
 def with_given_values(text: str, name: str, output: str) -> tuple[str, list[int]] | None:
     """The text of the Python test file `name` with the values that the code gives, and the lines
-    that were changed; None where the output has no failed comparison with a literal. Understands
-    what unittest and pytest print."""
+    that were changed; None where the output has no failed comparison with a literal, and no
+    exception that was expected in vain. Understands what unittest and pytest print."""
     tree = module_of(text)
     if tree is None:
         return None
     compared = [found for node in ast.walk(tree) if (found := _comparison(node)) is not None]
+    failures = list(_failures(output, name))
+    if (made := _without_raises(text, tree, failures)) is not None:
+        return made
     lines = text.encode().split(b"\n")
     changed: dict[tuple[int, int], tuple[ast.expr, str]] = {}
-    for line, said in _failures(output, name):
+    for line, said in failures:
         for one in compared:
             corrected = _corrected(one, said) if line in one.lines else None
             if corrected is not None and corrected[0].lineno == corrected[0].end_lineno:
@@ -52,6 +59,34 @@ def with_given_values(text: str, name: str, output: str) -> tuple[str, list[int]
         old = lines[row - 1]
         lines[row - 1] = old[:column] + value.encode() + old[node.end_col_offset :]
     return (b"\n".join(lines).decode(), sorted({row for row, _ in changed})) if changed else None
+
+
+def _without_raises(
+    text: str, tree: ast.Module, failures: Sequence[_Failure]
+) -> tuple[str, list[int]] | None:
+    """The text with comparisons in the place of exceptions that the code does not raise, and their
+    lines. What it gives is not known yet, so they fail the next time."""
+    lines, changed = text.split("\n"), list[int]()
+    at = {failure.line for failure in failures if _NOT_RAISED.match(failure.said)}
+    for node in ast.walk(tree) if at else ():
+        match node:
+            case ast.With(
+                items=[
+                    ast.withitem(
+                        context_expr=ast.Call(func=ast.Attribute(owner, "assertRaises" | "raises")),
+                        optional_vars=None,
+                    )
+                ],
+                body=[ast.Expr(ast.Call() as call)],
+            ) if at & {node.lineno, call.lineno} and call.end_lineno == node.lineno + 1:
+                own = ast.unparse(owner)
+                compared = "assert given == None" if own == "pytest" else None
+                compared = compared or f"{own}.assertEqual(given, None)"
+                indent = lines[node.lineno - 1][: node.col_offset]
+                lines[node.lineno - 1] = f"{indent}given = {ast.unparse(call)}"
+                lines[node.lineno] = indent + compared
+                changed.append(node.lineno + 1)
+    return ("\n".join(lines), sorted(changed)) if changed else None
 
 
 def _failures(output: str, name: str) -> Iterator[_Failure]:

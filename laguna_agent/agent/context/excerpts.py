@@ -20,6 +20,8 @@ from laguna_agent.tools.code.languages import language_of
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*")
 _QUOTED = re.compile(r"`([^`\n]{2,60})`|\"([^\"\n]{2,60})\"|'([^'\n]{2,60})'(?!\w)")
 _FRAME = re.compile(r"File \"([^\"\n]+)\", line (\d+)|(?<![\w/.-])([\w./-]+\.\w+):(\d+)(?=[:,)\s])")
+_CODE = re.compile(r"(?<![\w./-])[A-Za-z]+(?:-[A-Za-z]+)*-\d[\w-]*(?![\w/-]|\.\w)")
+"""A word such as an article number, `KB-1187`."""
 _CAPITALS = re.compile(r"(?<=variable )[A-Z][A-Z\d_]{2,}\b|\b[A-Z][A-Z\d]*_[A-Z\d_]+\b")
 _FILE = re.compile(r"\.[a-z]{1,4}$")
 _REMARK = re.compile(r"\s*(?:#|//|/\*|\*|--|[\"']{3})")
@@ -202,6 +204,7 @@ def _words(task: str) -> list[str]:
         inner = any(a.islower() and b.isupper() for a, b in itertools.pairwise(word))
         if called or inner or "_" in word.strip("_") or any(c.isdigit() for c in word):
             found.append(word)
+    found += _CODE.findall(task)
     return list(dict.fromkeys(found))[:_MOST_WORDS]
 
 

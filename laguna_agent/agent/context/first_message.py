@@ -161,6 +161,13 @@ def choose_context(
     return ShownContext(files, parts, named, made, found, _tree(paths), paths)
 
 
+def mark_part(context: ToolContext, part: Excerpt) -> None:
+    """Record that the model has seen a part of a file, if it is there as it was shown."""
+    lines = (text_of(context.start / part.path) or "").split("\n")
+    if part.last and "\n".join(lines[part.first - 1 : part.last]) == part.text:
+        mark_read(context, part.path, range(part.first, part.last + 1))
+
+
 def _is_data(path: str, text: str) -> bool:
     """Whether a file is data to be counted or searched, and its first lines are enough."""
     return len(text) > _DATA_CHARACTERS and Path(path).suffix.lower() in DATA
@@ -318,6 +325,8 @@ async def _first_message(
     )
     for file in shown.files:
         mark_read(services.tool_context, file.path)
+    for part in shown.parts:
+        mark_part(services.tool_context, part)
     context = services.pack.text(
         "first.md",
         **state.first_message_variables,

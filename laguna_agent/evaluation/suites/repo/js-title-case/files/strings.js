@@ -1,0 +1,9 @@
+function shout(text) {
+  return text.toUpperCase() + '!';
+}
+
+function isBlank(text) {
+  return text.trim() === '';
+}
+
+module.exports = { shout, isBlank };

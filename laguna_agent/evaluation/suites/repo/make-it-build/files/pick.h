@@ -1,0 +1,6 @@
+#ifndef PICK_H
+#define PICK_H
+
+const char *pick(int number);
+
+#endif

@@ -1,0 +1,11 @@
+from client import request
+from constants import MAX_RETRIES
+
+
+def plan(paths):
+    """Each request, as often as it may be tried."""
+    return [(request(path)["url"], MAX_RETRIES) for path in paths]
+
+
+if __name__ == "__main__":
+    print(plan(["users"]))

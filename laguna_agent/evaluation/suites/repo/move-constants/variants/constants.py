@@ -1,0 +1,3 @@
+BASE_URL = "u"
+TIMEOUT = 1
+MAX_RETRIES = 7

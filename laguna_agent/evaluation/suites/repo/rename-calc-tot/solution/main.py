@@ -1,0 +1,6 @@
+from shop import basket, shipping
+
+LINES = [(2, 5), (1, 2.5)]
+
+print("total", basket.calculate_total(LINES))
+print("with shipping", shipping.shipped(LINES))

@@ -1,0 +1,3 @@
+def calculate_total(lines):
+    """The sum of count times price."""
+    return sum(count * price for count, price in lines)
