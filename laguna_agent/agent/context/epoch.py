@@ -7,7 +7,7 @@ instructions and the plan) and the last steps, whole, with the tokens they had.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from laguna_agent.agent.context.user_messages import (
@@ -34,6 +34,10 @@ OVERHEAD = 16
 """Tokens that a chat format spends on opening and closing one message, rounded up."""
 
 _TRIES = 4
+_WHOLE_STEPS = 3
+"""Last steps whose results stay whole."""
+_LONG, _SHORT = 1_200, 800
+"""Characters of a result that is shortened in older steps, and what stays of it."""
 
 FirstMessage = Callable[[str, list[str], str], str]
 """Makes the text of the epoch's first message from summary, user messages and plan."""
@@ -85,7 +89,8 @@ async def build_epoch(
     halve: int | None = None,
 ) -> Epoch:
     """Decide what of `state` is kept: always the summary, the plan and the user's messages; of the
-    last steps as many whole ones as fit in half of the context that is left.
+    last steps as many as fit in half of the context that is left, but for the last three with the
+    middle of long results left out.
 
     User messages stay whole as long as the first message takes at most half of it; `user_messages`
     says what happens then, and `dropped` names it. When not even the last step fits, its results
@@ -97,6 +102,8 @@ async def build_epoch(
     room = limit - prefix - reserve
     steps_room = room if halve is None else min(room, halve - prefix)
     steps, plan = _steps(state), plan_text(state.plan)
+    # A conversation without tokens is entered again from its events, whole.
+    exact = state.system is not None and state.system.token_ids is not None
 
     def text_for(messages: FittedMessages, before: int) -> str:
         return first_message(summary, messages.before(before), plan)
@@ -106,15 +113,21 @@ async def build_epoch(
         state, lambda messages: text_for(messages, end), count, room // 2
     )
     kept = len(steps)
+    cut: dict[int, Message] = {}
+    shortened = 0
     while kept > 0 and steps[kept - 1][0].seq not in messages.cut:
         # A user message in the kept steps is in its place there, not in the first message.
-        size = await _size(steps[kept - 1], count, render)
+        older = exact and len(steps) - kept >= _WHOLE_STEPS
+        short = _shortened(steps[kept - 1], render) if older else {}
+        size = await _size(steps[kept - 1], count, render, short)
         last = kept == len(steps)
         if used + size > steps_room // 2 and not (last and used + size <= steps_room * 3 // 4):
             break
-        used, kept = used + size, kept - 1
-    cut: dict[int, Message] = {}
+        used, kept, shortened = used + size, kept - 1, shortened + len(short)
+        cut |= short
     dropped: list[str] = []
+    if shortened:
+        dropped.append("the middle of " + counted(shortened, "older tool result"))
     if kept == len(steps) and steps and isinstance(steps[-1][0].event, Reply):
         cut = await _cut(steps[-1], steps_room * 3 // 4 - used, count, render)
         if cut:
@@ -245,7 +258,25 @@ def _steps(state: ConversationState) -> list[list[StoredEvent]]:
     return steps
 
 
-async def _size(step: Sequence[StoredEvent], count: Count, render: Render) -> int:
+def _shortened(step: Sequence[StoredEvent], render: Render) -> dict[int, Message]:
+    """Long results of a step without their middle, by the identity of their events. They can be
+    recalled, and are told in the summary; whole, they would take the place of other steps."""
+    short: dict[int, Message] = {}
+    for item in step:
+        if isinstance(item.event, ToolFinished):
+            message = render(item.event)
+            if len(message.content) > _LONG:
+                text = elide_middle(message.content, _SHORT // 2, item.seq)
+                short[id(item.event)] = message.model_copy(update={"content": text})
+    return short
+
+
+async def _size(
+    step: Sequence[StoredEvent],
+    count: Count,
+    render: Render,
+    short: Mapping[int, Message] | None = None,
+) -> int:
     total = 0
     for item in step:
         if isinstance(item.event, UserMessage):
@@ -257,7 +288,8 @@ async def _size(step: Sequence[StoredEvent], count: Count, render: Render) -> in
             raw = item.event.text + "".join(call.raw for call in item.event.tool_calls)
             total += OVERHEAD + (len(ids) if ids is not None else await count(raw))
         else:
-            total += OVERHEAD + await count(render(item.event).content)
+            message = (short or {}).get(id(item.event)) or render(item.event)
+            total += OVERHEAD + await count(message.content)
     return total
 
 
