@@ -24,7 +24,7 @@ from laguna_agent.agent.context.git_task import (
     git_left,
     is_unasked,
 )
-from laguna_agent.agent.context.move_task import files_to_remove, moves_code
+from laguna_agent.agent.context.move_task import files_to_remove, moves_code, stays
 from laguna_agent.agent.context.reminders import TurnReminders
 from laguna_agent.agent.context.task_kind import (
     TaskKind,
@@ -343,7 +343,8 @@ class Turn:
         if not self._moved:
             return []
         skipped = self.followed | {*self._to_remove}
-        return [path for path in self.left()[1] if path not in skipped]
+        left = [path for path in self.left()[1] if path not in skipped]
+        return [path for path in left if not stays(self.task, path)]
 
     @property
     def _to_remove(self) -> list[str]:

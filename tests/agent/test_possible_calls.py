@@ -572,6 +572,18 @@ async def test_files_that_code_moves_from_are_written_after_the_new_one(
     assert held == [(["write"], ["code.py", "long.py"]), (["write"], ["long.py"])]
 
 
+async def test_a_file_that_is_to_stay_is_not_held_to(opened: Opened, workspace: Path) -> None:
+    (workspace / "long.py").write_text("x = 1\n")
+    script = [
+        call("write", path="money.py", content="x = 1\n"),
+        call("done", summary="moved"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    task = "Put a copy of x of long.py into money.py. Don't change long.py."
+    assert end_of(await take(session, task)).status == "done"
+    assert all(options.allowed != ["write"] for options in conversation.options)
+
+
 async def test_a_file_that_code_moved_from_is_removed_where_the_task_says_so(
     opened: Opened, workspace: Path
 ) -> None:

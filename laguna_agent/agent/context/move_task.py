@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from laguna_agent.agent.check.task_marks import sentences_of
 from laguna_agent.agent.context.first_message import ShownFile
@@ -23,10 +24,23 @@ _UNCLEAR = re.compile(
     re.IGNORECASE,
 )
 
+_STAYS = re.compile(
+    r"(?:\b(?:not|never|without)|n['’]t)\s+(?:\w+\s+)?(?:chang|touch|edit|modif|alter)\w*"
+    r"|\b(?:leave|keep)\b|\b(?:stays?|remains?)\s+(?:as|the same|unchanged|untouched)"
+    r"|\b(?:unchanged|untouched)\b",
+    re.IGNORECASE,
+)
+
 
 def moves_code(task: str) -> bool:
     """Whether a task may be to move code."""
     return _MOVES.search(task) is not None
+
+
+def stays(task: str, path: str) -> bool:
+    """Whether a sentence with a file may say that it stays as it is."""
+    name = PurePosixPath(path).name
+    return any(name in part and _STAYS.search(part) for part in sentences_of(task))
 
 
 def files_to_remove(task: str, files: Sequence[ShownFile], moved: str) -> list[str]:
