@@ -13,7 +13,7 @@ import pytest
 
 from laguna_agent.tools.terminal import processes
 from laguna_agent.tools.terminal.driver import HELLO, REPORT_FD, ReportParser
-from laguna_agent.tools.terminal.processes import Process, process_table, send_signal
+from laguna_agent.tools.terminal.processes import MARK, Process, process_table, send_signal
 from support.shells import Shell, make_context, unique
 
 
@@ -85,6 +85,19 @@ def test_a_pid_that_was_given_to_another_process_is_not_signalled(
     assert bystander.poll() is None
     send_signal([now], signal.SIGKILL)
     assert bystander.wait() == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="there is no /proc")
+def test_a_process_is_known_while_it_executes_another_program(tmp_path: Path) -> None:
+    again = tmp_path / "again.sh"
+    again.write_text(f"#!/bin/sh\nexec {again}\n")
+    again.chmod(0o755)
+    with subprocess.Popen([again], env={"PATH": "/usr/bin:/bin", MARK: "m1:call"}) as process:
+        try:
+            tables = [process_table("m1") for _ in range(100)]
+        finally:
+            process.kill()
+    assert [table[process.pid].call for table in tables] == ["call"] * 100
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EMFILE, None])

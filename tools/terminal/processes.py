@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from pathlib import Path
 MARK = "LAGUNA_SHELL"
 _MARK_BYTES = f"{MARK}=".encode()
 _PROC = Path("/proc")
+_KTHREADD = 2
+"""The parent of the kernel's own processes, which have no environment."""
+_LOOKS, _PAUSE_S = 20, 0.005
 _STARTED = 19
 """Place of the start time among the fields of `stat` after the name."""
 
@@ -97,14 +101,30 @@ def process_table(mark: str) -> dict[int, Process]:
         if state in (b"Z", b"X"):
             continue
         call = None
-        with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as stream:
-            environment = stream.read()
+        with contextlib.suppress(OSError):
+            environment = _environment(entry, kernel=int(parent) in (0, _KTHREADD))
             at = environment.find(_MARK_BYTES + prefix)
             if at == 0 or (at > 0 and environment[at - 1] == 0):
                 start = at + len(_MARK_BYTES) + len(prefix)
                 call = environment[start:].partition(b"\0")[0].decode("ascii", "replace")
         processes[int(entry)] = Process(int(entry), int(parent), call, started)
     return processes
+
+
+def _environment(entry: str, *, kernel: bool) -> bytes:
+    """The environment of a process. While it executes another program, the system shows none, and
+    no command line either, for a moment. Raises OSError."""
+    begun = False
+    for _ in range(_LOOKS):
+        with open(f"/proc/{entry}/environ", "rb") as stream:
+            environment = stream.read()
+        if environment or kernel or begun:
+            break
+        with open(f"/proc/{entry}/cmdline", "rb") as stream:
+            begun = bool(stream.read(1))  # its environment is there now, if it has one
+        if not begun:
+            time.sleep(_PAUSE_S)
+    return environment
 
 
 def _table_of_ps() -> dict[int, Process]:
