@@ -93,13 +93,16 @@ async def run_suite(
         append(folder, result)
         on_result(result)
 
+    failed: Exception | None = None
     with _base() as base:
         try:
             async with asyncio.TaskGroup() as group:
                 for attempt in left:
                     group.create_task(run(attempt, base))
         except* LagunaError as errors:
-            raise errors.exceptions[0] from None
+            failed = errors.exceptions[0]
+    if failed is not None:  # raised above, older Pythons would put it into a group
+        raise failed
 
 
 async def attempt_task(plan: Plan, attempt: Attempt, place: Path, folder: Path) -> Result:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +128,14 @@ async def test_outside_of_the_repository_stays_outside(root: Path) -> None:
     ],
 )
 async def test_the_check_runs_there(
-    root: Path, text: str, options: dict[str, Any], command: str
+    root: Path,
+    text: str,
+    options: dict[str, Any],
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The system's own python3 may have no pytest.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     script = [call("write", path="src/new.py", content="x = 1\n"), call("done", summary="Made.")]
     events, _, session = await work(root / "packages" / "app", script, text, **options)
     check = end_of(events).check

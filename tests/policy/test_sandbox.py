@@ -666,7 +666,7 @@ def test_development_tools_work(script: str, inside: Run) -> None:
             "the sandbox's own",
         ),
         ("unshare -r id", "--no-sandbox"),
-        ("python3 -m pip install -e .", "--no-build-isolation"),
+        (f"{sys.executable} -m pip install -e .", "--no-build-isolation"),
         ("ls nothing", ""),
         ("git log nothing", ""),
         ("git checkout -qb t; git commit -q --allow-empty -m x; git worktree add w", ""),
