@@ -20,7 +20,7 @@ _MARK_BYTES = f"{MARK}=".encode()
 _PROC = Path("/proc")
 _KTHREADD = 2
 """The parent of the kernel's own processes, which have no environment."""
-_LOOKS, _PAUSE_S = 20, 0.005
+_LOOKS, _PAUSE_S = 100, 0.005
 _STARTED = 19
 """Place of the start time among the fields of `stat` after the name."""
 
