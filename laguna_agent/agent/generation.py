@@ -95,12 +95,12 @@ async def generate(services: Services, window: ContextWindow, turn: Turn) -> Rep
             options = make_options(services, window, turn)
             mark, compacted = conversation.mark(), True
             continue
-        elsewhere = _named_elsewhere(turn, reply, unchanged_file(services, reply))
-        if turn.kind == "fix" and elsewhere and not repeats:
-            options.files = {**options.files, "write": elsewhere}
-            repeats += 1
-            continue
         if turn.kind == "fix":
+            copied = unchanged_file(services, reply) if not repeats else None
+            if elsewhere := _named_elsewhere(turn, reply, copied):
+                options.files = {**options.files, "write": elsewhere}
+                repeats += 1
+                continue
             counting = _counting(services, turn)
             written, usage = await turn.candidates.instead_of(reply, counting)
             turn.unfinished, turn.usage = Usage(), turn.usage.plus(usage)

@@ -773,3 +773,24 @@ async def test_data_is_not_what_is_to_be_fixed(opened: Opened, workspace: Path) 
     session, conversation = await opened([call("done", summary="")], pack="small")
     await take(session, "`python3 code.py` crashes on people.csv. Fix it.")
     assert sorted(conversation.options[0].files["write"]) == ["code.py", "long.py"]
+
+
+async def test_a_copy_that_names_what_another_file_defines_gives_way_to_that_file(
+    opened: Opened, workspace: Path
+) -> None:
+    use = "from code import two\n\nprint(two())\n"
+    (workspace / "long.py").unlink()
+    (workspace / "use.py").write_text(use)
+    (workspace / "other.py").write_text("def three():\n    return 3\n")
+    copied = call("write", path="use.py", content=use)
+    copied.text = "The bug is in the `two` function."
+    script = [
+        copied,
+        call("write", path="code.py", content="def two():\n    return 2\n"),
+        call("done", summary="fixed"),
+    ]
+    session, conversation = await opened(script, pack="small")
+    events = await take(session, "use.py prints the wrong number. Fix it.")
+    assert end_of(events).status == "done"
+    assert list(conversation.options[1].files["write"]) == ["code.py"]
+    assert [e.discarded for e in events if isinstance(e, Reply)][:2] == [True, False]

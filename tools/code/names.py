@@ -14,6 +14,7 @@ from laguna_agent.tools.code.python_syntax import (
     defines,
     first_line,
     last_line,
+    module_named,
     module_of,
 )
 
@@ -94,7 +95,7 @@ def _imports(source: str) -> dict[str, list[str]]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             begin = "import"
             if isinstance(node, ast.ImportFrom):
-                begin = f"from {'.' * node.level}{node.module or ''} import"
+                begin = f"from {module_named(node)} import"
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
                 renamed = f" as {alias.asname}" if alias.asname else ""

@@ -27,6 +27,11 @@ def parameters(function: Function) -> set[str]:
     return {a.arg for a in [*all_of.posonlyargs, *all_of.args, *all_of.kwonlyargs]}
 
 
+def module_named(node: ast.ImportFrom) -> str:
+    """The module that an import is from, as it is written: with the dots of a relative one."""
+    return "." * node.level + (node.module or "")
+
+
 def last_line(node: ast.stmt) -> int:
     """The line that a statement ends on."""
     return node.end_lineno or node.lineno

@@ -17,7 +17,13 @@ from typing import NamedTuple
 
 from laguna_agent.tools.code.index import Definition, index_source
 from laguna_agent.tools.code.languages import language_of, parse
-from laguna_agent.tools.code.python_syntax import first_line, last_line, module_of, name_of
+from laguna_agent.tools.code.python_syntax import (
+    first_line,
+    last_line,
+    module_named,
+    module_of,
+    name_of,
+)
 
 _COMMENTS = ("#", "//", "/*", "*", "--")
 _IMPORTS = {
@@ -452,8 +458,7 @@ class _Redefinition:
             for node in tree.body
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
-            if alias.asname is None
-            and self.defines(f"{'.' * node.level}{node.module or ''}", alias.name)
+            if alias.asname is None and self.defines(module_named(node), alias.name)
         } - {*self.given_named}
         rows = Counter(n for node in own.body for n in range(node.lineno, last_line(node) + 1))
         for node in own.body:

@@ -114,7 +114,6 @@ async def build_epoch(
     )
     kept = len(steps)
     cut: dict[int, Message] = {}
-    shortened = 0
     while kept > 0 and steps[kept - 1][0].seq not in messages.cut:
         # A user message in the kept steps is in its place there, not in the first message.
         older = exact and len(steps) - kept >= _WHOLE_STEPS
@@ -123,11 +122,11 @@ async def build_epoch(
         last = kept == len(steps)
         if used + size > steps_room // 2 and not (last and used + size <= steps_room * 3 // 4):
             break
-        used, kept, shortened = used + size, kept - 1, shortened + len(short)
+        used, kept = used + size, kept - 1
         cut |= short
     dropped: list[str] = []
-    if shortened:
-        dropped.append("the middle of " + counted(shortened, "older tool result"))
+    if cut:
+        dropped.append("the middle of " + counted(len(cut), "older tool result"))
     if kept == len(steps) and steps and isinstance(steps[-1][0].event, Reply):
         cut = await _cut(steps[-1], steps_room * 3 // 4 - used, count, render)
         if cut:
